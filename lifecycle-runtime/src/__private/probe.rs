@@ -1,0 +1,140 @@
+//! What the derive asks of a field's type, which it sees only as tokens.
+//!
+//! An inherent item of `Probe<T>` exists only where `T` is a component, and hides the item of the same name that
+//! [`Fallback`] offers for every `T`. So a field whose type is no component is reported once, by [`component`], and
+//! everything else that the derive writes about it still compiles.
+
+use std::future::{Future, Ready, ready};
+use std::marker::PhantomData;
+
+use crate::engine::Run;
+use crate::{BoxError, Component, Plan, ResolvedPlan};
+
+/// A field's type, to be asked.
+#[derive(Debug)]
+pub struct Probe<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
+
+/// The verdict on a type that is a component.
+#[derive(Debug)]
+pub struct IsComponent;
+
+/// The verdict on a type that is none, as far as its bounds tell.
+#[derive(Debug)]
+pub struct NoComponent;
+
+impl<T: Component + ?Sized> Probe<T> {
+    /// Whether the type is a component.
+    pub const IS_COMPONENT: bool = true;
+    /// Its plan.
+    pub const PLAN: Plan = T::PLAN;
+
+    /// Whether the type is a component, as a type: also known where a constant would have to wait for code generation.
+    pub const fn verdict() -> IsComponent {
+        IsComponent
+    }
+
+    /// Runs the step of a field.
+    pub fn component<'a>(run: &'a Run, step: usize, field: &'a mut T) -> impl Future<Output = ()> + Send + use<'a, T> {
+        run.component(step, field)
+    }
+
+    /// [`Component::abort`].
+    pub fn abort(field: &mut T) {
+        field.abort();
+    }
+
+    /// [`Component::release`].
+    pub fn release(field: &mut T) {
+        field.release();
+    }
+
+    /// The plan of the field's value.
+    pub fn plan(field: &T) -> ResolvedPlan {
+        field.__plan()
+    }
+}
+
+/// The same for types that are no components; every call does nothing.
+pub trait Fallback {
+    /// The type that is asked.
+    type Value: ?Sized;
+    /// Whether the type is a component.
+    const IS_COMPONENT: bool = false;
+    /// A plan without steps.
+    const PLAN: Plan = Plan::leaf();
+
+    /// The other verdict.
+    fn verdict() -> NoComponent {
+        NoComponent
+    }
+
+    /// Ends at once.
+    fn component(_run: &Run, _step: usize, _field: &mut Self::Value) -> Ready<()> {
+        ready(())
+    }
+
+    /// Does nothing.
+    fn abort(_field: &mut Self::Value) {}
+
+    /// Does nothing.
+    fn release(_field: &mut Self::Value) {}
+
+    /// A plan without steps.
+    fn plan(_field: &Self::Value) -> ResolvedPlan {
+        Plan::leaf().into()
+    }
+}
+
+impl<T: ?Sized> Fallback for Probe<T> {
+    type Value = T;
+}
+
+/// Demands a component.
+pub const fn component<T: Component + ?Sized>() {}
+
+/// Fails the compilation if a field was forgotten.
+#[track_caller]
+pub const fn attended(is_component: bool, message: &'static str) {
+    if is_component {
+        panic!("{}", message);
+    }
+}
+
+/// Where the derive of a generic type puts what it asks: compiled, never called.
+pub trait Check {
+    /// Never called.
+    fn check();
+}
+
+/// What `abort = …` may return.
+#[diagnostic::on_unimplemented(
+    message = "`abort` cannot return `{Self}`",
+    label = "neither `()` nor a `Result`",
+    note = "`abort` forces the end now and never waits: it may return `()` or a `Result<(), _>`; a future would never run",
+    note = "what takes time belongs into `with`; to ignore what the call returns, write a closure: `|value| {{ value.kill(); }}`"
+)]
+pub trait Forced {
+    /// What went wrong, if anything did.
+    ///
+    /// # Errors
+    ///
+    /// The error of the call.
+    fn forced(self) -> Result<(), BoxError>;
+}
+
+impl Forced for () {
+    fn forced(self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl<E: Into<BoxError>> Forced for Result<(), E> {
+    fn forced(self) -> Result<(), BoxError> {
+        self.map_err(Into::into)
+    }
+}
+
+/// Ends an `abort` call. A failure has nobody to go to: the report tells of the step's end already.
+pub fn forced(ended: impl Forced) {
+    drop(ended.forced());
+}

@@ -1,0 +1,200 @@
+//! The traits: what a step cleans, and what an owner offers.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::{Context, Plan};
+
+/// The error of a cleanup: anything that can be sent between threads.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Something that can be cleaned up: a leaf such as a task or a pool, or a derived struct.
+///
+/// A shared component implements the trait on `&T`, as `Read` does for `&File`; then `Arc<T>` is a
+/// component too. An explicit shutdown acts on the shared value, whoever else holds it;
+/// [`release`](Component::release) on an `Arc` acts only when it is the last one.
+///
+/// Do not implement it on a reference to a container (`&Vec<T>`, `&Option<T>`, `&Arc<T>`): such
+/// recursive by-reference implementations overflow the trait solver in crates downstream.
+///
+/// # Cancel safety
+///
+/// The future of [`cleanup`](Component::cleanup) may be dropped half-way, and `cleanup` may be called
+/// again after that or after it ended: a second run takes up what is left, and finds nothing to do
+/// where nothing is.
+///
+/// # Examples
+///
+/// ```
+/// use lifecycle_runtime::{BoxError, Component, Context};
+///
+/// struct Journal {
+///     pending: Vec<String>,
+/// }
+///
+/// impl Component for Journal {
+///     async fn cleanup(&mut self, _cx: &Context) -> Result<(), BoxError> {
+///         // Written one by one, each removed once it is safe: repeatable from any await.
+///         while let Some(line) = self.pending.last() {
+///             println!("{line}");
+///             self.pending.pop();
+///         }
+///         Ok(())
+///     }
+///
+///     fn abort(&mut self) {
+///         self.pending.clear();
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a component: nothing says how to clean it up",
+    label = "no `Component` for this type",
+    note = "derive `GracefulShutdown` on it (with `#[shutdown(part)]` if it lives inside another), or implement `Component` for it",
+    note = "for a type of another crate say how on the field: `#[shutdown(with = |value| value.close())]`",
+    note = "if there is nothing to clean, write `#[shutdown(skip)]` or leave the attribute away"
+)]
+pub trait Component: Send {
+    /// The steps of this type, with their order and budgets. A leaf has none.
+    const PLAN: Plan = Plan::leaf();
+
+    /// Cleans up. See [cancel safety](Component#cancel-safety).
+    ///
+    /// `cx` tells why and for how long: at [`Context::deadline`] what is still running should be
+    /// aborted and awaited; a little later the future is dropped and [`abort`](Component::abort) called.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept the cleanup from being whole. It becomes [`Outcome::Failed`](crate::Outcome::Failed)
+    /// in the report and never stops the other steps.
+    fn cleanup(&mut self, cx: &Context) -> impl Future<Output = Result<(), BoxError>> + Send;
+
+    /// Forces the end, now, after `cleanup` failed, panicked, was cut at its deadline or was skipped.
+    ///
+    /// It must not block or wait. Its panics are contained.
+    fn abort(&mut self) {}
+
+    /// Gives back what this value alone owns, from the `Drop` of an owner whose shutdown nobody awaited.
+    ///
+    /// It must not block, spawn or wait. Its panics are contained.
+    fn release(&mut self) {}
+
+    #[doc(hidden)]
+    fn __times(&self, set: &mut dyn FnMut(Option<usize>, std::time::Duration)) {
+        let _ = set;
+    }
+
+    #[doc(hidden)]
+    fn __plan(&self) -> crate::ResolvedPlan {
+        Self::PLAN.into()
+    }
+}
+
+/// What `#[derive(GracefulShutdown)]` gives a struct that is shut down by itself: an *owner*.
+///
+/// It is derived, never written by hand.
+#[cfg(feature = "rt")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not own a shutdown",
+    label = "`GracefulShutdown` is not derived for this type",
+    note = "write `#[derive(GracefulShutdown)]` on it and give it a field `#[shutdown(state)] state: ShutdownState`"
+)]
+pub trait GracefulShutdown: Component {
+    /// Runs the plan. The returned [`Shutdown`](crate::Shutdown) does nothing until it is awaited.
+    ///
+    /// Once only: a second call returns the report of the first. If the returned future is dropped
+    /// half-way, the next call takes up the steps that have not ended, on the same clock.
+    fn shutdown(&mut self) -> crate::Shutdown<'_, Self>
+    where
+        Self: Sized,
+    {
+        crate::Shutdown::new(self)
+    }
+
+    /// The plan of this value: [`Component::PLAN`] with the timeouts that are known only at run time.
+    fn plan(&self) -> crate::ResolvedPlan {
+        self.__plan()
+    }
+
+    #[doc(hidden)]
+    fn __state(&self) -> &crate::ShutdownState;
+    #[doc(hidden)]
+    fn __state_mut(&mut self) -> &mut crate::ShutdownState;
+}
+
+/// [`Component`] as an object, for lists of plugins: `Vec<Box<dyn DynComponent>>`.
+///
+/// Implemented for every component; `Box<dyn DynComponent>` is a component again.
+///
+#[cfg_attr(feature = "rt", doc = "```")]
+#[cfg_attr(not(feature = "rt"), doc = "```ignore")]
+/// use lifecycle_runtime::{BoxError, Component, Context, DynComponent, Reason};
+/// use std::time::Duration;
+///
+/// struct Auth;
+/// impl Component for Auth {
+///     async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// let mut plugins: Vec<Box<dyn DynComponent>> = vec![Box::new(Auth)];
+/// let cx = Context::new(Reason::Requested, Duration::from_secs(5));
+/// plugins.cleanup(&cx).await
+/// # }
+/// ```
+pub trait DynComponent: Send {
+    /// [`Component::cleanup`], boxed.
+    fn dyn_cleanup<'a>(
+        &'a mut self,
+        cx: &'a Context,
+    ) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'a>>;
+    /// [`Component::abort`].
+    fn dyn_abort(&mut self);
+    /// [`Component::release`].
+    fn dyn_release(&mut self);
+    /// [`Component::PLAN`], with the timeouts that are known only at run time.
+    fn dyn_plan(&self) -> crate::ResolvedPlan;
+}
+
+impl<T: Component> DynComponent for T {
+    fn dyn_cleanup<'a>(
+        &'a mut self,
+        cx: &'a Context,
+    ) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'a>> {
+        Box::pin(self.cleanup(cx))
+    }
+
+    fn dyn_abort(&mut self) {
+        self.abort();
+    }
+
+    fn dyn_release(&mut self) {
+        self.release();
+    }
+
+    fn dyn_plan(&self) -> crate::ResolvedPlan {
+        self.__plan()
+    }
+}
+
+impl Component for dyn DynComponent + '_ {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        self.dyn_cleanup(cx).await
+    }
+
+    fn abort(&mut self) {
+        self.dyn_abort();
+    }
+
+    fn release(&mut self) {
+        self.dyn_release();
+    }
+
+    fn __plan(&self) -> crate::ResolvedPlan {
+        self.dyn_plan()
+    }
+}

@@ -1,0 +1,128 @@
+//! What a component is told while it is cleaned.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::{Reason, clock};
+
+/// Tells a component why it is cleaned and how long it has, and lets it say what it waits for.
+pub struct Context {
+    reason: Reason,
+    soft: Instant,
+    hard: Instant,
+    #[cfg(feature = "rt")]
+    seat: Option<crate::engine::Seat>,
+}
+
+impl Context {
+    /// A context outside any plan, for cleaning one component by hand: it has `within` from now.
+    ///
+    /// ```
+    /// use lifecycle_runtime::{Context, Reason};
+    /// use std::time::Duration;
+    ///
+    /// let cx = Context::new(Reason::Requested, Duration::from_secs(10));
+    /// assert!(cx.remaining() <= Duration::from_secs(9), "a tenth is the reserve");
+    /// ```
+    pub fn new(reason: Reason, within: Duration) -> Self {
+        let now = clock::now();
+        Self::over(reason, now, after(now, within))
+    }
+
+    /// A context from `start` to the hard deadline.
+    pub(crate) fn over(reason: Reason, start: Instant, hard: Instant) -> Self {
+        Self {
+            reason,
+            soft: soft(start, hard),
+            hard,
+            #[cfg(feature = "rt")]
+            seat: None,
+        }
+    }
+
+    /// Why the shutdown began.
+    pub fn reason(&self) -> &Reason {
+        &self.reason
+    }
+
+    /// The soft deadline, on tokio's clock: what still runs then should be aborted *and awaited* in
+    /// the reserve that follows, a tenth of the budget and at most 1 s.
+    ///
+    /// `tokio::time::Instant::from_std` makes it an argument for `timeout_at`.
+    pub fn deadline(&self) -> Instant {
+        self.soft
+    }
+
+    /// The hard deadline, at which the future of the cleanup is dropped and the component aborted.
+    pub fn hard_deadline(&self) -> Instant {
+        self.hard
+    }
+
+    /// How long it is until the soft [`deadline`](Self::deadline); zero once it has passed.
+    pub fn remaining(&self) -> Duration {
+        self.soft.saturating_duration_since(clock::now())
+    }
+
+    /// Says what the step is waiting for. Read for progress, when the step is cut at its deadline, and
+    /// by a forced end; a later call replaces an earlier one.
+    ///
+    /// The closure is called from other threads, while the step is not polled: read shared state in
+    /// it, briefly, and do not block.
+    pub fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {
+        #[cfg(feature = "rt")]
+        if let Some(seat) = &self.seat {
+            seat.waiting_for(text);
+        }
+        #[cfg(not(feature = "rt"))]
+        drop(text);
+    }
+
+    /// Gives the forced end something to run, from its own thread, if the step has not ended by then:
+    /// killing a child, say. Each hook is run at most once; its panics are contained.
+    pub fn on_force(&self, hook: impl FnOnce() + Send + 'static) {
+        #[cfg(feature = "rt")]
+        if let Some(seat) = &self.seat {
+            seat.on_force(hook);
+        }
+        #[cfg(not(feature = "rt"))]
+        drop(hook);
+    }
+}
+
+#[cfg(feature = "rt")]
+impl Context {
+    pub(crate) fn seated(mut self, seat: crate::engine::Seat) -> Self {
+        self.seat = Some(seat);
+        self
+    }
+
+    pub(crate) fn seat(&self) -> Option<&crate::engine::Seat> {
+        self.seat.as_ref()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("reason", &self.reason)
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The longest reserve between the soft and the hard deadline.
+const RESERVE: Duration = Duration::from_secs(1);
+
+fn soft(start: Instant, hard: Instant) -> Instant {
+    let reserve = (hard.saturating_duration_since(start) / 10).min(RESERVE);
+    hard.checked_sub(reserve).unwrap_or(hard)
+}
+
+/// `start + within`, or a time so far away that it is never reached.
+pub(crate) fn after(start: Instant, within: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+    start
+        .checked_add(within)
+        .or_else(|| start.checked_add(FAR))
+        .unwrap_or(start)
+}

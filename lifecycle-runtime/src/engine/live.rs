@@ -1,0 +1,613 @@
+//! The live state of a running plan: what has ended, what runs, and what it waits for.
+//!
+//! Written by the engine, read from anywhere: progress, time-outs, a forced end on another thread.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::contain;
+use crate::plan::{MAX_STEPS, UNSTATED};
+use crate::reason::Signal;
+use crate::report::{Outcome, Report, Step};
+use crate::{Plan, Reason, StepProgress};
+
+/// What all plans of one shutdown share.
+pub(crate) struct Origin {
+    pub(crate) reason: Reason,
+    pub(crate) began: Instant,
+    /// The number of the signal that forces the end, or 0.
+    forced: AtomicI32,
+    /// Woken by a forced end.
+    waker: Mutex<Option<Waker>>,
+    /// Steps that a runner awaits before the plan: `main`.
+    ahead: Mutex<Option<Row>>,
+    /// Counts what changes, for those who watch.
+    changes: watch::Sender<u64>,
+}
+
+impl Origin {
+    pub(crate) fn new(reason: Reason, began: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            reason,
+            began,
+            forced: AtomicI32::new(0),
+            waker: Mutex::new(None),
+            ahead: Mutex::new(None),
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    pub(crate) fn forced(&self) -> Option<Signal> {
+        // Acquire pairs with the store in `force`: who sees the mark sees what came before it.
+        match self.forced.load(Ordering::Acquire) {
+            0 => None,
+            number => Some(Signal::from_raw(number)),
+        }
+    }
+
+    /// Cuts every step as soon as the executor gets to it.
+    pub(crate) fn force(&self, signal: Signal) {
+        self.forced.store(signal.as_raw(), Ordering::Release);
+        if let Some(waker) = lock(&self.waker).take() {
+            waker.wake();
+        }
+    }
+
+    /// Has `waker` woken by a forced end. Call before looking at [`forced`](Self::forced).
+    pub(crate) fn register(&self, waker: &Waker) {
+        let mut slot = lock(&self.waker);
+        match &mut *slot {
+            Some(old) => old.clone_from(waker),
+            None => *slot = Some(waker.clone()),
+        }
+    }
+
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+/// One running plan.
+pub(crate) struct Live {
+    pub(crate) component: &'static str,
+    /// The dotted path of the step this plan is nested in, empty for an owner's.
+    path: Box<str>,
+    pub(crate) origin: Arc<Origin>,
+    pub(crate) deadline: Instant,
+    rows: Mutex<Vec<Row>>,
+    /// Set once, when the plan has ended.
+    report: OnceLock<Report>,
+}
+
+/// One step of a running plan; in the end, its row in the report.
+pub(super) struct Row {
+    name: Cow<'static, str>,
+    priority: i32,
+    after: &'static [usize],
+    required: bool,
+    best_effort: bool,
+    /// Its own timeout, shrunk where less time is given than the plan needs.
+    timeout: Option<Duration>,
+    /// The longest path after it, shrunk likewise.
+    tail: Duration,
+    /// A step before it was required and is not done.
+    skip: bool,
+    started: Option<Instant>,
+    hard: Option<Instant>,
+    elapsed: Duration,
+    outcome: Option<Outcome>,
+    nested: Option<Arc<Live>>,
+    waiting_for: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    on_force: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Row {
+    fn new(name: Cow<'static, str>) -> Self {
+        Self {
+            name,
+            priority: 0,
+            after: &[],
+            required: false,
+            best_effort: false,
+            timeout: None,
+            tail: Duration::ZERO,
+            skip: false,
+            started: None,
+            hard: None,
+            elapsed: Duration::ZERO,
+            outcome: None,
+            nested: None,
+            waiting_for: None,
+            on_force: Vec::new(),
+        }
+    }
+
+    fn ended(&self) -> bool {
+        self.outcome.is_some()
+    }
+}
+
+/// Where a component sits: its row in a running plan. The root of a shutdown has no row above it.
+#[derive(Clone)]
+pub(crate) struct Seat {
+    live: Arc<Live>,
+    row: Option<usize>,
+}
+
+/// What the join may do with a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Ended,
+    Waits,
+    /// Due, and if it runs already, until when.
+    Due(Option<Instant>),
+}
+
+/// How a step begins.
+pub(super) struct Begin {
+    pub(super) skip: bool,
+    pub(super) started: Instant,
+    pub(super) hard: Instant,
+}
+
+/// What there is to say of an ended step.
+pub(crate) struct Ended {
+    pub(crate) path: String,
+    pub(crate) element: bool,
+    pub(crate) best_effort: bool,
+    pub(crate) outcome: Outcome,
+    pub(crate) elapsed: Duration,
+    pub(crate) budget: Duration,
+}
+
+impl Live {
+    /// The plan of an owner that is shut down by itself.
+    pub(crate) fn root(component: &'static str, origin: Arc<Origin>, deadline: Instant) -> Arc<Self> {
+        Arc::new(Self::new(component, Box::from(""), origin, deadline))
+    }
+
+    fn new(component: &'static str, path: Box<str>, origin: Arc<Origin>, deadline: Instant) -> Self {
+        Self {
+            component,
+            path,
+            origin,
+            deadline,
+            rows: Mutex::new(Vec::new()),
+            report: OnceLock::new(),
+        }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
+        lock(&self.rows)
+    }
+
+    pub(crate) fn report(&self) -> Option<&Report> {
+        self.report.get()
+    }
+
+    /// Lays out the rows of `plan`, unless an earlier run has.
+    ///
+    /// `timeouts` are those known at run time; `now` is when the plan starts: if less time is left than
+    /// its longest path needs, all budgets shrink in proportion.
+    /// What it needs and what it has is returned where that happens.
+    pub(super) fn lay_out(
+        &self,
+        plan: &Plan,
+        timeouts: &[Option<Duration>],
+        now: Instant,
+    ) -> Option<(Duration, Duration)> {
+        let mut rows = self.rows();
+        if !rows.is_empty() {
+            return None;
+        }
+        let steps = plan.steps();
+        let timeout = |i: usize| timeouts.get(i).copied().flatten().or(steps[i].timeout());
+        let cost = |i: usize| {
+            timeout(i)
+                .or_else(|| steps[i].nested().and_then(Plan::budget))
+                .unwrap_or(UNSTATED)
+        };
+        rows.reserve_exact(steps.len());
+        for (i, step) in steps.iter().enumerate() {
+            rows.push(Row {
+                priority: step.priority(),
+                after: step.after(),
+                required: step.is_required(),
+                best_effort: step.is_best_effort(),
+                timeout: timeout(i),
+                ..Row::new(Cow::Borrowed(step.name()))
+            });
+        }
+        // Backwards: the longest path after a step is known once those of all later steps are.
+        let mut longest = Duration::ZERO;
+        for i in (0..rows.len()).rev() {
+            let path = rows[i].tail.saturating_add(cost(i));
+            longest = longest.max(path);
+            for &earlier in steps[i].after() {
+                rows[earlier].tail = rows[earlier].tail.max(path);
+            }
+        }
+        let given = self.deadline.saturating_duration_since(now);
+        if given >= longest {
+            return None;
+        }
+        let shrink = given.as_secs_f64() / longest.as_secs_f64();
+        for row in rows.iter_mut() {
+            row.tail = row.tail.mul_f64(shrink);
+            row.timeout = row.timeout.map(|timeout| timeout.mul_f64(shrink));
+        }
+        Some((longest, given))
+    }
+
+    /// Lays out a row for each name, unless an earlier run has.
+    pub(super) fn lay_out_elements(&self, names: impl Iterator<Item = Cow<'static, str>>) {
+        let mut rows = self.rows();
+        if rows.is_empty() {
+            rows.extend(names.map(Row::new));
+        }
+    }
+
+    /// Whether its rows are laid out, or were.
+    pub(super) fn is_open(&self) -> bool {
+        self.report().is_some() || !self.rows().is_empty()
+    }
+
+    pub(super) fn has(&self, i: usize) -> bool {
+        i < self.rows().len()
+    }
+
+    /// Ends a plan that has nothing to do any more.
+    pub(super) fn finish_empty(&self, now: Instant) {
+        self.rows().clear();
+        self.finish(now);
+    }
+
+    /// Invariant 1: due once all that it depends on has ended.
+    pub(super) fn turn(&self, i: usize) -> Turn {
+        let rows = self.rows();
+        let row = &rows[i];
+        if row.ended() {
+            Turn::Ended
+        } else if row.started.is_some() || row.after.iter().all(|&earlier| rows[earlier].ended()) {
+            Turn::Due(row.hard)
+        } else {
+            Turn::Waits
+        }
+    }
+
+    /// Starts a step, or takes it up again on its own clock after its future was dropped.
+    pub(super) fn begin(&self, i: usize, now: Instant) -> Begin {
+        let mut rows = self.rows();
+        let row = &mut rows[i];
+        let started = *row.started.get_or_insert(now);
+        let latest = self.deadline.checked_sub(row.tail).unwrap_or(started);
+        let own = row.timeout.map(|timeout| crate::context::after(started, timeout));
+        let hard = own.map_or(latest, |own| own.min(latest)).max(started);
+        row.hard = Some(hard);
+        row.waiting_for = None;
+        let skip = row.skip;
+        drop(rows);
+        self.origin.changed();
+        Begin {
+            skip,
+            started,
+            hard,
+        }
+    }
+
+    /// Invariant 4: ends a step, and marks what a failed `required` one takes with it.
+    pub(super) fn end(&self, i: usize, outcome: Outcome, now: Instant) -> Ended {
+        let mut rows = self.rows();
+        let row = &mut rows[i];
+        let started = row.started.unwrap_or(now);
+        row.elapsed = now.saturating_duration_since(started);
+        row.outcome = Some(outcome.clone());
+        let gone = (row.waiting_for.take(), std::mem::take(&mut row.on_force));
+        let ended = Ended {
+            path: self.path_of(row),
+            element: row.name.starts_with('['),
+            best_effort: row.best_effort,
+            elapsed: row.elapsed,
+            budget: budget(row),
+            outcome,
+        };
+        if row.skip || (row.required && !ended.outcome.is_done()) {
+            for later in i + 1..rows.len() {
+                if rows[later].after.contains(&i) {
+                    rows[later].skip = true;
+                }
+            }
+        }
+        drop(rows);
+        // Invariant 6: closures of components are dropped outside the lock. Invariant 5 likewise.
+        let _ = contain(|| drop(gone));
+        self.origin.changed();
+        ended
+    }
+
+    /// Takes up the rows as a report's, once all have ended.
+    pub(crate) fn finish(&self, now: Instant) -> &Report {
+        self.report.get_or_init(|| {
+            let mut steps = Vec::new();
+            if let Some(ahead) = lock(&self.origin.ahead).take() {
+                if self.path.is_empty() {
+                    steps.push(self.step(ahead, &Outcome::Done));
+                }
+            }
+            let rows = std::mem::take(&mut *self.rows());
+            steps.reserve_exact(rows.len());
+            steps.extend(rows.into_iter().map(|row| self.step(row, &Outcome::Done)));
+            Report::new(
+                self.component,
+                self.origin.reason.clone(),
+                now.saturating_duration_since(self.origin.began),
+                self.origin.forced(),
+                steps,
+            )
+        })
+    }
+
+    /// `above` is how the step around this plan ended, for rows that never did.
+    fn step(&self, row: Row, above: &Outcome) -> Step {
+        let budget = budget(&row);
+        let outcome = row.outcome.unwrap_or_else(|| match (above, row.started) {
+            (Outcome::TimedOut { .. }, Some(_)) => Outcome::TimedOut { waiting_for: None },
+            (Outcome::Panicked(message), Some(_)) => Outcome::Panicked(message.clone()),
+            _ => Outcome::Skipped,
+        });
+        let steps = match row.nested {
+            None => Vec::new(),
+            Some(nested) => match nested.report() {
+                Some(report) => report.steps().to_vec(),
+                None => {
+                    let rows = std::mem::take(&mut *nested.rows());
+                    rows.into_iter().map(|row| nested.step(row, &outcome)).collect()
+                }
+            },
+        };
+        Step {
+            name: row.name,
+            priority: row.priority,
+            started: row
+                .started
+                .map(|started| started.saturating_duration_since(self.origin.began))
+                .unwrap_or_default(),
+            elapsed: row.elapsed,
+            budget,
+            best_effort: row.best_effort,
+            outcome,
+            steps,
+        }
+    }
+
+    fn path_of(&self, row: &Row) -> String {
+        match &*self.path {
+            "" => row.name.to_string(),
+            path if row.name.starts_with('[') => format!("{path}{}", row.name),
+            path => format!("{path}.{}", row.name),
+        }
+    }
+
+    /// Whether step `i` has not ended, for the `Drop` of an owner.
+    pub(crate) fn is_unfinished(&self, i: usize) -> bool {
+        self.report().is_none() && self.rows().get(i).is_none_or(|row| !row.ended())
+    }
+
+    /// What has not ended: the innermost steps that run or wait, `main` first.
+    pub(crate) fn unfinished(&self, now: Instant) -> Vec<StepProgress> {
+        let mut views = Vec::new();
+        if self.path.is_empty() {
+            let ahead = lock(&self.origin.ahead);
+            if let Some(row) = ahead.as_ref().filter(|row| !row.ended()) {
+                views.push(self.view(row, now));
+            }
+        }
+        self.collect(now, &mut views);
+        views
+    }
+
+    fn collect(&self, now: Instant, views: &mut Vec<StepProgress>) {
+        /// What a snapshot needs of a row, so that no lock is held while closures run.
+        type Open = (StepProgress, Option<Arc<dyn Fn() -> String + Send + Sync>>, Option<Arc<Live>>);
+        let open: Vec<Open> = self
+            .rows()
+            .iter()
+            .filter(|row| !row.ended())
+            .map(|row| (self.view(row, now), row.waiting_for.clone(), row.nested.clone()))
+            .collect();
+        for (mut view, waiting_for, nested) in open {
+            let before = views.len();
+            if let Some(nested) = nested {
+                nested.collect(now, views);
+            }
+            if views.len() == before {
+                view.waiting_for = waiting_for.and_then(describe);
+                views.push(view);
+            }
+        }
+    }
+
+    fn view(&self, row: &Row, now: Instant) -> StepProgress {
+        StepProgress {
+            path: self.path_of(row),
+            running: row.started.is_some(),
+            elapsed: row
+                .started
+                .map(|started| now.saturating_duration_since(started))
+                .unwrap_or_default(),
+            remaining: row.hard.map(|hard| hard.saturating_duration_since(now)),
+            waiting_for: None,
+        }
+    }
+
+    /// The names of the steps that have ended, with how.
+    pub(crate) fn ended(&self) -> Vec<(String, Outcome)> {
+        if let Some(report) = self.report() {
+            let steps = report.steps().iter();
+            return steps.map(|step| (step.name().to_owned(), step.outcome().clone())).collect();
+        }
+        let rows = self.rows();
+        rows.iter()
+            .filter_map(|row| Some((self.path_of(row), row.outcome.clone()?)))
+            .collect()
+    }
+
+    /// Takes every `on_force` hook of steps that have not ended.
+    pub(crate) fn take_hooks(&self) -> Vec<Box<dyn FnOnce() + Send>> {
+        let mut hooks = Vec::new();
+        let mut nested = Vec::new();
+        for row in self.rows().iter_mut().filter(|row| !row.ended()) {
+            hooks.append(&mut row.on_force);
+            nested.extend(row.nested.clone());
+        }
+        for live in nested {
+            hooks.append(&mut live.take_hooks());
+        }
+        hooks
+    }
+
+    /// Puts the step `main` before the plan.
+    pub(crate) fn begin_ahead(&self, name: &'static str, now: Instant, hard: Instant) {
+        *lock(&self.origin.ahead) = Some(Row {
+            priority: i32::MIN,
+            started: Some(now),
+            hard: Some(hard.max(now)),
+            ..Row::new(Cow::Borrowed(name))
+        });
+        self.origin.changed();
+    }
+
+    /// Ends it.
+    pub(crate) fn end_ahead(&self, outcome: Outcome, now: Instant) -> Option<Duration> {
+        let mut ahead = lock(&self.origin.ahead);
+        let row = ahead.as_mut()?;
+        row.elapsed = now.saturating_duration_since(row.started.unwrap_or(now));
+        row.outcome = Some(outcome);
+        let budget = budget(row);
+        drop(ahead);
+        self.origin.changed();
+        Some(budget)
+    }
+}
+
+impl Seat {
+    pub(crate) fn root(live: Arc<Live>) -> Self {
+        Self { live, row: None }
+    }
+
+    pub(super) fn is_root(&self) -> bool {
+        self.row.is_none()
+    }
+
+    pub(super) fn step(live: Arc<Live>, row: usize) -> Self {
+        Self {
+            live,
+            row: Some(row),
+        }
+    }
+
+    /// The plan that a component at this seat runs: taken up again, or a new one.
+    pub(super) fn open(&self, component: &'static str, deadline: Instant) -> Arc<Live> {
+        let Some(row) = self.row else {
+            return Arc::clone(&self.live);
+        };
+        let mut rows = self.live.rows();
+        let row = &mut rows[row];
+        let path = self.live.path_of(row).into_boxed_str();
+        let nested = row.nested.get_or_insert_with(|| {
+            let origin = Arc::clone(&self.live.origin);
+            Arc::new(Live::new(component, path, origin, deadline))
+        });
+        Arc::clone(nested)
+    }
+
+    /// Puts a plan that runs or ran by itself at this seat.
+    pub(super) fn adopt(&self, live: &Arc<Live>) {
+        if let Some(row) = self.row {
+            self.live.rows()[row].nested = Some(Arc::clone(live));
+        }
+    }
+
+    pub(crate) fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {
+        let old = match self.row {
+            Some(row) => self.live.rows()[row].waiting_for.replace(Arc::new(text)),
+            None => None,
+        };
+        // Dropped outside the lock.
+        drop(old);
+    }
+
+    pub(crate) fn on_force(&self, hook: impl FnOnce() + Send + 'static) {
+        if let Some(row) = self.row {
+            self.live.rows()[row].on_force.push(Box::new(hook));
+        }
+    }
+
+    /// The dotted path of the step.
+    pub(crate) fn path(&self) -> String {
+        match self.row {
+            Some(row) => self.live.path_of(&self.live.rows()[row]),
+            None => String::new(),
+        }
+    }
+
+    /// What the step says it waits for, or what the first of its nested steps says.
+    pub(super) fn waits_for(&self) -> Option<String> {
+        let text = {
+            let rows = self.live.rows();
+            rows[self.row?].waiting_for.clone()
+        };
+        text.and_then(describe)
+    }
+}
+
+fn describe(text: Arc<dyn Fn() -> String + Send + Sync>) -> Option<String> {
+    match contain(|| {
+        let said = text();
+        drop(text);
+        said
+    }) {
+        Ok(said) => Some(said).filter(|said| !said.is_empty()),
+        Err(message) => Some(format!("(saying what panicked: {message})")),
+    }
+}
+
+fn budget(row: &Row) -> Duration {
+    match (row.started, row.hard) {
+        (Some(started), Some(hard)) => hard.saturating_duration_since(started),
+        _ => row.timeout.unwrap_or_default(),
+    }
+}
+
+/// What a panicking thread left in these locks is whole: every change is a single store.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live")
+            .field("component", &self.component)
+            .field("ended", &self.report.get().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").field("row", &self.row).finish_non_exhaustive()
+    }
+}
+
+// Indices into a plan fit what its proof can hold.
+const _: () = assert!(MAX_STEPS <= u16::MAX as usize);

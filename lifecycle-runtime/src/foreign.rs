@@ -1,0 +1,1 @@
+//! Components of std, tokio and tokio-util.

@@ -1,0 +1,204 @@
+//! A handle that anyone may hold: to begin the shutdown, to hear of it, to watch it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::Live;
+use crate::{Reason, clock};
+
+/// Begins a shutdown from anywhere, and tells of it. Clones are cheap and equal.
+///
+/// Give it to a [`Runner`](crate::Runner) with [`handle`](crate::Runner::handle), and clones of it to
+/// whoever may end the server: an admin endpoint, a task that cannot go on.
+///
+/// ```
+/// use lifecycle_runtime::{Reason, ShutdownHandle};
+///
+/// let handle = ShutdownHandle::new();
+/// let admin = handle.clone();
+/// admin.request(Reason::Requested);
+/// assert!(handle.is_requested());
+/// ```
+#[derive(Clone, Default)]
+pub struct ShutdownHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    reason: OnceLock<Reason>,
+    /// Cancelled once a reason is set.
+    requested: CancellationToken,
+    plan: Mutex<Option<Arc<Live>>>,
+    started: watch::Sender<bool>,
+}
+
+impl ShutdownHandle {
+    /// A handle that nobody has used yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks for the shutdown. The first reason wins; returns whether it was this one.
+    pub fn request(&self, reason: Reason) -> bool {
+        let first = self.shared.reason.set(reason).is_ok();
+        self.shared.requested.cancel();
+        first
+    }
+
+    /// Waits until the shutdown was asked for, and says why.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost if it is dropped.
+    pub async fn requested(&self) -> Reason {
+        self.shared.requested.cancelled().await;
+        self.reason()
+    }
+
+    /// Whether the shutdown was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.shared.requested.is_cancelled()
+    }
+
+    /// A token that is cancelled when the shutdown is asked for. It is a child: cancelling it asks for
+    /// nothing.
+    pub fn token(&self) -> CancellationToken {
+        self.shared.requested.child_token()
+    }
+
+    /// What the running shutdown is doing, now and as it changes.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            started: self.shared.started.subscribe(),
+            changes: None,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Why, once requested.
+    pub(crate) fn reason(&self) -> Reason {
+        self.shared.reason.get().cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn runs(&self, live: &Arc<Live>) {
+        *self.shared.plan() = Some(Arc::clone(live));
+        self.shared.started.send_replace(true);
+    }
+
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        self.shared.plan().clone()
+    }
+}
+
+impl Shared {
+    fn plan(&self) -> std::sync::MutexGuard<'_, Option<Arc<Live>>> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for ShutdownHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShutdownHandle")
+            .field("reason", &self.shared.reason.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A watch of the running plan, from [`ShutdownHandle::progress`].
+pub struct Progress {
+    started: watch::Receiver<bool>,
+    changes: Option<watch::Receiver<u64>>,
+    shared: Arc<Shared>,
+}
+
+impl Progress {
+    /// Waits until a step starts or ends, or the shutdown begins. `false` once there is nothing more
+    /// to wait for: the plan has ended.
+    ///
+    /// Changes that come close together may be told as one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a change is not lost if this is dropped.
+    pub async fn changed(&mut self) -> bool {
+        let live = loop {
+            if let Some(live) = self.shared.plan().clone() {
+                break live;
+            }
+            if self.started.changed().await.is_err() {
+                return false;
+            }
+        };
+        let mut first = false;
+        let changes = self.changes.get_or_insert_with(|| {
+            first = true;
+            live.origin.watch()
+        });
+        if live.report().is_some() && !changes.has_changed().unwrap_or(false) {
+            return first;
+        }
+        first || changes.changed().await.is_ok()
+    }
+
+    /// The steps that have not ended, the innermost of nested ones; `main` first. Empty before the
+    /// shutdown and after it.
+    pub fn unfinished(&self) -> Vec<StepProgress> {
+        let live = self.shared.plan().clone();
+        let views = live.map(|live| live.unfinished(clock::now()));
+        views.unwrap_or_default()
+    }
+
+    /// The steps of the plan that have ended, with how.
+    pub fn ended(&self) -> Vec<(String, crate::Outcome)> {
+        let live = self.shared.plan().clone();
+        live.map(|live| live.ended()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress").finish_non_exhaustive()
+    }
+}
+
+/// A step that has not ended, as [`Progress`] shows it.
+#[derive(Clone, Debug)]
+pub struct StepProgress {
+    pub(crate) path: String,
+    pub(crate) running: bool,
+    pub(crate) elapsed: Duration,
+    pub(crate) remaining: Option<Duration>,
+    pub(crate) waiting_for: Option<String>,
+}
+
+impl StepProgress {
+    /// The dotted path of the step.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether it runs; if not, it waits for other steps.
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// How long it has run.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// How long it has until its hard deadline, if it runs.
+    pub fn remaining(&self) -> Option<Duration> {
+        self.remaining
+    }
+
+    /// What it says it waits for.
+    pub fn waiting_for(&self) -> Option<&str> {
+        self.waiting_for.as_deref()
+    }
+}

@@ -1,0 +1,109 @@
+//! Declared, ordered, bounded async shutdown for tokio servers.
+//!
+//! A server struct says on its fields how each of them is cleaned up: in which order, within what
+//! time, and how. `#[derive(GracefulShutdown)]` turns that into one awaited shutdown that runs every
+//! step, survives those that fail, panic or hang, and returns a [`Report`] that names them.
+//!
+#![cfg_attr(feature = "derive", doc = "```")]
+#![cfg_attr(not(feature = "derive"), doc = "```ignore")]
+//! use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+//! use std::time::Duration;
+//! use tokio::task::JoinHandle;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! struct Cache;
+//! impl Cache {
+//!     async fn flush(&mut self) -> std::io::Result<()> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! #[derive(GracefulShutdown)]
+//! #[shutdown(timeout = "25s")]
+//! struct Server {
+//!     #[shutdown(priority = 0)] // tell everyone
+//!     token: CancellationToken,
+//!     #[shutdown(priority = 10, timeout = "2s")] // abort it, await it
+//!     background: JoinHandle<()>,
+//!     #[shutdown(priority = 20, timeout = "3s", with = Cache::flush)]
+//!     cache: Cache,
+//!     #[shutdown(state)]
+//!     state: ShutdownState,
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let mut server = Server {
+//!     token: CancellationToken::new(),
+//!     background: tokio::spawn(std::future::pending()),
+//!     cache: Cache,
+//!     state: ShutdownState::new(),
+//! };
+//! assert_eq!(Server::PLAN.budget(), Some(Duration::from_secs(25)));
+//!
+//! let report = server.shutdown().await;
+//! assert!(report.is_clean(), "{report}");
+//! # use lifecycle_runtime::Component as _;
+//! # }
+//! ```
+//!
+//! # What it does not do
+//!
+//! A `Drop` cannot await, so nothing is flushed there: an owner that is dropped without an awaited
+//! shutdown logs one event that names the fields left uncleaned, and releases what it alone owns.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `derive` | yes | `#[derive(GracefulShutdown)]`; brings `rt` |
+//! | `rt` | yes | the engine, the runner, components of std, tokio and tokio-util |
+//! | `serde` | no | `Serialize` for [`Report`] and what it holds |
+//!
+//! With `default-features = false` the crate is [`Component`], [`Context`], [`Plan`], [`Report`] and
+//! their errors, and depends on nothing: what a library needs to make its client a component.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod clock;
+mod component;
+mod context;
+mod plan;
+mod reason;
+mod report;
+
+#[cfg(feature = "rt")]
+mod engine;
+#[cfg(feature = "rt")]
+mod foreign;
+#[cfg(feature = "rt")]
+mod handle;
+#[cfg(feature = "rt")]
+mod log;
+#[cfg(feature = "rt")]
+mod runner;
+#[cfg(feature = "rt")]
+mod state;
+
+#[cfg(feature = "rt")]
+#[doc(hidden)]
+pub mod __private;
+
+pub use component::{BoxError, Component, DynComponent};
+pub use context::Context;
+pub use plan::{Plan, PlanStep, ResolvedPlan};
+pub use reason::{Reason, Signal};
+pub use report::{Outcome, Report, ShutdownError, Step};
+
+#[cfg(feature = "rt")]
+pub use component::GracefulShutdown;
+#[cfg(feature = "rt")]
+pub use handle::{Progress, ShutdownHandle, StepProgress};
+#[cfg(feature = "derive")]
+pub use lifecycle_macros::GracefulShutdown;
+#[cfg(feature = "rt")]
+//pub use runner::{MainOutcome, Runner, run, run_until_signal};
+#[cfg(feature = "rt")]
+pub use state::{Shutdown, ShutdownState};

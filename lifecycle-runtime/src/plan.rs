@@ -1,0 +1,262 @@
+//! Plans: the steps of a type with their order and budgets, as constants.
+
+mod prove;
+mod resolved;
+
+use std::fmt;
+use std::time::Duration;
+
+pub(crate) use resolved::Label;
+pub use resolved::ResolvedPlan;
+#[cfg(feature = "rt")]
+pub(crate) use resolved::{clip, resolve};
+
+/// How many steps one plan may have.
+pub(crate) const MAX_STEPS: usize = 256;
+
+/// What a step without a timeout and without a nested plan counts for.
+pub(crate) const UNSTATED: Duration = Duration::from_secs(1);
+
+/// The steps of a type, with their order and budgets: `T::PLAN`.
+///
+/// Printed with `{}` it is a table; [`to_mermaid`](Self::to_mermaid) draws it.
+///
+/// ```
+/// use lifecycle_runtime::Plan;
+///
+/// const LEAF: Plan = Plan::leaf();
+/// assert_eq!(LEAF.budget(), None);
+/// assert!(LEAF.steps().is_empty());
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub(crate) name: &'static str,
+    pub(crate) timeout: Option<Duration>,
+    /// The longest path through the steps; stored, so that nested plans are summed once each.
+    pub(crate) longest: Option<Duration>,
+    pub(crate) steps: &'static [PlanStep],
+    pub(crate) one_of: bool,
+}
+
+impl Plan {
+    /// The plan of a component without steps of its own.
+    pub const fn leaf() -> Self {
+        Self {
+            name: "",
+            timeout: None,
+            longest: None,
+            steps: &[],
+            one_of: false,
+        }
+    }
+
+    /// The name of the type, or what `name = "…"` says. Empty for a leaf.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The longest the plan may take: its timeout, or else its longest path, in which a step
+    /// that states nothing counts 1 s. `None` for a leaf.
+    ///
+    /// A timeout known only at run time counts with its `at_most`.
+    pub const fn budget(&self) -> Option<Duration> {
+        match self.timeout {
+            Some(timeout) => Some(timeout),
+            None => self.longest,
+        }
+    }
+
+    /// The steps, in an order in which they could run one by one. For an enum, its variants.
+    pub const fn steps(&self) -> &'static [PlanStep] {
+        self.steps
+    }
+
+    /// The plan as a Mermaid flowchart.
+    pub fn to_mermaid(&self) -> String {
+        ResolvedPlan::from(*self).to_mermaid()
+    }
+
+    #[doc(hidden)]
+    pub const fn __new(
+        name: &'static str,
+        timeout: Option<Duration>,
+        steps: &'static [PlanStep],
+    ) -> Self {
+        Self {
+            name,
+            timeout,
+            longest: Some(prove::longest(steps)),
+            steps,
+            one_of: false,
+        }
+    }
+
+    #[doc(hidden)]
+    pub const fn __one_of(name: &'static str, variants: &'static [PlanStep]) -> Self {
+        let mut most = Duration::ZERO;
+        let mut i = 0;
+        while i < variants.len() {
+            let cost = variants[i].cost();
+            if cost.as_nanos() > most.as_nanos() {
+                most = cost;
+            }
+            i += 1;
+        }
+        Self {
+            name,
+            timeout: None,
+            longest: Some(most),
+            steps: variants,
+            one_of: true,
+        }
+    }
+
+    /// A plan of independent steps, as tuples have.
+    #[cfg(feature = "rt")]
+    pub(crate) const fn together(steps: &'static [PlanStep]) -> Self {
+        Self::__new("", None, steps)
+    }
+
+    #[doc(hidden)]
+    pub const fn __variant(&self, index: usize) -> &Self {
+        match &self.steps[index].nested {
+            Some(plan) => plan,
+            None => self,
+        }
+    }
+
+    #[doc(hidden)]
+    pub const fn __prove(&self) {
+        prove::prove(self);
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ResolvedPlan::from(*self).fmt(f)
+    }
+}
+
+/// One step of a [`Plan`].
+#[derive(Clone, Copy, Debug)]
+pub struct PlanStep {
+    pub(crate) name: &'static str,
+    pub(crate) priority: i32,
+    pub(crate) after: &'static [usize],
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) runtime: bool,
+    pub(crate) required: bool,
+    pub(crate) best_effort: bool,
+    pub(crate) how: &'static str,
+    pub(crate) nested: Option<Plan>,
+}
+
+impl PlanStep {
+    /// The name of the field, or its index in a tuple.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its priority: lower numbers run first.
+    pub const fn priority(&self) -> i32 {
+        self.priority
+    }
+
+    /// The steps it waits for directly, as indices into the plan's steps.
+    pub const fn after(&self) -> &'static [usize] {
+        self.after
+    }
+
+    /// Its own timeout, as far as it is known at compile time.
+    pub const fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Whether what comes after it is skipped unless it is done.
+    pub const fn is_required(&self) -> bool {
+        self.required
+    }
+
+    /// Whether its failure leaves the report clean.
+    pub const fn is_best_effort(&self) -> bool {
+        self.best_effort
+    }
+
+    /// The plan of what the field holds, if that has steps.
+    pub const fn nested(&self) -> Option<&Plan> {
+        self.nested.as_ref()
+    }
+
+    /// What the step counts for in the longest path.
+    pub(crate) const fn cost(&self) -> Duration {
+        if let Some(timeout) = self.timeout {
+            return timeout;
+        }
+        if let Some(nested) = &self.nested {
+            if let Some(budget) = nested.budget() {
+                return budget;
+            }
+        }
+        UNSTATED
+    }
+
+    #[doc(hidden)]
+    pub const fn __new(name: &'static str, priority: i32) -> Self {
+        Self {
+            name,
+            priority,
+            after: &[],
+            timeout: None,
+            runtime: false,
+            required: false,
+            best_effort: false,
+            how: "",
+            nested: None,
+        }
+    }
+
+    #[doc(hidden)]
+    pub const fn __after(mut self, after: &'static [usize]) -> Self {
+        self.after = after;
+        self
+    }
+
+    #[doc(hidden)]
+    pub const fn __timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    #[doc(hidden)]
+    pub const fn __runtime(mut self) -> Self {
+        self.runtime = true;
+        self
+    }
+
+    #[doc(hidden)]
+    pub const fn __required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    #[doc(hidden)]
+    pub const fn __best_effort(mut self) -> Self {
+        self.best_effort = true;
+        self
+    }
+
+    #[doc(hidden)]
+    pub const fn __how(mut self, how: &'static str) -> Self {
+        self.how = how;
+        self
+    }
+
+    #[doc(hidden)]
+    pub const fn __nested(mut self, plan: Plan) -> Self {
+        // A leaf adds nothing to say.
+        if !plan.steps.is_empty() {
+            self.nested = Some(plan);
+        }
+        self
+    }
+}

@@ -1,0 +1,195 @@
+//! Plans of values, with the timeouts that only a value knows, and how plans are shown.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use super::{Plan, PlanStep};
+
+/// The plan of one value: [`Plan`] with the timeouts that are known only at run time.
+///
+/// Printed with `{}` it is a table; [`to_mermaid`](Self::to_mermaid) draws it.
+#[derive(Clone, Debug)]
+pub struct ResolvedPlan {
+    name: &'static str,
+    budget: Option<Duration>,
+    one_of: bool,
+    steps: Vec<ResolvedStep>,
+}
+
+#[derive(Clone, Debug)]
+struct ResolvedStep {
+    step: PlanStep,
+    /// What it counts for: its timeout, its nested plan's budget, or nothing it states.
+    budget: Option<Duration>,
+    nested: Option<ResolvedPlan>,
+}
+
+impl From<Plan> for ResolvedPlan {
+    fn from(plan: Plan) -> Self {
+        Self {
+            name: plan.name,
+            budget: plan.budget(),
+            one_of: plan.one_of,
+            steps: plan.steps.iter().map(|&step| ResolvedStep::from(step)).collect(),
+        }
+    }
+}
+
+impl From<PlanStep> for ResolvedStep {
+    fn from(step: PlanStep) -> Self {
+        let nested = step.nested.map(ResolvedPlan::from);
+        Self {
+            budget: step.timeout.or(step.nested.and_then(|plan| plan.budget())),
+            nested,
+            step,
+        }
+    }
+}
+
+impl ResolvedPlan {
+    /// The name of the type, or what `name = "…"` says.
+    pub fn name(&self) -> &str {
+        self.name
+    }
+
+    /// The longest the plan may take. `None` for a leaf.
+    pub fn budget(&self) -> Option<Duration> {
+        self.budget
+    }
+
+    /// The timeout of the step at this path (`"storage.pool"`), or its nested plan's budget.
+    pub fn step_budget(&self, path: &str) -> Option<Duration> {
+        let (first, rest) = match path.split_once('.') {
+            Some((first, rest)) => (first, Some(rest)),
+            None => (path, None),
+        };
+        let step = self.steps.iter().find(|step| step.step.name == first)?;
+        match rest {
+            Some(rest) => step.nested.as_ref()?.step_budget(rest),
+            None => step.budget,
+        }
+    }
+
+    /// The plan as a Mermaid flowchart.
+    pub fn to_mermaid(&self) -> String {
+        let mut out = String::from("flowchart LR\n");
+        self.draw(&mut out, "s", 1);
+        out
+    }
+
+    fn draw(&self, out: &mut String, prefix: &str, depth: usize) {
+        let pad = "    ".repeat(depth);
+        for (i, row) in self.steps.iter().enumerate() {
+            let id = format!("{prefix}{i}");
+            let budget = row.budget.map(|budget| format!("<br/>{budget:?}")).unwrap_or_default();
+            match &row.nested {
+                Some(nested) => {
+                    // Writing to a String cannot fail; so for each of these.
+                    let _ = writeln!(out, "{pad}subgraph {id}[\"{}{budget}\"]", Label(row.step.name));
+                    nested.draw(out, &format!("{id}_"), depth + 1);
+                    let _ = writeln!(out, "{pad}end");
+                }
+                None => {
+                    let _ = writeln!(out, "{pad}{id}[\"{}{budget}\"]", Label(row.step.name));
+                }
+            }
+        }
+        for (i, row) in self.steps.iter().enumerate() {
+            for &earlier in row.step.after {
+                let _ = writeln!(out, "{pad}{prefix}{earlier} --> {prefix}{i}");
+            }
+        }
+    }
+
+    fn rows(&self, depth: usize, rows: &mut Vec<[String; 5]>) {
+        for row in &self.steps {
+            let step = &row.step;
+            let after: Vec<_> = step.after.iter().map(|&i| self.steps[i].step.name).collect();
+            let mut how = Cow::from(step.how);
+            for (is, word) in [(step.required, "required"), (step.best_effort, "best effort")] {
+                if is {
+                    how = match &*how {
+                        "" => word.into(),
+                        how => format!("{how}, {word}").into(),
+                    };
+                }
+            }
+            rows.push([
+                if self.one_of { String::new() } else { step.priority.to_string() },
+                format!("{}{}", "  ".repeat(depth), step.name),
+                after.join(", "),
+                match row.budget {
+                    Some(budget) => format!("{budget:?}"),
+                    None if step.runtime => "at run time".into(),
+                    None => "what is left".into(),
+                },
+                how.into_owned(),
+            ]);
+            if let Some(nested) = &row.nested {
+                nested.rows(depth + 1, rows);
+            }
+        }
+    }
+}
+
+impl fmt::Display for ResolvedPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", if self.name.is_empty() { "plan" } else { self.name })?;
+        if let Some(budget) = self.budget {
+            write!(f, ": at most {budget:?}")?;
+        }
+        let mut rows = vec![["order", "step", "waits for", "budget", "how"].map(String::from)];
+        self.rows(0, &mut rows);
+        crate::report::table(f, &rows)
+    }
+}
+
+/// Text inside a quoted Mermaid label.
+pub(crate) struct Label<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '"' => f.write_str("#quot;"),
+            '<' => f.write_str("#lt;"),
+            '>' => f.write_str("#gt;"),
+            c => f.write_char(c),
+        })
+    }
+}
+
+/// `plan` with the timeouts of `this`, and with the plans of its fields, by the index of their step.
+#[cfg(feature = "rt")]
+pub(crate) fn resolve(
+    times: impl FnOnce(&mut dyn FnMut(Option<usize>, Duration)),
+    plan: Plan,
+    fields: Vec<(usize, ResolvedPlan)>,
+) -> ResolvedPlan {
+    let mut resolved = ResolvedPlan::from(plan);
+    for (i, nested) in fields {
+        if let Some(row) = resolved.steps.get_mut(i) {
+            row.budget = row.step.timeout.or(nested.budget);
+            row.nested = (!nested.steps.is_empty()).then_some(nested);
+        }
+    }
+    let mut total = None;
+    times(&mut |at, given| match at {
+        None => total = Some(clip(given, plan.timeout)),
+        Some(i) => {
+            if let Some(row) = resolved.steps.get_mut(i) {
+                row.budget = Some(clip(given, row.step.timeout));
+            }
+        }
+    });
+    if let Some(total) = total.or(plan.timeout) {
+        resolved.budget = Some(total);
+    }
+    resolved
+}
+
+/// A run-time timeout, held to its `at_most`.
+#[cfg(feature = "rt")]
+pub(crate) fn clip(given: Duration, at_most: Option<Duration>) -> Duration {
+    at_most.map_or(given, |most| given.min(most))
+}

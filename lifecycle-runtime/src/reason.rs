@@ -1,0 +1,114 @@
+//! Why a shutdown began.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a shutdown began. The first reason wins; later ones change nothing.
+///
+/// ```
+/// use lifecycle_runtime::{Reason, Signal};
+///
+/// assert_eq!(Reason::Requested.to_string(), "requested");
+/// assert_eq!(Reason::Signal(Signal::TERMINATE).to_string(), "SIGTERM");
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Somebody asked for it.
+    #[default]
+    Requested,
+    /// The process was signalled.
+    Signal(Signal),
+    /// Main returned by itself.
+    MainEnded,
+    /// Main returned an error.
+    MainFailed(Arc<dyn Error + Send + Sync>),
+    /// Main panicked, with this message.
+    MainPanicked(Arc<str>),
+    /// The server could not be built.
+    StartFailed(Arc<dyn Error + Send + Sync>),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requested => f.write_str("requested"),
+            Self::Signal(signal) => signal.fmt(f),
+            Self::MainEnded => f.write_str("main ended"),
+            Self::MainFailed(error) => {
+                write!(f, "main failed: {}", Chain(&**error))
+            }
+            Self::MainPanicked(message) => write!(f, "main panicked: {message}"),
+            Self::StartFailed(error) => {
+                write!(f, "the start failed: {}", Chain(&**error))
+            }
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Reason {
+    /// As its text.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A signal, by its number (signal(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Signal(i32);
+
+impl Signal {
+    /// SIGHUP, 1.
+    pub const HANGUP: Self = Self(1);
+    /// SIGINT, 2: Ctrl-C at a terminal.
+    pub const INTERRUPT: Self = Self(2);
+    /// SIGQUIT, 3.
+    pub const QUIT: Self = Self(3);
+    /// SIGTERM, 15: how systemd and Kubernetes ask a process to end.
+    pub const TERMINATE: Self = Self(15);
+
+    /// The signal with this number.
+    pub const fn from_raw(number: i32) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn as_raw(self) -> i32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::HANGUP => f.write_str("SIGHUP"),
+            Self::INTERRUPT => f.write_str("SIGINT"),
+            Self::QUIT => f.write_str("SIGQUIT"),
+            Self::TERMINATE => f.write_str("SIGTERM"),
+            Self(number) => write!(f, "signal {number}"),
+        }
+    }
+}
+
+/// An error and all its causes on one line.
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'a));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.0.to_string();
+        f.write_str(&shown)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            // Many errors print their cause themselves.
+            if !shown.ends_with(&text) {
+                write!(f, ": {text}")?;
+                shown = text;
+            }
+            next = cause.source();
+        }
+        Ok(())
+    }
+}

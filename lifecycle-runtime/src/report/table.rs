@@ -1,0 +1,157 @@
+//! How reports are shown: a table to read, a timeline to draw.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use super::{Outcome, Report, Step};
+use crate::plan::Label;
+
+/// Rows as an aligned table, each on a line of its own; the first is the head.
+pub(crate) fn table<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    rows: &[[String; N]],
+) -> fmt::Result {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            write!(line, "  {cell:<width$}")?;
+        }
+        write!(f, "\n{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+pub(super) fn report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+    let verdict = match report.forced() {
+        Some(signal) => format!("forced by {signal}"),
+        None if report.is_clean() => "clean".into(),
+        None => "not clean".into(),
+    };
+    write!(
+        f,
+        "shutdown of {} ({}): {verdict} after {}",
+        report.component(),
+        report.reason(),
+        Time(report.elapsed()),
+    )?;
+    let mut rows = vec![["step", "outcome", "start", "took", "budget", ""].map(String::from)];
+    for step in report.steps() {
+        push(step, 0, &mut rows);
+    }
+    if rows.len() > 1 {
+        table(f, &rows)?;
+    }
+    if report.steps().len() > 1 {
+        if let Some(slowest) = report.steps().iter().max_by_key(|step| step.elapsed) {
+            write!(f, "\nslowest: {} ({})", slowest.name, Time(slowest.elapsed))?;
+        }
+    }
+    Ok(())
+}
+
+fn push(step: &Step, depth: usize, rows: &mut Vec<[String; 6]>) {
+    let mut note = step.outcome.detail().unwrap_or_default();
+    if !step.steps.is_empty() && matches!(step.outcome, Outcome::Failed(_)) {
+        // The rows below say it.
+        note.clear();
+    }
+    let over = step.elapsed.saturating_sub(step.budget);
+    let mut add = |text: String| {
+        if !note.is_empty() {
+            note.push_str("; ");
+        }
+        note.push_str(&text);
+    };
+    if over > OVERRUN {
+        add(format!("{} over its budget", Time(over)));
+    }
+    if step.best_effort && !step.outcome.is_done() {
+        add("best effort".into());
+    }
+    rows.push([
+        format!("{}{}", "  ".repeat(depth), step.name),
+        step.outcome.word().into(),
+        Time(step.started).to_string(),
+        Time(step.elapsed).to_string(),
+        Time(step.budget).to_string(),
+        note,
+    ]);
+    push_nested(&step.steps, depth + 1, rows);
+}
+
+/// A thousand elements that are done are one line.
+fn push_nested(steps: &[Step], depth: usize, rows: &mut Vec<[String; 6]>) {
+    const ALIKE: usize = 8;
+    let dull = |step: &Step| step.name.starts_with('[') && step.outcome.is_done();
+    let done = steps.iter().filter(|step| dull(step)).count();
+    for step in steps {
+        if done <= ALIKE || !dull(step) {
+            push(step, depth, rows);
+        }
+    }
+    if done > ALIKE {
+        let most = |of: fn(&Step) -> Duration| steps.iter().map(of).max().unwrap_or_default();
+        rows.push([
+            format!("{}{done} elements", "  ".repeat(depth)),
+            "done".into(),
+            String::new(),
+            format!("≤ {}", Time(most(Step::elapsed))),
+            String::new(),
+            String::new(),
+        ]);
+    }
+}
+
+/// What timers are late by is no overrun.
+const OVERRUN: Duration = Duration::from_millis(10);
+
+pub(super) fn gantt(report: &Report) -> String {
+    let mut out = String::from("gantt\n    dateFormat x\n    axisFormat %S.%L s\n");
+    // Writing to a String cannot fail; so for each of these.
+    let _ = writeln!(out, "    title shutdown of {}", plain(report.component()));
+    for step in report.steps() {
+        bar(step, &plain(&step.name), &mut out);
+    }
+    out
+}
+
+fn bar(step: &Step, path: &str, out: &mut String) {
+    let tag = if step.outcome.is_done() { "done" } else { "crit" };
+    let start = step.started.as_millis();
+    let end = start + step.elapsed.as_millis().max(1);
+    let _ = writeln!(out, "    {path} ({}) :{tag}, {start}, {end}", step.outcome.word());
+    for nested in &step.steps {
+        let mark = if nested.name.starts_with('[') { "" } else { "." };
+        bar(nested, &format!("{path}{mark}{}", plain(&nested.name)), out);
+    }
+}
+
+/// A task's name ends at a colon, and `#` and `;` begin other things, in Mermaid's charts.
+fn plain(text: &str) -> String {
+    let text: String = text
+        .chars()
+        .map(|c| if matches!(c, ':' | '#' | ';' | ',' | '\n') { ' ' } else { c })
+        .collect();
+    Label(&text).to_string()
+}
+
+/// A time as people read it: four digits at most.
+struct Time(Duration);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        match micros {
+            0..1_000 => write!(f, "{micros} µs"),
+            1_000..10_000 => write!(f, "{:.1} ms", self.0.as_secs_f64() * 1e3),
+            10_000..1_000_000 => write!(f, "{} ms", micros / 1_000),
+            _ => write!(f, "{:.2} s", self.0.as_secs_f64()),
+        }
+    }
+}
