@@ -14,12 +14,16 @@
 mod contain;
 mod each;
 mod live;
+mod pulse;
 mod run;
 mod step;
 mod timer;
 
 pub(crate) use contain::{contain, message};
 pub(crate) use live::{Ended, Live, Origin, Seat};
+pub(crate) use pulse::Pulse;
 pub(crate) use run::Times;
+pub(crate) use timer::Timer;
+
 pub use run::Run;
 pub use step::{Ending, StepRun};

@@ -104,6 +104,6 @@ pub use handle::{Progress, ShutdownHandle, StepProgress};
 #[cfg(feature = "derive")]
 pub use lifecycle_macros::GracefulShutdown;
 #[cfg(feature = "rt")]
-//pub use runner::{MainOutcome, Runner, run, run_until_signal};
+pub use runner::{MainOutcome, Runner, Stop, run, run_until_signal};
 #[cfg(feature = "rt")]
 pub use state::{Shutdown, ShutdownState};

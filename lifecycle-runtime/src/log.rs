@@ -6,6 +6,7 @@
 //! | `shutdown_progress` | INFO | unfinished, waiting_for, elapsed_ms, remaining_ms |
 //! | `step_end` | INFO; DEBUG for an element that is done; WARN or, for a step that is not `best_effort`, ERROR otherwise | step, outcome, elapsed_ms, budget_ms, over_ms, error, waiting_for |
 //! | `shutdown_end` | INFO if clean, else ERROR | component, reason, done, failed, panicked, timed_out, skipped, slowest, elapsed_ms, forced, exit_code |
+//! | `shutdown_forced` | WARN | component, signal |
 //! | `dropped_unshut` | WARN | component, fields, panicking |
 //!
 //! A clean shutdown is INFO throughout.
@@ -191,4 +192,28 @@ pub(crate) fn no_timer(error: &std::io::Error) {
         %error,
         "no timer: outside tokio a deadline needs a thread, and none could be started"
     );
+}
+
+pub(crate) fn forced(live: &Live, signal: crate::Signal) {
+    warn!(target: "lifecycle", component = live.component, %signal, "shutdown_forced");
+}
+
+pub(crate) fn on_force_panicked(message: &str) {
+    error!(target: "lifecycle", error = message, "an `on_force` hook panicked");
+}
+
+pub(crate) fn finally_panicked(message: &str) {
+    error!(target: "lifecycle", error = message, "a `finally` hook panicked");
+}
+
+pub(crate) fn finally_left() {
+    warn!(target: "lifecycle", "the `finally` hooks took more than 1 s and are left behind");
+}
+
+pub(crate) fn no_thread(what: &str, error: &std::io::Error) {
+    error!(target: "lifecycle", %error, "no thread could be started for {what}");
+}
+
+pub(crate) fn no_signals(error: &std::io::Error) {
+    error!(target: "lifecycle", %error, "signals are not heard: only main and handles begin the shutdown");
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::context::after;
 use crate::engine::{Live, Origin, Seat, Times, contain};
@@ -164,16 +164,20 @@ async fn begin<S: GracefulShutdown>(
     if server.__state().is_disarmed() {
         return Report::new(name, reason, Duration::ZERO, None, Vec::new());
     }
-    if let Some(report) = server.__state().live().and_then(|live| live.report()) {
+    let live = match server.__state().live() {
+        Some(live) => Arc::clone(live),
+        None => {
+            let now = clock::now();
+            let within = within.unwrap_or_else(|| total(server));
+            log::begin(name, &reason, None, within);
+            let live = Live::root(name, Origin::new(reason, now), after(now, within));
+            resume(server, live)
+        }
+    };
+    if let Some(report) = live.report() {
         return report.clone();
     }
-    if server.__state().live().is_none() {
-        let now = clock::now();
-        let within = within.unwrap_or_else(|| total(server));
-        log::begin(name, &reason, None, within);
-        arm(server, Origin::new(reason, now), after(now, within));
-    }
-    let report = conduct(server).await;
+    let report = conduct(server, &live).await;
     log::end(&report, report.exit_code());
     report
 }
@@ -183,27 +187,30 @@ pub(crate) fn total<S: Component>(server: &S) -> Duration {
     Times::of(server, &S::PLAN).total.unwrap_or(DEFAULT_TIMEOUT)
 }
 
-/// Makes the live plan of an owner that is to be shut down by the deadline.
-pub(crate) fn arm<S: GracefulShutdown>(
-    server: &mut S,
-    origin: Arc<Origin>,
-    deadline: Instant,
-) -> Arc<Live> {
-    let live = Live::root(S::PLAN.name(), origin, deadline);
-    server.__state_mut().run(Arc::clone(&live));
+/// Has the owner's plan run on a clock that was started. If the owner began by itself before, that is
+/// what goes on, and is returned.
+pub(crate) fn resume<S: GracefulShutdown>(server: &mut S, live: Arc<Live>) -> Arc<Live> {
+    let state = server.__state_mut();
+    if state.is_disarmed() {
+        live.finish_empty(clock::now());
+        return live;
+    }
+    if let Some(live) = state.live() {
+        return Arc::clone(live);
+    }
+    state.run(Arc::clone(&live));
     live
 }
 
-/// Runs the plan that was made, or what is left of it.
-pub(crate) async fn conduct<S: GracefulShutdown>(server: &mut S) -> Report {
-    let Some(live) = server.__state().live().cloned() else {
-        return Report::new(S::PLAN.name(), Reason::Requested, Duration::ZERO, None, Vec::new());
-    };
-    let origin = &live.origin;
-    let cx = Context::over(origin.reason.clone(), origin.began, live.deadline)
-        .seated(Seat::root(Arc::clone(&live)));
-    // What it returns is in the report.
-    let _ = server.cleanup(&cx).await;
+/// Runs the plan, or what is left of it.
+pub(crate) async fn conduct<S: GracefulShutdown>(server: &mut S, live: &Arc<Live>) -> Report {
+    if live.report().is_none() {
+        let origin = &live.origin;
+        let cx = Context::over(origin.reason.clone(), origin.began, live.deadline)
+            .seated(Seat::root(Arc::clone(live)));
+        // What it returns is in the report.
+        let _ = server.cleanup(&cx).await;
+    }
     live.finish(clock::now()).clone()
 }
 

@@ -6,6 +6,7 @@
 
 use std::future::{Future, Ready, ready};
 use std::marker::PhantomData;
+use std::pin::Pin;
 
 use crate::engine::Run;
 use crate::{BoxError, Component, Plan, ResolvedPlan};
@@ -137,4 +138,15 @@ impl<E: Into<BoxError>> Forced for Result<(), E> {
 /// Ends an `abort` call. A failure has nobody to go to: the report tells of the step's end already.
 pub fn forced(ended: impl Forced) {
     drop(ended.forced());
+}
+
+/// What [`Component::__times`] is given.
+pub type SetTime<'a> = dyn FnMut(Option<usize>, std::time::Duration) + 'a;
+
+/// A step's future, one of many kinds. It demands `Send` of each by itself, so that the error is about the step.
+pub fn erase<'a, F>(step: Pin<&'a mut F>) -> Pin<&'a mut (dyn Future<Output = ()> + Send + 'a)>
+where
+    F: Future<Output = ()> + Send + 'a,
+{
+    step
 }

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::contain;
-use crate::plan::{MAX_STEPS, UNSTATED};
+use super::{Times, contain};
 use crate::reason::Signal;
 use crate::report::{Outcome, Report, Step};
 use crate::{Plan, Reason, StepProgress};
@@ -197,47 +196,33 @@ impl Live {
 
     /// Lays out the rows of `plan`, unless an earlier run has.
     ///
-    /// `timeouts` are those known at run time; `now` is when the plan starts: if less time is left than
+    /// `times` are those known at run time; `now` is when the plan starts: if less time is left than
     /// its longest path needs, all budgets shrink in proportion.
     /// What it needs and what it has is returned where that happens.
     pub(super) fn lay_out(
         &self,
         plan: &Plan,
-        timeouts: &[Option<Duration>],
+        times: &Times,
         now: Instant,
     ) -> Option<(Duration, Duration)> {
         let mut rows = self.rows();
         if !rows.is_empty() {
             return None;
         }
-        let steps = plan.steps();
-        let timeout = |i: usize| timeouts.get(i).copied().flatten().or(steps[i].timeout());
-        let cost = |i: usize| {
-            timeout(i)
-                .or_else(|| steps[i].nested().and_then(Plan::budget))
-                .unwrap_or(UNSTATED)
-        };
-        rows.reserve_exact(steps.len());
-        for (i, step) in steps.iter().enumerate() {
+        let given = self.deadline.saturating_duration_since(now);
+        let (tails, longest) = times.tails(plan, given);
+        rows.reserve_exact(tails.len());
+        for (i, (step, tail)) in plan.steps().iter().zip(tails).enumerate() {
             rows.push(Row {
                 priority: step.priority(),
                 after: step.after(),
                 required: step.is_required(),
                 best_effort: step.is_best_effort(),
-                timeout: timeout(i),
+                timeout: times.timeout(plan, i).map(|timeout| timeout.min(given)),
+                tail,
                 ..Row::new(Cow::Borrowed(step.name()))
             });
         }
-        // Backwards: the longest path after a step is known once those of all later steps are.
-        let mut longest = Duration::ZERO;
-        for i in (0..rows.len()).rev() {
-            let path = rows[i].tail.saturating_add(cost(i));
-            longest = longest.max(path);
-            for &earlier in steps[i].after() {
-                rows[earlier].tail = rows[earlier].tail.max(path);
-            }
-        }
-        let given = self.deadline.saturating_duration_since(now);
         if given >= longest {
             return None;
         }
@@ -267,7 +252,7 @@ impl Live {
     }
 
     /// Ends a plan that has nothing to do any more.
-    pub(super) fn finish_empty(&self, now: Instant) {
+    pub(crate) fn finish_empty(&self, now: Instant) {
         self.rows().clear();
         self.finish(now);
     }
@@ -487,16 +472,16 @@ impl Live {
         self.origin.changed();
     }
 
-    /// Ends it.
-    pub(crate) fn end_ahead(&self, outcome: Outcome, now: Instant) -> Option<Duration> {
+    /// Ends it. How long it took, and had.
+    pub(crate) fn end_ahead(&self, outcome: Outcome, now: Instant) -> Option<(Duration, Duration)> {
         let mut ahead = lock(&self.origin.ahead);
         let row = ahead.as_mut()?;
         row.elapsed = now.saturating_duration_since(row.started.unwrap_or(now));
         row.outcome = Some(outcome);
-        let budget = budget(row);
+        let times = (row.elapsed, budget(row));
         drop(ahead);
         self.origin.changed();
-        Some(budget)
+        Some(times)
     }
 }
 
@@ -608,6 +593,3 @@ impl fmt::Debug for Seat {
         f.debug_struct("Seat").field("row", &self.row).finish_non_exhaustive()
     }
 }
-
-// Indices into a plan fit what its proof can hold.
-const _: () = assert!(MAX_STEPS <= u16::MAX as usize);

@@ -7,14 +7,10 @@ use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 use super::live::{Origin, Turn};
-use super::timer::Timer;
-use super::{Live, Seat, StepRun, contain};
+use super::{Live, Pulse, Seat, StepRun, contain};
 use crate::context::after;
-use crate::plan::clip;
+use crate::plan::{UNSTATED, clip};
 use crate::{BoxError, Component, Context, GracefulShutdown, Plan, clock, log};
-
-/// How often a running shutdown says what it waits for.
-const PROGRESS: Duration = Duration::from_secs(5);
 
 /// A plan that runs. What the derive writes calls it; nothing else should.
 #[derive(Debug)]
@@ -42,7 +38,7 @@ impl Run {
                 (Live::root(plan.name(), origin, deadline), false)
             }
         };
-        if let Some((needed, given)) = live.lay_out(plan, &times.steps, now) {
+        if let Some((needed, given)) = live.lay_out(plan, &times, now) {
             if times.known_late {
                 log::shrunk(plan.name(), needed, given);
             }
@@ -61,7 +57,7 @@ impl Run {
             }
             if !live.is_open() {
                 let times = Times::of(this, plan);
-                if let Some((needed, given)) = live.lay_out(plan, &times.steps, clock::now()) {
+                if let Some((needed, given)) = live.lay_out(plan, &times, clock::now()) {
                     if times.known_late {
                         log::shrunk(plan.name(), needed, given);
                     }
@@ -113,9 +109,8 @@ impl Run {
     /// A [`ShutdownError`](crate::ShutdownError) if a step that is not `best_effort` is not done.
     pub async fn join(&self, steps: &mut [StepFuture<'_, '_>]) -> Result<(), BoxError> {
         if self.live.report().is_none() {
-            let mut timer = Timer::new();
-            let mut progress = after(self.live.origin.began, PROGRESS);
-            poll_fn(|cx| self.poll(steps, &mut timer, &mut progress, cx)).await;
+            let mut pulse = Pulse::new(&self.live, self.root);
+            poll_fn(|cx| self.poll(steps, &mut pulse, cx)).await;
         }
         let report = self.live.finish(clock::now());
         if report.is_clean() {
@@ -128,28 +123,15 @@ impl Run {
     fn poll(
         &self,
         steps: &mut [StepFuture<'_, '_>],
-        timer: &mut Timer,
-        progress: &mut Instant,
+        pulse: &mut Pulse<'_>,
         cx: &mut task::Context<'_>,
     ) -> Poll<()> {
         loop {
-            if self.root {
-                self.live.origin.register(cx.waker());
-            }
-            let Some(mut next) = self.pass(steps, cx) else {
+            pulse.register(cx);
+            let Some(next) = self.pass(steps, cx) else {
                 return Poll::Ready(());
             };
-            if self.root {
-                let now = clock::now();
-                if now >= *progress {
-                    log::progress(&self.live, now);
-                    while *progress <= now {
-                        *progress += PROGRESS;
-                    }
-                }
-                next = Some(next.map_or(*progress, |next| next.min(*progress)));
-            }
-            if timer.poll(next, cx).is_pending() {
+            if pulse.poll(next, cx).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -218,5 +200,32 @@ impl Times {
             log::timeout_panicked(plan.name(), &message);
         }
         times
+    }
+
+    /// The longest path through the plan.
+    pub(crate) fn longest(&self, plan: &Plan, most: Duration) -> Duration {
+        self.tails(plan, most).1
+    }
+
+    /// The timeout of step `i`.
+    pub(super) fn timeout(&self, plan: &Plan, i: usize) -> Option<Duration> {
+        self.steps.get(i).copied().flatten().or(plan.steps[i].timeout)
+    }
+
+    /// The longest path after each step, and through the whole plan; no step counts for more than `most`.
+    pub(super) fn tails(&self, plan: &Plan, most: Duration) -> (Vec<Duration>, Duration) {
+        let mut tails = vec![Duration::ZERO; plan.steps.len()];
+        let mut longest = Duration::ZERO;
+        // Backwards: what is after a step is known once all later steps are.
+        for (i, step) in plan.steps.iter().enumerate().rev() {
+            let nested = || step.nested.as_ref().and_then(Plan::budget);
+            let cost = self.timeout(plan, i).or_else(nested).unwrap_or(UNSTATED);
+            let path = tails[i].saturating_add(cost.min(most));
+            longest = longest.max(path);
+            for &earlier in step.after {
+                tails[earlier] = tails[earlier].max(path);
+            }
+        }
+        (tails, longest)
     }
 }

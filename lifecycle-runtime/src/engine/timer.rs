@@ -16,7 +16,7 @@ use crate::clock;
 
 /// Lazy, because tokio's `Sleep` panics when it is made without a time driver, and a plan whose steps
 /// are ready needs none.
-pub(super) struct Timer {
+pub(crate) struct Timer {
     kind: Option<Kind>,
 }
 
@@ -27,12 +27,12 @@ enum Kind {
 }
 
 impl Timer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { kind: None }
     }
 
     /// Ready once `at` has passed.
-    pub(super) fn poll(&mut self, at: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, at: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = at else {
             return Poll::Pending;
         };

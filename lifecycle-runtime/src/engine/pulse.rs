@@ -1,0 +1,59 @@
+//! What wakes a plan that waits: its next deadline, a forced end, and the time to say how it goes.
+
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::Live;
+use super::timer::Timer;
+use crate::context::after;
+use crate::{clock, log};
+
+/// How often a running shutdown says what it waits for.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+pub(crate) struct Pulse<'a> {
+    live: &'a Live,
+    timer: Timer,
+    /// When to say how it goes. Only the root does.
+    progress: Option<Instant>,
+}
+
+impl<'a> Pulse<'a> {
+    pub(crate) fn new(live: &'a Live, root: bool) -> Self {
+        Self {
+            live,
+            timer: Timer::new(),
+            progress: root.then(|| {
+                let mut next = after(live.origin.began, PROGRESS);
+                skip_past(&mut next, clock::now());
+                next
+            }),
+        }
+    }
+
+    /// Has a forced end wake this task. Call before polling what it would cut.
+    pub(crate) fn register(&self, cx: &Context<'_>) {
+        if self.progress.is_some() {
+            self.live.origin.register(cx.waker());
+        }
+    }
+
+    /// Ready when it is time to look again: at `next`, or after it told how things go.
+    pub(crate) fn poll(&mut self, mut next: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(progress) = &mut self.progress {
+            let now = clock::now();
+            if now >= *progress {
+                log::progress(self.live, now);
+                skip_past(progress, now);
+            }
+            next = Some(next.map_or(*progress, |next| next.min(*progress)));
+        }
+        self.timer.poll(next, cx)
+    }
+}
+
+fn skip_past(next: &mut Instant, now: Instant) {
+    while *next <= now {
+        *next += PROGRESS;
+    }
+}

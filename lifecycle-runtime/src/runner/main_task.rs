@@ -1,0 +1,159 @@
+//! Main: polled until it ends or is told to stop, then awaited as the step `main`.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::stop::Firing;
+use crate::engine::{Ended, Live, Pulse, contain};
+use crate::report::Outcome;
+use crate::{BoxError, Reason, ShutdownHandle, clock, log};
+
+/// What a main may return: `()`, a `Result` whose error is `Into<BoxError>`, or nothing ever (`!`).
+#[diagnostic::on_unimplemented(
+    message = "a main cannot return `{Self}`",
+    label = "neither `()` nor a `Result`",
+    note = "return `()`, or a `Result` whose error is `Into<BoxError>`: `Ok::<_, BoxError>(())`"
+)]
+pub trait MainOutcome {
+    /// Whether main succeeded.
+    ///
+    /// # Errors
+    ///
+    /// Main's error.
+    fn into_outcome(self) -> Result<(), BoxError>;
+}
+
+impl MainOutcome for () {
+    fn into_outcome(self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl<T: MainOutcome, E: Into<BoxError>> MainOutcome for Result<T, E> {
+    fn into_outcome(self) -> Result<(), BoxError> {
+        self.map_err(Into::into)?.into_outcome()
+    }
+}
+
+impl MainOutcome for Never {
+    fn into_outcome(self) -> Result<(), BoxError> {
+        self
+    }
+}
+
+/// `!`, which cannot be named yet but as what such a function returns.
+type Never = <fn() -> ! as Returns>::Output;
+
+/// What a function returns.
+pub trait Returns {
+    /// It.
+    type Output;
+}
+
+impl<T> Returns for fn() -> T {
+    type Output = T;
+}
+
+/// Main's future, and how it ended.
+pub(super) struct MainTask<'a, F> {
+    future: Pin<&'a mut Option<F>>,
+    outcome: Option<Outcome>,
+}
+
+impl<'a, F, T> MainTask<'a, F>
+where
+    F: Future<Output = T>,
+    T: MainOutcome,
+{
+    pub(super) fn new(future: Pin<&'a mut Option<F>>) -> Self {
+        Self {
+            future,
+            outcome: None,
+        }
+    }
+
+    /// Polls main until it ends or somebody asks for the shutdown. Why the shutdown begins.
+    pub(super) async fn until(&mut self, handle: &ShutdownHandle) -> Reason {
+        let mut requested = pin!(handle.requested());
+        poll_fn(|cx| {
+            // Who asked first, wins.
+            if let Poll::Ready(reason) = requested.as_mut().poll(cx) {
+                return Poll::Ready(reason);
+            }
+            if self.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            handle.request(match &self.outcome {
+                Some(Outcome::Failed(error)) => Reason::MainFailed(Arc::clone(error)),
+                Some(Outcome::Panicked(message)) => Reason::MainPanicked(message.as_str().into()),
+                _ => Reason::MainEnded,
+            });
+            Poll::Ready(handle.reason())
+        })
+        .await
+    }
+
+    /// Tells main, and awaits it as the step `main` until its latest finish; one that has not looked at
+    /// its `Stop` after another poll cannot know, and is dropped.
+    pub(super) async fn finish(mut self, live: &Live, latest: Instant, firing: &Firing) {
+        const NAME: &str = "main";
+        firing.fire();
+        live.begin_ahead(NAME, clock::now(), latest);
+        if self.outcome.is_none() {
+            let mut pulse = Pulse::new(live, true);
+            poll_fn(|cx| {
+                loop {
+                    pulse.register(cx);
+                    if self.poll(cx).is_ready() {
+                        return Poll::Ready(());
+                    }
+                    let over = clock::now() >= latest || live.origin.forced().is_some();
+                    if over || !firing.was_looked_at() {
+                        return Poll::Ready(());
+                    }
+                    if pulse.poll(Some(latest), cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+            })
+            .await;
+        }
+        let mut outcome = self.outcome.take().unwrap_or_else(|| Outcome::TimedOut {
+            waiting_for: (!firing.was_looked_at()).then(|| "what is not `stop`: it never looked".into()),
+        });
+        if let Err(message) = contain(|| self.future.set(None)) {
+            if outcome.is_done() {
+                outcome = Outcome::Panicked(message);
+            }
+        }
+        let now = clock::now();
+        if let Some((elapsed, budget)) = live.end_ahead(outcome.clone(), now) {
+            log::step_end(&Ended {
+                path: NAME.into(),
+                element: false,
+                best_effort: false,
+                outcome,
+                elapsed,
+                budget,
+            });
+        }
+    }
+
+    /// Ready once main has ended: its outcome is kept.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(main) = self.future.as_mut().as_pin_mut() else {
+            return Poll::Ready(());
+        };
+        let outcome = match contain(|| main.poll(cx).map(MainOutcome::into_outcome)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(()))) => Outcome::Done,
+            Ok(Poll::Ready(Err(error))) => Outcome::Failed(Arc::from(error)),
+            Err(message) => Outcome::Panicked(message),
+        };
+        self.outcome = Some(outcome);
+        Poll::Ready(())
+    }
+}
