@@ -27,3 +27,4 @@ pub(crate) use timer::Timer;
 
 pub use run::Run;
 pub use step::{Ending, StepRun};
+pub(crate) use timer::Timer;

@@ -102,6 +102,8 @@ pub use component::GracefulShutdown;
 #[cfg(feature = "rt")]
 pub use handle::{Progress, ShutdownHandle, StepProgress};
 #[cfg(feature = "derive")]
+#[doc = include_str!("derive.md")]
+#[doc(inline)]
 pub use lifecycle_macros::GracefulShutdown;
 #[cfg(feature = "rt")]
 pub use runner::{MainOutcome, Runner, Stop, run, run_until_signal};

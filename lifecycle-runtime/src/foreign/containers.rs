@@ -1,0 +1,87 @@
+//! Containers: their elements are cleaned together, a row each.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt::Debug;
+
+use crate::engine::contain;
+use crate::plan::{PlanStep, resolve};
+use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
+
+/// The row that stands for every element in a plan, which does not know how many there will be.
+pub(super) const EACH: PlanStep = PlanStep::__new("[…]", 0);
+
+/// The plan of values that are cleaned together. Where all are leaves it is a leaf's: their timeout is the field's.
+pub(super) const fn together(steps: &'static [PlanStep]) -> Plan {
+    let mut i = 0;
+    while i < steps.len() {
+        if steps[i].nested().is_some() {
+            return Plan::together(steps);
+        }
+        i += 1;
+    }
+    Plan::leaf()
+}
+
+/// `steps` with the plans of the values themselves, by the index of their step.
+pub(super) fn resolve_together(
+    steps: &'static [PlanStep],
+    insides: Vec<(usize, ResolvedPlan)>,
+) -> ResolvedPlan {
+    let longest = insides.iter().filter_map(|(_, plan)| plan.budget()).max();
+    match longest {
+        Some(longest) => resolve(|set| set(None, longest), Plan::together(steps), insides),
+        None => together(steps).into(),
+    }
+}
+
+/// Runs `f` on every item, also on those after one that panics, then lets the first panic go on.
+pub(super) fn on_each<T>(items: impl IntoIterator<Item = T>, mut f: impl FnMut(T)) {
+    let mut panicked = None;
+    for item in items {
+        if let Err(message) = contain(|| f(item)) {
+            panicked.get_or_insert(message);
+        }
+    }
+    if let Some(message) = panicked {
+        std::panic::resume_unwind(Box::new(message));
+    }
+}
+
+macro_rules! container {
+    (
+        [$($generics:tt)*] $container:ty, of $element:ty,
+        $names:ident, $values:ident, $values_mut:ident
+    ) => {
+        impl<$($generics)*> Component for $container {
+            const PLAN: Plan = together(const { &[EACH.__nested(<$element>::PLAN)] });
+
+            async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+                let names = $names(self);
+                cx.each(names, self.$values_mut()).await
+            }
+
+            fn abort(&mut self) {
+                on_each(self.$values_mut(), Component::abort);
+            }
+
+            fn release(&mut self) {
+                on_each(self.$values_mut(), Component::release);
+            }
+
+            fn __plan(&self) -> ResolvedPlan {
+                // One row stands for all: the longest says how long they take.
+                let longest = self.$values().map(Component::__plan).max_by_key(ResolvedPlan::budget);
+                let rows = const { &[EACH.__nested(<$element>::PLAN)] };
+                resolve_together(rows, longest.map(|plan| (0, plan)).into_iter().collect())
+            }
+        }
+    };
+}
+
+container!([T: Component] [T], of T, indices, iter, iter_mut);
+container!([T: Component] VecDeque<T>, of T, queue_indices, iter, iter_mut);
+container!(
+    [K: Debug + Send, V: Component, S: Send] HashMap<K, V, S>, of V,
+    hash_keys, values, values_mut
+);
+container!([K: Debug + Send, V: Component] BTreeMap<K, V>, of V, tree_keys, values, values_mut);

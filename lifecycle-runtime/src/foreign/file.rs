@@ -1,0 +1,24 @@
+//! Files.
+
+use std::io::{self, ErrorKind};
+
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+
+use crate::{BoxError, Component, Context};
+
+impl Component for File {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        cx.waiting_for(|| "what was written to reach the disk".into());
+        self.flush().await?;
+        match self.sync_all().await {
+            Err(error) if !can_sync(&error) => Ok(()),
+            synced => Ok(synced?),
+        }
+    }
+}
+
+/// Pipes and devices have no disk to reach; fsync(2) says EINVAL or EROFS for them.
+fn can_sync(error: &io::Error) -> bool {
+    !matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::ReadOnlyFilesystem)
+}

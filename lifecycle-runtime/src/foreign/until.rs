@@ -1,0 +1,26 @@
+//! Waiting with an end, on runtimes without time too.
+
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::context::after;
+use crate::engine::Timer;
+
+/// What `future` yields, or `None` once `at` has passed. It is polled at least once.
+pub(super) async fn until<F: Future>(at: Instant, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut timer = Timer::new();
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => timer.poll(Some(at), cx).map(|()| None),
+    })
+    .await
+}
+
+/// Lets `duration` pass.
+pub(super) async fn pause(duration: Duration) {
+    until(after(clock::now(), duration), pending::<()>()).await;
+}

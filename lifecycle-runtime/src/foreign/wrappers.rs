@@ -1,0 +1,90 @@
+//! Wrappers of one value.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
+
+impl<T: Component> Component for Option<T> {
+    const PLAN: Plan = T::PLAN;
+
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        match self {
+            Some(inside) => inside.cleanup(cx).await,
+            None => Ok(()),
+        }
+    }
+
+    fn abort(&mut self) {
+        if let Some(inside) = self {
+            inside.abort();
+        }
+    }
+
+    fn release(&mut self) {
+        if let Some(inside) = self {
+            inside.release();
+        }
+    }
+
+    fn __plan(&self) -> ResolvedPlan {
+        match self {
+            Some(inside) => inside.__plan(),
+            None => Self::PLAN.into(),
+        }
+    }
+}
+
+impl<T: Component + ?Sized> Component for Box<T> {
+    const PLAN: Plan = T::PLAN;
+
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        // An object, or the future of a type that contains itself would contain itself.
+        let cleanup: Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>> =
+            Box::pin((**self).cleanup(cx));
+        cleanup.await
+    }
+
+    fn abort(&mut self) {
+        (**self).abort();
+    }
+
+    fn release(&mut self) {
+        (**self).release();
+    }
+
+    fn __plan(&self) -> ResolvedPlan {
+        (**self).__plan()
+    }
+}
+
+impl<T: Send + Sync + ?Sized> Component for Arc<T>
+where
+    for<'a> &'a T: Component,
+{
+    const PLAN: Plan = <&T as Component>::PLAN;
+
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let mut shared = &**self;
+        shared.cleanup(cx).await
+    }
+
+    fn abort(&mut self) {
+        let mut shared = &**self;
+        shared.abort();
+    }
+
+    fn release(&mut self) {
+        // Unlike a count that is compared with one, this is true for at most one of the last two owners, and
+        // never while somebody may still upgrade.
+        if let Some(alone) = Arc::get_mut(self) {
+            let mut alone = &*alone;
+            alone.release();
+        }
+    }
+
+    fn __plan(&self) -> ResolvedPlan {
+        <&T as Component>::__plan(&&**self)
+    }
+}
