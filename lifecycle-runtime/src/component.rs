@@ -24,6 +24,38 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// again after that or after it ended: a second run takes up what is left, and finds nothing to do
 /// where nothing is.
 ///
+/// # Implementations
+///
+/// With the feature `rt`, for types of std, tokio and tokio-util. Their cleanups are cancel-safe, and a second one finds
+/// nothing to do.
+///
+/// | type | cleanup | `abort` | `release` |
+/// |---|---|---|---|
+/// | `tokio::task::JoinHandle`, `JoinSet` | aborts, then awaits; a panic of a task is an error with its message | aborts | aborts |
+/// | `CancellationToken` | cancels | cancels | nothing: others hold it |
+/// | `TaskTracker` | closes, waits for every tracked task | nothing | nothing |
+/// | `tokio::process::Child` | SIGTERM, waits; SIGKILL at [`Context::deadline`], which is an error | SIGKILL | SIGKILL |
+/// | `tokio::fs::File` | flushes, syncs to disk | nothing | nothing |
+/// | `Option`, `Box` | of what is inside | the same | the same |
+/// | `Arc<T>` where `&T` is a component | of the shared value | the same | the same, if it is the last and there is no `Weak` |
+/// | slices, arrays, `Vec`, `VecDeque`, `HashMap`, `BTreeMap` | of all elements together, a row each: `[0]`, `[key]` | the same | the same |
+/// | tuples of up to twelve | of all places together, a row each: `0`, `1` | the same | the same |
+/// | `Mutex`, `RwLock` of std and tokio | of what is inside | the same | the same |
+/// | `&Mutex`, `&RwLock`, hence `Arc<Mutex<T>>`, where `T: Default` | takes out what is inside, unlocks, cleans it | the same, if the lock is free | the same, if the lock is free |
+///
+/// - **Waiting for an end** of tasks, without aborting them first, is `TaskTracker`'s.
+/// - **A handle that was read.** A `JoinHandle` panics when it is awaited after it gave its output, and does not tell
+///   that it did. A cleanup of a finished one therefore tries, and contains that panic; a panic hook still sees it. In a
+///   `select!` await the handle through an `Option` that is set to `None` when it is done.
+/// - **Process groups.** If the child leads a process group (`Command::process_group(0)`), signals go to the whole
+///   group. Only the child is waited for: what else of its group outlives a SIGTERM is left. Where there are no
+///   signals, the child is killed. A cleanup that is taken up again sends a second SIGTERM.
+/// - **Locks** are waited for without blocking the thread; poisoned ones are used as they are. A cleanup that fails or is
+///   dropped half-way puts back what it took; what was put in meanwhile is then aborted, released and dropped, and if
+///   the lock is not free, so is what was taken. What is put in while a cleanup runs that ends well is left there: close
+///   what feeds it first. An owner has no sensible `Default`: write `Mutex<Option<Owner>>`.
+/// - **What a task returns** is dropped, also where that is an `Err`.
+///
 /// # Examples
 ///
 /// ```

@@ -27,4 +27,3 @@ pub(crate) use timer::Timer;
 
 pub use run::Run;
 pub use step::{Ending, StepRun};
-pub(crate) use timer::Timer;

@@ -79,6 +79,8 @@ mod engine;
 #[cfg(feature = "rt")]
 mod foreign;
 #[cfg(feature = "rt")]
+mod gate;
+#[cfg(feature = "rt")]
 mod handle;
 #[cfg(feature = "rt")]
 mod log;
@@ -99,6 +101,8 @@ pub use report::{Outcome, Report, ShutdownError, Step};
 
 #[cfg(feature = "rt")]
 pub use component::GracefulShutdown;
+#[cfg(feature = "rt")]
+pub use gate::{Closed, Gate, Pass};
 #[cfg(feature = "rt")]
 pub use handle::{Progress, ShutdownHandle, StepProgress};
 #[cfg(feature = "derive")]

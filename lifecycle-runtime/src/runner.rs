@@ -293,7 +293,7 @@ async fn run_finally(report: &Report, hooks: Vec<Finally>) {
     let (ended, mut end) = oneshot::channel::<()>();
     let told = report.clone();
     let spawned = std::thread::Builder::new()
-        .name("lifecycle-finally".into())
+        .name("lifecycle-last".into())
         .spawn(move || {
             for hook in hooks {
                 if let Err(message) = contain(|| hook(&told)) {

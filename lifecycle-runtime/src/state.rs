@@ -75,6 +75,24 @@ impl ShutdownState {
     }
 }
 
+impl Drop for ShutdownState {
+    /// The `Drop` of an owner disarms its state, so this speaks only where there is none (`no_drop`): the
+    /// type's name is known once its shutdown began.
+    fn drop(&mut self) {
+        match &self.inner {
+            Inner::Armed => {
+                let _ = contain(|| log::dropped("an unnamed owner", &[]));
+            }
+            Inner::Running(live) if live.report().is_none() => {
+                let steps = live.unfinished(clock::now());
+                let left: Vec<_> = steps.iter().map(|step| step.path()).collect();
+                let _ = contain(|| log::dropped(live.component, &left));
+            }
+            Inner::Running(_) | Inner::Disarmed => {}
+        }
+    }
+}
+
 impl fmt::Debug for ShutdownState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.inner {

@@ -101,6 +101,19 @@ pub const fn attended(is_component: bool, message: &'static str) {
     }
 }
 
+/// The verdict that a field without `#[shutdown]` may have. The first type is named like the field.
+#[diagnostic::on_unimplemented(
+    message = "the field `{Field}` of `{Owner}` is a component, but nothing says when it is cleaned up",
+    label = "a forgotten component",
+    note = "write `#[shutdown]` with its place in the order above it, or `#[shutdown(skip)]` if another owner cleans it"
+)]
+pub trait Attended<Field, Owner: ?Sized> {}
+
+impl<Field, Owner: ?Sized> Attended<Field, Owner> for NoComponent {}
+
+/// [`attended`], for a type that depends on parameters.
+pub const fn attended_by_type<Field, Owner: ?Sized, Verdict: Attended<Field, Owner>>(_verdict: &Verdict) {}
+
 /// Where the derive of a generic type puts what it asks: compiled, never called.
 pub trait Check {
     /// Never called.

@@ -50,13 +50,15 @@ pub(super) fn on_each<T>(items: impl IntoIterator<Item = T>, mut f: impl FnMut(T
 macro_rules! container {
     (
         [$($generics:tt)*] $container:ty, of $element:ty,
-        $names:ident, $values:ident, $values_mut:ident
+        $values:ident, $values_mut:ident, named |$this:ident| $names:expr
     ) => {
         impl<$($generics)*> Component for $container {
             const PLAN: Plan = together(const { &[EACH.__nested(<$element>::PLAN)] });
 
             async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-                let names = $names(self);
+                let $this = &*self;
+                // Collected, as a borrowed key may not be sent to another thread.
+                let names: Vec<String> = $names.collect();
                 cx.each(names, self.$values_mut()).await
             }
 
@@ -78,10 +80,56 @@ macro_rules! container {
     };
 }
 
-container!([T: Component] [T], of T, indices, iter, iter_mut);
-container!([T: Component] VecDeque<T>, of T, queue_indices, iter, iter_mut);
+container!([T: Component] [T], of T, iter, iter_mut, named |items| indices(items.len()));
+container!([T: Component] VecDeque<T>, of T, iter, iter_mut, named |items| indices(items.len()));
 container!(
     [K: Debug + Send, V: Component, S: Send] HashMap<K, V, S>, of V,
-    hash_keys, values, values_mut
+    values, values_mut, named |map| map.keys().map(name)
 );
-container!([K: Debug + Send, V: Component] BTreeMap<K, V>, of V, tree_keys, values, values_mut);
+container!(
+    [K: Debug + Send, V: Component] BTreeMap<K, V>, of V,
+    values, values_mut, named |map| map.keys().map(name)
+);
+
+fn indices(len: usize) -> impl Iterator<Item = String> {
+    (0..len).map(|i| i.to_string())
+}
+
+/// A key as it is read in a report: `plugins[auth]`, not `plugins["auth"]`.
+fn name<K: Debug>(key: &K) -> String {
+    let text = format!("{key:?}");
+    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(bare) => bare.to_owned(),
+        None => text,
+    }
+}
+
+macro_rules! as_slice {
+    ([$($generics:tt)*] $container:ty) => {
+        impl<$($generics)*> Component for $container {
+            const PLAN: Plan = <[T]>::PLAN;
+
+            fn cleanup(
+                &mut self,
+                cx: &Context,
+            ) -> impl Future<Output = Result<(), BoxError>> + Send {
+                self.as_mut_slice().cleanup(cx)
+            }
+
+            fn abort(&mut self) {
+                self.as_mut_slice().abort();
+            }
+
+            fn release(&mut self) {
+                self.as_mut_slice().release();
+            }
+
+            fn __plan(&self) -> ResolvedPlan {
+                self.as_slice().__plan()
+            }
+        }
+    };
+}
+
+as_slice!([T: Component] Vec<T>);
+as_slice!([T: Component, const N: usize] [T; N]);

@@ -1,0 +1,268 @@
+//! Locks: what is inside is taken out under the lock and cleaned without it.
+//!
+//! An owned lock needs no locking, and is transparent. A shared one gets a `Default` in place of what is taken, so
+//! nobody waits for a lock while a cleanup runs, and a cleanup that ends early puts back what it took.
+
+use std::future::Future;
+use std::mem;
+use std::sync::{PoisonError, TryLockError};
+use std::time::Duration;
+
+use super::until::pause;
+use crate::engine::contain;
+use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
+
+/// A lock around a component.
+trait Lock {
+    type Inside: Component;
+
+    /// Puts `new` in place of what is inside. If the lock is not free, `new` comes back as the error.
+    fn try_replace(&self, new: Self::Inside) -> Result<Self::Inside, Self::Inside>;
+
+    /// The same, once the lock is free. Cancel-safe: nothing is taken before it is returned.
+    fn replace(&self, new: Self::Inside) -> impl Future<Output = Self::Inside> + Send
+    where
+        Self: Sync;
+
+    /// The plan of what is inside, if the lock is free.
+    fn plan(&self) -> Option<ResolvedPlan>;
+}
+
+async fn cleanup<L>(lock: &L, cx: &Context) -> Result<(), BoxError>
+where
+    L: Lock<Inside: Default> + Sync,
+{
+    let mut taken = Taken::out_of(lock, cx).await;
+    if let Some(inside) = &mut taken.inside {
+        inside.cleanup(cx).await?;
+    }
+    // Clean: not put back, but dropped.
+    taken.inside = None;
+    Ok(())
+}
+
+fn abort<L: Lock<Inside: Default>>(lock: &L) {
+    if let Ok(mut inside) = lock.try_replace(L::Inside::default()) {
+        inside.abort();
+    }
+}
+
+fn release<L: Lock<Inside: Default>>(lock: &L) {
+    if let Ok(mut inside) = lock.try_replace(L::Inside::default()) {
+        inside.release();
+    }
+}
+
+/// What was taken out, until it is clean.
+struct Taken<'a, L: Lock> {
+    lock: &'a L,
+    inside: Option<L::Inside>,
+}
+
+impl<'a, L: Lock> Taken<'a, L> {
+    async fn out_of(lock: &'a L, cx: &Context) -> Self
+    where
+        L: Lock<Inside: Default> + Sync,
+    {
+        let inside = match lock.try_replace(L::Inside::default()) {
+            Ok(inside) => inside,
+            Err(new) => {
+                cx.waiting_for(|| "its lock".into());
+                let inside = lock.replace(new).await;
+                cx.waiting_for(String::new);
+                inside
+            }
+        };
+        Self {
+            lock,
+            inside: Some(inside),
+        }
+    }
+}
+
+impl<L: Lock> Drop for Taken<'_, L> {
+    /// Puts back what is not clean: for the next run, or for `abort`.
+    ///
+    /// What was put in meanwhile came after the shutdown had begun, so it gives way and is ended here. If the lock is
+    /// not free there is no place to put anything, and what was taken is ended.
+    fn drop(&mut self) {
+        let Some(inside) = self.inside.take() else {
+            return;
+        };
+        let (Ok(mut homeless) | Err(mut homeless)) = self.lock.try_replace(inside);
+        // A drop must not panic, least of all while a panic of the cleanup unwinds.
+        let _ = contain(|| homeless.abort());
+        let _ = contain(|| homeless.release());
+        let _ = contain(|| drop(homeless));
+    }
+}
+
+/// A std lock wakes nobody who does not block, so it is tried again, ever less often.
+async fn patiently<L: Lock + Sync>(lock: &L, mut new: L::Inside) -> L::Inside {
+    const FIRST: Duration = Duration::from_millis(1);
+    const LONGEST: Duration = Duration::from_millis(32);
+    let mut wait = FIRST;
+    loop {
+        match lock.try_replace(new) {
+            Ok(inside) => return inside,
+            Err(back) => new = back,
+        }
+        pause(wait).await;
+        wait = (wait * 2).min(LONGEST);
+    }
+}
+
+impl<T: Component> Lock for std::sync::Mutex<T> {
+    type Inside = T;
+
+    fn try_replace(&self, new: T) -> Result<T, T> {
+        match self.try_lock() {
+            Ok(mut guard) => Ok(mem::replace(&mut guard, new)),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(mem::replace(&mut poisoned.into_inner(), new)),
+            Err(TryLockError::WouldBlock) => Err(new),
+        }
+    }
+
+    fn replace(&self, new: T) -> impl Future<Output = T> + Send
+    where
+        Self: Sync,
+    {
+        patiently(self, new)
+    }
+
+    fn plan(&self) -> Option<ResolvedPlan> {
+        match self.try_lock() {
+            Ok(guard) => Some(guard.__plan()),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner().__plan()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+impl<T: Component> Lock for std::sync::RwLock<T> {
+    type Inside = T;
+
+    fn try_replace(&self, new: T) -> Result<T, T> {
+        match self.try_write() {
+            Ok(mut guard) => Ok(mem::replace(&mut guard, new)),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(mem::replace(&mut poisoned.into_inner(), new)),
+            Err(TryLockError::WouldBlock) => Err(new),
+        }
+    }
+
+    fn replace(&self, new: T) -> impl Future<Output = T> + Send
+    where
+        Self: Sync,
+    {
+        patiently(self, new)
+    }
+
+    fn plan(&self) -> Option<ResolvedPlan> {
+        match self.try_read() {
+            Ok(guard) => Some(guard.__plan()),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner().__plan()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+impl<T: Component> Lock for tokio::sync::Mutex<T> {
+    type Inside = T;
+
+    fn try_replace(&self, new: T) -> Result<T, T> {
+        match self.try_lock() {
+            Ok(mut guard) => Ok(mem::replace(&mut guard, new)),
+            Err(_locked) => Err(new),
+        }
+    }
+
+    async fn replace(&self, new: T) -> T
+    where
+        Self: Sync,
+    {
+        mem::replace(&mut *self.lock().await, new)
+    }
+
+    fn plan(&self) -> Option<ResolvedPlan> {
+        self.try_lock().ok().map(|guard| guard.__plan())
+    }
+}
+
+impl<T: Component> Lock for tokio::sync::RwLock<T> {
+    type Inside = T;
+
+    fn try_replace(&self, new: T) -> Result<T, T> {
+        match self.try_write() {
+            Ok(mut guard) => Ok(mem::replace(&mut guard, new)),
+            Err(_locked) => Err(new),
+        }
+    }
+
+    async fn replace(&self, new: T) -> T
+    where
+        Self: Sync,
+    {
+        mem::replace(&mut *self.write().await, new)
+    }
+
+    fn plan(&self) -> Option<ResolvedPlan> {
+        self.try_read().ok().map(|guard| guard.__plan())
+    }
+}
+
+/// Poisoned locks are used as they are: what a panic left inside has to be cleaned all the more.
+fn whatever<T>(locked: Result<T, PoisonError<T>>) -> T {
+    locked.unwrap_or_else(PoisonError::into_inner)
+}
+
+macro_rules! lock {
+    ($lock:ty, shared where T: $($bound:path),+; |$inside:ident| $get_mut:expr) => {
+        impl<T: Component> Component for $lock {
+            const PLAN: Plan = T::PLAN;
+
+            fn cleanup(&mut self, cx: &Context) -> impl Future<Output = Result<(), BoxError>> + Send {
+                let $inside = self.get_mut();
+                $get_mut.cleanup(cx)
+            }
+
+            fn abort(&mut self) {
+                let $inside = self.get_mut();
+                $get_mut.abort();
+            }
+
+            fn release(&mut self) {
+                let $inside = self.get_mut();
+                $get_mut.release();
+            }
+
+            fn __plan(&self) -> ResolvedPlan {
+                self.plan().unwrap_or_else(|| T::PLAN.into())
+            }
+        }
+
+        impl<T: $($bound +)+> Component for &$lock {
+            const PLAN: Plan = T::PLAN;
+
+            async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+                cleanup(*self, cx).await
+            }
+
+            fn abort(&mut self) {
+                abort(*self);
+            }
+
+            fn release(&mut self) {
+                release(*self);
+            }
+
+            fn __plan(&self) -> ResolvedPlan {
+                self.plan().unwrap_or_else(|| T::PLAN.into())
+            }
+        }
+    };
+}
+
+lock!(std::sync::Mutex<T>, shared where T: Component, Default; |inside| whatever(inside));
+lock!(std::sync::RwLock<T>, shared where T: Component, Default, Sync; |inside| whatever(inside));
+lock!(tokio::sync::Mutex<T>, shared where T: Component, Default; |inside| inside);
+lock!(tokio::sync::RwLock<T>, shared where T: Component, Default, Sync; |inside| inside);

@@ -1,0 +1,230 @@
+//! Admission and drain of requests.
+//!
+//! Invariants, cited by number where they are kept. A *shard* is one word: the number of passes it
+//! admitted that have not left, and two marks, `CLOSED` and `TAKEN`.
+//!
+//! 1. Admission is one atomic addition to a shard, and the value it returns decides: without `CLOSED` the
+//!    pass is issued, with it the addition is undone. So a pass is issued before its shard closes or never.
+//! 2. `close` marks every shard before it returns. After that no pass is issued.
+//! 3. A shard is *taken* once: by whoever turns it from closed, empty and untaken into taken, in one
+//!    compare-exchange. Each taken shard takes one from `remaining`.
+//! 4. The gate is drained when `remaining` is zero: then every shard is closed, and every pass has left. It
+//!    stays drained: a refused entrant's passing addition finds the shard taken.
+//! 5. Who leaves touches nothing after its subtraction unless that emptied a closed shard.
+//! 6. `CLOSED` is looked at before the word is added to, so those who hammer a closed gate only read.
+//! 7. A core goes back to the pool once its gate is gone *and* it is drained: both are in one word, so of the two
+//!    operations that set them, the later one sees both, and it alone.
+
+mod core;
+mod pool;
+mod sync;
+
+#[cfg(all(test, lifecycle_loom))]
+mod loom_tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{BoxError, Component, Context};
+
+use self::core::Core;
+
+/// Admits requests until it is closed, then tells when all that were admitted have left.
+///
+/// Exact, driven by wake-ups, and sharded by thread: a [`Pass`] costs one addition and one subtraction
+/// on a cache line that other threads leave alone, and no allocation. Clones share the gate; dropping
+/// one changes nothing, dropping the last one closes it.
+///
+/// As a component it closes, then waits until it is drained, and says how many passes are out.
+///
+/// ```
+/// use lifecycle_runtime::Gate;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let gate = Gate::new();
+/// let pass = gate.enter().expect("it is open");
+///
+/// gate.close();
+/// assert!(gate.enter().is_err());
+/// assert_eq!(gate.in_flight(), 1);
+///
+/// drop(pass);
+/// gate.drained().await;
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Gate {
+    handle: Arc<Handle>,
+}
+
+/// Gives the core back when the last gate is dropped.
+struct Handle {
+    core: &'static Core,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.core.close();
+        self.core.abandon();
+    }
+}
+
+/// An admission. Dropped when the request has ended, on whatever thread.
+#[must_use = "a pass that is dropped at once has left the gate"]
+pub struct Pass {
+    core: &'static Core,
+    shard: usize,
+}
+
+/// The gate is closed: nothing is admitted any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed;
+
+impl Gate {
+    /// An open gate.
+    pub fn new() -> Self {
+        Self {
+            handle: Arc::new(Handle {
+                core: pool::take(),
+            }),
+        }
+    }
+
+    /// Admits a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the gate is closed.
+    pub fn enter(&self) -> Result<Pass, Closed> {
+        let core = self.handle.core;
+        let shard = core.enter()?;
+        Ok(Pass { core, shard })
+    }
+
+    /// Closes it. After this returns no pass is issued; those that were, stay valid. Waits for nobody:
+    /// see [`drained`](Self::drained).
+    pub fn close(&self) {
+        self.handle.core.close();
+    }
+
+    /// Whether it is closed.
+    pub fn is_closed(&self) -> bool {
+        self.handle.core.is_closed()
+    }
+
+    /// Waits until the gate is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost if it is dropped.
+    pub async fn closed(&self) {
+        self.handle.core.closed().await;
+    }
+
+    /// Waits until the gate is closed and every pass has left. Does not close it: call
+    /// [`close`](Self::close).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost if it is dropped.
+    pub async fn drained(&self) {
+        self.handle.core.drained().await;
+    }
+
+    /// Whether it is closed and every pass has left.
+    pub fn is_drained(&self) -> bool {
+        self.handle.core.is_drained()
+    }
+
+    /// How many passes are out. Exact once the gate is closed and nobody tries to enter; a snapshot
+    /// before.
+    pub fn in_flight(&self) -> usize {
+        self.handle.core.in_flight()
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("closed", &self.is_closed())
+            .field("in_flight", &self.in_flight())
+            .finish()
+    }
+}
+
+impl Pass {
+    /// Waits until the gate closes: the sign to finish early, for a request that could go on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost if it is dropped.
+    pub async fn closing(&self) {
+        self.core.closed().await;
+    }
+
+    /// Whether the gate has closed.
+    pub fn is_closing(&self) -> bool {
+        self.core.is_closed()
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.core.leave(self.shard);
+    }
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass").field("closing", &self.is_closing()).finish()
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the gate is closed")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+impl Component for Gate {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        Component::cleanup(&mut &*self, cx).await
+    }
+
+    fn abort(&mut self) {
+        self.close();
+    }
+
+    fn release(&mut self) {
+        if Arc::get_mut(&mut self.handle).is_some() {
+            self.close();
+        }
+    }
+}
+
+impl Component for &Gate {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        self.close();
+        let core = self.handle.core;
+        // The core outlives every gate; by the time another has it, this step has ended.
+        cx.waiting_for(move || match core.in_flight() {
+            1 => "1 pass".into(),
+            passes => format!("{passes} passes"),
+        });
+        self.drained().await;
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        self.close();
+    }
+}

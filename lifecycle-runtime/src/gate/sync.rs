@@ -1,0 +1,90 @@
+//! What the gate synchronises with: the real thing, or loom's model of it.
+
+#[cfg(not(lifecycle_loom))]
+mod real {
+    pub(in crate::gate) use std::sync::atomic::{AtomicUsize, Ordering};
+    pub(in crate::gate) use tokio::sync::Notify;
+
+    thread_local! {
+        /// Threads are dealt out to shards as they come.
+        static SHARD: usize = {
+            static NEXT: AtomicUsize = AtomicUsize::new(0);
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        };
+    }
+
+    /// A number that stays a thread's, and that threads started one after the other do not share.
+    #[inline]
+    pub(in crate::gate) fn shard_of_thread() -> usize {
+        // Zero while the thread ends: sharing a cache line is the worst that comes of it.
+        SHARD.try_with(|shard| *shard).unwrap_or(0)
+    }
+}
+
+#[cfg(not(lifecycle_loom))]
+pub(super) use real::{AtomicUsize, Notify, Ordering, shard_of_thread};
+
+#[cfg(lifecycle_loom)]
+mod model {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    pub(in crate::gate) use loom::sync::atomic::{AtomicUsize, Ordering};
+
+    /// `tokio::sync::Notify` as far as the gate uses it: whoever asked before `notify_waiters` is woken by it.
+    pub(in crate::gate) struct Notify(loom::sync::Mutex<(u64, Vec<Waker>)>);
+
+    impl Notify {
+        pub(in crate::gate) fn new() -> Self {
+            Self(loom::sync::Mutex::new((0, Vec::new())))
+        }
+
+        pub(in crate::gate) fn notify_waiters(&self) {
+            let woken = {
+                let mut state = self.0.lock().unwrap();
+                state.0 += 1;
+                std::mem::take(&mut state.1)
+            };
+            woken.into_iter().for_each(Waker::wake);
+        }
+
+        pub(in crate::gate) fn notified(&self) -> Notified<'_> {
+            let asked = self.0.lock().unwrap().0;
+            Notified { notify: self, asked }
+        }
+    }
+
+    pub(in crate::gate) struct Notified<'a> {
+        notify: &'a Notify,
+        asked: u64,
+    }
+
+    impl Future for Notified<'_> {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            let mut state = self.notify.0.lock().unwrap();
+            if state.0 > self.asked {
+                return Poll::Ready(());
+            }
+            state.1.push(cx.waker().clone());
+            Poll::Pending
+        }
+    }
+
+    loom::thread_local! {
+        static SHARD: usize = {
+            // Loom numbers the threads of a model from the main one.
+            let id = format!("{:?}", loom::thread::current().id());
+            id.chars().filter_map(|c| c.to_digit(10)).last().unwrap_or(0) as usize
+        };
+    }
+
+    pub(in crate::gate) fn shard_of_thread() -> usize {
+        SHARD.with(|shard| *shard)
+    }
+}
+
+#[cfg(lifecycle_loom)]
+pub(super) use model::{AtomicUsize, Notify, Ordering, shard_of_thread};
