@@ -12,6 +12,9 @@ pub struct Context {
     hard: Instant,
     #[cfg(feature = "rt")]
     seat: Option<crate::engine::Seat>,
+    /// How many plans were opened through it.
+    #[cfg(feature = "rt")]
+    opened: std::sync::atomic::AtomicUsize,
 }
 
 impl Context {
@@ -37,6 +40,8 @@ impl Context {
             hard,
             #[cfg(feature = "rt")]
             seat: None,
+            #[cfg(feature = "rt")]
+            opened: std::sync::atomic::AtomicUsize::new(0),
         }
     }
 
@@ -99,6 +104,13 @@ impl Context {
     pub(crate) fn seat(&self) -> Option<&crate::engine::Seat> {
         self.seat.as_ref()
     }
+
+    /// The place of the next plan that is opened through it: a component may clean several, and a run
+    /// that takes them up again opens them in the same order.
+    pub(crate) fn open_next(&self) -> usize {
+        // Relaxed: it only counts.
+        self.opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
 }
 
 impl fmt::Debug for Context {
@@ -118,11 +130,12 @@ fn soft(start: Instant, hard: Instant) -> Instant {
     hard.checked_sub(reserve).unwrap_or(hard)
 }
 
+/// Thirty years: longer than any plan runs, and short enough to be added to any time.
+pub(crate) const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+
 /// `start + within`, or a time so far away that it is never reached.
 pub(crate) fn after(start: Instant, within: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
     start
-        .checked_add(within)
-        .or_else(|| start.checked_add(FAR))
+        .checked_add(within.min(FOREVER))
         .unwrap_or(start)
 }

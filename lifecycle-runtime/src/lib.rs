@@ -75,6 +75,10 @@ mod reason;
 mod report;
 
 #[cfg(feature = "rt")]
+mod components;
+#[cfg(feature = "rt")]
+mod connections;
+#[cfg(feature = "rt")]
 mod engine;
 #[cfg(feature = "rt")]
 mod foreign;
@@ -85,9 +89,17 @@ mod handle;
 #[cfg(feature = "rt")]
 mod log;
 #[cfg(feature = "rt")]
+mod readiness;
+#[cfg(feature = "rt")]
 mod runner;
 #[cfg(feature = "rt")]
 mod state;
+#[cfg(feature = "rt")]
+mod task_outcome;
+#[cfg(feature = "rt")]
+mod tasks;
+#[cfg(feature = "rt")]
+mod tracked;
 
 #[cfg(feature = "rt")]
 #[doc(hidden)]
@@ -102,6 +114,12 @@ pub use report::{Outcome, Report, ShutdownError, Step};
 #[cfg(feature = "rt")]
 pub use component::GracefulShutdown;
 #[cfg(feature = "rt")]
+pub use components::{Components, Id};
+#[cfg(feature = "rt")]
+pub use connections::{
+    Acceptor, CloseReason, Connection, ConnectionStats, Connections, Peer, Refused,
+};
+#[cfg(feature = "rt")]
 pub use gate::{Closed, Gate, Pass};
 #[cfg(feature = "rt")]
 pub use handle::{Progress, ShutdownHandle, StepProgress};
@@ -110,6 +128,12 @@ pub use handle::{Progress, ShutdownHandle, StepProgress};
 #[doc(inline)]
 pub use lifecycle_macros::GracefulShutdown;
 #[cfg(feature = "rt")]
-pub use runner::{MainOutcome, Runner, Stop, run, run_until_signal};
+pub use readiness::{Readiness, ReadyState};
+#[cfg(feature = "rt")]
+pub use runner::{Runner, Stop, run, run_until_signal};
+#[cfg(feature = "rt")]
+pub use task_outcome::TaskOutcome;
+#[cfg(feature = "rt")]
+pub use tasks::{Spawner, TaskGroup, TaskStop};
 #[cfg(feature = "rt")]
 pub use state::{Shutdown, ShutdownState};

@@ -6,6 +6,8 @@
 //! | `shutdown_progress` | INFO | unfinished, waiting_for, elapsed_ms, remaining_ms |
 //! | `step_end` | INFO; DEBUG for an element that is done; WARN or, for a step that is not `best_effort`, ERROR otherwise | step, outcome, elapsed_ms, budget_ms, over_ms, error, waiting_for |
 //! | `shutdown_end` | INFO if clean, else ERROR | component, reason, done, failed, panicked, timed_out, skipped, slowest, elapsed_ms, forced, exit_code |
+//! | `connection_failed` | DEBUG, as clients do that | connection, error |
+//! | `task_failed` | ERROR | task, error |
 //! | `shutdown_forced` | WARN | component, signal |
 //! | `dropped_unshut` | WARN | component, fields, panicking |
 //!
@@ -57,13 +59,13 @@ pub(crate) fn progress(live: &Live, now: Instant) {
     );
 }
 
-pub(crate) fn step_end(ended: &Ended) {
+pub(crate) fn step_end(ended: &Ended<'_>) {
     /// The level of an event is part of its call site.
     macro_rules! step_end {
         ($level:ident, $($field:tt)*) => {
             $level!(
                 target: "lifecycle",
-                step = ended.path,
+                step = ended.path(),
                 outcome = ended.outcome.word(),
                 elapsed_ms = millis(ended.elapsed),
                 budget_ms = millis(ended.budget),
@@ -216,4 +218,12 @@ pub(crate) fn no_thread(what: &str, error: &std::io::Error) {
 
 pub(crate) fn no_signals(error: &std::io::Error) {
     error!(target: "lifecycle", %error, "signals are not heard: only main and handles begin the shutdown");
+}
+
+pub(crate) fn task_failed(task: &str, error: &(dyn std::error::Error + 'static)) {
+    error!(target: "lifecycle", task, error = %crate::reason::Chain(error), "task_failed");
+}
+
+pub(crate) fn connection_failed(connection: &crate::Connection, error: &(dyn std::error::Error + 'static)) {
+    debug!(target: "lifecycle", %connection, error = %crate::reason::Chain(error), "connection_failed");
 }

@@ -26,6 +26,8 @@ pub enum Reason {
     MainFailed(Arc<dyn Error + Send + Sync>),
     /// Main panicked, with this message.
     MainPanicked(Arc<str>),
+    /// A background task of this name ended with an error or a panic, and was to end the server then.
+    TaskFailed(Arc<str>, Arc<dyn Error + Send + Sync>),
     /// The server could not be built.
     StartFailed(Arc<dyn Error + Send + Sync>),
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Reason {
                 write!(f, "main failed: {}", Chain(&**error))
             }
             Self::MainPanicked(message) => write!(f, "main panicked: {message}"),
+            Self::TaskFailed(name, error) => write!(f, "{name} failed: {}", Chain(&**error)),
             Self::StartFailed(error) => {
                 write!(f, "the start failed: {}", Chain(&**error))
             }

@@ -90,7 +90,7 @@ impl Report {
         match self.body.reason {
             Reason::MainPanicked(_) => 101,
             _ if self.main_panicked() => 101,
-            Reason::MainFailed(_) | Reason::StartFailed(_) => 1,
+            Reason::MainFailed(_) | Reason::TaskFailed(..) | Reason::StartFailed(_) => 1,
             _ if self.is_clean() => 0,
             _ => 1,
         }

@@ -17,11 +17,10 @@ use crate::context::after;
 use crate::engine::{Live, Origin, Times, contain};
 use crate::plan::UNSTATED;
 use crate::state::{self, DEFAULT_TIMEOUT};
-use crate::{GracefulShutdown, Reason, Report, ShutdownHandle, clock, log};
+use crate::{GracefulShutdown, Reason, Report, ShutdownHandle, TaskOutcome, clock, log};
 
 use guard::Guard;
 use main_task::MainTask;
-pub use main_task::MainOutcome;
 pub use stop::Stop;
 
 /// How long the `finally` hooks have, together; and how long [`Runner::block_on`] waits for what its
@@ -75,7 +74,7 @@ pub async fn run<S, M, T>(server: S, main: M) -> Report
 where
     S: GracefulShutdown,
     M: AsyncFnOnce(&mut S, Stop) -> T,
-    T: MainOutcome,
+    T: TaskOutcome,
 {
     Runner::new(server).run(main).await
 }
@@ -152,7 +151,7 @@ impl<S: GracefulShutdown> Runner<S> {
     pub async fn run<M, T>(self, main: M) -> Report
     where
         M: AsyncFnOnce(&mut S, Stop) -> T,
-        T: MainOutcome,
+        T: TaskOutcome,
     {
         let Self {
             mut server,
@@ -171,7 +170,7 @@ impl<S: GracefulShutdown> Runner<S> {
             let reason = main.until(&handle).await;
             let live = begin::<S>(&handle, reason, total);
             // Main counts 1 s, as a step that states nothing does.
-            let reserve = longest.mul_f64(share(total, longest + UNSTATED));
+            let reserve = shrunk(longest, longest.saturating_add(UNSTATED), total);
             let latest = live.deadline.checked_sub(reserve).unwrap_or(live.origin.began);
             main.finish(&live, latest, &firing).await;
             live
@@ -209,7 +208,7 @@ impl<S: GracefulShutdown> Runner<S> {
     pub fn block_on<M, T>(self, main: M) -> Report
     where
         M: AsyncFnOnce(&mut S, Stop) -> T,
-        T: MainOutcome,
+        T: TaskOutcome,
     {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = match runtime {
@@ -231,12 +230,12 @@ impl<S> fmt::Debug for Runner<S> {
     }
 }
 
-/// How much of what is needed is there, at most all.
-fn share(given: Duration, needed: Duration) -> f64 {
+/// What `part` of what is needed gets of what is given.
+fn shrunk(part: Duration, needed: Duration, given: Duration) -> Duration {
     if needed <= given {
-        1.0
+        part
     } else {
-        given.as_secs_f64() / needed.as_secs_f64()
+        part.mul_f64(given.as_secs_f64() / needed.as_secs_f64())
     }
 }
 

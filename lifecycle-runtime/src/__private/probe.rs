@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 
 use crate::engine::Run;
-use crate::{BoxError, Component, Plan, ResolvedPlan};
+use crate::{BoxError, Component, Plan, ResolvedPlan, ShutdownState};
 
 /// A field's type, to be asked.
 #[derive(Debug)]
@@ -92,6 +92,61 @@ impl<T: ?Sized> Fallback for Probe<T> {
 
 /// Demands a component.
 pub const fn component<T: Component + ?Sized>() {}
+
+/// The plan of a type. Unlike `T::PLAN` it does not ask for what the trait demands of every component, which is asked,
+/// and reported, where the trait is implemented.
+pub const fn plan_of<T: Component + ?Sized>() -> &'static Plan {
+    const { &T::PLAN }
+}
+
+/// The type of a field marked `state`, to be asked: only with the right one does it give the state.
+#[derive(Debug)]
+pub struct StateOf<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
+
+impl StateOf<ShutdownState> {
+    /// The state.
+    pub fn of(state: &ShutdownState) -> &ShutdownState {
+        state
+    }
+
+    /// The state.
+    pub fn of_mut(state: &mut ShutdownState) -> &mut ShutdownState {
+        state
+    }
+}
+
+/// The same for every other type, of which [`state`] has told already.
+pub trait NoState {
+    /// The type that is asked.
+    type Value: ?Sized;
+
+    /// Never called.
+    fn of(_value: &Self::Value) -> &ShutdownState {
+        super::no_state()
+    }
+
+    /// Never called.
+    fn of_mut(_value: &mut Self::Value) -> &mut ShutdownState {
+        super::no_state_mut()
+    }
+}
+
+impl<T: ?Sized> NoState for StateOf<T> {
+    type Value = T;
+}
+
+/// What the field marked `state` must be.
+#[diagnostic::on_unimplemented(
+    message = "a field of type `{Self}` cannot hold the state of a shutdown",
+    label = "not a `ShutdownState`",
+    note = "write `#[shutdown(state)]` on a field of type `lifecycle_runtime::ShutdownState`"
+)]
+pub trait IsState {}
+
+impl IsState for ShutdownState {}
+
+/// Demands the state.
+pub const fn state<T: IsState + ?Sized>() {}
 
 /// Fails the compilation if a field was forgotten.
 #[track_caller]

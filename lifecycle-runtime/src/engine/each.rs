@@ -6,13 +6,13 @@ use std::task::Poll;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::Run;
+use super::{Run, Timer};
 use super::live::Turn;
-use crate::{BoxError, Component, Context, clock};
+use crate::{BoxError, Component, Context, Report, clock};
 
 impl Context {
     /// Cleans the elements of a container together, each with a row of its own in the report:
-    /// `plugins[auth]`. Names come in the order of the items.
+    /// `plugins[auth]`. Names come in the order of the items; an item without one has its number.
     ///
     /// ```
     /// use lifecycle_runtime::{BoxError, Component, Context};
@@ -44,21 +44,47 @@ impl Context {
         N: Into<Cow<'static, str>>,
         C: Component + ?Sized + 'a,
     {
-        let names = names.into_iter().map(|name| Cow::Owned(format!("[{}]", name.into())));
-        let run = Run::open_elements(self, names);
+        let report = self.each_reported(names, items).await;
+        report.into_result().map(drop).map_err(BoxError::from)
+    }
+
+    /// [`each`](Self::each), with the rows it made.
+    pub(crate) async fn each_reported<'a, N, C>(
+        &self,
+        names: impl IntoIterator<Item = N, IntoIter: Send> + Send,
+        items: impl IntoIterator<Item = &'a mut C, IntoIter: Send> + Send,
+    ) -> Report
+    where
+        N: Into<Cow<'static, str>>,
+        C: Component + ?Sized + 'a,
+    {
+        let items: Vec<_> = items.into_iter().collect();
+        let mut names = names.into_iter();
+        let names = (0..items.len()).map(|i| match names.next() {
+            Some(name) => Cow::Owned(format!("[{}]", name.into())),
+            // No element is left out for want of a name.
+            None => Cow::Owned(format!("[{i}]")),
+        });
+        let (run, places) = Run::open_elements(self, names.collect());
         let mut cleanups: FuturesUnordered<_> = items
             .into_iter()
-            .enumerate()
-            .filter(|&(i, _)| run.live.has(i) && run.live.turn(i) != Turn::Ended)
-            .map(|(i, item)| run.component(i, item))
+            .zip(places)
+            .filter(|&(_, i)| run.live.turn(i) != Turn::Ended)
+            .map(|(item, i)| run.component(i, item))
             .collect();
+        // Inside a plan the engine wakes it.
+        let mut timer = self.seat().is_none().then(Timer::new);
         poll_fn(|cx| {
             while let Poll::Ready(ended) = cleanups.poll_next_unpin(cx) {
                 if ended.is_none() {
                     return Poll::Ready(());
                 }
             }
-            if clock::now() < self.hard_deadline() && run.live.origin.forced().is_none() {
+            let over = match &mut timer {
+                Some(timer) => timer.poll(Some(self.hard_deadline()), cx).is_ready(),
+                None => clock::now() >= self.hard_deadline(),
+            };
+            if !over && run.live.origin.forced().is_none() {
                 return Poll::Pending;
             }
             // Only those that were woken are polled above; at the end every one has to cut itself.
@@ -69,6 +95,6 @@ impl Context {
             Poll::Ready(())
         })
         .await;
-        run.join(&mut []).await
+        run.live.finish(clock::now()).clone()
     }
 }

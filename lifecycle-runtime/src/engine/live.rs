@@ -24,7 +24,7 @@ pub(crate) struct Origin {
     forced: AtomicI32,
     /// Woken by a forced end.
     waker: Mutex<Option<Waker>>,
-    /// Steps that a runner awaits before the plan: `main`.
+    /// The step `main`, which a runner awaits before the plan.
     ahead: Mutex<Option<Row>>,
     /// Counts what changes, for those who watch.
     changes: watch::Sender<u64>,
@@ -88,6 +88,9 @@ pub(crate) struct Live {
     report: OnceLock<Report>,
 }
 
+/// The step that a runner awaits before the plan.
+pub(crate) const MAIN: &str = "main";
+
 /// One step of a running plan; in the end, its row in the report.
 pub(super) struct Row {
     name: Cow<'static, str>,
@@ -105,7 +108,8 @@ pub(super) struct Row {
     hard: Option<Instant>,
     elapsed: Duration,
     outcome: Option<Outcome>,
-    nested: Option<Arc<Live>>,
+    /// The plans that its component opened, in order; mostly one.
+    nested: Vec<Arc<Live>>,
     waiting_for: Option<Arc<dyn Fn() -> String + Send + Sync>>,
     on_force: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -125,7 +129,7 @@ impl Row {
             hard: None,
             elapsed: Duration::ZERO,
             outcome: None,
-            nested: None,
+            nested: Vec::new(),
             waiting_for: None,
             on_force: Vec::new(),
         }
@@ -160,13 +164,24 @@ pub(super) struct Begin {
 }
 
 /// What there is to say of an ended step.
-pub(crate) struct Ended {
-    pub(crate) path: String,
+pub(crate) struct Ended<'a> {
+    /// Where its path is looked up; `None` for main. A path is put together only where somebody reads it.
+    pub(crate) at: Option<(&'a Live, usize)>,
     pub(crate) element: bool,
     pub(crate) best_effort: bool,
     pub(crate) outcome: Outcome,
     pub(crate) elapsed: Duration,
     pub(crate) budget: Duration,
+}
+
+impl Ended<'_> {
+    /// The dotted path of the step.
+    pub(crate) fn path(&self) -> String {
+        match self.at {
+            Some((live, i)) => live.rows().get(i).map(|row| live.path_of(row)).unwrap_or_default(),
+            None => MAIN.into(),
+        }
+    }
 }
 
 impl Live {
@@ -205,12 +220,13 @@ impl Live {
         times: &Times,
         now: Instant,
     ) -> Option<(Duration, Duration)> {
-        let mut rows = self.rows();
-        if !rows.is_empty() {
+        if self.is_open() {
             return None;
         }
+        let mut rows = self.rows();
         let given = self.deadline.saturating_duration_since(now);
-        let (tails, longest) = times.tails(plan, given);
+        let most = times.most(given);
+        let (tails, longest) = times.tails(plan, most);
         rows.reserve_exact(tails.len());
         for (i, (step, tail)) in plan.steps().iter().zip(tails).enumerate() {
             rows.push(Row {
@@ -218,7 +234,7 @@ impl Live {
                 after: step.after(),
                 required: step.is_required(),
                 best_effort: step.is_best_effort(),
-                timeout: times.timeout(plan, i).map(|timeout| timeout.min(given)),
+                timeout: times.timeout(plan, i, most),
                 tail,
                 ..Row::new(Cow::Borrowed(step.name()))
             });
@@ -234,21 +250,31 @@ impl Live {
         Some((longest, given))
     }
 
-    /// Lays out a row for each name, unless an earlier run has.
-    pub(super) fn lay_out_elements(&self, names: impl Iterator<Item = Cow<'static, str>>) {
-        let mut rows = self.rows();
-        if rows.is_empty() {
-            rows.extend(names.map(Row::new));
+    /// Lays out a row for each name, unless an earlier run has: where each is. None once all have ended.
+    pub(super) fn lay_out_elements(&self, names: Vec<Cow<'static, str>>) -> Vec<usize> {
+        if self.report().is_some() {
+            return Vec::new();
         }
+        let mut rows = self.rows();
+        let again = !rows.is_empty();
+        let place = |(i, name): (usize, Cow<'static, str>)| {
+            let is_it = |row: &Row| row.name == name;
+            if rows.get(i).is_some_and(is_it) {
+                return i;
+            }
+            // The component may have let go of some that had ended.
+            if let Some(known) = again.then(|| rows.iter().position(is_it)).flatten() {
+                return known;
+            }
+            rows.push(Row::new(name));
+            rows.len() - 1
+        };
+        names.into_iter().enumerate().map(place).collect()
     }
 
     /// Whether its rows are laid out, or were.
     pub(super) fn is_open(&self) -> bool {
         self.report().is_some() || !self.rows().is_empty()
-    }
-
-    pub(super) fn has(&self, i: usize) -> bool {
-        i < self.rows().len()
     }
 
     /// Ends a plan that has nothing to do any more.
@@ -291,7 +317,7 @@ impl Live {
     }
 
     /// Invariant 4: ends a step, and marks what a failed `required` one takes with it.
-    pub(super) fn end(&self, i: usize, outcome: Outcome, now: Instant) -> Ended {
+    pub(super) fn end(&self, i: usize, outcome: Outcome, now: Instant) -> Ended<'_> {
         let mut rows = self.rows();
         let row = &mut rows[i];
         let started = row.started.unwrap_or(now);
@@ -299,7 +325,7 @@ impl Live {
         row.outcome = Some(outcome.clone());
         let gone = (row.waiting_for.take(), std::mem::take(&mut row.on_force));
         let ended = Ended {
-            path: self.path_of(row),
+            at: Some((self, i)),
             element: row.name.starts_with('['),
             best_effort: row.best_effort,
             elapsed: row.elapsed,
@@ -322,10 +348,13 @@ impl Live {
 
     /// Takes up the rows as a report's, once all have ended.
     pub(crate) fn finish(&self, now: Instant) -> &Report {
-        self.report.get_or_init(|| {
+        let mut first = false;
+        let report = self.report.get_or_init(|| {
+            first = true;
             let mut steps = Vec::new();
-            if let Some(ahead) = lock(&self.origin.ahead).take() {
-                if self.path.is_empty() {
+            // Main's row is the owner's; nested plans share the origin and end before.
+            if self.path.is_empty() {
+                if let Some(ahead) = lock(&self.origin.ahead).take() {
                     steps.push(self.step(ahead, &Outcome::Done));
                 }
             }
@@ -339,7 +368,22 @@ impl Live {
                 self.origin.forced(),
                 steps,
             )
-        })
+        });
+        if first {
+            self.origin.changed();
+        }
+        report
+    }
+
+    /// Its rows as a report's, inside a step that ended like `above`.
+    fn steps(&self, above: &Outcome) -> Vec<Step> {
+        match self.report() {
+            Some(report) => report.steps().to_vec(),
+            None => {
+                let rows = std::mem::take(&mut *self.rows());
+                rows.into_iter().map(|row| self.step(row, above)).collect()
+            }
+        }
     }
 
     /// `above` is how the step around this plan ended, for rows that never did.
@@ -350,16 +394,7 @@ impl Live {
             (Outcome::Panicked(message), Some(_)) => Outcome::Panicked(message.clone()),
             _ => Outcome::Skipped,
         });
-        let steps = match row.nested {
-            None => Vec::new(),
-            Some(nested) => match nested.report() {
-                Some(report) => report.steps().to_vec(),
-                None => {
-                    let rows = std::mem::take(&mut *nested.rows());
-                    rows.into_iter().map(|row| nested.step(row, &outcome)).collect()
-                }
-            },
-        };
+        let steps = row.nested.iter().flat_map(|nested| nested.steps(&outcome)).collect();
         Step {
             name: row.name,
             priority: row.priority,
@@ -403,7 +438,7 @@ impl Live {
 
     fn collect(&self, now: Instant, views: &mut Vec<StepProgress>) {
         /// What a snapshot needs of a row, so that no lock is held while closures run.
-        type Open = (StepProgress, Option<Arc<dyn Fn() -> String + Send + Sync>>, Option<Arc<Live>>);
+        type Open = (StepProgress, Option<Arc<dyn Fn() -> String + Send + Sync>>, Vec<Arc<Live>>);
         let open: Vec<Open> = self
             .rows()
             .iter()
@@ -412,7 +447,7 @@ impl Live {
             .collect();
         for (mut view, waiting_for, nested) in open {
             let before = views.len();
-            if let Some(nested) = nested {
+            for nested in nested {
                 nested.collect(now, views);
             }
             if views.len() == before {
@@ -453,7 +488,7 @@ impl Live {
         let mut nested = Vec::new();
         for row in self.rows().iter_mut().filter(|row| !row.ended()) {
             hooks.append(&mut row.on_force);
-            nested.extend(row.nested.clone());
+            nested.extend(row.nested.iter().cloned());
         }
         for live in nested {
             hooks.append(&mut live.take_hooks());
@@ -462,18 +497,18 @@ impl Live {
     }
 
     /// Puts the step `main` before the plan.
-    pub(crate) fn begin_ahead(&self, name: &'static str, now: Instant, hard: Instant) {
+    pub(crate) fn begin_main(&self, now: Instant, hard: Instant) {
         *lock(&self.origin.ahead) = Some(Row {
             priority: i32::MIN,
             started: Some(now),
             hard: Some(hard.max(now)),
-            ..Row::new(Cow::Borrowed(name))
+            ..Row::new(Cow::Borrowed(MAIN))
         });
         self.origin.changed();
     }
 
     /// Ends it. How long it took, and had.
-    pub(crate) fn end_ahead(&self, outcome: Outcome, now: Instant) -> Option<(Duration, Duration)> {
+    pub(crate) fn end_main(&self, outcome: Outcome, now: Instant) -> Option<(Duration, Duration)> {
         let mut ahead = lock(&self.origin.ahead);
         let row = ahead.as_mut()?;
         row.elapsed = now.saturating_duration_since(row.started.unwrap_or(now));
@@ -501,26 +536,47 @@ impl Seat {
         }
     }
 
-    /// The plan that a component at this seat runs: taken up again, or a new one.
-    pub(super) fn open(&self, component: &'static str, deadline: Instant) -> Arc<Live> {
+    /// The plan that a component at this seat runs in this place: taken up again, or a new one.
+    pub(super) fn open(
+        &self,
+        place: usize,
+        component: &'static str,
+        deadline: Instant,
+    ) -> Arc<Live> {
         let Some(row) = self.row else {
             return Arc::clone(&self.live);
         };
         let mut rows = self.live.rows();
         let row = &mut rows[row];
+        // Others between are plans of owners, or of what a component leaves out when it is taken up.
+        let mut known = row.nested.iter().skip(place);
+        if let Some(nested) = known.find(|nested| nested.component == component) {
+            return Arc::clone(nested);
+        }
         let path = self.live.path_of(row).into_boxed_str();
-        let nested = row.nested.get_or_insert_with(|| {
-            let origin = Arc::clone(&self.live.origin);
-            Arc::new(Live::new(component, path, origin, deadline))
-        });
-        Arc::clone(nested)
+        let origin = Arc::clone(&self.live.origin);
+        let nested = Arc::new(Live::new(component, path, origin, deadline));
+        row.nested.push(Arc::clone(&nested));
+        nested
     }
 
     /// Puts a plan that runs or ran by itself at this seat.
     pub(super) fn adopt(&self, live: &Arc<Live>) {
         if let Some(row) = self.row {
-            self.live.rows()[row].nested = Some(Arc::clone(live));
+            let nested = &mut self.live.rows()[row].nested;
+            if !nested.iter().any(|known| Arc::ptr_eq(known, live)) {
+                nested.push(Arc::clone(live));
+            }
         }
+    }
+
+    /// Whether plans were opened here, and all have ended, so that each of their steps was aborted
+    /// where it had to be.
+    pub(super) fn is_settled(&self) -> bool {
+        self.row.is_some_and(|row| {
+            let nested = &self.live.rows()[row].nested;
+            !nested.is_empty() && nested.iter().all(|live| live.report().is_some())
+        })
     }
 
     pub(crate) fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {
@@ -546,7 +602,7 @@ impl Seat {
         }
     }
 
-    /// What the step says it waits for, or what the first of its nested steps says.
+    /// What the step says it waits for.
     pub(super) fn waits_for(&self) -> Option<String> {
         let text = {
             let rows = self.live.rows();

@@ -1,5 +1,6 @@
 //! One run of a plan: laid out, joined, reported.
 
+use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::live::{Origin, Turn};
 use super::{Live, Pulse, Seat, StepRun, contain};
-use crate::context::after;
+use crate::context::{FOREVER, after};
 use crate::plan::{UNSTATED, clip};
 use crate::{BoxError, Component, Context, GracefulShutdown, Plan, clock, log};
 
@@ -32,7 +33,7 @@ impl Run {
             None => cx.hard_deadline(),
         };
         let (live, root) = match cx.seat() {
-            Some(seat) => (seat.open(plan.name(), deadline), seat.is_root()),
+            Some(seat) => (seat.open(cx.open_next(), plan.name(), deadline), seat.is_root()),
             None => {
                 let origin = Origin::new(cx.reason().clone(), now);
                 (Live::root(plan.name(), origin, deadline), false)
@@ -74,20 +75,17 @@ impl Run {
         run
     }
 
-    /// A row for each name, for the elements of a container.
-    pub(super) fn open_elements(
-        cx: &Context,
-        names: impl Iterator<Item = std::borrow::Cow<'static, str>>,
-    ) -> Self {
+    /// A row for each name, for the elements of a container, and where each is.
+    pub(super) fn open_elements(cx: &Context, names: Vec<Cow<'static, str>>) -> (Self, Vec<usize>) {
         let live = match cx.seat() {
-            Some(seat) => seat.open("", cx.hard_deadline()),
+            Some(seat) => seat.open(cx.open_next(), "", cx.hard_deadline()),
             None => {
                 let origin = Origin::new(cx.reason().clone(), clock::now());
                 Live::root("", origin, cx.hard_deadline())
             }
         };
-        live.lay_out_elements(names);
-        Self { live, root: false }
+        let places = live.lay_out_elements(names);
+        (Self { live, root: false }, places)
     }
 
     /// Begins step `i`.
@@ -99,7 +97,14 @@ impl Run {
     pub async fn component<C: Component + ?Sized>(&self, i: usize, field: &mut C) {
         let step = self.step(i);
         let ending = step.run(async { field.cleanup(step.cx()).await }).await;
-        step.end(ending, || field.abort());
+        // Where all there is to it is a plan that has ended, each of its steps was aborted by itself; what
+        // is done stays so.
+        let settled = !C::PLAN.steps().is_empty() && step.is_settled();
+        step.end(ending, || {
+            if !settled {
+                field.abort();
+            }
+        });
     }
 
     /// Polls every step that is due until all have ended.
@@ -199,28 +204,35 @@ impl Times {
         if let Err(message) = evaluated {
             log::timeout_panicked(plan.name(), &message);
         }
+        times.total = times.total.map(|total| total.min(FOREVER));
         times
     }
 
-    /// The longest path through the plan.
-    pub(crate) fn longest(&self, plan: &Plan, most: Duration) -> Duration {
-        self.tails(plan, most).1
+    /// The longest path through the plan, for which this much is given.
+    pub(crate) fn longest(&self, plan: &Plan, given: Duration) -> Duration {
+        self.tails(plan, self.most(given)).1
+    }
+
+    /// The most that one computed timeout counts for: an absurd one must not leave the others nothing.
+    pub(super) fn most(&self, given: Duration) -> Duration {
+        self.total.map_or(given, |total| total.max(given))
     }
 
     /// The timeout of step `i`.
-    pub(super) fn timeout(&self, plan: &Plan, i: usize) -> Option<Duration> {
-        self.steps.get(i).copied().flatten().or(plan.steps[i].timeout)
+    pub(super) fn timeout(&self, plan: &Plan, i: usize, most: Duration) -> Option<Duration> {
+        let computed = self.steps.get(i).copied().flatten();
+        computed.map(|time| time.min(most)).or(plan.steps[i].timeout)
     }
 
-    /// The longest path after each step, and through the whole plan; no step counts for more than `most`.
+    /// The longest path after each step, and through the whole plan.
     pub(super) fn tails(&self, plan: &Plan, most: Duration) -> (Vec<Duration>, Duration) {
         let mut tails = vec![Duration::ZERO; plan.steps.len()];
         let mut longest = Duration::ZERO;
         // Backwards: what is after a step is known once all later steps are.
         for (i, step) in plan.steps.iter().enumerate().rev() {
             let nested = || step.nested.as_ref().and_then(Plan::budget);
-            let cost = self.timeout(plan, i).or_else(nested).unwrap_or(UNSTATED);
-            let path = tails[i].saturating_add(cost.min(most));
+            let cost = self.timeout(plan, i, most).or_else(nested).unwrap_or(UNSTATED);
+            let path = tails[i].saturating_add(cost);
             longest = longest.max(path);
             for &earlier in step.after {
                 tails[earlier] = tails[earlier].max(path);

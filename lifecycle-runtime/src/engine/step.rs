@@ -90,6 +90,11 @@ impl<'a> StepRun<'a> {
         log::step_end(&ended);
     }
 
+    /// Whether the plans inside it have all ended.
+    pub(super) fn is_settled(&self) -> bool {
+        self.cx.seat().is_some_and(Seat::is_settled)
+    }
+
     fn is_over(&self) -> bool {
         clock::now() >= self.hard || self.run.live.origin.forced().is_some()
     }

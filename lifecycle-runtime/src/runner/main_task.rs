@@ -9,53 +9,7 @@ use std::time::Instant;
 use super::stop::Firing;
 use crate::engine::{Ended, Live, Pulse, contain};
 use crate::report::Outcome;
-use crate::{BoxError, Reason, ShutdownHandle, clock, log};
-
-/// What a main may return: `()`, a `Result` whose error is `Into<BoxError>`, or nothing ever (`!`).
-#[diagnostic::on_unimplemented(
-    message = "a main cannot return `{Self}`",
-    label = "neither `()` nor a `Result`",
-    note = "return `()`, or a `Result` whose error is `Into<BoxError>`: `Ok::<_, BoxError>(())`"
-)]
-pub trait MainOutcome {
-    /// Whether main succeeded.
-    ///
-    /// # Errors
-    ///
-    /// Main's error.
-    fn into_outcome(self) -> Result<(), BoxError>;
-}
-
-impl MainOutcome for () {
-    fn into_outcome(self) -> Result<(), BoxError> {
-        Ok(())
-    }
-}
-
-impl<T: MainOutcome, E: Into<BoxError>> MainOutcome for Result<T, E> {
-    fn into_outcome(self) -> Result<(), BoxError> {
-        self.map_err(Into::into)?.into_outcome()
-    }
-}
-
-impl MainOutcome for Never {
-    fn into_outcome(self) -> Result<(), BoxError> {
-        self
-    }
-}
-
-/// `!`, which cannot be named yet but as what such a function returns.
-type Never = <fn() -> ! as Returns>::Output;
-
-/// What a function returns.
-pub trait Returns {
-    /// It.
-    type Output;
-}
-
-impl<T> Returns for fn() -> T {
-    type Output = T;
-}
+use crate::{Reason, ShutdownHandle, TaskOutcome, clock, log};
 
 /// Main's future, and how it ended.
 pub(super) struct MainTask<'a, F> {
@@ -66,7 +20,7 @@ pub(super) struct MainTask<'a, F> {
 impl<'a, F, T> MainTask<'a, F>
 where
     F: Future<Output = T>,
-    T: MainOutcome,
+    T: TaskOutcome,
 {
     pub(super) fn new(future: Pin<&'a mut Option<F>>) -> Self {
         Self {
@@ -99,9 +53,8 @@ where
     /// Tells main, and awaits it as the step `main` until its latest finish; one that has not looked at
     /// its `Stop` after another poll cannot know, and is dropped.
     pub(super) async fn finish(mut self, live: &Live, latest: Instant, firing: &Firing) {
-        const NAME: &str = "main";
         firing.fire();
-        live.begin_ahead(NAME, clock::now(), latest);
+        live.begin_main(clock::now(), latest);
         if self.outcome.is_none() {
             let mut pulse = Pulse::new(live, true);
             poll_fn(|cx| {
@@ -130,9 +83,9 @@ where
             }
         }
         let now = clock::now();
-        if let Some((elapsed, budget)) = live.end_ahead(outcome.clone(), now) {
+        if let Some((elapsed, budget)) = live.end_main(outcome.clone(), now) {
             log::step_end(&Ended {
-                path: NAME.into(),
+                at: None,
                 element: false,
                 best_effort: false,
                 outcome,
@@ -147,7 +100,7 @@ where
         let Some(main) = self.future.as_mut().as_pin_mut() else {
             return Poll::Ready(());
         };
-        let outcome = match contain(|| main.poll(cx).map(MainOutcome::into_outcome)) {
+        let outcome = match contain(|| main.poll(cx).map(TaskOutcome::into_outcome)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(()))) => Outcome::Done,
             Ok(Poll::Ready(Err(error))) => Outcome::Failed(Arc::from(error)),

@@ -1,0 +1,91 @@
+//! A server whose cleanup is declared on its fields: tell everyone, wait for the requests that
+//! were begun, flush the journal they wrote to.
+//!
+//! `cargo run -p lifecycle-examples --example quickstart`
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lifecycle_runtime::{GracefulShutdown, Report, ShutdownState, run};
+use tokio::io::AsyncWriteExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "25s")]
+struct Server {
+    #[shutdown(priority = 0)] // tell everyone
+    token: CancellationToken,
+    #[shutdown(priority = 10, best_effort)] // drain: takes what the later steps leave of the 25 s
+    requests: TaskTracker,
+    #[shutdown(after = requests, timeout = "3s", with = Journal::flush)]
+    journal: Arc<Journal>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+impl Server {
+    fn new() -> Self {
+        Self {
+            token: CancellationToken::new(),
+            requests: TaskTracker::new(),
+            journal: Arc::default(),
+            state: ShutdownState::new(),
+        }
+    }
+
+    /// Handlers get clones of the parts. Dropping one shuts nothing down: the server owns that.
+    fn accept(&self, request: &'static str) {
+        let (token, journal) = (self.token.clone(), Arc::clone(&self.journal));
+        self.requests.spawn(async move {
+            journal.write(format!("{request}: begun"));
+            // Stands for a request that takes until the shutdown has begun.
+            token.cancelled().await;
+            journal.write(format!("{request}: done"));
+        });
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Report {
+    // Ctrl-C and SIGTERM begin the shutdown, and so does the end of this closure. A server that
+    // serves for ever looks at `stop` between two requests.
+    let report = run(Server::new(), async |server, stop| {
+        for request in ["GET /one", "GET /two"] {
+            if stop.is_cancelled() {
+                break;
+            }
+            server.accept(request);
+        }
+    })
+    .await;
+    println!("{report}");
+    report // exit code 0 if it is clean; otherwise 1, and what went wrong on stderr
+}
+
+#[derive(Default)]
+struct Journal {
+    lines: Mutex<Vec<String>>,
+}
+
+impl Journal {
+    fn write(&self, line: String) {
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
+    }
+
+    async fn flush(&self) -> io::Result<()> {
+        let lines = self
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut disk = tokio::io::stdout();
+        for line in lines {
+            disk.write_all(format!("{line}\n").as_bytes()).await?;
+        }
+        disk.flush().await
+    }
+}

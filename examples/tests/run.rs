@@ -1,0 +1,189 @@
+//! Every example runs to its end by itself, exits with 0, and shows what it promises.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A hang is reported, not waited for; no example takes a second.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn quickstart_flushes_what_its_requests_wrote_last() {
+    let out = run("quickstart", &[]);
+    out.has_in_order(&[
+        "GET /one: done",
+        "GET /two: done",
+        "shutdown of Server (main ended): clean",
+    ]);
+    out.has_steps(&["main", "token", "requests", "journal"]);
+}
+
+#[test]
+fn nested_parts_have_rows_of_their_own_in_the_plan_and_in_the_report() {
+    let out = run("nested_parts", &[]);
+    out.has_in_order(&[
+        "Server: at most 25s",
+        "ingress",
+        "12s",
+        "storage",
+        "4s",
+        "shutdown of Server (main ended): clean",
+    ]);
+    out.has_steps(&[
+        "ingress",
+        "accepting",
+        "connections",
+        "housekeeping",
+        "storage",
+        "log",
+        "by_name",
+        "by_date",
+    ]);
+}
+
+#[test]
+fn configured_timeout_is_in_the_plan_of_the_value() {
+    let out = run("configured_timeout", &[]);
+    out.has_in_order(&[
+        "for every configuration, Server: at most 65s",
+        "60s",
+        "as configured, Server: at most 65s",
+        "8s",
+        "shutdown of Server (main ended): clean",
+    ]);
+    out.has_steps(&["token", "requests", "journal"]);
+}
+
+#[test]
+fn configured_timeout_is_clipped_to_its_at_most() {
+    let out = run("configured_timeout", &["3600"]);
+    out.has_in_order(&["as configured", "requests", "60s", "clean"]);
+    assert!(!out.stdout.contains("3600s"), "{}", out.stdout);
+}
+
+#[test]
+fn custom_component_says_what_it_waits_for_and_ends_its_stragglers() {
+    let out = run("custom_component", &[]);
+    out.has_in_order(&[
+        "workers: waiting for",
+        "stubborn",
+        "sent: welcome",
+        "sent: the last issue",
+        "shutdown of Server (main ended): clean",
+        "stubborn: task",
+        "not sent, the outbox is closed: are you there?",
+        "dropped without a shutdown: its worker was aborted",
+    ]);
+}
+
+#[test]
+fn batch_consumer_neither_loses_a_message_nor_records_one_twice() {
+    let out = run("batch_consumer", &[]);
+    out.has_in_order(&[
+        "committed [5, 6, 7, 8, 9]",
+        "told to stop at message 7: shutdown of Consumer (requested): clean",
+        "stuck at message 12: shutdown of Consumer (requested): not clean",
+        "main          timed out",
+        "committed [10, 11, 12, 13, 14]",
+        "until the topic ended: shutdown of Consumer (main ended): clean",
+        "20 messages: 20 committed, 5 of them after they were delivered again",
+    ]);
+}
+
+/// What an example printed.
+struct Output {
+    stdout: String,
+}
+
+impl Output {
+    fn has_in_order(&self, expected: &[&str]) {
+        let mut rest = &*self.stdout;
+        for text in expected {
+            let found = rest.find(text);
+            let at =
+                found.unwrap_or_else(|| panic!("no {text:?} at its place in:\n{}", self.stdout));
+            rest = &rest[at + text.len()..];
+        }
+    }
+
+    /// Whether the last report has these rows, in this order, all done.
+    fn has_steps(&self, names: &[&str]) {
+        let report = self
+            .stdout
+            .rfind("shutdown of ")
+            .map_or("", |at| &self.stdout[at..]);
+        let mut rows = report
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        for name in names {
+            let found = rows.any(|row| row.first() == Some(name) && row.get(1) == Some(&"done"));
+            assert!(found, "no row {name:?}, done, at its place in:\n{report}");
+        }
+    }
+}
+
+/// Runs an example to its end, which has to be exit code 0.
+fn run(name: &str, args: &[&str]) -> Output {
+    let mut child = Command::new(example(name))
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the example starts");
+    // Read while it runs, or a full pipe would hold it up.
+    let stdout = read(child.stdout.take().expect("stdout is piped"));
+    let stderr = read(child.stderr.take().expect("stderr is piped"));
+    let status = wait(&mut child, name);
+    let stdout = stdout.join().expect("reading does not panic");
+    let stderr = stderr.join().expect("reading does not panic");
+    assert!(
+        status.success(),
+        "{name} ended with {status}\n{stdout}\n{stderr}"
+    );
+    Output { stdout }
+}
+
+fn read(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = String::new();
+        from.read_to_string(&mut text)
+            .expect("an example prints UTF-8");
+        text
+    })
+}
+
+fn wait(child: &mut Child, name: &str) -> ExitStatus {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("the example is our child") {
+            return status;
+        }
+        if begun.elapsed() > PATIENCE {
+            child.kill().expect("the example is our child");
+            panic!("{name} does not end by itself");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Cargo names binaries to tests, but not examples: `<profile>/examples/NAME` beside
+/// `<profile>/deps/THIS`.
+fn example(name: &str) -> PathBuf {
+    let this = std::env::current_exe().expect("a test knows its own path");
+    let profile = this
+        .parent()
+        .and_then(Path::parent)
+        .expect("a test is in `deps`");
+    let path = profile
+        .join("examples")
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        path.exists(),
+        "{} is missing: `cargo test -p lifecycle-examples` builds it, `--test run` does not",
+        path.display()
+    );
+    path
+}

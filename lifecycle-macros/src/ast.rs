@@ -1,0 +1,79 @@
+//! The input, mirrored: every field with what its attributes say.
+
+use proc_macro2::{Ident, Span};
+use syn::ext::IdentExt as _;
+use syn::spanned::Spanned as _;
+use syn::{Data, DeriveInput, Fields, Index, Member, Type};
+
+use crate::attr::{self, FieldAttrs, TypeAttrs};
+use crate::errors::Errors;
+
+pub(crate) struct Input<'a> {
+    pub(crate) source: &'a DeriveInput,
+    pub(crate) attrs: TypeAttrs,
+    pub(crate) body: Body<'a>,
+}
+
+pub(crate) enum Body<'a> {
+    Struct(Vec<Field<'a>>),
+    Enum(Vec<Variant<'a>>),
+    Union,
+}
+
+pub(crate) struct Variant<'a> {
+    pub(crate) ident: &'a Ident,
+    pub(crate) fields: Vec<Field<'a>>,
+}
+
+pub(crate) struct Field<'a> {
+    pub(crate) member: Member,
+    /// The field's name without `r#`, or its index.
+    pub(crate) name: String,
+    pub(crate) ty: &'a Type,
+    pub(crate) attrs: FieldAttrs,
+}
+
+impl Field<'_> {
+    /// Where the field is named; its type, if it has no name.
+    pub(crate) fn span(&self) -> Span {
+        match &self.member {
+            Member::Named(ident) => ident.span(),
+            Member::Unnamed(_) => self.ty.span(),
+        }
+    }
+}
+
+impl<'a> Input<'a> {
+    pub(crate) fn read(source: &'a DeriveInput, errors: &mut Errors) -> Self {
+        let attrs = attr::read_type(&source.attrs, errors);
+        let body = match &source.data {
+            Data::Struct(data) => Body::Struct(fields(&data.fields, errors)),
+            Data::Enum(data) => Body::Enum(data.variants.iter().map(|variant| read_variant(variant, errors)).collect()),
+            Data::Union(_) => Body::Union,
+        };
+        Self { source, attrs, body }
+    }
+}
+
+fn read_variant<'a>(variant: &'a syn::Variant, errors: &mut Errors) -> Variant<'a> {
+    attr::refuse(
+        &variant.attrs,
+        "`#[shutdown]` has no meaning on a variant: the live variant is cleaned field by field",
+        "write it above the variant's fields, or above the enum",
+        errors,
+    );
+    Variant { ident: &variant.ident, fields: fields(&variant.fields, errors) }
+}
+
+fn fields<'a>(fields: &'a Fields, errors: &mut Errors) -> Vec<Field<'a>> {
+    fields.iter().enumerate().map(|(index, field)| read_field(index, field, errors)).collect()
+}
+
+fn read_field<'a>(index: usize, field: &'a syn::Field, errors: &mut Errors) -> Field<'a> {
+    let attrs = attr::read_field(&field.attrs, errors);
+    let (member, name) = match &field.ident {
+        Some(ident) => (Member::Named(ident.clone()), ident.unraw().to_string()),
+        None => (Member::Unnamed(Index::from(index)), index.to_string()),
+    };
+    Field { member, name, ty: &field.ty, attrs }
+}

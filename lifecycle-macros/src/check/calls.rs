@@ -1,0 +1,247 @@
+//! What `with` and `abort` call, and what their closures may mention.
+
+use proc_macro2::{Ident, Literal, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote_spanned};
+use syn::{GenericArgument, PathArguments, Type};
+
+use crate::ast::Field;
+use crate::attr::{Call, Closure, tidy};
+use crate::errors::Errors;
+use crate::mentions::{self, Mention};
+use crate::nearest::nearest;
+use crate::plan::{Callee, Function};
+
+/// Where an expression stands.
+pub(super) struct Scope<'a> {
+    pub(super) fields: &'a [Field<'a>],
+    /// The field whose step it belongs to.
+    pub(super) of: usize,
+    pub(super) owner: &'a str,
+}
+
+impl Scope<'_> {
+    fn own(&self) -> &str {
+        &self.fields[self.of].name
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| field.name == name)
+    }
+}
+
+/// The cleanup of a step: a path, or a closure of the value, or of the value and the context.
+pub(super) fn with(
+    call: &Call,
+    blocking: bool,
+    scope: &Scope<'_>,
+    lent: &mut [bool],
+    errors: &mut Errors,
+) -> Option<Callee> {
+    let span = call.span();
+    let closure = match call {
+        Call::Path(path) => return Some(path_call(path, span)),
+        Call::Closure(closure) => closure,
+    };
+    let most = if blocking { 1 } else { 2 };
+    let args = arguments(closure, 1..=most, || with_form(blocking), errors)?;
+    let tokens = if blocking {
+        stands_alone(closure, scope, errors)
+    } else {
+        lend(closure, scope, lent, errors)
+    };
+    Some(Callee { function: Function::Closure { tokens, cx: args == 2 }, span })
+}
+
+fn with_form(blocking: bool) -> (&'static str, &'static str) {
+    match blocking {
+        true => ("`with` beside `blocking` is called with the value alone: the context stays behind", "write `|value| …`"),
+        false => ("`with` is called with the value, or with the value and the context", "write `|value| …` or `|value, cx| …`"),
+    }
+}
+
+/// The forced end of a step: synchronous, of the value alone.
+pub(super) fn abort(call: &Call, scope: &Scope<'_>, lent: &mut [bool], errors: &mut Errors) -> Option<Callee> {
+    let span = call.span();
+    let closure = match call {
+        Call::Path(path) => return Some(path_call(path, span)),
+        Call::Closure(closure) => closure,
+    };
+    let form = || ("`abort` is called with the value alone", "write `|value| …`");
+    arguments(closure, 1..=1, form, errors)?;
+    if let Some(asyncness) = &closure.0.asyncness {
+        errors.push(
+            asyncness.span,
+            "`abort` forces the end now: it cannot await",
+            "remove `async`, and put what takes time into `with`",
+        );
+        return None;
+    }
+    Some(Callee { function: Function::Closure { tokens: lend(closure, scope, lent, errors), cx: false }, span })
+}
+
+fn path_call(path: &syn::ExprPath, span: Span) -> Callee {
+    let tokens = path.to_token_stream();
+    let shown = tidy(&tokens.to_string());
+    Callee { function: Function::Path { tokens, shown }, span }
+}
+
+/// A closure is called with so many arguments, never with others.
+fn arguments(
+    closure: &Closure,
+    allowed: std::ops::RangeInclusive<usize>,
+    form: impl FnOnce() -> (&'static str, &'static str),
+    errors: &mut Errors,
+) -> Option<usize> {
+    let count = closure.0.inputs.len();
+    if allowed.contains(&count) {
+        return Some(count);
+    }
+    let (what, help) = form();
+    let what = format!("{what}, but this closure has {count} arguments").replace(" 1 arguments", " one argument").replace(" 0 arguments", " no argument");
+    match closure.0.inputs.is_empty() {
+        true => errors.push(closure.0.inputs_begin.span, what, help),
+        false => errors.push_over(&closure.0.inputs, what, help),
+    }
+    None
+}
+
+/// The closure of a step may read fields that are no steps: they are lent to it. Steps overlap, so a step's field is
+/// the step's alone; and the value as a whole is taken apart while its steps run.
+fn lend(closure: &Closure, scope: &Scope<'_>, lent: &mut [bool], errors: &mut Errors) -> TokenStream {
+    mentions::rewrite(closure.0.to_token_stream(), &mut |mention| {
+        let (name, span) = match mention {
+            Mention::Field { name, span } => (name, span),
+            other => return whole(&other, scope, errors),
+        };
+        let Some(index) = known(&name, span, scope, errors) else { return TokenStream::new() };
+        if readable(index, span, scope, errors) {
+            lent[index] = true;
+        }
+        place(index, span)
+    })
+}
+
+/// The closure of a `blocking` step runs on another thread, which may outlive the shutdown: it can borrow nothing.
+fn stands_alone(closure: &Closure, scope: &Scope<'_>, errors: &mut Errors) -> TokenStream {
+    mentions::rewrite(closure.0.to_token_stream(), &mut |mention| {
+        let span = span_of(&mention);
+        errors.push(
+            span,
+            "a `blocking` closure runs on a thread of its own, which may outlive the shutdown: it cannot borrow from `self`",
+            format!("keep what it needs inside `{}`, or read it in a step without `blocking`", scope.own()),
+        );
+        TokenStream::new()
+    })
+}
+
+/// In a variant nothing is called `self` but the fields, which its timeouts may read.
+pub(super) fn in_variant(tokens: TokenStream, scope: &Scope<'_>, errors: &mut Errors) -> TokenStream {
+    mentions::rewrite(tokens, &mut |mention| match mention {
+        Mention::Field { name, span } => {
+            known(&name, span, scope, errors).map_or_else(TokenStream::new, |index| place(index, span))
+        }
+        other => whole(&other, scope, errors),
+    })
+}
+
+fn span_of(mention: &Mention) -> Span {
+    match mention {
+        Mention::Field { span, .. } | Mention::Method { span, .. } | Mention::Bare { span } => *span,
+    }
+}
+
+/// Reports a use of the whole value.
+fn whole(mention: &Mention, scope: &Scope<'_>, errors: &mut Errors) -> TokenStream {
+    let owner = scope.owner;
+    let (span, what) = match mention {
+        Mention::Method { name, span } => (span, format!("`self.{name}(…)` needs all of `{owner}`, which is taken apart here")),
+        Mention::Field { span, .. } | Mention::Bare { span } => {
+            (span, format!("`self` is not there as a whole: `{owner}` is taken apart here"))
+        }
+    };
+    errors.push(*span, what, "name a field instead, `self.field`, and call what it offers");
+    TokenStream::new()
+}
+
+fn known(name: &str, span: Span, scope: &Scope<'_>, errors: &mut Errors) -> Option<usize> {
+    let found = scope.find(name);
+    if found.is_none() {
+        let names = scope.fields.iter().map(|field| field.name.as_str());
+        let help = match nearest(name, names) {
+            Some(near) => format!("did you mean `self.{near}`?"),
+            None => "name a field that has no step of its own".to_owned(),
+        };
+        errors.push(span, format!("`{}` has no field `{name}`", scope.owner), help);
+    }
+    found
+}
+
+fn readable(index: usize, span: Span, scope: &Scope<'_>, errors: &mut Errors) -> bool {
+    let field = &scope.fields[index];
+    let own = scope.own();
+    if index == scope.of {
+        errors.push(
+            span,
+            format!("`{own}` is the field of this step: the closure has it already"),
+            "use the closure's argument",
+        );
+    } else if field.attrs.state.is_given() {
+        errors.push(
+            span,
+            format!("`{}` is the state of the shutdown, which is running here", field.name),
+            "ask the context instead: `|value, cx| …`",
+        );
+    } else if field.attrs.is_step() {
+        errors.push(
+            span,
+            format!("the step `{own}` reads `{}`, which is a step too: steps may overlap, so each has its field alone", field.name),
+            "keep what both need in a field without a step, for instance as an `Arc`",
+        );
+    } else {
+        return true;
+    }
+    false
+}
+
+/// The binding of a field in the expansion.
+pub(crate) fn binding(index: usize, span: Span) -> Ident {
+    format_ident!("__f{}", index, span = Span::mixed_site().located_at(span))
+}
+
+/// `self.field`, as the expansion has it: the field behind its reference.
+fn place(index: usize, span: Span) -> TokenStream {
+    let field = binding(index, span);
+    quote_spanned!(Span::mixed_site().located_at(span)=> (*#field))
+}
+
+/// The name or index of a field, with the place where it was mentioned.
+pub(super) fn member(name: &str, span: Span) -> TokenTree {
+    match name.parse::<usize>() {
+        Ok(index) => {
+            let mut index = Literal::usize_unsuffixed(index);
+            index.set_span(span);
+            TokenTree::Literal(index)
+        }
+        Err(_) => TokenTree::Ident(raw_where_needed(name, span)),
+    }
+}
+
+fn raw_where_needed(name: &str, span: Span) -> Ident {
+    let mut ident = syn::parse_str::<Ident>(name).unwrap_or_else(|_| Ident::new_raw(name, span));
+    ident.set_span(span);
+    ident
+}
+
+/// Whether the type is written `Option<…>`, also inside the invisible brackets that a macro leaves around it.
+pub(super) fn option_inside(ty: &Type) -> bool {
+    match ty {
+        Type::Group(group) => option_inside(&group.elem),
+        Type::Paren(paren) => option_inside(&paren.elem),
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| {
+            let one = matches!(&last.arguments, PathArguments::AngleBracketed(args)
+                if args.args.len() == 1 && matches!(args.args.first(), Some(GenericArgument::Type(_))));
+            last.ident == "Option" && one
+        }),
+        _ => false,
+    }
+}

@@ -1,0 +1,212 @@
+//! The plan as a constant, and what is known of it only at run time.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::ToTokens;
+
+use super::Arm;
+use crate::plan::{Body, Budget, Cleanup, Function, Kind, Known, Plan, Step, Through, Weight, With};
+
+/// `const PLAN`.
+pub(super) fn plan_const(plan: &Plan<'_>) -> TokenStream {
+    let name = &plan.name;
+    let value = match &plan.kind {
+        Kind::Owner { timeout, body, .. } => structure(name, Some(timeout), body),
+        Kind::Part { timeout, body } => structure(name, timeout.as_ref().map(|(timeout, _)| timeout), body),
+        Kind::OneOf(variants) => {
+            let rows = variants.iter().enumerate().map(|(index, variant)| {
+                let shown = syn::ext::IdentExt::unraw(variant.ident).to_string();
+                let nested = structure(&format!("{name}::{shown}"), None, &variant.body);
+                let place = Literal::usize_unsuffixed(index);
+                here!(__lc::PlanStep::__new(#shown, #place).__nested(#nested))
+            });
+            here!(__lc::Plan::__one_of(#name, const { &[#(#rows),*] }))
+        }
+    };
+    here!(const PLAN: __lc::Plan = #value;)
+}
+
+fn structure(name: &str, timeout: Option<&Budget<'_>>, body: &Body<'_>) -> TokenStream {
+    let timeout = match timeout.and_then(proved) {
+        Some(time) => here!(__lc::Some(#time)),
+        None => here!(__lc::None),
+    };
+    let rows = body.steps.iter().map(row);
+    here!(__lc::Plan::__new(#name, #timeout, const { &[#(#rows),*] }))
+}
+
+/// What the compiler can count with.
+fn proved(budget: &Budget<'_>) -> Option<TokenStream> {
+    match budget {
+        Budget::Known(known) => Some(time(known)),
+        Budget::Computed { at_most, .. } => at_most.as_ref().map(time),
+    }
+}
+
+fn time(known: &Known<'_>) -> TokenStream {
+    match known {
+        Known::Time(time) => {
+            let seconds = Literal::u64_unsuffixed(time.as_secs());
+            let nanos = Literal::u32_unsuffixed(time.subsec_nanos());
+            here!(__lc::Duration::new(#seconds, #nanos))
+        }
+        Known::Const(block) => block.to_token_stream(),
+    }
+}
+
+fn row(step: &Step<'_>) -> TokenStream {
+    let name = &step.field.name;
+    let priority = Literal::i32_unsuffixed(step.priority);
+    let mut row = here!(__lc::PlanStep::__new(#name, #priority));
+    if !step.after.is_empty() {
+        let after = step.after.iter().map(|&place| Literal::usize_unsuffixed(place));
+        row.extend(here!(.__after(&[#(#after),*])));
+    }
+    if let Some(budget) = &step.budget {
+        let timeout = proved(budget).map(|time| here!(.__timeout(#time)));
+        let runtime = matches!(budget, Budget::Computed { .. }).then(|| here!(.__runtime()));
+        row.extend(here!(#timeout #runtime));
+    }
+    match step.weight {
+        Weight::Normal => {}
+        Weight::Required => row.extend(here!(.__required())),
+        Weight::BestEffort => row.extend(here!(.__best_effort())),
+    }
+    match &step.cleanup {
+        Cleanup::Component { leaf: true } => {}
+        Cleanup::Component { leaf: false } => {
+            let ty = step.field.ty;
+            row.extend(here!(.__nested(<__lc::Probe<#ty>>::PLAN)));
+        }
+        Cleanup::With(with) => {
+            let how = how(with, "");
+            row.extend(here!(.__how(#how)));
+        }
+    }
+    row
+}
+
+/// How a step is cleaned, for tables; what is Rust stands in `marks`.
+pub(super) fn how(with: &With, marks: &str) -> String {
+    let prefix = match (with.through == Through::Taken, with.blocking) {
+        (false, false) => "",
+        (true, false) => "take, ",
+        (false, true) => "blocking, ",
+        (true, true) => "take, blocking, ",
+    };
+    match &with.call.function {
+        Function::Path { shown, .. } => format!("{prefix}with {marks}{shown}{marks}"),
+        Function::Closure { .. } => format!("{prefix}with a closure"),
+    }
+}
+
+/// `__times`: evaluates the timeouts that are expressions.
+pub(super) fn times(plan: &Plan<'_>) -> Option<TokenStream> {
+    let total = match &plan.kind {
+        Kind::Owner { timeout, .. } => computed(timeout),
+        Kind::Part { timeout, .. } => timeout.as_ref().and_then(|(timeout, _)| computed(timeout)),
+        Kind::OneOf(variants) => return times_of_variants(plan, variants.iter().map(|variant| &variant.body)),
+    };
+    let steps = plan.bodies().into_iter().flat_map(step_times);
+    let total = total.map(|expr| here!(__set(__lc::None, #expr);));
+    let sets: Vec<_> = total.into_iter().chain(steps).collect();
+    (!sets.is_empty()).then(|| {
+        here! {
+            fn __times(&self, __set: &mut __lc::SetTime<'_>) {
+                let __this = self;
+                #(#sets)*
+            }
+        }
+    })
+}
+
+fn times_of_variants<'a>(plan: &Plan<'_>, mut bodies: impl Iterator<Item = &'a Body<'a>>) -> Option<TokenStream> {
+    if !bodies.any(|body| body.steps.iter().any(is_computed)) {
+        return None;
+    }
+    let arms = plan.arms().into_iter().map(|arm| {
+        let pattern = all_fields(&arm);
+        let sets = step_times(arm.body);
+        here!(#pattern => { #(#sets)* })
+    });
+    Some(here! {
+        fn __times(&self, __set: &mut __lc::SetTime<'_>) {
+            match self {
+                #(#arms)*
+            }
+        }
+    })
+}
+
+/// A timeout may read any field, whether it is a step or not.
+fn all_fields(arm: &Arm<'_>) -> TokenStream {
+    let path = &arm.path;
+    let steps = arm.body.steps.iter().map(|step| (&step.field.member, step.index));
+    let others = arm.body.others.iter().map(|other| (&other.field.member, other.index));
+    let bound = steps.chain(others).map(|(member, index)| {
+        let binding = super::binding(index);
+        here!(#member: #binding,)
+    });
+    here!(#path { #(#bound)* })
+}
+
+fn step_times(body: &Body<'_>) -> Vec<TokenStream> {
+    let sets = body.steps.iter().enumerate().filter_map(|(place, step)| {
+        let expr = computed(step.budget.as_ref()?)?;
+        let place = Literal::usize_unsuffixed(place);
+        Some(here!(__set(__lc::Some(#place), #expr);))
+    });
+    sets.collect()
+}
+
+fn computed<'b>(budget: &'b Budget<'_>) -> Option<&'b TokenStream> {
+    match budget {
+        Budget::Known(_) => None,
+        Budget::Computed { expr, .. } => Some(expr),
+    }
+}
+
+fn is_computed(step: &Step<'_>) -> bool {
+    matches!(step.budget, Some(Budget::Computed { .. }))
+}
+
+/// `__plan`: the constant, with what only the value knows. Without that there is nothing to override.
+pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
+    let total_is_computed = match &plan.kind {
+        Kind::Owner { timeout, .. } => computed(timeout).is_some(),
+        Kind::Part { timeout, .. } => timeout.as_ref().is_some_and(|(timeout, _)| computed(timeout).is_some()),
+        Kind::OneOf(_) => true,
+    };
+    let bodies = plan.bodies();
+    let needed = total_is_computed || bodies.iter().any(|body| body.steps.iter().any(|step| is_computed(step) || is_nested(step)));
+    if !needed || bodies.iter().all(|body| body.steps.is_empty()) {
+        return None;
+    }
+    let is_enum = matches!(plan.kind, Kind::OneOf(_));
+    let arms = plan.arms().into_iter().enumerate().map(|(index, arm)| {
+        let pattern = arm.pattern();
+        if is_enum && arm.body.steps.is_empty() {
+            return here!(#pattern => __lc::Into::into(__lc::Plan::leaf()),);
+        }
+        let nested = arm.body.steps.iter().enumerate().filter(|(_, step)| is_nested(step)).map(|(place, step)| {
+            let (place, ty, field) = (Literal::usize_unsuffixed(place), step.field.ty, super::binding(step.index));
+            here!((#place, <__lc::Probe<#ty>>::plan(#field)))
+        });
+        let index = Literal::usize_unsuffixed(index);
+        let constant = match is_enum {
+            true => here!(__lc::plan_of::<Self>().__variant(#index)),
+            false => here!(__lc::plan_of::<Self>()),
+        };
+        here!(#pattern => __lc::resolve(self, #constant, __lc::vec![#(#nested),*]),)
+    });
+    Some(here! {
+        fn __plan(&self) -> __lc::ResolvedPlan {
+            match self {
+                #(#arms)*
+            }
+        }
+    })
+}
+
+fn is_nested(step: &Step<'_>) -> bool {
+    matches!(step.cleanup, Cleanup::Component { leaf: false })
+}

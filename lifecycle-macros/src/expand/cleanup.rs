@@ -1,0 +1,187 @@
+//! `cleanup`: one lazy future a step, all polled by one join.
+
+use proc_macro2::{Ident, Literal, Span, TokenStream};
+use quote::{format_ident, quote_spanned};
+
+use super::{Arm, Target};
+use crate::plan::{Callee, Cleanup, Function, Kind, Plan, Step, Through, With};
+
+pub(super) fn cleanup(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
+    // Of a generic type the proof waits until its parameters are known.
+    let proof = (target.generics.type_params().next().is_some() || target.generics.const_params().next().is_some())
+        .then(|| super::checks::proof(plan, &here!(Self)))
+        .map(|proof| here!(const { #proof };));
+    let body = match &plan.kind {
+        Kind::OneOf(_) => variants(plan),
+        Kind::Owner { .. } | Kind::Part { .. } => structure(plan),
+    };
+    here! {
+        fn cleanup(
+            &mut self,
+            __cx: &__lc::Context,
+        ) -> impl __lc::Future<Output = __lc::Result<(), __lc::BoxError>> + __lc::Send {
+            #proof
+            async move { #body }
+        }
+    }
+}
+
+fn structure(plan: &Plan<'_>) -> TokenStream {
+    let open = match plan.is_owner() {
+        true => here!(open_owned(__cx, &mut *self, const { __lc::plan_of::<Self>() })),
+        false => here!(open(__cx, &*self, const { __lc::plan_of::<Self>() })),
+    };
+    let arms = plan.arms().into_iter().map(|arm| {
+        let (pattern, share, steps) = (arm.pattern(), arm.share(), steps(&arm));
+        here!(let #pattern = self; #share #steps)
+    });
+    here!(let __run = __lc::Run::#open; #(#arms)*)
+}
+
+fn variants(plan: &Plan<'_>) -> TokenStream {
+    let arms = plan.arms();
+    if arms.is_empty() {
+        return here!(match *self {});
+    }
+    if arms.iter().all(|arm| arm.body.steps.is_empty()) {
+        return here!(__lc::Ok(()));
+    }
+    let places = arms.iter().enumerate().map(|(place, arm)| {
+        let (path, place) = (&arm.path, Literal::usize_unsuffixed(place));
+        match arm.body.steps.is_empty() {
+            true => here!(#path { .. } => return __lc::Ok(()),),
+            false => here!(#path { .. } => #place,),
+        }
+    });
+    let cleaned = arms.iter().map(|arm| {
+        if arm.body.steps.is_empty() {
+            let path = &arm.path;
+            return here!(#path { .. } => __lc::Ok(()),);
+        }
+        let (pattern, share, steps) = (arm.pattern(), arm.share(), steps(arm));
+        here!(#pattern => { #share #steps })
+    });
+    here! {
+        let __live = match &*self { #(#places)* };
+        let __run = __lc::Run::open(__cx, &*self, (const { __lc::plan_of::<Self>() }).__variant(__live));
+        match self { #(#cleaned)* }
+    }
+}
+
+fn steps(arm: &Arm<'_>) -> TokenStream {
+    let steps = &arm.body.steps;
+    let futures = steps.iter().enumerate().map(|(place, step)| {
+        let (local, future) = (local(place), future(place, step));
+        here!(let mut #local = __lc::pin!(#future);)
+    });
+    let pinned = steps.iter().enumerate().map(|(place, step)| {
+        let local = local(place);
+        // The error about a future that cannot be sent lands on what made it so.
+        let span = Span::mixed_site().located_at(span_of(step));
+        quote_spanned!(span=> __lc::erase(#local.as_mut()))
+    });
+    here! {
+        #(#futures)*
+        __run.join(&mut [#(#pinned),*]).await
+    }
+}
+
+fn span_of(step: &Step<'_>) -> Span {
+    match &step.cleanup {
+        Cleanup::Component { .. } => step.field.span(),
+        Cleanup::With(with) => with.call.span,
+    }
+}
+
+fn local(place: usize) -> Ident {
+    format_ident!("__s{}", place, span = Span::mixed_site())
+}
+
+fn future(place: usize, step: &Step<'_>) -> TokenStream {
+    let place = Literal::usize_unsuffixed(place);
+    // What is wrong with a field's type, in a call, is reported where the call is written.
+    let field = crate::check::binding(step.index, span_of(step));
+    let with = match &step.cleanup {
+        Cleanup::Component { .. } => {
+            let ty = step.field.ty;
+            return here!(<__lc::Probe<#ty>>::component(&__run, #place, #field));
+        }
+        Cleanup::With(with) => with,
+    };
+    let call = match with.blocking {
+        true => blocking(with, &field),
+        false => asynchronous(with, &field),
+    };
+    let abort = super::forced::abort_call(with, &field);
+    here! {
+        async {
+            let __step = __run.step(#place);
+            let __ending = __step.run(async { #call }).await;
+            __step.end(__ending, || { #abort });
+        }
+    }
+}
+
+/// On the task itself: the value is borrowed, or moved out of its `Option`.
+fn asynchronous(with: &With, field: &Ident) -> TokenStream {
+    let span = Span::mixed_site().located_at(with.call.span);
+    let (value, cx) = (quote_spanned!(span=> __value), quote_spanned!(span=> __step.cx()));
+    match with.through {
+        Through::Field => settle(&with.call, &quote_spanned!(span=> &mut *#field), "call", &cx),
+        Through::Option => {
+            let call = settle(&with.call, &value, "call", &cx);
+            here!(match &mut *#field { __lc::Some(__value) => #call, __lc::None => __lc::Ok(()) })
+        }
+        Through::Taken => {
+            let call = settle(&with.call, &value, "call_owned", &cx);
+            here!(match __lc::Option::take(#field) { __lc::Some(__value) => #call, __lc::None => __lc::Ok(()) })
+        }
+    }
+}
+
+fn settle(callee: &Callee, value: &TokenStream, by: &str, cx: &TokenStream) -> TokenStream {
+    let call = call(callee, value, by, Some(cx));
+    let span = Span::mixed_site().located_at(callee.span);
+    quote_spanned!(span=> __lc::settle!(#call))
+}
+
+/// The call itself. A path is called directly, so that its argument is coerced; a closure through a function, which
+/// ties the lifetime of what it returns to that of its argument.
+pub(super) fn call(callee: &Callee, value: &TokenStream, by: &str, cx: Option<&TokenStream>) -> TokenStream {
+    let span = Span::mixed_site().located_at(callee.span);
+    match &callee.function {
+        Function::Path { tokens, .. } => quote_spanned!(span=> #tokens(#value)),
+        Function::Closure { tokens, cx: false } => {
+            let by = Ident::new(by, span);
+            quote_spanned!(span=> __lc::#by(#tokens, #value))
+        }
+        Function::Closure { tokens, cx: true } => {
+            let by = format_ident!("{}_cx", by, span = span);
+            quote_spanned!(span=> __lc::#by(#tokens, #value, #cx))
+        }
+    }
+}
+
+/// On a thread of the blocking pool, where the value is moved and from where it comes back, unless it is taken.
+fn blocking(with: &With, field: &Ident) -> TokenStream {
+    let span = Span::mixed_site().located_at(with.call.span);
+    let value = quote_spanned!(span=> __value);
+    match with.through {
+        Through::Field | Through::Option => {
+            let call = call(&with.call, &value, "call", None);
+            quote_spanned!(span=> __lc::blocking(#field, __step.cx(), |__value| __lc::settle_now!(#call)).await)
+        }
+        Through::Taken => {
+            let call = call(&with.call, &value, "call_owned", None);
+            quote_spanned! {span=>
+                __lc::blocking(&mut __lc::Option::take(#field).map(__lc::Some), __step.cx(), |__taken| {
+                    match __lc::Option::take(__taken) {
+                        __lc::Some(__value) => __lc::settle_now!(#call),
+                        __lc::None => __lc::Ok(()),
+                    }
+                })
+                .await
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What is implemented when the input was wrong, so that one mistake gives one message: code elsewhere that calls
+//! `shutdown()` still compiles. None of it ever runs.
+
+use proc_macro2::TokenStream;
+
+use syn::Generics;
+
+use crate::ast::{Body, Input};
+use crate::expand::runtime;
+use crate::generics::where_clause;
+
+/// The traits, with nothing in them.
+pub(crate) fn fallback(input: &Input<'_>) -> TokenStream {
+    let runtime = runtime(input.attrs.runtime.value());
+    let ident = &input.source.ident;
+    let generics = &input.source.generics;
+    let (impl_generics, ty_generics, _) = generics.split_for_impl();
+    let where_clause = where_clause(generics, &sendable(generics));
+    let is_owner = matches!(input.body, Body::Struct(_)) && !input.attrs.part.is_given();
+    let owner = is_owner.then(|| {
+        here! {
+            #[automatically_derived]
+            impl #impl_generics __lc::GracefulShutdown for #ident #ty_generics #where_clause {
+                fn __state(&self) -> &__lc::ShutdownState {
+                    __lc::no_state()
+                }
+                fn __state_mut(&mut self) -> &mut __lc::ShutdownState {
+                    __lc::no_state_mut()
+                }
+            }
+        }
+    });
+    here! {
+        #[doc(hidden)]
+        const _: () = {
+            use #runtime as __lc;
+            #[automatically_derived]
+            impl #impl_generics __lc::Component for #ident #ty_generics #where_clause {
+                async fn cleanup(&mut self, _: &__lc::Context) -> __lc::Result<(), __lc::BoxError> {
+                    __lc::Ok(())
+                }
+            }
+            #owner
+        };
+    }
+}
+
+/// A missing bound is another mistake, to be reported when this one is gone.
+fn sendable(generics: &Generics) -> Vec<TokenStream> {
+    generics.type_params().next().map(|_| here!(Self: __lc::Send)).into_iter().collect()
+}

@@ -1,0 +1,94 @@
+//! Mistakes: each found, each once, and none drags another along.
+
+use super::{derive, mistakes};
+
+fn whats(source: &str) -> Vec<String> {
+    mistakes(source).iter().map(|text| text.lines().next().unwrap_or_default().to_owned()).collect()
+}
+
+/// A struct with one more field than the one given.
+fn owner(field: &str) -> String {
+    format!("struct Server {{ {field}, #[shutdown(state)] state: ShutdownState }}")
+}
+
+#[test]
+fn every_mistake_of_an_input_is_reported_at_once() {
+    let found = whats(
+        r#"
+        #[shutdown(timeout = "0s", prt)]
+        struct Server {
+            #[shutdown(priority = "1", wiht = close)]
+            a: u8,
+            #[shutdown(after = nobody, required, best_effort)]
+            b: u8,
+            #[shutdown(skip, leaf)]
+            c: u8,
+        }
+        "#,
+    );
+    assert_eq!(
+        found,
+        [
+            "`0s` is no time at all: the step would be cut before it began",
+            "there is no key `prt`",
+            "`priority` is a whole number that is written out: the order is checked while compiling",
+            "there is no key `wiht`",
+            "`required` and `best_effort` contradict each other: one stops what comes after a failure, the other forgives it",
+            "`leaf` has no meaning beside `skip`: the field is not cleaned",
+            "`Server` has no field `nobody`",
+        ]
+    );
+}
+
+#[test]
+fn a_key_that_was_misspelled_is_not_also_missing() {
+    for field in [
+        "#[shutdown(prioirty = 1)] a: u8, #[shutdown(priority = 2)] b: u8",
+        "#[shutdown(wiht = close, take, abort = kill, blocking)] a: Option<u8>",
+        "#[shutdown(timeot = \"1s\", at_most = \"2s\")] a: u8",
+        "#[shutdown(priority = 1.5)] a: u8, #[shutdown(priority = 2)] b: u8",
+        "#[shutdown(after = c)] a: u8, #[shutdown(prioirty = 2)] c: u8",
+    ] {
+        assert_eq!(mistakes(&owner(field)).len(), 1, "{field}: {:#?}", mistakes(&owner(field)));
+    }
+    assert_eq!(mistakes("struct Server { #[shutdown(stat)] state: ShutdownState }").len(), 1);
+    assert_eq!(mistakes("#[shutdown(prt)] struct Part;").len(), 1);
+}
+
+#[test]
+fn a_broken_value_hides_none_of_the_keys_behind_it() {
+    let found = whats(&owner("#[shutdown(with = |a| a +, timeout = \"1\", strange)] a: u8"));
+    assert_eq!(found, ["the value of `with` is no expression", "`1` has no unit", "there is no key `strange`"]);
+}
+
+#[test]
+fn an_input_with_mistakes_still_has_its_traits() {
+    let owner = derive(&owner("#[shutdown(strange)] a: u8")).to_string();
+    assert!(owner.contains("Component for Server") && owner.contains("GracefulShutdown for Server"));
+    for part in ["#[shutdown(part, strange)] struct Part(u8);", "#[shutdown(strange)] enum Either {}"] {
+        let part = derive(part).to_string();
+        assert!(part.contains("Component for") && !part.contains("GracefulShutdown for"), "{part}");
+    }
+}
+
+#[test]
+fn a_mistake_is_reported_under_the_name_that_the_runtime_has_there() {
+    let output = derive("#[shutdown(crate = crate::reexported, strange)] struct Part;").to_string();
+    assert!(output.contains("use crate :: reexported :: __private as __lc"), "{output}");
+}
+
+#[test]
+fn what_is_no_type_is_a_syntax_error_and_no_panic() {
+    assert!(derive("fn main() {}").to_string().contains("compile_error"));
+    assert!(derive("").to_string().contains("compile_error"));
+}
+
+#[test]
+fn a_plan_has_at_most_256_steps() {
+    let steps = |count: usize| {
+        let fields: Vec<_> = (0..count).map(|i| format!("#[shutdown(with = close)] f{i}: u8")).collect();
+        mistakes(&owner(&fields.join(",")))
+    };
+    assert_eq!(steps(256), Vec::<String>::new());
+    assert_eq!(steps(257).len(), 1);
+}

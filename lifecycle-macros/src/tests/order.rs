@@ -1,0 +1,64 @@
+//! The order that the derive makes of priorities and `after`.
+
+use super::{derive, mistakes};
+
+/// The steps as they are in the plan: name, priority, what they wait for.
+fn plan(fields: &str) -> String {
+    let source = format!("#[shutdown(part)] struct Part {{ {fields} }}");
+    assert_eq!(mistakes(&source), Vec::<String>::new());
+    let output = derive(&source).to_string().replace(' ', "");
+    let steps = output.split("PlanStep::__new(").skip(1).map(|step| {
+        let head = step.split(')').next().unwrap_or_default().replace('"', "");
+        let after = step.split(".__how").next().unwrap_or_default().split("__after(&[").nth(1);
+        let after = after.and_then(|list| list.split(']').next()).unwrap_or_default();
+        format!("{}<-[{after}]", head.replace(',', ":"))
+    });
+    steps.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn without_a_word_steps_run_as_declared() {
+    let fields = "#[shutdown(with = f)] a: u8, plain: u8, #[shutdown(with = f)] b: u8, #[shutdown(with = f)] c: u8";
+    assert_eq!(plan(fields), "a:0<-[] b:1<-[0] c:2<-[1]");
+}
+
+#[test]
+fn lower_priorities_come_first_and_equal_ones_run_together() {
+    let fields = "#[shutdown(priority = 9, with = f)] a: u8, #[shutdown(priority = -1, with = f)] b: u8,
+                  #[shutdown(priority = 9, with = f)] c: u8, #[shutdown(priority = 0, with = f)] d: u8";
+    assert_eq!(plan(fields), "b:-1<-[] d:0<-[0] a:9<-[1] c:9<-[1]");
+}
+
+#[test]
+fn after_alone_takes_the_greatest_priority_it_names() {
+    let fields = "#[shutdown(after(b, c), with = f)] a: u8, #[shutdown(priority = 1, with = f)] b: u8,
+                  #[shutdown(priority = 5, with = f)] c: u8, #[shutdown(after = a, with = f)] d: u8";
+    assert_eq!(plan(fields), "b:1<-[] c:5<-[0] a:5<-[1] d:5<-[2]");
+}
+
+#[test]
+fn the_next_level_waits_for_the_ends_of_the_one_before() {
+    let fields = "#[shutdown(priority = 1, with = f)] a: u8, #[shutdown(after = a, with = f)] b: u8,
+                  #[shutdown(priority = 1, with = f)] c: u8, #[shutdown(priority = 2, with = f)] d: u8";
+    assert_eq!(plan(fields), "a:1<-[] b:1<-[0] c:1<-[] d:2<-[1,2]");
+}
+
+#[test]
+fn what_another_named_step_waits_for_is_left_out() {
+    let fields = "#[shutdown(priority = 1, with = f)] a: u8, #[shutdown(after = a, with = f)] b: u8,
+                  #[shutdown(after(a, b), with = f)] c: u8";
+    assert_eq!(plan(fields), "a:1<-[] b:1<-[0] c:1<-[1]");
+}
+
+#[test]
+fn a_cycle_is_printed_whole_and_once() {
+    let found = mistakes(
+        "#[shutdown(part)] struct Part {
+            #[shutdown(after = recorder)] pool: u8,
+            #[shutdown(after = pool)] recorder: u8,
+            #[shutdown(after = pool)] outside: u8,
+        }",
+    );
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("pool → recorder → pool"), "{found:#?}");
+}

@@ -1,0 +1,39 @@
+//! Expansions, readable, in `ui-tests/expand`. Written anew with `BLESS=1 cargo test -p lifecycle-macros snapshots`.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use super::parsed;
+
+#[test]
+fn expansions_are_what_they_were() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ui-tests/expand");
+    let Ok(entries) = fs::read_dir(&folder) else {
+        // The published crate comes without the folder.
+        assert!(!folder.parent().is_some_and(Path::exists), "no folder {}", folder.display());
+        return;
+    };
+    let files = entries.map(|entry| entry.expect("a file").path());
+    let mut inputs: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "rs")).collect();
+    inputs.sort();
+    assert!(!inputs.is_empty(), "no case in {}", folder.display());
+    for input in inputs {
+        compare(&input);
+    }
+}
+
+fn compare(input: &Path) {
+    let source = fs::read_to_string(input).expect("a case");
+    let expansion = prettyplease::unparse(&parsed(&source));
+    let snapshot = input.with_extension("expanded");
+    if env::var_os("BLESS").is_some() {
+        fs::write(&snapshot, expansion).expect("a snapshot");
+        return;
+    }
+    let expected = fs::read_to_string(&snapshot).unwrap_or_default();
+    assert!(
+        expected == expansion,
+        "{} differs from what the derive writes now; bless it after reading:\n{expansion}",
+        snapshot.display()
+    );
+}

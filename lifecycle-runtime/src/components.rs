@@ -1,0 +1,241 @@
+//! Components that come and go while the server runs: plugins, tenants, listeners.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::engine::contain;
+use crate::gate::{Gate, Pass};
+use crate::state::DEFAULT_TIMEOUT;
+use crate::{BoxError, Component, Context, DynComponent, Reason, Report};
+
+/// A component of components that are inserted and removed at run time. Clones are cheap and the same.
+///
+/// Its shutdown cleans all that are there together, each with a row of its own in the report:
+/// `plugins[auth]`. An insert after it has begun hands the component back.
+///
+/// ```
+/// use lifecycle_runtime::{BoxError, Component, Components, Context, Reason};
+/// use std::time::Duration;
+///
+/// struct Plugin;
+/// impl Component for Plugin {
+///     async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// let mut plugins = Components::new();
+/// let auth = plugins.insert("auth", Plugin).expect("it is open");
+/// plugins.insert("cache", Plugin).expect("it is open");
+///
+/// let report = plugins.remove(auth).await.expect("it was there");
+/// assert!(report.is_clean());
+///
+/// plugins.cleanup(&Context::new(Reason::Requested, Duration::from_secs(5))).await?;
+/// assert!(plugins.insert("late", Plugin).is_err(), "handed back");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Components {
+    shared: Arc<Shared>,
+}
+
+/// Which component of [`Components`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(u64);
+
+#[derive(Default)]
+struct Shared {
+    items: Mutex<Items>,
+    /// Held by removals, which the shutdown awaits.
+    removals: Gate,
+}
+
+#[derive(Default)]
+struct Items {
+    closed: bool,
+    next: u64,
+    here: BTreeMap<Id, Item>,
+}
+
+struct Item {
+    name: Cow<'static, str>,
+    component: Box<dyn DynComponent>,
+}
+
+impl Shared {
+    fn items(&self) -> MutexGuard<'_, Items> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Components {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a component. Names need not be unique; they are for the report.
+    ///
+    /// # Errors
+    ///
+    /// The component itself, once the shutdown has begun.
+    pub fn insert<C: Component + 'static>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        component: C,
+    ) -> Result<Id, C> {
+        let mut items = self.shared.items();
+        if items.closed {
+            return Err(component);
+        }
+        let id = Id(items.next);
+        items.next += 1;
+        let item = Item {
+            name: name.into(),
+            component: Box::new(component),
+        };
+        items.here.insert(id, item);
+        Ok(id)
+    }
+
+    /// Takes a component out and cleans it, within 25 s. `None` if it is not there: it was removed
+    /// already, or the shutdown has it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped half-way, the component is put back, or if the shutdown has begun, aborted and released.
+    pub async fn remove(&self, id: Id) -> Option<Report> {
+        self.remove_within(id, DEFAULT_TIMEOUT).await
+    }
+
+    /// [`remove`](Self::remove) with a time of its own.
+    pub async fn remove_within(&self, id: Id, within: Duration) -> Option<Report> {
+        let pass = self.shared.removals.enter().ok()?;
+        let item = self.shared.items().here.remove(&id)?;
+        let mut taken = Taken {
+            shared: &self.shared,
+            items: vec![(id, item)],
+            ended: false,
+            _pass: Some(pass),
+        };
+        let cx = Context::new(Reason::Requested, within);
+        let report = taken.clean(&cx).await;
+        taken.ended = true;
+        Some(report)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.shared.items().here.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Their names, in the order in which they were inserted.
+    pub fn names(&self) -> Vec<(Id, Cow<'static, str>)> {
+        let items = self.shared.items();
+        items.here.iter().map(|(id, item)| (*id, item.name.clone())).collect()
+    }
+
+    fn take_all(&self) -> Vec<(Id, Item)> {
+        let mut items = self.shared.items();
+        items.closed = true;
+        std::mem::take(&mut items.here).into_iter().collect()
+    }
+
+    fn each(&self, act: impl Fn(&mut dyn DynComponent)) {
+        for (_, item) in &mut self.take_all() {
+            // One plugin's panic is not another's.
+            let _ = contain(|| act(&mut *item.component));
+        }
+    }
+}
+
+/// Components that are being cleaned. They go back unless that ended.
+struct Taken<'a> {
+    shared: &'a Shared,
+    items: Vec<(Id, Item)>,
+    ended: bool,
+    _pass: Option<Pass>,
+}
+
+impl Taken<'_> {
+    async fn clean(&mut self, cx: &Context) -> Report {
+        let names: Vec<_> = self.items.iter().map(|(_, item)| item.name.clone()).collect();
+        let components = self.items.iter_mut().map(|(_, item)| &mut *item.component);
+        cx.each_reported(names, components).await
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let mut items = self.shared.items();
+        let removal = self._pass.is_some();
+        if !(removal && items.closed) {
+            items.here.extend(self.items.drain(..));
+            return;
+        }
+        drop(items);
+        for (_, item) in &mut self.items {
+            let _ = contain(|| item.component.dyn_abort());
+            let _ = contain(|| item.component.dyn_release());
+        }
+    }
+}
+
+impl Component for &Components {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let mut taken = Taken {
+            shared: &self.shared,
+            items: self.take_all(),
+            ended: false,
+            _pass: None,
+        };
+        let report = taken.clean(cx).await;
+        taken.ended = true;
+        // Removals that were under way when it closed.
+        self.shared.removals.close();
+        self.shared.removals.drained().await;
+        report.into_result().map(drop).map_err(BoxError::from)
+    }
+
+    fn abort(&mut self) {
+        self.each(|component| component.dyn_abort());
+    }
+}
+
+impl Component for Components {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        Component::cleanup(&mut &*self, cx).await
+    }
+
+    fn abort(&mut self) {
+        Component::abort(&mut &*self);
+    }
+
+    fn release(&mut self) {
+        if Arc::get_mut(&mut self.shared).is_some() {
+            self.each(|component| component.dyn_release());
+        }
+    }
+}
+
+impl fmt::Debug for Components {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.names();
+        f.debug_list().entries(names.iter().map(|(_, name)| name)).finish()
+    }
+}

@@ -1,0 +1,245 @@
+//! One connection: what is known of it, and how it is told to close.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::gate::Gate;
+
+/// One of [`Connections`](super::Connections): for its task to serve by, for a dashboard to show. Clones are
+/// cheap and the same.
+#[derive(Clone)]
+pub struct Connection {
+    state: Arc<State>,
+}
+
+struct State {
+    peer: Peer,
+    since: Instant,
+    protocol: OnceLock<&'static str>,
+    received: AtomicU64,
+    sent: AtomicU64,
+    /// Set by every touch, cleared by every sweep.
+    active: AtomicBool,
+    /// Milliseconds from `since` to the last sweep that found it active.
+    active_at: AtomicU64,
+    /// A [`CloseReason`], or 0.
+    reason: AtomicU8,
+    told: Notify,
+    gate: Gate,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Peer {
+    /// An address.
+    Addr(SocketAddr),
+    /// Whatever names it, for sockets without addresses.
+    Named(Cow<'static, str>),
+}
+
+/// Why a connection was told to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum CloseReason {
+    /// The server shuts down.
+    Drain = 1,
+    /// It was idle for too long.
+    Idle = 2,
+    /// Somebody needs its place.
+    Limit = 3,
+    /// It ended with an error.
+    Error = 4,
+    /// It stayed too long after it was told, and is aborted.
+    Forced = 5,
+}
+
+impl Connection {
+    pub(super) fn new(peer: Peer, gate: Gate) -> Self {
+        Self {
+            state: Arc::new(State {
+                peer,
+                since: Instant::now(),
+                protocol: OnceLock::new(),
+                received: AtomicU64::new(0),
+                sent: AtomicU64::new(0),
+                active: AtomicBool::new(false),
+                active_at: AtomicU64::new(0),
+                reason: AtomicU8::new(0),
+                told: Notify::new(),
+                gate,
+            }),
+        }
+    }
+
+    /// Waits until it should close, and says why: end at the next place where nothing is lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost if it is dropped.
+    pub async fn closing(&self) -> CloseReason {
+        // Asked before looking: it counts every telling from here on.
+        let mut told = pin!(self.state.told.notified());
+        let mut drain = pin!(self.state.gate.closed());
+        poll_fn(|cx| {
+            // Who tells sets the reason first. Both are polled, so that both wake this task.
+            if told.as_mut().poll(cx).is_pending() & drain.as_mut().poll(cx).is_pending() {
+                if let Some(reason) = self.close_reason() {
+                    return Poll::Ready(reason);
+                }
+                return Poll::Pending;
+            }
+            Poll::Ready(self.close_reason().unwrap_or(CloseReason::Drain))
+        })
+        .await
+    }
+
+    /// Why it was told to close, if it was.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        match self.state.reason.load(Ordering::Acquire) {
+            1 => Some(CloseReason::Drain),
+            2 => Some(CloseReason::Idle),
+            3 => Some(CloseReason::Limit),
+            4 => Some(CloseReason::Error),
+            5 => Some(CloseReason::Forced),
+            _ if self.state.gate.is_closed() => Some(CloseReason::Drain),
+            _ => None,
+        }
+    }
+
+    /// Tells it to close. The first reason stays.
+    pub fn close(&self, reason: CloseReason) {
+        let reason = reason as u8;
+        // Release: who sees the reason sees what came before it.
+        let told = self.state.reason.compare_exchange(0, reason, Ordering::Release, Ordering::Relaxed);
+        if told.is_ok() {
+            self.state.told.notify_waiters();
+        }
+    }
+
+    /// It is aborted, whatever it was told before.
+    pub(super) fn force(&self) {
+        self.state.reason.store(CloseReason::Forced as u8, Ordering::Release);
+    }
+
+    /// Marks it as active. Costs one relaxed store.
+    pub fn touch(&self) {
+        // Relaxed: a sweep that misses it sees the next one.
+        self.state.active.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts bytes received, and marks it as active.
+    pub fn received(&self, bytes: u64) {
+        self.state.received.fetch_add(bytes, Ordering::Relaxed);
+        self.touch();
+    }
+
+    /// Counts bytes sent, and marks it as active.
+    pub fn sent(&self, bytes: u64) {
+        self.state.sent.fetch_add(bytes, Ordering::Relaxed);
+        self.touch();
+    }
+
+    /// Says which protocol is spoken, once that is known: `h2`, say. The first word stays.
+    pub fn speaks(&self, protocol: &'static str) {
+        let _ = self.state.protocol.set(protocol);
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.state.peer
+    }
+
+    /// Which protocol is spoken, if that was said.
+    pub fn protocol(&self) -> Option<&'static str> {
+        self.state.protocol.get().copied()
+    }
+
+    /// How long ago it was accepted.
+    pub fn age(&self) -> Duration {
+        self.state.since.elapsed()
+    }
+
+    /// How long it has been idle, to a sixteenth of the idle timeout; without one, nobody measures it: zero.
+    pub fn idle(&self) -> Duration {
+        let at = Duration::from_millis(self.state.active_at.load(Ordering::Relaxed));
+        if self.state.active.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        self.age().saturating_sub(at)
+    }
+
+    /// Bytes received and sent, as far as they were counted.
+    pub fn bytes(&self) -> (u64, u64) {
+        let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        (number(&self.state.received), number(&self.state.sent))
+    }
+
+    /// How long it has been idle, after what was touched since the last sweep is counted.
+    pub(super) fn swept(&self) -> Duration {
+        let age = self.age();
+        if self.state.active.swap(false, Ordering::Relaxed) {
+            let at = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            self.state.active_at.store(at, Ordering::Relaxed);
+            return Duration::ZERO;
+        }
+        age.saturating_sub(Duration::from_millis(self.state.active_at.load(Ordering::Relaxed)))
+    }
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.protocol() {
+            Some(protocol) => write!(f, "{} ({protocol})", self.state.peer),
+            None => self.state.peer.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.state.peer)
+            .field("age", &self.age())
+            .field("close_reason", &self.close_reason())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Addr(addr) => addr.fmt(f),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(addr: SocketAddr) -> Self {
+        Self::Addr(addr)
+    }
+}
+
+impl From<&'static str> for Peer {
+    fn from(name: &'static str) -> Self {
+        Self::Named(name.into())
+    }
+}
+
+impl From<String> for Peer {
+    fn from(name: String) -> Self {
+        Self::Named(name.into())
+    }
+}

@@ -1,0 +1,323 @@
+//! Named background tasks: told together, awaited, and the stragglers aborted *and* awaited.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::gate::{Closed, Gate};
+use crate::reason::Chain;
+use crate::tracked::{self, Keeper, Tracked};
+use crate::{BoxError, Component, Context, Reason, ShutdownHandle, TaskOutcome, log};
+
+/// A group of named background tasks.
+///
+/// Its shutdown tells all tasks together, waits for them, and at the soft deadline aborts those that
+/// are left and awaits them too; they are named in the report, with every error and panic of a task
+/// since the start. Dropping the group aborts its tasks: none is detached.
+///
+/// Whoever else should spawn holds a [`Spawner`], which keeps nothing alive.
+///
+/// ```
+/// use lifecycle_runtime::{Component, Context, Reason, TaskGroup};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), lifecycle_runtime::BoxError> {
+/// let mut tasks = TaskGroup::new();
+/// tasks.spawn_with("ticker", async |stop| {
+///     let mut ticks = tokio::time::interval(Duration::from_secs(1));
+///     while stop.run_until_cancelled(ticks.tick()).await.is_some() {}
+/// })?;
+///
+/// tasks.cleanup(&Context::new(Reason::Requested, Duration::from_secs(5))).await
+/// # }
+/// ```
+pub struct TaskGroup {
+    spawner: Spawner,
+}
+
+/// Spawns into a [`TaskGroup`]. Clones are cheap, and keep neither the group nor its tasks alive.
+#[derive(Clone)]
+pub struct Spawner {
+    shared: Arc<Shared>,
+}
+
+/// Tells a task of a [`TaskGroup`] that it should end. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct TaskStop {
+    gate: Gate,
+}
+
+struct Shared {
+    tracked: Tracked<Cow<'static, str>>,
+    failures: Mutex<Failures>,
+    /// Whom a failure tells.
+    handle: Option<ShutdownHandle>,
+}
+
+/// Errors and panics of tasks, as many as a report has room for.
+#[derive(Default)]
+struct Failures {
+    texts: Vec<String>,
+    more: usize,
+}
+
+impl Failures {
+    const KEPT: usize = 32;
+}
+
+impl TaskGroup {
+    /// An empty group.
+    pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// A group whose tasks the server cannot do without: one that ends with an error or a panic begins
+    /// the shutdown, with [`Reason::TaskFailed`].
+    pub fn critical(handle: &ShutdownHandle) -> Self {
+        Self::with(Some(handle.clone()))
+    }
+
+    fn with(handle: Option<ShutdownHandle>) -> Self {
+        Self {
+            spawner: Spawner {
+                shared: Arc::new(Shared {
+                    tracked: Tracked::default(),
+                    failures: Mutex::default(),
+                    handle,
+                }),
+            },
+        }
+    }
+
+    /// Spawns into this group from elsewhere.
+    pub fn spawner(&self) -> Spawner {
+        self.spawner.clone()
+    }
+
+    /// Admits no more tasks and tells those that run to stop. Waits for nobody.
+    pub fn close(&self) {
+        self.shared.tracked.gate.close();
+    }
+
+    /// Waits until the group is closed and every task has ended. Does not close it: call
+    /// [`close`](Self::close).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost if it is dropped.
+    pub async fn drained(&self) {
+        self.shared.tracked.gate.drained().await;
+    }
+}
+
+/// What a group does as a spawner.
+impl Deref for TaskGroup {
+    type Target = Spawner;
+
+    fn deref(&self) -> &Spawner {
+        &self.spawner
+    }
+}
+
+impl Default for TaskGroup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for TaskGroup {
+    fn drop(&mut self) {
+        self.shared.tracked.abort();
+    }
+}
+
+impl Spawner {
+    /// Spawns a task.
+    ///
+    /// It is told nothing: at the soft deadline of the shutdown it is aborted. See
+    /// [`spawn_with`](Self::spawn_with) for one that can end by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the group's shutdown has begun; the future is dropped.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn spawn<F>(&self, name: impl Into<Cow<'static, str>>, task: F) -> Result<(), Closed>
+    where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        tracked::spawn(&self.shared, name.into(), task)
+    }
+
+    /// Spawns a task that is given a [`TaskStop`], to end by itself when the shutdown begins.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn spawn_with<F>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        task: impl FnOnce(TaskStop) -> F,
+    ) -> Result<(), Closed>
+    where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        let stop = TaskStop {
+            gate: self.shared.tracked.gate.clone(),
+        };
+        self.spawn(name, task(stop))
+    }
+
+    /// Runs a closure on the blocking pool, counted and named as a task. Once it runs it cannot be
+    /// aborted: the report names it, and the step is cut.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn spawn_blocking<T>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(), Closed>
+    where
+        T: TaskOutcome,
+    {
+        tracked::spawn_blocking(&self.shared, name.into(), task)
+    }
+
+    /// How many tasks have not ended.
+    pub fn len(&self) -> usize {
+        self.shared.tracked.len()
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl TaskStop {
+    /// Waits until the task should end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost if it is dropped.
+    pub async fn cancelled(&self) {
+        self.gate.closed().await;
+    }
+
+    /// Whether it should.
+    pub fn is_cancelled(&self) -> bool {
+        self.gate.is_closed()
+    }
+
+    /// Runs `future` until it ends, or drops it when the task should: `None`.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `future`.
+    pub async fn run_until_cancelled<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        let mut cancelled = std::pin::pin!(self.cancelled());
+        std::future::poll_fn(|cx| {
+            use std::task::Poll;
+            if cancelled.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            future.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+}
+
+impl Keeper for Shared {
+    type Task = Cow<'static, str>;
+    const NOUN: &'static str = "tasks";
+
+    fn tracked(&self) -> &Tracked<Self::Task> {
+        &self.tracked
+    }
+
+    fn failed(&self, name: &Self::Task, error: BoxError) {
+        log::task_failed(name, &*error);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.texts.len() < Failures::KEPT {
+            failures.texts.push(format!("{name}: {}", Chain(&*error)));
+        } else {
+            failures.more += 1;
+        }
+        drop(failures);
+        if let Some(handle) = &self.handle {
+            handle.request(Reason::TaskFailed((&**name).into(), error.into()));
+        }
+    }
+
+    fn gone(&self, _name: &Self::Task) {}
+}
+
+impl Shared {
+    fn outcome(&self, stragglers: Option<String>) -> Result<(), BoxError> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut texts = failures.texts.clone();
+        if failures.more > 0 {
+            texts.push(format!("and {} more failed", failures.more));
+        }
+        drop(failures);
+        texts.extend(stragglers.map(|names| format!("aborted at the deadline: {names}")));
+        if texts.is_empty() {
+            Ok(())
+        } else {
+            Err(texts.join("; ").into())
+        }
+    }
+}
+
+impl Component for &TaskGroup {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let stragglers = tracked::drain(&self.shared, cx).await;
+        self.shared.outcome(stragglers)
+    }
+
+    fn abort(&mut self) {
+        self.shared.tracked.abort();
+    }
+}
+
+impl Component for TaskGroup {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        Component::cleanup(&mut &*self, cx).await
+    }
+
+    fn abort(&mut self) {
+        Component::abort(&mut &*self);
+    }
+
+    fn release(&mut self) {
+        Component::abort(&mut &*self);
+    }
+}
+
+impl fmt::Debug for TaskGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskGroup").field("tasks", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawner").field("tasks", &self.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,113 @@
+//! The events of target `lifecycle`, as a subscriber sees them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+/// What was logged.
+#[derive(Clone, Debug, Default)]
+pub struct Logs(Arc<Mutex<Vec<Event>>>);
+
+/// One event.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub level: Level,
+    /// Its message.
+    pub name: String,
+    pub fields: BTreeMap<&'static str, String>,
+}
+
+impl Event {
+    /// A field's value as text; empty if the event has none such.
+    pub fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", String::as_str)
+    }
+
+    pub fn number(&self, name: &str) -> u64 {
+        let text = self.field(name);
+        text.parse().unwrap_or_else(|_| panic!("`{name}` is `{text}`, in {self:?}"))
+    }
+
+    pub fn field_names(&self) -> Vec<&'static str> {
+        self.fields.keys().copied().collect()
+    }
+}
+
+impl Logs {
+    /// Captures what this thread logs, until the guard is dropped.
+    pub fn capture() -> (Self, DefaultGuard) {
+        let logs = Self::default();
+        let guard = tracing::subscriber::set_default(logs.subscriber());
+        (logs, guard)
+    }
+
+    /// Captures what `f` logs on this thread.
+    pub fn of<R>(f: impl FnOnce() -> R) -> (Self, R) {
+        let (logs, guard) = Self::capture();
+        let returned = f();
+        drop(guard);
+        (logs, returned)
+    }
+
+    /// What captures into these, for threads of the test's own.
+    pub fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
+        tracing_subscriber::registry().with(Capture(self.clone()))
+    }
+
+    pub fn all(&self) -> Vec<Event> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn named(&self, name: &str) -> Vec<Event> {
+        self.all().into_iter().filter(|event| event.name == name).collect()
+    }
+
+    /// The only event of this name.
+    ///
+    /// # Panics
+    ///
+    /// If there is none, or more than one.
+    pub fn only(&self, name: &str) -> Event {
+        match self.named(name).as_slice() {
+            [event] => event.clone(),
+            events => panic!("{} events `{name}`: {events:#?}", events.len()),
+        }
+    }
+}
+
+struct Capture(Logs);
+
+impl<S: Subscriber> Layer<S> for Capture {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() != "lifecycle" {
+            return;
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let name = fields.0.remove("message").unwrap_or_default();
+        let event = Event {
+            level: *event.metadata().level(),
+            name,
+            fields: fields.0,
+        };
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+}
+
+#[derive(Default)]
+struct Fields(BTreeMap<&'static str, String>);
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+}

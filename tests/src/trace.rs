@@ -1,0 +1,64 @@
+//! What happened, in order, on tokio's clock.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A list that all probes of a test write to. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    began: Instant,
+    events: Arc<Mutex<Vec<(String, Duration)>>>,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Trace {
+    pub fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            events: Arc::default(),
+        }
+    }
+
+    pub fn add(&self, event: impl Into<String>) {
+        let at = self.began.elapsed();
+        self.events().push((event.into(), at));
+    }
+
+    /// All events so far.
+    pub fn all(&self) -> Vec<String> {
+        self.events().iter().map(|(event, _)| event.clone()).collect()
+    }
+
+    /// All events since the last call.
+    pub fn take(&self) -> Vec<String> {
+        self.events().drain(..).map(|(event, _)| event).collect()
+    }
+
+    /// When this event came, since the trace was made.
+    ///
+    /// # Panics
+    ///
+    /// If it did not.
+    pub fn when(&self, event: &str) -> Duration {
+        let events = self.events();
+        let found = events.iter().find(|(this, _)| this == event);
+        found.unwrap_or_else(|| panic!("no `{event}` in {events:?}")).1
+    }
+
+    /// How often this event came.
+    pub fn count(&self, event: &str) -> usize {
+        self.events().iter().filter(|(this, _)| this == event).count()
+    }
+
+    fn events(&self) -> MutexGuard<'_, Vec<(String, Duration)>> {
+        // Probes panic on purpose.
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,183 @@
+//! Child processes: asked to end with their group, killed when they do not.
+//!
+//! A pipe that a process and all its children write to is at its end when all of them are gone: so their end is
+//! awaited, not guessed.
+#![cfg(unix)]
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use lifecycle_runtime::{Component, Context, GracefulShutdown, Reason};
+use lifecycle_tests::foreign::{Owner, context};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, waitpid};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// A shell that runs `script`, and what it says. `script` has to say `ready` first.
+async fn shell(script: &str, leads_a_group: bool) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).stdin(Stdio::null()).stdout(Stdio::piped());
+    // Whatever happens to the test, nothing of it stays behind.
+    command.kill_on_drop(true);
+    if leads_a_group {
+        command.process_group(0);
+    }
+    let mut child = command.spawn().expect("there is a shell");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("ready"));
+    (child, lines)
+}
+
+// Each is ready when the child of the shell says so: then no signal can come before that is itself.
+
+/// Ends at SIGTERM, and says so.
+const OBEDIENT: &str = "trap 'echo told; kill $!; exit 0' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
+/// Does not end at SIGTERM, and neither does its child, which inherits that.
+const STUBBORN: &str = "trap '' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
+/// Ends once its child does.
+const GROUP: &str = "trap 'wait' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
+/// Ends at the second SIGTERM.
+const SLOW: &str = "n=0; trap 'n=$((n+1)); echo told $n' TERM; sh -c 'echo ready; exec sleep 1000' & \
+                    while [ $n -lt 2 ]; do wait; done; kill $!";
+/// Does not end at SIGTERM, and has no child.
+const ALONE: &str = "trap '' TERM; echo ready; exec sleep 1000";
+
+/// Time enough: a child that has to be killed is a failure.
+fn patient() -> Context {
+    Context::new(Reason::Requested, Duration::from_secs(600))
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id().expect("it is not reaped")).unwrap()).unwrap()
+}
+
+/// Neither running nor a zombie: nothing is there to be waited for.
+fn assert_reaped(pid: Pid) {
+    assert_eq!(waitpid(Some(pid), WaitOptions::NOHANG).map(drop), Err(Errno::CHILD));
+}
+
+async fn assert_all_gone(mut lines: Lines<BufReader<ChildStdout>>) {
+    while let Some(line) = lines.next_line().await.unwrap() {
+        assert_eq!(line, "told");
+    }
+}
+
+#[tokio::test]
+async fn a_child_is_asked_to_end_and_reaped() {
+    let (mut child, mut lines) = shell(OBEDIENT, false).await;
+    let pid = pid(&child);
+    child.cleanup(&patient()).await.unwrap();
+    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("told"));
+    assert_eq!(child.id(), None);
+    assert_reaped(pid);
+    child.cleanup(&patient()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_child_that_has_ended_is_nothing_to_do() {
+    let (mut child, lines) = shell("echo ready", false).await;
+    assert_all_gone(lines).await;
+    child.wait().await.unwrap();
+    child.cleanup(&patient()).await.unwrap();
+    child.abort();
+    child.release();
+}
+
+#[tokio::test]
+async fn a_child_that_ended_unseen_is_reaped() {
+    let (mut child, lines) = shell("echo ready", false).await;
+    let pid = pid(&child);
+    assert_all_gone(lines).await;
+    child.cleanup(&patient()).await.unwrap();
+    assert_reaped(pid);
+}
+
+#[tokio::test]
+async fn the_group_that_a_child_leads_is_asked_with_it() {
+    let (mut child, lines) = shell(GROUP, true).await;
+    child.cleanup(&patient()).await.unwrap();
+    assert_all_gone(lines).await;
+}
+
+// The clock is paused and advances as soon as everybody waits, so the soft deadline comes without waiting for it.
+#[tokio::test(start_paused = true)]
+async fn a_child_that_ignores_sigterm_is_killed_with_its_group_and_the_error_says_so() {
+    let (mut child, lines) = shell(STUBBORN, true).await;
+    let pid = pid(&child);
+    let error = child.cleanup(&context()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("process group {pid} did not end after SIGTERM and had to be killed")
+    );
+    assert_eq!(child.wait().await.unwrap().signal(), Some(9));
+    assert_reaped(pid);
+    assert_all_gone(lines).await;
+    child.cleanup(&context()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_whose_child_had_to_be_killed_is_failed_and_not_timed_out() {
+    let (child, _lines) = shell(ALONE, false).await;
+    let pid = pid(&child);
+    let mut owner = Owner::new(child);
+    let report = owner.shutdown().await;
+    let outcome = report.step("field").unwrap().outcome().to_string();
+    assert_eq!(outcome, format!("failed: process {pid} did not end after SIGTERM and had to be killed"));
+    assert_reaped(pid);
+}
+
+#[tokio::test]
+async fn aborting_and_releasing_a_child_kill_its_group() {
+    for force in [Component::abort, Component::release] {
+        let (mut child, lines) = shell(STUBBORN, true).await;
+        force(&mut child);
+        assert_eq!(child.wait().await.unwrap().signal(), Some(9));
+        assert_all_gone(lines).await;
+    }
+}
+
+#[tokio::test]
+async fn aborting_and_releasing_a_child_without_a_group_kill_it() {
+    for force in [Component::abort, Component::release] {
+        let (mut child, lines) = shell(ALONE, false).await;
+        force(&mut child);
+        assert_eq!(child.wait().await.unwrap().signal(), Some(9));
+        assert_all_gone(lines).await;
+    }
+}
+
+#[tokio::test]
+async fn the_cleanup_of_a_child_that_was_dropped_half_way_is_taken_up() {
+    let (mut child, mut lines) = shell(SLOW, false).await;
+    let pid = pid(&child);
+    let cx = patient();
+    tokio::select! {
+        ended = child.cleanup(&cx) => panic!("it ended at the first SIGTERM: {ended:?}"),
+        line = lines.next_line() => assert_eq!(line.unwrap().as_deref(), Some("told 1")),
+    }
+    child.cleanup(&patient()).await.unwrap();
+    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("told 2"));
+    assert_reaped(pid);
+}
+
+#[test]
+fn a_child_is_cleaned_on_a_runtime_without_time() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    runtime.block_on(async {
+        let (mut child, _lines) = shell(OBEDIENT, false).await;
+        child.cleanup(&patient()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_child_is_released_after_its_runtime_is_gone() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (mut child, lines) = runtime.block_on(shell(STUBBORN, true));
+    let stdout = lines.into_inner().into_inner().into_owned_fd().unwrap();
+    drop(runtime);
+    child.release();
+    // Blocks until all of the group are gone.
+    assert_eq!(std::io::read_to_string(std::fs::File::from(stdout)).unwrap(), "");
+}

@@ -1,0 +1,302 @@
+//! Who is stuck is known while it is stuck.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lifecycle_runtime::{
+    BoxError, Component, Context, DynComponent, GracefulShutdown, Outcome, Reason, Runner, ShutdownHandle,
+    ShutdownState, StepProgress,
+};
+use lifecycle_tests::{Probe, Trace, ms, secs};
+use tokio_test::task::spawn;
+use tokio_test::{assert_pending, assert_ready};
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Storage {
+    #[shutdown(priority = 0)]
+    writer: Probe,
+    #[shutdown(priority = 1)]
+    disk: Probe,
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "20s")]
+struct Server {
+    #[shutdown(timeout = "4s")]
+    drain: Probe,
+    #[shutdown]
+    storage: Storage,
+    #[shutdown]
+    plugins: std::collections::BTreeMap<&'static str, Probe>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn paths(steps: &[StepProgress]) -> Vec<(&str, bool)> {
+    steps.iter().map(|step| (step.path(), step.is_running())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_shows_what_runs_what_it_waits_for_and_what_has_ended() {
+    let trace = Trace::new();
+    let (drain, hold_drain) = Probe::held(&trace, "drain");
+    let (writer, hold_writer) = Probe::held(&trace, "writer");
+    let (auth, hold_auth) = Probe::held(&trace, "auth");
+    let plugins = [("auth", auth.says("the directory")), ("log", Probe::new(&trace, "log"))];
+    let server = Server {
+        drain: drain.says("3 connections"),
+        storage: Storage { writer: writer.says("the disk"), disk: Probe::new(&trace, "disk") },
+        plugins: plugins.into(),
+        state: ShutdownState::new(),
+    };
+    let handle = ShutdownHandle::new();
+    let mut progress = handle.progress();
+    assert_eq!(paths(&progress.unfinished()), [], "it has not begun");
+    let mut run = spawn(Runner::new(server).handle(&handle).run(async |_: &mut Server, stop| stop.cancelled().await));
+    // The signals are registered on a thread, which tells when it has.
+    while handle.progress().unfinished().is_empty() {
+        assert_pending!(run.poll());
+        handle.request(Reason::Requested);
+        tokio::task::yield_now().await;
+    }
+    assert!(progress.changed().await);
+
+    let open = progress.unfinished();
+    assert_eq!(paths(&open), [("drain", true), ("storage", false), ("plugins", false)]);
+    assert_eq!(open[0].waiting_for(), Some("3 connections"));
+    assert_eq!(open[0].remaining(), Some(secs(4)));
+    assert_eq!((open[1].waiting_for(), open[1].remaining()), (None, None));
+
+    tokio::time::advance(secs(1)).await;
+    let open = progress.unfinished();
+    assert_eq!((open[0].elapsed(), open[0].remaining()), (secs(1), Some(secs(3))));
+
+    hold_drain.release();
+    assert_pending!(run.poll());
+    assert!(progress.changed().await);
+    let open = progress.unfinished();
+    assert_eq!(paths(&open), [("storage.writer", true), ("storage.disk", false), ("plugins", false)]);
+    assert_eq!(open[0].waiting_for(), Some("the disk"));
+
+    hold_writer.release();
+    assert_pending!(run.poll());
+    let open = progress.unfinished();
+    assert_eq!(paths(&open), [("plugins[auth]", true)]);
+    assert_eq!(open[0].waiting_for(), Some("the directory"));
+    let ended: Vec<_> = progress.ended().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(ended, ["drain", "storage"]);
+
+    hold_auth.release();
+    while run.poll().is_pending() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(paths(&progress.unfinished()), []);
+    while progress.changed().await {}
+    assert!(!progress.changed().await, "there is nothing more to wait for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_watches_a_shutdown_hears_of_its_end() {
+    let trace = Trace::new();
+    let (drain, hold) = Probe::held(&trace, "drain");
+    let storage = Storage { writer: Probe::new(&trace, "writer"), disk: Probe::new(&trace, "disk") };
+    let server = Server { drain, storage, plugins: [].into(), state: ShutdownState::new() };
+    let handle = ShutdownHandle::new();
+    let mut progress = handle.progress();
+    let watch = tokio::spawn(async move {
+        let mut seen = 0;
+        while progress.changed().await {
+            seen += 1;
+        }
+        (seen, progress.ended().len())
+    });
+    handle.request(Reason::Requested);
+    let run = tokio::spawn(Runner::new(server).handle(&handle).run_until_signal());
+    let mut progress = handle.progress();
+    while progress.unfinished().is_empty() {
+        progress.changed().await;
+    }
+    hold.release();
+    assert!(run.await.unwrap().is_clean());
+    let (seen, ended) = watch.await.unwrap();
+    assert!(seen >= 1);
+    assert_eq!(ended, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_step_waits_for_is_read_when_it_is_cut() {
+    struct Drain(Arc<AtomicUsize>);
+    impl Component for Drain {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            let open = Arc::clone(&self.0);
+            cx.waiting_for(|| "what was said first".into());
+            cx.waiting_for(move || format!("{} connections", open.load(Ordering::Relaxed)));
+            tokio::time::sleep(secs(1)).await;
+            self.0.store(2, Ordering::Relaxed);
+            std::future::pending().await
+        }
+    }
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown(timeout = "3s")]
+        drain: Drain,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let mut server = Server { drain: Drain(Arc::new(AtomicUsize::new(7))), state: ShutdownState::new() };
+    let report = server.shutdown().await;
+    let Outcome::TimedOut { waiting_for } = report.step("drain").unwrap().outcome() else { panic!("{report}") };
+    assert_eq!(waiting_for.as_deref(), Some("2 connections"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_step_waited_for_before_it_was_left_half_way_is_not_said_of_its_next_run() {
+    struct Twice(bool);
+    impl Component for Twice {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            if !std::mem::replace(&mut self.0, true) {
+                cx.waiting_for(|| "the first run".into());
+            }
+            std::future::pending().await
+        }
+    }
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown(timeout = "3s")]
+        twice: Twice,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let mut server = Server { twice: Twice(false), state: ShutdownState::new() };
+    assert_pending!(spawn(server.shutdown()).poll());
+    let report = server.shutdown().await;
+    let outcome = report.step("twice").unwrap().outcome();
+    assert!(matches!(outcome, Outcome::TimedOut { waiting_for: None }), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_element_of_a_container_has_its_own_row() {
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown(timeout = "2s")]
+        plugins: std::collections::BTreeMap<&'static str, Probe>,
+        #[shutdown]
+        boxed: Vec<Box<dyn DynComponent>>,
+        #[shutdown]
+        shards: [Storage; 2],
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let probe = |name| Probe::new(&trace, name);
+    let storage = |writer, disk| Storage { writer: probe(writer), disk: probe(disk) };
+    let mut server = Server {
+        plugins: [("auth", probe("auth").hang().says("the directory")), ("log", probe("log")), ("mail", probe("mail").error("spam"))]
+            .into(),
+        boxed: vec![Box::new(probe("boxed")), Box::new(storage("w", "d"))],
+        shards: [storage("w0", "d0"), storage("w1", "d1").failing()],
+        state: ShutdownState::new(),
+    };
+    let report = server.shutdown().await;
+    let outcome = |path: &str| report.step(path).unwrap_or_else(|| panic!("no `{path}`: {report}")).outcome();
+    assert!(matches!(outcome("plugins[auth]"), Outcome::TimedOut { waiting_for: Some(what) } if what == "the directory"));
+    assert!(outcome("plugins[log]").is_done());
+    assert!(matches!(outcome("plugins[mail]"), Outcome::Failed(_)));
+    assert!(!outcome("plugins").is_done(), "a container is as its elements are");
+    assert!(outcome("boxed[0]").is_done());
+    assert!(outcome("boxed[1].disk").is_done());
+    assert!(outcome("shards[0].writer").is_done());
+    assert!(matches!(outcome("shards[1].disk"), Outcome::Panicked(_)));
+    assert!(report.step("plugins[nobody]").is_none());
+    assert_eq!((trace.count("auth aborts"), trace.count("log aborts"), trace.count("mail aborts")), (1, 0, 1));
+}
+
+impl Storage {
+    fn failing(self) -> Self {
+        Self { disk: self.disk.panic("bad sector"), ..self }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn elements_are_cleaned_together() {
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown]
+        list: Vec<Probe>,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let list = (0..100).map(|_| Probe::new(&trace, "one").sleep(ms(200))).collect();
+    let report = Server { list, state: ShutdownState::new() }.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.elapsed(), ms(200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn elements_cleaned_by_hand_are_cut_at_the_contexts_deadline() {
+    let trace = Trace::new();
+    let mut list = vec![Probe::new(&trace, "hangs").hang(), Probe::new(&trace, "ends")];
+    let cx = Context::new(Reason::Requested, secs(10));
+    let error = list.cleanup(&cx).await.unwrap_err();
+    assert!(error.to_string().contains("[0] timed out"), "{error}");
+    assert_eq!(trace.when("hangs aborts"), secs(10));
+    assert_eq!(trace.count("ends ends"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_for_a_forced_end_is_not_run_by_an_end_that_is_not_forced() {
+    struct Hooked(Trace, bool);
+    impl Component for Hooked {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            let trace = self.0.clone();
+            cx.on_force(move || trace.add("forced"));
+            if self.1 { Ok(()) } else { std::future::pending().await }
+        }
+    }
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown(timeout = "1s")]
+        cut: Hooked,
+        #[shutdown]
+        ends: Hooked,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let mut server = Server {
+        cut: Hooked(trace.clone(), false),
+        ends: Hooked(trace.clone(), true),
+        state: ShutdownState::new(),
+    };
+    server.shutdown().await;
+    assert_eq!(trace.all(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_context_tells_why_and_how_long() {
+    struct Asks(Trace);
+    impl Component for Asks {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            self.0.add(format!("{} {:?}", cx.reason(), cx.remaining()));
+            tokio::time::sleep(secs(2)).await;
+            self.0.add(format!("{:?}", cx.remaining()));
+            Ok(())
+        }
+    }
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown(timeout = "10s")]
+        asks: Asks,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let mut server = Server { asks: Asks(trace.clone()), state: ShutdownState::new() };
+    let mut shutdown = spawn(server.shutdown().reason(Reason::MainEnded));
+    assert_pending!(shutdown.poll());
+    tokio::time::advance(secs(2)).await;
+    assert_ready!(shutdown.poll());
+    assert_eq!(trace.all(), ["main ended 9s", "7s"]);
+}

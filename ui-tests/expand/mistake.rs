@@ -1,0 +1,6 @@
+struct Server<T> {
+    #[shutdown(prioirty = 1)]
+    token: T,
+    #[shutdown(state)]
+    state: ShutdownState,
+}

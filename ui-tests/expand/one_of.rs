@@ -1,0 +1,8 @@
+enum Either {
+    Live {
+        #[shutdown]
+        task: JoinHandle<()>,
+        name: String,
+    },
+    Gone,
+}

@@ -1,0 +1,2 @@
+#[shutdown(part)]
+struct Part<T>(#[shutdown] T, u8);

@@ -1,0 +1,16 @@
+//! A part with a timeout of its own.
+
+use lifecycle_runtime::GracefulShutdown;
+
+fn close(_: &mut u8) {}
+
+#[derive(GracefulShutdown)]
+#[shutdown(part, timeout = "5s")]
+struct Part {
+    #[shutdown(timeout = "4s", with = close)]
+    first: u8,
+    #[shutdown(timeout = "4s", with = close)]
+    second: u8,
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! The blocking pool cannot borrow.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+
+fn close(_: &mut u8) {}
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(with = close, blocking)]
+    pool: u8,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

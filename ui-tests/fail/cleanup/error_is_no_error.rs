@@ -1,0 +1,19 @@
+//! The error has to be one.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(with = close)]
+    pool: u8,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+struct Oops;
+
+fn close(_: &mut u8) -> Result<(), Oops> {
+    Err(Oops)
+}
+
+fn main() {}

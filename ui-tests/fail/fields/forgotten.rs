@@ -1,0 +1,17 @@
+//! A component without an attribute.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown]
+    token: CancellationToken,
+    background: JoinHandle<()>,
+    config: String,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! In a part and in a tuple.
+
+use lifecycle_runtime::GracefulShutdown;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Part(CancellationToken, #[shutdown] JoinHandle<()>);
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A bound is missing on the struct.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+
+#[derive(GracefulShutdown)]
+struct Server<T: Send> {
+    #[shutdown]
+    inner: T,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! A key of fields says where it belongs.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+#[shutdown(priority = 10, with = close)]
+struct Server {
+    #[shutdown]
+    token: CancellationToken,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

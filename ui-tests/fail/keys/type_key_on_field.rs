@@ -1,0 +1,16 @@
+//! A key of types says where it belongs.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(strict)]
+    token: CancellationToken,
+    #[shutdown(crate = lifecycle_runtime)]
+    other: CancellationToken,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

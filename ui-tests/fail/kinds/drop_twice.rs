@@ -1,0 +1,18 @@
+//! The derive writes `Drop`.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown]
+    token: CancellationToken,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {}
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! An enum is a part.
+
+use lifecycle_runtime::GracefulShutdown;
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "5s", no_drop)]
+enum Either {
+    Live(#[shutdown] CancellationToken),
+}
+
+fn main() {}

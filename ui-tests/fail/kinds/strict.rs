@@ -1,0 +1,17 @@
+//! Every field says what becomes of it.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+#[shutdown(strict)]
+struct Server {
+    #[shutdown]
+    token: CancellationToken,
+    config: String,
+    name: String,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! A union cannot be cleaned.
+
+use lifecycle_runtime::GracefulShutdown;
+
+#[derive(GracefulShutdown)]
+union Either {
+    a: u8,
+    b: u16,
+}
+
+fn main() {}

@@ -1,0 +1,17 @@
+//! A field that is configured away.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[cfg(any())]
+    #[shutdown(priority = 0)]
+    metrics: CancellationToken,
+    #[shutdown(after = metrics)]
+    pool: CancellationToken,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

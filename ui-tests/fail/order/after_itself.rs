@@ -1,0 +1,14 @@
+//! No step waits for itself.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(after = pool)]
+    pool: CancellationToken,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

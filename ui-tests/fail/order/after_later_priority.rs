@@ -1,0 +1,16 @@
+//! An `after` against the priorities.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(priority = 10, after = pool)]
+    recorder: CancellationToken,
+    #[shutdown(priority = 20)]
+    pool: CancellationToken,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

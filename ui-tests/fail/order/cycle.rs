@@ -1,0 +1,18 @@
+//! A cycle is printed whole.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(after = recorder)]
+    pool: CancellationToken,
+    #[shutdown(after = metrics)]
+    recorder: CancellationToken,
+    #[shutdown(after = pool)]
+    metrics: CancellationToken,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

@@ -1,0 +1,20 @@
+//! Each variant has its own order.
+
+use lifecycle_runtime::GracefulShutdown;
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+enum Either {
+    One {
+        #[shutdown(priority = 1)]
+        a: CancellationToken,
+        #[shutdown]
+        b: CancellationToken,
+    },
+    Two {
+        #[shutdown(after = a)]
+        c: CancellationToken,
+    },
+}
+
+fn main() {}

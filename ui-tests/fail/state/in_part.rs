@@ -1,0 +1,15 @@
+//! A part has none.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Part {
+    #[shutdown]
+    token: CancellationToken,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

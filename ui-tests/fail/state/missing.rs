@@ -1,0 +1,12 @@
+//! An owner needs a state.
+
+use lifecycle_runtime::GracefulShutdown;
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown]
+    token: CancellationToken,
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! The state has a type of its own.
+
+use lifecycle_runtime::GracefulShutdown;
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown]
+    token: CancellationToken,
+    #[shutdown(state)]
+    state: u8,
+}
+
+fn main() {}

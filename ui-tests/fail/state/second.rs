@@ -1,0 +1,13 @@
+//! One state is enough.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(state)]
+    first: ShutdownState,
+    #[shutdown(state)]
+    second: ShutdownState,
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! A step with `with` has no plan.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+
+fn close(_: &mut u8) {}
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(leaf, with = close)]
+    value: u8,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A time that has passed.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(timeout = "-5s")]
+    token: CancellationToken,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

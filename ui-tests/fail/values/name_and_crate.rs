@@ -1,0 +1,15 @@
+//! The name is a text, the crate a path.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+#[shutdown(name = server, crate = "lifecycle_runtime")]
+struct Server {
+    #[shutdown]
+    token: CancellationToken,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! An expression has to be a `Duration`.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(timeout = self.seconds)]
+    token: CancellationToken,
+    seconds: u64,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

@@ -1,0 +1,30 @@
+//! `leaf` cuts the plan of a type that holds itself.
+
+use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown};
+
+/// A box of its own: the future inside is boxed, or it would hold itself.
+struct Child<T>(Option<Box<T>>);
+
+impl<T: Component> Component for Child<T> {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        match &mut self.0 {
+            Some(child) => {
+                let cleanup: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(child.cleanup(cx));
+                cleanup.await
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Node {
+    #[shutdown(leaf)]
+    next: Child<Node>,
+    name: String,
+}
+
+fn main() {
+    assert!(Node::PLAN.steps()[0].nested().is_none());
+}
