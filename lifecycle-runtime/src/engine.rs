@@ -20,7 +20,9 @@ mod step;
 mod timer;
 
 pub(crate) use contain::{contain, message};
-pub(crate) use live::{Ended, Live, Origin, Seat};
+#[cfg(feature = "state-file")]
+pub(crate) use contain::message_of;
+pub(crate) use live::{Ended, Live, OpenStep, Origin, Seat};
 pub(crate) use pulse::Pulse;
 pub(crate) use run::Times;
 pub(crate) use timer::Timer;

@@ -59,6 +59,7 @@
 //! | `derive` | yes | `#[derive(GracefulShutdown)]`; brings `rt` |
 //! | `rt` | yes | the engine, the runner, components of std, tokio and tokio-util |
 //! | `serde` | no | `Serialize` for [`Report`] and what it holds |
+//! | `state-file` | no | `StateFile`: state saved atomically, now and then and at shutdown |
 //!
 //! With `default-features = false` the crate is [`Component`], [`Context`], [`Plan`], [`Report`] and
 //! their errors, and depends on nothing: what a library needs to make its client a component.
@@ -94,6 +95,8 @@ mod readiness;
 mod runner;
 #[cfg(feature = "rt")]
 mod state;
+#[cfg(feature = "state-file")]
+mod state_file;
 #[cfg(feature = "rt")]
 mod task_outcome;
 #[cfg(feature = "rt")]
@@ -131,6 +134,8 @@ pub use lifecycle_macros::GracefulShutdown;
 pub use readiness::{Readiness, ReadyState};
 #[cfg(feature = "rt")]
 pub use runner::{Runner, Stop, run, run_until_signal};
+#[cfg(feature = "state-file")]
+pub use state_file::{Saved, StateFile};
 #[cfg(feature = "rt")]
 pub use task_outcome::TaskOutcome;
 #[cfg(feature = "rt")]

@@ -227,3 +227,33 @@ pub(crate) fn task_failed(task: &str, error: &(dyn std::error::Error + 'static))
 pub(crate) fn connection_failed(connection: &crate::Connection, error: &(dyn std::error::Error + 'static)) {
     debug!(target: "lifecycle", %connection, error = %crate::reason::Chain(error), "connection_failed");
 }
+
+#[cfg(feature = "state-file")]
+pub(crate) fn state_set_aside(
+    path: &std::path::Path,
+    why: &str,
+    aside: Result<&std::path::PathBuf, &std::io::Error>,
+) {
+    let path = path.display();
+    match aside {
+        Ok(aside) => warn!(
+            target: "lifecycle",
+            %path,
+            error = why,
+            aside = %aside.display(),
+            "a state file is set aside, the state starts anew"
+        ),
+        Err(error) => warn!(
+            target: "lifecycle",
+            %path,
+            error = why,
+            aside_error = %error,
+            "a state file cannot be used nor set aside, the state starts anew"
+        ),
+    }
+}
+
+#[cfg(feature = "state-file")]
+pub(crate) fn state_not_saved(path: &std::path::Path, error: &(dyn std::error::Error + 'static)) {
+    warn!(target: "lifecycle", path = %path.display(), %error, "a state file was not saved");
+}

@@ -25,3 +25,12 @@ pub(crate) fn message(payload: Box<dyn Any + Send>) -> String {
     }
     "a panic whose payload is no text".into()
 }
+
+/// What became of a task that did not end by itself.
+#[cfg(feature = "state-file")]
+pub(crate) fn message_of(error: tokio::task::JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(payload) => format!("panicked: {}", message(payload)),
+        Err(error) => error.to_string(),
+    }
+}
