@@ -60,6 +60,7 @@
 //! | `rt` | yes | the engine, the runner, components of std, tokio and tokio-util |
 //! | `serde` | no | `Serialize` for [`Report`] and what it holds |
 //! | `state-file` | no | `StateFile`: state saved atomically, now and then and at shutdown |
+//! | `testing` | no | `testing`: explored shutdowns, leak checks, un-awaited drops as failures |
 //!
 //! With `default-features = false` the crate is [`Component`], [`Context`], [`Plan`], [`Report`] and
 //! their errors, and depends on nothing: what a library needs to make its client a component.
@@ -103,6 +104,9 @@ mod task_outcome;
 mod tasks;
 #[cfg(feature = "rt")]
 mod tracked;
+
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[cfg(feature = "rt")]
 #[doc(hidden)]

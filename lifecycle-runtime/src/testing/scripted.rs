@@ -1,0 +1,109 @@
+//! A component that does what a test tells it to.
+
+use std::future::pending;
+use std::time::Duration;
+
+use crate::{BoxError, Component, Context};
+
+/// A component that does what a test tells it to, and counts what is done to it.
+///
+/// ```
+/// use lifecycle_runtime::testing::{Act, Scripted};
+/// use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+///
+/// #[derive(GracefulShutdown)]
+/// struct Server {
+///     #[shutdown]
+///     pool: Scripted,
+///     #[shutdown(state)]
+///     state: ShutdownState,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let mut server = Server {
+///     pool: Scripted::new(Act::Fail("the disk is full")),
+///     state: ShutdownState::new(),
+/// };
+/// let report = server.shutdown().await;
+/// assert_eq!(report.step("pool").unwrap().outcome().to_string(), "failed: the disk is full");
+/// assert_eq!(server.pool.aborts(), 1);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Scripted {
+    act: Act,
+    cleanups: u32,
+    aborts: u32,
+    releases: u32,
+}
+
+/// What a [`Scripted`] component does when it is cleaned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Act {
+    /// Ends at once.
+    Succeed,
+    /// Fails with this text.
+    Fail(&'static str),
+    /// Panics with this text.
+    Panic(&'static str),
+    /// Never ends.
+    Hang,
+    /// Takes this long, on tokio's clock.
+    Take(Duration),
+    /// Blocks its thread for this long, in real time.
+    Block(Duration),
+}
+
+impl Scripted {
+    /// It does this.
+    pub fn new(act: Act) -> Self {
+        Self {
+            act,
+            cleanups: 0,
+            aborts: 0,
+            releases: 0,
+        }
+    }
+
+    /// How often its cleanup was begun.
+    pub fn cleanups(&self) -> u32 {
+        self.cleanups
+    }
+
+    /// How often it was aborted.
+    pub fn aborts(&self) -> u32 {
+        self.aborts
+    }
+
+    /// How often it was released.
+    pub fn releases(&self) -> u32 {
+        self.releases
+    }
+}
+
+impl Component for Scripted {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        self.cleanups += 1;
+        let act = self.act;
+        cx.waiting_for(move || format!("its script: {act:?}"));
+        match act {
+            Act::Succeed => {}
+            Act::Fail(text) => return Err(text.into()),
+            Act::Panic(text) => panic!("{text}"),
+            Act::Hang => pending().await,
+            Act::Take(time) => tokio::time::sleep(time).await,
+            Act::Block(time) => std::thread::sleep(time),
+        }
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        self.aborts += 1;
+    }
+
+    fn release(&mut self) {
+        self.releases += 1;
+    }
+}
