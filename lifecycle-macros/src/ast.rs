@@ -48,10 +48,19 @@ impl<'a> Input<'a> {
         let attrs = attr::read_type(&source.attrs, errors);
         let body = match &source.data {
             Data::Struct(data) => Body::Struct(fields(&data.fields, errors)),
-            Data::Enum(data) => Body::Enum(data.variants.iter().map(|variant| read_variant(variant, errors)).collect()),
+            Data::Enum(data) => Body::Enum(
+                data.variants
+                    .iter()
+                    .map(|variant| read_variant(variant, errors))
+                    .collect(),
+            ),
             Data::Union(_) => Body::Union,
         };
-        Self { source, attrs, body }
+        Self {
+            source,
+            attrs,
+            body,
+        }
     }
 }
 
@@ -62,11 +71,18 @@ fn read_variant<'a>(variant: &'a syn::Variant, errors: &mut Errors) -> Variant<'
         "write it above the variant's fields, or above the enum",
         errors,
     );
-    Variant { ident: &variant.ident, fields: fields(&variant.fields, errors) }
+    Variant {
+        ident: &variant.ident,
+        fields: fields(&variant.fields, errors),
+    }
 }
 
 fn fields<'a>(fields: &'a Fields, errors: &mut Errors) -> Vec<Field<'a>> {
-    fields.iter().enumerate().map(|(index, field)| read_field(index, field, errors)).collect()
+    fields
+        .iter()
+        .enumerate()
+        .map(|(index, field)| read_field(index, field, errors))
+        .collect()
 }
 
 fn read_field<'a>(index: usize, field: &'a syn::Field, errors: &mut Errors) -> Field<'a> {
@@ -75,5 +91,10 @@ fn read_field<'a>(index: usize, field: &'a syn::Field, errors: &mut Errors) -> F
         Some(ident) => (Member::Named(ident.clone()), ident.unraw().to_string()),
         None => (Member::Unnamed(Index::from(index)), index.to_string()),
     };
-    Field { member, name, ty: &field.ty, attrs }
+    Field {
+        member,
+        name,
+        ty: &field.ty,
+        attrs,
+    }
 }

@@ -22,7 +22,10 @@ pub(crate) struct Slot<T> {
 // By hand: the derived one would ask for `T: Default`.
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self { key: None, value: None }
+        Self {
+            key: None,
+            value: None,
+        }
     }
 }
 
@@ -181,10 +184,19 @@ fn shutdown(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
 }
 
 /// Puts a value into its slot; of two, the second is the mistake.
-fn set<T>(slot: &mut Slot<T>, entry: Entry, read: fn(&Ident, Given, &mut Errors) -> Option<T>, errors: &mut Errors) {
+fn set<T>(
+    slot: &mut Slot<T>,
+    entry: Entry,
+    read: fn(&Ident, Given, &mut Errors) -> Option<T>,
+    errors: &mut Errors,
+) {
     if slot.is_given() {
         let name = &entry.name;
-        errors.push(entry.key.span(), format!("`{name}` is given twice"), format!("keep one `{name}`, and remove this one"));
+        errors.push(
+            entry.key.span(),
+            format!("`{name}` is given twice"),
+            format!("keep one `{name}`, and remove this one"),
+        );
         return;
     }
     slot.value = read(&entry.key, entry.given, errors);

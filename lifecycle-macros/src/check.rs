@@ -1,19 +1,19 @@
 //! Input to plan: one rule a function. Every rule that fails reports, and the others are still asked.
 
+mod budget;
 mod calls;
 mod combine;
 mod order;
 mod shape;
 
-use proc_macro2::{Span, TokenStream};
-use quote::quote_spanned;
-
+use self::budget::Of;
 pub(crate) use self::calls::binding;
 use crate::ast::{self, Field, Input};
-use crate::attr::{FieldAttrs, Slot, Time};
+use crate::attr::FieldAttrs;
 use crate::errors::Errors;
-use crate::mentions::{self, Mention};
-use crate::plan::{Body, Budget, Cleanup, Kind, Known, Other, Plan, Role, Step, Through, Variant, Weight, With};
+use crate::plan::{
+    Body, Budget, Cleanup, Kind, Known, Other, Plan, Role, Step, Through, Variant, Weight, With,
+};
 
 /// What a server is given if it states nothing; Kubernetes grants 30 s.
 const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(25);
@@ -29,20 +29,34 @@ pub(crate) fn check<'a>(input: &'a Input<'a>, errors: &mut Errors) -> Option<Pla
             shape::union(input, errors);
             None
         }
-        ast::Body::Enum(variants) => one_of(input, variants, errors),
+        ast::Body::Enum(variants) => Some(one_of(input, variants, errors)),
         ast::Body::Struct(fields) => structure(input, fields, errors),
     };
     let name = match input.attrs.name.value() {
         Some(text) => text.value(),
         None => syn::ext::IdentExt::unraw(&input.source.ident).to_string(),
     };
-    let plan = Plan { source: input.source, runtime: input.attrs.runtime.value(), name, kind: kind? };
+    let plan = Plan {
+        source: input.source,
+        runtime: input.attrs.runtime.value(),
+        name,
+        kind: kind?,
+    };
     (errors.len() == before).then_some(plan)
 }
 
-fn structure<'a>(input: &'a Input<'a>, fields: &'a [Field<'a>], errors: &mut Errors) -> Option<Kind<'a>> {
-    combine::at_most(&input.attrs.timeout, &input.attrs.at_most, input.attrs.flawed, errors);
-    let timeout = total(input);
+fn structure<'a>(
+    input: &'a Input<'a>,
+    fields: &'a [Field<'a>],
+    errors: &mut Errors,
+) -> Option<Kind<'a>> {
+    combine::at_most(
+        &input.attrs.timeout,
+        &input.attrs.at_most,
+        input.attrs.flawed,
+        errors,
+    );
+    let timeout = budget::total(input);
     let is_part = input.attrs.part.is_given();
     let state = if is_part {
         shape::part_without_drop(input, errors);
@@ -51,41 +65,54 @@ fn structure<'a>(input: &'a Input<'a>, fields: &'a [Field<'a>], errors: &mut Err
     } else {
         shape::one_state(input, fields, errors)
     };
-    let body = body(input, fields, &input.source.ident.to_string(), Scope::Struct, errors)?;
+    let body = body(
+        input,
+        fields,
+        &input.source.ident.to_string(),
+        Of::Struct,
+        errors,
+    )?;
     if is_part {
         return Some(Kind::Part { timeout, body });
     }
-    let (timeout, timeout_span) =
-        timeout.unwrap_or((Budget::Known(Known::Time(DEFAULT_TIMEOUT)), input.source.ident.span()));
-    Some(Kind::Owner { state: state?, drops: !input.attrs.no_drop.is_given(), timeout, timeout_span, body })
+    let (timeout, timeout_span) = timeout.unwrap_or((
+        Budget::Known(Known::Time(DEFAULT_TIMEOUT)),
+        input.source.ident.span(),
+    ));
+    Some(Kind::Owner {
+        state: state?,
+        drops: !input.attrs.no_drop.is_given(),
+        timeout,
+        timeout_span,
+        body,
+    })
 }
 
-fn one_of<'a>(input: &'a Input<'a>, variants: &'a [ast::Variant<'a>], errors: &mut Errors) -> Option<Kind<'a>> {
+fn one_of<'a>(
+    input: &'a Input<'a>,
+    variants: &'a [ast::Variant<'a>],
+    errors: &mut Errors,
+) -> Kind<'a> {
     shape::enum_is_a_part(input, errors);
     let mut checked = Vec::new();
     for variant in variants {
         shape::no_state("an enum", &variant.fields, errors);
         let owner = format!("{}::{}", input.source.ident, variant.ident);
-        if let Some(body) = body(input, &variant.fields, &owner, Scope::Variant, errors) {
-            checked.push(Variant { ident: variant.ident, body });
+        if let Some(body) = body(input, &variant.fields, &owner, Of::Variant, errors) {
+            checked.push(Variant {
+                ident: variant.ident,
+                body,
+            });
         }
     }
-    Some(Kind::OneOf(checked))
-}
-
-/// What `self` means in a timeout: in a struct the value itself; in a variant, whose fields alone have names there, a
-/// field of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scope {
-    Struct,
-    Variant,
+    Kind::OneOf(checked)
 }
 
 fn body<'a>(
     input: &Input<'_>,
     fields: &'a [Field<'a>],
     owner: &str,
-    scope: Scope,
+    of: Of,
     errors: &mut Errors,
 ) -> Option<Body<'a>> {
     let before = errors.len();
@@ -96,16 +123,17 @@ fn body<'a>(
     shape::not_too_many(fields, errors);
     let placed = order::order(fields, owner, errors);
     let mut lent = vec![false; fields.len()];
-    let mut cleanups: Vec<Option<Cleanup>> = fields
-        .iter()
-        .enumerate()
-        .map(|(index, field)| {
-            let scope = calls::Scope { fields, of: index, owner };
-            field.attrs.is_step().then(|| cleanup(field, &scope, &mut lent, errors)).flatten()
-        })
-        .collect();
-    let mut budgets: Vec<Option<Budget<'a>>> =
-        fields.iter().enumerate().map(|(index, field)| budget(field, index, fields, owner, scope, errors)).collect();
+    let mut cleanups = Vec::new();
+    let mut budgets = Vec::new();
+    for (index, field) in fields.iter().enumerate() {
+        let scope = calls::Scope {
+            fields,
+            of: index,
+            owner,
+        };
+        cleanups.push(cleanup(field, scope, &mut lent, errors));
+        budgets.push(budget::step(field, scope, of, errors));
+    }
     if errors.len() > before {
         return None;
     }
@@ -122,9 +150,20 @@ fn body<'a>(
             weight: weight(&field.attrs),
         });
     }
-    let others = fields.iter().enumerate().filter(|(_, field)| !field.attrs.is_step());
-    let others = others.map(|(index, field)| Other { field, index, role: role(&field.attrs), lent: lent[index] });
-    Some(Body { steps, others: others.collect() })
+    let others = fields
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| !field.attrs.is_step());
+    let others = others.map(|(index, field)| Other {
+        field,
+        index,
+        role: role(&field.attrs),
+        lent: lent[index],
+    });
+    Some(Body {
+        steps,
+        others: others.collect(),
+    })
 }
 
 fn role(attrs: &FieldAttrs) -> Role {
@@ -147,14 +186,27 @@ fn weight(attrs: &FieldAttrs) -> Weight {
     }
 }
 
-fn cleanup(field: &Field<'_>, scope: &calls::Scope<'_>, lent: &mut [bool], errors: &mut Errors) -> Option<Cleanup> {
+fn cleanup(
+    field: &Field<'_>,
+    scope: calls::Scope<'_>,
+    lent: &mut [bool],
+    errors: &mut Errors,
+) -> Option<Cleanup> {
     let attrs = &field.attrs;
-    let abort = attrs.abort.value().map(|abort| calls::abort(abort, scope, lent, errors));
+    if !attrs.is_step() {
+        return None;
+    }
+    let abort = attrs
+        .abort
+        .value()
+        .map(|abort| calls::abort(abort, &scope, lent, errors));
     let Some(with) = attrs.with.value() else {
-        return Some(Cleanup::Component { leaf: attrs.leaf.is_given() });
+        return Some(Cleanup::Component {
+            leaf: attrs.leaf.is_given(),
+        });
     };
     let blocking = attrs.blocking.is_given();
-    let call = calls::with(with, blocking, scope, lent, errors)?;
+    let call = calls::with(with, blocking, &scope, lent, errors)?;
     let abort = match abort {
         Some(None) => return None,
         Some(abort) => abort,
@@ -165,66 +217,10 @@ fn cleanup(field: &Field<'_>, scope: &calls::Scope<'_>, lent: &mut [bool], error
         (false, true) => Through::Option,
         (false, false) => Through::Field,
     };
-    Some(Cleanup::With(With { call, abort, through, blocking }))
-}
-
-/// The timeout of the whole type.
-fn total<'a>(input: &'a Input<'a>) -> Option<(Budget<'a>, Span)> {
-    let timeout = input.attrs.timeout.value()?;
-    let this = |tokens| of_the_struct(tokens);
-    Some((as_budget(timeout, &input.attrs.at_most, this), timeout.span()))
-}
-
-/// The timeout of a step.
-fn budget<'a>(
-    field: &'a Field<'a>,
-    index: usize,
-    fields: &[Field<'_>],
-    owner: &str,
-    scope: Scope,
-    errors: &mut Errors,
-) -> Option<Budget<'a>> {
-    let timeout = field.attrs.timeout.value()?;
-    let rewrite = |tokens| match scope {
-        Scope::Struct => of_the_struct(tokens),
-        Scope::Variant => calls::in_variant(tokens, &calls::Scope { fields, of: index, owner }, errors),
-    };
-    Some(as_budget(timeout, &field.attrs.at_most, rewrite))
-}
-
-fn as_budget<'a>(
-    timeout: &'a Time,
-    at_most: &'a Slot<Time>,
-    rewrite: impl FnOnce(TokenStream) -> TokenStream,
-) -> Budget<'a> {
-    match known(timeout) {
-        Ok(known) => Budget::Known(known),
-        Err(expr) => {
-            let at_most = at_most.value().and_then(|limit| known(limit).ok());
-            Budget::Computed { expr: rewrite(quote::ToTokens::to_token_stream(expr)), at_most }
-        }
-    }
-}
-
-fn known(time: &Time) -> Result<Known<'_>, &syn::Expr> {
-    match time {
-        Time::Literal { time, .. } => Ok(Known::Time(*time)),
-        Time::Const(block) => Ok(Known::Const(block)),
-        Time::Computed(expr) => Err(expr),
-    }
-}
-
-/// `self` in the timeout of a struct: the local that the generated method binds.
-fn of_the_struct(tokens: TokenStream) -> TokenStream {
-    mentions::rewrite(tokens, &mut |mention| match mention {
-        Mention::Bare { span } => {
-            let here = Span::mixed_site().located_at(span);
-            quote_spanned!(here=> __this)
-        }
-        Mention::Field { name, span } | Mention::Method { name, span } => {
-            let here = Span::mixed_site().located_at(span);
-            let member = calls::member(&name, span);
-            quote_spanned!(here=> __this.#member)
-        }
-    })
+    Some(Cleanup::With(With {
+        call,
+        abort,
+        through,
+        blocking,
+    }))
 }

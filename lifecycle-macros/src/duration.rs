@@ -47,7 +47,10 @@ pub(crate) struct BadDuration {
 
 impl BadDuration {
     fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { what: what.into(), help: help.into() }
+        Self {
+            what: what.into(),
+            help: help.into(),
+        }
     }
 }
 
@@ -63,7 +66,10 @@ pub(crate) fn parse(text: &str) -> Result<Duration, BadDuration> {
     let mut allowed = &UNITS[..];
     while !rest.is_empty() {
         let (number, unit, tail) = split(text, rest)?;
-        let position = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(|| unknown_unit(text, unit))?;
+        let position = UNITS
+            .iter()
+            .position(|(name, _)| *name == unit)
+            .ok_or_else(|| unknown_unit(text, unit))?;
         let skipped = UNITS.len() - allowed.len();
         if position < skipped {
             return Err(out_of_order(text, unit));
@@ -85,9 +91,14 @@ pub(crate) fn parse(text: &str) -> Result<Duration, BadDuration> {
 /// The next number, its unit, and what comes after them.
 fn split<'a>(text: &str, rest: &'a str) -> Result<(&'a str, &'a str, &'a str), BadDuration> {
     if rest.starts_with('-') {
-        return Err(BadDuration::new(format!("`{text}` is negative: a timeout lies in the future"), FORM));
+        return Err(BadDuration::new(
+            format!("`{text}` is negative: a timeout lies in the future"),
+            FORM,
+        ));
     }
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
     let (number, rest) = rest.split_at(digits);
     if number.is_empty() {
         return Err(BadDuration::new(format!("`{text}` is no duration"), FORM));
@@ -99,15 +110,20 @@ fn split<'a>(text: &str, rest: &'a str) -> Result<(&'a str, &'a str, &'a str), B
         ));
     }
     let rest = rest.trim_start();
-    let letters = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
+    let letters = rest
+        .find(|c: char| !c.is_alphabetic())
+        .unwrap_or(rest.len());
     let (unit, tail) = rest.split_at(letters);
     if unit.is_empty() {
         return Err(BadDuration::new(
-            match number == text {
-                true => format!("`{text}` has no unit"),
-                false => format!("`{number}` in `{text}` has no unit"),
+            if number == text {
+                format!("`{text}` has no unit")
+            } else {
+                format!("`{number}` in `{text}` has no unit")
             },
-            format!("say what it counts: \"{number}s\" for seconds, \"{number}ms\" for milliseconds"),
+            format!(
+                "say what it counts: \"{number}s\" for seconds, \"{number}ms\" for milliseconds"
+            ),
         ));
     }
     Ok((number, unit, tail.trim_start()))
@@ -120,7 +136,10 @@ fn add(total: Duration, number: &str, unit: u64) -> Option<Duration> {
 }
 
 fn unknown_unit(text: &str, unit: &str) -> BadDuration {
-    let meant = ALIASES.iter().find(|(alias, _)| *alias == unit).map(|(_, name)| *name);
+    let meant = ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == unit)
+        .map(|(_, name)| *name);
     let help = match meant {
         Some(name) => format!("write `{name}` for `{unit}`"),
         None => "the units are d, h, m, s, ms, us and ns".to_owned(),
@@ -136,7 +155,10 @@ fn out_of_order(text: &str, unit: &str) -> BadDuration {
 }
 
 fn too_long(text: &str) -> BadDuration {
-    BadDuration::new(format!("`{text}` is longer than a year"), "give the time the shutdown may really take, such as \"25s\"")
+    BadDuration::new(
+        format!("`{text}` is longer than a year"),
+        "give the time the shutdown may really take, such as \"25s\"",
+    )
 }
 
 #[cfg(test)]
@@ -191,6 +213,9 @@ mod tests {
 
     #[test]
     fn a_near_unit_is_offered() {
-        assert_eq!(parse("5 secs").map_err(|bad| bad.help), Err("write `s` for `secs`".to_owned()));
+        assert_eq!(
+            parse("5 secs").map_err(|bad| bad.help),
+            Err("write `s` for `secs`".to_owned())
+        );
     }
 }

@@ -18,8 +18,14 @@ impl Errors {
     }
 
     /// Reports a mistake that covers all of `tokens`.
-    pub(crate) fn push_over(&mut self, tokens: impl ToTokens, what: impl Display, help: impl Display) {
-        self.found.push(syn::Error::new_spanned(tokens, text(what, help)));
+    pub(crate) fn push_over(
+        &mut self,
+        tokens: impl ToTokens,
+        what: impl Display,
+        help: impl Display,
+    ) {
+        self.found
+            .push(syn::Error::new_spanned(tokens, text(what, help)));
     }
 
     /// Reports what the parser said, for an input that is not Rust.
@@ -37,7 +43,10 @@ impl Errors {
 
     /// One `compile_error!` for each mistake.
     pub(crate) fn into_tokens(self) -> TokenStream {
-        self.found.iter().map(syn::Error::to_compile_error).collect()
+        self.found
+            .iter()
+            .map(syn::Error::to_compile_error)
+            .collect()
     }
 
     #[cfg(test)]
@@ -60,7 +69,17 @@ mod tests {
         assert!(errors.is_empty());
         errors.push(Span::call_site(), "first", "do this");
         errors.push_over(quote::quote!(a b), "second", "do that");
-        assert_eq!(errors.messages(), ["first\nhelp: do this", "second\nhelp: do that"]);
-        assert_eq!(errors.into_tokens().to_string().matches("compile_error").count(), 2);
+        assert_eq!(
+            errors.messages(),
+            ["first\nhelp: do this", "second\nhelp: do that"]
+        );
+        assert_eq!(
+            errors
+                .into_tokens()
+                .to_string()
+                .matches("compile_error")
+                .count(),
+            2
+        );
     }
 }

@@ -23,6 +23,8 @@ pub(crate) fn expand(plan: &Plan<'_>) -> TokenStream {
     let checks = checks::checks(plan, &target);
     here! {
         #[doc(hidden)]
+        // A field of a deprecated type is cleaned all the same, and a closure is a fine way to say how.
+        #[allow(deprecated, clippy::redundant_closure, clippy::redundant_closure_for_method_calls)]
         const _: () = {
             use #runtime as __lc;
             // Which trait a probe takes depends on the field's type.
@@ -63,22 +65,30 @@ impl<'a> Target<'a> {
                 bound_fields(body, plan, &mut bounds);
             }
         }
-        Self { ident: &plan.source.ident, generics: &plan.source.generics, bounds, bounded }
+        Self {
+            ident: &plan.source.ident,
+            generics: &plan.source.generics,
+            bounds,
+            bounded,
+        }
     }
 
     fn implement(&self, what: TokenStream, body: TokenStream) -> TokenStream {
         self.implement_where(what, None, body)
     }
 
-    fn implement_where(&self, what: TokenStream, bound: Option<TokenStream>, body: TokenStream) -> TokenStream {
+    fn implement_where(
+        &self,
+        what: TokenStream,
+        bound: Option<TokenStream>,
+        body: TokenStream,
+    ) -> TokenStream {
         let ident = self.ident;
         let (impl_generics, ty_generics, _) = self.generics.split_for_impl();
         let bounds: Vec<_> = self.bounds.iter().cloned().chain(bound).collect();
         let where_clause = generics::where_clause(self.generics, &bounds);
         here! {
             #[automatically_derived]
-            // A deprecated type is cleaned up all the same; the rest is about how closures are written.
-            #[allow(deprecated, clippy::all, clippy::pedantic)]
             impl #impl_generics #what for #ident #ty_generics #where_clause {
                 #body
             }
@@ -121,8 +131,16 @@ impl<'a> Plan<'a> {
     /// Where the impl takes a value apart: at the struct, or at each variant.
     fn arms(&self) -> Vec<Arm<'_>> {
         match &self.kind {
-            Kind::Owner { body, state, .. } => vec![Arm { path: here!(Self), body, state: Some(state) }],
-            Kind::Part { body, .. } => vec![Arm { path: here!(Self), body, state: None }],
+            Kind::Owner { body, state, .. } => vec![Arm {
+                path: here!(Self),
+                body,
+                state: Some(state),
+            }],
+            Kind::Part { body, .. } => vec![Arm {
+                path: here!(Self),
+                body,
+                state: None,
+            }],
             Kind::OneOf(variants) => variants.iter().map(variant_arm).collect(),
         }
     }
@@ -134,7 +152,11 @@ impl<'a> Plan<'a> {
 
 fn variant_arm<'a>(variant: &'a Variant<'_>) -> Arm<'a> {
     let ident = variant.ident;
-    Arm { path: here!(Self::#ident), body: &variant.body, state: None }
+    Arm {
+        path: here!(Self::#ident),
+        body: &variant.body,
+        state: None,
+    }
 }
 
 /// A struct or variant, taken apart.
@@ -148,17 +170,31 @@ impl Arm<'_> {
     /// Binds every field that generated code or a closure uses.
     fn pattern(&self) -> TokenStream {
         let path = &self.path;
-        let steps = self.body.steps.iter().map(|step| (&step.field.member, binding(step.index)));
+        let steps = self
+            .body
+            .steps
+            .iter()
+            .map(|step| (&step.field.member, binding(step.index)));
         let lent = self.body.others.iter().filter(|other| other.lent);
         let lent = lent.map(|other| (&other.field.member, binding(other.index)));
-        let bound = steps.chain(lent).map(|(member, binding)| here!(#member: #binding,));
-        let state = self.state.map(|field| &field.member).map(|member| here!(#member: __state,));
+        let bound = steps
+            .chain(lent)
+            .map(|(member, binding)| here!(#member: #binding,));
+        let state = self
+            .state
+            .map(|field| &field.member)
+            .map(|member| here!(#member: __state,));
         here!(#path { #(#bound)* #state .. })
     }
 
     /// Fields without a step are read by closures of several steps, so they are shared.
     fn share(&self) -> TokenStream {
-        let lent = self.body.others.iter().filter(|other| other.lent).map(|other| binding(other.index));
+        let lent = self
+            .body
+            .others
+            .iter()
+            .filter(|other| other.lent)
+            .map(|other| binding(other.index));
         here!(#(let #lent = &*#lent;)*)
     }
 }
@@ -183,7 +219,9 @@ fn component(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
 }
 
 fn owner(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
-    let Kind::Owner { state, drops, .. } = &plan.kind else { return TokenStream::new() };
+    let Kind::Owner { state, drops, .. } = &plan.kind else {
+        return TokenStream::new();
+    };
     let (member, ty) = (&state.member, state.ty);
     let owner = target.implement_where(
         here!(__lc::GracefulShutdown),

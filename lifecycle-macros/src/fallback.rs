@@ -47,5 +47,10 @@ pub(crate) fn fallback(input: &Input<'_>) -> TokenStream {
 
 /// A missing bound is another mistake, to be reported when this one is gone.
 fn sendable(generics: &Generics) -> Vec<TokenStream> {
-    generics.type_params().next().map(|_| here!(Self: __lc::Send)).into_iter().collect()
+    generics
+        .type_params()
+        .next()
+        .map(|_| here!(Self: __lc::Send))
+        .into_iter()
+        .collect()
 }

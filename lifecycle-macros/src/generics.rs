@@ -37,7 +37,9 @@ fn look(tokens: TokenStream, source: &DeriveInput, found: &mut Mentions) {
 fn note(ident: &Ident, is_lifetime: bool, source: &DeriveInput, found: &mut Mentions) {
     for param in &source.generics.params {
         match param {
-            GenericParam::Lifetime(param) if is_lifetime => found.any |= param.lifetime.ident == *ident,
+            GenericParam::Lifetime(param) if is_lifetime => {
+                found.any |= param.lifetime.ident == *ident
+            }
             GenericParam::Type(param) if !is_lifetime && param.ident == *ident => {
                 found.any = true;
                 found.type_param = true;
@@ -55,8 +57,14 @@ fn note(ident: &Ident, is_lifetime: bool, source: &DeriveInput, found: &mut Ment
 
 /// The where-clause of an impl: that of the type, and more.
 pub(crate) fn where_clause(generics: &Generics, more: &[TokenStream]) -> Option<TokenStream> {
-    let own = generics.where_clause.iter().flat_map(|clause| &clause.predicates);
-    let mut all = own.map(ToTokens::to_token_stream).chain(more.iter().cloned()).peekable();
+    let own = generics
+        .where_clause
+        .iter()
+        .flat_map(|clause| &clause.predicates);
+    let mut all = own
+        .map(ToTokens::to_token_stream)
+        .chain(more.iter().cloned())
+        .peekable();
     all.peek().is_some().then(|| here!(where #(#all),*))
 }
 
@@ -65,7 +73,8 @@ mod tests {
     use super::*;
 
     fn of(ty: &str) -> Mentions {
-        let source = syn::parse_str("struct Node<'a, T, const N: usize>(&'a [T; N]);").expect("a struct");
+        let source =
+            syn::parse_str("struct Node<'a, T, const N: usize>(&'a [T; N]);").expect("a struct");
         mentions(&syn::parse_str(ty).expect("a type"), &source)
     }
 
@@ -76,7 +85,14 @@ mod tests {
         assert_eq!(of("&'static T2"), none);
         assert_eq!(of("&'a u8"), Mentions { any: true, ..none });
         assert_eq!(of("[u8; N]"), Mentions { any: true, ..none });
-        assert_eq!(of("Option<Arc<(u8, T)>>"), Mentions { any: true, type_param: true, ..none });
+        assert_eq!(
+            of("Option<Arc<(u8, T)>>"),
+            Mentions {
+                any: true,
+                type_param: true,
+                ..none
+            }
+        );
     }
 
     #[test]

@@ -76,12 +76,15 @@ const SYNONYMS: [(&str, &str); 14] = [
 
 /// The key of that name, if it may stand here.
 pub(crate) fn find(name: &str, place: Place) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name && key.places.contains(&place))
+    KEYS.iter()
+        .find(|key| key.name == name && key.places.contains(&place))
 }
 
 /// How a key is written; for texts.
 pub(crate) fn form(name: &str) -> &'static str {
-    KEYS.iter().find(|key| key.name == name).map_or("", |key| key.form)
+    KEYS.iter()
+        .find(|key| key.name == name)
+        .map_or("", |key| key.form)
 }
 
 /// What to say of a key that has no meaning here: what is wrong, and what to write instead.
@@ -91,16 +94,34 @@ pub(crate) fn stray(name: &str, place: Place) -> (String, String) {
     }
     let what = format!("there is no key `{name}`");
     if name == "before" {
-        return (what, "say it on the field that waits: `after = this_field`".to_owned());
+        return (
+            what,
+            "say it on the field that waits: `after = this_field`".to_owned(),
+        );
     }
     if let Some((_, meant)) = SYNONYMS.iter().find(|(other, _)| *other == name) {
-        return (what, format!("here it is called `{meant}`: {}", instead(meant, place)));
+        return (
+            what,
+            format!("here it is called `{meant}`: {}", instead(meant, place)),
+        );
     }
-    let here = KEYS.iter().filter(|key| key.places.contains(&place)).map(|key| key.name);
+    let here = KEYS
+        .iter()
+        .filter(|key| key.places.contains(&place))
+        .map(|key| key.name);
     match nearest(name, here).or_else(|| nearest(name, KEYS.iter().map(|key| key.name))) {
         Some(meant) if find(meant, place).is_some() => (what, format!("did you mean `{meant}`?")),
-        Some(meant) => (what, format!("did you mean `{meant}`, which belongs on {}?", other(place).text())),
-        None => (what, format!("the keys of {} are {}", place.text(), all(place))),
+        Some(meant) => (
+            what,
+            format!(
+                "did you mean `{meant}`, which belongs on {}?",
+                other(place).text()
+            ),
+        ),
+        None => (
+            what,
+            format!("the keys of {} are {}", place.text(), all(place)),
+        ),
     }
 }
 
@@ -112,10 +133,21 @@ fn instead(name: &str, place: Place) -> String {
 }
 
 fn misplaced(key: &Key, place: Place) -> (String, String) {
-    let what = format!("`{}` belongs on {}, not on {}", key.name, other(place).text(), place.text());
+    let what = format!(
+        "`{}` belongs on {}, not on {}",
+        key.name,
+        other(place).text(),
+        place.text()
+    );
     let help = match place {
-        Place::Type => format!("write `#[shutdown({})]` above the field it is about", key.form),
-        Place::Field => format!("write `#[shutdown({})]` above the `struct` or `enum`", key.form),
+        Place::Type => format!(
+            "write `#[shutdown({})]` above the field it is about",
+            key.form
+        ),
+        Place::Field => format!(
+            "write `#[shutdown({})]` above the `struct` or `enum`",
+            key.form
+        ),
     };
     (what, help)
 }
@@ -128,8 +160,11 @@ fn other(place: Place) -> Place {
 }
 
 fn all(place: Place) -> String {
-    let names: Vec<_> =
-        KEYS.iter().filter(|key| key.places.contains(&place)).map(|key| format!("`{}`", key.name)).collect();
+    let names: Vec<_> = KEYS
+        .iter()
+        .filter(|key| key.places.contains(&place))
+        .map(|key| format!("`{}`", key.name))
+        .collect();
     names.join(", ")
 }
 
@@ -148,13 +183,19 @@ mod tests {
     fn a_key_in_the_wrong_place_says_the_right_one() {
         let (what, help) = stray("part", Place::Field);
         assert_eq!(what, "`part` belongs on the type, not on a field");
-        assert_eq!(help, "write `#[shutdown(part)]` above the `struct` or `enum`");
+        assert_eq!(
+            help,
+            "write `#[shutdown(part)]` above the `struct` or `enum`"
+        );
     }
 
     #[test]
     fn a_strange_key_lists_all() {
         let (_, help) = stray("colour", Place::Type);
-        assert!(help.contains("`timeout`") && !help.contains("`priority`"), "{help}");
+        assert!(
+            help.contains("`timeout`") && !help.contains("`priority`"),
+            "{help}"
+        );
     }
 
     #[test]

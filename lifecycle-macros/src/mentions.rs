@@ -16,7 +16,10 @@ pub(crate) enum Mention {
 }
 
 /// Replaces every use of `self` by what `replace` makes of it.
-pub(crate) fn rewrite(tokens: TokenStream, replace: &mut dyn FnMut(Mention) -> TokenStream) -> TokenStream {
+pub(crate) fn rewrite(
+    tokens: TokenStream,
+    replace: &mut dyn FnMut(Mention) -> TokenStream,
+) -> TokenStream {
     let mut input = tokens.into_iter().peekable();
     let mut output = TokenStream::new();
     while let Some(token) = input.next() {
@@ -48,21 +51,35 @@ fn mention(this: Ident, rest: TokenStream) -> (Result<Mention, Ident>, TokenStre
     let from = |skip: usize| tokens.iter().skip(skip).cloned().collect::<TokenStream>();
     match tokens.as_slice() {
         [TokenTree::Punct(first), TokenTree::Punct(second), ..]
-            if first.as_char() == ':' && first.spacing() == Spacing::Joint && second.as_char() == ':' =>
+            if first.as_char() == ':'
+                && first.spacing() == Spacing::Joint
+                && second.as_char() == ':' =>
         {
             (Err(this), from(0))
         }
-        [TokenTree::Punct(dot), TokenTree::Ident(name), after @ ..] if is_dot(dot) && name != "await" => {
+        [TokenTree::Punct(dot), TokenTree::Ident(name), after @ ..]
+            if is_dot(dot) && name != "await" =>
+        {
             let (span, name) = (name.span(), syn::ext::IdentExt::unraw(name).to_string());
             let called = matches!(after.first(), Some(TokenTree::Group(args)) if args.delimiter() == Delimiter::Parenthesis);
-            let mention = if called { Mention::Method { name, span } } else { Mention::Field { name, span } };
+            let mention = if called {
+                Mention::Method { name, span }
+            } else {
+                Mention::Field { name, span }
+            };
             (Ok(mention), from(2))
         }
         [TokenTree::Punct(dot), TokenTree::Literal(index), ..] if is_dot(dot) => {
             let (name, inner) = split_index(index);
             let mut rest = inner;
             rest.extend(from(2));
-            (Ok(Mention::Field { name, span: index.span() }), rest)
+            (
+                Ok(Mention::Field {
+                    name,
+                    span: index.span(),
+                }),
+                rest,
+            )
         }
         _ => (Ok(Mention::Bare { span: this.span() }), from(0)),
     }
@@ -79,10 +96,15 @@ fn split_index(index: &Literal) -> (String, TokenStream) {
     let name = parts.next().unwrap_or_default().to_owned();
     let mut rest = TokenStream::new();
     for part in parts.filter(|part| !part.is_empty()) {
-        let Ok(number) = part.parse::<usize>() else { continue };
+        let Ok(number) = part.parse::<usize>() else {
+            continue;
+        };
         let mut number = Literal::usize_unsuffixed(number);
         number.set_span(index.span());
-        rest.extend([TokenTree::Punct(Punct::new('.', Spacing::Alone)), TokenTree::Literal(number)]);
+        rest.extend([
+            TokenTree::Punct(Punct::new('.', Spacing::Alone)),
+            TokenTree::Literal(number),
+        ]);
     }
     (name, rest)
 }
@@ -93,13 +115,15 @@ mod tests {
 
     fn rewritten(source: &str) -> String {
         let tokens = source.parse().expect("tokens");
-        rewrite(tokens, &mut |mention| match mention {
-            Mention::Field { name, .. } => format!("FIELD_{name}"),
-            Mention::Method { name, .. } => format!("METHOD_{name}"),
-            Mention::Bare { .. } => "BARE".to_owned(),
-        }
-        .parse()
-        .expect("an identifier"))
+        rewrite(tokens, &mut |mention| {
+            match mention {
+                Mention::Field { name, .. } => format!("FIELD_{name}"),
+                Mention::Method { name, .. } => format!("METHOD_{name}"),
+                Mention::Bare { .. } => "BARE".to_owned(),
+            }
+            .parse()
+            .expect("an identifier")
+        })
         .to_string()
     }
 
@@ -119,7 +143,10 @@ mod tests {
 
     #[test]
     fn macro_calls_are_looked_into_and_paths_left_alone() {
-        assert_eq!(rewritten("log!(\"{}\", self.name)"), "log ! (\"{}\" , FIELD_name)");
+        assert_eq!(
+            rewritten("log!(\"{}\", self.name)"),
+            "log ! (\"{}\" , FIELD_name)"
+        );
         assert_eq!(rewritten("self::f()"), "self :: f ()");
         assert_eq!(rewritten("Self::f()"), "Self :: f ()");
     }

@@ -1,7 +1,10 @@
 //! "Did you mean": the known name nearest to a mistyped one.
 
 /// The candidate nearest to `name`, if it is near enough to be what was meant.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     // Between names of one or two letters, one slip makes any of any.
     let tolerated = match name.chars().count() {
         0..3 => return None,
@@ -22,8 +25,8 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, row) in rows.iter_mut().enumerate() {
         row[0] = i;
     }
-    for j in 0..=b.len() {
-        rows[0][j] = j;
+    for (j, cell) in rows[0].iter_mut().enumerate() {
+        *cell = j;
     }
     for i in 1..=a.len() {
         for j in 1..=b.len() {

@@ -19,9 +19,18 @@ pub(crate) struct Plan<'a> {
 
 pub(crate) enum Kind<'a> {
     /// Shut down by itself.
-    Owner { state: &'a Field<'a>, drops: bool, timeout: Budget<'a>, timeout_span: Span, body: Body<'a> },
+    Owner {
+        state: &'a Field<'a>,
+        drops: bool,
+        timeout: Budget<'a>,
+        timeout_span: Span,
+        body: Body<'a>,
+    },
     /// A struct that lives inside another.
-    Part { timeout: Option<(Budget<'a>, Span)>, body: Body<'a> },
+    Part {
+        timeout: Option<(Budget<'a>, Span)>,
+        body: Body<'a>,
+    },
     /// An enum: the live variant is cleaned.
     OneOf(Vec<Variant<'a>>),
 }
@@ -78,7 +87,10 @@ pub(crate) enum Weight {
 pub(crate) enum Budget<'a> {
     Known(Known<'a>),
     /// An expression, in which `self` is replaced by what it means there.
-    Computed { expr: TokenStream, at_most: Option<Known<'a>> },
+    Computed {
+        expr: TokenStream,
+        at_most: Option<Known<'a>>,
+    },
 }
 
 pub(crate) enum Known<'a> {
@@ -88,7 +100,9 @@ pub(crate) enum Known<'a> {
 
 pub(crate) enum Cleanup {
     /// What the type's own implementation does. A leaf hides the plan of the type.
-    Component { leaf: bool },
+    Component {
+        leaf: bool,
+    },
     With(With),
 }
 
@@ -118,7 +132,13 @@ pub(crate) struct Callee {
 }
 
 pub(crate) enum Function {
-    Path { tokens: TokenStream, shown: String },
+    Path {
+        tokens: TokenStream,
+        shown: String,
+    },
     /// A closure, in which `self.field` is replaced by what it means in the expansion.
-    Closure { tokens: TokenStream, cx: bool },
+    Closure {
+        tokens: TokenStream,
+        cx: bool,
+    },
 }

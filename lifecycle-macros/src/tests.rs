@@ -21,7 +21,13 @@ fn parsed(source: &str) -> syn::File {
 /// The texts of the errors, in order.
 fn mistakes(source: &str) -> Vec<String> {
     let text = |item: &syn::Item| match item {
-        syn::Item::Macro(error) => Some(error.mac.parse_body::<syn::LitStr>().expect("the text of an error").value()),
+        syn::Item::Macro(error) => Some(
+            error
+                .mac
+                .parse_body::<syn::LitStr>()
+                .expect("the text of an error")
+                .value(),
+        ),
         _ => None,
     };
     parsed(source).items.iter().filter_map(text).collect()

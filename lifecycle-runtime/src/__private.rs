@@ -12,7 +12,7 @@ pub use std::option::Option::{self, None, Some};
 pub use std::pin::{Pin, pin};
 pub use std::result::Result::{self, Err, Ok};
 pub use std::time::Duration;
-pub use std::{assert, usize, vec};
+pub use std::{assert, vec};
 
 pub use crate::engine::{Ending, Run, StepRun};
 pub use crate::state::dropped;
@@ -27,6 +27,7 @@ pub use settle::*;
 pub use crate::{__lifecycle_settle as settle, __lifecycle_settle_now as settle_now, __lifecycle_sole as sole};
 
 /// Proves, in a const context, that a plan fits its timeouts.
+#[track_caller]
 pub const fn prove(plan: &Plan) {
     plan.__prove();
 }

@@ -36,6 +36,8 @@ pub struct Plan {
     pub(crate) longest: Option<Duration>,
     pub(crate) steps: &'static [PlanStep],
     pub(crate) one_of: bool,
+    /// Whether all there is to the component are its parts, each of which has a row.
+    pub(crate) whole: bool,
 }
 
 impl Plan {
@@ -47,6 +49,16 @@ impl Plan {
             longest: None,
             steps: &[],
             one_of: false,
+            whole: false,
+        }
+    }
+
+    /// The plan of a container of leaves, which states nothing either.
+    #[cfg(feature = "rt")]
+    pub(crate) const fn of_leaves() -> Self {
+        Self {
+            whole: true,
+            ..Self::leaf()
         }
     }
 
@@ -88,6 +100,7 @@ impl Plan {
             longest: Some(prove::longest(steps)),
             steps,
             one_of: false,
+            whole: true,
         }
     }
 
@@ -108,6 +121,7 @@ impl Plan {
             longest: Some(most),
             steps: variants,
             one_of: true,
+            whole: true,
         }
     }
 
@@ -126,6 +140,7 @@ impl Plan {
     }
 
     #[doc(hidden)]
+    #[track_caller]
     pub const fn __prove(&self) {
         prove::prove(self);
     }

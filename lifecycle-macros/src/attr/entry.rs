@@ -1,6 +1,6 @@
 //! The list inside `#[shutdown(…)]`, key by key, going on after each mistake.
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Group, Ident, TokenStream, TokenTree};
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
 use syn::spanned::Spanned as _;
@@ -98,7 +98,11 @@ fn entry(input: ParseStream<'_>, place: Place, errors: &mut Errors) -> Option<En
         return None;
     };
     let name = key.unraw().to_string();
-    let given = if name == "after" { targets(&key, input, errors) } else { given(&key, input, errors) };
+    let given = if name == "after" {
+        targets(&key, input, errors)
+    } else {
+        given(&key, input, errors)
+    };
     Some(Entry { key, name, given })
 }
 
@@ -139,9 +143,14 @@ fn broken_value(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) {
         form => format!("write `{form}`"),
     };
     let value = skip_entry(input);
-    match value.is_empty() {
-        true => errors.push(key.span(), format!("`{name}` needs a value"), help),
-        false => errors.push_over(value, format!("the value of `{name}` is no expression"), help),
+    if value.is_empty() {
+        errors.push(key.span(), format!("`{name}` needs a value"), help);
+    } else {
+        errors.push_over(
+            value,
+            format!("the value of `{name}` is no expression"),
+            help,
+        );
     }
 }
 
@@ -162,9 +171,8 @@ fn targets(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Given {
     if !input.peek(syn::token::Paren) {
         return Given::Nothing;
     }
-    let list = match input.parse::<proc_macro2::Group>() {
-        Ok(group) => group,
-        Err(_) => return Given::Broken,
+    let Ok(list) = input.parse::<Group>() else {
+        return Given::Broken;
     };
     let mut found = Vec::new();
     let before = errors.len();
@@ -198,7 +206,11 @@ fn after_entry(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
         return Ok(());
     }
     if !input.peek(Token![,]) {
-        errors.push(input.span(), "a comma is missing here", "separate the keys by commas: `priority = 10, timeout = \"5s\"`");
+        errors.push(
+            input.span(),
+            "a comma is missing here",
+            "separate the keys by commas: `priority = 10, timeout = \"5s\"`",
+        );
         skip_entry(input);
         if input.is_empty() {
             return Ok(());
@@ -230,7 +242,11 @@ fn target(input: ParseStream<'_>, errors: &mut Errors) -> Option<Target> {
         _ if written.peek(Token![self]) => "write the name alone, without `self.`".to_owned(),
         _ => "write `after = field`, or `after(a, b)` for several".to_owned(),
     };
-    errors.push_over(skip_entry(&written), "`after` takes the names of fields", help);
+    errors.push_over(
+        skip_entry(&written),
+        "`after` takes the names of fields",
+        help,
+    );
     None
 }
 

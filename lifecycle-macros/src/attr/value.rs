@@ -7,7 +7,9 @@ use quote::ToTokens;
 use syn::ext::IdentExt as _;
 use syn::parse::ParseStream;
 use syn::spanned::Spanned;
-use syn::{Expr, ExprClosure, ExprConst, ExprLit, ExprPath, ExprUnary, Lit, LitInt, LitStr, Path, UnOp};
+use syn::{
+    Expr, ExprClosure, ExprConst, ExprLit, ExprPath, ExprUnary, Lit, LitInt, LitStr, Path, UnOp,
+};
 
 use super::entry::Given;
 use crate::duration;
@@ -66,7 +68,11 @@ pub(super) fn flag(key: &Ident, given: Given, errors: &mut Errors) -> Option<()>
         Given::List(list) => list,
         Given::Targets(_) | Given::Broken => return None,
     };
-    errors.push_over(value, format!("`{key}` takes no value"), format!("write `{key}` alone, or leave it away"));
+    errors.push_over(
+        value,
+        format!("`{key}` takes no value"),
+        format!("write `{key}` alone, or leave it away"),
+    );
     None
 }
 
@@ -77,11 +83,19 @@ fn expr(key: &Ident, given: Given, errors: &mut Errors) -> Option<Expr> {
     match given {
         Given::Value(expr) => Some(plain(expr)),
         Given::Nothing => {
-            errors.push(key.span(), format!("`{name}` needs a value"), format!("write `{form}`"));
+            errors.push(
+                key.span(),
+                format!("`{name}` needs a value"),
+                format!("write `{form}`"),
+            );
             None
         }
         Given::List(list) => {
-            errors.push_over(list, format!("`{name}` takes its value behind `=`"), format!("write `{form}`"));
+            errors.push_over(
+                list,
+                format!("`{name}` takes its value behind `=`"),
+                format!("write `{form}`"),
+            );
             None
         }
         Given::Targets(_) | Given::Broken => None,
@@ -104,7 +118,11 @@ pub(super) fn time(key: &Ident, given: Given, errors: &mut Errors) -> Option<Tim
         Expr::Lit(ExprLit { lit, .. }) => literal_time(key, lit, errors),
         Expr::Unary(negative) if is_negative_literal(&negative) => {
             let example = keys::form(&key.to_string());
-            errors.push_over(negative, format!("`{key}` cannot be negative"), format!("write `{example}`"));
+            errors.push_over(
+                negative,
+                format!("`{key}` cannot be negative"),
+                format!("write `{example}`"),
+            );
             None
         }
         Expr::Const(block) => Some(Time::Const(block)),
@@ -119,7 +137,9 @@ pub(super) fn known_time(key: &Ident, given: Given, errors: &mut Errors) -> Opti
             errors.push_over(
                 expr,
                 format!("`{key}` is known only at run time, so it proves nothing"),
-                format!("write a text, `{key} = \"60s\"`, or a constant, `{key} = const {{ LIMIT }}`"),
+                format!(
+                    "write a text, `{key} = \"60s\"`, or a constant, `{key} = const {{ LIMIT }}`"
+                ),
             );
             None
         }
@@ -140,7 +160,11 @@ fn literal_time(key: &Ident, lit: Lit, errors: &mut Errors) -> Option<Time> {
         }
         other => {
             let example = keys::form(&key.to_string());
-            errors.push_over(other, format!("`{key}` is a duration"), format!("write `{example}`"));
+            errors.push_over(
+                other,
+                format!("`{key}` is a duration"),
+                format!("write `{example}`"),
+            );
             return None;
         }
     };
@@ -159,7 +183,10 @@ fn is_negative_literal(unary: &ExprUnary) -> bool {
 
 pub(super) fn string(key: &Ident, given: Given, errors: &mut Errors) -> Option<LitStr> {
     match expr(key, given, errors)? {
-        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) if !text.value().trim().is_empty() => Some(text),
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) if !text.value().trim().is_empty() => Some(text),
         other => {
             let example = keys::form(&key.to_string());
             errors.push_over(
@@ -174,10 +201,19 @@ pub(super) fn string(key: &Ident, given: Given, errors: &mut Errors) -> Option<L
 
 pub(super) fn path(key: &Ident, given: Given, errors: &mut Errors) -> Option<Path> {
     match expr(key, given, errors)? {
-        Expr::Path(ExprPath { qself: None, path, .. }) if path.segments.iter().all(|s| s.arguments.is_none()) => Some(path),
-        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
+        Expr::Path(ExprPath {
+            qself: None, path, ..
+        }) if path.segments.iter().all(|s| s.arguments.is_none()) => Some(path),
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) => {
             let bare = text.value();
-            errors.push(text.span(), format!("`{key}` is a path, not a text"), format!("write `{key} = {bare}`"));
+            errors.push(
+                text.span(),
+                format!("`{key}` is a path, not a text"),
+                format!("write `{key} = {bare}`"),
+            );
             None
         }
         other => {
@@ -195,9 +231,15 @@ pub(super) fn path(key: &Ident, given: Given, errors: &mut Errors) -> Option<Pat
 pub(super) fn integer(key: &Ident, given: Given, errors: &mut Errors) -> Option<i32> {
     let expr = expr(key, given, errors)?;
     let (number, negative) = match &expr {
-        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => (number, false),
+        Expr::Lit(ExprLit {
+            lit: Lit::Int(number),
+            ..
+        }) => (number, false),
         Expr::Unary(unary) if is_negative_literal(unary) => match &*unary.expr {
-            Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => (number, true),
+            Expr::Lit(ExprLit {
+                lit: Lit::Int(number),
+                ..
+            }) => (number, true),
             _ => return not_an_integer(&expr, errors),
         },
         _ => return not_an_integer(&expr, errors),
@@ -234,17 +276,26 @@ pub(super) fn call(key: &Ident, given: Given, errors: &mut Errors) -> Option<Cal
     let other = match expr(key, given, errors)? {
         Expr::Path(path) => return Some(Call::Path(path)),
         Expr::Closure(closure) => return Some(Call::Closure(Closure(closure))),
-        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) => {
             let bare = text.value();
             let help = format!("write `{key} = {bare}`");
-            errors.push(text.span(), format!("`{key}` is a path or a closure, not a text"), help);
+            errors.push(
+                text.span(),
+                format!("`{key}` is a path or a closure, not a text"),
+                help,
+            );
             return None;
         }
         Expr::Call(call) => {
             let function = tidy(&call.func.to_token_stream().to_string());
             errors.push_over(
                 &call,
-                format!("`{key}` takes the function, not its result: it is called when the step runs"),
+                format!(
+                    "`{key}` takes the function, not its result: it is called when the step runs"
+                ),
                 format!("write `{key} = {function}`, or `{key} = |value| …`"),
             );
             return None;
@@ -252,7 +303,11 @@ pub(super) fn call(key: &Ident, given: Given, errors: &mut Errors) -> Option<Cal
         Expr::MethodCall(call) => {
             let method = &call.method;
             let help = format!("write `{key} = |value| value.{method}(…)`");
-            errors.push_over(&call, format!("`{key}` takes a function or a closure, not a call"), help);
+            errors.push_over(
+                &call,
+                format!("`{key}` takes a function or a closure, not a call"),
+                help,
+            );
             return None;
         }
         other => other,
@@ -270,7 +325,11 @@ pub(super) fn targets(key: &Ident, given: Given, errors: &mut Errors) -> Option<
     match given {
         Given::Targets(targets) => Some(targets),
         Given::Nothing => {
-            errors.push(key.span(), "`after` names no field", "write `after = field` or `after(a, b)`");
+            errors.push(
+                key.span(),
+                "`after` names no field",
+                "write `after = field` or `after(a, b)`",
+            );
             None
         }
         Given::Value(_) | Given::List(_) | Given::Broken => None,
@@ -280,18 +339,35 @@ pub(super) fn targets(key: &Ident, given: Given, errors: &mut Errors) -> Option<
 /// The name or index of a field.
 pub(super) fn field(input: ParseStream<'_>) -> Option<Target> {
     if let Ok(name) = input.call(Ident::parse_any) {
-        return Some(Target { span: name.span(), name: name.unraw().to_string() });
+        return Some(Target {
+            span: name.span(),
+            name: name.unraw().to_string(),
+        });
     }
-    let index = input.peek(LitInt).then(|| input.parse::<LitInt>().ok()).flatten()?;
-    index.suffix().is_empty().then(|| Target { span: index.span(), name: index.base10_digits().to_owned() })
+    let index = input
+        .peek(LitInt)
+        .then(|| input.parse::<LitInt>().ok())
+        .flatten()?;
+    index.suffix().is_empty().then(|| Target {
+        span: index.span(),
+        name: index.base10_digits().to_owned(),
+    })
 }
 
 /// Tokens as a person writes them: `Tape :: flush` to `Tape::flush`.
 pub(crate) fn tidy(tokens: &str) -> String {
     let mut text = tokens.to_owned();
-    for (spaced, close) in
-        [(" :: ", "::"), (":: ", "::"), (" ::", "::"), (" < ", "<"), ("< ", "<"), (" <", "<"), (" >", ">"), (" ,", ","), ("& ", "&")]
-    {
+    for (spaced, close) in [
+        (" :: ", "::"),
+        (":: ", "::"),
+        (" ::", "::"),
+        (" < ", "<"),
+        ("< ", "<"),
+        (" <", "<"),
+        (" >", ">"),
+        (" ,", ","),
+        ("& ", "&"),
+    ] {
         text = text.replace(spaced, close);
     }
     text

@@ -12,6 +12,7 @@ use crate::nearest::nearest;
 use crate::plan::{Callee, Function};
 
 /// Where an expression stands.
+#[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) fields: &'a [Field<'a>],
     /// The field whose step it belongs to.
@@ -49,24 +50,47 @@ pub(super) fn with(
     } else {
         lend(closure, scope, lent, errors)
     };
-    Some(Callee { function: Function::Closure { tokens, cx: args == 2 }, span })
+    Some(Callee {
+        function: Function::Closure {
+            tokens,
+            cx: args == 2,
+        },
+        span,
+    })
 }
 
 fn with_form(blocking: bool) -> (&'static str, &'static str) {
-    match blocking {
-        true => ("`with` beside `blocking` is called with the value alone: the context stays behind", "write `|value| …`"),
-        false => ("`with` is called with the value, or with the value and the context", "write `|value| …` or `|value, cx| …`"),
+    if blocking {
+        (
+            "`with` beside `blocking` is called with the value alone: the context stays behind",
+            "write `|value| …`",
+        )
+    } else {
+        (
+            "`with` is called with the value, or with the value and the context",
+            "write `|value| …` or `|value, cx| …`",
+        )
     }
 }
 
 /// The forced end of a step: synchronous, of the value alone.
-pub(super) fn abort(call: &Call, scope: &Scope<'_>, lent: &mut [bool], errors: &mut Errors) -> Option<Callee> {
+pub(super) fn abort(
+    call: &Call,
+    scope: &Scope<'_>,
+    lent: &mut [bool],
+    errors: &mut Errors,
+) -> Option<Callee> {
     let span = call.span();
     let closure = match call {
         Call::Path(path) => return Some(path_call(path, span)),
         Call::Closure(closure) => closure,
     };
-    let form = || ("`abort` is called with the value alone", "write `|value| …`");
+    let form = || {
+        (
+            "`abort` is called with the value alone",
+            "write `|value| …`",
+        )
+    };
     arguments(closure, 1..=1, form, errors)?;
     if let Some(asyncness) = &closure.0.asyncness {
         errors.push(
@@ -76,13 +100,22 @@ pub(super) fn abort(call: &Call, scope: &Scope<'_>, lent: &mut [bool], errors: &
         );
         return None;
     }
-    Some(Callee { function: Function::Closure { tokens: lend(closure, scope, lent, errors), cx: false }, span })
+    Some(Callee {
+        function: Function::Closure {
+            tokens: lend(closure, scope, lent, errors),
+            cx: false,
+        },
+        span,
+    })
 }
 
 fn path_call(path: &syn::ExprPath, span: Span) -> Callee {
     let tokens = path.to_token_stream();
     let shown = tidy(&tokens.to_string());
-    Callee { function: Function::Path { tokens, shown }, span }
+    Callee {
+        function: Function::Path { tokens, shown },
+        span,
+    }
 }
 
 /// A closure is called with so many arguments, never with others.
@@ -97,23 +130,33 @@ fn arguments(
         return Some(count);
     }
     let (what, help) = form();
-    let what = format!("{what}, but this closure has {count} arguments").replace(" 1 arguments", " one argument").replace(" 0 arguments", " no argument");
-    match closure.0.inputs.is_empty() {
-        true => errors.push(closure.0.inputs_begin.span, what, help),
-        false => errors.push_over(&closure.0.inputs, what, help),
+    let what = format!("{what}, but this closure has {count} arguments")
+        .replace(" 1 arguments", " one argument")
+        .replace(" 0 arguments", " no argument");
+    if closure.0.inputs.is_empty() {
+        errors.push(closure.0.inputs_begin.span, what, help);
+    } else {
+        errors.push_over(&closure.0.inputs, what, help);
     }
     None
 }
 
 /// The closure of a step may read fields that are no steps: they are lent to it. Steps overlap, so a step's field is
 /// the step's alone; and the value as a whole is taken apart while its steps run.
-fn lend(closure: &Closure, scope: &Scope<'_>, lent: &mut [bool], errors: &mut Errors) -> TokenStream {
+fn lend(
+    closure: &Closure,
+    scope: &Scope<'_>,
+    lent: &mut [bool],
+    errors: &mut Errors,
+) -> TokenStream {
     mentions::rewrite(closure.0.to_token_stream(), &mut |mention| {
         let (name, span) = match mention {
             Mention::Field { name, span } => (name, span),
             other => return whole(&other, scope, errors),
         };
-        let Some(index) = known(&name, span, scope, errors) else { return TokenStream::new() };
+        let Some(index) = known(&name, span, scope, errors) else {
+            return TokenStream::new();
+        };
         if readable(index, span, scope, errors) {
             lent[index] = true;
         }
@@ -135,18 +178,23 @@ fn stands_alone(closure: &Closure, scope: &Scope<'_>, errors: &mut Errors) -> To
 }
 
 /// In a variant nothing is called `self` but the fields, which its timeouts may read.
-pub(super) fn in_variant(tokens: TokenStream, scope: &Scope<'_>, errors: &mut Errors) -> TokenStream {
+pub(super) fn in_variant(
+    tokens: TokenStream,
+    scope: &Scope<'_>,
+    errors: &mut Errors,
+) -> TokenStream {
     mentions::rewrite(tokens, &mut |mention| match mention {
-        Mention::Field { name, span } => {
-            known(&name, span, scope, errors).map_or_else(TokenStream::new, |index| place(index, span))
-        }
+        Mention::Field { name, span } => known(&name, span, scope, errors)
+            .map_or_else(TokenStream::new, |index| place(index, span)),
         other => whole(&other, scope, errors),
     })
 }
 
 fn span_of(mention: &Mention) -> Span {
     match mention {
-        Mention::Field { span, .. } | Mention::Method { span, .. } | Mention::Bare { span } => *span,
+        Mention::Field { span, .. } | Mention::Method { span, .. } | Mention::Bare { span } => {
+            *span
+        }
     }
 }
 
@@ -154,12 +202,20 @@ fn span_of(mention: &Mention) -> Span {
 fn whole(mention: &Mention, scope: &Scope<'_>, errors: &mut Errors) -> TokenStream {
     let owner = scope.owner;
     let (span, what) = match mention {
-        Mention::Method { name, span } => (span, format!("`self.{name}(…)` needs all of `{owner}`, which is taken apart here")),
-        Mention::Field { span, .. } | Mention::Bare { span } => {
-            (span, format!("`self` is not there as a whole: `{owner}` is taken apart here"))
-        }
+        Mention::Method { name, span } => (
+            span,
+            format!("`self.{name}(…)` needs all of `{owner}`, which is taken apart here"),
+        ),
+        Mention::Field { span, .. } | Mention::Bare { span } => (
+            span,
+            format!("`self` is not there as a whole: `{owner}` is taken apart here"),
+        ),
     };
-    errors.push(*span, what, "name a field instead, `self.field`, and call what it offers");
+    errors.push(
+        *span,
+        what,
+        "name a field instead, `self.field`, and call what it offers",
+    );
     TokenStream::new()
 }
 
@@ -171,7 +227,11 @@ fn known(name: &str, span: Span, scope: &Scope<'_>, errors: &mut Errors) -> Opti
             Some(near) => format!("did you mean `self.{near}`?"),
             None => "name a field that has no step of its own".to_owned(),
         };
-        errors.push(span, format!("`{}` has no field `{name}`", scope.owner), help);
+        errors.push(
+            span,
+            format!("`{}` has no field `{name}`", scope.owner),
+            help,
+        );
     }
     found
 }
@@ -188,7 +248,10 @@ fn readable(index: usize, span: Span, scope: &Scope<'_>, errors: &mut Errors) ->
     } else if field.attrs.state.is_given() {
         errors.push(
             span,
-            format!("`{}` is the state of the shutdown, which is running here", field.name),
+            format!(
+                "`{}` is the state of the shutdown, which is running here",
+                field.name
+            ),
             "ask the context instead: `|value, cx| …`",
         );
     } else if field.attrs.is_step() {

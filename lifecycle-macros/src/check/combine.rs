@@ -23,9 +23,10 @@ pub(super) fn field(field: &Field<'_>, errors: &mut Errors) {
 
 /// A field that is skipped, or that holds the state, is no step, so nothing else can be said of it.
 fn skip_or_state_alone(attrs: &FieldAttrs, errors: &mut Errors) {
-    let (word, why) = match attrs.skip.is_given() {
-        true => ("skip", "the field is not cleaned"),
-        false => ("state", "the field holds the state and is no step"),
+    let (word, why) = if attrs.skip.is_given() {
+        ("skip", "the field is not cleaned")
+    } else {
+        ("state", "the field holds the state and is no step")
     };
     if attrs.skip.is_given() && attrs.state.is_given() {
         errors.push(
@@ -50,13 +51,22 @@ fn needs_with(attrs: &FieldAttrs, errors: &mut Errors) {
     }
     let say = |key: Option<&Ident>, why: &str, errors: &mut Errors| {
         if let Some(key) = key {
-            let help = format!("add `with = …`, or remove `{key}` if the field's type is a component");
+            let help =
+                format!("add `with = …`, or remove `{key}` if the field's type is a component");
             errors.push(key.span(), format!("`{key}` without `with`: {why}"), help);
         }
     };
     say(attrs.take.key(), "nothing takes the value", errors);
-    say(attrs.abort.key(), "a component has an `abort` of its own", errors);
-    say(attrs.blocking.key(), "a component's cleanup is async", errors);
+    say(
+        attrs.abort.key(),
+        "a component has an `abort` of its own",
+        errors,
+    );
+    say(
+        attrs.blocking.key(),
+        "a component's cleanup is async",
+        errors,
+    );
 }
 
 /// `leaf` hides the plan of a component; a step with `with` has none.
@@ -82,7 +92,12 @@ fn required_or_best_effort(attrs: &FieldAttrs, errors: &mut Errors) {
 }
 
 /// `at_most` limits a timeout that is known only at run time; a literal is its own limit.
-pub(super) fn at_most(timeout: &Slot<Time>, at_most: &Slot<Time>, flawed: bool, errors: &mut Errors) {
+pub(super) fn at_most(
+    timeout: &Slot<Time>,
+    at_most: &Slot<Time>,
+    flawed: bool,
+    errors: &mut Errors,
+) {
     if !at_most.is_given() {
         return;
     }

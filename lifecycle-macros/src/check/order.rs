@@ -19,8 +19,13 @@ pub(super) struct Placed {
 /// The steps in an order in which they could run one by one, or `None` if `errors` has grown.
 pub(super) fn order(fields: &[Field<'_>], owner: &str, errors: &mut Errors) -> Option<Vec<Placed>> {
     let before = errors.len();
-    let steps: Vec<usize> = (0..fields.len()).filter(|&index| fields[index].attrs.is_step()).collect();
-    if !fields.iter().any(|field| field.attrs.priority.is_given() || field.attrs.after.is_given()) {
+    let steps: Vec<usize> = (0..fields.len())
+        .filter(|&index| fields[index].attrs.is_step())
+        .collect();
+    if !fields
+        .iter()
+        .any(|field| field.attrs.priority.is_given() || field.attrs.after.is_given())
+    {
         return Some(as_declared(&steps));
     }
     none_is_bare(fields, &steps, errors);
@@ -78,16 +83,27 @@ impl Waits {
             let mut edges: Vec<Edge> = Vec::new();
             let targets = field.attrs.after.value().filter(|_| field.attrs.is_step());
             for target in targets.into_iter().flatten() {
-                let Some(to) = resolve(index, target, fields, owner, errors) else { continue };
+                let Some(to) = resolve(index, target, fields, owner, errors) else {
+                    continue;
+                };
                 if edges.iter().any(|edge| edge.to == to) {
-                    errors.push(target.span, format!("`after` names `{}` twice", target.name), "name it once");
+                    errors.push(
+                        target.span,
+                        format!("`after` names `{}` twice", target.name),
+                        "name it once",
+                    );
                     continue;
                 }
-                edges.push(Edge { to, span: target.span });
+                edges.push(Edge {
+                    to,
+                    span: target.span,
+                });
             }
             edges
         });
-        Self { edges: edges.collect() }
+        Self {
+            edges: edges.collect(),
+        }
     }
 
     fn of(&self, step: usize) -> impl Iterator<Item = usize> + '_ {
@@ -96,7 +112,13 @@ impl Waits {
 }
 
 /// A name in `after` must be that of another step.
-fn resolve(from: usize, target: &Target, fields: &[Field<'_>], owner: &str, errors: &mut Errors) -> Option<usize> {
+fn resolve(
+    from: usize,
+    target: &Target,
+    fields: &[Field<'_>],
+    owner: &str,
+    errors: &mut Errors,
+) -> Option<usize> {
     let name = &target.name;
     let Some(to) = fields.iter().position(|field| field.name == *name) else {
         unknown(from, target, fields, owner, errors);
@@ -104,18 +126,28 @@ fn resolve(from: usize, target: &Target, fields: &[Field<'_>], owner: &str, erro
     };
     let attrs = &fields[to].attrs;
     let (what, help) = if to == from {
-        (format!("`{name}` cannot wait for itself"), "name another field, or remove `after`".to_owned())
+        (
+            format!("`{name}` cannot wait for itself"),
+            "name another field, or remove `after`".to_owned(),
+        )
     } else if attrs.state.is_given() {
-        (format!("`{name}` is the state field: it is no step that one could wait for"), "name a field that is cleaned".to_owned())
+        (
+            format!("`{name}` is the state field: it is no step that one could wait for"),
+            "name a field that is cleaned".to_owned(),
+        )
     } else if attrs.skip.is_given() {
         (
             format!("`{name}` is skipped: it is no step that one could wait for"),
-            format!("name a field that is cleaned, or replace the `skip` of `{name}` by its cleanup"),
+            format!(
+                "name a field that is cleaned, or replace the `skip` of `{name}` by its cleanup"
+            ),
         )
     } else if attrs.marked.is_none() {
         (
             format!("`{name}` has no `#[shutdown]`: it is no step that one could wait for"),
-            format!("name a field that is cleaned, or write `#[shutdown(priority = N)]` above `{name}`"),
+            format!(
+                "name a field that is cleaned, or write `#[shutdown(priority = N)]` above `{name}`"
+            ),
         )
     } else {
         return Some(to);
@@ -125,25 +157,42 @@ fn resolve(from: usize, target: &Target, fields: &[Field<'_>], owner: &str, erro
 }
 
 fn unknown(from: usize, target: &Target, fields: &[Field<'_>], owner: &str, errors: &mut Errors) {
-    let candidates = fields.iter().enumerate().filter(|(index, field)| *index != from && field.attrs.is_step());
-    let near = nearest(&target.name, candidates.map(|(_, field)| field.name.as_str()));
+    let candidates = fields
+        .iter()
+        .enumerate()
+        .filter(|(index, field)| *index != from && field.attrs.is_step());
+    let near = nearest(
+        &target.name,
+        candidates.map(|(_, field)| field.name.as_str()),
+    );
     let cfg = "if the field is behind `#[cfg(…)]` and absent here, put this behind the same: `#[cfg_attr(…, shutdown(…))]`";
     let help = match near {
         Some(near) => format!("did you mean `{near}`? {}", capital(cfg)),
         None => cfg.to_owned(),
     };
-    errors.push(target.span, format!("`{owner}` has no field `{}`", target.name), help);
+    errors.push(
+        target.span,
+        format!("`{owner}` has no field `{}`", target.name),
+        help,
+    );
 }
 
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
 }
 
 /// Steps that wait for each other never begin. Each cycle is printed whole, at the `after` of the field of it that is
 /// declared first.
 fn no_cycle(fields: &[Field<'_>], waits: &Waits, errors: &mut Errors) {
-    let mut search = Search { waits, path: Vec::new(), done: vec![false; fields.len()], cycles: Vec::new() };
+    let mut search = Search {
+        waits,
+        path: Vec::new(),
+        done: vec![false; fields.len()],
+        cycles: Vec::new(),
+    };
     for start in 0..fields.len() {
         search.walk(start);
     }
@@ -179,15 +228,26 @@ impl Search<'_> {
 }
 
 fn report_cycle(cycle: &[usize], fields: &[Field<'_>], waits: &Waits, errors: &mut Errors) {
-    let first = (0..cycle.len()).min_by_key(|&place| cycle[place]).unwrap_or_default();
-    let mut names: Vec<&str> = cycle.iter().map(|&step| fields[step].name.as_str()).collect();
+    let first = (0..cycle.len())
+        .min_by_key(|&place| cycle[place])
+        .unwrap_or_default();
+    let mut names: Vec<&str> = cycle
+        .iter()
+        .map(|&step| fields[step].name.as_str())
+        .collect();
     names.rotate_left(first);
     names.push(names[0]);
     let (from, to) = (cycle[first], cycle[(first + 1) % cycle.len()]);
-    let span = waits.edges[from].iter().find(|edge| edge.to == to).map_or_else(Span::call_site, |edge| edge.span);
+    let span = waits.edges[from]
+        .iter()
+        .find(|edge| edge.to == to)
+        .map_or_else(Span::call_site, |edge| edge.span);
     errors.push(
         span,
-        format!("these steps wait for each other, so none can begin: {}", names.join(" → ")),
+        format!(
+            "these steps wait for each other, so none can begin: {}",
+            names.join(" → ")
+        ),
         "an arrow reads \"waits for\"; remove one of these `after`",
     );
 }
@@ -201,20 +261,35 @@ fn priorities(fields: &[Field<'_>], waits: &Waits) -> Vec<Option<i32>> {
     known
 }
 
-fn priority(step: usize, fields: &[Field<'_>], waits: &Waits, known: &mut [Option<i32>]) -> Option<i32> {
+fn priority(
+    step: usize,
+    fields: &[Field<'_>],
+    waits: &Waits,
+    known: &mut [Option<i32>],
+) -> Option<i32> {
     if known[step].is_none() {
         let own = fields[step].attrs.priority.value().copied();
-        let named = waits.of(step).filter_map(|to| priority(to, fields, waits, known)).max();
+        let named = waits
+            .of(step)
+            .filter_map(|to| priority(to, fields, waits, known))
+            .max();
         known[step] = own.or(named);
     }
     known[step]
 }
 
 /// All steps of a lower priority come first, so no step can wait for one with a higher.
-fn no_contradiction(fields: &[Field<'_>], waits: &Waits, priorities: &[Option<i32>], errors: &mut Errors) {
+fn no_contradiction(
+    fields: &[Field<'_>],
+    waits: &Waits,
+    priorities: &[Option<i32>],
+    errors: &mut Errors,
+) {
     for (step, edges) in waits.edges.iter().enumerate() {
         for edge in edges {
-            let (Some(own), Some(other)) = (priorities[step], priorities[edge.to]) else { continue };
+            let (Some(own), Some(other)) = (priorities[step], priorities[edge.to]) else {
+                continue;
+            };
             if own >= other {
                 continue;
             }
@@ -235,10 +310,21 @@ fn arrange(steps: &[usize], waits: &Waits, priorities: &[Option<i32>]) -> Vec<Pl
     let mut placed: Vec<Placed> = Vec::new();
     for &field in &places {
         let level = priority(field);
-        let same: Vec<usize> =
-            waits.of(field).filter(|&to| priority(to) == level).filter_map(place_of).collect();
-        let after = if same.is_empty() { ends_of_level_before(level, &placed) } else { direct(same, &placed) };
-        placed.push(Placed { field, priority: level, after });
+        let same: Vec<usize> = waits
+            .of(field)
+            .filter(|&to| priority(to) == level)
+            .filter_map(place_of)
+            .collect();
+        let after = if same.is_empty() {
+            ends_of_level_before(level, &placed)
+        } else {
+            direct(same, &placed)
+        };
+        placed.push(Placed {
+            field,
+            priority: level,
+            after,
+        });
     }
     placed
 }
@@ -250,7 +336,10 @@ fn sorted(steps: &[usize], waits: &Waits, priorities: &[Option<i32>]) -> Vec<usi
     let mut sorted = Vec::new();
     while !left.is_empty() {
         // A cycle was reported before this; the first serves as well as any.
-        let next = left.iter().position(|&step| waits.of(step).all(|to| !left.contains(&to))).unwrap_or_default();
+        let next = left
+            .iter()
+            .position(|&step| waits.of(step).all(|to| !left.contains(&to)))
+            .unwrap_or_default();
         sorted.push(left.remove(next));
     }
     sorted
@@ -258,22 +347,44 @@ fn sorted(steps: &[usize], waits: &Waits, priorities: &[Option<i32>]) -> Vec<usi
 
 /// The steps of the previous level that no other of that level waits for: when they have ended, all have.
 fn ends_of_level_before(level: i32, placed: &[Placed]) -> Vec<usize> {
-    let Some(previous) = placed.iter().map(|step| step.priority).filter(|&other| other < level).max() else {
+    let Some(previous) = placed
+        .iter()
+        .map(|step| step.priority)
+        .filter(|&other| other < level)
+        .max()
+    else {
         return Vec::new();
     };
-    let in_level: Vec<usize> = (0..placed.len()).filter(|&place| placed[place].priority == previous).collect();
-    let ends = in_level.iter().filter(|&place| !in_level.iter().any(|&later| placed[later].after.contains(place)));
+    let in_level: Vec<usize> = (0..placed.len())
+        .filter(|&place| placed[place].priority == previous)
+        .collect();
+    let ends = in_level.iter().filter(|&place| {
+        !in_level
+            .iter()
+            .any(|&later| placed[later].after.contains(place))
+    });
     ends.copied().collect()
 }
 
 /// Without those that another of them waits for already.
 fn direct(mut named: Vec<usize>, placed: &[Placed]) -> Vec<usize> {
     named.sort_unstable();
-    let implied = |&place: &usize| named.iter().any(|&other| other != place && reaches(other, place, placed));
-    let direct: Vec<usize> = named.iter().filter(|place| !implied(place)).copied().collect();
+    let implied = |&place: &usize| {
+        named
+            .iter()
+            .any(|&other| other != place && reaches(other, place, placed))
+    };
+    let direct: Vec<usize> = named
+        .iter()
+        .filter(|place| !implied(place))
+        .copied()
+        .collect();
     direct
 }
 
 fn reaches(from: usize, to: usize, placed: &[Placed]) -> bool {
-    placed[from].after.iter().any(|&next| next == to || (next > to && reaches(next, to, placed)))
+    placed[from]
+        .after
+        .iter()
+        .any(|&next| next == to || (next > to && reaches(next, to, placed)))
 }

@@ -56,7 +56,8 @@ pub(super) fn part_without_drop(input: &Input<'_>, errors: &mut Errors) {
 /// Parts and enums are cleaned by the owner they live in, whose state knows how far the shutdown is.
 pub(super) fn no_state(kind: &str, fields: &[Field<'_>], errors: &mut Errors) {
     for field in fields.iter().filter(|field| field.attrs.state.is_given()) {
-        let what = format!("{kind} has no state: the owner it lives in knows how far the shutdown is");
+        let what =
+            format!("{kind} has no state: the owner it lives in knows how far the shutdown is");
         let help = match kind {
             "a part" => "remove this field; or remove `part`, if the type is shut down by itself",
             _ => "remove this field, and hold the enum in a struct that has the state",
@@ -67,13 +68,20 @@ pub(super) fn no_state(kind: &str, fields: &[Field<'_>], errors: &mut Errors) {
 
 /// An owner needs exactly one field that holds its state: without one a second call could not find the first report,
 /// and with two nobody would know which counts.
-pub(super) fn one_state<'a>(input: &Input<'_>, fields: &'a [Field<'a>], errors: &mut Errors) -> Option<&'a Field<'a>> {
+pub(super) fn one_state<'a>(
+    input: &Input<'_>,
+    fields: &'a [Field<'a>],
+    errors: &mut Errors,
+) -> Option<&'a Field<'a>> {
     let mut states = fields.iter().filter(|field| field.attrs.state.is_given());
     let first = states.next();
     for second in states {
         errors.push(
             second.attrs.state.span(),
-            format!("`{}` has a second state field: one state follows the whole shutdown", input.source.ident),
+            format!(
+                "`{}` has a second state field: one state follows the whole shutdown",
+                input.source.ident
+            ),
             "keep one field with `#[shutdown(state)]`",
         );
     }
@@ -90,7 +98,10 @@ fn missing_state(input: &Input<'_>, fields: &[Field<'_>], errors: &mut Errors) {
         if field.attrs.marked.is_none() {
             errors.push(
                 field.span(),
-                format!("`{}` looks like the state of `{owner}`, but is not marked as such", field.name),
+                format!(
+                    "`{}` looks like the state of `{owner}`, but is not marked as such",
+                    field.name
+                ),
                 "write `#[shutdown(state)]` above it",
             );
             return;
@@ -109,7 +120,11 @@ fn missing_state(input: &Input<'_>, fields: &[Field<'_>], errors: &mut Errors) {
 
 fn names_state(ty: &Type) -> bool {
     match ty {
-        Type::Path(path) => path.path.segments.last().is_some_and(|segment| segment.ident == "ShutdownState"),
+        Type::Path(path) => path
+            .path
+            .segments
+            .last()
+            .is_some_and(|segment| segment.ident == "ShutdownState"),
         Type::Group(group) => names_state(&group.elem),
         _ => false,
     }
@@ -120,7 +135,10 @@ pub(super) fn strict(input: &Input<'_>, fields: &[Field<'_>], errors: &mut Error
     if !input.attrs.strict.is_given() {
         return;
     }
-    for field in fields.iter().filter(|field| field.attrs.marked.is_none() && !names_state(field.ty)) {
+    for field in fields
+        .iter()
+        .filter(|field| field.attrs.marked.is_none() && !names_state(field.ty))
+    {
         errors.push(
             field.span(),
             format!("`{}` has no `#[shutdown]`, and `{}` is strict: every field says what becomes of it", field.name, input.source.ident),

@@ -4,14 +4,18 @@ use proc_macro2::{Literal, TokenStream};
 use quote::ToTokens;
 
 use super::Arm;
-use crate::plan::{Body, Budget, Cleanup, Function, Kind, Known, Plan, Step, Through, Weight, With};
+use crate::plan::{
+    Body, Budget, Cleanup, Function, Kind, Known, Plan, Step, Through, Weight, With,
+};
 
 /// `const PLAN`.
 pub(super) fn plan_const(plan: &Plan<'_>) -> TokenStream {
     let name = &plan.name;
     let value = match &plan.kind {
         Kind::Owner { timeout, body, .. } => structure(name, Some(timeout), body),
-        Kind::Part { timeout, body } => structure(name, timeout.as_ref().map(|(timeout, _)| timeout), body),
+        Kind::Part { timeout, body } => {
+            structure(name, timeout.as_ref().map(|(timeout, _)| timeout), body)
+        }
         Kind::OneOf(variants) => {
             let rows = variants.iter().enumerate().map(|(index, variant)| {
                 let shown = syn::ext::IdentExt::unraw(variant.ident).to_string();
@@ -58,7 +62,10 @@ fn row(step: &Step<'_>) -> TokenStream {
     let priority = Literal::i32_unsuffixed(step.priority);
     let mut row = here!(__lc::PlanStep::__new(#name, #priority));
     if !step.after.is_empty() {
-        let after = step.after.iter().map(|&place| Literal::usize_unsuffixed(place));
+        let after = step
+            .after
+            .iter()
+            .map(|&place| Literal::usize_unsuffixed(place));
         row.extend(here!(.__after(&[#(#after),*])));
     }
     if let Some(budget) = &step.budget {
@@ -104,7 +111,9 @@ pub(super) fn times(plan: &Plan<'_>) -> Option<TokenStream> {
     let total = match &plan.kind {
         Kind::Owner { timeout, .. } => computed(timeout),
         Kind::Part { timeout, .. } => timeout.as_ref().and_then(|(timeout, _)| computed(timeout)),
-        Kind::OneOf(variants) => return times_of_variants(plan, variants.iter().map(|variant| &variant.body)),
+        Kind::OneOf(variants) => {
+            return times_of_variants(plan, variants.iter().map(|variant| &variant.body));
+        }
     };
     let steps = plan.bodies().into_iter().flat_map(step_times);
     let total = total.map(|expr| here!(__set(__lc::None, #expr);));
@@ -119,7 +128,10 @@ pub(super) fn times(plan: &Plan<'_>) -> Option<TokenStream> {
     })
 }
 
-fn times_of_variants<'a>(plan: &Plan<'_>, mut bodies: impl Iterator<Item = &'a Body<'a>>) -> Option<TokenStream> {
+fn times_of_variants<'a>(
+    plan: &Plan<'_>,
+    mut bodies: impl Iterator<Item = &'a Body<'a>>,
+) -> Option<TokenStream> {
     if !bodies.any(|body| body.steps.iter().any(is_computed)) {
         return None;
     }
@@ -140,8 +152,16 @@ fn times_of_variants<'a>(plan: &Plan<'_>, mut bodies: impl Iterator<Item = &'a B
 /// A timeout may read any field, whether it is a step or not.
 fn all_fields(arm: &Arm<'_>) -> TokenStream {
     let path = &arm.path;
-    let steps = arm.body.steps.iter().map(|step| (&step.field.member, step.index));
-    let others = arm.body.others.iter().map(|other| (&other.field.member, other.index));
+    let steps = arm
+        .body
+        .steps
+        .iter()
+        .map(|step| (&step.field.member, step.index));
+    let others = arm
+        .body
+        .others
+        .iter()
+        .map(|other| (&other.field.member, other.index));
     let bound = steps.chain(others).map(|(member, index)| {
         let binding = super::binding(index);
         here!(#member: #binding,)
@@ -173,11 +193,18 @@ fn is_computed(step: &Step<'_>) -> bool {
 pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
     let total_is_computed = match &plan.kind {
         Kind::Owner { timeout, .. } => computed(timeout).is_some(),
-        Kind::Part { timeout, .. } => timeout.as_ref().is_some_and(|(timeout, _)| computed(timeout).is_some()),
+        Kind::Part { timeout, .. } => timeout
+            .as_ref()
+            .is_some_and(|(timeout, _)| computed(timeout).is_some()),
         Kind::OneOf(_) => true,
     };
     let bodies = plan.bodies();
-    let needed = total_is_computed || bodies.iter().any(|body| body.steps.iter().any(|step| is_computed(step) || is_nested(step)));
+    let needed = total_is_computed
+        || bodies.iter().any(|body| {
+            body.steps
+                .iter()
+                .any(|step| is_computed(step) || is_nested(step))
+        });
     if !needed || bodies.iter().all(|body| body.steps.is_empty()) {
         return None;
     }
@@ -187,14 +214,25 @@ pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
         if is_enum && arm.body.steps.is_empty() {
             return here!(#pattern => __lc::Into::into(__lc::Plan::leaf()),);
         }
-        let nested = arm.body.steps.iter().enumerate().filter(|(_, step)| is_nested(step)).map(|(place, step)| {
-            let (place, ty, field) = (Literal::usize_unsuffixed(place), step.field.ty, super::binding(step.index));
-            here!((#place, <__lc::Probe<#ty>>::plan(#field)))
-        });
+        let nested = arm
+            .body
+            .steps
+            .iter()
+            .enumerate()
+            .filter(|(_, step)| is_nested(step))
+            .map(|(place, step)| {
+                let (place, ty, field) = (
+                    Literal::usize_unsuffixed(place),
+                    step.field.ty,
+                    super::binding(step.index),
+                );
+                here!((#place, <__lc::Probe<#ty>>::plan(#field)))
+            });
         let index = Literal::usize_unsuffixed(index);
-        let constant = match is_enum {
-            true => here!(__lc::plan_of::<Self>().__variant(#index)),
-            false => here!(__lc::plan_of::<Self>()),
+        let constant = if is_enum {
+            here!(__lc::Plan::__variant(__lc::plan_of::<Self>(), #index))
+        } else {
+            here!(__lc::plan_of::<Self>())
         };
         here!(#pattern => __lc::resolve(self, #constant, __lc::vec![#(#nested),*]),)
     });

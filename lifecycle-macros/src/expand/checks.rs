@@ -14,9 +14,10 @@ pub(super) fn checks(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
     if let Kind::Owner { state, .. } = &plan.kind {
         let ty = state.ty;
         let is_state = here!(__lc::state::<#ty>(););
-        match plan.mentions(state).any {
-            true => later.push(is_state),
-            false => now.push(is_state),
+        if plan.mentions(state).any {
+            later.push(is_state);
+        } else {
+            now.push(is_state);
         }
     }
     for (field, asked) in asked(plan) {
@@ -31,7 +32,10 @@ pub(super) fn checks(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
         }
     }
     let generic = !later.is_empty();
-    let later = generic.then(|| target.implement(here!(__lc::Check), here!(fn check() { #(#later)* })));
+    let later = generic.then(|| {
+        let check = target.implement(here!(__lc::Check), here!(fn check() { #(#later)* }));
+        here!(#[doc(hidden)] #check)
+    });
     let proof = proof_now(plan, target);
     here!(#(const _: () = { #now };)* #later #proof)
 }
@@ -43,7 +47,10 @@ enum Asked {
 
 fn asked<'a>(plan: &'a Plan<'a>) -> impl Iterator<Item = (&'a Field<'a>, Asked)> {
     plan.bodies().into_iter().flat_map(|body| {
-        let steps = body.steps.iter().filter(|step| matches!(step.cleanup, Cleanup::Component { .. }));
+        let steps = body
+            .steps
+            .iter()
+            .filter(|step| matches!(step.cleanup, Cleanup::Component { .. }));
         let others = body.others.iter().filter(|other| other.role == Role::Plain);
         let steps = steps.map(|step| (step.field, Asked::IsComponent));
         steps.chain(others.map(|other| (other.field, Asked::IsNone)))
@@ -91,7 +98,10 @@ fn is_none_by_type(field: &Field<'_>) -> TokenStream {
 pub(super) fn proof(plan: &Plan<'_>, of: &TokenStream) -> TokenStream {
     let span = match &plan.kind {
         Kind::Owner { timeout_span, .. } => *timeout_span,
-        Kind::Part { timeout: Some((_, span)), .. } => *span,
+        Kind::Part {
+            timeout: Some((_, span)),
+            ..
+        } => *span,
         Kind::Part { timeout: None, .. } | Kind::OneOf(_) => plan.source.ident.span(),
     };
     quote_spanned!(Span::mixed_site().located_at(span)=> __lc::prove(__lc::plan_of::<#of>()))

@@ -1,4 +1,6 @@
 //! `cleanup`: one lazy future a step, all polled by one join.
+//!
+//! Methods are called by their paths: a trait of the user's that is implemented for every type would come first.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{format_ident, quote_spanned};
@@ -8,9 +10,10 @@ use crate::plan::{Callee, Cleanup, Function, Kind, Plan, Step, Through, With};
 
 pub(super) fn cleanup(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
     // Of a generic type the proof waits until its parameters are known.
-    let proof = (target.generics.type_params().next().is_some() || target.generics.const_params().next().is_some())
-        .then(|| super::checks::proof(plan, &here!(Self)))
-        .map(|proof| here!(const { #proof };));
+    let proof = (target.generics.type_params().next().is_some()
+        || target.generics.const_params().next().is_some())
+    .then(|| super::checks::proof(plan, &here!(Self)))
+    .map(|proof| here!(const { #proof };));
     let body = match &plan.kind {
         Kind::OneOf(_) => variants(plan),
         Kind::Owner { .. } | Kind::Part { .. } => structure(plan),
@@ -21,15 +24,16 @@ pub(super) fn cleanup(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
             __cx: &__lc::Context,
         ) -> impl __lc::Future<Output = __lc::Result<(), __lc::BoxError>> + __lc::Send {
             #proof
-            async move { #body }
+            <__lc::Probe<Self>>::cleanup(async move { #body })
         }
     }
 }
 
 fn structure(plan: &Plan<'_>) -> TokenStream {
-    let open = match plan.is_owner() {
-        true => here!(open_owned(__cx, &mut *self, const { __lc::plan_of::<Self>() })),
-        false => here!(open(__cx, &*self, const { __lc::plan_of::<Self>() })),
+    let open = if plan.is_owner() {
+        here!(open_owned(__cx, &mut *self, __lc::plan_of::<Self>()))
+    } else {
+        here!(open(__cx, &*self, __lc::plan_of::<Self>()))
     };
     let arms = plan.arms().into_iter().map(|arm| {
         let (pattern, share, steps) = (arm.pattern(), arm.share(), steps(&arm));
@@ -48,9 +52,10 @@ fn variants(plan: &Plan<'_>) -> TokenStream {
     }
     let places = arms.iter().enumerate().map(|(place, arm)| {
         let (path, place) = (&arm.path, Literal::usize_unsuffixed(place));
-        match arm.body.steps.is_empty() {
-            true => here!(#path { .. } => return __lc::Ok(()),),
-            false => here!(#path { .. } => #place,),
+        if arm.body.steps.is_empty() {
+            here!(#path { .. } => return __lc::Ok(()),)
+        } else {
+            here!(#path { .. } => #place,)
         }
     });
     let cleaned = arms.iter().map(|arm| {
@@ -63,7 +68,7 @@ fn variants(plan: &Plan<'_>) -> TokenStream {
     });
     here! {
         let __live = match &*self { #(#places)* };
-        let __run = __lc::Run::open(__cx, &*self, (const { __lc::plan_of::<Self>() }).__variant(__live));
+        let __run = __lc::Run::open(__cx, &*self, __lc::Plan::__variant(__lc::plan_of::<Self>(), __live));
         match self { #(#cleaned)* }
     }
 }
@@ -78,11 +83,11 @@ fn steps(arm: &Arm<'_>) -> TokenStream {
         let local = local(place);
         // The error about a future that cannot be sent lands on what made it so.
         let span = Span::mixed_site().located_at(span_of(step));
-        quote_spanned!(span=> __lc::erase(#local.as_mut()))
+        quote_spanned!(span=> __lc::erase(__lc::Pin::as_mut(&mut #local)))
     });
     here! {
         #(#futures)*
-        __run.join(&mut [#(#pinned),*]).await
+        __lc::Run::join(&__run, &mut [#(#pinned),*]).await
     }
 }
 
@@ -108,16 +113,17 @@ fn future(place: usize, step: &Step<'_>) -> TokenStream {
         }
         Cleanup::With(with) => with,
     };
-    let call = match with.blocking {
-        true => blocking(with, &field),
-        false => asynchronous(with, &field),
+    let call = if with.blocking {
+        blocking(with, &field)
+    } else {
+        asynchronous(with, &field)
     };
     let abort = super::forced::abort_call(with, &field);
     here! {
         async {
-            let __step = __run.step(#place);
-            let __ending = __step.run(async { #call }).await;
-            __step.end(__ending, || { #abort });
+            let __step = __lc::Run::step(&__run, #place);
+            let __ending = __lc::StepRun::run(&__step, async { #call }).await;
+            __lc::StepRun::end(__step, __ending, || { #abort });
         }
     }
 }
@@ -125,9 +131,17 @@ fn future(place: usize, step: &Step<'_>) -> TokenStream {
 /// On the task itself: the value is borrowed, or moved out of its `Option`.
 fn asynchronous(with: &With, field: &Ident) -> TokenStream {
     let span = Span::mixed_site().located_at(with.call.span);
-    let (value, cx) = (quote_spanned!(span=> __value), quote_spanned!(span=> __step.cx()));
+    let (value, cx) = (
+        quote_spanned!(span=> __value),
+        quote_spanned!(span=> __lc::StepRun::cx(&__step)),
+    );
     match with.through {
-        Through::Field => settle(&with.call, &quote_spanned!(span=> &mut *#field), "call", &cx),
+        Through::Field => settle(
+            &with.call,
+            &quote_spanned!(span=> &mut *#field),
+            "call",
+            &cx,
+        ),
         Through::Option => {
             let call = settle(&with.call, &value, "call", &cx);
             here!(match &mut *#field { __lc::Some(__value) => #call, __lc::None => __lc::Ok(()) })
@@ -147,7 +161,12 @@ fn settle(callee: &Callee, value: &TokenStream, by: &str, cx: &TokenStream) -> T
 
 /// The call itself. A path is called directly, so that its argument is coerced; a closure through a function, which
 /// ties the lifetime of what it returns to that of its argument.
-pub(super) fn call(callee: &Callee, value: &TokenStream, by: &str, cx: Option<&TokenStream>) -> TokenStream {
+pub(super) fn call(
+    callee: &Callee,
+    value: &TokenStream,
+    by: &str,
+    cx: Option<&TokenStream>,
+) -> TokenStream {
     let span = Span::mixed_site().located_at(callee.span);
     match &callee.function {
         Function::Path { tokens, .. } => quote_spanned!(span=> #tokens(#value)),
@@ -169,12 +188,12 @@ fn blocking(with: &With, field: &Ident) -> TokenStream {
     match with.through {
         Through::Field | Through::Option => {
             let call = call(&with.call, &value, "call", None);
-            quote_spanned!(span=> __lc::blocking(#field, __step.cx(), |__value| __lc::settle_now!(#call)).await)
+            quote_spanned!(span=> __lc::blocking(#field, __lc::StepRun::cx(&__step), |__value| __lc::settle_now!(#call)).await)
         }
         Through::Taken => {
             let call = call(&with.call, &value, "call_owned", None);
             quote_spanned! {span=>
-                __lc::blocking(&mut __lc::Option::take(#field).map(__lc::Some), __step.cx(), |__taken| {
+                __lc::blocking(&mut __lc::Option::map(__lc::Option::take(#field), __lc::Some), __lc::StepRun::cx(&__step), |__taken| {
                     match __lc::Option::take(__taken) {
                         __lc::Some(__value) => __lc::settle_now!(#call),
                         __lc::None => __lc::Ok(()),

@@ -19,14 +19,24 @@ fn write_docs(text: &mut String, plan: &Plan<'_>) -> fmt::Result {
     write!(text, "The shutdown plan of `{}`", plan.name)?;
     match &plan.kind {
         Kind::Owner { timeout, body, .. } => {
-            writeln!(text, ", within {}.", shown(timeout))?;
+            writeln!(text, ", within {}.", within(timeout))?;
             section(text, body)
         }
-        Kind::Part { timeout: Some((timeout, _)), body } => {
-            writeln!(text, ", within {}, as a part of what it lives in.", shown(timeout))?;
+        Kind::Part {
+            timeout: Some((timeout, _)),
+            body,
+        } => {
+            writeln!(
+                text,
+                ", within {}, as a part of what it lives in.",
+                within(timeout)
+            )?;
             section(text, body)
         }
-        Kind::Part { timeout: None, body } => {
+        Kind::Part {
+            timeout: None,
+            body,
+        } => {
             writeln!(text, ", as a part of what it lives in.")?;
             section(text, body)
         }
@@ -44,15 +54,35 @@ fn section(text: &mut String, body: &Body<'_>) -> fmt::Result {
     if body.steps.is_empty() {
         return writeln!(text, "\nNothing to clean.");
     }
-    writeln!(text, "\n| order | field | waits for | budget | how |\n|---|---|---|---|---|")?;
+    writeln!(
+        text,
+        "\n| order | field | waits for | budget | how |\n|---|---|---|---|---|"
+    )?;
     for step in &body.steps {
-        let waits: Vec<_> = step.after.iter().map(|&place| format!("`{}`", body.steps[place].field.name)).collect();
-        let budget = step.budget.as_ref().map_or_else(|| "what is left".to_owned(), shown);
-        writeln!(text, "| {} | `{}` | {} | {budget} | {} |", step.priority, step.field.name, waits.join(", "), how(step))?;
+        let waits: Vec<_> = step
+            .after
+            .iter()
+            .map(|&place| format!("`{}`", body.steps[place].field.name))
+            .collect();
+        let budget = step
+            .budget
+            .as_ref()
+            .map_or_else(|| "what is left".to_owned(), shown);
+        writeln!(
+            text,
+            "| {} | `{}` | {} | {budget} | {} |",
+            step.priority,
+            step.field.name,
+            waits.join(", "),
+            how(step)
+        )?;
     }
     writeln!(text, "\n```mermaid\nflowchart LR")?;
     for (place, step) in body.steps.iter().enumerate() {
-        let budget = step.budget.as_ref().map_or_else(String::new, |budget| format!("<br/>{}", shown(budget)));
+        let budget = step
+            .budget
+            .as_ref()
+            .map_or_else(String::new, |budget| format!("<br/>{}", shown(budget)));
         writeln!(text, "    s{place}[\"{}{budget}\"]", step.field.name)?;
     }
     for (place, step) in body.steps.iter().enumerate() {
@@ -76,11 +106,21 @@ fn how(step: &Step<'_>) -> String {
     how
 }
 
+fn within(budget: &Budget<'_>) -> String {
+    match budget {
+        Budget::Computed { at_most: None, .. } => "a time known when it runs".to_owned(),
+        other => shown(other),
+    }
+}
+
 fn shown(budget: &Budget<'_>) -> String {
     match budget {
         Budget::Known(known) => shown_time(known),
-        Budget::Computed { at_most: None, .. } => "known at run time".to_owned(),
-        Budget::Computed { at_most: Some(limit), .. } => format!("at most {}", shown_time(limit)),
+        Budget::Computed { at_most: None, .. } => "known when it runs".to_owned(),
+        Budget::Computed {
+            at_most: Some(limit),
+            ..
+        } => format!("at most {}", shown_time(limit)),
     }
 }
 
@@ -103,8 +143,11 @@ fn units(time: Duration) -> String {
         (nanos / 1_000 % 1_000, "us"),
         (nanos % 1_000, "ns"),
     ];
-    let parts: Vec<_> =
-        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+    let parts: Vec<_> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
     parts.join(" ")
 }
 

@@ -3,7 +3,10 @@
 use super::{derive, mistakes};
 
 fn whats(source: &str) -> Vec<String> {
-    mistakes(source).iter().map(|text| text.lines().next().unwrap_or_default().to_owned()).collect()
+    mistakes(source)
+        .iter()
+        .map(|text| text.lines().next().unwrap_or_default().to_owned())
+        .collect()
 }
 
 /// A struct with one more field than the one given.
@@ -49,32 +52,60 @@ fn a_key_that_was_misspelled_is_not_also_missing() {
         "#[shutdown(priority = 1.5)] a: u8, #[shutdown(priority = 2)] b: u8",
         "#[shutdown(after = c)] a: u8, #[shutdown(prioirty = 2)] c: u8",
     ] {
-        assert_eq!(mistakes(&owner(field)).len(), 1, "{field}: {:#?}", mistakes(&owner(field)));
+        assert_eq!(
+            mistakes(&owner(field)).len(),
+            1,
+            "{field}: {:#?}",
+            mistakes(&owner(field))
+        );
     }
-    assert_eq!(mistakes("struct Server { #[shutdown(stat)] state: ShutdownState }").len(), 1);
+    assert_eq!(
+        mistakes("struct Server { #[shutdown(stat)] state: ShutdownState }").len(),
+        1
+    );
     assert_eq!(mistakes("#[shutdown(prt)] struct Part;").len(), 1);
 }
 
 #[test]
 fn a_broken_value_hides_none_of_the_keys_behind_it() {
-    let found = whats(&owner("#[shutdown(with = |a| a +, timeout = \"1\", strange)] a: u8"));
-    assert_eq!(found, ["the value of `with` is no expression", "`1` has no unit", "there is no key `strange`"]);
+    let found = whats(&owner(
+        "#[shutdown(with = |a| a +, timeout = \"1\", strange)] a: u8",
+    ));
+    assert_eq!(
+        found,
+        [
+            "the value of `with` is no expression",
+            "`1` has no unit",
+            "there is no key `strange`"
+        ]
+    );
 }
 
 #[test]
 fn an_input_with_mistakes_still_has_its_traits() {
     let owner = derive(&owner("#[shutdown(strange)] a: u8")).to_string();
-    assert!(owner.contains("Component for Server") && owner.contains("GracefulShutdown for Server"));
-    for part in ["#[shutdown(part, strange)] struct Part(u8);", "#[shutdown(strange)] enum Either {}"] {
+    assert!(
+        owner.contains("Component for Server") && owner.contains("GracefulShutdown for Server")
+    );
+    for part in [
+        "#[shutdown(part, strange)] struct Part(u8);",
+        "#[shutdown(strange)] enum Either {}",
+    ] {
         let part = derive(part).to_string();
-        assert!(part.contains("Component for") && !part.contains("GracefulShutdown for"), "{part}");
+        assert!(
+            part.contains("Component for") && !part.contains("GracefulShutdown for"),
+            "{part}"
+        );
     }
 }
 
 #[test]
 fn a_mistake_is_reported_under_the_name_that_the_runtime_has_there() {
     let output = derive("#[shutdown(crate = crate::reexported, strange)] struct Part;").to_string();
-    assert!(output.contains("use crate :: reexported :: __private as __lc"), "{output}");
+    assert!(
+        output.contains("use crate :: reexported :: __private as __lc"),
+        "{output}"
+    );
 }
 
 #[test]
@@ -86,7 +117,9 @@ fn what_is_no_type_is_a_syntax_error_and_no_panic() {
 #[test]
 fn a_plan_has_at_most_256_steps() {
     let steps = |count: usize| {
-        let fields: Vec<_> = (0..count).map(|i| format!("#[shutdown(with = close)] f{i}: u8")).collect();
+        let fields: Vec<_> = (0..count)
+            .map(|i| format!("#[shutdown(with = close)] f{i}: u8"))
+            .collect();
         mistakes(&owner(&fields.join(",")))
     };
     assert_eq!(steps(256), Vec::<String>::new());

@@ -19,7 +19,8 @@ fn no_input_makes_the_derive_panic_or_write_what_is_not_rust() {
         let case = case(seed);
         let text = case.clone();
         let output = std::panic::catch_unwind(|| crate::derive(case));
-        let output = output.unwrap_or_else(|_| panic!("seed {seed} makes the derive panic: {text}"));
+        let output =
+            output.unwrap_or_else(|_| panic!("seed {seed} makes the derive panic: {text}"));
         let refused = starts_with_an_error(&output);
         accepted += u64::from(!refused);
         // Refusals differ in little but their texts.
@@ -31,7 +32,10 @@ fn no_input_makes_the_derive_panic_or_write_what_is_not_rust() {
         }
     }
     // A generator whose cases were all refused, or all accepted, would prove little.
-    assert!(accepted > cases / 20 && accepted < cases - cases / 20, "{accepted} of {cases} accepted");
+    assert!(
+        accepted > cases / 20 && accepted < cases - cases / 20,
+        "{accepted} of {cases} accepted"
+    );
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -39,13 +43,19 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn starts_with_an_error(output: &TokenStream) -> bool {
-    output.clone().into_iter().take(6).any(|token| token.to_string() == "compile_error")
+    output
+        .clone()
+        .into_iter()
+        .take(6)
+        .any(|token| token.to_string() == "compile_error")
 }
 
 fn case(seed: u64) -> TokenStream {
     let mut dice = Dice::new(seed);
     let source = input(&mut dice);
-    let tokens: TokenStream = source.parse().unwrap_or_else(|error| panic!("{error}: {source}"));
+    let tokens: TokenStream = source
+        .parse()
+        .unwrap_or_else(|error| panic!("{error}: {source}"));
     match dice.up_to(3) {
         0 => tokens,
         slips => (0..slips).fold(tokens, |tokens, _| slip(tokens, &mut dice)),
@@ -119,23 +129,66 @@ const CALLS: [&str; 12] = [
     "|x| self.x().y",
 ];
 const WORDS: [&str; 22] = [
-    "=", ",", "|", "self", ".", "1", "\"5s\"", "after", "skip", "'a", "::", "r#priority", "#", "-", "1e3", "'c'", "b\"x\"", "struct",
-    "crate", "timeout", "state", "part",
+    "=",
+    ",",
+    "|",
+    "self",
+    ".",
+    "1",
+    "\"5s\"",
+    "after",
+    "skip",
+    "'a",
+    "::",
+    "r#priority",
+    "#",
+    "-",
+    "1e3",
+    "'c'",
+    "b\"x\"",
+    "struct",
+    "crate",
+    "timeout",
+    "state",
+    "part",
 ];
 
 fn input(dice: &mut Dice) -> String {
-    let attr = if dice.one_in(2) { format!("#[shutdown({})]", list(dice, type_key)) } else { String::new() };
-    let generics = dice.pick(&["", "", "<T>", "<'a, T: Bound + 'a, const N: usize>", "<T = u8>"]);
+    let attr = if dice.one_in(2) {
+        format!("#[shutdown({})]", list(dice, type_key))
+    } else {
+        String::new()
+    };
+    let generics = dice.pick(&[
+        "",
+        "",
+        "<T>",
+        "<'a, T: Bound + 'a, const N: usize>",
+        "<T = u8>",
+    ]);
     let clause = dice.pick(&["", "", "where T: Iterator, T::Item: Send", "where"]);
     match dice.up_to(6) {
         0 => {
-            let variants: Vec<_> = (0..dice.up_to(4)).map(|i| format!("V{i} {}", body(dice))).collect();
-            format!("{attr} enum Either{generics} {clause} {{ {} }}", variants.join(","))
+            let variants: Vec<_> = (0..dice.up_to(4))
+                .map(|i| format!("V{i} {}", body(dice)))
+                .collect();
+            format!(
+                "{attr} enum Either{generics} {clause} {{ {} }}",
+                variants.join(",")
+            )
         }
-        1 => format!("{attr} pub(crate) struct Server{generics} ({}) {clause};", fields(dice, false)),
-        2 if dice.one_in(4) => format!("{attr} union Server{generics} {{ {} }}", fields(dice, true)),
+        1 => format!(
+            "{attr} pub(crate) struct Server{generics} ({}) {clause};",
+            fields(dice, false)
+        ),
+        2 if dice.one_in(4) => {
+            format!("{attr} union Server{generics} {{ {} }}", fields(dice, true))
+        }
         3 if dice.one_in(4) => format!("{attr} struct Server{generics};"),
-        _ => format!("{attr} struct Server{generics} {clause} {{ {} }}", fields(dice, true)),
+        _ => format!(
+            "{attr} struct Server{generics} {clause} {{ {} }}",
+            fields(dice, true)
+        ),
     }
 }
 
@@ -149,9 +202,20 @@ fn body(dice: &mut Dice) -> String {
 
 fn fields(dice: &mut Dice, named: bool) -> String {
     let tidy = dice.one_in(2);
-    let mut fields: Vec<_> = NAMES.iter().take(dice.up_to(NAMES.len())).map(|name| field(dice, name, named, tidy)).collect();
+    let mut fields: Vec<_> = NAMES
+        .iter()
+        .take(dice.up_to(NAMES.len()))
+        .map(|name| field(dice, name, named, tidy))
+        .collect();
     if dice.one_in(2) {
-        fields.push(if named { "#[shutdown(state)] end: ShutdownState" } else { "#[shutdown(state)] ShutdownState" }.to_owned());
+        fields.push(
+            if named {
+                "#[shutdown(state)] end: ShutdownState"
+            } else {
+                "#[shutdown(state)] ShutdownState"
+            }
+            .to_owned(),
+        );
     }
     fields.join(",")
 }
@@ -160,12 +224,20 @@ fn field(dice: &mut Dice, name: &str, named: bool, tidy: bool) -> String {
     let attr = match dice.up_to(4) {
         0 => String::new(),
         1 => "#[shutdown]".to_owned(),
-        2 if tidy => format!("#[shutdown(timeout = {}, with = {})]", TIMES[dice.up_to(2)], CALLS[dice.up_to(3)]),
+        2 if tidy => format!(
+            "#[shutdown(timeout = {}, with = {})]",
+            TIMES[dice.up_to(2)],
+            CALLS[dice.up_to(3)]
+        ),
         _ if tidy => "#[shutdown(required)]".to_owned(),
         _ => format!("#[shutdown({})] #[doc = \"x\"]", list(dice, field_key)),
     };
     let ty = dice.pick(&TYPES);
-    if named { format!("{attr} pub {name}: {ty}") } else { format!("{attr} {ty}") }
+    if named {
+        format!("{attr} pub {name}: {ty}")
+    } else {
+        format!("{attr} {ty}")
+    }
 }
 
 fn list(dice: &mut Dice, key: fn(&mut Dice) -> String) -> String {
@@ -178,7 +250,10 @@ fn type_key(dice: &mut Dice) -> String {
         0 => format!("timeout = {}", dice.pick(&TIMES)),
         1 => format!("at_most = {}", dice.pick(&TIMES)),
         2 => "name = \"server\"".to_owned(),
-        3 => format!("crate = {}", dice.pick(&["crate", "::other::path", "\"text\"", "a::<u8>"])),
+        3 => format!(
+            "crate = {}",
+            dice.pick(&["crate", "::other::path", "\"text\"", "a::<u8>"])
+        ),
         4 => field_key(dice),
         other => ["part", "strict", "no_drop", "part", "part"][other - 5].to_owned(),
     }
@@ -186,28 +261,51 @@ fn type_key(dice: &mut Dice) -> String {
 
 fn field_key(dice: &mut Dice) -> String {
     match dice.up_to(14) {
-        0 | 1 => format!("priority = {}", dice.pick(&["0", "-3", "10", "2147483648", "\"1\"", "1u8", "- -1"])),
-        2 | 3 => format!("after = {}", dice.pick(&["a", "b", "pool", "type", "0", "1", "self.a", "\"a\"", "nobody"])),
-        4 => format!("after({})", dice.pick(&["a, b", "", "pool,", "a, a", "0, 1", "(a)", ","])),
+        0 | 1 => format!(
+            "priority = {}",
+            dice.pick(&["0", "-3", "10", "2147483648", "\"1\"", "1u8", "- -1"])
+        ),
+        2 | 3 => format!(
+            "after = {}",
+            dice.pick(&[
+                "a", "b", "pool", "type", "0", "1", "self.a", "\"a\"", "nobody"
+            ])
+        ),
+        4 => format!(
+            "after({})",
+            dice.pick(&["a, b", "", "pool,", "a, a", "0, 1", "(a)", ","])
+        ),
         5 => format!("timeout = {}", dice.pick(&TIMES)),
         6 => format!("at_most = {}", dice.pick(&TIMES)),
         7 | 8 => format!("with = {}", dice.pick(&CALLS)),
         9 => format!("abort = {}", dice.pick(&CALLS)),
-        10 => dice.pick(&["take", "blocking", "leaf", "take(1)", "blocking = true"]).to_owned(),
+        10 => dice
+            .pick(&["take", "blocking", "leaf", "take(1)", "blocking = true"])
+            .to_owned(),
         11 => dice.pick(&["required", "best_effort"]).to_owned(),
         12 => dice.pick(&["skip", "state"]).to_owned(),
-        _ => format!("{} = {}", dice.pick(&["prioirty", "part", "strange", "r#after"]), dice.pick(&TIMES)),
+        _ => format!(
+            "{} = {}",
+            dice.pick(&["prioirty", "part", "strange", "r#after"]),
+            dice.pick(&TIMES)
+        ),
     }
 }
 
 /// Changes one token somewhere.
 fn slip(tokens: TokenStream, dice: &mut Dice) -> TokenStream {
     let mut tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    let groups: Vec<_> = (0..tokens.len()).filter(|&at| matches!(tokens[at], TokenTree::Group(_))).collect();
+    let groups: Vec<_> = (0..tokens.len())
+        .filter(|&at| matches!(tokens[at], TokenTree::Group(_)))
+        .collect();
     if !groups.is_empty() && !dice.one_in(4) {
         let at = groups[dice.up_to(groups.len())];
         if let TokenTree::Group(group) = &tokens[at] {
-            let delimiter = if dice.one_in(16) { Delimiter::None } else { group.delimiter() };
+            let delimiter = if dice.one_in(16) {
+                Delimiter::None
+            } else {
+                group.delimiter()
+            };
             tokens[at] = TokenTree::Group(Group::new(delimiter, slip(group.stream(), dice)));
         }
         return tokens.into_iter().collect();

@@ -9,8 +9,15 @@ fn plan(fields: &str) -> String {
     let output = derive(&source).to_string().replace(' ', "");
     let steps = output.split("PlanStep::__new(").skip(1).map(|step| {
         let head = step.split(')').next().unwrap_or_default().replace('"', "");
-        let after = step.split(".__how").next().unwrap_or_default().split("__after(&[").nth(1);
-        let after = after.and_then(|list| list.split(']').next()).unwrap_or_default();
+        let after = step
+            .split(".__how")
+            .next()
+            .unwrap_or_default()
+            .split("__after(&[")
+            .nth(1);
+        let after = after
+            .and_then(|list| list.split(']').next())
+            .unwrap_or_default();
         format!("{}<-[{after}]", head.replace(',', ":"))
     });
     steps.collect::<Vec<_>>().join(" ")
@@ -45,7 +52,8 @@ fn the_next_level_waits_for_the_ends_of_the_one_before() {
 
 #[test]
 fn what_another_named_step_waits_for_is_left_out() {
-    let fields = "#[shutdown(priority = 1, with = f)] a: u8, #[shutdown(after = a, with = f)] b: u8,
+    let fields =
+        "#[shutdown(priority = 1, with = f)] a: u8, #[shutdown(after = a, with = f)] b: u8,
                   #[shutdown(after(a, b), with = f)] c: u8";
     assert_eq!(plan(fields), "a:1<-[] b:1<-[0] c:1<-[1]");
 }

@@ -10,11 +10,17 @@ fn expansions_are_what_they_were() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ui-tests/expand");
     let Ok(entries) = fs::read_dir(&folder) else {
         // The published crate comes without the folder.
-        assert!(!folder.parent().is_some_and(Path::exists), "no folder {}", folder.display());
+        assert!(
+            !folder.parent().is_some_and(Path::exists),
+            "no folder {}",
+            folder.display()
+        );
         return;
     };
     let files = entries.map(|entry| entry.expect("a file").path());
-    let mut inputs: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "rs")).collect();
+    let mut inputs: Vec<PathBuf> = files
+        .filter(|path| path.extension().is_some_and(|end| end == "rs"))
+        .collect();
     inputs.sort();
     assert!(!inputs.is_empty(), "no case in {}", folder.display());
     for input in inputs {

@@ -7,13 +7,23 @@ fn docs(source: &str) -> String {
     let file = parsed(source);
     let mut found = String::new();
     for item in file.items {
-        let syn::Item::Const(block) = item else { continue };
-        let syn::Expr::Block(block) = *block.expr else { continue };
+        let syn::Item::Const(block) = item else {
+            continue;
+        };
+        let syn::Expr::Block(block) = *block.expr else {
+            continue;
+        };
         for statement in block.block.stmts {
-            let syn::Stmt::Item(syn::Item::Impl(item)) = statement else { continue };
+            let syn::Stmt::Item(syn::Item::Impl(item)) = statement else {
+                continue;
+            };
             for attr in item.attrs {
                 if let syn::Meta::NameValue(syn::MetaNameValue {
-                    value: syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }),
+                    value:
+                        syn::Expr::Lit(syn::ExprLit {
+                            lit: syn::Lit::Str(text),
+                            ..
+                        }),
                     ..
                 }) = attr.meta
                 {
@@ -67,6 +77,9 @@ fn the_plan_is_a_table_and_a_diagram() {
 #[test]
 fn an_enum_has_a_section_for_each_variant() {
     let text = docs("enum Either { Live(#[shutdown] Task), r#Gone }");
-    assert!(text.starts_with("The shutdown plan of `Either`: the live variant is cleaned.\n\n`Live`:"), "{text}");
+    assert!(
+        text.starts_with("The shutdown plan of `Either`: the live variant is cleaned.\n\n`Live`:"),
+        "{text}"
+    );
     assert!(text.ends_with("`Gone`:\n\nNothing to clean.\n"), "{text}");
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::engine::message;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+
+use crate::engine::{Seat, message};
 use crate::{BoxError, Context};
 
 /// A field whose value can be moved to the blocking pool and back.
@@ -42,21 +44,33 @@ impl<T: Send + Sync + ?Sized + 'static> Lend for Arc<T> {
     fn give_back(&mut self, _lent: Self) {}
 }
 
+type Ran<T> = JoinHandle<(T, Result<(), BoxError>)>;
+
 /// Runs `f` on the blocking pool. It cannot be cut there: at the deadline it is left behind.
+///
+/// Where the future is dropped before, the next run of the step awaits the call that runs already.
 pub async fn blocking<L: Lend>(
     field: &mut L,
     cx: &Context,
     f: impl FnOnce(&mut L::Lent) -> Result<(), BoxError> + Send + 'static,
 ) -> Result<(), BoxError> {
-    let Some(mut lent) = field.lend() else {
-        return Ok(());
+    let earlier = cx.seat().and_then(Seat::take_left);
+    let running = match earlier.and_then(|left| left.downcast::<Ran<L::Lent>>().ok()) {
+        Some(running) => *running,
+        None => match field.lend() {
+            None => return Ok(()),
+            Some(mut lent) => spawn_blocking(move || {
+                let ended = f(&mut lent);
+                (lent, ended)
+            }),
+        },
     };
     cx.waiting_for(|| "its call on the blocking pool".into());
-    let ran = tokio::task::spawn_blocking(move || {
-        let ended = f(&mut lent);
-        (lent, ended)
-    });
-    match ran.await {
+    let mut call = Call {
+        running: Some(running),
+        cx,
+    };
+    match call.await_end().await {
         Ok((lent, ended)) => {
             field.give_back(lent);
             ended
@@ -66,5 +80,30 @@ pub async fn blocking<L: Lend>(
             Ok(payload) => std::panic::resume_unwind(Box::new(message(payload))),
             Err(error) => Err(error.into()),
         },
+    }
+}
+
+/// A call that runs; dropped before its end, it is left to the next run.
+struct Call<'a, T: Send + 'static> {
+    running: Option<Ran<T>>,
+    cx: &'a Context,
+}
+
+impl<T: Send + 'static> Call<'_, T> {
+    async fn await_end(&mut self) -> Result<(T, Result<(), BoxError>), JoinError> {
+        let ended = match &mut self.running {
+            Some(running) => running.await,
+            None => std::future::pending().await,
+        };
+        self.running = None;
+        ended
+    }
+}
+
+impl<T: Send + 'static> Drop for Call<'_, T> {
+    fn drop(&mut self) {
+        if let (Some(running), Some(seat)) = (self.running.take(), self.cx.seat()) {
+            seat.leave(Box::new(running));
+        }
     }
 }

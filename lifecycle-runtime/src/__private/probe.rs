@@ -4,7 +4,7 @@
 //! [`Fallback`] offers for every `T`. So a field whose type is no component is reported once, by [`component`], and
 //! everything else that the derive writes about it still compiles.
 
-use std::future::{Future, Ready, ready};
+use std::future::{Future, Pending, Ready, pending, ready};
 use std::marker::PhantomData;
 use std::pin::Pin;
 
@@ -35,7 +35,11 @@ impl<T: Component + ?Sized> Probe<T> {
     }
 
     /// Runs the step of a field.
-    pub fn component<'a>(run: &'a Run, step: usize, field: &'a mut T) -> impl Future<Output = ()> + Send + use<'a, T> {
+    pub fn component<'a>(
+        run: &'a Run,
+        step: usize,
+        field: &'a mut T,
+    ) -> impl Future<Output = ()> + Send + use<'a, T> {
         run.component(step, field)
     }
 
@@ -52,6 +56,13 @@ impl<T: Component + ?Sized> Probe<T> {
     /// The plan of the field's value.
     pub fn plan(field: &T) -> ResolvedPlan {
         field.__plan()
+    }
+}
+
+impl<T: Send + ?Sized> Probe<T> {
+    /// The cleanup of a type, which must be as sendable as the type.
+    pub fn cleanup<F: Future<Output = Result<(), BoxError>> + Send>(cleanup: F) -> F {
+        cleanup
     }
 }
 
@@ -72,6 +83,11 @@ pub trait Fallback {
     /// Ends at once.
     fn component(_run: &Run, _step: usize, _field: &mut Self::Value) -> Ready<()> {
         ready(())
+    }
+
+    /// Of a type that cannot be sent, which was reported already: no future of it could be.
+    fn cleanup<F: Future>(_cleanup: F) -> Pending<F::Output> {
+        pending()
     }
 
     /// Does nothing.
@@ -167,7 +183,10 @@ pub trait Attended<Field, Owner: ?Sized> {}
 impl<Field, Owner: ?Sized> Attended<Field, Owner> for NoComponent {}
 
 /// [`attended`], for a type that depends on parameters.
-pub const fn attended_by_type<Field, Owner: ?Sized, Verdict: Attended<Field, Owner>>(_verdict: &Verdict) {}
+pub const fn attended_by_type<Field, Owner: ?Sized, Verdict: Attended<Field, Owner>>(
+    _verdict: &Verdict,
+) {
+}
 
 /// Where the derive of a generic type puts what it asks: compiled, never called.
 pub trait Check {

@@ -44,7 +44,7 @@ impl<T> WhenReady<T> for Kind<T> {
 /// What a cleanup may yield.
 #[diagnostic::on_unimplemented(
     message = "a cleanup cannot yield `{Self}`",
-    label = "neither `()`, a `Report` nor a `Result`",
+    label = "neither `()`, a `Report`, nor a `Result` whose error converts into `BoxError`",
     note = "`with = …` may return `()`, a `Report`, a `Result` whose error is `Into<BoxError>`, or a future of one of them",
     note = "to ignore what it returns, write a closure: `|value| {{ value.close(); }}`"
 )]

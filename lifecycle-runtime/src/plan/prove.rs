@@ -11,6 +11,7 @@ pub(super) const fn longest(steps: &[PlanStep]) -> Duration {
 }
 
 /// Fails the compilation if the plan cannot fit its timeouts, with the sum spelled out.
+#[track_caller]
 pub(super) const fn prove(plan: &Plan) {
     if plan.one_of {
         return;
@@ -44,6 +45,7 @@ pub(super) const fn prove(plan: &Plan) {
     }
 }
 
+#[track_caller]
 const fn over_budget(plan: &Plan, timeout: Duration) {
     let paths = Paths::of(plan.steps);
     let mut path = [0; MAX_STEPS];
@@ -175,6 +177,7 @@ impl Text {
         }
     }
 
+    #[track_caller]
     const fn panic(&self) -> ! {
         let (text, _) = self.bytes.split_at(self.len);
         match std::str::from_utf8(text) {

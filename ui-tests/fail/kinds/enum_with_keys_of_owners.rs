@@ -4,7 +4,7 @@ use lifecycle_runtime::GracefulShutdown;
 use tokio_util::sync::CancellationToken;
 
 #[derive(GracefulShutdown)]
-#[shutdown(timeout = "5s", no_drop)]
+#[shutdown(timeout = "5s", at_most = "6s", no_drop)]
 enum Either {
     Live(#[shutdown] CancellationToken),
 }

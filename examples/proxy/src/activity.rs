@@ -1,0 +1,337 @@
+//! What is going on on one client connection, so that its time limits hold in
+//! every phase with a single timer, and its socket is closed without losing the
+//! last response.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a closed connection is read from, when the client was still sending.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// The time limits of a client connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// To the first byte, and from a request's first byte to the end of its head.
+    pub hello: Duration,
+    /// Without a byte in either direction.
+    pub idle: Duration,
+}
+
+/// Between requests.
+const WAITING: u8 = 0;
+/// A part of a request's head has arrived.
+const HEAD: u8 = 1;
+/// A request is being answered.
+const EXCHANGE: u8 = 2;
+/// It was sent on, whole, and the upstream has not begun to answer.
+const UPSTREAM: u8 = 3;
+/// The upstream has begun to answer.
+const ANSWER: u8 = 4;
+
+/// The clock of one connection. Orderings are relaxed: it is read by the task
+/// that owns the connection, for time limits and a choice of how to close.
+#[derive(Debug)]
+pub struct Activity {
+    limits: Limits,
+    opened: Instant,
+    /// Milliseconds from `opened` to the last byte in either direction.
+    last: AtomicU64,
+    /// Milliseconds from `opened` to the first byte of the head being read.
+    head: AtomicU64,
+    phase: AtomicU8,
+    /// A request's body has not been read to its end.
+    unread: AtomicBool,
+}
+
+impl Activity {
+    /// A clock that starts now.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            opened: Instant::now(),
+            last: AtomicU64::new(0),
+            head: AtomicU64::new(0),
+            phase: AtomicU8::new(WAITING),
+            unread: AtomicBool::new(false),
+        }
+    }
+
+    /// A request's head is complete; its body is still to be read.
+    pub fn exchange_begins(&self) {
+        self.phase.store(EXCHANGE, Ordering::Relaxed);
+        self.unread.store(true, Ordering::Relaxed);
+    }
+
+    /// The request was read to its end: the client owes nothing any more.
+    pub fn request_ended(&self) {
+        self.unread.store(false, Ordering::Relaxed);
+        // A response that came before the end of the request is not awaited again.
+        let _ =
+            self.phase
+                .compare_exchange(EXCHANGE, UPSTREAM, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The response begins.
+    pub fn answered(&self) {
+        self.touch();
+        self.phase.store(ANSWER, Ordering::Relaxed);
+    }
+
+    /// The response was handed over to its last byte.
+    pub fn exchange_ended(&self) {
+        self.touch();
+        self.phase.store(WAITING, Ordering::Relaxed);
+    }
+
+    /// When the last byte passed, in either direction.
+    pub fn last_byte(&self) -> Instant {
+        self.at(&self.last)
+    }
+
+    /// Becomes ready when the connection has outstayed the limit of its phase.
+    ///
+    /// Poll it after the connection, in the same task: what the connection did
+    /// moves the deadline, both ways.
+    pub fn poll_expired(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
+        loop {
+            let deadline = self.deadline();
+            if deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            ready!(timer.as_mut().poll(cx));
+            if deadline <= timer.deadline() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        match self.phase.load(Ordering::Relaxed) {
+            HEAD => self.at(&self.head) + self.limits.hello,
+            // The upstream's own limit holds here.
+            UPSTREAM => Instant::now() + self.limits.idle,
+            _ => self.last_byte() + self.limits.idle,
+        }
+    }
+
+    fn at(&self, millis: &AtomicU64) -> Instant {
+        self.opened + Duration::from_millis(millis.load(Ordering::Relaxed))
+    }
+
+    fn touch(&self) -> u64 {
+        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(elapsed, Ordering::Relaxed);
+        elapsed
+    }
+
+    fn bytes_arrived(&self) {
+        let now = self.touch();
+        if self.phase.load(Ordering::Relaxed) == WAITING {
+            self.head.store(now, Ordering::Relaxed);
+            self.phase.store(HEAD, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A client's socket that keeps its [`Activity`].
+#[derive(Debug)]
+pub struct Watched<'a> {
+    stream: TcpStream,
+    activity: &'a Activity,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl<'a> Watched<'a> {
+    /// Watches `stream`.
+    pub const fn new(stream: TcpStream, activity: &'a Activity) -> Self {
+        Self {
+            stream,
+            activity,
+            linger: None,
+        }
+    }
+
+    /// Reads what the client still sends, until it closes too or time is up.
+    ///
+    /// A socket closed over unread bytes is reset, and a reset can overtake the
+    /// response that was just written (RFC 9112 §9.6).
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self
+            .linger
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
+        let mut scrap = [0; 4096];
+        while timer.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut scrap);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl AsyncRead for Watched<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.activity.bytes_arrived();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.activity.touch();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.activity.touch();
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        if self.activity.unread.load(Ordering::Relaxed) {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        hello: Duration::from_secs(2),
+        idle: Duration::from_secs(10),
+    };
+
+    /// How long until `activity` expires, if nothing more happens.
+    async fn left(activity: &Activity) -> Duration {
+        let start = Instant::now();
+        let mut timer = pin!(sleep_until(start + LIMITS.idle));
+        poll_fn(|cx| activity.poll_expired(cx, timer.as_mut())).await;
+        start.elapsed()
+    }
+
+    #[tokio::test]
+    async fn a_socket_closed_over_unread_bytes_does_not_lose_what_was_written() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        client.write_all(&[b'q'; 1000]).await.unwrap();
+
+        // More is written than the client's socket takes in, so the rest is the
+        // kernel's to send after the close.
+        let mut written = 0;
+        server.writable().await.unwrap();
+        while let Ok(length) = server.try_write(&[b'a'; 65536]) {
+            written += length;
+        }
+        let closing = tokio::spawn(async move {
+            let activity = Activity::new(LIMITS);
+            activity.exchange_begins();
+            Watched::new(server, &activity).shutdown().await.unwrap();
+        });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let mut read = Vec::new();
+        client.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read.len(), written);
+        drop(client);
+        closing.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unused_connection_has_the_idle_limit() {
+        let activity = Activity::new(LIMITS);
+        assert_eq!(left(&activity).await.as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_must_be_complete_soon_after_its_first_byte_however_it_trickles() {
+        let activity = Activity::new(LIMITS);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        activity.bytes_arrived();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        activity.bytes_arrived();
+        assert_eq!(left(&activity).await.as_secs(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exchange_lives_as_long_as_its_bytes_flow() {
+        let activity = Activity::new(LIMITS);
+        activity.bytes_arrived();
+        activity.exchange_begins();
+        for _ in 0..5 {
+            tokio::time::advance(Duration::from_secs(9)).await;
+            activity.touch();
+        }
+        assert_eq!(left(&activity).await.as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_does_not_expire_while_the_upstream_owes_the_answer() {
+        let activity = Activity::new(LIMITS);
+        activity.exchange_begins();
+        activity.request_ended();
+        let waited = tokio::time::timeout(Duration::from_secs(100), left(&activity)).await;
+        assert!(waited.is_err());
+        activity.answered();
+        assert_eq!(left(&activity).await.as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_came_before_the_end_of_the_request_has_the_idle_limit() {
+        let activity = Activity::new(LIMITS);
+        activity.exchange_begins();
+        activity.answered();
+        activity.request_ended();
+        assert_eq!(left(&activity).await.as_secs(), 10);
+    }
+}

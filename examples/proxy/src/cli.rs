@@ -1,0 +1,86 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::config::{Config, ConfigError, Upstream};
+use crate::logging::Format;
+
+/// A reverse proxy that loses no started request when it is stopped.
+///
+/// Without arguments it starts a demo upstream and serves it on 127.0.0.1:8080.
+/// SIGTERM and SIGINT (Ctrl-C) drain it; a second one, later, ends it at once.
+#[derive(Debug, Default, Parser)]
+#[command(name = "proxy", version)]
+pub struct Cli {
+    /// The configuration file, in YAML
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where to listen, instead of where the file says; may be given repeatedly
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Vec<SocketAddr>,
+    /// Where to send requests, instead of where the file says: http://host:port
+    #[arg(long, value_name = "URL")]
+    pub upstream: Option<Upstream>,
+    /// The form of log lines
+    #[arg(long, value_enum, default_value_t)]
+    pub log: Format,
+    /// Read the configuration, print the shutdown plan, and end
+    #[arg(long)]
+    pub check: bool,
+}
+
+impl Cli {
+    /// The configuration: the file's, or the defaults, and what the command line
+    /// says over it.
+    ///
+    /// # Errors
+    ///
+    /// When there is a file and it cannot be used.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let mut config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config::default(),
+        };
+        if !self.listen.is_empty() {
+            config.listen_addrs.clone_from(&self.listen);
+        }
+        if self.upstream.is_some() {
+            config.upstream.clone_from(&self.upstream);
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_goes_before_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("proxy.yaml");
+        std::fs::write(&file, "listen_addrs: [127.0.0.1:1]\nmax_connections: 7\n").unwrap();
+        let cli = Cli::try_parse_from([
+            "proxy",
+            "-c",
+            file.to_str().unwrap(),
+            "--listen=127.0.0.1:2",
+            "--listen=[::1]:3",
+            "--upstream=http://app:80",
+        ]);
+        let config = cli.unwrap().config().unwrap();
+        assert_eq!(config.listen_addrs.len(), 2);
+        assert_eq!(config.listen_addrs[0].port(), 2);
+        assert_eq!(config.upstream.unwrap().to_string(), "http://app:80");
+        assert_eq!(config.max_connections.get(), 7);
+    }
+
+    #[test]
+    fn a_bad_upstream_is_refused_with_its_reason() {
+        let error = Cli::try_parse_from(["proxy", "--upstream", "app:80"]).unwrap_err();
+        assert!(error.to_string().contains("http://"), "{error}");
+    }
+}

@@ -1,0 +1,96 @@
+//! File descriptors: how many connections they are enough for.
+
+use std::num::NonZeroUsize;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{info, warn};
+
+/// Kept for everything that is no connection: the standard streams, listeners,
+/// the event loop, files, name resolution.
+const RESERVE: u64 = 32;
+
+/// How many of the `wanted` connections there may be when each takes `each`
+/// descriptors. The soft limit is raised as far as the hard one allows.
+#[must_use]
+pub fn connections(wanted: NonZeroUsize, each: u64) -> NonZeroUsize {
+    let needed = needed(wanted, each);
+    let limit = getrlimit(Resource::Nofile);
+    let available = available(&limit, needed);
+    if available > limit.current.unwrap_or(u64::MAX) {
+        let raised = Rlimit {
+            current: Some(available),
+            ..limit
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            warn!(%error, "the limit of open files could not be raised");
+            return clamp(wanted, each, limit.current);
+        }
+    }
+    clamp(wanted, each, Some(available))
+}
+
+fn clamp(wanted: NonZeroUsize, each: u64, available: Option<u64>) -> NonZeroUsize {
+    let possible = possible(wanted, each, available);
+    if possible < wanted {
+        warn!(
+            max_connections = possible,
+            configured = wanted,
+            open_files = available,
+            needed = needed(wanted, each),
+            "connection limit set lower than configured: too few open files are allowed; \
+             raise `ulimit -n`"
+        );
+    } else {
+        info!(
+            max_connections = possible,
+            open_files = available,
+            "connection limit set"
+        );
+    }
+    possible
+}
+
+fn needed(wanted: NonZeroUsize, each: u64) -> u64 {
+    (wanted.get() as u64)
+        .saturating_mul(each)
+        .saturating_add(RESERVE)
+}
+
+fn available(limit: &Rlimit, needed: u64) -> u64 {
+    let soft = limit.current.unwrap_or(u64::MAX);
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    soft.max(needed.min(hard))
+}
+
+fn possible(wanted: NonZeroUsize, each: u64, available: Option<u64>) -> NonZeroUsize {
+    let connections = available.unwrap_or(u64::MAX).saturating_sub(RESERVE) / each;
+    let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+    NonZeroUsize::new(connections).map_or(NonZeroUsize::MIN, |possible| possible.min(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(number: usize) -> NonZeroUsize {
+        NonZeroUsize::new(number).unwrap()
+    }
+
+    #[test]
+    fn the_soft_limit_rises_as_far_as_needed_and_allowed() {
+        let limit = |current, maximum| Rlimit { current, maximum };
+        assert_eq!(available(&limit(Some(1024), Some(4096)), 2032), 2032);
+        assert_eq!(available(&limit(Some(1024), Some(1500)), 2032), 1500);
+        assert_eq!(available(&limit(Some(1024), None), 20_032), 20_032);
+        assert_eq!(available(&limit(Some(1024), Some(4096)), 100), 1024);
+        assert_eq!(available(&limit(None, None), 100), u64::MAX);
+    }
+
+    #[test]
+    fn too_few_descriptors_lower_the_limit_to_what_they_serve() {
+        assert_eq!(possible(count(100), 2, Some(1024)), count(100));
+        assert_eq!(possible(count(10_000), 2, Some(64)), count(16));
+        assert_eq!(possible(count(10_000), 2, Some(3)), count(1));
+        assert_eq!(possible(count(5), 2, None), count(5));
+    }
+}

@@ -1,0 +1,137 @@
+//! One request and its response, for the books: metrics and the traffic tape.
+//! It is closed when the last byte was handed to the client's connection, or
+//! when that will not happen any more.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use lifecycle_runtime::BoxError;
+use tokio::time::Instant;
+
+use crate::connection::Link;
+use crate::metrics::Metrics;
+use crate::recorder::{Entry, TapeRecorder};
+
+/// Where exchanges are entered.
+#[derive(Clone, Debug)]
+pub struct Books {
+    /// Counted by all.
+    pub metrics: Arc<Metrics>,
+    /// Written by some.
+    pub recorder: Option<Arc<TapeRecorder>>,
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct Exchange {
+    books: Arc<Books>,
+    began: SystemTime,
+    started: Instant,
+    client: SocketAddr,
+    method: Method,
+    uri: Uri,
+    status: Option<StatusCode>,
+    bytes: u64,
+    complete: bool,
+}
+
+impl Exchange {
+    /// Begins with the request's head.
+    pub fn begin<B>(books: &Arc<Books>, request: &Request<B>, link: &Link) -> Self {
+        books.metrics.request_began();
+        Self {
+            books: books.clone(),
+            began: SystemTime::now(),
+            started: Instant::now(),
+            client: link.peer,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            status: None,
+            bytes: 0,
+            complete: false,
+        }
+    }
+
+    /// Goes on with the response, and ends with its body.
+    pub fn answer(
+        mut self,
+        response: Response<Either<Incoming, Full<Bytes>>>,
+    ) -> Response<Download> {
+        self.status = Some(response.status());
+        // Nobody asks for the body of a response to HEAD.
+        self.complete = self.method == Method::HEAD;
+        response.map(|body| Download {
+            body,
+            exchange: self,
+        })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let Books { metrics, recorder } = &*self.books;
+        metrics.request_ended(self.status, self.bytes, self.complete);
+        if let Some(recorder) = recorder {
+            recorder.record(&Entry {
+                time: self.began,
+                client: self.client,
+                method: self.method.as_str(),
+                path: self.uri.path_and_query().map_or("*", |path| path.as_str()),
+                status: self.status.map(|status| status.as_u16()),
+                duration: self.started.elapsed(),
+                bytes: self.bytes,
+                complete: self.complete,
+            });
+        }
+    }
+}
+
+/// A response's body on its way to the client.
+#[derive(Debug)]
+pub struct Download {
+    body: Either<Incoming, Full<Bytes>>,
+    exchange: Exchange,
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.exchange.bytes += length as u64;
+            }
+            Some(Err(_)) => {}
+            None => self.exchange.complete = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        // A body of known length is not asked again after its last byte.
+        self.exchange.complete |= self.body.is_end_stream();
+    }
+}

@@ -1,0 +1,211 @@
+//! Responses of the proxy's own: a status, a line of text for people, and for
+//! upstream failures a `Proxy-Status` for machines (RFC 9209).
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use crate::config::Upstream;
+use crate::headers::PSEUDONYM;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// The methods that are passed on, besides any that are not known here.
+pub const ALLOWED: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE");
+
+/// Why a request is answered here, not by the upstream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// The request breaks a rule of HTTP; the text says which.
+    BadRequest(&'static str),
+    /// `Expect` with something other than `100-continue`.
+    Expectation,
+    /// CONNECT, or a transfer coding that only the sender knows.
+    NotImplemented(&'static str),
+    /// The upstream's name does not resolve.
+    UnknownHost,
+    /// Nobody listens at the upstream's address.
+    Refused,
+    /// The connection could not be made, for another reason.
+    Unreachable,
+    /// The connection was not made in time.
+    ConnectTimeout,
+    /// It ended before the response did begin.
+    Terminated,
+    /// The upstream did not answer in time.
+    ResponseTimeout,
+    /// What the upstream sent is not an HTTP response that can be passed on.
+    BadResponse,
+}
+
+impl Fault {
+    /// What kept `error`, from the upstream's client, from being a response.
+    #[must_use]
+    pub fn of_upstream(error: &hyper_util::client::legacy::Error) -> Self {
+        if error.is_connect() {
+            return Self::of_connect(error);
+        }
+        let unreadable = causes(error)
+            .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
+            .any(|error| error.is_parse() || error.is_parse_too_large() || error.is_parse_status());
+        if unreadable {
+            return Self::BadResponse;
+        }
+        Self::Terminated
+    }
+
+    fn of_connect(error: &hyper_util::client::legacy::Error) -> Self {
+        let io = causes(error)
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .last();
+        match io.map(io::Error::kind) {
+            Some(io::ErrorKind::TimedOut) => Self::ConnectTimeout,
+            Some(io::ErrorKind::ConnectionRefused) => Self::Refused,
+            _ if causes(error).any(|cause| cause.to_string() == "dns error") => Self::UnknownHost,
+            _ => Self::Unreachable,
+        }
+    }
+
+    /// The status that the client sees.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Its name among the proxy error types of RFC 9209 §2.3.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest(_) | Self::Expectation | Self::NotImplemented(_) => {
+                "http_request_error"
+            }
+            Self::UnknownHost => "dns_error",
+            Self::Refused => "connection_refused",
+            Self::Unreachable => "destination_unavailable",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::Terminated => "connection_terminated",
+            Self::ResponseTimeout => "http_response_timeout",
+            Self::BadResponse => "http_protocol_error",
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::BadRequest(rule) => rule,
+            Self::Expectation => "only `100-continue` can be expected",
+            Self::NotImplemented(what) => what,
+            Self::UnknownHost => "its name does not resolve",
+            Self::Refused => "it refused the connection",
+            Self::Unreachable => "it cannot be reached",
+            Self::ConnectTimeout => "it did not take the connection in time",
+            Self::Terminated => "it closed the connection before it answered",
+            Self::ResponseTimeout => "it did not answer in time",
+            Self::BadResponse => "it did not answer in HTTP/1.1",
+        }
+    }
+
+    /// Whether the upstream is at fault, rather than the client.
+    #[must_use]
+    pub fn is_of_upstream(self) -> bool {
+        self.status().is_server_error() && !matches!(self, Self::NotImplemented(_))
+    }
+
+    /// The response, ready to be sent.
+    #[must_use]
+    pub fn response(self, upstream: &Upstream) -> Response<Full<Bytes>> {
+        let status = self.status();
+        let text = if self.is_of_upstream() {
+            format!("{status}: upstream {upstream}: {}\n", self.text())
+        } else {
+            format!("{status}: {}\n", self.text())
+        };
+        let mut response = plain(status, text);
+        let headers = response.headers_mut();
+        if let Ok(said) = HeaderValue::try_from(format!("{PSEUDONYM}; error={}", self.name())) {
+            headers.insert(PROXY_STATUS, said);
+        }
+        if !self.is_of_upstream() {
+            // Where the next request begins is not certain after a bad one.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// A response of plain text.
+#[must_use]
+pub fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// What this server can do, for `OPTIONS` that ends here.
+#[must_use]
+pub fn options() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, ALLOWED);
+    response
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_upstream_names_it_for_people_and_machines() {
+        let upstream = "http://app:3000".parse().unwrap();
+        let response = Fault::Refused.response(&upstream);
+        assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+        assert_eq!(
+            response.headers()[PROXY_STATUS],
+            "lifecycle-proxy; error=connection_refused"
+        );
+        assert!(!response.headers().contains_key(CONNECTION));
+        let body = format!("{:?}", response.body());
+        assert!(
+            body.contains("upstream http://app:3000: it refused"),
+            "{body}"
+        );
+    }
+
+    #[test]
+    fn after_a_fault_of_the_client_the_connection_ends() {
+        let upstream = "http://app:3000".parse().unwrap();
+        let response = Fault::BadRequest("no").response(&upstream);
+        assert_eq!(response.headers()[CONNECTION], "close");
+    }
+
+    #[test]
+    fn timeouts_are_504() {
+        for fault in [Fault::ConnectTimeout, Fault::ResponseTimeout] {
+            assert_eq!(fault.status(), StatusCode::GATEWAY_TIMEOUT);
+            assert!(fault.is_of_upstream());
+        }
+    }
+}

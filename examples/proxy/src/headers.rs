@@ -1,0 +1,373 @@
+//! What an intermediary does to header fields: drops those meant for one hop
+//! (RFC 9110 §7.6.1), leaves its trace in `Via` (§7.6.3), and tells the next
+//! hop who asked, in `Forwarded` (RFC 7239) and `X-Forwarded-*`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hyper::Version;
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+
+/// The name this proxy gives itself in `Via` and `Proxy-Status`.
+pub const PSEUDONYM: &str = "lifecycle-proxy";
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Fields that never travel further than one hop, whether `Connection` names
+/// them or not.
+static HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    PROXY_CONNECTION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Who asked, over which connection, and for which host.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The client's end of the connection.
+    pub peer: SocketAddr,
+    /// This proxy's end of it.
+    pub local: SocketAddr,
+    /// The authority the client asked for, if it named one.
+    pub host: Option<&'a HeaderValue>,
+}
+
+/// Makes a request's fields those of this proxy's own request to the upstream,
+/// except `Host`. With `trust_forwarded`, what an earlier proxy said of the
+/// original host and scheme is kept.
+pub fn for_upstream(
+    headers: &mut HeaderMap,
+    version: Version,
+    origin: &Origin<'_>,
+    trust_forwarded: bool,
+) {
+    let trailers = accepts_trailers(headers);
+    remove_hop_by_hop(headers);
+    if trailers {
+        // `TE` is itself for one hop only, so it is said anew, and nominated.
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    append_via(headers, version);
+    append_forwarded(headers, origin);
+    append_x_forwarded(headers, origin, trust_forwarded);
+}
+
+/// Makes an upstream's response fields those of this proxy's own response.
+pub fn for_client(headers: &mut HeaderMap, version: Version) {
+    remove_hop_by_hop(headers);
+    append_via(headers, version);
+}
+
+/// Removes the fields meant for the connection they came by: those that
+/// `Connection` names, and those known to be so.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    for name in nominated(headers) {
+        headers.remove(name);
+    }
+    // A length beside a transfer coding is not the length of the content
+    // (RFC 9112 §6.3); passed on without the coding it would mislead.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    list_members(headers, &CONNECTION)
+        .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
+        .filter(|name| *name != TRANSFER_ENCODING)
+        .collect()
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    list_members(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"))
+}
+
+/// The members of a comma-separated field, over all its lines.
+pub fn list_members<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a str> + use<'a> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|member| !member.is_empty())
+}
+
+fn append_via(headers: &mut HeaderMap, received: Version) {
+    let protocol = match received {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "1.1",
+    };
+    append_member(headers, VIA, format!("{protocol} {PSEUDONYM}").as_bytes());
+}
+
+fn append_forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
+    let mut element = format!(
+        "for={};by={}",
+        quoted_if_needed(node(origin.peer.ip()).as_bytes()),
+        quoted_if_needed(node_with_port(origin.local).as_bytes()),
+    );
+    if let Some(host) = origin.host {
+        element.push_str(";host=");
+        element.push_str(&quoted_if_needed(host.as_bytes()));
+    }
+    element.push_str(";proto=http");
+    append_member(headers, FORWARDED, element.as_bytes());
+}
+
+fn append_x_forwarded(headers: &mut HeaderMap, origin: &Origin<'_>, trust: bool) {
+    let peer = origin.peer.ip().to_canonical().to_string();
+    append_member(headers, X_FORWARDED_FOR, peer.as_bytes());
+    if !(trust && headers.contains_key(X_FORWARDED_PROTO)) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !(trust && headers.contains_key(X_FORWARDED_HOST)) {
+        match origin.host {
+            Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
+            None => headers.remove(X_FORWARDED_HOST),
+        };
+    }
+}
+
+/// Adds a member at the end of a list field, joining its lines into one, so
+/// that a recipient that reads a single line sees the whole list.
+fn append_member(headers: &mut HeaderMap, name: HeaderName, member: &[u8]) {
+    let mut joined = Vec::with_capacity(member.len());
+    for line in headers.get_all(&name) {
+        joined.extend_from_slice(line.as_bytes());
+        joined.extend_from_slice(b", ");
+    }
+    joined.extend_from_slice(member);
+    // Both halves came from valid values or are plain ASCII.
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(name, value);
+    }
+}
+
+/// A node as RFC 7239 §6 writes it: an IPv6 address goes in brackets.
+fn node(ip: IpAddr) -> String {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+fn node_with_port(address: SocketAddr) -> String {
+    format!("{}:{}", node(address.ip()), address.port())
+}
+
+/// A value as a token where that is possible, else as a quoted string.
+fn quoted_if_needed(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(value);
+    if !value.is_empty() && value.iter().all(|byte| is_token_byte(*byte)) {
+        return text.into_owned();
+    }
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        if matches!(character, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+        headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn forwarded(headers: &mut HeaderMap, peer: &str, local: &str, host: Option<&'static str>) {
+        let host = host.map(HeaderValue::from_static);
+        let origin = Origin {
+            peer: peer.parse().unwrap(),
+            local: local.parse().unwrap(),
+            host: host.as_ref(),
+        };
+        for_upstream(headers, Version::HTTP_11, &origin, false);
+    }
+
+    #[test]
+    fn fields_for_one_hop_are_removed() {
+        let mut map = headers(&[
+            ("connection", "keep-alive"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic Zm9v"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("te", "gzip"),
+            ("accept", "*/*"),
+        ]);
+        remove_hop_by_hop(&mut map);
+        assert_eq!(map, headers(&[("accept", "*/*")]));
+    }
+
+    #[test]
+    fn fields_that_connection_names_are_removed_from_every_line() {
+        let mut map = headers(&[
+            ("connection", "close, X-One"),
+            ("connection", " x-two ,,"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+        ]);
+        remove_hop_by_hop(&mut map);
+        assert_eq!(map, headers(&[("x-three", "3")]));
+    }
+
+    #[test]
+    fn a_length_beside_a_transfer_coding_goes_even_when_connection_names_the_coding() {
+        let mut map = headers(&[
+            ("connection", "transfer-encoding"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "3"),
+        ]);
+        remove_hop_by_hop(&mut map);
+        assert!(map.is_empty());
+    }
+
+    #[test]
+    fn trailers_are_asked_for_anew_when_the_client_takes_them() {
+        let mut map = headers(&[("te", "gzip, Trailers"), ("connection", "TE")]);
+        forwarded(&mut map, "192.0.2.1:1", "192.0.2.2:80", None);
+        assert_eq!(text(&map, "te"), Some("trailers"));
+        assert_eq!(text(&map, "connection"), Some("te"));
+
+        let mut map = headers(&[("te", "gzip")]);
+        forwarded(&mut map, "192.0.2.1:1", "192.0.2.2:80", None);
+        assert_eq!(text(&map, "te"), None);
+        assert_eq!(text(&map, "connection"), None);
+    }
+
+    #[test]
+    fn forwarded_names_both_ends_and_the_host() {
+        let mut map = HeaderMap::new();
+        forwarded(
+            &mut map,
+            "192.0.2.43:47011",
+            "198.51.100.1:80",
+            Some("example.com"),
+        );
+        assert_eq!(
+            text(&map, "forwarded"),
+            Some(r#"for=192.0.2.43;by="198.51.100.1:80";host=example.com;proto=http"#)
+        );
+    }
+
+    #[test]
+    fn ipv6_nodes_are_bracketed_and_quoted_and_mapped_ipv4_is_unwrapped() {
+        let mut map = HeaderMap::new();
+        forwarded(
+            &mut map,
+            "[2001:db8::17]:4711",
+            "[::ffff:127.0.0.1]:80",
+            Some("a.b:8080"),
+        );
+        assert_eq!(
+            text(&map, "forwarded"),
+            Some(r#"for="[2001:db8::17]";by="127.0.0.1:80";host="a.b:8080";proto=http"#)
+        );
+        assert_eq!(text(&map, "x-forwarded-for"), Some("2001:db8::17"));
+    }
+
+    #[test]
+    fn existing_lists_are_continued_in_one_line() {
+        let mut map = headers(&[
+            ("forwarded", "for=192.0.2.1"),
+            ("forwarded", "for=192.0.2.2;proto=https"),
+            ("x-forwarded-for", "192.0.2.1, 192.0.2.2"),
+            ("via", "1.0 fred"),
+        ]);
+        forwarded(&mut map, "192.0.2.3:1", "192.0.2.4:80", None);
+        assert_eq!(map.get_all("forwarded").iter().count(), 1);
+        assert_eq!(
+            text(&map, "forwarded"),
+            Some(
+                r#"for=192.0.2.1, for=192.0.2.2;proto=https, for=192.0.2.3;by="192.0.2.4:80";proto=http"#
+            )
+        );
+        assert_eq!(
+            text(&map, "x-forwarded-for"),
+            Some("192.0.2.1, 192.0.2.2, 192.0.2.3")
+        );
+        assert_eq!(text(&map, "via"), Some("1.0 fred, 1.1 lifecycle-proxy"));
+    }
+
+    #[test]
+    fn a_clients_word_on_host_and_scheme_is_kept_only_when_trusted() {
+        let said = [
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.example"),
+        ];
+        let host = HeaderValue::from_static("example.com");
+        let origin = Origin {
+            peer: "192.0.2.1:1".parse().unwrap(),
+            local: "192.0.2.2:80".parse().unwrap(),
+            host: Some(&host),
+        };
+
+        let mut map = headers(&said);
+        for_upstream(&mut map, Version::HTTP_11, &origin, false);
+        assert_eq!(text(&map, "x-forwarded-proto"), Some("http"));
+        assert_eq!(text(&map, "x-forwarded-host"), Some("example.com"));
+
+        let mut map = headers(&said);
+        for_upstream(&mut map, Version::HTTP_11, &origin, true);
+        assert_eq!(text(&map, "x-forwarded-proto"), Some("https"));
+        assert_eq!(text(&map, "x-forwarded-host"), Some("evil.example"));
+    }
+
+    #[test]
+    fn via_tells_the_received_version() {
+        let mut map = HeaderMap::new();
+        for_client(&mut map, Version::HTTP_10);
+        assert_eq!(text(&map, "via"), Some("1.0 lifecycle-proxy"));
+    }
+
+    #[test]
+    fn quotes_and_backslashes_are_escaped() {
+        assert_eq!(quoted_if_needed(br#"a"\b"#), r#""a\"\\b""#);
+        assert_eq!(quoted_if_needed(b""), r#""""#);
+        assert_eq!(quoted_if_needed(b"_hidden"), "_hidden");
+    }
+}

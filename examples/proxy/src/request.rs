@@ -1,0 +1,269 @@
+//! What a request must be like to be passed on (RFC 9110, RFC 9112), and which
+//! requests end here.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue,
+    MAX_FORWARDS, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
+};
+use hyper::http::uri::Authority;
+use hyper::{Method, Request, Response, StatusCode, Version};
+
+use crate::fault::{self, Fault};
+use crate::headers::list_members;
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is passed on. The client asked for this authority, if for any.
+    Pass(Option<HeaderValue>),
+    /// It is answered here.
+    Answer(Response<Full<Bytes>>),
+    /// It cannot be passed on.
+    Refuse(Fault),
+}
+
+/// Judges a request by its head. One that is limited in how far it may go has
+/// its `Max-Forwards` counted down.
+pub fn judge<B>(request: &mut Request<B>) -> Verdict {
+    let checked = check_framing(request.headers())
+        .and_then(|()| check_method(request.method()))
+        .and_then(|()| check_expectation(request.headers()))
+        .and_then(|()| asked_authority(request));
+    match checked {
+        Ok(host) => ends_here(request).map_or(Verdict::Pass(host), Verdict::Answer),
+        Err(fault) => Verdict::Refuse(fault),
+    }
+}
+
+/// A message with two lengths has been used to smuggle a second one past a
+/// proxy, and a coding that stays would be lost with `Transfer-Encoding`.
+fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
+    let mut codings = list_members(headers, &TRANSFER_ENCODING).peekable();
+    if codings.peek().is_some() && headers.contains_key(CONTENT_LENGTH) {
+        return Err(Fault::BadRequest(
+            "Content-Length and Transfer-Encoding exclude each other",
+        ));
+    }
+    if codings.any(|coding| !coding.eq_ignore_ascii_case("chunked")) {
+        return Err(Fault::NotImplemented(
+            "the only transfer coding known here is chunked",
+        ));
+    }
+    Ok(())
+}
+
+fn check_method(method: &Method) -> Result<(), Fault> {
+    if method == Method::CONNECT {
+        return Err(Fault::NotImplemented(
+            "CONNECT is for forward proxies; this is a reverse proxy",
+        ));
+    }
+    Ok(())
+}
+
+fn check_expectation(headers: &HeaderMap) -> Result<(), Fault> {
+    let known = list_members(headers, &EXPECT).all(|it| it.eq_ignore_ascii_case("100-continue"));
+    if known {
+        Ok(())
+    } else {
+        Err(Fault::Expectation)
+    }
+}
+
+/// The authority of an absolute target, else of the one `Host` there must be
+/// (RFC 9112 §3.2).
+fn asked_authority<B>(request: &Request<B>) -> Result<Option<HeaderValue>, Fault> {
+    let mut hosts = request.headers().get_all(HOST).into_iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Fault::BadRequest("there is more than one Host"));
+    }
+    if host.is_none() && request.version() >= Version::HTTP_11 {
+        return Err(Fault::BadRequest("there is no Host"));
+    }
+    if host.is_some_and(|host| !host.is_empty() && !is_authority(host.as_bytes())) {
+        return Err(Fault::BadRequest("Host is not a host"));
+    }
+    match (request.uri().scheme_str(), request.uri().authority()) {
+        (Some("http"), Some(target)) if is_authority(target.as_str().as_bytes()) => {
+            let value = HeaderValue::try_from(target.as_str());
+            value.map(Some).map_err(|_| BAD_TARGET)
+        }
+        (None, None) => Ok(host.filter(|host| !host.is_empty()).cloned()),
+        _ => Err(BAD_TARGET),
+    }
+}
+
+const BAD_TARGET: Fault = Fault::BadRequest("the target is neither a path nor an http URL");
+
+fn is_authority(text: &[u8]) -> bool {
+    !text.contains(&b'@') && Authority::try_from(text).is_ok()
+}
+
+/// `OPTIONS *` asks this server, not what is behind it; `OPTIONS` and `TRACE`
+/// may limit how far they go (RFC 9110 §7.6.2).
+fn ends_here<B>(request: &mut Request<B>) -> Option<Response<Full<Bytes>>> {
+    let method = request.method();
+    if method == Method::OPTIONS && request.uri().path() == "*" {
+        return Some(fault::options());
+    }
+    if method != Method::OPTIONS && method != Method::TRACE {
+        return None;
+    }
+    let limit = request.headers().get(MAX_FORWARDS)?.to_str().ok()?;
+    match limit.parse::<u32>().ok()? {
+        0 if method == Method::OPTIONS => Some(fault::options()),
+        0 => Some(reflect(request)),
+        limit => {
+            let left = HeaderValue::from(limit - 1);
+            request.headers_mut().insert(MAX_FORWARDS, left);
+            None
+        }
+    }
+}
+
+/// The request as it arrived here, without what is nobody else's business
+/// (RFC 9110 §9.3.8).
+fn reflect<B>(request: &Request<B>) -> Response<Full<Bytes>> {
+    let mut text = format!(
+        "{} {} {:?}\r\n",
+        request.method(),
+        request.uri(),
+        request.version()
+    );
+    for (name, value) in request.headers() {
+        if ![AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name) {
+            let _ = write!(
+                text,
+                "{name}: {}\r\n",
+                String::from_utf8_lossy(value.as_bytes())
+            );
+        }
+    }
+    text.push_str("\r\n");
+    let mut response = fault::plain(StatusCode::OK, text);
+    let kind = HeaderValue::from_static("message/http");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Request<()> {
+        let mut builder = Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap()
+    }
+
+    fn passed(mut request: Request<()>) -> Option<String> {
+        match judge(&mut request) {
+            Verdict::Pass(host) => host.map(|host| host.to_str().unwrap().to_owned()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(mut request: Request<()>) -> StatusCode {
+        match judge(&mut request) {
+            Verdict::Refuse(fault) => fault.status(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answered(mut request: Request<()>) -> Response<Full<Bytes>> {
+        match judge(&mut request) {
+            Verdict::Answer(response) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_host_is_that_of_an_absolute_target_else_the_host_field() {
+        let host = [("host", "a.example")];
+        assert_eq!(passed(request("GET", "/", &host)).unwrap(), "a.example");
+        let absolute = request("GET", "http://b.example:81/x", &host);
+        assert_eq!(passed(absolute).unwrap(), "b.example:81");
+        assert_eq!(passed(request("GET", "/", &[("host", "")])), None);
+    }
+
+    #[test]
+    fn http_1_0_may_leave_the_host_out() {
+        let mut old = request("GET", "/", &[]);
+        *old.version_mut() = Version::HTTP_10;
+        assert_eq!(passed(old), None);
+        assert_eq!(refused(request("GET", "/", &[])), 400);
+    }
+
+    #[test]
+    fn what_is_ambiguous_is_refused() {
+        let two = [("host", "a"), ("host", "b")];
+        assert_eq!(refused(request("GET", "/", &two)), 400);
+        for host in ["a b", "me@a", "a/b"] {
+            assert_eq!(
+                refused(request("GET", "/", &[("host", host)])),
+                400,
+                "{host}"
+            );
+        }
+        let host = ("host", "a");
+        assert_eq!(refused(request("GET", "https://a/", &[host])), 400);
+        let lengths = [
+            host,
+            ("content-length", "3"),
+            ("transfer-encoding", "chunked"),
+        ];
+        assert_eq!(refused(request("POST", "/", &lengths)), 400);
+        let coding = [host, ("transfer-encoding", "gzip, chunked")];
+        assert_eq!(refused(request("POST", "/", &coding)), 501);
+        assert_eq!(
+            refused(request("GET", "/", &[host, ("expect", "wonders")])),
+            417
+        );
+    }
+
+    #[test]
+    fn connect_is_not_for_a_reverse_proxy() {
+        assert_eq!(
+            refused(request("CONNECT", "a:443", &[("host", "a:443")])),
+            501
+        );
+    }
+
+    #[test]
+    fn options_of_the_server_itself_are_answered_here() {
+        let response = answered(request("OPTIONS", "*", &[("host", "a")]));
+        assert_eq!(response.status(), StatusCode::NO_CONTENT);
+        assert!(response.headers().contains_key("allow"));
+    }
+
+    #[test]
+    fn max_forwards_is_counted_down_and_ends_at_zero() {
+        let limited = |method, limit| {
+            let fields = [("host", "a"), ("max-forwards", limit), ("cookie", "secret")];
+            request(method, "/x", &fields)
+        };
+        let mut two = limited("OPTIONS", "2");
+        assert!(matches!(judge(&mut two), Verdict::Pass(_)));
+        assert_eq!(two.headers()["max-forwards"], "1");
+
+        assert_eq!(
+            answered(limited("OPTIONS", "0")).status(),
+            StatusCode::NO_CONTENT
+        );
+        let trace = answered(limited("TRACE", "0"));
+        assert_eq!(trace.headers()["content-type"], "message/http");
+        let body = format!("{:?}", trace.body());
+        assert!(body.contains("TRACE /x HTTP/1.1"), "{body}");
+        assert!(!body.contains("secret"), "{body}");
+
+        let mut get = limited("GET", "0");
+        assert!(matches!(judge(&mut get), Verdict::Pass(_)));
+    }
+}

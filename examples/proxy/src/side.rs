@@ -1,0 +1,56 @@
+//! A small HTTP server beside the proxy: the metrics listener, the demo upstream.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lifecycle_runtime::GracefulShutdown;
+use tokio_util::sync::CancellationToken;
+
+use crate::activity::Limits;
+use crate::connection::Handler;
+use crate::connections::Connections;
+use crate::listener::{self, AcceptLoops, BindError};
+
+/// A listener, its accept loop and its connections.
+#[derive(Debug, GracefulShutdown)]
+#[shutdown(part, strict, timeout = "1s")]
+pub struct SideServer {
+    #[shutdown(skip)]
+    address: SocketAddr,
+    #[shutdown(priority = 0, timeout = "50ms")]
+    accept: AcceptLoops,
+    #[shutdown(priority = 10, timeout = "150ms", best_effort)]
+    connections: Arc<Connections>,
+}
+
+impl SideServer {
+    /// Listens on `address`, and answers with `handler`.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be listened on.
+    pub async fn start<H: Handler>(
+        address: SocketAddr,
+        most: NonZeroUsize,
+        limits: Limits,
+        handler: H,
+    ) -> Result<Self, BindError> {
+        let (listener, address) = listener::bind(address).await?;
+        let connections = Arc::new(Connections::new(most, limits));
+        // Told by its own cleanup only: it serves until the others have ended.
+        let mut accept = AcceptLoops::new(CancellationToken::new());
+        accept.spawn(listener, connections.clone(), handler);
+        Ok(Self {
+            address,
+            accept,
+            connections,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}

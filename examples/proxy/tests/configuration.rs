@@ -1,0 +1,126 @@
+//! Files and arguments: what is wrong is said with its place, what was right
+//! before stays right.
+
+mod support;
+
+use std::process::Command;
+
+use rustix::process::Signal;
+use support::Proxy;
+
+/// What a proxy that does not start says.
+fn refusal(config: &str, arguments: &[&str]) -> String {
+    let ended = Proxy::spawn(config, arguments).wait();
+    assert_eq!(ended.code(), 1, "{}", ended.log.text());
+    let line = ended.log.text();
+    let line: serde_json::Value = serde_json::from_str(line.lines().last().unwrap()).unwrap();
+    line["message"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_mistake_in_the_file_is_told_with_file_and_line() {
+    let message = refusal("max_connections: 5\ntimeouts:\n  idel: 3\n", &[]);
+    assert!(message.contains("proxy.yaml"), "{message}");
+    assert!(message.contains("line 3"), "{message}");
+    assert!(message.contains("proxy.yaml:3:3"), "{message}");
+    assert!(message.contains("idel"), "{message}");
+    assert!(message.contains("idle"), "{message}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxy"));
+    command.args(["-c", "elsewhere.yaml"]);
+    let ended = Proxy::launch(command, tempfile::tempdir().unwrap()).wait();
+    assert_eq!(ended.code(), 1);
+    let text = ended.log.text();
+    assert!(
+        text.contains("cannot read the configuration elsewhere.yaml"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_with_what_to_do() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let message = refusal("", &["--listen", &address]);
+    assert!(message.contains(&address), "{message}");
+    assert!(message.contains("--listen"), "{message}");
+}
+
+#[test]
+fn a_file_with_only_the_older_fields_is_served_with_a_line_at_each_stage() {
+    let proxy = Proxy::start(
+        "listen_addrs:\n  - 127.0.0.1:0\n\
+         timeouts:\n  connect: 5\n  client_hello: 5\n  idle: 30\n\
+         metrics:\n  enabled: true\n  address: 127.0.0.1:0\n\
+         max_connections: 100\nshutdown_timeout: 5\n",
+    );
+    let mut client = proxy.connect();
+    client.ask("/slow?seconds=1");
+    let head = client.response_head();
+    proxy.signal(Signal::TERM);
+    client.body(&head.head);
+    let ended = proxy.wait();
+    assert_eq!(ended.code(), 0);
+    for stage in [
+        "connection limit set",
+        "listening",
+        "waiting for connections",
+        "signal received: draining",
+        "waiting for 1 connections",
+        "metrics server stopped",
+        "all complete",
+    ] {
+        assert_eq!(
+            ended.log.all(stage).len(),
+            1,
+            "{stage}: {}",
+            ended.log.text()
+        );
+    }
+}
+
+#[test]
+fn without_arguments_it_shows_its_plan_and_what_to_try() {
+    let proxy = Proxy::start("");
+    let mut client = proxy.connect();
+    assert_eq!(client.get("/").1, b"Hello from behind the proxy.\n");
+    let address = proxy.address();
+    proxy.signal(Signal::INT);
+    let ended = proxy.wait();
+    assert_eq!(ended.code(), 0);
+    for part in [
+        "connections",
+        "recorder",
+        "Ctrl-C",
+        &format!("curl http://{address}/"),
+    ] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn with_json_logs_standard_output_is_silent_and_the_log_has_the_report() {
+    let proxy = Proxy::spawn("", &["--log", "json"]);
+    proxy.log().find("waiting for connections");
+    proxy.signal(Signal::TERM);
+    let ended = proxy.wait();
+    assert_eq!(ended.stdout, "");
+    let report = ended.log.find("shutdown report");
+    assert!(report["report"].as_str().unwrap().contains("connections"));
+}
+
+#[test]
+fn check_reads_the_file_and_serves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxy"));
+    command.arg("--check");
+    let ended = Proxy::launch(command, directory).wait();
+    assert_eq!(ended.code(), 0);
+    assert!(ended.stdout.contains("valid"), "{}", ended.stdout);
+    assert!(ended.log.all("listening").is_empty());
+    let message = refusal("nonsense: 1\n", &["--check"]);
+    assert!(message.contains("line 1"), "{message}");
+}

@@ -1,0 +1,165 @@
+//! An HTTP/1.1 client of plain sockets, that sends exactly what it is told.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::PATIENCE;
+
+/// One connection.
+pub struct Client {
+    pub stream: TcpStream,
+    reader: BufReader<TcpStream>,
+}
+
+/// A response's head.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub head: String,
+}
+
+impl Response {
+    /// The value of a field, if there is one.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+}
+
+/// The value of a field in a head, if there is one.
+pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().skip(1).find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        found.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+impl Client {
+    #[track_caller]
+    pub fn connect(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// Goes on with a connection that there is.
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Self { stream, reader }
+    }
+
+    #[track_caller]
+    pub fn send(&mut self, text: impl AsRef<[u8]>) {
+        self.stream.write_all(text.as_ref()).unwrap();
+    }
+
+    /// Asks for a path.
+    #[track_caller]
+    pub fn ask(&mut self, path: &str) {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: test.example\r\n\r\n"));
+    }
+
+    /// Asks for a path, and reads the whole answer.
+    #[track_caller]
+    pub fn get(&mut self, path: &str) -> (Response, Vec<u8>) {
+        self.ask(path);
+        self.response()
+    }
+
+    /// Reads a message up to the empty line.
+    #[track_caller]
+    pub fn head(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let read = self.reader.read_line(&mut head).unwrap();
+            assert!(read > 0, "the connection ended in a head: {head:?}");
+        }
+        head
+    }
+
+    #[track_caller]
+    pub fn response_head(&mut self) -> Response {
+        let head = self.head();
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no status in {head:?}"));
+        Response { status, head }
+    }
+
+    #[track_caller]
+    pub fn response(&mut self) -> (Response, Vec<u8>) {
+        let response = self.response_head();
+        let body = self.body(&response.head);
+        (response, body)
+    }
+
+    /// Reads the body that a head announces.
+    #[track_caller]
+    pub fn body(&mut self, head: &str) -> Vec<u8> {
+        let mut body = Vec::new();
+        if let Some(length) = header(head, "content-length") {
+            self.read_more(&mut body, length.parse().unwrap());
+        } else if header(head, "transfer-encoding") == Some("chunked") {
+            while let Some(chunk) = self.chunk() {
+                body.extend(chunk);
+            }
+        }
+        body
+    }
+
+    /// Reads a chunk, or the end of them with the trailer section.
+    #[track_caller]
+    pub fn chunk(&mut self) -> Option<Vec<u8>> {
+        let mut size = String::new();
+        self.reader.read_line(&mut size).unwrap();
+        let length = usize::from_str_radix(size.trim(), 16).unwrap_or_else(|_| panic!("{size:?}"));
+        if length == 0 {
+            self.trailers();
+            return None;
+        }
+        let mut chunk = Vec::new();
+        self.read_more(&mut chunk, length + 2);
+        chunk.truncate(length);
+        Some(chunk)
+    }
+
+    fn trailers(&mut self) -> String {
+        let mut section = String::new();
+        while self.reader.read_line(&mut section).unwrap() > 2 {}
+        section
+    }
+
+    /// Reads chunks to their end, and returns the trailer section.
+    #[track_caller]
+    pub fn chunks_and_trailers(&mut self) -> String {
+        loop {
+            let mut size = String::new();
+            self.reader.read_line(&mut size).unwrap();
+            match usize::from_str_radix(size.trim(), 16).unwrap() {
+                0 => return self.trailers(),
+                length => self.read_more(&mut Vec::new(), length + 2),
+            }
+        }
+    }
+
+    /// Reads exactly so many bytes.
+    #[track_caller]
+    pub fn read_more(&mut self, into: &mut Vec<u8>, length: usize) {
+        let before = into.len();
+        into.resize(before + length, 0);
+        self.reader.read_exact(&mut into[before..]).unwrap();
+    }
+
+    /// Waits for the end of the connection, and returns what came before it.
+    #[track_caller]
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        match self.reader.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("the connection did not end: {error}"),
+        }
+        rest
+    }
+}

@@ -1,0 +1,231 @@
+//! Real proxies, real sockets, real signals. Everything is bounded: what does
+//! not happen within [`PATIENCE`] fails the test, with the proxy's log.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a library for the test binaries, of which each uses a part"
+)]
+
+pub mod client;
+pub mod upstream;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub use client::Client;
+pub use upstream::Upstream;
+
+/// How long anything may take before it is taken to have failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Polls until `look` finds what it looks for.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A proxy that runs, in a directory of its own.
+pub struct Proxy {
+    child: Child,
+    log: Log,
+    stdout: Option<JoinHandle<String>>,
+    directory: TempDir,
+}
+
+/// What a proxy left behind.
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub log: Log,
+    pub directory: TempDir,
+}
+
+/// The lines a proxy has logged up to now.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Proxy {
+    /// Starts the program with these lines of configuration, on a free port,
+    /// and waits until it serves.
+    pub fn start(config: &str) -> Self {
+        let proxy = Self::spawn(config, &[]);
+        proxy.log.find("waiting for connections");
+        proxy
+    }
+
+    /// As [`start`](Self::start), before `upstream`.
+    pub fn before(upstream: &Upstream, config: &str) -> Self {
+        Self::start(&format!("upstream: http://{}\n{config}", upstream.address))
+    }
+
+    /// Starts the program, and waits for nothing.
+    pub fn spawn(config: &str, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("proxy.yaml");
+        std::fs::write(&file, config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proxy"));
+        command
+            .arg("-c")
+            .arg(&file)
+            .args(["--listen", "127.0.0.1:0"]);
+        command.args(arguments);
+        Self::launch(command, directory)
+    }
+
+    /// Runs a command that is, or becomes, the proxy.
+    pub fn launch(mut command: Command, directory: TempDir) -> Self {
+        command.env_remove("RUST_LOG").current_dir(directory.path());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let stdout = std::thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).unwrap();
+            text
+        });
+        let log = Log::default();
+        let lines = log.clone();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                lines.0.lock().unwrap().push(line);
+            }
+        });
+        Self {
+            child,
+            log,
+            stdout: Some(stdout),
+            directory,
+        }
+    }
+
+    /// The log up to now.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address_in("listening")
+    }
+
+    /// Where it serves metrics.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.address_in("serving metrics")
+    }
+
+    fn address_in(&self, message: &str) -> SocketAddr {
+        let line = self.log.find(message);
+        line["address"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// A new connection to it.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// A file in its directory.
+    pub fn file(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Sends SIGTERM, and waits until it no longer listens.
+    pub fn drain(&self) {
+        self.signal(Signal::TERM);
+        self.log.find("no longer listening");
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ended {
+        let log = self.log.clone();
+        let status = eventually("the end of the proxy", || {
+            self.child.try_wait().unwrap().or_else(|| {
+                log.expect_no_panic();
+                None
+            })
+        });
+        Ended {
+            status,
+            stdout: self.stdout.take().unwrap().join().unwrap(),
+            log: self.log.clone(),
+            directory: std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap()),
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the proxy's log ---\n{}", self.log.text());
+        }
+    }
+}
+
+impl Ended {
+    /// The exit code, which there must be.
+    #[track_caller]
+    pub fn code(&self) -> i32 {
+        let text = self.log.text();
+        let status = self.status;
+        status.code().unwrap_or_else(|| panic!("{status}\n{text}"))
+    }
+}
+
+impl Log {
+    /// All of it.
+    pub fn text(&self) -> String {
+        self.0.lock().unwrap().join("\n")
+    }
+
+    /// The first line with this message, once it is there.
+    #[track_caller]
+    pub fn find(&self, message: &str) -> Value {
+        eventually(message, || {
+            self.all(message).into_iter().next().or_else(|| {
+                self.expect_no_panic();
+                None
+            })
+        })
+    }
+
+    /// All lines with this message up to now.
+    pub fn all(&self, message: &str) -> Vec<Value> {
+        let lines = self.0.lock().unwrap();
+        let lines = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["message"] == message).collect()
+    }
+
+    #[track_caller]
+    fn expect_no_panic(&self) {
+        let text = self.text();
+        assert!(!text.contains("panicked at"), "{text}");
+    }
+}

@@ -1,0 +1,29 @@
+//! Other attributes, other derives, visibilities, trailing commas.
+#![deny(warnings)]
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+
+fn close(_: &mut u8) {}
+
+/// Documented.
+#[allow(dead_code)]
+#[must_use]
+#[derive(Debug, GracefulShutdown, Default)]
+#[repr(C)]
+#[shutdown(timeout = "5s",)]
+pub struct Server {
+    /// A field.
+    #[shutdown(priority = 1, with = close,)]
+    #[allow(unused)]
+    #[doc(alias = "first")]
+    pub(crate) a: u8,
+    #[doc(hidden)]
+    #[shutdown(after(a,), with = close)]
+    pub(in crate) b: u8,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {
+    drop(Server::default());
+}
