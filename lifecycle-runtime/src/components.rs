@@ -6,8 +6,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join;
+use tokio_util::sync::CancellationToken;
+
 use crate::engine::contain;
-use crate::gate::{Gate, Pass};
+use crate::gate::{Gate, LabelledPass};
 use crate::state::DEFAULT_TIMEOUT;
 use crate::{BoxError, Component, Context, DynComponent, Reason, Report};
 
@@ -55,6 +58,19 @@ struct Shared {
     items: Mutex<Items>,
     /// Held by removals, which the shutdown awaits.
     removals: Gate,
+    /// Ends the removals that the shutdown can await no longer.
+    cut: CancellationToken,
+}
+
+/// What is still there when the last of its clones is dropped.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let items = self.items.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for item in items.here.values_mut() {
+            // One plugin's panic is not another's.
+            let _ = contain(|| item.component.dyn_release());
+        }
+    }
 }
 
 #[derive(Default)]
@@ -72,6 +88,20 @@ struct Item {
 impl Shared {
     fn items(&self) -> MutexGuard<'_, Items> {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the removals that were under way when it closed. At the soft deadline cuts them; then their names.
+    async fn end_removals(&self, cx: &Context) -> Option<String> {
+        self.removals.close();
+        let removals = self.removals.clone();
+        cx.waiting_for(move || removals.held("removal"));
+        if self.removals.drained_by(cx.deadline()).await {
+            return None;
+        }
+        let names = self.removals.held("removal");
+        self.cut.cancel();
+        self.removals.drained().await;
+        Some(names)
     }
 }
 
@@ -106,7 +136,8 @@ impl Components {
     }
 
     /// Takes a component out and cleans it, within 25 s. `None` if it is not there: it was removed
-    /// already, or the shutdown has it.
+    /// already, or the shutdown has it. `None` too if the shutdown began meanwhile and its time is over before
+    /// this is done: then the component is aborted and released.
     ///
     /// # Cancel safety
     ///
@@ -117,16 +148,24 @@ impl Components {
 
     /// [`remove`](Self::remove) with a time of its own.
     pub async fn remove_within(&self, id: Id, within: Duration) -> Option<Report> {
-        let pass = self.shared.removals.enter().ok()?;
-        let item = self.shared.items().here.remove(&id)?;
+        let (item, pass) = {
+            let mut items = self.shared.items();
+            if items.closed {
+                return None;
+            }
+            // Under the lock: a shutdown that does not find the component finds who removes it.
+            let name = items.here.get(&id)?.name.clone();
+            let pass = self.shared.removals.enter_labelled(name).ok()?;
+            (items.here.remove(&id)?, pass)
+        };
         let mut taken = Taken {
             shared: &self.shared,
             items: vec![(id, item)],
             ended: false,
-            _pass: Some(pass),
+            removal: Some(pass),
         };
         let cx = Context::new(Reason::Requested, within);
-        let report = taken.clean(&cx).await;
+        let report = self.shared.cut.run_until_cancelled(taken.clean(&cx)).await?;
         taken.ended = true;
         Some(report)
     }
@@ -166,7 +205,7 @@ struct Taken<'a> {
     shared: &'a Shared,
     items: Vec<(Id, Item)>,
     ended: bool,
-    _pass: Option<Pass>,
+    removal: Option<LabelledPass>,
 }
 
 impl Taken<'_> {
@@ -183,8 +222,7 @@ impl Drop for Taken<'_> {
             return;
         }
         let mut items = self.shared.items();
-        let removal = self._pass.is_some();
-        if !(removal && items.closed) {
+        if self.removal.is_none() || !items.closed {
             items.here.extend(self.items.drain(..));
             return;
         }
@@ -202,18 +240,20 @@ impl Component for &Components {
             shared: &self.shared,
             items: self.take_all(),
             ended: false,
-            _pass: None,
+            removal: None,
         };
-        let report = taken.clean(cx).await;
+        let (report, cut) = join(taken.clean(cx), self.shared.end_removals(cx)).await;
         taken.ended = true;
-        // Removals that were under way when it closed.
-        self.shared.removals.close();
-        self.shared.removals.drained().await;
-        report.into_result().map(drop).map_err(BoxError::from)
+        report.into_result()?;
+        match cut {
+            None => Ok(()),
+            Some(names) => Err(format!("cut at the deadline: {names}").into()),
+        }
     }
 
     fn abort(&mut self) {
         self.each(|component| component.dyn_abort());
+        self.shared.cut.cancel();
     }
 }
 

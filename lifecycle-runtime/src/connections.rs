@@ -43,10 +43,12 @@ pub use connection::{CloseReason, Connection, Peer};
 /// let (mut socket, peer) = listener.accept().await?;
 /// connections.spawn(peer, async move |connection| {
 ///     let mut byte = [0];
+///     // Pinned once: one that is made anew in every round registers anew.
+///     let mut closing = std::pin::pin!(connection.closing());
 ///     loop {
 ///         tokio::select! {
 ///             read = socket.read_exact(&mut byte) => read?,
-///             _ = connection.closing() => return Ok::<_, BoxError>(()),
+///             _ = &mut closing => return Ok::<_, BoxError>(()),
 ///         };
 ///         connection.touch();
 ///         socket.write_all(&byte).await?;
@@ -76,7 +78,7 @@ struct Shared {
     idle: Option<Duration>,
     /// Whether the task that watches idle connections was started.
     sweeping: AtomicBool,
-    /// Permits that are out: what the limit is about.
+    /// Places that are taken: what the limit is about.
     active: AtomicUsize,
     peak: AtomicUsize,
     accepted: AtomicU64,
@@ -210,23 +212,16 @@ impl Acceptor {
         if shared.tracked.gate.is_closed() {
             return Err(Refused::Closed);
         }
-        let permit = Permit::take(shared)?;
+        shared.take_place()?;
         let connection = Connection::new(peer.into(), shared.tracked.gate.clone());
-        let served = serve(connection.clone());
-        let spawned = tracked::spawn(shared, connection, async move {
-            // Given back with the future, also when it never ran.
-            let _permit = permit;
-            served.await
-        });
-        if spawned.is_err() {
-            return Err(Refused::Closed);
-        }
+        // Its place is given back when the task is gone.
+        tracked::spawn(shared, connection.clone(), || serve(connection)).map_err(|_| {
+            shared.give_back();
+            Refused::Closed
+        })?;
         shared.accepted.fetch_add(1, Ordering::Relaxed);
         if let Some(idle) = shared.idle {
-            // Relaxed: of those who come first, one starts it.
-            if !shared.sweeping.swap(true, Ordering::Relaxed) {
-                tokio::spawn(sweep::sweep(Arc::downgrade(shared), idle));
-            }
+            sweep::watch(shared, idle);
         }
         Ok(())
     }
@@ -253,40 +248,9 @@ impl Acceptor {
     }
 }
 
-/// A place below the limit.
-struct Permit {
-    shared: Arc<Shared>,
-}
-
-impl Permit {
-    fn take(shared: &Arc<Shared>) -> Result<Self, Refused> {
-        let limit = shared.limit;
-        let below = |active| (active < limit).then_some(active + 1);
-        // Relaxed: the count itself is all there is to agree on.
-        match shared.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below) {
-            Ok(before) => {
-                shared.peak.fetch_max(before + 1, Ordering::Relaxed);
-                Ok(Self {
-                    shared: Arc::clone(shared),
-                })
-            }
-            Err(_) => {
-                shared.rejected.fetch_add(1, Ordering::Relaxed);
-                Err(Refused::Full { limit })
-            }
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.shared.active.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Keeper for Shared {
     type Task = Connection;
-    const NOUN: &'static str = "connections";
+    const NOUN: &'static str = "connection";
 
     fn tracked(&self) -> &Tracked<Connection> {
         &self.tracked
@@ -299,6 +263,7 @@ impl Keeper for Shared {
     }
 
     fn gone(&self, connection: &Connection) {
+        self.give_back();
         let count = match connection.close_reason() {
             Some(CloseReason::Idle) => &self.expired,
             Some(CloseReason::Forced) => &self.forced,
@@ -306,15 +271,35 @@ impl Keeper for Shared {
         };
         count.fetch_add(1, Ordering::Relaxed);
     }
-}
 
-impl Shared {
-    /// Aborts every connection.
     fn cut(&self) {
         for (_, connection) in self.tracked.all() {
             connection.force();
         }
         self.tracked.abort();
+    }
+}
+
+impl Shared {
+    /// Takes a place below the limit.
+    fn take_place(&self) -> Result<(), Refused> {
+        let limit = self.limit;
+        let below = |active| (active < limit).then_some(active + 1);
+        // Relaxed: the count itself is all there is to agree on.
+        match self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below) {
+            Ok(before) => {
+                self.peak.fetch_max(before + 1, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(_) => {
+                self.rejected.fetch_add(1, Ordering::Relaxed);
+                Err(Refused::Full { limit })
+            }
+        }
+    }
+
+    fn give_back(&self) {
+        self.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -16,18 +16,29 @@
 //!    operations that set them, the later one sees both, and it alone.
 
 mod core;
+mod labels;
 mod pool;
 mod sync;
 
 #[cfg(all(test, lifecycle_loom))]
 mod loom_tests;
 
+use std::borrow::Cow;
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
 
+use crate::engine::Timer;
 use crate::{BoxError, Component, Context};
 
-use self::core::Core;
+use self::core::{Core, Shard};
+use self::labels::Labels;
+
+pub(crate) use self::labels::longest;
 
 /// Admits requests until it is closed, then tells when all that were admitted have left.
 ///
@@ -35,7 +46,8 @@ use self::core::Core;
 /// on a cache line that other threads leave alone, and no allocation. Clones share the gate; dropping
 /// one changes nothing, dropping the last one closes it.
 ///
-/// As a component it closes, then waits until it is drained, and says how many passes are out.
+/// As a component it closes, then waits until it is drained, and says how many passes are out, with the
+/// [labelled](Self::enter_labelled) ones that are held longest.
 ///
 /// ```
 /// use lifecycle_runtime::Gate;
@@ -61,6 +73,7 @@ pub struct Gate {
 /// Gives the core back when the last gate is dropped.
 struct Handle {
     core: &'static Core,
+    labels: Arc<Labels>,
 }
 
 impl Drop for Handle {
@@ -74,7 +87,16 @@ impl Drop for Handle {
 #[must_use = "a pass that is dropped at once has left the gate"]
 pub struct Pass {
     core: &'static Core,
-    shard: usize,
+    shard: &'static Shard,
+}
+
+/// A [`Pass`] with a name, for requests that are worth one.
+#[must_use = "a pass that is dropped at once has left the gate"]
+pub struct LabelledPass {
+    label: u64,
+    labels: Arc<Labels>,
+    // Dropped after what `Drop` does, so that nothing is named once the gate is drained.
+    pass: Pass,
 }
 
 /// The gate is closed: nothing is admitted any more.
@@ -87,6 +109,7 @@ impl Gate {
         Self {
             handle: Arc::new(Handle {
                 core: pool::take(),
+                labels: Arc::default(),
             }),
         }
     }
@@ -100,6 +123,22 @@ impl Gate {
         let core = self.handle.core;
         let shard = core.enter()?;
         Ok(Pass { core, shard })
+    }
+
+    /// Admits a request that is named, with how long it has been inside, when a shutdown waits for it. Costs a
+    /// lock that all labelled passes of the gate share.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the gate is closed.
+    pub fn enter_labelled(&self, name: impl Into<Cow<'static, str>>) -> Result<LabelledPass, Closed> {
+        let pass = self.enter()?;
+        let labels = Arc::clone(&self.handle.labels);
+        Ok(LabelledPass {
+            label: labels.add(name.into()),
+            labels,
+            pass,
+        })
     }
 
     /// Closes it. After this returns no pass is issued; those that were, stay valid. Waits for nobody:
@@ -118,8 +157,8 @@ impl Gate {
     /// # Cancel safety
     ///
     /// Safe: nothing is lost if it is dropped.
-    pub async fn closed(&self) {
-        self.handle.core.closed().await;
+    pub fn closed(&self) -> impl Future<Output = ()> + Send {
+        self.handle.core.closed()
     }
 
     /// Waits until the gate is closed and every pass has left. Does not close it: call
@@ -128,8 +167,8 @@ impl Gate {
     /// # Cancel safety
     ///
     /// Safe: nothing is lost if it is dropped.
-    pub async fn drained(&self) {
-        self.handle.core.drained().await;
+    pub fn drained(&self) -> impl Future<Output = ()> + Send {
+        self.handle.core.drained()
     }
 
     /// Whether it is closed and every pass has left.
@@ -141,6 +180,23 @@ impl Gate {
     /// before.
     pub fn in_flight(&self) -> usize {
         self.handle.core.in_flight()
+    }
+
+    /// Waits until it is drained, or until `deadline`. Makes no timer unless it has to wait, and needs no runtime
+    /// that has one.
+    pub(crate) async fn drained_by(&self, deadline: Instant) -> bool {
+        let mut drained = pin!(self.drained());
+        let mut timer = Timer::new();
+        poll_fn(|cx| match drained.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => timer.poll(Some(deadline), cx).map(|()| false),
+        })
+        .await
+    }
+
+    /// `3 passes: upload for 3.1 s and 2 more`.
+    pub(crate) fn held(&self, noun: &str) -> String {
+        self.handle.labels.longest(self.in_flight(), noun)
     }
 }
 
@@ -165,8 +221,8 @@ impl Pass {
     /// # Cancel safety
     ///
     /// Safe: nothing is lost if it is dropped.
-    pub async fn closing(&self) {
-        self.core.closed().await;
+    pub fn closing(&self) -> impl Future<Output = ()> + Send {
+        self.core.closed()
     }
 
     /// Whether the gate has closed.
@@ -184,6 +240,26 @@ impl Drop for Pass {
 impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pass").field("closing", &self.is_closing()).finish()
+    }
+}
+
+impl Deref for LabelledPass {
+    type Target = Pass;
+
+    fn deref(&self) -> &Pass {
+        &self.pass
+    }
+}
+
+impl Drop for LabelledPass {
+    fn drop(&mut self) {
+        self.labels.remove(self.label);
+    }
+}
+
+impl fmt::Debug for LabelledPass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pass.fmt(f)
     }
 }
 
@@ -214,12 +290,8 @@ impl Component for Gate {
 impl Component for &Gate {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         self.close();
-        let core = self.handle.core;
-        // The core outlives every gate; by the time another has it, this step has ended.
-        cx.waiting_for(move || match core.in_flight() {
-            1 => "1 pass".into(),
-            passes => format!("{passes} passes"),
-        });
+        let gate = (*self).clone();
+        cx.waiting_for(move || gate.held("pass"));
         self.drained().await;
         Ok(())
     }

@@ -127,7 +127,7 @@ pub use connections::{
     Acceptor, CloseReason, Connection, ConnectionStats, Connections, Peer, Refused,
 };
 #[cfg(feature = "rt")]
-pub use gate::{Closed, Gate, Pass};
+pub use gate::{Closed, Gate, LabelledPass, Pass};
 #[cfg(feature = "rt")]
 pub use handle::{Progress, ShutdownHandle, StepProgress};
 #[cfg(feature = "derive")]

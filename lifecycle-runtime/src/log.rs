@@ -147,6 +147,8 @@ impl Counts {
 }
 
 pub(crate) fn dropped(component: &str, fields: &[&str]) {
+    #[cfg(feature = "testing")]
+    crate::testing::dropped(component, fields);
     warn!(
         target: "lifecycle",
         component,

@@ -114,8 +114,10 @@ impl Report {
         table::gantt(self)
     }
 
+    /// A step may be called main as well, but main is before all priorities.
     fn main_panicked(&self) -> bool {
-        matches!(self.step("main").map(Step::outcome), Some(Outcome::Panicked(_)))
+        let main = self.body.steps.first().filter(|step| step.name == "main" && step.priority == i32::MIN);
+        main.is_some_and(|main| matches!(main.outcome, Outcome::Panicked(_)))
     }
 }
 
@@ -142,6 +144,15 @@ impl Report {
                 exit_code: None,
                 steps,
             }),
+        }
+    }
+
+    /// With these steps before its own.
+    pub(crate) fn preceded_by(self, steps: &[Step]) -> Self {
+        let mut body = Arc::unwrap_or_clone(self.body);
+        body.steps.splice(0..0, steps.iter().cloned());
+        Self {
+            body: Arc::new(body),
         }
     }
 

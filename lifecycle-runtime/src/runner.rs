@@ -4,12 +4,12 @@ mod guard;
 mod main_task;
 mod stop;
 
-use std::fmt;
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use std::{fmt, io};
 
 use tokio::sync::oneshot;
 
@@ -106,10 +106,11 @@ pub struct Runner<S> {
     server: S,
     handle: ShutdownHandle,
     finally: Vec<Finally>,
-    exit_code: Option<Box<dyn FnOnce(&Report) -> u8 + Send>>,
+    exit_code: Option<ExitCode>,
 }
 
 type Finally = Box<dyn FnOnce(&Report) + Send>;
+type ExitCode = Box<dyn FnOnce(&Report) -> u8 + Send>;
 
 impl<S: GracefulShutdown> Runner<S> {
     /// Runs this server.
@@ -258,9 +259,15 @@ async fn conduct<S: GracefulShutdown>(
     live: Arc<Live>,
     handle: &ShutdownHandle,
 ) -> Report {
-    let live = state::resume(server, live);
-    handle.runs(&live);
-    state::conduct(server, &live).await
+    let resumed = state::resume(server, Arc::clone(&live));
+    handle.runs(&resumed);
+    let report = state::conduct(server, &resumed).await;
+    if Arc::ptr_eq(&resumed, &live) {
+        return report;
+    }
+    // Main shut the server down itself, so that its own row is on a clock of its own.
+    live.finish_empty(clock::now());
+    live.report().map_or(report.clone(), |main| report.preceded_by(main.steps()))
 }
 
 async fn end<S>(
@@ -268,7 +275,7 @@ async fn end<S>(
     report: Report,
     guard: Guard,
     finally: Vec<Finally>,
-    exit_code: Option<Box<dyn FnOnce(&Report) -> u8 + Send>>,
+    exit_code: Option<ExitCode>,
 ) -> Report {
     // A forced end is no longer the program's to name.
     let chosen = exit_code.filter(|_| report.forced().is_none());
@@ -289,29 +296,33 @@ async fn run_finally(report: &Report, hooks: Vec<Finally>) {
     if hooks.is_empty() {
         return;
     }
-    let (ended, mut end) = oneshot::channel::<()>();
+    let (ended, end) = oneshot::channel();
     let told = report.clone();
-    let spawned = std::thread::Builder::new()
-        .name("lifecycle-last".into())
-        .spawn(move || {
+    // Real time, since hooks block real threads: a paused clock would leave them behind at once.
+    let spawned = spawn("lifecycle-finally", move || {
+        let (ends, in_time) = mpsc::channel::<()>();
+        let hooks = spawn("lifecycle-hooks", move || {
             for hook in hooks {
                 if let Err(message) = contain(|| hook(&told)) {
                     log::finally_panicked(&message);
                 }
             }
-            // The runner may have left.
-            let _ = ended.send(());
+            drop(ends);
         });
-    if let Err(error) = spawned {
-        return log::no_thread("the `finally` hooks", &error);
-    }
-    let deadline = after(clock::now(), FINALLY);
-    let mut timer = crate::engine::Timer::new();
-    let in_time = poll_fn(|cx| match pin!(&mut end).poll(cx) {
-        Poll::Ready(_) => Poll::Ready(true),
-        Poll::Pending => timer.poll(Some(deadline), cx).map(|()| false),
+        let in_time = hooks.map(|_| in_time.recv_timeout(FINALLY) != Err(RecvTimeoutError::Timeout));
+        // The runner may have left.
+        let _ = ended.send(in_time);
     });
-    if !in_time.await {
-        log::finally_left();
+    match spawned.map(|_| end) {
+        Err(error) => log::no_thread("the `finally` hooks", &error),
+        Ok(end) => match end.await {
+            Ok(Ok(true)) | Err(_) => {}
+            Ok(Ok(false)) => log::finally_left(),
+            Ok(Err(error)) => log::no_thread("the `finally` hooks", &error),
+        },
     }
+}
+
+fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.into()).spawn(f)
 }

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::engine::contain;
 use crate::gate::{Closed, Gate};
 use crate::reason::Chain;
 use crate::tracked::{self, Keeper, Tracked};
@@ -66,6 +67,14 @@ struct Failures {
 
 impl Failures {
     const KEPT: usize = 32;
+
+    fn add(&mut self, text: String) {
+        if self.texts.len() < Self::KEPT {
+            self.texts.push(text);
+        } else {
+            self.more += 1;
+        }
+    }
 }
 
 impl TaskGroup {
@@ -151,7 +160,7 @@ impl Spawner {
     where
         F: Future<Output: TaskOutcome> + Send + 'static,
     {
-        tracked::spawn(&self.shared, name.into(), task)
+        tracked::spawn(&self.shared, name.into(), || task)
     }
 
     /// Spawns a task that is given a [`TaskStop`], to end by itself when the shutdown begins.
@@ -171,10 +180,11 @@ impl Spawner {
     where
         F: Future<Output: TaskOutcome> + Send + 'static,
     {
-        let stop = TaskStop {
-            gate: self.shared.tracked.gate.clone(),
-        };
-        self.spawn(name, task(stop))
+        tracked::spawn(&self.shared, name.into(), || {
+            task(TaskStop {
+                gate: self.shared.tracked.gate.clone(),
+            })
+        })
     }
 
     /// Runs a closure on the blocking pool, counted and named as a task. Once it runs it cannot be
@@ -200,7 +210,7 @@ impl Spawner {
 
     /// How many tasks have not ended.
     pub fn len(&self) -> usize {
-        self.shared.tracked.len()
+        self.shared.tracked.gate.in_flight()
     }
 
     /// Whether none has.
@@ -245,31 +255,25 @@ impl TaskStop {
 
 impl Keeper for Shared {
     type Task = Cow<'static, str>;
-    const NOUN: &'static str = "tasks";
+    const NOUN: &'static str = "task";
 
     fn tracked(&self) -> &Tracked<Self::Task> {
         &self.tracked
     }
 
     fn failed(&self, name: &Self::Task, error: BoxError) {
-        log::task_failed(name, &*error);
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.texts.len() < Failures::KEPT {
-            failures.texts.push(format!("{name}: {}", Chain(&*error)));
-        } else {
-            failures.more += 1;
-        }
-        drop(failures);
+        // The error and a subscriber are somebody's code: contained, and not under the lock.
+        let text = contain(|| format!("{name}: {}", Chain(&*error)));
+        let text = text.unwrap_or_else(|_| format!("{name}: an error that panics when it is told"));
+        let _ = contain(|| log::task_failed(name, &*error));
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).add(text);
         if let Some(handle) = &self.handle {
             handle.request(Reason::TaskFailed((&**name).into(), error.into()));
         }
-    }
-
-    fn gone(&self, _name: &Self::Task) {}
-}
+    }}
 
 impl Shared {
-    fn outcome(&self, stragglers: Option<String>) -> Result<(), BoxError> {
+    fn outcome(&self, stragglers: Option<&str>) -> Result<(), BoxError> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let mut texts = failures.texts.clone();
         if failures.more > 0 {

@@ -6,21 +6,21 @@ mod watched;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::gate::{Closed, Gate};
+use crate::gate::{self, Closed, Gate};
 use crate::{BoxError, Context, TaskOutcome};
 
 use self::registry::Registry;
-use self::watched::Watched;
+use self::watched::{Place, Watched};
 
 /// What keeps tracked tasks.
 pub(crate) trait Keeper: Send + Sync + 'static {
     /// What is known of a task.
     type Task: Clone + fmt::Display + Send + 'static;
-    /// What several are called: `tasks`.
+    /// What one is called: `task`.
     const NOUN: &'static str;
 
     fn tracked(&self) -> &Tracked<Self::Task>;
@@ -29,12 +29,21 @@ pub(crate) trait Keeper: Send + Sync + 'static {
     fn failed(&self, task: &Self::Task, error: BoxError);
 
     /// A task is gone, however it ended.
-    fn gone(&self, task: &Self::Task);
+    fn gone(&self, task: &Self::Task) {
+        let _ = task;
+    }
+
+    /// Aborts every task, also those that are being spawned.
+    fn cut(&self) {
+        self.tracked().abort();
+    }
 }
 
 pub(crate) struct Tracked<T> {
     pub(crate) gate: Gate,
     tasks: Registry<T>,
+    /// Who had to be aborted at the soft deadline. Kept for a cleanup that is taken up again.
+    stragglers: OnceLock<String>,
 }
 
 impl<T> Default for Tracked<T> {
@@ -42,18 +51,20 @@ impl<T> Default for Tracked<T> {
         Self {
             gate: Gate::new(),
             tasks: Registry::default(),
+            stragglers: OnceLock::new(),
         }
     }
 }
 
 impl<T: Clone + fmt::Display> Tracked<T> {
-    pub(crate) fn len(&self) -> usize {
-        self.tasks.len()
+    /// Every task there is, the oldest first, with when it began.
+    pub(crate) fn all(&self) -> Vec<(Instant, T)> {
+        self.tasks.chosen(|_| true)
     }
 
-    /// Every task there is, the oldest first, with its age.
-    pub(crate) fn all(&self) -> Vec<(Instant, T)> {
-        self.tasks.all()
+    /// Those that are chosen, the oldest first.
+    pub(crate) fn chosen(&self, choose: impl FnMut(&T) -> bool) -> Vec<T> {
+        self.tasks.chosen(choose).into_iter().map(|(_, task)| task).collect()
     }
 
     /// Closes the gate and aborts every task, also those that are being spawned.
@@ -68,20 +79,25 @@ impl<T: Clone + fmt::Display> Tracked<T> {
     }
 
     /// `2 tasks: poller for 3.1 s, feed for 0.2 s`, the oldest first.
-    pub(crate) fn names(&self, noun: &str) -> String {
-        registry::names(&self.all(), noun)
+    fn names(&self, noun: &str) -> String {
+        let all = self.all();
+        gate::longest(all.len(), noun, &all)
     }
 }
 
-/// Spawns a task.
-pub(crate) fn spawn<K, F>(keeper: &Arc<K>, task: K::Task, future: F) -> Result<(), Closed>
+/// Spawns what `make` makes, which is called once the task is admitted.
+pub(crate) fn spawn<K, F>(
+    keeper: &Arc<K>,
+    task: K::Task,
+    make: impl FnOnce() -> F,
+) -> Result<(), Closed>
 where
     K: Keeper,
     F: Future<Output: TaskOutcome> + Send + 'static,
 {
-    let watched = Watched::enter(keeper, task, future)?;
-    let ticket = watched.ticket();
-    let join = tokio::spawn(watched);
+    let place = Place::enter(keeper, task)?;
+    let ticket = place.ticket();
+    let join = tokio::spawn(Watched::new(make(), place));
     keeper.tracked().tasks.joined(ticket, join);
     Ok(())
 }
@@ -93,26 +109,26 @@ where
     F: FnOnce() -> O + Send + 'static,
     O: TaskOutcome,
 {
-    let watched = Watched::enter(keeper, task, f)?;
-    let ticket = watched.ticket();
-    let join = tokio::task::spawn_blocking(move || watched.call());
+    let place = Place::enter(keeper, task)?;
+    let ticket = place.ticket();
+    let join = tokio::task::spawn_blocking(move || place.call(f));
     keeper.tracked().tasks.joined(ticket, join);
     Ok(())
 }
 
 /// Closes the gate, which tells the tasks, and waits; at the soft deadline aborts those that are left and awaits
 /// them too. Their names, if there were any.
-pub(crate) async fn drain<K: Keeper>(keeper: &Arc<K>, cx: &Context) -> Option<String> {
+pub(crate) async fn drain<'a, K: Keeper>(keeper: &'a Arc<K>, cx: &Context) -> Option<&'a str> {
     let tracked = keeper.tracked();
     tracked.gate.close();
-    let named = Arc::clone(keeper);
-    cx.waiting_for(move || named.tracked().names(K::NOUN));
-    let deadline = Instant::from_std(cx.deadline());
-    if timeout_at(deadline, tracked.gate.drained()).await.is_ok() {
-        return None;
+    // Weak: a group may know the handle that knows the plan that knows this.
+    let named = Arc::downgrade(keeper);
+    cx.waiting_for(move || named.upgrade().map_or_else(String::new, |it| it.tracked().names(K::NOUN)));
+    if !tracked.gate.drained_by(cx.deadline()).await {
+        let names = tracked.names(K::NOUN);
+        tracked.stragglers.get_or_init(|| names);
+        keeper.cut();
+        tracked.gate.drained().await;
     }
-    let names = tracked.names(K::NOUN);
-    tracked.abort();
-    tracked.gate.drained().await;
-    Some(names)
+    tracked.stragglers.get().map(String::as_str)
 }

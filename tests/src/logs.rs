@@ -30,7 +30,8 @@ impl Event {
 
     pub fn number(&self, name: &str) -> u64 {
         let text = self.field(name);
-        text.parse().unwrap_or_else(|_| panic!("`{name}` is `{text}`, in {self:?}"))
+        text.parse()
+            .unwrap_or_else(|_| panic!("`{name}` is `{text}`, in {self:?}"))
     }
 
     pub fn field_names(&self) -> Vec<&'static str> {
@@ -60,11 +61,17 @@ impl Logs {
     }
 
     pub fn all(&self) -> Vec<Event> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub fn named(&self, name: &str) -> Vec<Event> {
-        self.all().into_iter().filter(|event| event.name == name).collect()
+        self.all()
+            .into_iter()
+            .filter(|event| event.name == name)
+            .collect()
     }
 
     /// The only event of this name.
@@ -95,7 +102,11 @@ impl<S: Subscriber> Layer<S> for Capture {
             name,
             fields: fields.0,
         };
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.0
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(event);
     }
 }
 

@@ -145,7 +145,8 @@ impl Component for Probe {
             let now = Instant::now().into_std();
             let left = |until: std::time::Instant| until.saturating_duration_since(now).as_millis();
             let (soft, hard) = (left(cx.deadline()), left(cx.hard_deadline()));
-            self.trace.add(format!("{}: {soft} of {hard} ms", self.name));
+            self.trace
+                .add(format!("{}: {soft} of {hard} ms", self.name));
         }
         let mut open = Open {
             name: self.name,

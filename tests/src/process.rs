@@ -33,7 +33,9 @@ pub struct Ended {
 impl Ended {
     /// Whether one line contains all of these.
     pub fn says(&self, parts: &[&str]) -> bool {
-        self.lines.iter().any(|line| parts.iter().all(|part| line.contains(part)))
+        self.lines
+            .iter()
+            .any(|line| parts.iter().all(|part| line.contains(part)))
     }
 }
 
@@ -63,7 +65,10 @@ impl Process {
             }));
         };
         read(Box::new(child.stdout.take().expect("stdout is a pipe")), "");
-        read(Box::new(child.stderr.take().expect("stderr is a pipe")), "! ");
+        read(
+            Box::new(child.stderr.take().expect("stderr is a pipe")),
+            "! ",
+        );
         Self {
             stdin: child.stdin.take(),
             child,
@@ -81,7 +86,10 @@ impl Process {
     pub fn wait_for(&mut self, marker: &str) -> String {
         let until = Instant::now() + BOUND;
         loop {
-            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self
+                .lines
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) => {
                     self.seen.push(line.clone());
                     if line.contains(marker) {
@@ -102,8 +110,17 @@ impl Process {
     ///
     /// If it is gone.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a pid");
         kill_process(pid, signal).expect("the server lives");
+    }
+
+    /// Lets the time pass in which a signal is a repeat of the one before.
+    pub fn no_longer_a_repeat(&self) {
+        // At least 500 ms; any longer is as good.
+        thread::sleep(Duration::from_millis(600));
     }
 
     /// Writes it a line.

@@ -33,7 +33,10 @@ impl Trace {
 
     /// All events so far.
     pub fn all(&self) -> Vec<String> {
-        self.events().iter().map(|(event, _)| event.clone()).collect()
+        self.events()
+            .iter()
+            .map(|(event, _)| event.clone())
+            .collect()
     }
 
     /// All events since the last call.
@@ -49,12 +52,17 @@ impl Trace {
     pub fn when(&self, event: &str) -> Duration {
         let events = self.events();
         let found = events.iter().find(|(this, _)| this == event);
-        found.unwrap_or_else(|| panic!("no `{event}` in {events:?}")).1
+        found
+            .unwrap_or_else(|| panic!("no `{event}` in {events:?}"))
+            .1
     }
 
     /// How often this event came.
     pub fn count(&self, event: &str) -> usize {
-        self.events().iter().filter(|(this, _)| this == event).count()
+        self.events()
+            .iter()
+            .filter(|(this, _)| this == event)
+            .count()
     }
 
     fn events(&self) -> MutexGuard<'_, Vec<(String, Duration)>> {

@@ -7,12 +7,17 @@ use lifecycle_tests::{Logs, Probe, Trace, ms, secs};
 use tracing::Level;
 
 fn is_cut(report: &Report, step: &str) -> bool {
-    let step = report.step(step).unwrap_or_else(|| panic!("no `{step}`: {report}"));
+    let step = report
+        .step(step)
+        .unwrap_or_else(|| panic!("no `{step}`: {report}"));
     matches!(step.outcome(), Outcome::TimedOut { .. })
 }
 
 fn took(report: &Report, step: &str) -> Duration {
-    report.step(step).unwrap_or_else(|| panic!("no `{step}`: {report}")).elapsed()
+    report
+        .step(step)
+        .unwrap_or_else(|| panic!("no `{step}`: {report}"))
+        .elapsed()
 }
 
 /// Rounded, as shares of a time are.
@@ -59,7 +64,12 @@ struct Chain {
 
 impl Chain {
     fn of(drain: Probe, flush: Probe, pool: Probe) -> Self {
-        Self { drain, flush, pool, state: ShutdownState::new() }
+        Self {
+            drain,
+            flush,
+            pool,
+            state: ShutdownState::new(),
+        }
     }
 }
 
@@ -67,11 +77,18 @@ impl Chain {
 async fn a_step_without_a_timeout_gets_what_the_others_leave_and_no_more() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
-    let mut server = Chain::of(probe("drain").hang(), probe("flush").sleep(ms(2_900)), probe("pool").sleep(ms(1_900)));
+    let mut server = Chain::of(
+        probe("drain").hang(),
+        probe("flush").sleep(ms(2_900)),
+        probe("pool").sleep(ms(1_900)),
+    );
     let report = server.shutdown().await;
     assert!(is_cut(&report, "drain"), "{report}");
     assert_eq!(took(&report, "drain"), secs(5), "10 s less 3 s less 2 s");
-    assert!(report.step("flush").unwrap().outcome().is_done(), "{report}");
+    assert!(
+        report.step("flush").unwrap().outcome().is_done(),
+        "{report}"
+    );
     assert!(report.step("pool").unwrap().outcome().is_done(), "{report}");
     assert_eq!(report.elapsed(), ms(9_800));
 }
@@ -102,9 +119,21 @@ async fn a_step_that_states_nothing_counts_a_second_for_those_before_it() {
     }
     let trace = Trace::new();
     let hangs = |name| Probe::new(&trace, name).hang();
-    let mut server = Server { one: hangs("one"), two: hangs("two"), three: hangs("three"), state: ShutdownState::new() };
+    let mut server = Server {
+        one: hangs("one"),
+        two: hangs("two"),
+        three: hangs("three"),
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
-    assert_eq!([took(&report, "one"), took(&report, "two"), took(&report, "three")], [secs(8), secs(1), secs(1)]);
+    assert_eq!(
+        [
+            took(&report, "one"),
+            took(&report, "two"),
+            took(&report, "three")
+        ],
+        [secs(8), secs(1), secs(1)]
+    );
     assert_eq!(report.elapsed(), secs(10));
 }
 
@@ -164,8 +193,15 @@ async fn a_nested_plan_counts_its_budget_for_those_before_it() {
     }
     let trace = Trace::new();
     let hangs = |name| Probe::new(&trace, name).hang();
-    let storage = Storage { writer: hangs("writer"), disk: hangs("disk") };
-    let mut server = Server { drain: hangs("drain"), storage, state: ShutdownState::new() };
+    let storage = Storage {
+        writer: hangs("writer"),
+        disk: hangs("disk"),
+    };
+    let mut server = Server {
+        drain: hangs("drain"),
+        storage,
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
     assert_eq!(took(&report, "drain"), secs(6), "{report}");
     assert_eq!(took(&report, "storage.writer"), secs(3), "{report}");
@@ -184,10 +220,20 @@ async fn a_nested_plan_has_what_its_parent_has_left_shared_in_proportion() {
     }
     let trace = Trace::new();
     let hangs = |name| Probe::new(&trace, name).hang();
-    let storage = Storage { writer: hangs("writer"), disk: hangs("disk") };
-    let mut server = Server { storage, state: ShutdownState::new() };
+    let storage = Storage {
+        writer: hangs("writer"),
+        disk: hangs("disk"),
+    };
+    let mut server = Server {
+        storage,
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().within(secs(2)).await;
-    assert_eq!(about(took(&report, "storage.writer")), ms(1_500), "{report}");
+    assert_eq!(
+        about(took(&report, "storage.writer")),
+        ms(1_500),
+        "{report}"
+    );
     assert_eq!(about(took(&report, "storage.disk")), ms(500), "{report}");
     assert_eq!(about(report.elapsed()), secs(2), "{report}");
 }
@@ -207,7 +253,11 @@ async fn within_shrinks_all_budgets_in_proportion() {
     for (within, long, short) in [(secs(5), secs(4), secs(1)), (secs(1), ms(800), ms(200))] {
         let trace = Trace::new();
         let hangs = |name| Probe::new(&trace, name).hang();
-        let mut server = Server { long: hangs("long"), short: hangs("short"), state: ShutdownState::new() };
+        let mut server = Server {
+            long: hangs("long"),
+            short: hangs("short"),
+            state: ShutdownState::new(),
+        };
         let report = server.shutdown().within(within).await;
         assert_eq!(about(took(&report, "long")), long, "{report}");
         assert_eq!(about(took(&report, "short")), short, "{report}");
@@ -230,13 +280,25 @@ async fn every_step_is_polled_at_least_once_however_late_it_is() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
     // Nobody can take the time back from a body that blocks.
-    let mut server = Chain::of(probe("drain").block(secs(60)), probe("flush").hang(), probe("pool"));
+    let mut server = Chain::of(
+        probe("drain").block(secs(60)),
+        probe("flush").hang(),
+        probe("pool"),
+    );
     let report = server.shutdown().await;
     assert!(is_cut(&report, "flush"), "{report}");
     assert!(report.step("pool").unwrap().outcome().is_done(), "{report}");
     assert_eq!(
         trace.all(),
-        ["drain begins", "drain ends", "flush begins", "flush is cut", "flush aborts", "pool begins", "pool ends"]
+        [
+            "drain begins",
+            "drain ends",
+            "flush begins",
+            "flush is cut",
+            "flush aborts",
+            "pool begins",
+            "pool ends"
+        ]
     );
 }
 
@@ -246,7 +308,10 @@ async fn a_shutdown_within_no_time_still_polls_every_step_once() {
     let probe = |name| Probe::new(&trace, name);
     let mut server = Chain::of(probe("drain"), probe("flush").hang(), probe("pool"));
     let report = server.shutdown().within(Duration::ZERO).await;
-    assert!(report.step("drain").unwrap().outcome().is_done(), "{report}");
+    assert!(
+        report.step("drain").unwrap().outcome().is_done(),
+        "{report}"
+    );
     assert!(is_cut(&report, "flush"), "{report}");
     assert!(report.step("pool").unwrap().outcome().is_done(), "{report}");
     assert_eq!(report.elapsed(), Duration::ZERO);
@@ -263,9 +328,15 @@ async fn how_far_a_step_went_over_its_budget_shows_even_when_it_is_done() {
     let flush = report.step("flush").unwrap();
     assert!(flush.outcome().is_done(), "{report}");
     assert_eq!((flush.elapsed(), flush.budget()), (secs(4), secs(3)));
-    assert!(report.to_string().contains("1.00 s over its budget"), "{report}");
+    assert!(
+        report.to_string().contains("1.00 s over its budget"),
+        "{report}"
+    );
     let ends = logs.named("step_end");
-    let over: Vec<_> = ends.iter().map(|event| (event.field("step"), event.number("over_ms"))).collect();
+    let over: Vec<_> = ends
+        .iter()
+        .map(|event| (event.field("step"), event.number("over_ms")))
+        .collect();
     assert_eq!(over, [("drain", 0), ("flush", 1_000), ("pool", 0)]);
 }
 
@@ -288,8 +359,18 @@ async fn a_component_is_shown_a_reserve_of_a_tenth_and_at_most_a_second() {
         state: ShutdownState::new(),
     };
     server.shutdown().await;
-    assert_eq!(trace.count("short: 4500 of 5000 ms"), 1, "{:?}", trace.all());
-    assert_eq!(trace.count("long: 39000 of 40000 ms"), 1, "{:?}", trace.all());
+    assert_eq!(
+        trace.count("short: 4500 of 5000 ms"),
+        1,
+        "{:?}",
+        trace.all()
+    );
+    assert_eq!(
+        trace.count("long: 39000 of 40000 ms"),
+        1,
+        "{:?}",
+        trace.all()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -302,11 +383,17 @@ async fn what_ends_its_stragglers_in_the_reserve_is_done_not_timed_out() {
         state: ShutdownState,
     }
     let trace = Trace::new();
-    let mut server = Server { group: Probe::new(&trace, "group").until_soft(), state: ShutdownState::new() };
+    let mut server = Server {
+        group: Probe::new(&trace, "group").until_soft(),
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
     assert!(report.is_clean(), "{report}");
     assert_eq!(trace.when("group ends its stragglers"), secs(9));
-    assert_eq!(trace.all(), ["group begins", "group ends its stragglers", "group ends"]);
+    assert_eq!(
+        trace.all(),
+        ["group begins", "group ends its stragglers", "group ends"]
+    );
     assert_eq!(report.elapsed(), ms(9_500));
 }
 
@@ -326,17 +413,31 @@ struct Configured {
 
 fn configured(trace: &Trace, patience: Duration) -> Configured {
     let hangs = |name| Probe::new(trace, name).hang();
-    Configured { patience, free: hangs("free"), held: hangs("held"), last: hangs("last"), state: ShutdownState::new() }
+    Configured {
+        patience,
+        free: hangs("free"),
+        held: hangs("held"),
+        last: hangs("last"),
+        state: ShutdownState::new(),
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_may_be_computed_and_is_held_to_its_at_most() {
     let trace = Trace::new();
     let report = configured(&trace, secs(4)).shutdown().await;
-    assert_eq!([took(&report, "free"), took(&report, "held")], [secs(4), secs(4)], "{report}");
+    assert_eq!(
+        [took(&report, "free"), took(&report, "held")],
+        [secs(4), secs(4)],
+        "{report}"
+    );
 
     let report = configured(&trace, secs(8)).shutdown().await;
-    assert_eq!([took(&report, "free"), took(&report, "held")], [secs(8), secs(6)], "{report}");
+    assert_eq!(
+        [took(&report, "free"), took(&report, "held")],
+        [secs(8), secs(6)],
+        "{report}"
+    );
     assert_eq!(took(&report, "last"), secs(2), "{report}");
 }
 
@@ -344,24 +445,41 @@ async fn a_timeout_may_be_computed_and_is_held_to_its_at_most() {
 async fn a_computed_timeout_of_nothing_polls_its_step_once() {
     let trace = Trace::new();
     let report = configured(&trace, Duration::ZERO).shutdown().await;
-    assert!(is_cut(&report, "free") && is_cut(&report, "held"), "{report}");
+    assert!(
+        is_cut(&report, "free") && is_cut(&report, "held"),
+        "{report}"
+    );
     assert_eq!(took(&report, "last"), secs(2), "{report}");
     assert_eq!(trace.count("free begins") + trace.count("held begins"), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn absurd_computed_timeouts_neither_panic_nor_starve_the_rest() {
-    for absurd in [Duration::MAX, Duration::MAX - Duration::from_nanos(1), secs(u64::MAX / 2), secs(60 * 60 * 24)] {
+    for absurd in [
+        Duration::MAX,
+        Duration::MAX - Duration::from_nanos(1),
+        secs(u64::MAX / 2),
+        secs(60 * 60 * 24),
+    ] {
         let trace = Trace::new();
         let (logs, guard) = Logs::capture();
         let report = configured(&trace, absurd).shutdown().await;
         drop(guard);
         assert_eq!(about(report.elapsed()), secs(20), "{report}");
         for step in ["held", "last"] {
-            assert!(took(&report, step) >= secs(1), "{absurd:?} for `free` leaves `{step}` too little: {report}");
+            assert!(
+                took(&report, step) >= secs(1),
+                "{absurd:?} for `free` leaves `{step}` too little: {report}"
+            );
         }
-        let warned: Vec<_> = logs.all().into_iter().filter(|event| event.fields.contains_key("needed_ms")).collect();
-        let [event] = warned.as_slice() else { panic!("{logs:#?}") };
+        let warned: Vec<_> = logs
+            .all()
+            .into_iter()
+            .filter(|event| event.fields.contains_key("needed_ms"))
+            .collect();
+        let [event] = warned.as_slice() else {
+            panic!("{logs:#?}")
+        };
         assert_eq!(event.level, Level::WARN);
         assert_eq!(event.number("given_ms"), 20_000);
         assert!(event.number("needed_ms") > 20_000, "{event:?}");
@@ -389,14 +507,21 @@ async fn the_total_may_be_computed_however_absurd_it_is() {
     };
     let trace = Trace::new();
     let report = server(&trace, Duration::ZERO).shutdown().await;
-    assert!(is_cut(&report, "drain") && is_cut(&report, "pool"), "{report}");
+    assert!(
+        is_cut(&report, "drain") && is_cut(&report, "pool"),
+        "{report}"
+    );
     assert_eq!(report.elapsed(), Duration::ZERO);
 
     let report = server(&trace, Duration::MAX).shutdown().await;
     assert!(report.is_clean(), "{report}");
-    let report = server(&trace, secs(30)).shutdown().within(Duration::MAX).await;
+    let report = server(&trace, secs(30))
+        .shutdown()
+        .within(Duration::MAX)
+        .await;
     assert!(report.is_clean(), "{report}");
-    let report = lifecycle_runtime::run(server(&trace, Duration::MAX), async |_: &mut Server, _| {}).await;
+    let report =
+        lifecycle_runtime::run(server(&trace, Duration::MAX), async |_: &mut Server, _| {}).await;
     assert!(report.is_clean(), "{report}");
 }
 
@@ -417,12 +542,25 @@ async fn a_timeout_expression_that_panics_leaves_its_step_what_the_others_leave(
     }
     let trace = Trace::new();
     let hangs = |name| Probe::new(&trace, name).hang();
-    let mut server = Server { drain: hangs("drain"), pool: hangs("pool"), state: ShutdownState::new() };
+    let mut server = Server {
+        drain: hangs("drain"),
+        pool: hangs("pool"),
+        state: ShutdownState::new(),
+    };
     let (logs, guard) = Logs::capture();
     let report = server.shutdown().await;
     drop(guard);
-    assert_eq!([took(&report, "drain"), took(&report, "pool")], [secs(7), secs(3)], "{report}");
-    assert!(logs.all().iter().any(|event| event.field("error") == "no such setting"), "{logs:#?}");
+    assert_eq!(
+        [took(&report, "drain"), took(&report, "pool")],
+        [secs(7), secs(3)],
+        "{report}"
+    );
+    assert!(
+        logs.all()
+            .iter()
+            .any(|event| event.field("error") == "no such setting"),
+        "{logs:#?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -435,4 +573,60 @@ async fn the_plan_of_a_value_shows_its_computed_timeouts() {
     assert_eq!(plan.step_budget("held"), Some(secs(6)));
     assert_eq!(plan.step_budget("last"), Some(secs(2)));
     server.state.disarm();
+}
+
+/// Polls on this thread, which sleeps in between, and has no runtime.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        std::thread::park();
+    }
+}
+
+fn hangs_for_a_moment(trace: &Trace) -> Configured {
+    let hangs = |name| Probe::new(trace, name).hang();
+    let (free, held, last) = (hangs("free"), hangs("held"), Probe::new(trace, "last"));
+    Configured {
+        patience: ms(20),
+        free,
+        held,
+        last,
+        state: ShutdownState::new(),
+    }
+}
+
+#[test]
+fn outside_tokio_a_deadline_is_kept_too() {
+    let trace = Trace::new();
+    let report = block_on(async { hangs_for_a_moment(&trace).shutdown().await });
+    assert!(
+        is_cut(&report, "free") && is_cut(&report, "held"),
+        "{report}"
+    );
+    assert_eq!(trace.count("last ends"), 1);
+}
+
+#[test]
+fn on_a_runtime_that_has_no_time_a_deadline_is_kept_too() {
+    let trace = Trace::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let report = runtime.block_on(async { hangs_for_a_moment(&trace).shutdown().await });
+    assert!(
+        is_cut(&report, "free") && is_cut(&report, "held"),
+        "{report}"
+    );
+    assert_eq!(trace.count("last ends"), 1);
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, Outcome, Report, ShutdownState};
+use lifecycle_runtime::{
+    BoxError, Component, Context, GracefulShutdown, Outcome, Report, ShutdownState,
+};
 use lifecycle_tests::{Logs, Probe, Trace, secs};
 use tracing::Level;
 
@@ -21,42 +23,79 @@ struct Trio {
 /// A server whose first step is this one.
 fn trio(trace: &Trace, first: Probe) -> Trio {
     let probe = |name| Probe::new(trace, name);
-    Trio { first, second: probe("second"), third: probe("third"), state: ShutdownState::new() }
+    Trio {
+        first,
+        second: probe("second"),
+        third: probe("third"),
+        state: ShutdownState::new(),
+    }
 }
 
 const REST: [&str; 4] = ["second begins", "second ends", "third begins", "third ends"];
 
 fn outcome<'a>(report: &'a Report, step: &str) -> &'a Outcome {
-    report.step(step).unwrap_or_else(|| panic!("no `{step}`: {report}")).outcome()
+    report
+        .step(step)
+        .unwrap_or_else(|| panic!("no `{step}`: {report}"))
+        .outcome()
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_error_becomes_an_outcome_the_step_is_aborted_and_the_plan_goes_on() {
     let trace = Trace::new();
-    let report = trio(&trace, Probe::new(&trace, "first").error("disk full")).shutdown().await;
-    assert!(matches!(outcome(&report, "first"), Outcome::Failed(error) if error.to_string() == "disk full"));
-    assert_eq!(trace.all(), [["first begins", "first aborts"].as_slice(), &REST].concat());
+    let report = trio(&trace, Probe::new(&trace, "first").error("disk full"))
+        .shutdown()
+        .await;
+    assert!(
+        matches!(outcome(&report, "first"), Outcome::Failed(error) if error.to_string() == "disk full")
+    );
+    assert_eq!(
+        trace.all(),
+        [["first begins", "first aborts"].as_slice(), &REST].concat()
+    );
     assert!(!report.is_clean());
     assert_eq!(report.exit_code(), 1);
     let error = report.into_result().unwrap_err();
-    assert!(error.to_string().contains("first failed: disk full"), "{error}");
+    assert!(
+        error.to_string().contains("first failed: disk full"),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_becomes_an_outcome_with_its_message_and_the_plan_goes_on() {
     let trace = Trace::new();
-    let report = trio(&trace, Probe::new(&trace, "first").panic("index out of bounds")).shutdown().await;
-    assert!(matches!(outcome(&report, "first"), Outcome::Panicked(message) if message == "index out of bounds"));
-    assert_eq!(trace.all(), [["first begins", "first aborts"].as_slice(), &REST].concat());
+    let report = trio(
+        &trace,
+        Probe::new(&trace, "first").panic("index out of bounds"),
+    )
+    .shutdown()
+    .await;
+    assert!(
+        matches!(outcome(&report, "first"), Outcome::Panicked(message) if message == "index out of bounds")
+    );
+    assert_eq!(
+        trace.all(),
+        [["first begins", "first aborts"].as_slice(), &REST].concat()
+    );
     assert_eq!(report.exit_code(), 1, "101 is for main");
 }
 
 #[tokio::test(start_paused = true)]
 async fn at_a_timeout_the_future_is_dropped_then_it_is_aborted_then_dependants_start() {
     let trace = Trace::new();
-    let report = trio(&trace, Probe::new(&trace, "first").hang()).shutdown().await;
-    assert!(matches!(outcome(&report, "first"), Outcome::TimedOut { .. }));
-    let expected = [["first begins", "first is cut", "first aborts"].as_slice(), &REST].concat();
+    let report = trio(&trace, Probe::new(&trace, "first").hang())
+        .shutdown()
+        .await;
+    assert!(matches!(
+        outcome(&report, "first"),
+        Outcome::TimedOut { .. }
+    ));
+    let expected = [
+        ["first begins", "first is cut", "first aborts"].as_slice(),
+        &REST,
+    ]
+    .concat();
     assert_eq!(trace.all(), expected);
     assert_eq!(trace.when("second begins"), secs(2));
 }
@@ -65,11 +104,23 @@ async fn at_a_timeout_the_future_is_dropped_then_it_is_aborted_then_dependants_s
 async fn a_panic_in_an_abort_is_contained_and_logged() {
     let trace = Trace::new();
     let (logs, guard) = Logs::capture();
-    let report = trio(&trace, Probe::new(&trace, "first").hang().abort_panics()).shutdown().await;
+    let report = trio(&trace, Probe::new(&trace, "first").hang().abort_panics())
+        .shutdown()
+        .await;
     drop(guard);
-    assert!(matches!(outcome(&report, "first"), Outcome::TimedOut { .. }));
-    assert!(trace.all().ends_with(&REST.map(String::from)), "{:?}", trace.all());
-    let told = logs.all().into_iter().find(|event| event.field("error") == "the abort of first");
+    assert!(matches!(
+        outcome(&report, "first"),
+        Outcome::TimedOut { .. }
+    ));
+    assert!(
+        trace.all().ends_with(&REST.map(String::from)),
+        "{:?}",
+        trace.all()
+    );
+    let told = logs
+        .all()
+        .into_iter()
+        .find(|event| event.field("error") == "the abort of first");
     let told = told.unwrap_or_else(|| panic!("{logs:#?}"));
     assert_eq!((told.level, told.field("step")), (Level::ERROR, "first"));
 }
@@ -77,10 +128,19 @@ async fn a_panic_in_an_abort_is_contained_and_logged() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_the_drop_of_a_cut_future_is_contained() {
     let trace = Trace::new();
-    let report = trio(&trace, Probe::new(&trace, "first").hang().cut_panics()).shutdown().await;
-    assert!(matches!(outcome(&report, "first"), Outcome::TimedOut { .. }), "{report}");
+    let report = trio(&trace, Probe::new(&trace, "first").hang().cut_panics())
+        .shutdown()
+        .await;
+    assert!(
+        matches!(outcome(&report, "first"), Outcome::TimedOut { .. }),
+        "{report}"
+    );
     assert_eq!(trace.count("first aborts"), 1);
-    assert!(trace.all().ends_with(&REST.map(String::from)), "{:?}", trace.all());
+    assert!(
+        trace.all().ends_with(&REST.map(String::from)),
+        "{:?}",
+        trace.all()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,9 +162,18 @@ async fn a_panic_in_what_says_what_it_waits_for_is_contained() {
         state: ShutdownState,
     }
     let trace = Trace::new();
-    let mut server = Server { confused: Confused, next: Probe::new(&trace, "next"), state: ShutdownState::new() };
+    let mut server = Server {
+        confused: Confused,
+        next: Probe::new(&trace, "next"),
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
-    let Outcome::TimedOut { waiting_for: Some(said) } = outcome(&report, "confused") else { panic!("{report}") };
+    let Outcome::TimedOut {
+        waiting_for: Some(said),
+    } = outcome(&report, "confused")
+    else {
+        panic!("{report}")
+    };
     assert!(said.contains("no idea"), "{said}");
     assert_eq!(trace.all(), ["next begins", "next ends"]);
 }
@@ -127,9 +196,16 @@ async fn a_payload_that_is_no_text_and_panics_itself_is_contained() {
         state: ShutdownState,
     }
     let trace = Trace::new();
-    let mut server = Server { bomb: 0, next: Probe::new(&trace, "next"), state: ShutdownState::new() };
+    let mut server = Server {
+        bomb: 0,
+        next: Probe::new(&trace, "next"),
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
-    assert!(matches!(outcome(&report, "bomb"), Outcome::Panicked(_)), "{report}");
+    assert!(
+        matches!(outcome(&report, "bomb"), Outcome::Panicked(_)),
+        "{report}"
+    );
     assert_eq!(trace.count("next ends"), 1);
 }
 
@@ -160,11 +236,17 @@ async fn all_ways_to_fail_at_once_are_all_reported() {
     let report = server.shutdown().await;
     assert!(matches!(outcome(&report, "fails"), Outcome::Failed(_)));
     assert!(matches!(outcome(&report, "panics"), Outcome::Panicked(_)));
-    assert!(matches!(outcome(&report, "hangs"), Outcome::TimedOut { waiting_for: Some(what) } if what == "a client"));
+    assert!(
+        matches!(outcome(&report, "hangs"), Outcome::TimedOut { waiting_for: Some(what) } if what == "a client")
+    );
     assert!(outcome(&report, "ends").is_done());
     assert_eq!(trace.count("ends aborts"), 0);
     let text = report.into_result().unwrap_err().to_string();
-    for said in ["fails failed: disk full", "panics panicked: oh", "hangs timed out: waiting for a client"] {
+    for said in [
+        "fails failed: disk full",
+        "panics panicked: oh",
+        "hangs timed out: waiting for a client",
+    ] {
         assert!(text.contains(said), "{text}");
     }
 }
@@ -206,22 +288,42 @@ async fn what_depends_on_a_required_step_that_is_not_done_is_skipped_and_aborted
         Probe::new(&trace, "drain").hang(),
     ] {
         let report = required(&trace, drain).shutdown().await;
-        assert!(matches!(outcome(&report, "flush"), Outcome::Skipped), "{report}");
-        assert!(matches!(outcome(&report, "pool"), Outcome::Skipped), "transitively: {report}");
-        assert!(outcome(&report, "logs").is_done(), "it does not depend on it: {report}");
+        assert!(
+            matches!(outcome(&report, "flush"), Outcome::Skipped),
+            "{report}"
+        );
+        assert!(
+            matches!(outcome(&report, "pool"), Outcome::Skipped),
+            "transitively: {report}"
+        );
+        assert!(
+            outcome(&report, "logs").is_done(),
+            "it does not depend on it: {report}"
+        );
         assert_eq!(report.exit_code(), 1);
-        assert_eq!((trace.count("flush begins"), trace.count("pool begins")), (0, 0));
-        assert_eq!((trace.count("flush aborts"), trace.count("pool aborts")), (1, 1));
+        assert_eq!(
+            (trace.count("flush begins"), trace.count("pool begins")),
+            (0, 0)
+        );
+        assert_eq!(
+            (trace.count("flush aborts"), trace.count("pool aborts")),
+            (1, 1)
+        );
         let events = trace.take();
         let place = |event: &str| events.iter().position(|this| this == event).unwrap();
-        assert!(place("drain aborts") < place("flush aborts") && place("flush aborts") < place("pool aborts"));
+        assert!(
+            place("drain aborts") < place("flush aborts")
+                && place("flush aborts") < place("pool aborts")
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_required_step_that_is_done_skips_nothing() {
     let trace = Trace::new();
-    let report = required(&trace, Probe::new(&trace, "drain")).shutdown().await;
+    let report = required(&trace, Probe::new(&trace, "drain"))
+        .shutdown()
+        .await;
     assert!(report.is_clean(), "{report}");
     assert_eq!(trace.count("pool ends"), 1);
 }
@@ -251,19 +353,44 @@ struct Outer {
 async fn a_required_nested_plan_forgives_its_best_effort_steps_and_no_others() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
-    let inner = Inner { cache: probe("cache").error("cold"), journal: probe("journal"), index: probe("index") };
-    let mut server = Outer { inner, pool: probe("pool"), state: ShutdownState::new() };
+    let inner = Inner {
+        cache: probe("cache").error("cold"),
+        journal: probe("journal"),
+        index: probe("index"),
+    };
+    let mut server = Outer {
+        inner,
+        pool: probe("pool"),
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
     assert!(report.is_clean(), "{report}");
     assert!(outcome(&report, "inner").is_done(), "{report}");
-    assert!(matches!(outcome(&report, "inner.cache"), Outcome::Failed(_)));
+    assert!(matches!(
+        outcome(&report, "inner.cache"),
+        Outcome::Failed(_)
+    ));
     assert_eq!(trace.count("pool ends"), 1);
 
-    let inner = Inner { cache: probe("cache"), journal: probe("journal").error("full"), index: probe("index") };
-    let mut server = Outer { inner, pool: probe("pool"), state: ShutdownState::new() };
+    let inner = Inner {
+        cache: probe("cache"),
+        journal: probe("journal").error("full"),
+        index: probe("index"),
+    };
+    let mut server = Outer {
+        inner,
+        pool: probe("pool"),
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
-    assert!(matches!(outcome(&report, "inner"), Outcome::Failed(_)), "{report}");
-    assert!(matches!(outcome(&report, "pool"), Outcome::Skipped), "{report}");
+    assert!(
+        matches!(outcome(&report, "inner"), Outcome::Failed(_)),
+        "{report}"
+    );
+    assert!(
+        matches!(outcome(&report, "pool"), Outcome::Skipped),
+        "{report}"
+    );
     assert_eq!(trace.count("pool aborts"), 1);
 }
 
@@ -271,10 +398,22 @@ async fn a_required_nested_plan_forgives_its_best_effort_steps_and_no_others() {
 async fn a_nested_step_that_is_done_is_not_aborted_because_another_failed() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
-    let inner = Inner { cache: probe("cache"), journal: probe("journal").error("full"), index: probe("index") };
-    let mut server = Outer { inner, pool: probe("pool"), state: ShutdownState::new() };
+    let inner = Inner {
+        cache: probe("cache"),
+        journal: probe("journal").error("full"),
+        index: probe("index"),
+    };
+    let mut server = Outer {
+        inner,
+        pool: probe("pool"),
+        state: ShutdownState::new(),
+    };
     server.shutdown().await;
-    let aborts: Vec<_> = trace.all().into_iter().filter(|event| event.ends_with("aborts")).collect();
+    let aborts: Vec<_> = trace
+        .all()
+        .into_iter()
+        .filter(|event| event.ends_with("aborts"))
+        .collect();
     assert_eq!(aborts, ["journal aborts", "pool aborts"]);
 }
 
@@ -291,13 +430,34 @@ async fn a_skipped_nested_plan_is_aborted_whole() {
     }
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
-    let inner = Inner { cache: probe("cache"), journal: probe("journal"), index: probe("index") };
-    let mut server = Server { drain: probe("drain").error("no"), inner, state: ShutdownState::new() };
+    let inner = Inner {
+        cache: probe("cache"),
+        journal: probe("journal"),
+        index: probe("index"),
+    };
+    let mut server = Server {
+        drain: probe("drain").error("no"),
+        inner,
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
-    assert!(matches!(outcome(&report, "inner"), Outcome::Skipped), "{report}");
+    assert!(
+        matches!(outcome(&report, "inner"), Outcome::Skipped),
+        "{report}"
+    );
     for step in ["cache", "journal", "index"] {
-        assert_eq!(trace.count(&format!("{step} aborts")), 1, "{:?}", trace.all());
-        assert_eq!(trace.count(&format!("{step} begins")), 0, "{:?}", trace.all());
+        assert_eq!(
+            trace.count(&format!("{step} aborts")),
+            1,
+            "{:?}",
+            trace.all()
+        );
+        assert_eq!(
+            trace.count(&format!("{step} begins")),
+            0,
+            "{:?}",
+            trace.all()
+        );
     }
 }
 
@@ -328,7 +488,10 @@ async fn best_effort_failures_leave_the_report_clean_and_the_exit_code_zero() {
     let report = server.shutdown().await;
     assert!(matches!(outcome(&report, "fails"), Outcome::Failed(_)));
     assert!(matches!(outcome(&report, "panics"), Outcome::Panicked(_)));
-    assert!(matches!(outcome(&report, "hangs"), Outcome::TimedOut { .. }));
+    assert!(matches!(
+        outcome(&report, "hangs"),
+        Outcome::TimedOut { .. }
+    ));
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.exit_code(), 0);
     assert!(report.into_result().is_ok());
@@ -362,9 +525,21 @@ async fn abort_says_for_a_foreign_type_what_is_done_after_a_timeout() {
     }
     let trace = Trace::new();
     let client = Arc::new(Client(trace.clone()));
-    let mut server = Server { client, next: Probe::new(&trace, "next"), state: ShutdownState::new() };
+    let mut server = Server {
+        client,
+        next: Probe::new(&trace, "next"),
+        state: ShutdownState::new(),
+    };
     server.shutdown().await;
-    assert_eq!(trace.all(), ["client closes", "client is killed", "next begins", "next ends"]);
+    assert_eq!(
+        trace.all(),
+        [
+            "client closes",
+            "client is killed",
+            "next begins",
+            "next ends"
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -388,9 +563,19 @@ async fn an_error_keeps_its_causes() {
         #[shutdown(state)]
         state: ShutdownState,
     }
-    let mut server = Server { journal: 0, state: ShutdownState::new() };
+    let mut server = Server {
+        journal: 0,
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
-    assert!(report.to_string().contains("the journal was not flushed: disk full"), "{report}");
-    let Outcome::Failed(error) = outcome(&report, "journal") else { panic!("{report}") };
+    assert!(
+        report
+            .to_string()
+            .contains("the journal was not flushed: disk full"),
+        "{report}"
+    );
+    let Outcome::Failed(error) = outcome(&report, "journal") else {
+        panic!("{report}")
+    };
     assert!(error.downcast_ref::<Flush>().is_some());
 }

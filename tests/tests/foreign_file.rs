@@ -1,9 +1,15 @@
 //! Files: what was written reaches the disk.
 
-use lifecycle_runtime::Component;
-use lifecycle_tests::foreign::context;
+use std::time::Duration;
+
+use lifecycle_runtime::{Component, Context, Reason};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, SeekFrom};
+
+/// Outside any plan: nine seconds, and one in reserve.
+fn context() -> Context {
+    Context::new(Reason::Requested, Duration::from_secs(10))
+}
 
 /// A file without a name, open for reading and writing.
 fn file() -> File {

@@ -8,8 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use lifecycle_runtime::{Component, Context, GracefulShutdown, Reason};
-use lifecycle_tests::foreign::{Owner, context};
+use lifecycle_runtime::{Component, Context, GracefulShutdown, Reason, ShutdownState};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -18,8 +17,13 @@ use tokio::process::{Child, ChildStdout, Command};
 /// A shell that runs `script`, and what it says. `script` has to say `ready` first.
 async fn shell(script: &str, leads_a_group: bool) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut command = Command::new("sh");
-    command.arg("-c").arg(script).stdin(Stdio::null()).stdout(Stdio::piped());
-    // Whatever happens to the test, nothing of it stays behind.
+    command
+        .arg("-c")
+        .arg(script)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        // What outlives a failed test must not hold up who reads the test's output.
+        .stderr(Stdio::null());
     command.kill_on_drop(true);
     if leads_a_group {
         command.process_group(0);
@@ -33,7 +37,8 @@ async fn shell(script: &str, leads_a_group: bool) -> (Child, Lines<BufReader<Chi
 // Each is ready when the child of the shell says so: then no signal can come before that is itself.
 
 /// Ends at SIGTERM, and says so.
-const OBEDIENT: &str = "trap 'echo told; kill $!; exit 0' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
+const OBEDIENT: &str =
+    "trap 'echo told; kill $!; exit 0' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
 /// Does not end at SIGTERM, and neither does its child, which inherits that.
 const STUBBORN: &str = "trap '' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
 /// Ends once its child does.
@@ -44,9 +49,23 @@ const SLOW: &str = "n=0; trap 'n=$((n+1)); echo told $n' TERM; sh -c 'echo ready
 /// Does not end at SIGTERM, and has no child.
 const ALONE: &str = "trap '' TERM; echo ready; exec sleep 1000";
 
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "10s")]
+struct Owner {
+    #[shutdown]
+    child: Child,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+/// Nine seconds, and one in reserve.
+fn context() -> Context {
+    Context::new(Reason::Requested, Duration::from_secs(10))
+}
+
 /// Time enough: a child that has to be killed is a failure.
 fn patient() -> Context {
-    Context::new(Reason::Requested, Duration::from_secs(600))
+    Context::new(Reason::Requested, Duration::from_secs(900))
 }
 
 fn pid(child: &Child) -> Pid {
@@ -55,7 +74,10 @@ fn pid(child: &Child) -> Pid {
 
 /// Neither running nor a zombie: nothing is there to be waited for.
 fn assert_reaped(pid: Pid) {
-    assert_eq!(waitpid(Some(pid), WaitOptions::NOHANG).map(drop), Err(Errno::CHILD));
+    assert_eq!(
+        waitpid(Some(pid), WaitOptions::NOHANG).map(drop),
+        Err(Errno::CHILD)
+    );
 }
 
 async fn assert_all_gone(mut lines: Lines<BufReader<ChildStdout>>) {
@@ -121,10 +143,24 @@ async fn a_child_that_ignores_sigterm_is_killed_with_its_group_and_the_error_say
 async fn a_step_whose_child_had_to_be_killed_is_failed_and_not_timed_out() {
     let (child, _lines) = shell(ALONE, false).await;
     let pid = pid(&child);
-    let mut owner = Owner::new(child);
-    let report = owner.shutdown().await;
-    let outcome = report.step("field").unwrap().outcome().to_string();
-    assert_eq!(outcome, format!("failed: process {pid} did not end after SIGTERM and had to be killed"));
+    // While a blocking task runs the clock does not advance by itself: the killed child has the time it takes to end.
+    let (go_on, stop) = std::sync::mpsc::channel::<()>();
+    tokio::task::spawn_blocking(move || stop.recv());
+    let mut owner = Owner {
+        child,
+        state: ShutdownState::new(),
+    };
+    let advance_to_the_soft_deadline = async {
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_secs(9)).await;
+    };
+    let (report, ()) = tokio::join!(owner.shutdown(), advance_to_the_soft_deadline);
+    drop(go_on);
+    let outcome = report.step("child").unwrap().outcome().to_string();
+    assert_eq!(
+        outcome,
+        format!("failed: process {pid} did not end after SIGTERM and had to be killed")
+    );
     assert_reaped(pid);
 }
 
@@ -164,7 +200,10 @@ async fn the_cleanup_of_a_child_that_was_dropped_half_way_is_taken_up() {
 
 #[test]
 fn a_child_is_cleaned_on_a_runtime_without_time() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let (mut child, _lines) = shell(OBEDIENT, false).await;
         child.cleanup(&patient()).await.unwrap();
@@ -173,11 +212,17 @@ fn a_child_is_cleaned_on_a_runtime_without_time() {
 
 #[test]
 fn a_child_is_released_after_its_runtime_is_gone() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let (mut child, lines) = runtime.block_on(shell(STUBBORN, true));
     let stdout = lines.into_inner().into_inner().into_owned_fd().unwrap();
     drop(runtime);
     child.release();
     // Blocks until all of the group are gone.
-    assert_eq!(std::io::read_to_string(std::fs::File::from(stdout)).unwrap(), "");
+    assert_eq!(
+        std::io::read_to_string(std::fs::File::from(stdout)).unwrap(),
+        ""
+    );
 }

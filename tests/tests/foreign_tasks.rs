@@ -3,12 +3,35 @@
 use std::future::pending;
 use std::time::Duration;
 
-use lifecycle_runtime::{Component, GracefulShutdown, Outcome};
-use lifecycle_tests::foreign::{Owner, context, half_way};
+use lifecycle_runtime::{Component, Context, GracefulShutdown, Outcome, Reason, ShutdownState};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking, yield_now};
+use tokio_test::{assert_pending, task::spawn};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "10s")]
+struct Owner<T: Component> {
+    #[shutdown]
+    field: T,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+impl<T: Component> Owner<T> {
+    fn new(field: T) -> Self {
+        Self {
+            field,
+            state: ShutdownState::new(),
+        }
+    }
+}
+
+/// Outside any plan: nine seconds, and one in reserve.
+fn context() -> Context {
+    Context::new(Reason::Requested, Duration::from_secs(10))
+}
 
 /// Tells that it was dropped, as a task does when it ends.
 struct Ended(Option<oneshot::Sender<()>>);
@@ -22,7 +45,10 @@ impl Drop for Ended {
 }
 
 /// A task that never ends by itself, and what tells that it ended.
-fn endless() -> (impl Future<Output = ()> + Send + 'static, oneshot::Receiver<()>) {
+fn endless() -> (
+    impl Future<Output = ()> + Send + 'static,
+    oneshot::Receiver<()>,
+) {
     let (tell, ended) = oneshot::channel();
     let guard = Ended(Some(tell));
     let task = async move {
@@ -78,7 +104,10 @@ async fn the_panic_of_a_task_is_an_error_with_its_message() {
     let mut task: JoinHandle<()> = tokio::spawn(async { panic!("lost the {}", "cache") });
     let_it_end(&task).await;
     let error = task.cleanup(&context()).await.unwrap_err();
-    assert!(error.to_string().ends_with("panicked: lost the cache"), "{error}");
+    assert!(
+        error.to_string().ends_with("panicked: lost the cache"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -114,8 +143,8 @@ async fn aborting_and_releasing_a_task_abort_it() {
 #[tokio::test]
 async fn the_cleanup_of_a_task_that_was_dropped_half_way_is_taken_up() {
     let (mut task, end) = unstoppable().await;
-    half_way(task.cleanup(&context())).await;
-    half_way(task.cleanup(&context())).await;
+    assert_pending!(spawn(task.cleanup(&context())).poll());
+    assert_pending!(spawn(task.cleanup(&context())).poll());
     drop(end);
     task.cleanup(&context()).await.unwrap();
     assert!(task.is_finished());
@@ -137,7 +166,10 @@ async fn a_task_that_does_not_end_is_named_in_the_report() {
         () = driver => unreachable!(),
     };
     let step = report.step("field").unwrap();
-    let Outcome::TimedOut { waiting_for: Some(what) } = step.outcome() else {
+    let Outcome::TimedOut {
+        waiting_for: Some(what),
+    } = step.outcome()
+    else {
         panic!("{report}");
     };
     assert_eq!(*what, format!("task {id}, aborted, to end"));
@@ -175,7 +207,10 @@ async fn the_panics_of_a_set_are_counted_and_the_first_is_told() {
     }
     let error = set.cleanup(&context()).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.starts_with("3 tasks panicked; task ") && text.ends_with("panicked: no more"), "{text}");
+    assert!(
+        text.starts_with("3 tasks panicked; task ") && text.ends_with("panicked: no more"),
+        "{text}"
+    );
     assert!(set.is_empty());
 }
 
@@ -202,7 +237,7 @@ async fn the_cleanup_of_a_set_that_was_dropped_half_way_is_taken_up() {
     });
     set.spawn(pending());
     runs.await.unwrap();
-    half_way(set.cleanup(&context())).await;
+    assert_pending!(spawn(set.cleanup(&context())).poll());
     assert_eq!(set.len(), 2);
     drop(end);
     set.cleanup(&context()).await.unwrap();
@@ -229,9 +264,9 @@ async fn a_tracker_is_closed_and_its_tasks_awaited() {
     let mut tracker = TaskTracker::new();
     let (end, ended) = oneshot::channel::<()>();
     tracker.spawn(ended);
-    half_way(tracker.cleanup(&context())).await;
+    assert_pending!(spawn(tracker.cleanup(&context())).poll());
     assert!(tracker.is_closed());
-    half_way(tracker.cleanup(&context())).await;
+    assert_pending!(spawn(tracker.cleanup(&context())).poll());
     end.send(()).unwrap();
     tracker.cleanup(&context()).await.unwrap();
     assert!(tracker.is_empty());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lifecycle_runtime::{
-    BoxError, Component, Context, DynComponent, GracefulShutdown, Outcome, Reason, Runner, ShutdownHandle,
-    ShutdownState, StepProgress,
+    BoxError, Component, Context, DynComponent, GracefulShutdown, Outcome, Reason, Runner,
+    ShutdownHandle, ShutdownState, StepProgress,
 };
 use lifecycle_tests::{Probe, Trace, ms, secs};
 use tokio_test::task::spawn;
@@ -34,7 +34,10 @@ struct Server {
 }
 
 fn paths(steps: &[StepProgress]) -> Vec<(&str, bool)> {
-    steps.iter().map(|step| (step.path(), step.is_running())).collect()
+    steps
+        .iter()
+        .map(|step| (step.path(), step.is_running()))
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -43,17 +46,27 @@ async fn progress_shows_what_runs_what_it_waits_for_and_what_has_ended() {
     let (drain, hold_drain) = Probe::held(&trace, "drain");
     let (writer, hold_writer) = Probe::held(&trace, "writer");
     let (auth, hold_auth) = Probe::held(&trace, "auth");
-    let plugins = [("auth", auth.says("the directory")), ("log", Probe::new(&trace, "log"))];
+    let plugins = [
+        ("auth", auth.says("the directory")),
+        ("log", Probe::new(&trace, "log")),
+    ];
     let server = Server {
         drain: drain.says("3 connections"),
-        storage: Storage { writer: writer.says("the disk"), disk: Probe::new(&trace, "disk") },
+        storage: Storage {
+            writer: writer.says("the disk"),
+            disk: Probe::new(&trace, "disk"),
+        },
         plugins: plugins.into(),
         state: ShutdownState::new(),
     };
     let handle = ShutdownHandle::new();
     let mut progress = handle.progress();
     assert_eq!(paths(&progress.unfinished()), [], "it has not begun");
-    let mut run = spawn(Runner::new(server).handle(&handle).run(async |_: &mut Server, stop| stop.cancelled().await));
+    let mut run = spawn(
+        Runner::new(server)
+            .handle(&handle)
+            .run(async |_: &mut Server, stop| stop.cancelled().await),
+    );
     // The signals are registered on a thread, which tells when it has.
     while handle.progress().unfinished().is_empty() {
         assert_pending!(run.poll());
@@ -63,20 +76,33 @@ async fn progress_shows_what_runs_what_it_waits_for_and_what_has_ended() {
     assert!(progress.changed().await);
 
     let open = progress.unfinished();
-    assert_eq!(paths(&open), [("drain", true), ("storage", false), ("plugins", false)]);
+    assert_eq!(
+        paths(&open),
+        [("drain", true), ("storage", false), ("plugins", false)]
+    );
     assert_eq!(open[0].waiting_for(), Some("3 connections"));
     assert_eq!(open[0].remaining(), Some(secs(4)));
     assert_eq!((open[1].waiting_for(), open[1].remaining()), (None, None));
 
     tokio::time::advance(secs(1)).await;
     let open = progress.unfinished();
-    assert_eq!((open[0].elapsed(), open[0].remaining()), (secs(1), Some(secs(3))));
+    assert_eq!(
+        (open[0].elapsed(), open[0].remaining()),
+        (secs(1), Some(secs(3)))
+    );
 
     hold_drain.release();
     assert_pending!(run.poll());
     assert!(progress.changed().await);
     let open = progress.unfinished();
-    assert_eq!(paths(&open), [("storage.writer", true), ("storage.disk", false), ("plugins", false)]);
+    assert_eq!(
+        paths(&open),
+        [
+            ("storage.writer", true),
+            ("storage.disk", false),
+            ("plugins", false)
+        ]
+    );
     assert_eq!(open[0].waiting_for(), Some("the disk"));
 
     hold_writer.release();
@@ -93,15 +119,26 @@ async fn progress_shows_what_runs_what_it_waits_for_and_what_has_ended() {
     }
     assert_eq!(paths(&progress.unfinished()), []);
     while progress.changed().await {}
-    assert!(!progress.changed().await, "there is nothing more to wait for");
+    assert!(
+        !progress.changed().await,
+        "there is nothing more to wait for"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_who_watches_a_shutdown_hears_of_its_end() {
     let trace = Trace::new();
     let (drain, hold) = Probe::held(&trace, "drain");
-    let storage = Storage { writer: Probe::new(&trace, "writer"), disk: Probe::new(&trace, "disk") };
-    let server = Server { drain, storage, plugins: [].into(), state: ShutdownState::new() };
+    let storage = Storage {
+        writer: Probe::new(&trace, "writer"),
+        disk: Probe::new(&trace, "disk"),
+    };
+    let server = Server {
+        drain,
+        storage,
+        plugins: [].into(),
+        state: ShutdownState::new(),
+    };
     let handle = ShutdownHandle::new();
     let mut progress = handle.progress();
     let watch = tokio::spawn(async move {
@@ -144,9 +181,14 @@ async fn what_a_step_waits_for_is_read_when_it_is_cut() {
         #[shutdown(state)]
         state: ShutdownState,
     }
-    let mut server = Server { drain: Drain(Arc::new(AtomicUsize::new(7))), state: ShutdownState::new() };
+    let mut server = Server {
+        drain: Drain(Arc::new(AtomicUsize::new(7))),
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
-    let Outcome::TimedOut { waiting_for } = report.step("drain").unwrap().outcome() else { panic!("{report}") };
+    let Outcome::TimedOut { waiting_for } = report.step("drain").unwrap().outcome() else {
+        panic!("{report}")
+    };
     assert_eq!(waiting_for.as_deref(), Some("2 connections"));
 }
 
@@ -168,11 +210,55 @@ async fn what_a_step_waited_for_before_it_was_left_half_way_is_not_said_of_its_n
         #[shutdown(state)]
         state: ShutdownState,
     }
-    let mut server = Server { twice: Twice(false), state: ShutdownState::new() };
+    let mut server = Server {
+        twice: Twice(false),
+        state: ShutdownState::new(),
+    };
     assert_pending!(spawn(server.shutdown()).poll());
     let report = server.shutdown().await;
     let outcome = report.step("twice").unwrap().outcome();
-    assert!(matches!(outcome, Outcome::TimedOut { waiting_for: None }), "{report}");
+    assert!(
+        matches!(outcome, Outcome::TimedOut { waiting_for: None }),
+        "{report}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_of_a_run_that_was_left_half_way_are_gone_with_the_next() {
+    struct Hooks(Arc<()>);
+    impl Component for Hooks {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            let held = Arc::clone(&self.0);
+            cx.on_force(move || drop(held));
+            std::future::pending().await
+        }
+    }
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown(timeout = "3s")]
+        hooks: Hooks,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let held = Arc::new(());
+    let mut server = Server {
+        hooks: Hooks(Arc::clone(&held)),
+        state: ShutdownState::new(),
+    };
+    for _ in 0..3 {
+        assert_pending!(spawn(server.shutdown()).poll());
+        assert_eq!(
+            Arc::strong_count(&held),
+            3,
+            "this test's, the component's and one hook's"
+        );
+    }
+    server.shutdown().await;
+    assert_eq!(
+        Arc::strong_count(&held),
+        2,
+        "a step that has ended has no hooks"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,31 +276,58 @@ async fn every_element_of_a_container_has_its_own_row() {
     }
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
-    let storage = |writer, disk| Storage { writer: probe(writer), disk: probe(disk) };
+    let storage = |writer, disk| Storage {
+        writer: probe(writer),
+        disk: probe(disk),
+    };
     let mut server = Server {
-        plugins: [("auth", probe("auth").hang().says("the directory")), ("log", probe("log")), ("mail", probe("mail").error("spam"))]
-            .into(),
+        plugins: [
+            ("auth", probe("auth").hang().says("the directory")),
+            ("log", probe("log")),
+            ("mail", probe("mail").error("spam")),
+        ]
+        .into(),
         boxed: vec![Box::new(probe("boxed")), Box::new(storage("w", "d"))],
         shards: [storage("w0", "d0"), storage("w1", "d1").failing()],
         state: ShutdownState::new(),
     };
     let report = server.shutdown().await;
-    let outcome = |path: &str| report.step(path).unwrap_or_else(|| panic!("no `{path}`: {report}")).outcome();
-    assert!(matches!(outcome("plugins[auth]"), Outcome::TimedOut { waiting_for: Some(what) } if what == "the directory"));
+    let outcome = |path: &str| {
+        report
+            .step(path)
+            .unwrap_or_else(|| panic!("no `{path}`: {report}"))
+            .outcome()
+    };
+    assert!(
+        matches!(outcome("plugins[auth]"), Outcome::TimedOut { waiting_for: Some(what) } if what == "the directory")
+    );
     assert!(outcome("plugins[log]").is_done());
     assert!(matches!(outcome("plugins[mail]"), Outcome::Failed(_)));
-    assert!(!outcome("plugins").is_done(), "a container is as its elements are");
+    assert!(
+        !outcome("plugins").is_done(),
+        "a container is as its elements are"
+    );
     assert!(outcome("boxed[0]").is_done());
     assert!(outcome("boxed[1].disk").is_done());
     assert!(outcome("shards[0].writer").is_done());
     assert!(matches!(outcome("shards[1].disk"), Outcome::Panicked(_)));
     assert!(report.step("plugins[nobody]").is_none());
-    assert_eq!((trace.count("auth aborts"), trace.count("log aborts"), trace.count("mail aborts")), (1, 0, 1));
+    assert_eq!(
+        (
+            trace.count("auth aborts"),
+            trace.count("log aborts"),
+            trace.count("mail aborts")
+        ),
+        (1, 0, 1)
+    );
 }
 
 impl Storage {
     fn failing(self) -> Self {
-        Self { disk: self.disk.panic("bad sector"), ..self }
+        Self {
+            disk: self.disk.panic("bad sector"),
+            ..self
+        }
     }
 }
 
@@ -228,8 +341,15 @@ async fn elements_are_cleaned_together() {
         state: ShutdownState,
     }
     let trace = Trace::new();
-    let list = (0..100).map(|_| Probe::new(&trace, "one").sleep(ms(200))).collect();
-    let report = Server { list, state: ShutdownState::new() }.shutdown().await;
+    let list = (0..100)
+        .map(|_| Probe::new(&trace, "one").sleep(ms(200)))
+        .collect();
+    let report = Server {
+        list,
+        state: ShutdownState::new(),
+    }
+    .shutdown()
+    .await;
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.elapsed(), ms(200));
 }
@@ -237,7 +357,10 @@ async fn elements_are_cleaned_together() {
 #[tokio::test(start_paused = true)]
 async fn elements_cleaned_by_hand_are_cut_at_the_contexts_deadline() {
     let trace = Trace::new();
-    let mut list = vec![Probe::new(&trace, "hangs").hang(), Probe::new(&trace, "ends")];
+    let mut list = vec![
+        Probe::new(&trace, "hangs").hang(),
+        Probe::new(&trace, "ends"),
+    ];
     let cx = Context::new(Reason::Requested, secs(10));
     let error = list.cleanup(&cx).await.unwrap_err();
     assert!(error.to_string().contains("[0] timed out"), "{error}");
@@ -252,7 +375,11 @@ async fn a_hook_for_a_forced_end_is_not_run_by_an_end_that_is_not_forced() {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
             let trace = self.0.clone();
             cx.on_force(move || trace.add("forced"));
-            if self.1 { Ok(()) } else { std::future::pending().await }
+            if self.1 {
+                Ok(())
+            } else {
+                std::future::pending().await
+            }
         }
     }
     #[derive(GracefulShutdown)]
@@ -293,7 +420,10 @@ async fn the_context_tells_why_and_how_long() {
         state: ShutdownState,
     }
     let trace = Trace::new();
-    let mut server = Server { asks: Asks(trace.clone()), state: ShutdownState::new() };
+    let mut server = Server {
+        asks: Asks(trace.clone()),
+        state: ShutdownState::new(),
+    };
     let mut shutdown = spawn(server.shutdown().reason(Reason::MainEnded));
     assert_pending!(shutdown.poll());
     tokio::time::advance(secs(2)).await;

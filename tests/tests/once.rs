@@ -20,17 +20,28 @@ struct Pair {
 }
 
 fn pair(first: Probe, second: Probe) -> Pair {
-    Pair { first, second, state: ShutdownState::new() }
+    Pair {
+        first,
+        second,
+        state: ShutdownState::new(),
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_second_call_returns_the_same_report_and_runs_nothing() {
     let trace = Trace::new();
-    let mut server = pair(Probe::new(&trace, "first").error("no"), Probe::new(&trace, "second").sleep(secs(1)));
+    let mut server = pair(
+        Probe::new(&trace, "first").error("no"),
+        Probe::new(&trace, "second").sleep(secs(1)),
+    );
     let one = server.shutdown().await;
     trace.take();
     tokio::time::advance(secs(5)).await;
-    let two = server.shutdown().reason(Reason::MainEnded).within(secs(60)).await;
+    let two = server
+        .shutdown()
+        .reason(Reason::MainEnded)
+        .within(secs(60))
+        .await;
     assert_eq!(trace.all(), [""; 0]);
     assert_eq!(one.to_string(), two.to_string());
     assert_eq!(one.elapsed(), two.elapsed());
@@ -44,7 +55,10 @@ async fn a_shutdown_does_nothing_until_it_is_polled() {
     drop(server.shutdown().reason(Reason::MainEnded).within(ms(1)));
     assert_eq!(trace.all(), [""; 0]);
     let report = server.shutdown().await;
-    assert!(matches!(report.reason(), Reason::Requested), "the dropped one said nothing");
+    assert!(
+        matches!(report.reason(), Reason::Requested),
+        "the dropped one said nothing"
+    );
     assert_eq!(trace.count("second ends"), 1);
 }
 
@@ -65,7 +79,15 @@ async fn the_next_call_takes_up_the_steps_that_have_not_ended() {
     let (second, hold) = Probe::held(&trace, "second");
     let mut server = pair(Probe::new(&trace, "first"), second);
     assert_pending!(spawn(server.shutdown()).poll());
-    assert_eq!(trace.take(), ["first begins", "first ends", "second begins", "second is cut"]);
+    assert_eq!(
+        trace.take(),
+        [
+            "first begins",
+            "first ends",
+            "second begins",
+            "second is cut"
+        ]
+    );
 
     let mut again = spawn(server.shutdown());
     assert_pending!(again.poll());
@@ -79,20 +101,34 @@ async fn the_next_call_takes_up_the_steps_that_have_not_ended() {
 #[tokio::test(start_paused = true)]
 async fn what_is_taken_up_is_on_the_clock_that_was_started() {
     let trace = Trace::new();
-    let mut server = pair(Probe::new(&trace, "first"), Probe::new(&trace, "second").hang());
+    let mut server = pair(
+        Probe::new(&trace, "first"),
+        Probe::new(&trace, "second").hang(),
+    );
     assert!(timeout(ms(1_500), server.shutdown()).await.is_err());
     // Nobody runs it meanwhile, and the time passes all the same.
     let report = server.shutdown().within(secs(60)).await;
     assert_eq!(report.elapsed(), secs(2), "{report}");
-    assert_eq!(report.step("second").unwrap().elapsed(), secs(2), "{report}");
+    assert_eq!(
+        report.step("second").unwrap().elapsed(),
+        secs(2),
+        "{report}"
+    );
 
-    let mut server = pair(Probe::new(&trace, "first").hang(), Probe::new(&trace, "second").hang());
+    let mut server = pair(
+        Probe::new(&trace, "first").hang(),
+        Probe::new(&trace, "second").hang(),
+    );
     assert!(timeout(secs(1), server.shutdown()).await.is_err());
     tokio::time::advance(secs(30)).await;
     trace.take();
     let report = server.shutdown().await;
     assert_eq!(report.elapsed(), secs(31), "{report}");
-    assert_eq!(trace.count("second begins"), 1, "polled once though it is late");
+    assert_eq!(
+        trace.count("second begins"),
+        1,
+        "polled once though it is late"
+    );
 }
 
 #[derive(GracefulShutdown)]
@@ -120,24 +156,58 @@ async fn nested_plans_and_elements_are_taken_up_one_by_one() {
     let probe = |name| Probe::new(&trace, name);
     let (disk, hold_disk) = Probe::held(&trace, "disk");
     let (b, hold_b) = Probe::held(&trace, "b");
-    let storage = Storage { writer: probe("writer"), disk };
-    let mut server = Nested { storage, list: vec![probe("a"), b, probe("c")], state: ShutdownState::new() };
+    let storage = Storage {
+        writer: probe("writer"),
+        disk,
+    };
+    let mut server = Nested {
+        storage,
+        list: vec![probe("a"), b, probe("c")],
+        state: ShutdownState::new(),
+    };
 
     assert_pending!(spawn(server.shutdown()).poll());
-    assert_eq!(trace.take(), ["writer begins", "writer ends", "disk begins", "disk is cut"]);
+    assert_eq!(
+        trace.take(),
+        ["writer begins", "writer ends", "disk begins", "disk is cut"]
+    );
     hold_disk.release();
     assert_pending!(spawn(server.shutdown()).poll());
     let mut seen = trace.take();
-    assert_eq!(seen.drain(..2).collect::<Vec<_>>(), ["disk begins", "disk ends"], "`writer` had ended");
+    assert_eq!(
+        seen.drain(..2).collect::<Vec<_>>(),
+        ["disk begins", "disk ends"],
+        "`writer` had ended"
+    );
     seen.sort();
-    assert_eq!(seen, ["a begins", "a ends", "b begins", "b is cut", "c begins", "c ends"]);
+    assert_eq!(
+        seen,
+        [
+            "a begins", "a ends", "b begins", "b is cut", "c begins", "c ends"
+        ]
+    );
 
     hold_b.release();
     let report = assert_ready!(spawn(server.shutdown()).poll());
-    assert_eq!(trace.take(), ["b begins", "b ends"], "the other elements had ended");
+    assert_eq!(
+        trace.take(),
+        ["b begins", "b ends"],
+        "the other elements had ended"
+    );
     assert!(report.is_clean(), "{report}");
-    for path in ["storage.writer", "storage.disk", "list[0]", "list[1]", "list[2]"] {
-        assert!(report.step(path).is_some_and(|step| step.outcome().is_done()), "{path}: {report}");
+    for path in [
+        "storage.writer",
+        "storage.disk",
+        "list[0]",
+        "list[1]",
+        "list[2]",
+    ] {
+        assert!(
+            report
+                .step(path)
+                .is_some_and(|step| step.outcome().is_done()),
+            "{path}: {report}"
+        );
     }
 }
 
@@ -171,12 +241,24 @@ fn by_hand(trace: &Trace) -> (ByHand, [Hold; 2]) {
     let (disk, hold_disk) = Probe::held(trace, "right disk");
     let (c, hold_c) = Probe::held(trace, "c");
     let several = Several {
-        left: Storage { writer: probe("left writer"), disk: probe("left disk") },
-        right: Storage { writer: probe("right writer"), disk },
+        left: Storage {
+            writer: probe("left writer"),
+            disk: probe("left disk"),
+        },
+        right: Storage {
+            writer: probe("right writer"),
+            disk,
+        },
         some: vec![probe("a")],
         more: vec![probe("b"), c],
     };
-    (ByHand { several, state: ShutdownState::new() }, [hold_disk, hold_c])
+    (
+        ByHand {
+            several,
+            state: ShutdownState::new(),
+        },
+        [hold_disk, hold_c],
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +270,15 @@ async fn a_component_may_clean_several_plans_and_lists_and_none_is_left_out() {
     }
     let report = server.shutdown().await;
     assert!(report.is_clean(), "{report}");
-    for name in ["left writer", "left disk", "right writer", "right disk", "a", "b", "c"] {
+    for name in [
+        "left writer",
+        "left disk",
+        "right writer",
+        "right disk",
+        "a",
+        "b",
+        "c",
+    ] {
         assert_eq!(trace.count(&format!("{name} ends")), 1, "{name}: {report}");
     }
     assert_eq!(report.step("several").unwrap().steps().len(), 7, "{report}");
@@ -204,7 +294,16 @@ async fn several_plans_of_one_component_are_taken_up_each_where_it_was() {
     assert_pending!(spawn(server.shutdown()).poll());
     let mut seen = trace.take();
     seen.sort();
-    let expected = ["a begins", "a ends", "b begins", "b ends", "c begins", "c is cut", "right disk begins", "right disk ends"];
+    let expected = [
+        "a begins",
+        "a ends",
+        "b begins",
+        "b ends",
+        "c begins",
+        "c is cut",
+        "right disk begins",
+        "right disk ends",
+    ];
     assert_eq!(seen, expected);
     hold_c.release();
     let report = assert_ready!(spawn(server.shutdown()).poll());
@@ -229,10 +328,18 @@ async fn no_element_is_left_out_for_want_of_a_name() {
     }
     let trace = Trace::new();
     let list = Unnamed(vec![Probe::new(&trace, "a"), Probe::new(&trace, "b")]);
-    let report = Server { list, state: ShutdownState::new() }.shutdown().await;
+    let report = Server {
+        list,
+        state: ShutdownState::new(),
+    }
+    .shutdown()
+    .await;
     assert!(report.is_clean(), "{report}");
     assert_eq!((trace.count("a ends"), trace.count("b ends")), (1, 1));
-    assert!(report.step("list[first]").is_some() && report.step("list[1]").is_some(), "{report}");
+    assert!(
+        report.step("list[first]").is_some() && report.step("list[1]").is_some(),
+        "{report}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,7 +351,8 @@ async fn elements_are_taken_up_by_name_when_the_component_let_go_of_those_that_e
                 self.0.remove(0);
             }
             let names: Vec<_> = self.0.iter().map(|(name, _)| *name).collect();
-            cx.each(names, self.0.iter_mut().map(|(_, probe)| probe)).await
+            cx.each(names, self.0.iter_mut().map(|(_, probe)| probe))
+                .await
         }
     }
     #[derive(GracefulShutdown)]
@@ -257,7 +365,10 @@ async fn elements_are_taken_up_by_name_when_the_component_let_go_of_those_that_e
     let trace = Trace::new();
     let (b, hold) = Probe::held(&trace, "b");
     let list = Shrinking(vec![("a", Probe::new(&trace, "a")), ("b", b)], false);
-    let mut server = Server { list, state: ShutdownState::new() };
+    let mut server = Server {
+        list,
+        state: ShutdownState::new(),
+    };
     assert_pending!(spawn(server.shutdown()).poll());
     trace.take();
     hold.release();
@@ -282,13 +393,22 @@ async fn an_owner_that_was_shut_down_by_itself_is_not_cleaned_again_by_the_owner
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
     let inner = pair(probe("first"), probe("second"));
-    let mut server = OuterOwner { inner, last: probe("last"), state: ShutdownState::new() };
+    let mut server = OuterOwner {
+        inner,
+        last: probe("last"),
+        state: ShutdownState::new(),
+    };
     server.inner.shutdown().await;
     trace.take();
     let report = server.shutdown().await;
     assert_eq!(trace.take(), ["last begins", "last ends"]);
     assert!(report.is_clean(), "{report}");
-    assert!(report.step("inner.second").is_some_and(|step| step.outcome().is_done()), "{report}");
+    assert!(
+        report
+            .step("inner.second")
+            .is_some_and(|step| step.outcome().is_done()),
+        "{report}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -296,13 +416,80 @@ async fn an_owner_that_was_left_half_way_is_taken_up_by_the_owner_around_it() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
     let (second, hold) = Probe::held(&trace, "second");
-    let mut server = OuterOwner { inner: pair(probe("first"), second), last: probe("last"), state: ShutdownState::new() };
+    let mut server = OuterOwner {
+        inner: pair(probe("first"), second),
+        last: probe("last"),
+        state: ShutdownState::new(),
+    };
     assert_pending!(spawn(server.inner.shutdown()).poll());
     trace.take();
     hold.release();
     let report = server.shutdown().await;
-    assert_eq!(trace.take(), ["second begins", "second ends", "last begins", "last ends"]);
+    assert_eq!(
+        trace.take(),
+        ["second begins", "second ends", "last begins", "last ends"]
+    );
     assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocking_call_that_still_runs_is_awaited_not_begun_again() {
+    struct Disk {
+        trace: Trace,
+        held: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+    }
+    impl Disk {
+        fn sync(&self) {
+            self.trace.add("the call begins");
+            // Until the test says so.
+            let _ = self.held.lock().unwrap().recv();
+            self.trace.add("the call ends");
+        }
+    }
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown(blocking, with = Disk::sync)]
+        shared: std::sync::Arc<Disk>,
+        #[shutdown(blocking, with = |disk| disk.sync())]
+        owned: Option<Disk>,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let (release, held) = std::sync::mpsc::channel();
+    let (release_too, held_too) = std::sync::mpsc::channel();
+    let disk = |held: std::sync::mpsc::Receiver<()>| Disk {
+        trace: trace.clone(),
+        held: held.into(),
+    };
+    let mut server = Server {
+        shared: disk(held).into(),
+        owned: Some(disk(held_too)),
+        state: ShutdownState::new(),
+    };
+    for _ in 0..3 {
+        assert_pending!(spawn(server.shutdown()).poll());
+    }
+    release.send(()).unwrap();
+    let mut second = spawn(server.shutdown());
+    while second.poll().is_pending() && trace.count("the call begins") < 2 {
+        tokio::task::yield_now().await;
+    }
+    drop(second);
+    assert_pending!(spawn(server.shutdown()).poll());
+    release_too.send(()).unwrap();
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(
+        trace.all(),
+        [
+            "the call begins",
+            "the call ends",
+            "the call begins",
+            "the call ends"
+        ]
+    );
+    assert!(server.owned.is_some(), "it was given back");
 }
 
 #[tokio::test(start_paused = true)]
@@ -324,7 +511,9 @@ async fn a_plan_without_steps_ends_at_once() {
         #[shutdown(state)]
         state: ShutdownState,
     }
-    let mut server = Empty { state: ShutdownState::new() };
+    let mut server = Empty {
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
     assert!(report.is_clean());
     assert_eq!(report.elapsed(), Duration::ZERO);

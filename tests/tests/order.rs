@@ -42,7 +42,15 @@ fn graph(trace: &Trace) -> (Graph, Holds) {
     let (cache, hold_cache) = held("cache");
     let (pool, hold_pool) = held("pool");
     let state = ShutdownState::new();
-    let server = Graph { tell, drain, background, recorder, cache, pool, state };
+    let server = Graph {
+        tell,
+        drain,
+        background,
+        recorder,
+        cache,
+        pool,
+        state,
+    };
     let holds = Holds {
         tell: hold_tell,
         drain: hold_drain,
@@ -66,15 +74,27 @@ async fn a_step_starts_as_soon_as_what_it_depends_on_has_ended() {
     hold.tell.release();
     assert!(shutdown.is_woken());
     assert_pending!(shutdown.poll());
-    assert_eq!(trace.take(), ["tell ends", "drain begins", "background begins"], "equal numbers together");
+    assert_eq!(
+        trace.take(),
+        ["tell ends", "drain begins", "background begins"],
+        "equal numbers together"
+    );
 
     hold.background.release();
     assert_pending!(shutdown.poll());
-    assert_eq!(trace.take(), ["background ends", "cache begins"], "though `drain` still runs");
+    assert_eq!(
+        trace.take(),
+        ["background ends", "cache begins"],
+        "though `drain` still runs"
+    );
 
     hold.drain.release();
     assert_pending!(shutdown.poll());
-    assert_eq!(trace.take(), ["drain ends", "recorder begins"], "while `cache` still runs");
+    assert_eq!(
+        trace.take(),
+        ["drain ends", "recorder begins"],
+        "while `cache` still runs"
+    );
 
     hold.recorder.release();
     assert_pending!(shutdown.poll());
@@ -104,10 +124,17 @@ async fn independent_steps_overlap_in_time() {
 
     let trace = Trace::new();
     let sleeps = |name| Probe::new(&trace, name).sleep(lifecycle_tests::ms(300));
-    let mut server = Pair { one: sleeps("one"), two: sleeps("two"), state: ShutdownState::new() };
+    let mut server = Pair {
+        one: sleeps("one"),
+        two: sleeps("two"),
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
     assert_eq!(report.elapsed(), lifecycle_tests::ms(300), "{report}");
-    assert_eq!(trace.all(), ["one begins", "two begins", "one ends", "two ends"]);
+    assert_eq!(
+        trace.all(),
+        ["one begins", "two begins", "one ends", "two ends"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,11 +154,24 @@ async fn lower_numbers_run_first_whatever_the_order_of_the_fields() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
     let (last, first, middle) = (probe("last"), probe("first"), probe("middle"));
-    let mut server = Backwards { last, first, middle, state: ShutdownState::new() };
+    let mut server = Backwards {
+        last,
+        first,
+        middle,
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
-    let begins: Vec<_> = trace.all().into_iter().filter(|event| event.ends_with("begins")).collect();
+    let begins: Vec<_> = trace
+        .all()
+        .into_iter()
+        .filter(|event| event.ends_with("begins"))
+        .collect();
     assert_eq!(begins, ["first begins", "middle begins", "last begins"]);
-    let priorities: Vec<_> = report.steps().iter().map(|step| (step.name(), step.priority())).collect();
+    let priorities: Vec<_> = report
+        .steps()
+        .iter()
+        .map(|step| (step.name(), step.priority()))
+        .collect();
     assert_eq!(priorities, [("first", -3), ("middle", 0), ("last", 7)]);
 }
 
@@ -152,13 +192,27 @@ async fn without_any_order_steps_run_as_rust_drops_one_after_the_other() {
     let trace = Trace::new();
     let (one, hold) = Probe::held(&trace, "one");
     let (two, three) = (Probe::new(&trace, "two"), Probe::new(&trace, "three"));
-    let mut server = Declared { one, two, three, state: ShutdownState::new() };
+    let mut server = Declared {
+        one,
+        two,
+        three,
+        state: ShutdownState::new(),
+    };
     let mut shutdown = spawn(server.shutdown());
     assert_pending!(shutdown.poll());
     assert_eq!(trace.take(), ["one begins"]);
     hold.release();
     assert_ready!(shutdown.poll());
-    assert_eq!(trace.take(), ["one ends", "two begins", "two ends", "three begins", "three ends"]);
+    assert_eq!(
+        trace.take(),
+        [
+            "one ends",
+            "two begins",
+            "two ends",
+            "three begins",
+            "three ends"
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,9 +225,16 @@ async fn a_tuple_struct_is_ordered_by_its_places() {
     );
 
     let trace = Trace::new();
-    let mut server = Places(Probe::new(&trace, "zero"), Probe::new(&trace, "one"), ShutdownState::new());
+    let mut server = Places(
+        Probe::new(&trace, "zero"),
+        Probe::new(&trace, "one"),
+        ShutdownState::new(),
+    );
     let report = server.shutdown().await;
-    assert_eq!(trace.all(), ["one begins", "one ends", "zero begins", "zero ends"]);
+    assert_eq!(
+        trace.all(),
+        ["one begins", "one ends", "zero begins", "zero ends"]
+    );
     assert!(report.step("1").is_some(), "{report}");
 }
 
@@ -199,13 +260,28 @@ async fn a_nested_plan_keeps_its_own_order_inside_its_step() {
 
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
-    let storage = Storage { pool: probe("pool"), writer: probe("writer") };
-    let mut server = Server { storage, logs: probe("logs"), state: ShutdownState::new() };
+    let storage = Storage {
+        pool: probe("pool"),
+        writer: probe("writer"),
+    };
+    let mut server = Server {
+        storage,
+        logs: probe("logs"),
+        state: ShutdownState::new(),
+    };
     let report = server.shutdown().await;
     assert!(report.is_clean(), "{report}");
-    let begins: Vec<_> = trace.all().into_iter().filter(|event| event.ends_with("begins")).collect();
+    let begins: Vec<_> = trace
+        .all()
+        .into_iter()
+        .filter(|event| event.ends_with("begins"))
+        .collect();
     assert_eq!(begins, ["writer begins", "pool begins", "logs begins"]);
-    assert!(report.step("storage.pool").is_some_and(|step| step.outcome().is_done()));
+    assert!(
+        report
+            .step("storage.pool")
+            .is_some_and(|step| step.outcome().is_done())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,13 +309,19 @@ async fn an_enum_cleans_its_live_variant_in_that_variants_order() {
     let probe = |name| Probe::new(&trace, name);
     for (backend, expected) in [
         (
-            Backend::Pair { first: probe("first"), second: probe("second") },
+            Backend::Pair {
+                first: probe("first"),
+                second: probe("second"),
+            },
             vec!["second begins", "second ends", "first begins", "first ends"],
         ),
         (Backend::One(probe("one")), vec!["one begins", "one ends"]),
         (Backend::Nothing, vec![]),
     ] {
-        let mut server = Server { backend, state: ShutdownState::new() };
+        let mut server = Server {
+            backend,
+            state: ShutdownState::new(),
+        };
         let report = server.shutdown().await;
         assert!(report.is_clean(), "{report}");
         assert_eq!(trace.take(), expected);

@@ -2,6 +2,7 @@
 //!
 //! Written by the engine, read from anywhere: progress, time-outs, a forced end on another thread.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -53,7 +54,9 @@ impl Origin {
     /// Cuts every step as soon as the executor gets to it.
     pub(crate) fn force(&self, signal: Signal) {
         self.forced.store(signal.as_raw(), Ordering::Release);
-        if let Some(waker) = lock(&self.waker).take() {
+        // Woken outside the lock: some executors poll at once.
+        let waker = lock(&self.waker).take();
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
@@ -112,6 +115,8 @@ pub(super) struct Row {
     nested: Vec<Arc<Live>>,
     waiting_for: Option<Arc<dyn Fn() -> String + Send + Sync>>,
     on_force: Vec<Box<dyn FnOnce() + Send>>,
+    /// What its future left behind when it was dropped, to be taken up.
+    left: Option<Box<dyn Any + Send>>,
 }
 
 impl Row {
@@ -132,6 +137,7 @@ impl Row {
             nested: Vec::new(),
             waiting_for: None,
             on_force: Vec::new(),
+            left: None,
         }
     }
 
@@ -172,6 +178,20 @@ pub(crate) struct Ended<'a> {
     pub(crate) outcome: Outcome,
     pub(crate) elapsed: Duration,
     pub(crate) budget: Duration,
+}
+
+/// A step that has not ended, and what can say what it waits for.
+pub(crate) struct OpenStep {
+    pub(crate) view: StepProgress,
+    waiting_for: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+}
+
+impl OpenStep {
+    /// Asks it, which runs a component's code.
+    pub(crate) fn described(mut self) -> StepProgress {
+        self.view.waiting_for = self.waiting_for.and_then(describe);
+        self.view
+    }
 }
 
 impl Ended<'_> {
@@ -273,7 +293,7 @@ impl Live {
     }
 
     /// Whether its rows are laid out, or were.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.report().is_some() || !self.rows().is_empty()
     }
 
@@ -305,9 +325,11 @@ impl Live {
         let own = row.timeout.map(|timeout| crate::context::after(started, timeout));
         let hard = own.map_or(latest, |own| own.min(latest)).max(started);
         row.hard = Some(hard);
-        row.waiting_for = None;
+        // What an earlier run said is not true of this one.
+        let gone = (row.waiting_for.take(), std::mem::take(&mut row.on_force));
         let skip = row.skip;
         drop(rows);
+        let _ = contain(|| drop(gone));
         self.origin.changed();
         Begin {
             skip,
@@ -323,7 +345,7 @@ impl Live {
         let started = row.started.unwrap_or(now);
         row.elapsed = now.saturating_duration_since(started);
         row.outcome = Some(outcome.clone());
-        let gone = (row.waiting_for.take(), std::mem::take(&mut row.on_force));
+        let gone = (row.waiting_for.take(), std::mem::take(&mut row.on_force), row.left.take());
         let ended = Ended {
             at: Some((self, i)),
             element: row.name.starts_with('['),
@@ -395,6 +417,8 @@ impl Live {
             _ => Outcome::Skipped,
         });
         let steps = row.nested.iter().flat_map(|nested| nested.steps(&outcome)).collect();
+        // Invariant 5, of a row that never ended.
+        let _ = contain(|| drop((row.waiting_for, row.on_force, row.left)));
         Step {
             name: row.name,
             priority: row.priority,
@@ -425,35 +449,44 @@ impl Live {
 
     /// What has not ended: the innermost steps that run or wait, `main` first.
     pub(crate) fn unfinished(&self, now: Instant) -> Vec<StepProgress> {
-        let mut views = Vec::new();
+        self.open_steps(now).into_iter().map(OpenStep::described).collect()
+    }
+
+    /// Likewise, before any component is asked what it waits for: nothing here can block.
+    pub(crate) fn open_steps(&self, now: Instant) -> Vec<OpenStep> {
+        let mut steps = Vec::new();
         if self.path.is_empty() {
             let ahead = lock(&self.origin.ahead);
             if let Some(row) = ahead.as_ref().filter(|row| !row.ended()) {
-                views.push(self.view(row, now));
+                steps.push(self.open_step(row, now));
             }
         }
-        self.collect(now, &mut views);
-        views
+        self.collect(now, &mut steps);
+        steps
     }
 
-    fn collect(&self, now: Instant, views: &mut Vec<StepProgress>) {
-        /// What a snapshot needs of a row, so that no lock is held while closures run.
-        type Open = (StepProgress, Option<Arc<dyn Fn() -> String + Send + Sync>>, Vec<Arc<Live>>);
-        let open: Vec<Open> = self
+    fn collect(&self, now: Instant, steps: &mut Vec<OpenStep>) {
+        let open: Vec<(OpenStep, Vec<Arc<Live>>)> = self
             .rows()
             .iter()
             .filter(|row| !row.ended())
-            .map(|row| (self.view(row, now), row.waiting_for.clone(), row.nested.clone()))
+            .map(|row| (self.open_step(row, now), row.nested.clone()))
             .collect();
-        for (mut view, waiting_for, nested) in open {
-            let before = views.len();
+        for (step, nested) in open {
+            let before = steps.len();
             for nested in nested {
-                nested.collect(now, views);
+                nested.collect(now, steps);
             }
-            if views.len() == before {
-                view.waiting_for = waiting_for.and_then(describe);
-                views.push(view);
+            if steps.len() == before {
+                steps.push(step);
             }
+        }
+    }
+
+    fn open_step(&self, row: &Row, now: Instant) -> OpenStep {
+        OpenStep {
+            view: self.view(row, now),
+            waiting_for: row.waiting_for.clone(),
         }
     }
 
@@ -592,6 +625,21 @@ impl Seat {
         if let Some(row) = self.row {
             self.live.rows()[row].on_force.push(Box::new(hook));
         }
+    }
+
+    /// Keeps what a step's future left behind, for its next run.
+    pub(crate) fn leave(&self, left: Box<dyn Any + Send>) {
+        if let Some(row) = self.row {
+            let row = &mut self.live.rows()[row];
+            if !row.ended() {
+                row.left = Some(left);
+            }
+        }
+    }
+
+    /// What an earlier run left behind.
+    pub(crate) fn take_left(&self) -> Option<Box<dyn Any + Send>> {
+        self.live.rows()[self.row?].left.take()
     }
 
     /// The dotted path of the step.

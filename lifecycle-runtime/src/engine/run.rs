@@ -97,9 +97,8 @@ impl Run {
     pub async fn component<C: Component + ?Sized>(&self, i: usize, field: &mut C) {
         let step = self.step(i);
         let ending = step.run(async { field.cleanup(step.cx()).await }).await;
-        // Where all there is to it is a plan that has ended, each of its steps was aborted by itself; what
-        // is done stays so.
-        let settled = !C::PLAN.steps().is_empty() && step.is_settled();
+        // Each of its parts was aborted by itself, where it had to be; what is done stays so.
+        let settled = C::PLAN.whole && step.is_settled();
         step.end(ending, || {
             if !settled {
                 field.abort();

@@ -52,6 +52,8 @@ impl<'a> StepRun<'a> {
         if self.skip {
             return Ending(Outcome::Skipped);
         }
+        #[cfg(feature = "testing")]
+        let cleanup = crate::testing::inject(&self.cx, cleanup);
         let mut cleanup = pin!(Some(cleanup));
         let mut outcome = poll_fn(|cx| {
             let Some(inner) = cleanup.as_mut().as_pin_mut() else {

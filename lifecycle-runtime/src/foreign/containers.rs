@@ -19,7 +19,7 @@ pub(super) const fn together(steps: &'static [PlanStep]) -> Plan {
         }
         i += 1;
     }
-    Plan::leaf()
+    Plan::of_leaves()
 }
 
 /// `steps` with the plans of the values themselves, by the index of their step.
@@ -98,7 +98,10 @@ fn indices(len: usize) -> impl Iterator<Item = String> {
 /// A key as it is read in a report: `plugins[auth]`, not `plugins["auth"]`.
 fn name<K: Debug>(key: &K) -> String {
     let text = format!("{key:?}");
-    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+    match text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+    {
         Some(bare) => bare.to_owned(),
         None => text,
     }

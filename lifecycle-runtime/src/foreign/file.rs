@@ -20,5 +20,8 @@ impl Component for File {
 
 /// Pipes and devices have no disk to reach; fsync(2) says EINVAL or EROFS for them.
 fn can_sync(error: &io::Error) -> bool {
-    !matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::ReadOnlyFilesystem)
+    !matches!(
+        error.kind(),
+        ErrorKind::InvalidInput | ErrorKind::ReadOnlyFilesystem
+    )
 }

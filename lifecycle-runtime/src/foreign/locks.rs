@@ -118,7 +118,9 @@ impl<T: Component> Lock for std::sync::Mutex<T> {
     fn try_replace(&self, new: T) -> Result<T, T> {
         match self.try_lock() {
             Ok(mut guard) => Ok(mem::replace(&mut guard, new)),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(mem::replace(&mut poisoned.into_inner(), new)),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                Ok(mem::replace(&mut poisoned.into_inner(), new))
+            }
             Err(TryLockError::WouldBlock) => Err(new),
         }
     }
@@ -145,7 +147,9 @@ impl<T: Component> Lock for std::sync::RwLock<T> {
     fn try_replace(&self, new: T) -> Result<T, T> {
         match self.try_write() {
             Ok(mut guard) => Ok(mem::replace(&mut guard, new)),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(mem::replace(&mut poisoned.into_inner(), new)),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                Ok(mem::replace(&mut poisoned.into_inner(), new))
+            }
             Err(TryLockError::WouldBlock) => Err(new),
         }
     }

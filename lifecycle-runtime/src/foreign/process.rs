@@ -91,7 +91,11 @@ mod unix {
         pub(super) fn of(child: &Child) -> Option<Self> {
             let pid = Pid::from_raw(i32::try_from(child.id()?).ok()?)?;
             let leads = getpgid(Some(pid)).is_ok_and(|group| group == pid);
-            Some(if leads { Self::Group(pid) } else { Self::Process(pid) })
+            Some(if leads {
+                Self::Group(pid)
+            } else {
+                Self::Process(pid)
+            })
         }
 
         pub(super) fn terminate(self) -> io::Result<()> {

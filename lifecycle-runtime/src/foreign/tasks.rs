@@ -47,11 +47,13 @@ async fn read<T>(handle: &mut JoinHandle<T>) -> Option<Result<T, JoinError>> {
     if cfg!(panic = "abort") {
         return None;
     }
-    poll_fn(|cx| match contain(|| Future::poll(Pin::new(&mut *handle), cx)) {
-        Ok(Poll::Ready(ended)) => Poll::Ready(Some(ended)),
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(_) => Poll::Ready(None),
-    })
+    poll_fn(
+        |cx| match contain(|| Future::poll(Pin::new(&mut *handle), cx)) {
+            Ok(Poll::Ready(ended)) => Poll::Ready(Some(ended)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => Poll::Ready(None),
+        },
+    )
     .await
 }
 

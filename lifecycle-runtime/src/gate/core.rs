@@ -1,5 +1,7 @@
 //! The words of a gate, and who is woken. The invariants are those of [`super`].
 
+use std::future::Future;
+
 use super::sync::{AtomicUsize, Notify, Ordering, shard_of_thread};
 use super::{Closed, pool};
 
@@ -15,7 +17,7 @@ const ABANDONED: usize = 1 << (usize::BITS - 1);
 
 /// A word on two cache lines of its own, since neighbours are fetched in pairs.
 #[repr(align(128))]
-struct Shard(AtomicUsize);
+pub(super) struct Shard(AtomicUsize);
 
 pub(super) struct Core {
     shards: Box<[Shard]>,
@@ -49,40 +51,38 @@ impl Core {
     }
 
     #[inline]
-    pub(super) fn enter(&'static self) -> Result<usize, Closed> {
+    pub(super) fn enter(&'static self) -> Result<&'static Shard, Closed> {
         // The number of shards is a power of two.
-        let index = shard_of_thread() & (self.shards.len() - 1);
-        let shard = &self.shards[index].0;
+        let shard = &self.shards[shard_of_thread() & (self.shards.len() - 1)];
         // Invariant 6. Relaxed: the addition decides.
-        if shard.load(Ordering::Relaxed) & CLOSED != 0 {
+        if shard.0.load(Ordering::Relaxed) & CLOSED != 0 {
             return Err(Closed);
         }
         // Invariant 1. Acquire: who is refused sees what the closer did before. Who is admitted orders
         // nothing by it.
-        if shard.fetch_add(PASS, Ordering::Acquire) & CLOSED == 0 {
-            Ok(index)
+        if shard.0.fetch_add(PASS, Ordering::Acquire) & CLOSED == 0 {
+            Ok(shard)
         } else {
-            self.leave(index);
+            self.leave(shard);
             Err(Closed)
         }
     }
 
     #[inline]
-    pub(super) fn leave(&'static self, index: usize) {
+    pub(super) fn leave(&'static self, shard: &'static Shard) {
         // Release: what was done under the pass happens before the gate is drained; acquire, for the one
         // that empties the shard, takes over the others'.
-        let before = self.shards[index].0.fetch_sub(PASS, Ordering::AcqRel);
+        let before = shard.0.fetch_sub(PASS, Ordering::AcqRel);
         // Invariant 5.
         if before == PASS | CLOSED {
-            self.take(index);
+            self.take(shard);
         }
     }
 
     /// Invariant 3.
     #[cold]
-    fn take(&'static self, index: usize) {
-        let word = &self.shards[index].0;
-        let taken = word.compare_exchange(
+    fn take(&'static self, shard: &'static Shard) {
+        let taken = shard.0.compare_exchange(
             CLOSED,
             CLOSED | TAKEN,
             // As in `leave`: all who left this shard happen before what follows.
@@ -107,11 +107,11 @@ impl Core {
 
     /// Invariant 2. Any number of closers may run; each marks every shard.
     pub(super) fn close(&'static self) {
-        for (index, shard) in self.shards.iter().enumerate() {
+        for shard in &self.shards {
             // Release, for who is refused; acquire, for an empty shard's past passes.
             let before = shard.0.fetch_or(CLOSED, Ordering::AcqRel);
             if before == 0 {
-                self.take(index);
+                self.take(shard);
             }
         }
         self.closed.notify_waiters();
@@ -131,12 +131,13 @@ impl Core {
         self.shards.iter().map(|shard| shard.0.load(Ordering::Relaxed) / PASS).sum()
     }
 
-    pub(super) async fn closed(&self) {
-        until(&self.closed, || self.is_closed()).await;
+    // Not `async`: a future around the future is memory in every task that waits.
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send {
+        until(&self.closed, || self.is_closed())
     }
 
-    pub(super) async fn drained(&self) {
-        until(&self.drained, || self.is_drained()).await;
+    pub(super) fn drained(&self) -> impl Future<Output = ()> + Send {
+        until(&self.drained, || self.is_drained())
     }
 
     /// The last gate is gone.

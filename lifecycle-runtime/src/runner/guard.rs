@@ -16,15 +16,21 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::engine::{Live, contain};
+use crate::engine::{Live, OpenStep, contain};
 use crate::report::forced_code;
-use crate::{Reason, ShutdownHandle, Signal, clock, log};
+use crate::{Reason, ShutdownHandle, Signal, StepProgress, clock, log};
 
 /// Terminals and process managers send a signal twice; that is one request.
 const SAME: Duration = Duration::from_millis(500);
 
 /// How long the engine has to abort what runs, once the end is forced.
 const ABORTS: Duration = Duration::from_secs(1);
+
+/// How much of that what is asked what it waits for has to answer.
+const ANSWERS: Duration = Duration::from_millis(250);
+
+/// What a component has run by a forced end.
+type Hook = Box<dyn FnOnce() + Send>;
 
 /// A runner that hears signals. Dropped when it has ended.
 pub(super) struct Guard {
@@ -111,25 +117,27 @@ fn watch_signals(registered: oneshot::Sender<std::io::Result<()>>) {
         let first = LISTENING.set(()).is_ok();
         // The runner that waits for it may be gone.
         let _ = registered.send(Ok(()));
-        while first {
-            heard(signals.next().await);
+        if first {
+            loop {
+                heard(signals.next().await);
+            }
         }
     });
 }
 
 /// What is to be done about a signal.
 fn heard(signal: Signal) {
-    let forced = {
+    let (forced, armed) = {
         let posts = posts();
         let now = Instant::now();
         let mut forced: Vec<_> = posts.armed.iter().filter(|post| post.tell(signal, now)).cloned().collect();
         if posts.armed.is_empty() {
             forced.extend(posts.last.iter().filter(|post| post.tells_again(now)).cloned());
         }
-        forced
+        (forced, !posts.armed.is_empty())
     };
     if !forced.is_empty() {
-        force(signal, &forced);
+        force(signal, &forced, armed);
     }
 }
 
@@ -154,57 +162,86 @@ impl Post {
 }
 
 /// Ends the process, within [`ABORTS`] whatever the rest of it does.
-fn force(signal: Signal, posts: &[Arc<Post>]) -> ! {
+fn force(signal: Signal, posts: &[Arc<Post>], armed: bool) -> ! {
+    let until = Instant::now() + ABORTS;
     let plans: Vec<Arc<Live>> = posts.iter().filter_map(|post| post.handle.live()).collect();
+    // Before the engine is told: it lets go of both as it ends the steps.
+    let open = plans.iter().flat_map(|live| live.open_steps(clock::now())).collect();
+    let hooks = plans.iter().flat_map(|live| live.take_hooks()).collect();
+    let told = plans.clone();
+    let log = move || told.iter().for_each(|live| log::forced(live, signal));
+    let (steps, ran) = ask(open, log, hooks);
+
+    let mut text = format!("lifecycle: {signal} again, the end is forced\n");
+    steps.iter().for_each(|step| text.push_str(&line(step)));
+    if armed && plans.len() < posts.len() {
+        text.push_str("  the shutdown had not begun: main holds the executor\n");
+    }
+    for live in plans.iter().filter(|live| live.report().is_none() && !live.is_open()) {
+        text.push_str(&format!("  not done: the plan of {} had not begun\n", live.component));
+    }
+    if !armed {
+        text.push_str("  every step has ended: something else holds the process\n");
+    }
+    tell(&text);
+
     for live in &plans {
         live.origin.force(signal);
     }
-    let until = Instant::now() + ABORTS;
-    // Hooks and descriptions are a component's code, which may block: on a thread that is left behind.
-    let (said, says) = mpsc::channel();
-    let asked = plans.clone();
-    // Without a thread the process still ends, and says less.
-    let _ = thread::Builder::new().name("lifecycle-force".into()).spawn(move || {
-        let now = clock::now();
-        for live in &asked {
-            log::forced(live, signal);
-            for step in live.unfinished(now) {
-                // The guard may have stopped listening.
-                let _ = said.send(describe(&step));
-            }
-            for hook in live.take_hooks() {
-                if let Err(message) = contain(hook) {
-                    log::on_force_panicked(&message);
-                }
-            }
-        }
-    });
-    let was_open: Vec<String> = {
-        let mut lines = Vec::new();
-        while let Ok(line) = says.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            lines.push(line);
-        }
-        lines
-    };
-    while Instant::now() < until && plans.iter().any(|live| live.report().is_none()) {
+    // All hooks have run, or there is no time left for them.
+    let _ = ran.recv_timeout(until.saturating_duration_since(Instant::now()));
+    let is_open = || plans.iter().any(|live| live.report().is_none());
+    while Instant::now() < until && is_open() {
         thread::sleep(Duration::from_millis(5));
     }
-    let mut text = format!("lifecycle: {signal} again, the end is forced\n");
-    for line in &was_open {
-        text.push_str(line);
-    }
-    if plans.iter().any(|live| live.report().is_none()) {
-        text.push_str("  the executor did not get to abort these within 1 s\n");
-    } else {
+    if is_open() {
+        tell("  the executor did not get to abort what was running within 1 s\n");
+    } else if armed {
         // The runner has its report; the process may well end by itself.
         thread::sleep(until.saturating_duration_since(Instant::now()));
     }
-    // Nobody is left to tell if stderr is gone.
-    let _ = std::io::stderr().write_all(text.as_bytes());
     process::exit(i32::from(forced_code(signal)));
 }
 
-fn describe(step: &crate::StepProgress) -> String {
+/// Asks every step what it waits for, then runs the hooks: a component's code, which may block, so it
+/// runs on a thread that is left behind. The second is told when all hooks have run.
+fn ask(
+    open: Vec<OpenStep>,
+    log: impl FnOnce() + Send + 'static,
+    hooks: Vec<Hook>,
+) -> (Vec<StepProgress>, mpsc::Receiver<()>) {
+    let mut steps: Vec<StepProgress> = open.iter().map(|step| step.view.clone()).collect();
+    let (says, said) = mpsc::channel();
+    let (runs, ran) = mpsc::channel();
+    // Without a thread the process still ends, and says less.
+    let _ = thread::Builder::new().name("lifecycle-force".into()).spawn(move || {
+        for (i, step) in open.into_iter().enumerate() {
+            // The guard may have stopped listening.
+            let _ = says.send((i, step.described()));
+        }
+        drop(says);
+        // A subscriber is somebody's code too.
+        let _ = contain(log);
+        for hook in hooks {
+            if let Err(message) = contain(hook) {
+                log::on_force_panicked(&message);
+            }
+        }
+        drop(runs);
+    });
+    let until = Instant::now() + ANSWERS;
+    while let Ok((i, step)) = said.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        steps[i] = step;
+    }
+    (steps, ran)
+}
+
+fn tell(text: &str) {
+    // Nobody is left to tell if stderr is gone.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn line(step: &StepProgress) -> String {
     let state = if step.is_running() { "was running" } else { "had not begun" };
     match step.waiting_for() {
         Some(what) => format!("  not done: {} {state}, waiting for {what}\n", step.path()),

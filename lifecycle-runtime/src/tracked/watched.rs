@@ -23,7 +23,7 @@ pin_project! {
 }
 
 /// Counted out when it is dropped: however the task ended, and also when it never ran.
-struct Place<K: Keeper> {
+pub(super) struct Place<K: Keeper> {
     keeper: Arc<K>,
     ticket: Ticket,
     // Dropped after what `Drop` does, so that the gate is drained once all is told.
@@ -39,12 +39,34 @@ impl<K: Keeper> Drop for Place<K> {
 }
 
 impl<K: Keeper> Place<K> {
+    pub(super) fn enter(keeper: &Arc<K>, task: K::Task) -> Result<Self, Closed> {
+        let pass = keeper.tracked().gate.enter()?;
+        Ok(Self {
+            keeper: Arc::clone(keeper),
+            ticket: keeper.tracked().tasks.enter(task),
+            _pass: pass,
+        })
+    }
+
+    pub(super) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// Runs a task that is a function.
+    pub(super) fn call<T: TaskOutcome>(self, f: impl FnOnce() -> T) {
+        self.ended(contain(|| f().into_outcome()));
+    }
+
     fn ended(&self, ended: Result<Result<(), BoxError>, String>) {
-        let error = match ended {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
-            Err(message) => format!("panicked: {message}").into(),
-        };
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.failed(error),
+            Err(message) => self.failed(format!("panicked: {message}").into()),
+        }
+    }
+
+    #[cold]
+    fn failed(&self, error: BoxError) {
         if let Some(task) = self.keeper.tracked().tasks.get(self.ticket) {
             self.keeper.failed(&task, error);
         }
@@ -52,27 +74,8 @@ impl<K: Keeper> Place<K> {
 }
 
 impl<K: Keeper, F> Watched<K, F> {
-    pub(super) fn enter(keeper: &Arc<K>, what: K::Task, task: F) -> Result<Self, Closed> {
-        let pass = keeper.tracked().gate.enter()?;
-        let place = Place {
-            keeper: Arc::clone(keeper),
-            ticket: keeper.tracked().tasks.enter(what),
-            _pass: pass,
-        };
-        Ok(Self { task, place })
-    }
-
-    pub(super) fn ticket(&self) -> Ticket {
-        self.place.ticket
-    }
-
-    /// A task that is a function.
-    pub(super) fn call<T: TaskOutcome>(self)
-    where
-        F: FnOnce() -> T,
-    {
-        let Self { task, place } = self;
-        place.ended(contain(|| task().into_outcome()));
+    pub(super) fn new(task: F, place: Place<K>) -> Self {
+        Self { task, place }
     }
 }
 
@@ -82,16 +85,12 @@ impl<K: Keeper, F: Future<Output: TaskOutcome>> Future for Watched<K, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let task = this.task;
-        match contain(|| task.poll(cx).map(TaskOutcome::into_outcome)) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(outcome)) => {
-                this.place.ended(Ok(outcome));
-                Poll::Ready(())
-            }
-            Err(message) => {
-                this.place.ended(Err(message));
-                Poll::Ready(())
-            }
-        }
+        let ended = match contain(|| task.poll(cx).map(TaskOutcome::into_outcome)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(outcome)) => Ok(outcome),
+            Err(message) => Err(message),
+        };
+        this.place.ended(ended);
+        Poll::Ready(())
     }
 }
