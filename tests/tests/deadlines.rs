@@ -262,6 +262,15 @@ async fn within_shrinks_all_budgets_in_proportion() {
         assert_eq!(about(took(&report, "long")), long, "{report}");
         assert_eq!(about(took(&report, "short")), short, "{report}");
         assert_eq!(about(report.elapsed()), within, "{report}");
+
+        // A share is a share, also where another step leaves its own.
+        let mut server = Server {
+            long: Probe::new(&trace, "long"),
+            short: hangs("short"),
+            state: ShutdownState::new(),
+        };
+        let report = server.shutdown().within(within).await;
+        assert_eq!(about(took(&report, "short")), short, "{report}");
     }
 }
 

@@ -65,7 +65,7 @@ fn context() -> Context {
 
 /// Time enough: a child that has to be killed is a failure.
 fn patient() -> Context {
-    Context::new(Reason::Requested, Duration::from_secs(900))
+    Context::new(Reason::Requested, Duration::from_secs(60))
 }
 
 fn pid(child: &Child) -> Pid {

@@ -1,0 +1,166 @@
+//! Servers that do not end as they should; the argument says how.
+
+use std::future::pending;
+use std::io::BufRead as _;
+use std::process::ExitCode;
+use std::thread;
+
+use lifecycle_runtime::{
+    BoxError, Component, Context, GracefulShutdown, Report, Runner, ShutdownState, Stop, run,
+};
+use lifecycle_tests::secs;
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::runtime::{Builder, Runtime};
+
+/// What the first step does.
+#[derive(Clone, Copy)]
+enum Act {
+    End,
+    Hang,
+    Panic,
+    Block,
+    /// Waits for a line of stdin.
+    Line,
+}
+
+struct Drain(Act);
+
+impl Component for Drain {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        cx.waiting_for(|| "3 connections".into());
+        cx.on_force(|| println!("the hook ran"));
+        cx.on_force(|| panic!("a hook that panics"));
+        cx.on_force(|| println!("so did the next"));
+        println!("draining");
+        match self.0 {
+            Act::End => {}
+            Act::Hang => pending().await,
+            Act::Panic => panic!("no connections"),
+            Act::Block => block(),
+            Act::Line => {
+                let line = tokio::task::spawn_blocking(|| std::io::stdin().lock().lines().next());
+                println!("read {:?}", line.await?.transpose()?);
+            }
+        }
+        println!("drained");
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        println!("drain aborted");
+    }
+}
+
+struct Pool;
+
+impl Component for Pool {
+    async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+        println!("pool closed");
+        Ok(())
+    }
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "60s")]
+struct Server {
+    patience: std::time::Duration,
+    #[shutdown(timeout = self.patience, at_most = "50s")]
+    drain: Drain,
+    #[shutdown]
+    pool: Pool,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn server(act: Act) -> Server {
+    Server {
+        patience: secs(50),
+        drain: Drain(act),
+        pool: Pool,
+        state: ShutdownState::new(),
+    }
+}
+
+/// Holds the thread for good.
+fn block() {
+    loop {
+        thread::park();
+    }
+}
+
+async fn serve(_: &mut Server, stop: Stop) {
+    println!("serving");
+    stop.cancelled().await;
+    println!("main ends");
+}
+
+fn current_thread() -> Runtime {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+fn multi_thread() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// As `#[tokio::main]` does: the runtime is dropped before the report is returned.
+fn on(runtime: Runtime, server: Server) -> Report {
+    runtime.block_on(run(server, serve))
+}
+
+fn main() -> ExitCode {
+    let how = std::env::args().nth(1).unwrap_or_default();
+    let report = match &*how {
+        "hang" => on(multi_thread(), server(Act::Hang)),
+        "cut" => {
+            let mut server = server(Act::Hang);
+            server.patience = secs(1);
+            on(multi_thread(), server)
+        }
+        "panic" => on(multi_thread(), server(Act::Panic)),
+        "line" => on(multi_thread(), server(Act::Line)),
+        "blocked-step" => on(current_thread(), server(Act::Block)),
+        "blocked-main" => {
+            current_thread().block_on(run(server(Act::End), async |_: &mut Server, stop| {
+                println!("serving {}", stop.is_cancelled());
+                block();
+            }))
+        }
+        "stuck-blocking" => {
+            let runtime = multi_thread();
+            runtime.spawn_blocking(block);
+            let report = runtime.block_on(run(server(Act::End), serve));
+            println!("report: {}", report.is_clean());
+            drop(runtime);
+            report
+        }
+        "block-on" => {
+            Runner::new(server(Act::End)).block_on(async |server: &mut Server, stop: Stop| {
+                tokio::task::spawn_blocking(block);
+                serve(server, stop).await;
+            })
+        }
+        "early" => {
+            multi_thread().block_on(run(server(Act::End), async |_: &mut Server, stop: Stop| {
+                kill_process(getpid(), Signal::TERM).expect("it is this process");
+                stop.cancelled().await;
+                println!("main ends");
+            }))
+        }
+        "exit-code" => multi_thread().block_on(
+            Runner::new(server(Act::End))
+                .exit_code(|report| if report.is_clean() { 7 } else { 8 })
+                .finally(|report| println!("finally: {}", report.reason()))
+                .run(serve),
+        ),
+        other => panic!("no such server: {other}"),
+    };
+    println!("{report}");
+    ExitCode::from(report.exit_code())
+}

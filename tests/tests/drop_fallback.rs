@@ -1,0 +1,495 @@
+//! An owner that nobody shut down says so once, and gives back what it alone owns.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+
+use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, ShutdownState};
+use lifecycle_tests::{Event, Logs, Probe, Trace};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
+use tokio_test::assert_pending;
+use tokio_test::task::spawn;
+use tracing::Level;
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "5s")]
+struct Server {
+    #[shutdown(priority = 1)]
+    last: Probe,
+    #[shutdown(priority = 0)]
+    first: Probe,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn server(trace: &Trace) -> Server {
+    let probe = |name| Probe::new(trace, name);
+    Server {
+        last: probe("last"),
+        first: probe("first"),
+        state: ShutdownState::new(),
+    }
+}
+
+const RELEASED: [&str; 2] = ["first releases", "last releases"];
+
+fn assert_told(event: &Event, fields: &str, panicking: bool) {
+    assert_eq!(event.level, Level::WARN);
+    assert_eq!(event.field("component"), "Server");
+    assert_eq!(event.field("fields"), fields);
+    assert_eq!(event.field("panicking"), panicking.to_string());
+}
+
+/// Drops a server where `place` does, on a thread that this captures.
+fn assert_dropped(place: impl FnOnce(Server)) {
+    let trace = Trace::new();
+    let (logs, ()) = Logs::of(|| place(server(&trace)));
+    assert_told(&logs.only("dropped_unshut"), "first, last", false);
+    assert_eq!(logs.all().len(), 1, "{logs:#?}");
+    assert_eq!(trace.all(), RELEASED, "in plan order, each once");
+}
+
+fn multi_thread() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn current_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn without_a_runtime() {
+    assert_dropped(drop);
+}
+
+#[test]
+fn inside_block_on_of_a_current_thread_runtime() {
+    assert_dropped(|server| current_thread().block_on(async { drop(server) }));
+}
+
+#[test]
+fn inside_block_on_of_a_multi_thread_runtime() {
+    assert_dropped(|server| multi_thread().block_on(async { drop(server) }));
+}
+
+#[test]
+fn inside_a_spawned_task_of_a_current_thread_runtime() {
+    assert_dropped(|server| {
+        current_thread().block_on(async { tokio::spawn(async { drop(server) }).await.unwrap() })
+    });
+}
+
+#[test]
+fn inside_a_worker_of_a_multi_thread_runtime() {
+    let (trace, logs) = (Trace::new(), Logs::default());
+    let (server, to) = (server(&trace), logs.clone());
+    multi_thread().block_on(async {
+        let task = tokio::spawn(async move {
+            // The task drops it without a point at which it could move to another worker.
+            let _guard = tracing::subscriber::set_default(to.subscriber());
+            drop(server);
+        });
+        task.await.unwrap();
+    });
+    assert_told(&logs.only("dropped_unshut"), "first, last", false);
+    assert_eq!(trace.all(), RELEASED);
+}
+
+#[test]
+fn inside_a_local_set() {
+    assert_dropped(|server| {
+        current_thread().block_on(LocalSet::new().run_until(async {
+            tokio::task::spawn_local(async { drop(server) })
+                .await
+                .unwrap();
+        }));
+    });
+}
+
+#[test]
+fn when_the_runtime_drops_the_task_that_holds_it() {
+    assert_dropped(|server| {
+        let runtime = current_thread();
+        runtime.spawn(async move {
+            let _server = server;
+            std::future::pending::<()>().await;
+        });
+        runtime.block_on(tokio::task::yield_now());
+        drop(runtime);
+    });
+}
+
+#[test]
+fn after_the_runtime_has_ended() {
+    assert_dropped(|server| {
+        let runtime = multi_thread();
+        let server = runtime.block_on(async move { server });
+        drop(runtime);
+        drop(server);
+    });
+}
+
+#[test]
+fn in_a_blocking_task() {
+    let (trace, logs) = (Trace::new(), Logs::default());
+    let (server, to) = (server(&trace), logs.clone());
+    current_thread().block_on(async {
+        let task = tokio::task::spawn_blocking(move || {
+            let _guard = tracing::subscriber::set_default(to.subscriber());
+            drop(server);
+        });
+        task.await.unwrap();
+    });
+    assert_told(&logs.only("dropped_unshut"), "first, last", false);
+    assert_eq!(trace.all(), RELEASED);
+}
+
+#[test]
+fn while_the_thread_panics() {
+    let trace = Trace::new();
+    let (logs, unwound) = Logs::of(|| {
+        let server = server(&trace);
+        catch_unwind(AssertUnwindSafe(move || {
+            let _server = server;
+            panic!("of the caller");
+        }))
+    });
+    assert!(unwound.is_err());
+    assert_told(&logs.only("dropped_unshut"), "first, last", true);
+    assert_eq!(trace.all(), RELEASED);
+}
+
+#[test]
+fn a_release_that_panics_is_contained_and_the_others_run() {
+    let panics = |trace: &Trace| Server {
+        last: Probe::new(trace, "last"),
+        first: Probe::new(trace, "first").release_panics(),
+        state: ShutdownState::new(),
+    };
+    let trace = Trace::new();
+    let (logs, ()) = Logs::of(|| drop(panics(&trace)));
+    assert_eq!(trace.all(), RELEASED);
+    assert!(
+        logs.all()
+            .iter()
+            .any(|event| event.field("error") == "the release of first"),
+        "{logs:#?}"
+    );
+
+    // A second panic while the first unwinds would abort the process.
+    let trace = Trace::new();
+    let (logs, unwound) = Logs::of(|| {
+        let server = panics(&trace);
+        catch_unwind(AssertUnwindSafe(move || {
+            let _server = server;
+            panic!("of the caller");
+        }))
+    });
+    assert!(unwound.is_err());
+    assert_told(&logs.only("dropped_unshut"), "first, last", true);
+    assert_eq!(trace.all(), RELEASED);
+}
+
+#[test]
+fn a_subscriber_that_panics_is_contained() {
+    struct Panics;
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Panics {
+        fn on_event(&self, _: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            panic!("the subscriber");
+        }
+    }
+    use tracing_subscriber::layer::SubscriberExt as _;
+    let trace = Trace::new();
+    let subscriber = tracing_subscriber::registry().with(Panics);
+    tracing::subscriber::with_default(subscriber, || drop(server(&trace)));
+    assert_eq!(trace.all(), RELEASED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_that_was_awaited_leaves_nothing_to_say_or_release() {
+    let trace = Trace::new();
+    let mut server = server(&trace);
+    server.shutdown().await;
+    trace.take();
+    let (logs, ()) = Logs::of(|| drop(server));
+    assert_eq!(logs.all().len(), 0, "{logs:#?}");
+    assert_eq!(trace.all(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_does_one_whose_steps_failed() {
+    let trace = Trace::new();
+    let mut server = Server {
+        last: Probe::new(&trace, "last").hang(),
+        first: Probe::new(&trace, "first").error("no"),
+        state: ShutdownState::new(),
+    };
+    server.shutdown().await;
+    trace.take();
+    let (logs, ()) = Logs::of(|| drop(server));
+    assert_eq!(logs.all().len(), 0, "{logs:#?}");
+    assert_eq!(trace.all(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_way_only_what_has_not_ended_is_named_and_released() {
+    let trace = Trace::new();
+    let mut server = Server {
+        last: Probe::new(&trace, "last").hang(),
+        first: Probe::new(&trace, "first"),
+        state: ShutdownState::new(),
+    };
+    assert_pending!(spawn(server.shutdown()).poll());
+    assert_eq!(
+        trace.take(),
+        ["first begins", "first ends", "last begins", "last is cut"]
+    );
+    let (logs, ()) = Logs::of(|| drop(server));
+    assert_told(&logs.only("dropped_unshut"), "last", false);
+    assert_eq!(trace.all(), ["last releases"]);
+}
+
+#[derive(GracefulShutdown)]
+struct Outer {
+    #[shutdown(priority = 1)]
+    inner: Server,
+    #[shutdown(priority = 0)]
+    own: Probe,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn outer(trace: &Trace) -> Outer {
+    Outer {
+        inner: server(trace),
+        own: Probe::new(trace, "own"),
+        state: ShutdownState::new(),
+    }
+}
+
+#[test]
+fn an_owner_inside_an_owner_is_told_of_once_by_the_outer_one() {
+    let trace = Trace::new();
+    let (logs, ()) = Logs::of(|| drop(outer(&trace)));
+    let event = logs.only("dropped_unshut");
+    assert_eq!(
+        (event.field("component"), event.field("fields")),
+        ("Outer", "own, inner")
+    );
+    assert_eq!(
+        trace.all(),
+        ["own releases", "first releases", "last releases"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_inside_an_owner_that_was_shut_down_says_nothing() {
+    let trace = Trace::new();
+    let mut server = outer(&trace);
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    let (logs, ()) = Logs::of(|| drop(server));
+    assert_eq!(logs.all().len(), 0, "{logs:#?}");
+    assert_eq!(trace.count("first releases"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_inside_an_owner_that_was_cut_or_skipped_says_nothing_either() {
+    #[derive(GracefulShutdown)]
+    struct Outer {
+        #[shutdown(timeout = "2s", required)]
+        cut: Server,
+        #[shutdown(timeout = "2s")]
+        skipped: Server,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let cut = Server {
+        last: Probe::new(&trace, "last"),
+        first: Probe::new(&trace, "first").hang(),
+        state: ShutdownState::new(),
+    };
+    let mut outer = Outer {
+        cut,
+        skipped: server(&trace),
+        state: ShutdownState::new(),
+    };
+    let report = outer.shutdown().await;
+    assert!(!report.is_clean());
+    assert_eq!(
+        trace.count("first aborts"),
+        2,
+        "the one that was cut and the one that was skipped"
+    );
+    trace.take();
+    let (logs, ()) = Logs::of(|| drop(outer));
+    assert_eq!(logs.all().len(), 0, "the report has told of it: {logs:#?}");
+    assert_eq!(trace.all(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_inside_an_owner_left_half_way_releases_only_what_is_left() {
+    let trace = Trace::new();
+    let mut server = outer(&trace);
+    server.inner.last = Probe::new(&trace, "last").hang();
+    assert_pending!(spawn(server.shutdown()).poll());
+    trace.take();
+    let (logs, ()) = Logs::of(|| drop(server));
+    let event = logs.only("dropped_unshut");
+    assert_eq!(
+        (event.field("component"), event.field("fields")),
+        ("Outer", "inner")
+    );
+    assert_eq!(trace.all(), ["last releases"]);
+}
+
+#[test]
+fn disarm_says_there_is_nothing_to_shut_down_any_more() {
+    let trace = Trace::new();
+    let (logs, ()) = Logs::of(|| {
+        let mut server = server(&trace);
+        server.state.disarm();
+    });
+    assert_eq!(logs.all().len(), 0, "{logs:#?}");
+    assert_eq!(trace.all(), [""; 0]);
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(no_drop)]
+struct Movable {
+    #[shutdown]
+    only: Probe,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+#[test]
+fn without_a_drop_fields_stay_movable() {
+    let trace = Trace::new();
+    let (logs, ()) = Logs::of(|| {
+        let Movable { only, mut state } = Movable {
+            only: Probe::new(&trace, "only"),
+            state: ShutdownState::new(),
+        };
+        state.disarm();
+        drop(only);
+    });
+    assert_eq!(logs.all().len(), 0, "{logs:#?}");
+}
+
+#[test]
+fn without_a_drop_the_states_own_tells_of_it() {
+    let trace = Trace::new();
+    let (logs, ()) = Logs::of(|| {
+        drop(Movable {
+            only: Probe::new(&trace, "only"),
+            state: ShutdownState::new(),
+        })
+    });
+    assert_eq!(logs.only("dropped_unshut").level, Level::WARN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_drop_a_shutdown_that_was_awaited_leaves_nothing_to_say() {
+    let trace = Trace::new();
+    let mut server = Movable {
+        only: Probe::new(&trace, "only"),
+        state: ShutdownState::new(),
+    };
+    server.shutdown().await;
+    let (logs, ()) = Logs::of(|| drop(server));
+    assert_eq!(logs.all().len(), 0, "{logs:#?}");
+}
+
+/// Shared by the server and its handlers.
+struct Shared(Trace);
+
+impl Component for &Shared {
+    async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+        self.0.add("shared ends");
+        Ok(())
+    }
+
+    fn release(&mut self) {
+        self.0.add("shared releases");
+    }
+}
+
+#[derive(GracefulShutdown)]
+struct Shares {
+    #[shutdown]
+    shared: Arc<Shared>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+#[test]
+fn dropping_a_clone_of_a_shared_part_changes_nothing() {
+    let trace = Trace::new();
+    let server = Shares {
+        shared: Arc::new(Shared(trace.clone())),
+        state: ShutdownState::new(),
+    };
+    let (logs, ()) = Logs::of(|| drop(Arc::clone(&server.shared)));
+    assert_eq!(logs.all().len(), 0, "{logs:#?}");
+    assert_eq!(trace.all(), [""; 0]);
+    drop(server);
+    assert_eq!(trace.all(), ["shared releases"]);
+}
+
+#[test]
+fn what_another_still_holds_is_not_released() {
+    let trace = Trace::new();
+    let shared = Arc::new(Shared(trace.clone()));
+    drop(Shares {
+        shared: Arc::clone(&shared),
+        state: ShutdownState::new(),
+    });
+    assert_eq!(trace.all(), [""; 0]);
+
+    // Nor while somebody may take it up again.
+    let weak = Arc::downgrade(&shared);
+    drop(Shares {
+        shared,
+        state: ShutdownState::new(),
+    });
+    assert_eq!(trace.all(), [""; 0]);
+    assert!(weak.upgrade().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_awaited_shutdown_acts_on_the_shared_value_whoever_holds_it() {
+    let trace = Trace::new();
+    let shared = Arc::new(Shared(trace.clone()));
+    let mut server = Shares {
+        shared: Arc::clone(&shared),
+        state: ShutdownState::new(),
+    };
+    server.shutdown().await;
+    assert_eq!(trace.all(), ["shared ends"]);
+    drop(shared);
+    assert_eq!(trace.all(), ["shared ends"]);
+}
+
+#[test]
+fn owners_dropped_on_many_threads_tell_of_each() {
+    let logs = Logs::default();
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let to = logs.clone();
+            thread::spawn(move || {
+                tracing::subscriber::with_default(to.subscriber(), || drop(server(&Trace::new())))
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!(logs.named("dropped_unshut").len(), 4);
+}

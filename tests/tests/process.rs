@@ -1,0 +1,221 @@
+//! Real processes, real signals.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+
+use lifecycle_tests::{Ended, Process};
+use rustix::process::Signal;
+
+fn stuck(how: &str) -> Process {
+    Process::start(env!("CARGO_BIN_EXE_stuck"), &[how])
+}
+
+/// A server that serves.
+fn serving(how: &str) -> Process {
+    let mut server = stuck(how);
+    server.wait_for("serving");
+    server
+}
+
+/// How it ends after a signal, and another one later on.
+fn forced(mut server: Process, first: Signal, marker: &str, second: Signal) -> Ended {
+    server.signal(first);
+    if !marker.is_empty() {
+        server.wait_for(marker);
+    }
+    server.no_longer_a_repeat();
+    server.signal(second);
+    server.end()
+}
+
+#[test]
+fn sigterm_finishes_the_request_in_flight_refuses_new_ones_and_exits_0() {
+    let mut server = Process::start(env!("CARGO_BIN_EXE_requests"), &[]);
+    let listening = server.wait_for("listening on ");
+    let address = listening.trim_start_matches("listening on ");
+    let mut request = BufReader::new(TcpStream::connect(address).unwrap());
+    let mut answer = String::new();
+    request.get_mut().write_all(b"begin\n").unwrap();
+    request.read_line(&mut answer).unwrap();
+    assert_eq!(answer, "begun\n");
+
+    server.signal(Signal::TERM);
+    server.wait_for("refusing");
+    assert!(
+        TcpStream::connect(address).is_err(),
+        "a new request is refused"
+    );
+
+    request.get_mut().write_all(b"finish\n").unwrap();
+    request.read_line(&mut answer).unwrap();
+    assert_eq!(answer, "begun\nfinished\n");
+    let ended = server.end();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+}
+
+#[test]
+fn a_signal_that_is_repeated_at_once_is_the_same_request() {
+    let mut server = serving("line");
+    // Different ones, as the kernel may tell two of a kind as one.
+    for signal in [Signal::TERM, Signal::INT, Signal::TERM] {
+        server.signal(signal);
+    }
+    server.wait_for("draining");
+    server.tell("go");
+    let ended = server.end();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(
+        ended.says(&["drained"]) && ended.says(&["pool closed"]),
+        "{ended:#?}"
+    );
+}
+
+#[test]
+fn a_later_signal_forces_the_end_names_what_runs_and_runs_hooks_and_aborts() {
+    let ended = forced(serving("hang"), Signal::TERM, "draining", Signal::TERM);
+    assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
+    assert!(ended.says(&["! ", "SIGTERM", "forced"]), "{ended:#?}");
+    assert!(
+        ended.says(&[
+            "! ",
+            "not done: drain was running, waiting for 3 connections"
+        ]),
+        "{ended:#?}"
+    );
+    assert!(
+        ended.says(&["! ", "not done: pool had not begun"]),
+        "{ended:#?}"
+    );
+    assert!(
+        ended.says(&["the hook ran"]) && ended.says(&["so did the next"]),
+        "{ended:#?}"
+    );
+    assert!(ended.says(&["drain aborted"]), "{ended:#?}");
+    assert!(
+        ended.says(&["forced by SIGTERM"]),
+        "the report tells: {ended:#?}"
+    );
+}
+
+#[test]
+fn the_exit_code_of_a_forced_end_is_of_the_signal_that_forced_it() {
+    let ended = forced(serving("hang"), Signal::TERM, "draining", Signal::INT);
+    assert_eq!(ended.code, Some(128 + 2), "{ended:#?}");
+}
+
+#[test]
+fn a_step_that_blocks_the_only_thread_cannot_hold_the_forced_end() {
+    let ended = forced(
+        serving("blocked-step"),
+        Signal::TERM,
+        "draining",
+        Signal::TERM,
+    );
+    assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
+    assert!(
+        ended.says(&[
+            "! ",
+            "not done: drain was running, waiting for 3 connections"
+        ]),
+        "{ended:#?}"
+    );
+    assert!(
+        ended.says(&["the hook ran"]) && ended.says(&["so did the next"]),
+        "{ended:#?}"
+    );
+    assert!(ended.says(&["! ", "did not get to abort"]), "{ended:#?}");
+}
+
+#[test]
+fn a_main_that_blocks_the_only_thread_cannot_hold_the_forced_end() {
+    let ended = forced(serving("blocked-main"), Signal::INT, "", Signal::INT);
+    assert_eq!(ended.code, Some(128 + 2), "{ended:#?}");
+    assert!(
+        ended.says(&["! ", "main"]),
+        "it names what holds it: {ended:#?}"
+    );
+}
+
+#[test]
+fn a_blocking_call_that_is_stuck_while_the_runtime_is_dropped_cannot_hold_the_forced_end() {
+    let ended = forced(
+        serving("stuck-blocking"),
+        Signal::TERM,
+        "report: true",
+        Signal::TERM,
+    );
+    assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
+    assert!(ended.says(&["! ", "every step has ended"]), "{ended:#?}");
+}
+
+#[test]
+fn block_on_leaves_a_stuck_blocking_call_behind() {
+    let server = serving("block-on");
+    server.signal(Signal::TERM);
+    let ended = server.end();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.says(&["pool closed"]), "{ended:#?}");
+}
+
+#[test]
+fn a_step_that_hangs_is_cut_at_its_deadline_and_named() {
+    let server = serving("cut");
+    server.signal(Signal::TERM);
+    let ended = server.end();
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(
+        ended.says(&["drain", "timed out", "waiting for 3 connections"]),
+        "{ended:#?}"
+    );
+    assert!(
+        ended.says(&["drain aborted"]) && ended.says(&["pool closed"]),
+        "{ended:#?}"
+    );
+    assert!(
+        !ended.says(&["the hook ran"]),
+        "nothing was forced: {ended:#?}"
+    );
+}
+
+#[test]
+fn a_step_that_panics_does_not_stop_the_rest() {
+    let server = serving("panic");
+    server.signal(Signal::TERM);
+    let ended = server.end();
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(
+        ended.says(&["drain", "panicked", "no connections"]),
+        "{ended:#?}"
+    );
+    assert!(ended.says(&["pool closed"]), "{ended:#?}");
+}
+
+#[test]
+fn signals_are_registered_before_main_starts() {
+    let ended = stuck("early").end();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(
+        ended.says(&["main ends"]) && ended.says(&["SIGTERM"]),
+        "{ended:#?}"
+    );
+}
+
+#[test]
+fn sigterm_sigint_sigquit_and_sighup_begin_the_shutdown_each_as_its_reason() {
+    for (signal, name) in [
+        (Signal::TERM, "SIGTERM"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::HUP, "SIGHUP"),
+    ] {
+        let server = serving("exit-code");
+        server.signal(signal);
+        let ended = server.end();
+        assert_eq!(ended.code, Some(7), "the runner's choice: {ended:#?}");
+        assert!(
+            ended.says(&["main ends"]) && ended.says(&["pool closed"]),
+            "{ended:#?}"
+        );
+        assert!(ended.says(&["finally: ", name]), "{ended:#?}");
+    }
+}

@@ -1,0 +1,486 @@
+//! A runner tells main, awaits it, runs the plan, and says how the process ends.
+
+use std::future::pending;
+use std::sync::mpsc;
+
+use lifecycle_runtime::{
+    BoxError, GracefulShutdown, Outcome, Reason, Report, Runner, ShutdownHandle, ShutdownState,
+    Stop, run,
+};
+use lifecycle_tests::{Logs, Probe, Trace, ms, secs};
+use tokio::time::sleep;
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "10s")]
+struct Server {
+    trace: Trace,
+    #[shutdown(timeout = "3s")]
+    pool: Probe,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn server(trace: &Trace) -> Server {
+    Server {
+        trace: trace.clone(),
+        pool: Probe::new(trace, "pool"),
+        state: ShutdownState::new(),
+    }
+}
+
+fn requested() -> ShutdownHandle {
+    let handle = ShutdownHandle::new();
+    handle.request(Reason::Requested);
+    handle
+}
+
+fn outcome<'a>(report: &'a Report, step: &str) -> &'a Outcome {
+    report
+        .step(step)
+        .unwrap_or_else(|| panic!("no `{step}`: {report}"))
+        .outcome()
+}
+
+/// Says that it was dropped.
+struct Dropped(Trace, &'static str);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.add(self.1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn main_is_told_and_awaited_as_the_step_main_before_the_plan() {
+    let trace = Trace::new();
+    let handle = ShutdownHandle::new();
+    let asks = handle.clone();
+    let report = Runner::new(server(&trace))
+        .handle(&handle)
+        .run(async |server: &mut Server, stop: Stop| {
+            server.trace.add("main serves");
+            assert!(asks.request(Reason::Requested));
+            stop.cancelled().await;
+            server.trace.add("main is told");
+            sleep(secs(2)).await;
+            server.trace.add("main ends");
+        })
+        .await;
+    assert_eq!(
+        trace.all(),
+        [
+            "main serves",
+            "main is told",
+            "main ends",
+            "pool begins",
+            "pool ends"
+        ]
+    );
+    assert!(report.is_clean(), "{report}");
+    let names: Vec<_> = report
+        .steps()
+        .iter()
+        .map(|step| (step.name(), step.elapsed()))
+        .collect();
+    assert_eq!(names, [("main", secs(2)), ("pool", secs(0))]);
+    assert!(matches!(report.reason(), Reason::Requested));
+    assert_eq!(report.exit_code(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn main_is_awaited_until_the_plan_needs_the_rest_then_dropped_as_timed_out() {
+    let trace = Trace::new();
+    let mut server = server(&trace);
+    server.pool = Probe::new(&trace, "pool").hang();
+    let report = Runner::new(server)
+        .handle(&requested())
+        .run(async |server: &mut Server, stop: Stop| {
+            let _dropped = Dropped(server.trace.clone(), "main is dropped");
+            stop.cancelled().await;
+            pending::<()>().await;
+        })
+        .await;
+    assert!(
+        matches!(outcome(&report, "main"), Outcome::TimedOut { .. }),
+        "{report}"
+    );
+    assert_eq!(
+        report.step("main").unwrap().elapsed(),
+        secs(7),
+        "10 s less what the plan needs"
+    );
+    assert_eq!(
+        report.step("pool").unwrap().elapsed(),
+        secs(3),
+        "the plan has all of its own"
+    );
+    assert_eq!(trace.all()[..2], ["main is dropped", "pool begins"]);
+    assert_eq!(report.exit_code(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_plan_needs_all_the_time_main_has_its_share_of_it() {
+    #[derive(GracefulShutdown)]
+    #[shutdown(timeout = "10s")]
+    struct Full {
+        #[shutdown(timeout = "9500ms")]
+        pool: Probe,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let full = Full {
+        pool: Probe::new(&trace, "pool").hang(),
+        state: ShutdownState::new(),
+    };
+    let report = Runner::new(full)
+        .handle(&requested())
+        .run(async |_: &mut Full, stop: Stop| {
+            stop.cancelled().await;
+            pending::<()>().await;
+        })
+        .await;
+    let main = report.step("main").unwrap().elapsed();
+    assert!(
+        main > ms(900) && main < ms(1_000),
+        "1 s of 10.5 s, of the 10 s there are: {report}"
+    );
+    assert_eq!(report.elapsed(), secs(10), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_main_that_never_looked_at_stop_is_dropped_at_once() {
+    let trace = Trace::new();
+    let report = Runner::new(server(&trace))
+        .handle(&requested())
+        .run(async |server: &mut Server, _stop| {
+            let _dropped = Dropped(server.trace.clone(), "main is dropped");
+            pending::<()>().await;
+        })
+        .await;
+    assert_eq!(report.step("main").unwrap().elapsed(), secs(0), "{report}");
+    assert_eq!(trace.all(), ["main is dropped", "pool begins", "pool ends"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_main_may_be_a_loop_without_an_end() {
+    let trace = Trace::new();
+    let report = Runner::new(server(&trace))
+        .handle(&requested())
+        .run(async |_: &mut Server, _| {
+            loop {
+                sleep(secs(1)).await;
+            }
+        })
+        .await;
+    assert_eq!(trace.count("pool ends"), 1);
+    assert_eq!(report.elapsed(), secs(0), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_main_that_ends_begins_the_shutdown() {
+    let trace = Trace::new();
+    let report = run(server(&trace), async |_: &mut Server, _| {}).await;
+    assert!(matches!(report.reason(), Reason::MainEnded), "{report}");
+    assert!(outcome(&report, "main").is_done());
+    assert_eq!(report.exit_code(), 0);
+    assert_eq!(trace.count("pool ends"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_main_that_fails_begins_the_shutdown_and_the_exit_code_is_1() {
+    let trace = Trace::new();
+    let report = run(server(&trace), async |_: &mut Server, _| {
+        Err::<(), _>("no port")
+    })
+    .await;
+    assert_eq!(report.reason().to_string(), "main failed: no port");
+    assert!(
+        matches!(outcome(&report, "main"), Outcome::Failed(_)),
+        "{report}"
+    );
+    assert_eq!(report.exit_code(), 1);
+    assert_eq!(trace.count("pool ends"), 1, "it is cleaned all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_main_that_panics_begins_the_shutdown_and_the_exit_code_is_101() {
+    let trace = Trace::new();
+    let report = run(server(&trace), async |_: &mut Server, _| -> () {
+        panic!("no port")
+    })
+    .await;
+    assert_eq!(report.reason().to_string(), "main panicked: no port");
+    assert!(
+        matches!(outcome(&report, "main"), Outcome::Panicked(message) if message == "no port"),
+        "{report}"
+    );
+    assert_eq!(report.exit_code(), 101);
+    assert_eq!(trace.count("pool ends"), 1, "it is cleaned all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_main_that_fails_after_it_was_told_keeps_the_reason_and_counts_all_the_same() {
+    for (code, fails) in [(1, true), (101, false)] {
+        let trace = Trace::new();
+        let report = Runner::new(server(&trace))
+            .handle(&requested())
+            .run(async |_: &mut Server, stop: Stop| -> Result<(), BoxError> {
+                stop.cancelled().await;
+                if fails {
+                    Err("half a batch".into())
+                } else {
+                    panic!("half a batch")
+                }
+            })
+            .await;
+        assert!(matches!(report.reason(), Reason::Requested), "{report}");
+        assert!(!outcome(&report, "main").is_done(), "{report}");
+        assert_eq!(report.exit_code(), code);
+        assert_eq!(trace.count("pool ends"), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_is_called_main_is_not_main() {
+    #[derive(GracefulShutdown)]
+    struct Odd {
+        #[shutdown]
+        main: Probe,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let mut odd = Odd {
+        main: Probe::new(&trace, "main").panic("no"),
+        state: ShutdownState::new(),
+    };
+    assert_eq!(odd.shutdown().await.exit_code(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_drop_of_main_is_contained() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("the drop of main");
+        }
+    }
+    let trace = Trace::new();
+    let report = Runner::new(server(&trace))
+        .handle(&requested())
+        .run(async |_: &mut Server, _stop| {
+            let _bomb = Bomb;
+            pending::<()>().await;
+        })
+        .await;
+    assert_eq!(trace.count("pool ends"), 1);
+    assert!(!report.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_reason_wins() {
+    let trace = Trace::new();
+    let handle = ShutdownHandle::new();
+    let asks = handle.clone();
+    let report = Runner::new(server(&trace))
+        .handle(&handle)
+        .run(async |_: &mut Server, _| {
+            assert!(asks.request(Reason::MainEnded));
+            assert!(!asks.request(Reason::Requested), "somebody was first");
+            Err::<(), _>("later")
+        })
+        .await;
+    assert!(matches!(report.reason(), Reason::MainEnded), "{report}");
+    assert_eq!(report.exit_code(), 1, "main failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_main_does_to_its_stop_or_to_a_handles_token_asks_for_nothing() {
+    let trace = Trace::new();
+    let handle = ShutdownHandle::new();
+    let token = handle.token();
+    let report = Runner::new(server(&trace))
+        .handle(&handle)
+        .run(async |_: &mut Server, stop: Stop| {
+            stop.cancel();
+            token.cancel();
+            sleep(secs(5)).await;
+            Err::<(), _>("it went on for 5 s")
+        })
+        .await;
+    assert_eq!(
+        report.reason().to_string(),
+        "main failed: it went on for 5 s"
+    );
+    let report = Runner::new(server(&trace))
+        .handle(&handle)
+        .run_until_signal()
+        .await;
+    assert!(
+        matches!(report.reason(), Reason::MainFailed(_)),
+        "the handle keeps the first reason: {report}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_tells_all_who_hold_it() {
+    let trace = Trace::new();
+    let handle = ShutdownHandle::new();
+    let (waits, token) = (handle.clone(), handle.token());
+    let told = tokio::spawn(async move { waits.requested().await.to_string() });
+    assert!(!handle.is_requested());
+    let runs = tokio::spawn(
+        Runner::new(server(&trace))
+            .handle(&handle)
+            .run_until_signal(),
+    );
+    tokio::task::yield_now().await;
+    handle.request(Reason::Requested);
+    assert!(handle.is_requested() && token.is_cancelled());
+    assert_eq!(told.await.unwrap(), "requested");
+    assert!(runs.await.unwrap().is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_is_dropped_before_the_hooks_that_end_logs() {
+    struct Owns(Dropped);
+    impl lifecycle_runtime::Component for Owns {
+        async fn cleanup(&mut self, _: &lifecycle_runtime::Context) -> Result<(), BoxError> {
+            self.0.0.add("owns ends");
+            Ok(())
+        }
+    }
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown]
+        owns: Owns,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let server = Server {
+        owns: Owns(Dropped(trace.clone(), "owns is dropped")),
+        state: ShutdownState::new(),
+    };
+    let (first, second) = (trace.clone(), trace.clone());
+    let report = Runner::new(server)
+        .finally(move |report| first.add(format!("finally {}", report.exit_code())))
+        .finally(|_| panic!("a hook"))
+        .finally(move |_| second.add("finally again"))
+        .exit_code(|report| 40 + report.exit_code())
+        .run(async |_: &mut Server, _| Err::<(), _>("no"))
+        .await;
+    assert_eq!(
+        trace.all(),
+        [
+            "owns ends",
+            "owns is dropped",
+            "finally 41",
+            "finally again"
+        ]
+    );
+    assert_eq!(report.exit_code(), 41);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_does_not_end_is_left_behind() {
+    let trace = Trace::new();
+    let (release, held) = mpsc::channel::<()>();
+    let (logs, guard) = Logs::capture();
+    let report = Runner::new(server(&trace))
+        .finally(move |_| {
+            // Until the test has seen that nobody waits for it.
+            let _ = held.recv();
+        })
+        .run(async |_: &mut Server, _| {})
+        .await;
+    drop(guard);
+    // It would wait for the test for good.
+    assert!(report.is_clean(), "{report}");
+    assert!(
+        logs.all()
+            .iter()
+            .any(|event| event.name.contains("`finally` hooks took more than 1 s")),
+        "{logs:#?}"
+    );
+    drop(release);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_choice_of_exit_code_that_panics_leaves_the_reports_own() {
+    let trace = Trace::new();
+    let report = Runner::new(server(&trace))
+        .exit_code(|_| panic!("no choice"))
+        .run(async |_: &mut Server, _| Err::<(), _>("no"))
+        .await;
+    assert_eq!(report.exit_code(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_main_that_shuts_the_server_down_itself_is_in_the_report_too() {
+    let trace = Trace::new();
+    let report = run(server(&trace), async |server: &mut Server, _| {
+        assert!(server.shutdown().await.is_clean());
+        Err::<(), _>("after it")
+    })
+    .await;
+    assert_eq!(
+        (trace.count("pool begins"), trace.count("pool ends")),
+        (1, 1)
+    );
+    let names: Vec<_> = report.steps().iter().map(|step| step.name()).collect();
+    assert_eq!(names, ["main", "pool"]);
+    assert_eq!(report.exit_code(), 1, "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_is_dropped_half_way_drops_main_and_the_server_tells_of_it() {
+    let trace = Trace::new();
+    let (logs, guard) = Logs::capture();
+    let handle = ShutdownHandle::new();
+    let runs =
+        Runner::new(server(&trace))
+            .handle(&handle)
+            .run(async |server: &mut Server, stop: Stop| {
+                let _dropped = Dropped(server.trace.clone(), "main is dropped");
+                server.trace.add("main serves");
+                stop.cancelled().await;
+            });
+    assert!(tokio::time::timeout(secs(1), runs).await.is_err());
+    drop(guard);
+    assert_eq!(
+        trace.all(),
+        ["main serves", "main is dropped", "pool releases"]
+    );
+    assert_eq!(logs.only("dropped_unshut").field("fields"), "pool");
+}
+
+#[test]
+fn block_on_brings_its_own_runtime() {
+    let trace = Trace::new();
+    let report = Runner::new(server(&trace))
+        .block_on(async |_: &mut Server, _| tokio::spawn(async {}).await.map_err(BoxError::from));
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(trace.all(), ["pool begins", "pool ends"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn runners_may_follow_each_other_and_run_side_by_side() {
+    let trace = Trace::new();
+    for _ in 0..3 {
+        assert!(
+            run(server(&trace), async |_: &mut Server, _| {})
+                .await
+                .is_clean()
+        );
+    }
+    let side = || {
+        tokio::spawn(run(server(&trace), async |_: &mut Server, _| {
+            sleep(secs(1)).await
+        }))
+    };
+    let (one, two) = tokio::join!(side(), side());
+    assert!(one.unwrap().is_clean() && two.unwrap().is_clean());
+    assert_eq!(trace.count("pool ends"), 5);
+}
