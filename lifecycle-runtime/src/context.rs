@@ -109,7 +109,8 @@ impl Context {
     /// that takes them up again opens them in the same order.
     pub(crate) fn open_next(&self) -> usize {
         // Relaxed: it only counts.
-        self.opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+        self.opened
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -135,7 +136,5 @@ pub(crate) const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30
 
 /// `start + within`, or a time so far away that it is never reached.
 pub(crate) fn after(start: Instant, within: Duration) -> Instant {
-    start
-        .checked_add(within.min(FOREVER))
-        .unwrap_or(start)
+    start.checked_add(within.min(FOREVER)).unwrap_or(start)
 }

@@ -19,9 +19,9 @@ mod run;
 mod step;
 mod timer;
 
-pub(crate) use contain::{contain, message};
 #[cfg(feature = "state-file")]
 pub(crate) use contain::message_of;
+pub(crate) use contain::{contain, message};
 pub(crate) use live::{Ended, Live, OpenStep, Origin, Seat};
 pub(crate) use pulse::Pulse;
 pub(crate) use run::Times;

@@ -37,6 +37,7 @@ pub struct Plan {
     pub(crate) steps: &'static [PlanStep],
     pub(crate) one_of: bool,
     /// Whether all there is to the component are its parts, each of which has a row.
+    #[cfg_attr(not(feature = "rt"), allow(dead_code))] // only the engine asks
     pub(crate) whole: bool,
 }
 

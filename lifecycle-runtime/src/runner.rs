@@ -172,7 +172,10 @@ impl<S: GracefulShutdown> Runner<S> {
             let live = begin::<S>(&handle, reason, total);
             // Main counts 1 s, as a step that states nothing does.
             let reserve = shrunk(longest, longest.saturating_add(UNSTATED), total);
-            let latest = live.deadline.checked_sub(reserve).unwrap_or(live.origin.began);
+            let latest = live
+                .deadline
+                .checked_sub(reserve)
+                .unwrap_or(live.origin.began);
             main.finish(&live, latest, &firing).await;
             live
         };
@@ -211,7 +214,9 @@ impl<S: GracefulShutdown> Runner<S> {
         M: AsyncFnOnce(&mut S, Stop) -> T,
         T: TaskOutcome,
     {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build();
         let runtime = match runtime {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -227,7 +232,9 @@ impl<S: GracefulShutdown> Runner<S> {
 
 impl<S> fmt::Debug for Runner<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runner").field("handle", &self.handle).finish_non_exhaustive()
+        f.debug_struct("Runner")
+            .field("handle", &self.handle)
+            .finish_non_exhaustive()
     }
 }
 
@@ -267,7 +274,8 @@ async fn conduct<S: GracefulShutdown>(
     }
     // Main shut the server down itself, so that its own row is on a clock of its own.
     live.finish_empty(clock::now());
-    live.report().map_or(report.clone(), |main| report.preceded_by(main.steps()))
+    live.report()
+        .map_or(report.clone(), |main| report.preceded_by(main.steps()))
 }
 
 async fn end<S>(
@@ -309,7 +317,8 @@ async fn run_finally(report: &Report, hooks: Vec<Finally>) {
             }
             drop(ends);
         });
-        let in_time = hooks.map(|_| in_time.recv_timeout(FINALLY) != Err(RecvTimeoutError::Timeout));
+        let in_time =
+            hooks.map(|_| in_time.recv_timeout(FINALLY) != Err(RecvTimeoutError::Timeout));
         // The runner may have left.
         let _ = ended.send(in_time);
     });

@@ -161,6 +161,37 @@ async fn one_who_watches_a_shutdown_hears_of_its_end() {
     assert_eq!(ended, 3);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_who_watches_on_another_thread_misses_the_end() {
+    let bound = std::time::Duration::from_secs(60);
+    for _ in 0..300 {
+        let trace = Trace::new();
+        let storage = Storage {
+            writer: Probe::new(&trace, "writer"),
+            disk: Probe::new(&trace, "disk"),
+        };
+        let server = Server {
+            drain: Probe::new(&trace, "drain"),
+            storage,
+            plugins: [("auth", Probe::new(&trace, "auth"))].into(),
+            state: ShutdownState::new(),
+        };
+        let handle = ShutdownHandle::new();
+        let mut progress = handle.progress();
+        let watch = tokio::spawn(async move {
+            while progress.changed().await {}
+            progress.unfinished().len()
+        });
+        let run = tokio::spawn(Runner::new(server).handle(&handle).run_until_signal());
+        handle.request(Reason::Requested);
+        assert!(run.await.unwrap().is_clean());
+        let left = tokio::time::timeout(bound, watch)
+            .await
+            .expect("it hears of the end");
+        assert_eq!(left.unwrap(), 0);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_step_waits_for_is_read_when_it_is_cut() {
     struct Drain(Arc<AtomicUsize>);

@@ -98,6 +98,55 @@ fn a_later_signal_forces_the_end_names_what_runs_and_runs_hooks_and_aborts() {
 }
 
 #[test]
+fn a_forced_end_names_the_element_that_runs_and_runs_its_hooks() {
+    let ended = forced(serving("elements"), Signal::TERM, "drained", Signal::TERM);
+    assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
+    assert!(
+        ended.says(&[
+            "! ",
+            "not done: plugins[auth] was running, waiting for 3 connections"
+        ]),
+        "{ended:#?}"
+    );
+    assert!(
+        !ended.says(&["! ", "not done: plugins[mail]"]),
+        "{ended:#?}"
+    );
+    let hooks = ended
+        .lines
+        .iter()
+        .filter(|line| line.contains("the hook ran"));
+    assert_eq!(
+        hooks.count(),
+        1,
+        "of the one that has not ended: {ended:#?}"
+    );
+    let aborts = ended
+        .lines
+        .iter()
+        .filter(|line| line.contains("drain aborted"));
+    assert_eq!(aborts.count(), 1, "{ended:#?}");
+}
+
+#[test]
+fn a_main_that_was_told_and_does_not_end_is_cut_by_a_forced_end_and_the_plan_is_run_once_over() {
+    let ended = forced(serving("main"), Signal::TERM, "told", Signal::TERM);
+    assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
+    assert!(
+        ended.says(&["! ", "not done: main was running"]),
+        "{ended:#?}"
+    );
+    assert!(
+        ended.says(&["! ", "the plan of Server had not begun"]),
+        "{ended:#?}"
+    );
+    assert!(
+        ended.says(&["pool closed"]),
+        "every step is polled once: {ended:#?}"
+    );
+}
+
+#[test]
 fn the_exit_code_of_a_forced_end_is_of_the_signal_that_forced_it() {
     let ended = forced(serving("hang"), Signal::TERM, "draining", Signal::INT);
     assert_eq!(ended.code, Some(128 + 2), "{ended:#?}");

@@ -6,8 +6,8 @@ use std::task::Poll;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::{Run, Timer};
 use super::live::Turn;
+use super::{Run, Timer};
 use crate::{BoxError, Component, Context, Report, clock};
 
 impl Context {

@@ -71,7 +71,8 @@ impl Origin {
     }
 
     pub(crate) fn changed(&self) {
-        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
@@ -198,7 +199,11 @@ impl Ended<'_> {
     /// The dotted path of the step.
     pub(crate) fn path(&self) -> String {
         match self.at {
-            Some((live, i)) => live.rows().get(i).map(|row| live.path_of(row)).unwrap_or_default(),
+            Some((live, i)) => live
+                .rows()
+                .get(i)
+                .map(|row| live.path_of(row))
+                .unwrap_or_default(),
             None => MAIN.into(),
         }
     }
@@ -206,11 +211,20 @@ impl Ended<'_> {
 
 impl Live {
     /// The plan of an owner that is shut down by itself.
-    pub(crate) fn root(component: &'static str, origin: Arc<Origin>, deadline: Instant) -> Arc<Self> {
+    pub(crate) fn root(
+        component: &'static str,
+        origin: Arc<Origin>,
+        deadline: Instant,
+    ) -> Arc<Self> {
         Arc::new(Self::new(component, Box::from(""), origin, deadline))
     }
 
-    fn new(component: &'static str, path: Box<str>, origin: Arc<Origin>, deadline: Instant) -> Self {
+    fn new(
+        component: &'static str,
+        path: Box<str>,
+        origin: Arc<Origin>,
+        deadline: Instant,
+    ) -> Self {
         Self {
             component,
             path,
@@ -322,7 +336,9 @@ impl Live {
         let row = &mut rows[i];
         let started = *row.started.get_or_insert(now);
         let latest = self.deadline.checked_sub(row.tail).unwrap_or(started);
-        let own = row.timeout.map(|timeout| crate::context::after(started, timeout));
+        let own = row
+            .timeout
+            .map(|timeout| crate::context::after(started, timeout));
         let hard = own.map_or(latest, |own| own.min(latest)).max(started);
         row.hard = Some(hard);
         // What an earlier run said is not true of this one.
@@ -345,7 +361,11 @@ impl Live {
         let started = row.started.unwrap_or(now);
         row.elapsed = now.saturating_duration_since(started);
         row.outcome = Some(outcome.clone());
-        let gone = (row.waiting_for.take(), std::mem::take(&mut row.on_force), row.left.take());
+        let gone = (
+            row.waiting_for.take(),
+            std::mem::take(&mut row.on_force),
+            row.left.take(),
+        );
         let ended = Ended {
             at: Some((self, i)),
             element: row.name.starts_with('['),
@@ -416,7 +436,11 @@ impl Live {
             (Outcome::Panicked(message), Some(_)) => Outcome::Panicked(message.clone()),
             _ => Outcome::Skipped,
         });
-        let steps = row.nested.iter().flat_map(|nested| nested.steps(&outcome)).collect();
+        let steps = row
+            .nested
+            .iter()
+            .flat_map(|nested| nested.steps(&outcome))
+            .collect();
         // Invariant 5, of a row that never ended.
         let _ = contain(|| drop((row.waiting_for, row.on_force, row.left)));
         Step {
@@ -449,7 +473,10 @@ impl Live {
 
     /// What has not ended: the innermost steps that run or wait, `main` first.
     pub(crate) fn unfinished(&self, now: Instant) -> Vec<StepProgress> {
-        self.open_steps(now).into_iter().map(OpenStep::described).collect()
+        self.open_steps(now)
+            .into_iter()
+            .map(OpenStep::described)
+            .collect()
     }
 
     /// Likewise, before any component is asked what it waits for: nothing here can block.
@@ -507,7 +534,9 @@ impl Live {
     pub(crate) fn ended(&self) -> Vec<(String, Outcome)> {
         if let Some(report) = self.report() {
             let steps = report.steps().iter();
-            return steps.map(|step| (step.name().to_owned(), step.outcome().clone())).collect();
+            return steps
+                .map(|step| (step.name().to_owned(), step.outcome().clone()))
+                .collect();
         }
         let rows = self.rows();
         rows.iter()
@@ -694,6 +723,8 @@ impl fmt::Debug for Live {
 
 impl fmt::Debug for Seat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat").field("row", &self.row).finish_non_exhaustive()
+        f.debug_struct("Seat")
+            .field("row", &self.row)
+            .finish_non_exhaustive()
     }
 }

@@ -33,7 +33,10 @@ impl Run {
             None => cx.hard_deadline(),
         };
         let (live, root) = match cx.seat() {
-            Some(seat) => (seat.open(cx.open_next(), plan.name(), deadline), seat.is_root()),
+            Some(seat) => (
+                seat.open(cx.open_next(), plan.name(), deadline),
+                seat.is_root(),
+            ),
             None => {
                 let origin = Origin::new(cx.reason().clone(), now);
                 (Live::root(plan.name(), origin, deadline), false)
@@ -48,7 +51,11 @@ impl Run {
     }
 
     /// Opens the plan of an owner, and has its state remember it.
-    pub fn open_owned<S: GracefulShutdown>(cx: &Context, this: &mut S, plan: &'static Plan) -> Self {
+    pub fn open_owned<S: GracefulShutdown>(
+        cx: &Context,
+        this: &mut S,
+        plan: &'static Plan,
+    ) -> Self {
         if let Some(live) = this.__state().live() {
             let live = Arc::clone(live);
             let root = cx.seat().is_some_and(Seat::is_root);
@@ -120,7 +127,11 @@ impl Run {
         if report.is_clean() {
             Ok(())
         } else {
-            report.clone().into_result().map(drop).map_err(BoxError::from)
+            report
+                .clone()
+                .into_result()
+                .map(drop)
+                .map_err(BoxError::from)
         }
     }
 
@@ -220,7 +231,9 @@ impl Times {
     /// The timeout of step `i`.
     pub(super) fn timeout(&self, plan: &Plan, i: usize, most: Duration) -> Option<Duration> {
         let computed = self.steps.get(i).copied().flatten();
-        computed.map(|time| time.min(most)).or(plan.steps[i].timeout)
+        computed
+            .map(|time| time.min(most))
+            .or(plan.steps[i].timeout)
     }
 
     /// The longest path after each step, and through the whole plan.
@@ -230,7 +243,10 @@ impl Times {
         // Backwards: what is after a step is known once all later steps are.
         for (i, step) in plan.steps.iter().enumerate().rev() {
             let nested = || step.nested.as_ref().and_then(Plan::budget);
-            let cost = self.timeout(plan, i, most).or_else(nested).unwrap_or(UNSTATED);
+            let cost = self
+                .timeout(plan, i, most)
+                .or_else(nested)
+                .unwrap_or(UNSTATED);
             let path = tails[i].saturating_add(cost);
             longest = longest.max(path);
             for &earlier in step.after {

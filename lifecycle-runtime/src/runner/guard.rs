@@ -26,7 +26,7 @@ const SAME: Duration = Duration::from_millis(500);
 /// How long the engine has to abort what runs, once the end is forced.
 const ABORTS: Duration = Duration::from_secs(1);
 
-/// How much of that what is asked what it waits for has to answer.
+/// How long the components have to say what they wait for, and then to run their hooks, before that.
 const ANSWERS: Duration = Duration::from_millis(250);
 
 /// What a component has run by a forced end.
@@ -104,7 +104,9 @@ async fn listen() {
 }
 
 fn watch_signals(registered: oneshot::Sender<std::io::Result<()>>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return drop(registered.send(Err(error))),
@@ -130,9 +132,20 @@ fn heard(signal: Signal) {
     let (forced, armed) = {
         let posts = posts();
         let now = Instant::now();
-        let mut forced: Vec<_> = posts.armed.iter().filter(|post| post.tell(signal, now)).cloned().collect();
+        let mut forced: Vec<_> = posts
+            .armed
+            .iter()
+            .filter(|post| post.tell(signal, now))
+            .cloned()
+            .collect();
         if posts.armed.is_empty() {
-            forced.extend(posts.last.iter().filter(|post| post.tells_again(now)).cloned());
+            forced.extend(
+                posts
+                    .last
+                    .iter()
+                    .filter(|post| post.tells_again(now))
+                    .cloned(),
+            );
         }
         (forced, !posts.armed.is_empty())
     };
@@ -161,12 +174,14 @@ impl Post {
     }
 }
 
-/// Ends the process, within [`ABORTS`] whatever the rest of it does.
+/// Ends the process, within [`ABORTS`] and twice [`ANSWERS`] whatever the rest of it does.
 fn force(signal: Signal, posts: &[Arc<Post>], armed: bool) -> ! {
-    let until = Instant::now() + ABORTS;
     let plans: Vec<Arc<Live>> = posts.iter().filter_map(|post| post.handle.live()).collect();
     // Before the engine is told: it lets go of both as it ends the steps.
-    let open = plans.iter().flat_map(|live| live.open_steps(clock::now())).collect();
+    let open = plans
+        .iter()
+        .flat_map(|live| live.open_steps(clock::now()))
+        .collect();
     let hooks = plans.iter().flat_map(|live| live.take_hooks()).collect();
     let told = plans.clone();
     let log = move || told.iter().for_each(|live| log::forced(live, signal));
@@ -177,19 +192,27 @@ fn force(signal: Signal, posts: &[Arc<Post>], armed: bool) -> ! {
     if armed && plans.len() < posts.len() {
         text.push_str("  the shutdown had not begun: main holds the executor\n");
     }
-    for live in plans.iter().filter(|live| live.report().is_none() && !live.is_open()) {
-        text.push_str(&format!("  not done: the plan of {} had not begun\n", live.component));
+    for live in plans
+        .iter()
+        .filter(|live| live.report().is_none() && !live.is_open())
+    {
+        text.push_str(&format!(
+            "  not done: the plan of {} had not begun\n",
+            live.component
+        ));
     }
     if !armed {
         text.push_str("  every step has ended: something else holds the process\n");
     }
     tell(&text);
 
+    // All hooks have run, or go on beside the aborts. First they, since the process may well end by itself
+    // once the engine is told.
+    let _ = ran.recv_timeout(ANSWERS);
     for live in &plans {
         live.origin.force(signal);
     }
-    // All hooks have run, or there is no time left for them.
-    let _ = ran.recv_timeout(until.saturating_duration_since(Instant::now()));
+    let until = Instant::now() + ABORTS;
     let is_open = || plans.iter().any(|live| live.report().is_none());
     while Instant::now() < until && is_open() {
         thread::sleep(Duration::from_millis(5));
@@ -214,21 +237,23 @@ fn ask(
     let (says, said) = mpsc::channel();
     let (runs, ran) = mpsc::channel();
     // Without a thread the process still ends, and says less.
-    let _ = thread::Builder::new().name("lifecycle-force".into()).spawn(move || {
-        for (i, step) in open.into_iter().enumerate() {
-            // The guard may have stopped listening.
-            let _ = says.send((i, step.described()));
-        }
-        drop(says);
-        // A subscriber is somebody's code too.
-        let _ = contain(log);
-        for hook in hooks {
-            if let Err(message) = contain(hook) {
-                log::on_force_panicked(&message);
+    let _ = thread::Builder::new()
+        .name("lifecycle-force".into())
+        .spawn(move || {
+            for (i, step) in open.into_iter().enumerate() {
+                // The guard may have stopped listening.
+                let _ = says.send((i, step.described()));
             }
-        }
-        drop(runs);
-    });
+            drop(says);
+            // A subscriber is somebody's code too.
+            let _ = contain(log);
+            for hook in hooks {
+                if let Err(message) = contain(hook) {
+                    log::on_force_panicked(&message);
+                }
+            }
+            drop(runs);
+        });
     let until = Instant::now() + ANSWERS;
     while let Ok((i, step)) = said.recv_timeout(until.saturating_duration_since(Instant::now())) {
         steps[i] = step;
@@ -242,7 +267,11 @@ fn tell(text: &str) {
 }
 
 fn line(step: &StepProgress) -> String {
-    let state = if step.is_running() { "was running" } else { "had not begun" };
+    let state = if step.is_running() {
+        "was running"
+    } else {
+        "had not begun"
+    };
     match step.waiting_for() {
         Some(what) => format!("  not done: {} {state}, waiting for {what}\n", step.path()),
         None => format!("  not done: {} {state}\n", step.path()),

@@ -75,7 +75,8 @@ where
             .await;
         }
         let mut outcome = self.outcome.take().unwrap_or_else(|| Outcome::TimedOut {
-            waiting_for: (!firing.was_looked_at()).then(|| "what is not `stop`: it never looked".into()),
+            waiting_for: (!firing.was_looked_at())
+                .then(|| "what is not `stop`: it never looked".into()),
         });
         if let Err(message) = contain(|| self.future.set(None)) {
             if outcome.is_done() {

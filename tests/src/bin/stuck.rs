@@ -1,5 +1,6 @@
 //! Servers that do not end as they should; the argument says how.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::io::BufRead as _;
 use std::process::ExitCode;
@@ -68,6 +69,15 @@ struct Server {
     drain: Drain,
     #[shutdown]
     pool: Pool,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+/// A list of them, one of which hangs.
+#[derive(GracefulShutdown)]
+struct Plugins {
+    #[shutdown(timeout = "20s")]
+    plugins: BTreeMap<&'static str, Drain>,
     #[shutdown(state)]
     state: ShutdownState,
 }
@@ -151,6 +161,25 @@ fn main() -> ExitCode {
                 kill_process(getpid(), Signal::TERM).expect("it is this process");
                 stop.cancelled().await;
                 println!("main ends");
+            }))
+        }
+        "main" => {
+            multi_thread().block_on(run(server(Act::End), async |_: &mut Server, stop: Stop| {
+                println!("serving");
+                stop.cancelled().await;
+                println!("told");
+                pending::<()>().await;
+            }))
+        }
+        "elements" => {
+            let plugins = [("auth", Drain(Act::Hang)), ("mail", Drain(Act::End))].into();
+            let server = Plugins {
+                plugins,
+                state: ShutdownState::new(),
+            };
+            multi_thread().block_on(run(server, async |_: &mut Plugins, stop: Stop| {
+                println!("serving");
+                stop.cancelled().await;
             }))
         }
         "exit-code" => multi_thread().block_on(
