@@ -23,6 +23,7 @@ use crate::{BoxError, Component, Context, DynComponent, Reason, Report};
 /// use lifecycle_runtime::{BoxError, Component, Components, Context, Reason};
 /// use std::time::Duration;
 ///
+/// #[derive(Debug)]
 /// struct Plugin;
 /// impl Component for Plugin {
 ///     async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::tracked::{self, Keeper, Tracked};
 use crate::{BoxError, Component, Context, TaskOutcome, log};
 
-pub use connection::{CloseReason, Connection, Peer};
+pub use connection::{Busy, CloseReason, Connection, Peer};
 
 /// Connections, each served by a task of its own.
 ///

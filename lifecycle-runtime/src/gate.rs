@@ -5,13 +5,14 @@
 //!
 //! 1. Admission is one atomic addition to a shard, and the value it returns decides: without `CLOSED` the
 //!    pass is issued, with it the addition is undone. So a pass is issued before its shard closes or never.
-//! 2. `close` marks every shard before it returns. After that no pass is issued.
+//! 2. `close` marks the door, then every shard, before it returns. After that no pass is issued.
 //! 3. A shard is *taken* once: by whoever turns it from closed, empty and untaken into taken, in one
 //!    compare-exchange. Each taken shard takes one from `remaining`.
 //! 4. The gate is drained when `remaining` is zero: then every shard is closed, and every pass has left. It
 //!    stays drained: a refused entrant's passing addition finds the shard taken.
 //! 5. Who leaves touches nothing after its subtraction unless that emptied a closed shard.
-//! 6. `CLOSED` is looked at before the word is added to, so those who hammer a closed gate only read.
+//! 6. The door's mark is looked at before a word is added to, so those who hammer a closed gate only read. It is on
+//!    lines that nobody writes until then: looking at a word that was just added to would wait for that addition.
 //! 7. A core goes back to the pool once its gate is gone *and* it is drained: both are in one word, so of the two
 //!    operations that set them, the later one sees both, and it alone.
 
@@ -119,6 +120,7 @@ impl Gate {
     /// # Errors
     ///
     /// [`Closed`] once the gate is closed.
+    #[inline]
     pub fn enter(&self) -> Result<Pass, Closed> {
         let core = self.handle.core;
         let shard = core.enter()?;
@@ -226,12 +228,14 @@ impl Pass {
     }
 
     /// Whether the gate has closed.
+    #[inline]
     pub fn is_closing(&self) -> bool {
         self.core.is_closed()
     }
 }
 
 impl Drop for Pass {
+    #[inline]
     fn drop(&mut self) {
         self.core.leave(self.shard);
     }

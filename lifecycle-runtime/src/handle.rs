@@ -34,6 +34,8 @@ struct Shared {
     /// Cancelled once a reason is set.
     requested: CancellationToken,
     plan: Mutex<Option<Arc<Live>>>,
+    /// Ends the lame duck, while that is running.
+    lame_duck: Mutex<Option<CancellationToken>>,
     started: watch::Sender<bool>,
 }
 
@@ -90,6 +92,19 @@ impl ShutdownHandle {
         self.shared.started.send_replace(true);
     }
 
+    /// A lame duck has begun, which this ends.
+    pub(crate) fn begin_lame_duck(&self) -> CancellationToken {
+        let over = CancellationToken::new();
+        *self.shared.lame_duck() = Some(over.clone());
+        over
+    }
+
+    /// Ends the lame duck; `false` if none is running.
+    pub(crate) fn end_lame_duck(&self) -> bool {
+        let over = self.shared.lame_duck().take();
+        over.as_ref().inspect(|over| over.cancel()).is_some()
+    }
+
     pub(crate) fn live(&self) -> Option<Arc<Live>> {
         self.shared.plan().clone()
     }
@@ -98,6 +113,10 @@ impl ShutdownHandle {
 impl Shared {
     fn plan(&self) -> std::sync::MutexGuard<'_, Option<Arc<Live>>> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lame_duck(&self) -> std::sync::MutexGuard<'_, Option<CancellationToken>> {
+        self.lame_duck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,6 +190,7 @@ impl fmt::Debug for Progress {
 pub struct StepProgress {
     pub(crate) path: String,
     pub(crate) running: bool,
+    pub(crate) polled: bool,
     pub(crate) elapsed: Duration,
     pub(crate) remaining: Option<Duration>,
     pub(crate) waiting_for: Option<String>,
@@ -185,6 +205,11 @@ impl StepProgress {
     /// Whether it runs; if not, it waits for other steps.
     pub fn is_running(&self) -> bool {
         self.running
+    }
+
+    /// Whether the executor is in it this moment. If it stays there, the step blocks its thread.
+    pub fn is_polled(&self) -> bool {
+        self.polled
     }
 
     /// How long it has run.

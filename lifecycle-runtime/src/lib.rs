@@ -115,7 +115,7 @@ pub mod __private;
 pub use component::{BoxError, Component, DynComponent};
 pub use context::Context;
 pub use plan::{Plan, PlanStep, ResolvedPlan};
-pub use reason::{Reason, Signal};
+pub use reason::{Force, Reason, Signal};
 pub use report::{Outcome, Report, ShutdownError, Step};
 
 #[cfg(feature = "rt")]
@@ -124,7 +124,7 @@ pub use component::GracefulShutdown;
 pub use components::{Components, Id};
 #[cfg(feature = "rt")]
 pub use connections::{
-    Acceptor, CloseReason, Connection, ConnectionStats, Connections, Peer, Refused,
+    Acceptor, Busy, CloseReason, Connection, ConnectionStats, Connections, Peer, Refused,
 };
 #[cfg(feature = "rt")]
 pub use gate::{Closed, Gate, LabelledPass, Pass};
@@ -137,7 +137,7 @@ pub use lifecycle_macros::GracefulShutdown;
 #[cfg(feature = "rt")]
 pub use readiness::{Readiness, ReadyState};
 #[cfg(feature = "rt")]
-pub use runner::{Runner, Stop, run, run_until_signal};
+pub use runner::{FailedStart, Given, Grace, Runner, Source, Start, Stop, run, run_until_signal};
 #[cfg(feature = "state-file")]
 pub use state_file::{Saved, StateFile};
 #[cfg(feature = "rt")]

@@ -8,7 +8,10 @@
 //! | `shutdown_end` | INFO if clean, else ERROR | component, reason, done, failed, panicked, timed_out, skipped, slowest, elapsed_ms, forced, exit_code |
 //! | `connection_failed` | DEBUG, as clients do that | connection, error |
 //! | `task_failed` | ERROR | task, error |
-//! | `shutdown_forced` | WARN | component, signal |
+//! | `shutdown_forced` | WARN | component, by |
+//! | `executor_blocked` | WARN | component, steps, blocked_ms |
+//! | `lame_duck_end` | INFO | component, outcome, elapsed_ms |
+//! | `grace_short` | WARN, at start | component, grace_ms, lame_duck_ms, budget_ms, after_ms |
 //! | `dropped_unshut` | WARN | component, fields, panicking |
 //!
 //! A clean shutdown is INFO throughout.
@@ -28,14 +31,14 @@ fn millis(duration: Duration) -> u64 {
 pub(crate) fn begin(
     component: &str,
     reason: &Reason,
-    lame_duck: Option<Duration>,
+    lame_duck: Duration,
     budget: Duration,
 ) {
     info!(
         target: "lifecycle",
         component,
         %reason,
-        lame_duck_ms = millis(lame_duck.unwrap_or_default()),
+        lame_duck_ms = millis(lame_duck),
         budget_ms = millis(budget),
         "shutdown_begin"
     );
@@ -198,8 +201,8 @@ pub(crate) fn no_timer(error: &std::io::Error) {
     );
 }
 
-pub(crate) fn forced(live: &Live, signal: crate::Signal) {
-    warn!(target: "lifecycle", component = live.component, %signal, "shutdown_forced");
+pub(crate) fn forced(live: &Live, by: crate::Force) {
+    warn!(target: "lifecycle", component = live.component, %by, "shutdown_forced");
 }
 
 pub(crate) fn on_force_panicked(message: &str) {
@@ -258,4 +261,57 @@ pub(crate) fn state_set_aside(
 #[cfg(feature = "state-file")]
 pub(crate) fn state_not_saved(path: &std::path::Path, error: &(dyn std::error::Error + 'static)) {
     warn!(target: "lifecycle", path = %path.display(), %error, "a state file was not saved");
+}
+
+pub(crate) fn executor_blocked(live: &Live, since: Duration) {
+    let steps = live.unfinished(Instant::now());
+    let polled = steps.iter().filter(|step| step.is_polled()).map(|step| step.path());
+    let steps: Vec<_> = polled.collect();
+    warn!(
+        target: "lifecycle",
+        component = live.component,
+        steps = steps.join(", "),
+        blocked_ms = millis(since),
+        "executor_blocked"
+    );
+}
+
+pub(crate) fn lame_duck_end(component: &str, step: &Step) {
+    info!(
+        target: "lifecycle",
+        component,
+        outcome = %step.outcome(),
+        elapsed_ms = millis(step.elapsed()),
+        "lame_duck_end"
+    );
+}
+
+pub(crate) fn grace_short(
+    component: &str,
+    grace: Duration,
+    lame_duck: Duration,
+    budget: Duration,
+    after: Duration,
+) {
+    warn!(
+        target: "lifecycle",
+        component,
+        grace_ms = millis(grace),
+        lame_duck_ms = millis(lame_duck),
+        budget_ms = millis(budget),
+        after_ms = millis(after),
+        "grace_short"
+    );
+}
+
+pub(crate) fn grace_unreadable(component: &str) {
+    warn!(
+        target: "lifecycle",
+        component,
+        "the grace period is no duration such as \"30s\" or \"1m 30s\": nothing is checked"
+    );
+}
+
+pub(crate) fn hook_panicked(signal: crate::Signal, message: &str) {
+    error!(target: "lifecycle", %signal, error = message, "the hook of a signal panicked");
 }

@@ -95,6 +95,56 @@ impl fmt::Display for Signal {
     }
 }
 
+/// What forced the end of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Force {
+    /// A signal that was repeated.
+    Signal(Signal),
+    /// The watchdog: the process was not gone in time.
+    Watchdog,
+}
+
+impl Force {
+    /// The exit code: 128 and the signal's number, as shells report it, or 70 (`EX_SOFTWARE` of
+    /// sysexits.h) for the watchdog.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Signal(signal) => {
+                u8::try_from(128_i32.saturating_add(signal.as_raw())).unwrap_or(u8::MAX)
+            }
+            Self::Watchdog => 70,
+        }
+    }
+
+    /// As one number, for an atomic; 0 is no force.
+    #[cfg(feature = "rt")]
+    pub(crate) fn as_raw(self) -> i32 {
+        match self {
+            Self::Signal(signal) => signal.as_raw(),
+            Self::Watchdog => -1,
+        }
+    }
+
+    #[cfg(feature = "rt")]
+    pub(crate) fn from_raw(raw: i32) -> Option<Self> {
+        match raw {
+            0 => None,
+            -1 => Some(Self::Watchdog),
+            number => Some(Self::Signal(Signal::from_raw(number))),
+        }
+    }
+}
+
+impl fmt::Display for Force {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => signal.fmt(f),
+            Self::Watchdog => f.write_str("the watchdog"),
+        }
+    }
+}
+
 /// An error and all its causes on one line.
 pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'a));
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Reason;
-use crate::reason::{Chain, Signal};
+use crate::reason::{Chain, Force};
 
 pub(crate) use table::table;
 
@@ -31,7 +31,7 @@ struct Body {
     component: &'static str,
     reason: Reason,
     elapsed: Duration,
-    forced: Option<Signal>,
+    forced: Option<Force>,
     exit_code: Option<u8>,
     steps: Vec<Step>,
 }
@@ -57,8 +57,8 @@ impl Report {
         self.body.forced.is_none() && self.body.steps.iter().all(Step::is_clean)
     }
 
-    /// The signal that forced the end, if one did.
-    pub fn forced(&self) -> Option<Signal> {
+    /// What forced the end, if it was forced.
+    pub fn forced(&self) -> Option<Force> {
         self.body.forced
     }
 
@@ -80,12 +80,13 @@ impl Report {
     /// | 1 | main failed, or a step ended otherwise |
     /// | 101 | main panicked |
     /// | 128 + n | the end was forced by signal n |
+    /// | 70 | it was forced by the watchdog |
     pub fn exit_code(&self) -> u8 {
         if let Some(code) = self.body.exit_code {
             return code;
         }
-        if let Some(signal) = self.body.forced {
-            return forced_code(signal);
+        if let Some(force) = self.body.forced {
+            return force.exit_code();
         }
         match self.body.reason {
             Reason::MainPanicked(_) => 101,
@@ -121,18 +122,13 @@ impl Report {
     }
 }
 
-/// 128 and the signal's number, as shells report it.
-pub(crate) fn forced_code(signal: Signal) -> u8 {
-    u8::try_from(128_i32.saturating_add(signal.as_raw())).unwrap_or(u8::MAX)
-}
-
 #[cfg(feature = "rt")]
 impl Report {
     pub(crate) fn new(
         component: &'static str,
         reason: Reason,
         elapsed: Duration,
-        forced: Option<Signal>,
+        forced: Option<Force>,
         steps: Vec<Step>,
     ) -> Self {
         Self {
@@ -342,8 +338,8 @@ impl ShutdownError {
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the shutdown of {} was not clean", self.report.component())?;
-        if let Some(signal) = self.report.forced() {
-            write!(f, ", it was forced by {signal}")?;
+        if let Some(force) = self.report.forced() {
+            write!(f, ", it was forced by {force}")?;
         }
         write!(f, "{}", Unclean(self.report.steps()))
     }

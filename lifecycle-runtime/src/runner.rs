@@ -1,12 +1,22 @@
 //! Runs a server: signals, main, the plan, the exit code.
 
+mod force;
+mod grace;
 mod guard;
+mod lame_duck;
 mod main_task;
+mod signals;
+mod source;
 mod stop;
 
+use std::borrow::Cow;
+use std::error::Error;
+use std::future::{Future, Ready, poll_fn};
+use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fmt, io};
@@ -17,10 +27,16 @@ use crate::context::after;
 use crate::engine::{Live, Origin, Times, contain};
 use crate::plan::UNSTATED;
 use crate::state::{self, DEFAULT_TIMEOUT};
-use crate::{GracefulShutdown, Reason, Report, ShutdownHandle, TaskOutcome, clock, log};
+use crate::{
+    BoxError, GracefulShutdown, Readiness, Reason, Report, ShutdownHandle, Signal, Step,
+    TaskOutcome, clock, log,
+};
 
+pub use grace::Grace;
 use guard::Guard;
+use lame_duck::LameDuck;
 use main_task::MainTask;
+pub use source::{FailedStart, Given, Source, Start};
 pub use stop::Stop;
 
 /// How long the `finally` hooks have, together; and how long [`Runner::block_on`] waits for what its
@@ -88,44 +104,144 @@ pub async fn run_until_signal<S: GracefulShutdown>(server: S) -> Report {
 ///
 /// What happens, in order:
 ///
-/// 1. Signals are registered, before main starts. SIGTERM, SIGINT, SIGQUIT and SIGHUP begin the
-///    shutdown; so do main's end, error or panic, and a [`ShutdownHandle`].
-/// 2. [`Stop`] fires. Main is awaited until the plan needs the rest of the time, then dropped; a main
+/// 1. Signals are registered, before the server is [built](Self::build) and main starts. SIGTERM, SIGINT,
+///    SIGQUIT and SIGHUP begin the shutdown, unless they are [hooked](Self::on_signal); so do main's end,
+///    error or panic, a [`ShutdownHandle`], and a task of a [critical](crate::TaskGroup::critical) group.
+/// 2. [`Readiness`] turns to draining. [Lame duck](Self::lame_duck): main goes on serving, while
+///    [deregistration](Self::deregister) runs beside it.
+/// 3. [`Stop`] fires. Main is awaited until the plan needs the rest of the time, then dropped; a main
 ///    that never looked at its `Stop` is dropped at once.
-/// 3. The plan runs, then the [`finally`](Self::finally) hooks, and the report is returned.
+/// 4. The plan runs, then the [`finally`](Self::finally) hooks, and the report is returned.
 ///
 /// A signal within 500 ms of the first is the same request, as terminals and process managers send
-/// several. A later one forces the end, from a thread of its own that a blocked executor cannot hold
-/// up: it runs every [`on_force`](crate::Context::on_force) hook, gives the engine 1 s to abort what
-/// runs, says on stderr what was not done, and exits with 128 and the signal's number. It goes on
-/// listening after [`run`](Self::run) has returned, while the runtime is dropped.
+/// several. A later one ends the lame duck if that is running. Otherwise it forces the end, from a thread
+/// of its own that a blocked executor cannot hold up: it runs every
+/// [`on_force`](crate::Context::on_force) hook, gives the engine 1 s to abort what runs, says on stderr what
+/// was not done, and exits with 128 and the signal's number. It goes on listening after [`run`](Self::run)
+/// has returned, while the runtime is dropped. The [watchdog](Self::watchdog) does the same, with exit
+/// code 70, when the process is not gone in time.
 ///
 /// With `panic = "abort"` no panic can be contained.
 #[must_use = "a runner does nothing until `run`, `run_until_signal` or `block_on`"]
-pub struct Runner<S> {
-    server: S,
+pub struct Runner<S, B = Given<S>> {
+    source: B,
+    options: Options,
+    server: PhantomData<fn() -> S>,
+}
+
+struct Options {
     handle: ShutdownHandle,
+    readiness: Option<Readiness>,
+    lame_duck: LameDuck,
+    grace: Option<Grace>,
+    watchdog: Option<Duration>,
+    hooks: Vec<(Signal, SignalHook)>,
     finally: Vec<Finally>,
     exit_code: Option<ExitCode>,
 }
 
 type Finally = Box<dyn FnOnce(&Report) + Send>;
 type ExitCode = Box<dyn FnOnce(&Report) -> u8 + Send>;
+type SignalHook = Box<dyn FnMut() + Send>;
 
 impl<S: GracefulShutdown> Runner<S> {
     /// Runs this server.
     pub fn new(server: S) -> Self {
+        Self::with(Given(server))
+    }
+
+    /// Builds the server once signals are heard, then runs it.
+    ///
+    /// A signal during the start drops its future, and nothing else is run. A start that fails ends with
+    /// [`Reason::StartFailed`] and exit code 1; what it had built is released by its own drop, or cleaned in
+    /// plan order if the error is a [`FailedStart`] that holds it.
+    pub fn build<F, E>(start: F) -> Runner<S, Start<F, E>>
+    where
+        F: AsyncFnOnce() -> Result<S, E>,
+        E: Into<BoxError>,
+    {
+        Runner::with(Start(start, PhantomData))
+    }
+}
+
+impl<S, B> Runner<S, B> {
+    fn with(source: B) -> Self {
         Self {
-            server,
-            handle: ShutdownHandle::new(),
-            finally: Vec::new(),
-            exit_code: None,
+            source,
+            options: Options {
+                handle: ShutdownHandle::new(),
+                readiness: None,
+                lame_duck: LameDuck::default(),
+                grace: None,
+                watchdog: None,
+                hooks: Vec::new(),
+                finally: Vec::new(),
+                exit_code: None,
+            },
+            server: PhantomData,
         }
     }
 
     /// Lets this handle begin the shutdown and watch it.
     pub fn handle(mut self, handle: &ShutdownHandle) -> Self {
-        self.handle = handle.clone();
+        self.options.handle = handle.clone();
+        self
+    }
+
+    /// Keeps this in step: draining from the first moment of the shutdown, stopped after it.
+    pub fn readiness(mut self, readiness: &Readiness) -> Self {
+        self.options.readiness = Some(readiness.clone());
+        self
+    }
+
+    /// Goes on serving for this long after the shutdown was asked for, since those who send work learn of it
+    /// late (a Kubernetes Service does). The default is none. Never for Ctrl-C (SIGINT), nor when main is
+    /// gone.
+    pub fn lame_duck(mut self, minimum: Duration) -> Self {
+        self.options.lame_duck.minimum = minimum;
+        self
+    }
+
+    /// Runs `hook` at the beginning of the shutdown, while main still serves: to deregister from discovery.
+    ///
+    /// Hooks run together, within the lame duck or 5 s, whichever is longer; each has a row of its own in
+    /// the report, below `lame_duck`, and its failure leaves that clean.
+    pub fn deregister<F>(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        hook: impl FnOnce() -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        self.options.lame_duck.hook(name.into(), hook);
+        self
+    }
+
+    /// Compares what the platform gives with what the shutdown may need (lame duck, budget, and 1 s for
+    /// what comes after the plan) when the server starts, and logs a shortfall as `grace_short`.
+    pub fn grace(mut self, grace: impl Into<Grace>) -> Self {
+        self.options.grace = Some(grace.into());
+        self
+    }
+
+    /// Has the process be gone in time: `slack` after all that the shutdown may take. If it is not, because a
+    /// step blocks the executor or a blocking task holds the runtime's drop, the watchdog forces the end with
+    /// exit code 70 and names what was not done. It also logs `executor_blocked` while that goes on.
+    ///
+    /// It stays armed after [`run`](Self::run), until the process is gone; in [`block_on`](Self::block_on)
+    /// until that returns.
+    pub fn watchdog(mut self, slack: Duration) -> Self {
+        self.options.watchdog = Some(slack);
+        self
+    }
+
+    /// Runs `hook` on this signal, instead of beginning the shutdown: SIGHUP to reload, SIGUSR1 to log.
+    ///
+    /// It is called on main's task, between two polls of main, until the shutdown begins; so it must not
+    /// block. Its panics are contained.
+    pub fn on_signal(mut self, signal: Signal, hook: impl FnMut() + Send + 'static) -> Self {
+        self.options.hooks.push((signal, Box::new(hook)));
         self
     }
 
@@ -134,16 +250,18 @@ impl<S: GracefulShutdown> Runner<S> {
     /// Hooks are synchronous and run one after the other on a thread of their own, in the order they
     /// were given; together they have 1 s, then they are left behind. Their panics are contained.
     pub fn finally(mut self, hook: impl FnOnce(&Report) + Send + 'static) -> Self {
-        self.finally.push(Box::new(hook));
+        self.options.finally.push(Box::new(hook));
         self
     }
 
     /// Chooses the exit code. The default is [`Report::exit_code`].
     pub fn exit_code(mut self, code: impl FnOnce(&Report) -> u8 + Send + 'static) -> Self {
-        self.exit_code = Some(Box::new(code));
+        self.options.exit_code = Some(Box::new(code));
         self
     }
+}
 
+impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
     /// Runs `main` until it ends or the shutdown is asked for, then shuts the server down.
     ///
     /// # Cancel safety
@@ -154,33 +272,8 @@ impl<S: GracefulShutdown> Runner<S> {
         M: AsyncFnOnce(&mut S, Stop) -> T,
         T: TaskOutcome,
     {
-        let Self {
-            mut server,
-            handle,
-            finally,
-            exit_code,
-        } = self;
-        let guard = Guard::arm(&handle).await;
-        let times = Times::of(&server, &S::PLAN);
-        let total = times.total.unwrap_or(DEFAULT_TIMEOUT);
-        let longest = times.longest(&S::PLAN, total);
-        let (stop, firing) = stop::pair();
-        let live = {
-            let main = pin!(Some(main(&mut server, stop)));
-            let mut main = MainTask::new(main);
-            let reason = main.until(&handle).await;
-            let live = begin::<S>(&handle, reason, total);
-            // Main counts 1 s, as a step that states nothing does.
-            let reserve = shrunk(longest, longest.saturating_add(UNSTATED), total);
-            let latest = live
-                .deadline
-                .checked_sub(reserve)
-                .unwrap_or(live.origin.began);
-            main.finish(&live, latest, &firing).await;
-            live
-        };
-        let report = conduct(&mut server, live, &handle).await;
-        end(server, report, guard, finally, exit_code).await
+        let (report, _guard) = self.conduct(Some(main)).await;
+        report
     }
 
     /// Waits for a signal or the handle, then shuts the server down.
@@ -189,18 +282,9 @@ impl<S: GracefulShutdown> Runner<S> {
     ///
     /// As [`run`](Self::run).
     pub async fn run_until_signal(self) -> Report {
-        let Self {
-            mut server,
-            handle,
-            finally,
-            exit_code,
-        } = self;
-        let guard = Guard::arm(&handle).await;
-        let reason = handle.requested().await;
-        let total = state::total(&server);
-        let live = begin::<S>(&handle, reason, total);
-        let report = conduct(&mut server, live, &handle).await;
-        end(server, report, guard, finally, exit_code).await
+        let no_main = None::<fn(&mut S, Stop) -> Ready<()>>;
+        let (report, _guard) = self.conduct(no_main).await;
+        report
     }
 
     /// [`run`](Self::run) on a multi-threaded runtime of its own, whose drop is bounded too: a stuck
@@ -224,17 +308,139 @@ impl<S: GracefulShutdown> Runner<S> {
                 return Report::new(S::PLAN.name(), reason, Duration::ZERO, None, Vec::new());
             }
         };
-        let report = runtime.block_on(self.run(main));
+        let (report, guard) = runtime.block_on(self.conduct(Some(main)));
         runtime.shutdown_timeout(FINALLY);
+        guard.unwatch();
         report
+    }
+
+    /// The whole of it. The guard is armed until it is dropped.
+    async fn conduct<M, T>(self, main: Option<M>) -> (Report, Guard)
+    where
+        M: AsyncFnOnce(&mut S, Stop) -> T,
+        T: TaskOutcome,
+    {
+        let Self {
+            source,
+            mut options,
+            ..
+        } = self;
+        let hooked = options.hooks.iter().map(|(signal, _)| *signal).collect();
+        let mut guard = Guard::arm(&options.handle, hooked).await;
+        let (mut server, main) = match start(source, &options.handle).await {
+            Started::Whole(server) => (server, main),
+            Started::Failed(Some(server), error) => {
+                options.handle.request(Reason::StartFailed(error));
+                (server, None)
+            }
+            Started::Failed(None, error) => {
+                let report = nothing::<S>(Reason::StartFailed(error));
+                return (end(None::<S>, report, options).await, guard);
+            }
+            Started::Cancelled(reason) => {
+                return (end(None::<S>, nothing::<S>(reason), options).await, guard);
+            }
+        };
+        let bounds = Bounds::of(&server, &options);
+        guard.allow(bounds.allowed);
+        let (stop, firing) = stop::pair();
+        let (live, lame_duck) = {
+            let main = pin!(main.map(|main| main(&mut server, stop)));
+            let mut main = main.is_some().then(|| MainTask::new(main));
+            let reason = serve(main.as_mut(), &mut options, &mut guard).await;
+            let gone = main.as_ref().is_none_or(MainTask::has_ended);
+            let (live, lame_duck) =
+                begin::<S, _, _>(&mut options, &bounds, &guard, reason, main.as_mut(), gone).await;
+            if let Some(main) = main {
+                let latest = live.deadline.checked_sub(bounds.reserve);
+                main.finish(&live, latest.unwrap_or(live.origin.began), &firing)
+                    .await;
+            }
+            (live, lame_duck)
+        };
+        let mut report = shut_down(&mut server, live, &options.handle).await;
+        if let Some(row) = lame_duck {
+            report = report.preceded_by(&[row]);
+        }
+        (end(Some(server), report, options).await, guard)
     }
 }
 
-impl<S> fmt::Debug for Runner<S> {
+impl<S, B> fmt::Debug for Runner<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runner")
-            .field("handle", &self.handle)
+            .field("handle", &self.options.handle)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a start came to.
+enum Started<S> {
+    Whole(S),
+    /// With what was built, if the error holds it.
+    Failed(Option<S>, Arc<dyn Error + Send + Sync>),
+    /// The shutdown was asked for before.
+    Cancelled(Reason),
+}
+
+/// Builds the server, unless somebody asks for the shutdown first.
+async fn start<S, B: Source<S>>(source: B, handle: &ShutdownHandle) -> Started<S> {
+    let mut server = pin!(Some(source.server()));
+    let mut requested = pin!(handle.requested());
+    let started = poll_fn(|cx| {
+        let Some(building) = server.as_mut().as_pin_mut() else {
+            return Poll::Pending;
+        };
+        // First the server: one that is there already is never given up.
+        match contain(|| building.poll(cx)) {
+            Ok(Poll::Ready(Ok(server))) => Poll::Ready(Started::Whole(server)),
+            Ok(Poll::Ready(Err((server, error)))) => {
+                Poll::Ready(Started::Failed(server, error.into()))
+            }
+            Ok(Poll::Pending) => requested.as_mut().poll(cx).map(Started::Cancelled),
+            Err(message) => {
+                let error = BoxError::from(format!("panicked: {message}"));
+                Poll::Ready(Started::Failed(None, error.into()))
+            }
+        }
+    })
+    .await;
+    // What it had built is dropped with it, which is somebody's code.
+    let _ = contain(|| server.set(None));
+    started
+}
+
+/// The report of a server that never was.
+fn nothing<S: GracefulShutdown>(reason: Reason) -> Report {
+    Report::new(S::PLAN.name(), reason, Duration::ZERO, None, Vec::new())
+}
+
+/// The times of a shutdown, known before it begins.
+struct Bounds {
+    /// The plan's.
+    total: Duration,
+    /// What of that is kept from main.
+    reserve: Duration,
+    /// From the request until the process has to be gone, if a watchdog is to see to it.
+    allowed: Option<Duration>,
+}
+
+impl Bounds {
+    fn of<S: GracefulShutdown>(server: &S, options: &Options) -> Self {
+        let times = Times::of(server, &S::PLAN);
+        let total = times.total.unwrap_or(DEFAULT_TIMEOUT);
+        let longest = times.longest(&S::PLAN, total);
+        let lame_duck = options.lame_duck.longest();
+        if let Some(grace) = options.grace {
+            grace.check(S::PLAN.name(), lame_duck, total, FINALLY);
+        }
+        let all = lame_duck.saturating_add(total).saturating_add(FINALLY);
+        Self {
+            total,
+            // Main counts 1 s, as a step that states nothing does.
+            reserve: shrunk(longest, longest.saturating_add(UNSTATED), total),
+            allowed: options.watchdog.map(|slack| all.saturating_add(slack)),
+        }
     }
 }
 
@@ -247,21 +453,80 @@ fn shrunk(part: Duration, needed: Duration, given: Duration) -> Duration {
     }
 }
 
-/// Starts the clock.
-fn begin<S: GracefulShutdown>(
-    handle: &ShutdownHandle,
+/// Runs main, and the hooks of signals, until the shutdown is asked for.
+async fn serve<F, T>(
+    mut main: Option<&mut MainTask<'_, F>>,
+    options: &mut Options,
+    guard: &mut Guard,
+) -> Reason
+where
+    F: Future<Output = T>,
+    T: TaskOutcome,
+{
+    let Options { handle, hooks, .. } = options;
+    let mut requested = pin!(handle.requested());
+    poll_fn(|cx| {
+        // Who asked first, wins.
+        if let Poll::Ready(reason) = requested.as_mut().poll(cx) {
+            return Poll::Ready(reason);
+        }
+        while let Poll::Ready(signal) = guard.poll_hooked(cx) {
+            for (_, hook) in hooks.iter_mut().filter(|(which, _)| *which == signal) {
+                if let Err(message) = contain(hook) {
+                    log::hook_panicked(signal, &message);
+                }
+            }
+        }
+        let Some(main) = &mut main else {
+            return Poll::Pending;
+        };
+        main.poll(cx).map(|()| {
+            handle.request(main.reason());
+            handle.reason()
+        })
+    })
+    .await
+}
+
+/// Not ready any more; then the lame duck; then the plan's clock is started.
+async fn begin<S, F, T>(
+    options: &mut Options,
+    bounds: &Bounds,
+    guard: &Guard,
     reason: Reason,
-    total: Duration,
-) -> Arc<Live> {
-    let now = clock::now();
-    log::begin(S::PLAN.name(), &reason, None, total);
-    let live = Live::root(S::PLAN.name(), Origin::new(reason, now), after(now, total));
-    handle.runs(&live);
-    live
+    main: Option<&mut MainTask<'_, F>>,
+    main_gone: bool,
+) -> (Arc<Live>, Option<Step>)
+where
+    S: GracefulShutdown,
+    F: Future<Output = T>,
+    T: TaskOutcome,
+{
+    let name = S::PLAN.name();
+    let began = clock::now();
+    if let Some(readiness) = &options.readiness {
+        readiness.drain();
+    }
+    let lame_duck = std::mem::take(&mut options.lame_duck);
+    let minimum = lame_duck.kept(&reason, main_gone);
+    log::begin(name, &reason, minimum, bounds.total);
+    if let Some(allowed) = bounds.allowed {
+        guard.watch(allowed);
+    }
+    let over = options.handle.begin_lame_duck();
+    let row = lame_duck.run(minimum, began, &reason, main, &over).await;
+    options.handle.end_lame_duck();
+    if let Some(row) = &row {
+        log::lame_duck_end(name, row);
+    }
+    let deadline = after(clock::now(), bounds.total);
+    let live = Live::root(name, Origin::new(reason, began), deadline);
+    options.handle.runs(&live);
+    (live, row)
 }
 
 /// Runs the plan on the clock that was started, or what main has left of it.
-async fn conduct<S: GracefulShutdown>(
+async fn shut_down<S: GracefulShutdown>(
     server: &mut S,
     live: Arc<Live>,
     handle: &ShutdownHandle,
@@ -278,13 +543,14 @@ async fn conduct<S: GracefulShutdown>(
         .map_or(report.clone(), |main| report.preceded_by(main.steps()))
 }
 
-async fn end<S>(
-    server: S,
-    report: Report,
-    guard: Guard,
-    finally: Vec<Finally>,
-    exit_code: Option<ExitCode>,
-) -> Report {
+/// What comes after the plan.
+async fn end<S>(server: Option<S>, report: Report, options: Options) -> Report {
+    let Options {
+        readiness,
+        exit_code,
+        finally,
+        ..
+    } = options;
     // A forced end is no longer the program's to name.
     let chosen = exit_code.filter(|_| report.forced().is_none());
     let code = chosen.and_then(|code| contain(|| code(&report)).ok());
@@ -295,8 +561,10 @@ async fn end<S>(
     log::end(&report, report.exit_code());
     // Before the hooks, so that they flush what its drop still says.
     let _ = contain(|| drop(server));
+    if let Some(readiness) = readiness {
+        readiness.stop();
+    }
     run_finally(&report, finally).await;
-    drop(guard);
     report
 }
 

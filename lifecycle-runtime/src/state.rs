@@ -187,7 +187,7 @@ async fn begin<S: GracefulShutdown>(
         None => {
             let now = clock::now();
             let within = within.unwrap_or_else(|| total(server));
-            log::begin(name, &reason, None, within);
+            log::begin(name, &reason, Duration::ZERO, within);
             let live = Live::root(name, Origin::new(reason, now), after(now, within));
             resume(server, live)
         }

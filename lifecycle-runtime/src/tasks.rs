@@ -225,8 +225,8 @@ impl TaskStop {
     /// # Cancel safety
     ///
     /// Safe: nothing is lost if it is dropped.
-    pub async fn cancelled(&self) {
-        self.gate.closed().await;
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send {
+        self.gate.closed()
     }
 
     /// Whether it should.

@@ -164,7 +164,7 @@ fn a_step_that_blocks_the_only_thread_cannot_hold_the_forced_end() {
     assert!(
         ended.says(&[
             "! ",
-            "not done: drain was running, waiting for 3 connections"
+            "not done: drain was running and holds the executor, waiting for 3 connections"
         ]),
         "{ended:#?}"
     );

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
@@ -28,14 +28,33 @@ struct State {
     protocol: OnceLock<&'static str>,
     received: AtomicU64,
     sent: AtomicU64,
+    /// Says what goes on, once somebody can tell.
+    about: OnceLock<Box<dyn Fn() -> String + Send + Sync>>,
     /// Set by every touch, cleared by every sweep.
     active: AtomicBool,
+    /// How many [`Busy`] there are.
+    busy: AtomicUsize,
     /// Milliseconds from `since` to the last sweep that found it active.
     active_at: AtomicU64,
     /// A [`CloseReason`], or 0.
     reason: AtomicU8,
     told: Notify,
     gate: Gate,
+}
+
+/// Keeps a [`Connection`] from being idle, until it is dropped.
+#[derive(Debug)]
+#[must_use = "one that is dropped at once holds nothing"]
+pub struct Busy {
+    connection: Connection,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        // Idle from here on.
+        self.connection.touch();
+        self.connection.state.busy.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Who is at the other end.
@@ -74,7 +93,9 @@ impl Connection {
                 protocol: OnceLock::new(),
                 received: AtomicU64::new(0),
                 sent: AtomicU64::new(0),
+                about: OnceLock::new(),
                 active: AtomicBool::new(false),
+                busy: AtomicUsize::new(0),
                 active_at: AtomicU64::new(0),
                 reason: AtomicU8::new(0),
                 told: Notify::new(),
@@ -156,6 +177,27 @@ impl Connection {
         let _ = self.state.protocol.set(protocol);
     }
 
+    /// Counts bytes without marking it as active: for keep-alive traffic, which says nothing.
+    pub fn counts(&self, received: u64, sent: u64) {
+        self.state.received.fetch_add(received, Ordering::Relaxed);
+        self.state.sent.fetch_add(sent, Ordering::Relaxed);
+    }
+
+    /// Holds it as active: it is not idle while any of these is held, however long that takes.
+    pub fn busy(&self) -> Busy {
+        // Relaxed, as for touches.
+        self.state.busy.fetch_add(1, Ordering::Relaxed);
+        Busy {
+            connection: self.clone(),
+        }
+    }
+
+    /// Says what goes on whenever it is shown, beside who and which protocol: `GET /slow`. The first closure stays.
+    /// It is called from other threads: read shared state in it, briefly.
+    pub fn tells(&self, about: impl Fn() -> String + Send + Sync + 'static) {
+        let _ = self.state.about.set(Box::new(about));
+    }
+
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
         &self.state.peer
@@ -174,7 +216,7 @@ impl Connection {
     /// How long it has been idle, to a sixteenth of the idle timeout; without one, nobody measures it: zero.
     pub fn idle(&self) -> Duration {
         let at = Duration::from_millis(self.state.active_at.load(Ordering::Relaxed));
-        if self.state.active.load(Ordering::Relaxed) {
+        if self.state.active.load(Ordering::Relaxed) || self.state.busy.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
         }
         self.age().saturating_sub(at)
@@ -189,7 +231,8 @@ impl Connection {
     /// How long it has been idle, after what was touched since the last sweep is counted.
     pub(super) fn swept(&self) -> Duration {
         let age = self.age();
-        if self.state.active.swap(false, Ordering::Relaxed) {
+        let busy = self.state.busy.load(Ordering::Relaxed) > 0;
+        if self.state.active.swap(false, Ordering::Relaxed) || busy {
             let at = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
             self.state.active_at.store(at, Ordering::Relaxed);
             return Duration::ZERO;
@@ -200,9 +243,12 @@ impl Connection {
 
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.protocol() {
-            Some(protocol) => write!(f, "{} ({protocol})", self.state.peer),
-            None => self.state.peer.fmt(f),
+        let about = self.state.about.get().map(|about| about()).filter(|about| !about.is_empty());
+        match (self.protocol(), about) {
+            (Some(protocol), Some(about)) => write!(f, "{} ({protocol}, {about})", self.state.peer),
+            (Some(word), None) => write!(f, "{} ({word})", self.state.peer),
+            (None, Some(word)) => write!(f, "{} ({word})", self.state.peer),
+            (None, None) => self.state.peer.fmt(f),
         }
     }
 }

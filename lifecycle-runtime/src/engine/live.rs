@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::{Times, contain};
-use crate::reason::Signal;
+use crate::reason::Force;
 use crate::report::{Outcome, Report, Step};
 use crate::{Plan, Reason, StepProgress};
 
@@ -21,8 +21,11 @@ use crate::{Plan, Reason, StepProgress};
 pub(crate) struct Origin {
     pub(crate) reason: Reason,
     pub(crate) began: Instant,
-    /// The number of the signal that forces the end, or 0.
+    /// What forces the end, or 0.
     forced: AtomicI32,
+    /// When a root was last polled, in milliseconds of real time since it was made: the executor's pulse.
+    beat: AtomicU64,
+    made: Instant,
     /// Woken by a forced end.
     waker: Mutex<Option<Waker>>,
     /// The step `main`, which a runner awaits before the plan.
@@ -37,23 +40,35 @@ impl Origin {
             reason,
             began,
             forced: AtomicI32::new(0),
+            beat: AtomicU64::new(0),
+            made: Instant::now(),
             waker: Mutex::new(None),
             ahead: Mutex::new(None),
             changes: watch::Sender::new(0),
         })
     }
 
-    pub(crate) fn forced(&self) -> Option<Signal> {
+    pub(crate) fn forced(&self) -> Option<Force> {
         // Acquire pairs with the store in `force`: who sees the mark sees what came before it.
-        match self.forced.load(Ordering::Acquire) {
-            0 => None,
-            number => Some(Signal::from_raw(number)),
-        }
+        Force::from_raw(self.forced.load(Ordering::Acquire))
+    }
+
+    /// The executor got to the plan.
+    pub(crate) fn beat(&self) {
+        let beat = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Relaxed: it is only compared with the time.
+        self.beat.store(beat, Ordering::Relaxed);
+    }
+
+    /// How long ago it last did.
+    pub(crate) fn since_beat(&self, now: Instant) -> Duration {
+        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.made).saturating_sub(beat)
     }
 
     /// Cuts every step as soon as the executor gets to it.
-    pub(crate) fn force(&self, signal: Signal) {
-        self.forced.store(signal.as_raw(), Ordering::Release);
+    pub(crate) fn force(&self, by: Force) {
+        self.forced.store(by.as_raw(), Ordering::Release);
         // Woken outside the lock: some executors poll at once.
         let waker = lock(&self.waker).take();
         if let Some(waker) = waker {
@@ -88,6 +103,8 @@ pub(crate) struct Live {
     pub(crate) origin: Arc<Origin>,
     pub(crate) deadline: Instant,
     rows: Mutex<Vec<Row>>,
+    /// One more than the row that is being polled, or 0: who holds a blocked executor.
+    polled: AtomicUsize,
     /// Set once, when the plan has ended.
     report: OnceLock<Report>,
 }
@@ -231,6 +248,7 @@ impl Live {
             origin,
             deadline,
             rows: Mutex::new(Vec::new()),
+            polled: AtomicUsize::new(0),
             report: OnceLock::new(),
         }
     }
@@ -328,6 +346,15 @@ impl Live {
         } else {
             Turn::Waits
         }
+    }
+
+    /// A row is being polled. Relaxed: it is looked at when nothing moves any more.
+    pub(super) fn polls(&self, i: usize) {
+        self.polled.store(i + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn polled(&self) {
+        self.polled.store(0, Ordering::Relaxed);
     }
 
     /// Starts a step, or takes it up again on its own clock after its future was dropped.
@@ -493,11 +520,17 @@ impl Live {
     }
 
     fn collect(&self, now: Instant, steps: &mut Vec<OpenStep>) {
+        let polled = self.polled.load(Ordering::Relaxed);
         let open: Vec<(OpenStep, Vec<Arc<Live>>)> = self
             .rows()
             .iter()
-            .filter(|row| !row.ended())
-            .map(|row| (self.open_step(row, now), row.nested.clone()))
+            .enumerate()
+            .filter(|(_, row)| !row.ended())
+            .map(|(i, row)| {
+                let mut step = self.open_step(row, now);
+                step.view.polled = polled == i + 1;
+                (step, row.nested.clone())
+            })
             .collect();
         for (step, nested) in open {
             let before = steps.len();
@@ -521,6 +554,7 @@ impl Live {
         StepProgress {
             path: self.path_of(row),
             running: row.started.is_some(),
+            polled: false,
             elapsed: row
                 .started
                 .map(|started| now.saturating_duration_since(started))

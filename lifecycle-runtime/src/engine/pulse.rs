@@ -11,6 +11,9 @@ use crate::{clock, log};
 /// How often a running shutdown says what it waits for.
 const PROGRESS: Duration = Duration::from_secs(5);
 
+/// How often a plan that waits shows that the executor gets to it.
+const BEAT: Duration = Duration::from_secs(1);
+
 pub(crate) struct Pulse<'a> {
     live: &'a Live,
     timer: Timer,
@@ -41,12 +44,15 @@ impl<'a> Pulse<'a> {
     /// Ready when it is time to look again: at `next`, or after it told how things go.
     pub(crate) fn poll(&mut self, mut next: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(progress) = &mut self.progress {
+            self.live.origin.beat();
             let now = clock::now();
             if now >= *progress {
                 log::progress(self.live, now);
                 skip_past(progress, now);
             }
-            next = Some(next.map_or(*progress, |next| next.min(*progress)));
+            let beat = now + BEAT;
+            let own = beat.min(*progress);
+            next = Some(next.map_or(own, |next| next.min(own)));
         }
         self.timer.poll(next, cx)
     }

@@ -60,7 +60,10 @@ impl<'a> StepRun<'a> {
                 return Poll::Ready(Outcome::Done);
             };
             // Invariants 2 and 3: first the cleanup, then the clock.
-            match contain(|| inner.poll(cx)) {
+            self.run.live.polls(self.row);
+            let polled = contain(|| inner.poll(cx));
+            self.run.live.polled();
+            match polled {
                 Ok(Poll::Ready(Ok(()))) => Poll::Ready(Outcome::Done),
                 Ok(Poll::Ready(Err(error))) => Poll::Ready(Outcome::Failed(Arc::from(error))),
                 Ok(Poll::Pending) if !self.is_over() => Poll::Pending,

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use super::sync::{AtomicUsize, Notify, Ordering, shard_of_thread};
+use super::sync::{AtomicBool, AtomicUsize, Notify, Ordering, shard_of_thread};
 use super::{Closed, pool};
 
 /// The shard admits nobody.
@@ -19,8 +19,15 @@ const ABANDONED: usize = 1 << (usize::BITS - 1);
 #[repr(align(128))]
 pub(super) struct Shard(AtomicUsize);
 
-pub(super) struct Core {
+/// What every entrant reads, on cache lines that nobody writes before the close: waiters write to their neighbours.
+#[repr(align(128))]
+struct Door {
     shards: Box<[Shard]>,
+    closed: AtomicBool,
+}
+
+pub(super) struct Core {
+    door: Door,
     /// Shards that are not taken, and `ABANDONED`: in one word, so that one operation sees both.
     remaining: AtomicUsize,
     closed: Notify,
@@ -32,7 +39,10 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(shards: usize) -> Self {
         Self {
-            shards: (0..shards).map(|_| Shard(AtomicUsize::new(0))).collect(),
+            door: Door {
+                shards: (0..shards).map(|_| Shard(AtomicUsize::new(0))).collect(),
+                closed: AtomicBool::new(false),
+            },
             remaining: AtomicUsize::new(shards),
             closed: Notify::new(),
             drained: Notify::new(),
@@ -43,21 +53,23 @@ impl Core {
 
     /// Opens a drained core for another gate. Nobody else knows it (7).
     pub(super) fn reopen(&self) {
-        for shard in &self.shards {
+        for shard in &self.door.shards {
             // Relaxed: who gets the core from the pool is synchronised with this by the pool's lock.
             shard.0.store(0, Ordering::Relaxed);
         }
-        self.remaining.store(self.shards.len(), Ordering::Relaxed);
+        self.remaining.store(self.door.shards.len(), Ordering::Relaxed);
+        self.door.closed.store(false, Ordering::Relaxed);
     }
 
     #[inline]
     pub(super) fn enter(&'static self) -> Result<&'static Shard, Closed> {
-        // The number of shards is a power of two.
-        let shard = &self.shards[shard_of_thread() & (self.shards.len() - 1)];
         // Invariant 6. Relaxed: the addition decides.
-        if shard.0.load(Ordering::Relaxed) & CLOSED != 0 {
+        if self.door.closed.load(Ordering::Relaxed) {
             return Err(Closed);
         }
+        let shards = &self.door.shards;
+        // Their number is a power of two.
+        let shard = &shards[shard_of_thread() & (shards.len() - 1)];
         // Invariant 1. Acquire: who is refused sees what the closer did before. Who is admitted orders
         // nothing by it.
         if shard.0.fetch_add(PASS, Ordering::Acquire) & CLOSED == 0 {
@@ -107,7 +119,9 @@ impl Core {
 
     /// Invariant 2. Any number of closers may run; each marks every shard.
     pub(super) fn close(&'static self) {
-        for shard in &self.shards {
+        // Release pairs with `is_closed`.
+        self.door.closed.store(true, Ordering::Release);
+        for shard in &self.door.shards {
             // Release, for who is refused; acquire, for an empty shard's past passes.
             let before = shard.0.fetch_or(CLOSED, Ordering::AcqRel);
             if before == 0 {
@@ -117,9 +131,9 @@ impl Core {
         self.closed.notify_waiters();
     }
 
+    #[inline]
     pub(super) fn is_closed(&self) -> bool {
-        // The first shard is the first that is closed; acquire pairs with the closer's release.
-        self.shards[0].0.load(Ordering::Acquire) & CLOSED != 0
+        self.door.closed.load(Ordering::Acquire)
     }
 
     pub(super) fn is_drained(&self) -> bool {
@@ -128,7 +142,7 @@ impl Core {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.shards.iter().map(|shard| shard.0.load(Ordering::Relaxed) / PASS).sum()
+        self.door.shards.iter().map(|shard| shard.0.load(Ordering::Relaxed) / PASS).sum()
     }
 
     // Not `async`: a future around the future is memory in every task that waits.
@@ -167,5 +181,9 @@ async fn until(notify: &Notify, done: impl Fn() -> bool) {
             return;
         }
         notified.await;
+        // Mostly so; if not, it asks before it looks again.
+        if done() {
+            return;
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 #[cfg(not(lifecycle_loom))]
 mod real {
-    pub(in crate::gate) use std::sync::atomic::{AtomicUsize, Ordering};
+    pub(in crate::gate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     pub(in crate::gate) use tokio::sync::Notify;
 
     thread_local! {
@@ -22,7 +22,7 @@ mod real {
 }
 
 #[cfg(not(lifecycle_loom))]
-pub(super) use real::{AtomicUsize, Notify, Ordering, shard_of_thread};
+pub(super) use real::{AtomicBool, AtomicUsize, Notify, Ordering, shard_of_thread};
 
 #[cfg(lifecycle_loom)]
 mod model {
@@ -30,7 +30,7 @@ mod model {
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
 
-    pub(in crate::gate) use loom::sync::atomic::{AtomicUsize, Ordering};
+    pub(in crate::gate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     /// `tokio::sync::Notify` as far as the gate uses it: whoever asked before `notify_waiters` is woken by it.
     pub(in crate::gate) struct Notify(loom::sync::Mutex<(u64, Vec<Waker>)>);
@@ -87,4 +87,4 @@ mod model {
 }
 
 #[cfg(lifecycle_loom)]
-pub(super) use model::{AtomicUsize, Notify, Ordering, shard_of_thread};
+pub(super) use model::{AtomicBool, AtomicUsize, Notify, Ordering, shard_of_thread};

@@ -29,7 +29,7 @@ pub(crate) fn table<const N: usize>(
 
 pub(super) fn report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     let verdict = match report.forced() {
-        Some(signal) => format!("forced by {signal}"),
+        Some(force) => format!("forced by {force}"),
         None if report.is_clean() => "clean".into(),
         None => "not clean".into(),
     };

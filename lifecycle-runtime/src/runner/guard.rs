@@ -4,44 +4,62 @@
 //! default action, so once somebody has listened, somebody has to go on, until the process is gone.
 //!
 //! Per signal, for each runner that is armed: the first asks for its shutdown; one within
-//! [`SAME`] of the first is the same request; a later one forces the end of the process. When no runner
-//! is armed any more, any signal does.
+//! [`SAME`] of the first is the same request; a later one ends its lame duck if that is running, and
+//! otherwise forces the end of the process. When no runner is armed any more, any signal does.
+//!
+//! The same thread is the watchdog of runners that asked for one.
 
-use std::io::Write as _;
-use std::process;
-use std::sync::mpsc;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep_until;
 
-use crate::engine::{Live, OpenStep, contain};
-use crate::report::forced_code;
-use crate::{Reason, ShutdownHandle, Signal, StepProgress, clock, log};
+use super::force::{Forced, force};
+use super::signals::Signals;
+use crate::context::after;
+use crate::{Force, Reason, ShutdownHandle, Signal, log};
 
 /// Terminals and process managers send a signal twice; that is one request.
 const SAME: Duration = Duration::from_millis(500);
 
-/// How long the engine has to abort what runs, once the end is forced.
-const ABORTS: Duration = Duration::from_secs(1);
+/// How often the watchdog looks whether the executor still gets to the plan.
+const LOOK: Duration = Duration::from_secs(1);
 
-/// How long the components have to say what they wait for, and then to run their hooks, before that.
-const ANSWERS: Duration = Duration::from_millis(250);
-
-/// What a component has run by a forced end.
-type Hook = Box<dyn FnOnce() + Send>;
+/// How long the executor may keep from a plan before that is said.
+const BLOCKED: Duration = Duration::from_secs(3);
 
 /// A runner that hears signals. Dropped when it has ended.
 pub(super) struct Guard {
     post: Arc<Post>,
+    hooked: mpsc::UnboundedReceiver<Signal>,
 }
 
 /// One runner, as the thread knows it.
 struct Post {
     handle: ShutdownHandle,
-    /// When the first signal came; real time, since signals do.
-    first: Mutex<Option<Instant>>,
+    /// Signals that are passed on instead of ending anything.
+    hooks: Vec<Signal>,
+    hooked: mpsc::UnboundedSender<Signal>,
+    times: Mutex<Times>,
+}
+
+/// All in real time, since signals and executors that block are.
+#[derive(Default)]
+struct Times {
+    /// When the first signal came, or the last that only ended a lame duck.
+    first: Option<Instant>,
+    /// How long after the first signal the process has to be gone.
+    allowed: Option<Duration>,
+    /// When the process has to be gone.
+    gone_by: Option<Instant>,
+    /// It was said that the executor is blocked.
+    said_blocked: bool,
 }
 
 /// The runners that are armed, and whether one was ever told by a signal.
@@ -50,10 +68,19 @@ struct Posts {
     armed: Vec<Arc<Post>>,
     /// The last of those that ended: what a forced end then tells of.
     last: Option<Arc<Post>>,
+    /// Reaches the thread.
+    thread: Option<mpsc::UnboundedSender<Ask>>,
+}
+
+/// Something asked of the thread.
+enum Ask {
+    /// Hear this signal too.
+    Hear(Signal, oneshot::Sender<io::Result<()>>),
+    /// A watchdog was set.
+    Look,
 }
 
 static POSTS: OnceLock<Mutex<Posts>> = OnceLock::new();
-static LISTENING: OnceLock<()> = OnceLock::new();
 
 fn posts() -> MutexGuard<'static, Posts> {
     lock(POSTS.get_or_init(Mutex::default))
@@ -64,18 +91,71 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Guard {
-    /// Has signals begin the shutdown of `handle`. They are registered when this returns.
-    pub(super) async fn arm(handle: &ShutdownHandle) -> Self {
+    /// Has signals begin the shutdown of `handle`, except those that are hooked. They are registered when
+    /// this returns.
+    pub(super) async fn arm(handle: &ShutdownHandle, hooks: Vec<Signal>) -> Self {
+        let (sender, hooked) = mpsc::unbounded_channel();
         let post = Arc::new(Post {
             handle: handle.clone(),
-            first: Mutex::new(None),
+            hooks,
+            hooked: sender,
+            times: Mutex::default(),
         });
         posts().armed.push(Arc::clone(&post));
-        let guard = Self { post };
-        if LISTENING.get().is_none() {
-            listen().await;
+        let guard = Self { post, hooked };
+        let thread = posts().thread.clone();
+        let thread = match thread {
+            Some(thread) => Some(thread),
+            None => listen().await,
+        };
+        for &signal in &guard.post.hooks {
+            let (heard, when_heard) = oneshot::channel();
+            let asked = thread.as_ref().is_some_and(|thread| {
+                let ask = Ask::Hear(signal, heard);
+                thread.send(ask).is_ok()
+            });
+            if asked {
+                if let Ok(Err(error)) = when_heard.await {
+                    log::no_signals(&error);
+                }
+            }
         }
         guard
+    }
+
+    /// How long after the first signal the process has to be gone, if a watchdog is to see to it.
+    pub(super) fn allow(&self, allowed: Option<Duration>) {
+        lock(&self.post.times).allowed = allowed;
+    }
+
+    /// The process has to be gone by then: the watchdog forces its end otherwise, also after this guard
+    /// is dropped.
+    pub(super) fn watch(&self, gone_within: Duration) {
+        lock(&self.post.times).gone_by = Some(after(Instant::now(), gone_within));
+        self.look();
+    }
+
+    /// The watchdog is off: what comes now is the caller's.
+    pub(super) fn unwatch(&self) {
+        let mut times = lock(&self.post.times);
+        times.gone_by = None;
+        times.allowed = None;
+    }
+
+    /// The next signal that is hooked.
+    pub(super) fn poll_hooked(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
+        match self.hooked.poll_recv(cx) {
+            Poll::Ready(Some(signal)) => Poll::Ready(signal),
+            // The post, which holds the sender, is this guard's.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn look(&self) {
+        if let Some(thread) = &posts().thread {
+            // The thread ends with the process.
+            let _ = thread.send(Ask::Look);
+        }
     }
 }
 
@@ -88,24 +168,33 @@ impl Drop for Guard {
 }
 
 /// Starts the thread, unless another runner was faster.
-async fn listen() {
+async fn listen() -> Option<mpsc::UnboundedSender<Ask>> {
+    let (asks, asked) = mpsc::unbounded_channel();
     let (registered, when_registered) = oneshot::channel();
     let spawned = thread::Builder::new()
         .name("lifecycle-guard".into())
-        .spawn(move || watch_signals(registered));
-    match spawned {
-        Err(error) => log::no_signals(&error),
+        .spawn(move || run(registered, asks, asked));
+    let error = match spawned {
+        Err(error) => error,
         Ok(_) => match when_registered.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => log::no_signals(&error),
-            Err(_) => log::no_signals(&std::io::Error::other("the thread that listens has ended")),
+            Ok(Ok(asks)) => return Some(asks),
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::other("the thread that listens has ended"),
         },
-    }
+    };
+    log::no_signals(&error);
+    None
 }
 
-fn watch_signals(registered: oneshot::Sender<std::io::Result<()>>) {
+type Asks = mpsc::UnboundedSender<Ask>;
+
+fn run(
+    registered: oneshot::Sender<io::Result<Asks>>,
+    asks: Asks,
+    mut asked: mpsc::UnboundedReceiver<Ask>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
+        .enable_all()
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -116,52 +205,139 @@ fn watch_signals(registered: oneshot::Sender<std::io::Result<()>>) {
             Ok(signals) => signals,
             Err(error) => return drop(registered.send(Err(error))),
         };
-        let first = LISTENING.set(()).is_ok();
+        let known = {
+            let mut posts = posts();
+            let known = posts.thread.clone();
+            posts.thread.get_or_insert_with(|| asks.clone());
+            known
+        };
+        let first = known.is_none();
         // The runner that waits for it may be gone.
-        let _ = registered.send(Ok(()));
+        let _ = registered.send(Ok(known.unwrap_or(asks)));
         if first {
             loop {
-                heard(signals.next().await);
+                attend(&mut signals, &mut asked).await;
             }
         }
     });
 }
 
+/// One signal, one request, or one look.
+async fn attend(signals: &mut Signals, asked: &mut mpsc::UnboundedReceiver<Ask>) {
+    enum Event {
+        Signal(Signal),
+        Ask(Option<Ask>),
+        Look,
+    }
+    let event = {
+        let mut signal = pin!(signals.next());
+        let mut ask = pin!(asked.recv());
+        let next = next_look(Instant::now());
+        let mut timer = pin!(next.map(|at| sleep_until(at.into())));
+        poll_fn(|cx| {
+            if let Poll::Ready(signal) = signal.as_mut().poll(cx) {
+                return Poll::Ready(Event::Signal(signal));
+            }
+            if let Poll::Ready(ask) = ask.as_mut().poll(cx) {
+                return Poll::Ready(Event::Ask(ask));
+            }
+            match timer.as_mut().as_pin_mut() {
+                Some(timer) => timer.poll(cx).map(|()| Event::Look),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    };
+    match event {
+        Event::Signal(signal) => heard(signal),
+        Event::Ask(Some(Ask::Hear(signal, heard))) => {
+            // The runner that waits for it may be gone.
+            let _ = heard.send(signals.add(signal));
+        }
+        // There is always a sender: `POSTS` has one.
+        Event::Ask(Some(Ask::Look) | None) => {}
+        Event::Look => look(Instant::now()),
+    }
+}
+
 /// What is to be done about a signal.
 fn heard(signal: Signal) {
-    let (forced, armed) = {
+    let (forced, running) = {
         let posts = posts();
         let now = Instant::now();
-        let mut forced: Vec<_> = posts
-            .armed
-            .iter()
-            .filter(|post| post.tell(signal, now))
-            .cloned()
-            .collect();
+        let armed = posts.armed.iter();
+        let mut forced: Vec<_> = armed.filter(|post| post.tell(signal, now)).cloned().collect();
         if posts.armed.is_empty() {
-            forced.extend(
-                posts
-                    .last
-                    .iter()
-                    .filter(|post| post.tells_again(now))
-                    .cloned(),
-            );
+            let last = posts.last.iter();
+            forced.extend(last.filter(|post| post.tells_again(now)).cloned());
         }
         (forced, !posts.armed.is_empty())
     };
     if !forced.is_empty() {
-        force(signal, &forced, armed);
+        end(Force::Signal(signal), &forced, running);
     }
+}
+
+/// Whom the watchdog watches.
+fn watched(posts: &Posts) -> impl Iterator<Item = &Arc<Post>> {
+    posts.armed.iter().chain(&posts.last)
+}
+
+/// When the watchdog has to look again, if it watches anybody.
+fn next_look(now: Instant) -> Option<Instant> {
+    let posts = posts();
+    let ends = watched(&posts).filter_map(|post| lock(&post.times).gone_by);
+    ends.min().map(|end| end.min(now + LOOK))
+}
+
+/// Looks whether the process should be gone, and whether the executor gets to the plans.
+fn look(now: Instant) {
+    let (late, running) = {
+        let posts = posts();
+        posts.armed.iter().for_each(|post| post.look(now));
+        let is_late = |post: &&Arc<Post>| lock(&post.times).gone_by.is_some_and(|by| now >= by);
+        let late: Vec<_> = watched(&posts).filter(is_late).cloned().collect();
+        (late, !posts.armed.is_empty())
+    };
+    if !late.is_empty() {
+        end(Force::Watchdog, &late, running);
+    }
+}
+
+fn end(by: Force, posts: &[Arc<Post>], running: bool) -> ! {
+    let plans: Vec<_> = posts.iter().filter_map(|post| post.handle.live()).collect();
+    let early = running && plans.len() < posts.len();
+    force(
+        by,
+        Forced {
+            plans,
+            early,
+            running,
+        },
+    )
 }
 
 impl Post {
     /// Asks for the shutdown; `true` if it was asked for before, so that the end has to be forced.
     fn tell(&self, signal: Signal, now: Instant) -> bool {
-        let mut first = lock(&self.first);
-        match *first {
-            Some(first) => now.saturating_duration_since(first) >= SAME,
+        if self.hooks.contains(&signal) {
+            // The runner may have ended meanwhile.
+            let _ = self.hooked.send(signal);
+            return false;
+        }
+        let mut times = lock(&self.times);
+        match times.first {
+            Some(first) if now.saturating_duration_since(first) < SAME => false,
+            Some(_) if self.handle.end_lame_duck() => {
+                times.first = Some(now);
+                false
+            }
+            Some(_) => true,
             None => {
-                *first = Some(now);
+                times.first = Some(now);
+                // Already here, since a blocked executor never gets to do it.
+                times.gone_by = times.allowed.map(|allowed| after(now, allowed));
+                drop(times);
                 self.handle.request(Reason::Signal(signal));
                 false
             }
@@ -170,166 +346,19 @@ impl Post {
 
     /// The runner has ended, so nobody else will act on it.
     fn tells_again(&self, now: Instant) -> bool {
-        lock(&self.first).is_none_or(|first| now.saturating_duration_since(first) >= SAME)
-    }
-}
-
-/// Ends the process, within [`ABORTS`] and twice [`ANSWERS`] whatever the rest of it does.
-fn force(signal: Signal, posts: &[Arc<Post>], armed: bool) -> ! {
-    let plans: Vec<Arc<Live>> = posts.iter().filter_map(|post| post.handle.live()).collect();
-    // Before the engine is told: it lets go of both as it ends the steps.
-    let open = plans
-        .iter()
-        .flat_map(|live| live.open_steps(clock::now()))
-        .collect();
-    let hooks = plans.iter().flat_map(|live| live.take_hooks()).collect();
-    let told = plans.clone();
-    let log = move || told.iter().for_each(|live| log::forced(live, signal));
-    let (steps, ran) = ask(open, log, hooks);
-
-    let mut text = format!("lifecycle: {signal} again, the end is forced\n");
-    steps.iter().for_each(|step| text.push_str(&line(step)));
-    if armed && plans.len() < posts.len() {
-        text.push_str("  the shutdown had not begun: main holds the executor\n");
-    }
-    for live in plans
-        .iter()
-        .filter(|live| live.report().is_none() && !live.is_open())
-    {
-        text.push_str(&format!(
-            "  not done: the plan of {} had not begun\n",
-            live.component
-        ));
-    }
-    if !armed {
-        text.push_str("  every step has ended: something else holds the process\n");
-    }
-    tell(&text);
-
-    // All hooks have run, or go on beside the aborts. First they, since the process may well end by itself
-    // once the engine is told.
-    let _ = ran.recv_timeout(ANSWERS);
-    for live in &plans {
-        live.origin.force(signal);
-    }
-    let until = Instant::now() + ABORTS;
-    let is_open = || plans.iter().any(|live| live.report().is_none());
-    while Instant::now() < until && is_open() {
-        thread::sleep(Duration::from_millis(5));
-    }
-    if is_open() {
-        tell("  the executor did not get to abort what was running within 1 s\n");
-    } else if armed {
-        // The runner has its report; the process may well end by itself.
-        thread::sleep(until.saturating_duration_since(Instant::now()));
-    }
-    process::exit(i32::from(forced_code(signal)));
-}
-
-/// Asks every step what it waits for, then runs the hooks: a component's code, which may block, so it
-/// runs on a thread that is left behind. The second is told when all hooks have run.
-fn ask(
-    open: Vec<OpenStep>,
-    log: impl FnOnce() + Send + 'static,
-    hooks: Vec<Hook>,
-) -> (Vec<StepProgress>, mpsc::Receiver<()>) {
-    let mut steps: Vec<StepProgress> = open.iter().map(|step| step.view.clone()).collect();
-    let (says, said) = mpsc::channel();
-    let (runs, ran) = mpsc::channel();
-    // Without a thread the process still ends, and says less.
-    let _ = thread::Builder::new()
-        .name("lifecycle-force".into())
-        .spawn(move || {
-            for (i, step) in open.into_iter().enumerate() {
-                // The guard may have stopped listening.
-                let _ = says.send((i, step.described()));
-            }
-            drop(says);
-            // A subscriber is somebody's code too.
-            let _ = contain(log);
-            for hook in hooks {
-                if let Err(message) = contain(hook) {
-                    log::on_force_panicked(&message);
-                }
-            }
-            drop(runs);
-        });
-    let until = Instant::now() + ANSWERS;
-    while let Ok((i, step)) = said.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        steps[i] = step;
-    }
-    (steps, ran)
-}
-
-fn tell(text: &str) {
-    // Nobody is left to tell if stderr is gone.
-    let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-fn line(step: &StepProgress) -> String {
-    let state = if step.is_running() {
-        "was running"
-    } else {
-        "had not begun"
-    };
-    match step.waiting_for() {
-        Some(what) => format!("  not done: {} {state}, waiting for {what}\n", step.path()),
-        None => format!("  not done: {} {state}\n", step.path()),
-    }
-}
-
-#[cfg(unix)]
-struct Signals {
-    streams: [(Signal, tokio::signal::unix::Signal); 4],
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn register() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let on = |which: Signal| {
-            signal(SignalKind::from_raw(which.as_raw())).map(|stream| (which, stream))
-        };
-        Ok(Self {
-            streams: [
-                on(Signal::TERMINATE)?,
-                on(Signal::INTERRUPT)?,
-                on(Signal::QUIT)?,
-                on(Signal::HANGUP)?,
-            ],
-        })
+        let first = lock(&self.times).first;
+        first.is_none_or(|first| now.saturating_duration_since(first) >= SAME)
     }
 
-    async fn next(&mut self) -> Signal {
-        std::future::poll_fn(|cx| {
-            for (which, stream) in &mut self.streams {
-                if stream.poll_recv(cx).is_ready() {
-                    return std::task::Poll::Ready(*which);
-                }
-            }
-            std::task::Poll::Pending
-        })
-        .await
-    }
-}
-
-#[cfg(windows)]
-struct Signals {
-    ctrl_c: tokio::signal::windows::CtrlC,
-}
-
-#[cfg(windows)]
-impl Signals {
-    fn register() -> std::io::Result<Self> {
-        Ok(Self {
-            ctrl_c: tokio::signal::windows::ctrl_c()?,
-        })
-    }
-
-    async fn next(&mut self) -> Signal {
-        if self.ctrl_c.recv().await.is_none() {
-            std::future::pending::<()>().await;
+    /// Says once that the executor does not get to the plan, and who holds it.
+    fn look(&self, now: Instant) {
+        let Some(live) = self.handle.live() else { return };
+        let since = live.origin.since_beat(now);
+        let mut times = lock(&self.times);
+        let blocked = times.gone_by.is_some() && live.report().is_none() && since > BLOCKED;
+        if blocked && !times.said_blocked {
+            log::executor_blocked(&live, since);
         }
-        Signal::INTERRUPT
+        times.said_blocked = blocked;
     }
 }

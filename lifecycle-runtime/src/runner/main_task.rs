@@ -1,7 +1,7 @@
 //! Main: polled until it ends or is told to stop, then awaited as the step `main`.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::stop::Firing;
 use crate::engine::{Ended, Live, Pulse, contain};
 use crate::report::Outcome;
-use crate::{Reason, ShutdownHandle, TaskOutcome, clock, log};
+use crate::{Reason, TaskOutcome, clock, log};
 
 /// Main's future, and how it ended.
 pub(super) struct MainTask<'a, F> {
@@ -29,25 +29,18 @@ where
         }
     }
 
-    /// Polls main until it ends or somebody asks for the shutdown. Why the shutdown begins.
-    pub(super) async fn until(&mut self, handle: &ShutdownHandle) -> Reason {
-        let mut requested = pin!(handle.requested());
-        poll_fn(|cx| {
-            // Who asked first, wins.
-            if let Poll::Ready(reason) = requested.as_mut().poll(cx) {
-                return Poll::Ready(reason);
-            }
-            if self.poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            handle.request(match &self.outcome {
-                Some(Outcome::Failed(error)) => Reason::MainFailed(Arc::clone(error)),
-                Some(Outcome::Panicked(message)) => Reason::MainPanicked(message.as_str().into()),
-                _ => Reason::MainEnded,
-            });
-            Poll::Ready(handle.reason())
-        })
-        .await
+    /// Whether it ended by itself.
+    pub(super) fn has_ended(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// Why the shutdown begins, if main's end begins it.
+    pub(super) fn reason(&self) -> Reason {
+        match &self.outcome {
+            Some(Outcome::Failed(error)) => Reason::MainFailed(Arc::clone(error)),
+            Some(Outcome::Panicked(message)) => Reason::MainPanicked(message.as_str().into()),
+            _ => Reason::MainEnded,
+        }
     }
 
     /// Tells main, and awaits it as the step `main` until its latest finish; one that has not looked at
@@ -97,7 +90,10 @@ where
     }
 
     /// Ready once main has ended: its outcome is kept.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_ended() {
+            return Poll::Ready(());
+        }
         let Some(main) = self.future.as_mut().as_pin_mut() else {
             return Poll::Ready(());
         };

@@ -1,0 +1,133 @@
+//! The forced end: the process is over, whatever the rest of it does.
+
+use std::io::Write as _;
+use std::process;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::engine::{Live, OpenStep, contain};
+use crate::{Force, StepProgress, clock, log};
+
+/// How long the engine has to abort what runs, once the end is forced.
+const ABORTS: Duration = Duration::from_secs(1);
+
+/// How long the components have to say what they wait for, and then to run their hooks, before that.
+const ANSWERS: Duration = Duration::from_millis(250);
+
+/// What a component has run by a forced end.
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// What is forced to end.
+pub(super) struct Forced {
+    pub(super) plans: Vec<Arc<Live>>,
+    /// A runner has not begun its plan.
+    pub(super) early: bool,
+    /// A runner has not ended.
+    pub(super) running: bool,
+}
+
+/// Ends the process, within [`ABORTS`] and twice [`ANSWERS`].
+pub(super) fn force(by: Force, what: Forced) -> ! {
+    let Forced {
+        plans,
+        early,
+        running,
+    } = what;
+    // Before the engine is told: it lets go of both as it ends the steps.
+    let open = plans
+        .iter()
+        .flat_map(|live| live.open_steps(clock::now()))
+        .collect();
+    let hooks = plans.iter().flat_map(|live| live.take_hooks()).collect();
+    let told = plans.clone();
+    let log = move || told.iter().for_each(|live| log::forced(live, by));
+    let (steps, ran) = ask(open, log, hooks);
+
+    let mut text = format!("lifecycle: the end is forced by {by}\n");
+    steps.iter().for_each(|step| text.push_str(&line(step)));
+    if early {
+        text.push_str("  the shutdown had not begun: main holds the executor\n");
+    }
+    for live in &plans {
+        if live.report().is_none() && !live.is_open() {
+            let plan = live.component;
+            text.push_str(&format!("  not done: the plan of {plan} had not begun\n"));
+        }
+    }
+    if !running {
+        text.push_str("  every step has ended: something else holds the process\n");
+    }
+    tell(&text);
+
+    // All hooks have run, or go on beside the aborts. First they, since the process may well end by itself
+    // once the engine is told.
+    let _ = ran.recv_timeout(ANSWERS);
+    for live in &plans {
+        live.origin.force(by);
+    }
+    let until = Instant::now() + ABORTS;
+    let is_open = || plans.iter().any(|live| live.report().is_none());
+    while Instant::now() < until && is_open() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    if is_open() {
+        tell("  the executor did not get to abort what was running within 1 s\n");
+    } else if running {
+        // The runner has its report; the process may well end by itself.
+        thread::sleep(until.saturating_duration_since(Instant::now()));
+    }
+    process::exit(i32::from(by.exit_code()));
+}
+
+/// Asks every step what it waits for, then runs the hooks: a component's code, which may block, so it
+/// runs on a thread that is left behind. The second is told when all hooks have run.
+fn ask(
+    open: Vec<OpenStep>,
+    log: impl FnOnce() + Send + 'static,
+    hooks: Vec<Hook>,
+) -> (Vec<StepProgress>, mpsc::Receiver<()>) {
+    let mut steps: Vec<StepProgress> = open.iter().map(|step| step.view.clone()).collect();
+    let (says, said) = mpsc::channel();
+    let (runs, ran) = mpsc::channel();
+    // Without a thread the process still ends, and says less.
+    let _ = thread::Builder::new()
+        .name("lifecycle-force".into())
+        .spawn(move || {
+            for (i, step) in open.into_iter().enumerate() {
+                // The guard may have stopped listening.
+                let _ = says.send((i, step.described()));
+            }
+            drop(says);
+            // A subscriber is somebody's code too.
+            let _ = contain(log);
+            for hook in hooks {
+                if let Err(message) = contain(hook) {
+                    log::on_force_panicked(&message);
+                }
+            }
+            drop(runs);
+        });
+    let until = Instant::now() + ANSWERS;
+    while let Ok((i, step)) = said.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        steps[i] = step;
+    }
+    (steps, ran)
+}
+
+fn tell(text: &str) {
+    // Nobody is left to tell if stderr is gone.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn line(step: &StepProgress) -> String {
+    let state = match (step.is_polled(), step.is_running()) {
+        (true, _) => "was running and holds the executor",
+        (false, true) => "was running",
+        (false, false) => "had not begun",
+    };
+    match step.waiting_for() {
+        Some(what) => format!("  not done: {} {state}, waiting for {what}\n", step.path()),
+        None => format!("  not done: {} {state}\n", step.path()),
+    }
+}

@@ -1,0 +1,154 @@
+//! The lame duck: not ready any more, but still serving, while those who send work learn of it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::main_task::MainTask;
+use crate::context::after;
+use crate::engine::Timer;
+use crate::report::{Outcome, Step};
+use crate::{BoxError, Component, Context, Reason, Signal, TaskOutcome, clock};
+
+/// How long deregistration hooks have where the lame duck is shorter.
+const HOOKS: Duration = Duration::from_secs(5);
+
+/// A lame duck as it was asked for.
+#[derive(Default)]
+pub(super) struct LameDuck {
+    pub(super) minimum: Duration,
+    hooks: Vec<(Cow<'static, str>, Hook)>,
+}
+
+type Hooked = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
+/// A hook is a component, so that it has a row, a deadline and contained panics.
+enum Hook {
+    Waiting(Option<Box<dyn FnOnce() -> Hooked + Send>>),
+    Running(Hooked),
+}
+
+impl Component for Hook {
+    async fn cleanup(&mut self, _cx: &Context) -> Result<(), BoxError> {
+        if let Self::Waiting(hook) = self {
+            let Some(hook) = hook.take() else { return Ok(()) };
+            *self = Self::Running(hook());
+        }
+        match self {
+            Self::Running(hooked) => hooked.as_mut().await,
+            Self::Waiting(_) => Ok(()),
+        }
+    }
+}
+
+impl LameDuck {
+    pub(super) fn hook<F>(
+        &mut self,
+        name: Cow<'static, str>,
+        hook: impl FnOnce() -> F + Send + 'static,
+    ) where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        let hook = || -> Hooked { Box::pin(async move { hook().await.into_outcome() }) };
+        let hook: Box<dyn FnOnce() -> Hooked + Send> = Box::new(hook);
+        self.hooks.push((name, Hook::Waiting(Some(hook))));
+    }
+
+    /// The longest it may take.
+    pub(super) fn longest(&self) -> Duration {
+        match self.hooks.is_empty() {
+            true => self.minimum,
+            false => self.minimum.max(HOOKS),
+        }
+    }
+
+    /// The minimum, where it is kept: Ctrl-C is not waited for, and without main nobody serves.
+    pub(super) fn kept(&self, reason: &Reason, main_gone: bool) -> Duration {
+        match reason {
+            Reason::Signal(Signal::INTERRUPT) => Duration::ZERO,
+            _ if main_gone => Duration::ZERO,
+            _ => self.minimum,
+        }
+    }
+
+    /// Waits for the minimum and the hooks, while main goes on; the token ends both early. Main's end ends the
+    /// minimum. The row of it, if there was anything to wait for.
+    pub(super) async fn run<F, T>(
+        self,
+        minimum: Duration,
+        began: Instant,
+        reason: &Reason,
+        mut main: Option<&mut MainTask<'_, F>>,
+        over: &CancellationToken,
+    ) -> Option<Step>
+    where
+        F: Future<Output = T>,
+        T: TaskOutcome,
+    {
+        if minimum.is_zero() && self.hooks.is_empty() {
+            return None;
+        }
+        let budget = match self.hooks.is_empty() {
+            true => minimum,
+            false => minimum.max(HOOKS),
+        };
+        let until = after(began, minimum);
+        let (names, mut hooks): (Vec<_>, Vec<_>) = self.hooks.into_iter().unzip();
+        let cx = Context::over(reason.clone(), began, after(began, budget));
+        let mut timer = Timer::new();
+        let mut hooked = None;
+        {
+            let mut hooks = pin!(cx.each_reported(names, &mut hooks));
+            let mut over = pin!(over.cancelled());
+            poll_fn(|cx| {
+                if hooked.is_none() {
+                    if let Poll::Ready(report) = hooks.as_mut().poll(cx) {
+                        hooked = Some(report);
+                    }
+                }
+                let gone = main.as_mut().is_some_and(|main| main.poll(cx).is_ready());
+                if over.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                let kept = !gone && timer.poll(Some(until), cx).is_pending();
+                match kept || hooked.is_none() {
+                    true => Poll::Pending,
+                    false => Poll::Ready(()),
+                }
+            })
+            .await;
+        }
+        let steps = hooked.as_ref().map(|report| report.steps().to_vec());
+        let failed = steps.iter().flatten().find(|step| !step.outcome().is_done());
+        let outcome = match (&steps, failed) {
+            (None, _) => Outcome::TimedOut {
+                waiting_for: Some("its hooks, when a signal ended it".into()),
+            },
+            (Some(_), Some(step)) => {
+                Outcome::Failed(BoxError::from(format!("{} {}", step.name(), step.outcome())).into())
+            }
+            (Some(_), None) => Outcome::Done,
+        };
+        Some(Step {
+            name: "lame_duck".into(),
+            priority: i32::MIN,
+            started: Duration::ZERO,
+            elapsed: clock::now().saturating_duration_since(began),
+            budget,
+            best_effort: true,
+            outcome,
+            steps: steps.unwrap_or_default(),
+        })
+    }
+}
+
+impl fmt::Debug for LameDuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LameDuck").field("minimum", &self.minimum).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,292 @@
+//! Connections: a limit that is exact, idle expiry, reasons, counters.
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use lifecycle_runtime::{
+    CloseReason, Component, Connection, Connections, Context, GracefulShutdown, Outcome, Peer, Reason, Refused,
+    ShutdownState,
+};
+use lifecycle_tests::{ms, secs};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::{advance, sleep};
+use tokio_test::assert_ready;
+use tokio_test::task::spawn;
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "10s")]
+struct Server {
+    #[shutdown]
+    connections: Connections,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+impl Server {
+    fn new(connections: Connections) -> Self {
+        Self { connections, state: ShutdownState::new() }
+    }
+}
+
+fn limit(limit: usize) -> NonZeroUsize {
+    NonZeroUsize::new(limit).expect("not zero")
+}
+
+fn context() -> Context {
+    Context::new(Reason::Requested, secs(10))
+}
+
+/// Serves until it is told to close, and says why.
+fn told(connections: &Connections, name: &'static str) -> oneshot::Receiver<CloseReason> {
+    let (tell, told) = oneshot::channel();
+    let spawned = connections.spawn(name, |connection| async move {
+        let _ = tell.send(connection.closing().await);
+    });
+    spawned.expect("there is a place");
+    told
+}
+
+/// Serves for ever.
+fn endless(connections: &Connections, name: &'static str) {
+    connections.spawn(name, |_| pending::<()>()).expect("there is a place");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exactly_as_many_are_admitted_as_may_be_whoever_comes_at_the_same_time() {
+    const LIMIT: usize = 50;
+    let connections = Connections::new(limit(LIMIT));
+    let (runtime, admitted, served) = (Handle::current(), AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let _inside = runtime.enter();
+                for _ in 0..LIMIT {
+                    let made = || served.fetch_add(1, Ordering::SeqCst);
+                    match connections.spawn("peer", |_| {
+                        made();
+                        pending::<()>()
+                    }) {
+                        Ok(()) => drop(admitted.fetch_add(1, Ordering::SeqCst)),
+                        Err(refused) => assert_eq!(refused, Refused::Full { limit: LIMIT }),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(admitted.into_inner(), LIMIT);
+    assert_eq!(served.into_inner(), LIMIT, "who is refused is not served");
+    let stats = connections.stats();
+    assert_eq!((stats.active, stats.peak, stats.accepted), (LIMIT, LIMIT, LIMIT as u64));
+    assert_eq!(stats.rejected, 3 * LIMIT as u64);
+}
+
+#[tokio::test]
+async fn a_place_is_free_again_when_its_task_ends_fails_panics_or_is_aborted() {
+    let connections = Connections::new(limit(1));
+    let free = async || {
+        while connections.stats().active > 0 {
+            yield_now().await;
+        }
+    };
+    connections.spawn("ends", |_| async {}).unwrap();
+    assert_eq!(connections.spawn("late", |_| async {}), Err(Refused::Full { limit: 1 }));
+    free().await;
+    connections.spawn("fails", |_| async { Err::<(), _>("reset by peer") }).unwrap();
+    free().await;
+    connections.spawn("panics", |_| async { panic!("a bad frame") }).unwrap();
+    free().await;
+    assert_eq!(connections.stats().failed, 2);
+    endless(&connections, "stays");
+    (&connections).abort();
+    free().await;
+    assert_eq!(connections.stats().forced, 1);
+    let stats = connections.stats();
+    assert_eq!((stats.accepted, stats.rejected, stats.peak), (4, 1, 1));
+}
+
+#[tokio::test]
+async fn a_place_is_free_again_when_what_serves_panics_before_it_is_a_task() {
+    let connections = Connections::new(limit(1));
+    let panics = std::panic::AssertUnwindSafe(|| {
+        connections.spawn("peer", |_| -> std::future::Ready<()> { panic!("no buffer") })
+    });
+    assert!(std::panic::catch_unwind(panics).is_err());
+    assert_eq!(connections.stats().active, 0);
+    connections.spawn("next", |_| async {}).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_told_to_close_and_an_active_one_is_not() {
+    let connections = Connections::with_idle_timeout(limit(9), secs(60));
+    let mut idle = told(&connections, "idle");
+    let mut active = told(&connections, "active");
+    let busy = connections.list().find(|it| it.peer() == &Peer::from("active")).expect("it is there");
+    for _ in 0..7 {
+        advance(secs(10)).await;
+        busy.touch();
+        yield_now().await;
+    }
+    assert_eq!(idle.try_recv(), Ok(CloseReason::Idle));
+    assert!(active.try_recv().is_err());
+    assert!(busy.idle() < secs(10));
+    let stats = connections.stats();
+    assert_eq!((stats.expired, stats.forced, stats.active), (1, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_stays_after_it_was_told_is_aborted() {
+    let connections = Connections::with_idle_timeout(limit(9), secs(60));
+    endless(&connections, "deaf");
+    sleep(secs(110)).await;
+    let deaf: Vec<_> = connections.list().collect();
+    assert_eq!(deaf[0].close_reason(), Some(CloseReason::Idle));
+    assert!(deaf[0].idle() >= secs(105), "{:?}", deaf[0].idle());
+    sleep(secs(20)).await;
+    assert_eq!(deaf[0].close_reason(), Some(CloseReason::Forced));
+    let stats = connections.stats();
+    assert_eq!((stats.active, stats.forced, stats.expired), (0, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_task_with_one_timer_watches_all_and_ends_when_they_close() {
+    let connections = Connections::with_idle_timeout(limit(200), secs(60));
+    let alive = || Handle::current().metrics().num_alive_tasks();
+    assert_eq!(alive(), 0, "none without a connection");
+    for _ in 0..100 {
+        drop(told(&connections, "peer"));
+    }
+    yield_now().await;
+    assert_eq!(alive(), 101);
+    (&connections).cleanup(&context()).await.unwrap();
+    let began = tokio::time::Instant::now();
+    while alive() > 0 {
+        yield_now().await;
+    }
+    assert_eq!(began.elapsed(), ms(0), "it does not wait for its next look");
+}
+
+#[test]
+fn a_runtime_that_ended_takes_its_watch_along_and_the_next_connection_starts_another() {
+    let build = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let connections = Connections::with_idle_timeout(limit(9), secs(60));
+    let first = build();
+    first.block_on(async { endless(&connections, "first") });
+    drop(first);
+    build().block_on(async {
+        let told = told(&connections, "second");
+        sleep(secs(70)).await;
+        assert_eq!(told.await, Ok(CloseReason::Idle));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_tells_every_connection_that_it_drains() {
+    let mut server = Server::new(Connections::new(limit(9)));
+    let (first, second) = (told(&server.connections, "first"), told(&server.connections, "second"));
+    let acceptor = server.connections.acceptor();
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((first.await, second.await), (Ok(CloseReason::Drain), Ok(CloseReason::Drain)));
+    let late = acceptor.spawn("late", |_| -> std::future::Ready<()> { unreachable!("it is refused") });
+    assert_eq!(late, Err(Refused::Closed));
+    assert_eq!(acceptor.stats().rejected, 0, "that was not the limit");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_stay_are_cut_at_the_soft_deadline_named_and_counted() {
+    let mut server = Server::new(Connections::new(limit(9)));
+    endless(&server.connections, "10.0.0.7:4711");
+    let h2 = server.connections.list().next().expect("it is there");
+    h2.speaks("h2");
+    h2.speaks("h1");
+    drop(told(&server.connections, "polite"));
+    yield_now().await;
+    let report = server.shutdown().await;
+    let Outcome::Failed(error) = report.step("connections").unwrap().outcome() else { panic!("{report}") };
+    assert_eq!(error.to_string(), "cut at the deadline: 1 connection: 10.0.0.7:4711 (h2) for 9.0 s");
+    assert_eq!(report.elapsed(), secs(9));
+    let stats = server.connections.stats();
+    assert_eq!((stats.active, stats.forced), (0, 1));
+}
+
+#[tokio::test]
+async fn the_first_reason_to_close_stays() {
+    let connections = Connections::new(limit(9));
+    let told = told(&connections, "peer");
+    let connection = connections.list().next().expect("it is there");
+    assert_eq!(connection.close_reason(), None);
+    connection.close(CloseReason::Limit);
+    connection.close(CloseReason::Idle);
+    assert_eq!(told.await, Ok(CloseReason::Limit));
+    connections.close();
+    assert_eq!(connection.close_reason(), Some(CloseReason::Limit));
+    connections.drained().await;
+}
+
+#[tokio::test]
+async fn one_that_was_told_before_it_listens_hears_it_at_once() {
+    let connections = Connections::new(limit(9));
+    endless(&connections, "peer");
+    let connection = connections.list().next().expect("it is there");
+    connection.close(CloseReason::Limit);
+    assert_eq!(assert_ready!(spawn(connection.closing()).poll()), CloseReason::Limit);
+}
+
+#[tokio::test]
+async fn an_error_is_the_reason_of_a_connection_that_had_none() {
+    let connections = Connections::new(limit(9));
+    let (give, given) = mpsc::channel::<Connection>();
+    let spawned = connections.spawn("peer", move |connection| {
+        let _ = give.send(connection);
+        async { Err::<(), _>("reset by peer") }
+    });
+    spawned.unwrap();
+    connections.close();
+    connections.drained().await;
+    let connection = given.recv().expect("it was served");
+    assert_eq!(connection.close_reason(), Some(CloseReason::Error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dashboard_sees_every_connection_the_oldest_first() {
+    let connections = Connections::new(limit(9));
+    let addr: SocketAddr = "127.0.0.1:80".parse().unwrap();
+    connections.spawn(addr, |_| pending::<()>()).unwrap();
+    advance(secs(5)).await;
+    connections.spawn(String::from("unix"), |_| pending::<()>()).unwrap();
+    let list: Vec<_> = connections.list().collect();
+    assert_eq!(list.iter().map(ToString::to_string).collect::<Vec<_>>(), ["127.0.0.1:80", "unix"]);
+    assert_eq!(list[0].peer(), &Peer::Addr(addr));
+    list[0].received(10);
+    list[0].received(5);
+    list[0].sent(7);
+    assert_eq!(list[0].bytes(), (15, 7));
+    assert_eq!((list[0].age(), list[1].age()), (secs(5), secs(0)));
+    assert_eq!(list[0].protocol(), None);
+}
+
+#[tokio::test]
+async fn dropping_them_aborts_every_connection_whoever_holds_an_acceptor() {
+    let connections = Connections::new(limit(9));
+    let (tell, gone) = oneshot::channel::<()>();
+    let spawned = connections.spawn("peer", |_| async move {
+        let _tell = tell;
+        pending::<()>().await;
+    });
+    spawned.unwrap();
+    yield_now().await;
+    let acceptor = connections.acceptor();
+    drop(connections);
+    assert!(gone.await.is_err());
+    while acceptor.stats().active > 0 {
+        yield_now().await;
+    }
+    assert_eq!(acceptor.spawn("late", |_| async {}), Err(Refused::Closed));
+    assert_eq!(acceptor.list().count(), 0);
+}

@@ -1,0 +1,53 @@
+//! Readiness: whether the server should be sent work, as a probe sees it.
+
+use lifecycle_runtime::{Readiness, ReadyState};
+use tokio_test::task::spawn;
+use tokio_test::{assert_pending, assert_ready};
+
+#[test]
+fn it_starts_unready_and_says_why_it_is_unready_later() {
+    let readiness = Readiness::default();
+    assert_eq!(readiness.state(), ReadyState::Starting);
+    assert!(!readiness.is_ready());
+    readiness.set_ready();
+    assert!(readiness.is_ready());
+    readiness.set_unready(format!("{} is away", "the database"));
+    assert_eq!(readiness.state(), ReadyState::Unready("the database is away".into()));
+    assert_eq!(readiness.state().to_string(), "not ready: the database is away");
+    readiness.set_ready();
+    assert!(readiness.is_ready());
+}
+
+#[test]
+fn clones_are_the_same() {
+    let readiness = Readiness::new();
+    let probe = readiness.clone();
+    readiness.set_ready();
+    assert!(probe.is_ready());
+    drop(readiness);
+    assert!(probe.is_ready());
+}
+
+#[test]
+fn who_waits_for_a_change_is_told_of_the_next_one_and_not_of_a_repeat() {
+    let readiness = Readiness::new();
+    readiness.set_ready();
+    let mut changed = spawn(readiness.changed());
+    assert_pending!(changed.poll());
+    readiness.set_ready();
+    assert!(!changed.is_woken());
+    readiness.set_unready("the database is away");
+    assert!(changed.is_woken());
+    assert_eq!(assert_ready!(changed.poll()), ReadyState::Unready("the database is away".into()));
+}
+
+#[test]
+fn a_watch_misses_no_change_between_two_looks() {
+    let readiness = Readiness::new();
+    let mut watch = readiness.watch();
+    readiness.set_ready();
+    readiness.set_unready("the database is away");
+    assert_ready!(spawn(watch.changed()).poll()).unwrap();
+    assert_eq!(watch.borrow_and_update().to_string(), "not ready: the database is away");
+    assert_pending!(spawn(watch.changed()).poll());
+}
