@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 /// `stop.is_cancelled()`, `stop.clone()`.
 ///
 /// Look at it early: a main that never did is dropped at once when the shutdown begins, since it
-/// cannot be waiting for it.
+/// cannot be waiting for it. What it was doing is lost then, so its step is not done: the exit code is 1.
 #[derive(Debug)]
 pub struct Stop {
     token: CancellationToken,
