@@ -22,7 +22,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// The future of [`cleanup`](Component::cleanup) may be dropped half-way, and `cleanup` may be called
 /// again after that or after it ended: a second run takes up what is left, and finds nothing to do
-/// where nothing is.
+/// where nothing is. A component that cleans several parts or containers does so in the same order each
+/// time, so that each finds its own rows again.
 ///
 /// # Implementations
 ///

@@ -166,7 +166,11 @@ impl Components {
             removal: Some(pass),
         };
         let cx = Context::new(Reason::Requested, within);
-        let report = self.shared.cut.run_until_cancelled(taken.clean(&cx)).await?;
+        let report = self
+            .shared
+            .cut
+            .run_until_cancelled(taken.clean(&cx))
+            .await?;
         taken.ended = true;
         Some(report)
     }
@@ -184,7 +188,11 @@ impl Components {
     /// Their names, in the order in which they were inserted.
     pub fn names(&self) -> Vec<(Id, Cow<'static, str>)> {
         let items = self.shared.items();
-        items.here.iter().map(|(id, item)| (*id, item.name.clone())).collect()
+        items
+            .here
+            .iter()
+            .map(|(id, item)| (*id, item.name.clone()))
+            .collect()
     }
 
     fn take_all(&self) -> Vec<(Id, Item)> {
@@ -211,7 +219,11 @@ struct Taken<'a> {
 
 impl Taken<'_> {
     async fn clean(&mut self, cx: &Context) -> Report {
-        let names: Vec<_> = self.items.iter().map(|(_, item)| item.name.clone()).collect();
+        let names: Vec<_> = self
+            .items
+            .iter()
+            .map(|(_, item)| item.name.clone())
+            .collect();
         let components = self.items.iter_mut().map(|(_, item)| &mut *item.component);
         cx.each_reported(names, components).await
     }
@@ -277,6 +289,8 @@ impl Component for Components {
 impl fmt::Debug for Components {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.names();
-        f.debug_list().entries(names.iter().map(|(_, name)| name)).finish()
+        f.debug_list()
+            .entries(names.iter().map(|(_, name)| name))
+            .finish()
     }
 }

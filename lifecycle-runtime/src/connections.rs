@@ -7,8 +7,8 @@ use std::fmt;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::tracked::{self, Keeper, Tracked};
@@ -286,7 +286,10 @@ impl Shared {
         let limit = self.limit;
         let below = |active| (active < limit).then_some(active + 1);
         // Relaxed: the count itself is all there is to agree on.
-        match self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below) {
+        match self
+            .active
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below)
+        {
             Ok(before) => {
                 self.peak.fetch_max(before + 1, Ordering::Relaxed);
                 Ok(())
@@ -332,13 +335,17 @@ impl Component for Connections {
 
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections").field("stats", &self.stats()).finish_non_exhaustive()
+        f.debug_struct("Connections")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acceptor").field("stats", &self.stats()).finish_non_exhaustive()
+        f.debug_struct("Acceptor")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
     }
 }
 

@@ -133,7 +133,10 @@ impl Gate {
     /// # Errors
     ///
     /// [`Closed`] once the gate is closed.
-    pub fn enter_labelled(&self, name: impl Into<Cow<'static, str>>) -> Result<LabelledPass, Closed> {
+    pub fn enter_labelled(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+    ) -> Result<LabelledPass, Closed> {
         let pass = self.enter()?;
         let labels = Arc::clone(&self.handle.labels);
         Ok(LabelledPass {
@@ -243,7 +246,9 @@ impl Drop for Pass {
 
 impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("closing", &self.is_closing()).finish()
+        f.debug_struct("Pass")
+            .field("closing", &self.is_closing())
+            .finish()
     }
 }
 

@@ -117,7 +117,9 @@ impl Default for Readiness {
 
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Readiness").field(&*self.state.borrow()).finish()
+        f.debug_tuple("Readiness")
+            .field(&*self.state.borrow())
+            .finish()
     }
 }
 

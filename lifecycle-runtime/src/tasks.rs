@@ -266,11 +266,15 @@ impl Keeper for Shared {
         let text = contain(|| format!("{name}: {}", Chain(&*error)));
         let text = text.unwrap_or_else(|_| format!("{name}: an error that panics when it is told"));
         let _ = contain(|| log::task_failed(name, &*error));
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).add(text);
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(text);
         if let Some(handle) = &self.handle {
             handle.request(Reason::TaskFailed((&**name).into(), error.into()));
         }
-    }}
+    }
+}
 
 impl Shared {
     fn outcome(&self, stragglers: Option<&str>) -> Result<(), BoxError> {
@@ -316,12 +320,16 @@ impl Component for TaskGroup {
 
 impl fmt::Debug for TaskGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskGroup").field("tasks", &self.len()).finish_non_exhaustive()
+        f.debug_struct("TaskGroup")
+            .field("tasks", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Spawner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spawner").field("tasks", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Spawner")
+            .field("tasks", &self.len())
+            .finish_non_exhaustive()
     }
 }

@@ -64,7 +64,11 @@ impl<T: Clone + fmt::Display> Tracked<T> {
 
     /// Those that are chosen, the oldest first.
     pub(crate) fn chosen(&self, choose: impl FnMut(&T) -> bool) -> Vec<T> {
-        self.tasks.chosen(choose).into_iter().map(|(_, task)| task).collect()
+        self.tasks
+            .chosen(choose)
+            .into_iter()
+            .map(|(_, task)| task)
+            .collect()
     }
 
     /// Closes the gate and aborts every task, also those that are being spawned.
@@ -123,7 +127,11 @@ pub(crate) async fn drain<'a, K: Keeper>(keeper: &'a Arc<K>, cx: &Context) -> Op
     tracked.gate.close();
     // Weak: a group may know the handle that knows the plan that knows this.
     let named = Arc::downgrade(keeper);
-    cx.waiting_for(move || named.upgrade().map_or_else(String::new, |it| it.tracked().names(K::NOUN)));
+    cx.waiting_for(move || {
+        named
+            .upgrade()
+            .map_or_else(String::new, |it| it.tracked().names(K::NOUN))
+    });
     if !tracked.gate.drained_by(cx.deadline()).await {
         let names = tracked.names(K::NOUN);
         tracked.stragglers.get_or_init(|| names);

@@ -1,7 +1,8 @@
 //! Components that come and go at run time.
 
 use lifecycle_runtime::{
-    BoxError, Component, Components, Context, DynComponent, GracefulShutdown, Outcome, Reason, ShutdownState,
+    BoxError, Component, Components, Context, DynComponent, GracefulShutdown, Outcome, Reason,
+    ShutdownState,
 };
 use lifecycle_tests::{Probe, Trace, secs};
 use tokio_test::task::spawn;
@@ -18,12 +19,19 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        Self { plugins: Components::new(), state: ShutdownState::new() }
+        Self {
+            plugins: Components::new(),
+            state: ShutdownState::new(),
+        }
     }
 }
 
 fn names(plugins: &Components) -> Vec<String> {
-    plugins.names().into_iter().map(|(_, name)| name.into_owned()).collect()
+    plugins
+        .names()
+        .into_iter()
+        .map(|(_, name)| name.into_owned())
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -31,7 +39,10 @@ async fn each_has_a_row_of_its_own_and_all_are_cleaned_together() {
     let trace = Trace::new();
     let mut server = Server::new();
     for name in ["auth", "cache", "feed"] {
-        let Ok(_) = server.plugins.insert(name, Probe::new(&trace, name).sleep(secs(2))) else {
+        let Ok(_) = server
+            .plugins
+            .insert(name, Probe::new(&trace, name).sleep(secs(2)))
+        else {
             panic!("it is open")
         };
     }
@@ -40,7 +51,12 @@ async fn each_has_a_row_of_its_own_and_all_are_cleaned_together() {
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.elapsed(), secs(2));
     for path in ["plugins[auth]", "plugins[cache]", "plugins[feed]"] {
-        assert!(report.step(path).is_some_and(|step| step.outcome().is_done()), "{path}: {report}");
+        assert!(
+            report
+                .step(path)
+                .is_some_and(|step| step.outcome().is_done()),
+            "{path}: {report}"
+        );
     }
     assert!(server.plugins.is_empty());
 }
@@ -49,18 +65,44 @@ async fn each_has_a_row_of_its_own_and_all_are_cleaned_together() {
 async fn one_that_fails_or_hangs_is_named_and_the_others_are_cleaned() {
     let trace = Trace::new();
     let mut server = Server::new();
-    server.plugins.insert("auth", Probe::new(&trace, "auth").error("no directory")).unwrap();
-    server.plugins.insert("hung", Probe::new(&trace, "hung").hang().says("a lock")).unwrap();
-    server.plugins.insert("feed", Probe::new(&trace, "feed").panic("a bad frame")).unwrap();
-    server.plugins.insert("fine", Probe::new(&trace, "fine")).unwrap();
+    server
+        .plugins
+        .insert("auth", Probe::new(&trace, "auth").error("no directory"))
+        .unwrap();
+    server
+        .plugins
+        .insert("hung", Probe::new(&trace, "hung").hang().says("a lock"))
+        .unwrap();
+    server
+        .plugins
+        .insert("feed", Probe::new(&trace, "feed").panic("a bad frame"))
+        .unwrap();
+    server
+        .plugins
+        .insert("fine", Probe::new(&trace, "fine"))
+        .unwrap();
     let report = server.shutdown().await;
-    let outcome = |path: &str| report.step(path).unwrap_or_else(|| panic!("{path}: {report}")).outcome();
-    assert!(matches!(outcome("plugins[auth]"), Outcome::Failed(error) if error.to_string() == "no directory"));
-    assert!(matches!(outcome("plugins[hung]"), Outcome::TimedOut { waiting_for: Some(text) } if text == "a lock"));
+    let outcome = |path: &str| {
+        report
+            .step(path)
+            .unwrap_or_else(|| panic!("{path}: {report}"))
+            .outcome()
+    };
+    assert!(
+        matches!(outcome("plugins[auth]"), Outcome::Failed(error) if error.to_string() == "no directory")
+    );
+    assert!(
+        matches!(outcome("plugins[hung]"), Outcome::TimedOut { waiting_for: Some(text) } if text == "a lock")
+    );
     assert!(matches!(outcome("plugins[feed]"), Outcome::Panicked(text) if text == "a bad frame"));
     assert!(outcome("plugins[fine]").is_done());
     for name in ["auth", "hung", "feed"] {
-        assert_eq!(trace.count(&format!("{name} aborts")), 1, "{:?}", trace.all());
+        assert_eq!(
+            trace.count(&format!("{name} aborts")),
+            1,
+            "{:?}",
+            trace.all()
+        );
     }
     assert_eq!(trace.count("fine aborts"), 0);
 }
@@ -74,7 +116,9 @@ async fn an_insert_after_the_shutdown_began_hands_the_component_back() {
     plugins.insert("held", held).unwrap();
     let mut shutdown = spawn(server.shutdown());
     assert_pending!(shutdown.poll());
-    let mut late = plugins.insert("late", Probe::new(&trace, "late")).expect_err("it is handed back");
+    let mut late = plugins
+        .insert("late", Probe::new(&trace, "late"))
+        .expect_err("it is handed back");
     let cx = Context::new(Reason::Requested, secs(1));
     late.cleanup(&cx).await.expect("it is whole");
     hold.release();
@@ -86,7 +130,10 @@ async fn an_insert_after_the_shutdown_began_hands_the_component_back() {
 async fn one_that_is_removed_is_cleaned_once_and_reported() {
     let trace = Trace::new();
     let mut server = Server::new();
-    let auth = server.plugins.insert("auth", Probe::new(&trace, "auth")).unwrap();
+    let auth = server
+        .plugins
+        .insert("auth", Probe::new(&trace, "auth"))
+        .unwrap();
     let report = server.plugins.remove(auth).await.expect("it was there");
     assert!(report.is_clean());
     assert!(report.step("[auth]").is_some(), "{report}");
@@ -100,10 +147,18 @@ async fn one_that_is_removed_is_cleaned_once_and_reported() {
 async fn a_removal_has_a_time_of_its_own() {
     let trace = Trace::new();
     let plugins = Components::new();
-    let hung = plugins.insert("hung", Probe::new(&trace, "hung").hang()).unwrap();
-    let report = plugins.remove_within(hung, secs(3)).await.expect("it was there");
+    let hung = plugins
+        .insert("hung", Probe::new(&trace, "hung").hang())
+        .unwrap();
+    let report = plugins
+        .remove_within(hung, secs(3))
+        .await
+        .expect("it was there");
     assert_eq!(report.elapsed(), secs(3));
-    assert!(matches!(report.step("[hung]").unwrap().outcome(), Outcome::TimedOut { .. }));
+    assert!(matches!(
+        report.step("[hung]").unwrap().outcome(),
+        Outcome::TimedOut { .. }
+    ));
     assert_eq!(trace.count("hung aborts"), 1);
 }
 
@@ -130,15 +185,25 @@ async fn a_removal_that_lasts_too_long_for_the_shutdown_is_cut_and_named() {
     let trace = Trace::new();
     let mut server = Server::new();
     let plugins = server.plugins.clone();
-    let id = plugins.insert("auth", Probe::new(&trace, "auth").hang()).unwrap();
+    let id = plugins
+        .insert("auth", Probe::new(&trace, "auth").hang())
+        .unwrap();
     let removal = tokio::spawn(async move { plugins.remove(id).await.is_none() });
     tokio::task::yield_now().await;
     let report = server.shutdown().await;
-    let Outcome::Failed(error) = report.step("plugins").unwrap().outcome() else { panic!("{report}") };
-    assert_eq!(error.to_string(), "cut at the deadline: 1 removal: auth for 9.0 s");
+    let Outcome::Failed(error) = report.step("plugins").unwrap().outcome() else {
+        panic!("{report}")
+    };
+    assert_eq!(
+        error.to_string(),
+        "cut at the deadline: 1 removal: auth for 9.0 s"
+    );
     assert_eq!(report.elapsed(), secs(9));
     assert!(removal.await.unwrap(), "whose caller is told");
-    assert_eq!(trace.all(), ["auth begins", "auth is cut", "auth aborts", "auth releases"]);
+    assert_eq!(
+        trace.all(),
+        ["auth begins", "auth is cut", "auth aborts", "auth releases"]
+    );
 }
 
 #[tokio::test]
@@ -153,8 +218,16 @@ async fn a_removal_that_is_dropped_puts_the_component_back() {
     drop(removal);
     assert_eq!(names(&plugins), ["auth"]);
     hold.release();
-    assert!(plugins.remove(id).await.is_some_and(|report| report.is_clean()));
-    assert_eq!(trace.all(), ["auth begins", "auth is cut", "auth begins", "auth ends"]);
+    assert!(
+        plugins
+            .remove(id)
+            .await
+            .is_some_and(|report| report.is_clean())
+    );
+    assert_eq!(
+        trace.all(),
+        ["auth begins", "auth is cut", "auth begins", "auth ends"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,7 +235,9 @@ async fn a_removal_that_is_dropped_after_the_shutdown_began_aborts_and_releases_
     let trace = Trace::new();
     let mut server = Server::new();
     let plugins = server.plugins.clone();
-    let id = plugins.insert("auth", Probe::new(&trace, "auth").hang()).unwrap();
+    let id = plugins
+        .insert("auth", Probe::new(&trace, "auth").hang())
+        .unwrap();
     let mut removal = spawn(plugins.remove(id));
     assert_pending!(removal.poll());
     let mut shutdown = spawn(server.shutdown());
@@ -170,7 +245,10 @@ async fn a_removal_that_is_dropped_after_the_shutdown_began_aborts_and_releases_
     drop(removal);
     assert!(shutdown.is_woken());
     assert!(assert_ready!(shutdown.poll()).is_clean());
-    assert_eq!(trace.all(), ["auth begins", "auth is cut", "auth aborts", "auth releases"]);
+    assert_eq!(
+        trace.all(),
+        ["auth begins", "auth is cut", "auth aborts", "auth releases"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +266,10 @@ async fn a_shutdown_that_is_dropped_half_way_takes_up_what_has_not_ended() {
     hold.release();
     let report = server.shutdown().await;
     assert!(report.is_clean(), "{report}");
-    assert!(report.step("plugins[fast]").is_some() && report.step("plugins[held]").is_some(), "{report}");
+    assert!(
+        report.step("plugins[fast]").is_some() && report.step("plugins[held]").is_some(),
+        "{report}"
+    );
     assert_eq!(trace.count("fast begins"), 1);
     assert_eq!(trace.count("held ends"), 1);
 }
@@ -197,7 +278,9 @@ async fn a_shutdown_that_is_dropped_half_way_takes_up_what_has_not_ended() {
 fn the_last_clone_that_is_dropped_releases_what_is_there() {
     let trace = Trace::new();
     let plugins = Components::new();
-    plugins.insert("bad", Probe::new(&trace, "bad").release_panics()).unwrap();
+    plugins
+        .insert("bad", Probe::new(&trace, "bad").release_panics())
+        .unwrap();
     plugins.insert("auth", Probe::new(&trace, "auth")).unwrap();
     drop(plugins.clone());
     assert!(trace.all().is_empty(), "a clone is not the owner");
@@ -217,8 +300,13 @@ async fn a_boxed_plugin_is_a_component_like_others() {
     let trace = Trace::new();
     let mut plugins = Components::new();
     let boxed: Box<dyn DynComponent> = Box::new(Plugin(trace.clone()));
-    let Ok(_) = plugins.insert("boxed", boxed) else { panic!("it is open") };
+    let Ok(_) = plugins.insert("boxed", boxed) else {
+        panic!("it is open")
+    };
     assert_eq!(plugins.len(), 1);
-    plugins.cleanup(&Context::new(Reason::Requested, secs(1))).await.unwrap();
+    plugins
+        .cleanup(&Context::new(Reason::Requested, secs(1)))
+        .await
+        .unwrap();
     assert_eq!(trace.all(), ["plugin"]);
 }

@@ -8,8 +8,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use lifecycle_runtime::{
-    CloseReason, Component, Connection, Connections, Context, GracefulShutdown, Outcome, Peer, Reason, Refused,
-    ShutdownState,
+    CloseReason, Component, Connection, Connections, Context, GracefulShutdown, Outcome, Peer,
+    Reason, Refused, ShutdownState,
 };
 use lifecycle_tests::{ms, secs};
 use tokio::runtime::Handle;
@@ -30,7 +30,10 @@ struct Server {
 
 impl Server {
     fn new(connections: Connections) -> Self {
-        Self { connections, state: ShutdownState::new() }
+        Self {
+            connections,
+            state: ShutdownState::new(),
+        }
     }
 }
 
@@ -54,7 +57,9 @@ fn told(connections: &Connections, name: &'static str) -> oneshot::Receiver<Clos
 
 /// Serves for ever.
 fn endless(connections: &Connections, name: &'static str) {
-    connections.spawn(name, |_| pending::<()>()).expect("there is a place");
+    connections
+        .spawn(name, |_| pending::<()>())
+        .expect("there is a place");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +87,10 @@ async fn exactly_as_many_are_admitted_as_may_be_whoever_comes_at_the_same_time()
     assert_eq!(admitted.into_inner(), LIMIT);
     assert_eq!(served.into_inner(), LIMIT, "who is refused is not served");
     let stats = connections.stats();
-    assert_eq!((stats.active, stats.peak, stats.accepted), (LIMIT, LIMIT, LIMIT as u64));
+    assert_eq!(
+        (stats.active, stats.peak, stats.accepted),
+        (LIMIT, LIMIT, LIMIT as u64)
+    );
     assert_eq!(stats.rejected, 3 * LIMIT as u64);
 }
 
@@ -95,11 +103,18 @@ async fn a_place_is_free_again_when_its_task_ends_fails_panics_or_is_aborted() {
         }
     };
     connections.spawn("ends", |_| async {}).unwrap();
-    assert_eq!(connections.spawn("late", |_| async {}), Err(Refused::Full { limit: 1 }));
+    assert_eq!(
+        connections.spawn("late", |_| async {}),
+        Err(Refused::Full { limit: 1 })
+    );
     free().await;
-    connections.spawn("fails", |_| async { Err::<(), _>("reset by peer") }).unwrap();
+    connections
+        .spawn("fails", |_| async { Err::<(), _>("reset by peer") })
+        .unwrap();
     free().await;
-    connections.spawn("panics", |_| async { panic!("a bad frame") }).unwrap();
+    connections
+        .spawn("panics", |_| async { panic!("a bad frame") })
+        .unwrap();
     free().await;
     assert_eq!(connections.stats().failed, 2);
     endless(&connections, "stays");
@@ -114,7 +129,9 @@ async fn a_place_is_free_again_when_its_task_ends_fails_panics_or_is_aborted() {
 async fn a_place_is_free_again_when_what_serves_panics_before_it_is_a_task() {
     let connections = Connections::new(limit(1));
     let panics = std::panic::AssertUnwindSafe(|| {
-        connections.spawn("peer", |_| -> std::future::Ready<()> { panic!("no buffer") })
+        connections.spawn("peer", |_| -> std::future::Ready<()> {
+            panic!("no buffer")
+        })
     });
     assert!(std::panic::catch_unwind(panics).is_err());
     assert_eq!(connections.stats().active, 0);
@@ -126,7 +143,10 @@ async fn an_idle_connection_is_told_to_close_and_an_active_one_is_not() {
     let connections = Connections::with_idle_timeout(limit(9), secs(60));
     let mut idle = told(&connections, "idle");
     let mut active = told(&connections, "active");
-    let busy = connections.list().find(|it| it.peer() == &Peer::from("active")).expect("it is there");
+    let busy = connections
+        .list()
+        .find(|it| it.peer() == &Peer::from("active"))
+        .expect("it is there");
     for _ in 0..7 {
         advance(secs(10)).await;
         busy.touch();
@@ -173,7 +193,13 @@ async fn one_task_with_one_timer_watches_all_and_ends_when_they_close() {
 
 #[test]
 fn a_runtime_that_ended_takes_its_watch_along_and_the_next_connection_starts_another() {
-    let build = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let build = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
     let connections = Connections::with_idle_timeout(limit(9), secs(60));
     let first = build();
     first.block_on(async { endless(&connections, "first") });
@@ -188,12 +214,20 @@ fn a_runtime_that_ended_takes_its_watch_along_and_the_next_connection_starts_ano
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_tells_every_connection_that_it_drains() {
     let mut server = Server::new(Connections::new(limit(9)));
-    let (first, second) = (told(&server.connections, "first"), told(&server.connections, "second"));
+    let (first, second) = (
+        told(&server.connections, "first"),
+        told(&server.connections, "second"),
+    );
     let acceptor = server.connections.acceptor();
     let report = server.shutdown().await;
     assert!(report.is_clean(), "{report}");
-    assert_eq!((first.await, second.await), (Ok(CloseReason::Drain), Ok(CloseReason::Drain)));
-    let late = acceptor.spawn("late", |_| -> std::future::Ready<()> { unreachable!("it is refused") });
+    assert_eq!(
+        (first.await, second.await),
+        (Ok(CloseReason::Drain), Ok(CloseReason::Drain))
+    );
+    let late = acceptor.spawn("late", |_| -> std::future::Ready<()> {
+        unreachable!("it is refused")
+    });
     assert_eq!(late, Err(Refused::Closed));
     assert_eq!(acceptor.stats().rejected, 0, "that was not the limit");
 }
@@ -208,8 +242,13 @@ async fn those_that_stay_are_cut_at_the_soft_deadline_named_and_counted() {
     drop(told(&server.connections, "polite"));
     yield_now().await;
     let report = server.shutdown().await;
-    let Outcome::Failed(error) = report.step("connections").unwrap().outcome() else { panic!("{report}") };
-    assert_eq!(error.to_string(), "cut at the deadline: 1 connection: 10.0.0.7:4711 (h2) for 9.0 s");
+    let Outcome::Failed(error) = report.step("connections").unwrap().outcome() else {
+        panic!("{report}")
+    };
+    assert_eq!(
+        error.to_string(),
+        "cut at the deadline: 1 connection: 10.0.0.7:4711 (h2) for 9.0 s"
+    );
     assert_eq!(report.elapsed(), secs(9));
     let stats = server.connections.stats();
     assert_eq!((stats.active, stats.forced), (0, 1));
@@ -235,7 +274,10 @@ async fn one_that_was_told_before_it_listens_hears_it_at_once() {
     endless(&connections, "peer");
     let connection = connections.list().next().expect("it is there");
     connection.close(CloseReason::Limit);
-    assert_eq!(assert_ready!(spawn(connection.closing()).poll()), CloseReason::Limit);
+    assert_eq!(
+        assert_ready!(spawn(connection.closing()).poll()),
+        CloseReason::Limit
+    );
 }
 
 #[tokio::test]
@@ -259,9 +301,14 @@ async fn a_dashboard_sees_every_connection_the_oldest_first() {
     let addr: SocketAddr = "127.0.0.1:80".parse().unwrap();
     connections.spawn(addr, |_| pending::<()>()).unwrap();
     advance(secs(5)).await;
-    connections.spawn(String::from("unix"), |_| pending::<()>()).unwrap();
+    connections
+        .spawn(String::from("unix"), |_| pending::<()>())
+        .unwrap();
     let list: Vec<_> = connections.list().collect();
-    assert_eq!(list.iter().map(ToString::to_string).collect::<Vec<_>>(), ["127.0.0.1:80", "unix"]);
+    assert_eq!(
+        list.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["127.0.0.1:80", "unix"]
+    );
     assert_eq!(list[0].peer(), &Peer::Addr(addr));
     list[0].received(10);
     list[0].received(5);

@@ -22,7 +22,10 @@ struct Server {
 
 impl Server {
     fn new() -> Self {
-        Self { requests: Gate::new(), state: ShutdownState::new() }
+        Self {
+            requests: Gate::new(),
+            state: ShutdownState::new(),
+        }
     }
 }
 
@@ -67,8 +70,12 @@ fn every_waiter_is_told_and_one_that_gave_up_takes_nobodys_wake_up() {
     let pass = gate.enter().unwrap();
     let mut waiters: Vec<_> = (0..3).map(|_| spawn(gate.drained())).collect();
     let mut closings: Vec<_> = (0..3).map(|_| spawn(pass.closing())).collect();
-    waiters.iter_mut().for_each(|waiter| assert_pending!(waiter.poll()));
-    closings.iter_mut().for_each(|closing| assert_pending!(closing.poll()));
+    waiters
+        .iter_mut()
+        .for_each(|waiter| assert_pending!(waiter.poll()));
+    closings
+        .iter_mut()
+        .for_each(|closing| assert_pending!(closing.poll()));
     drop((waiters.remove(0), closings.remove(0)));
     gate.close();
     for mut closing in closings {
@@ -132,14 +139,25 @@ async fn a_step_that_is_cut_names_the_labelled_passes_that_were_held_longest() {
     let mut server = Server::new();
     let upload = server.requests.enter_labelled("POST /upload").unwrap();
     advance(secs(3)).await;
-    let feed = server.requests.enter_labelled(format!("GET /feed/{}", 7)).unwrap();
+    let feed = server
+        .requests
+        .enter_labelled(format!("GET /feed/{}", 7))
+        .unwrap();
     let unnamed = server.requests.enter().unwrap();
     let ended = server.requests.enter_labelled("ended").unwrap();
     drop(ended);
     let report = server.shutdown().await;
     let outcome = report.step("requests").unwrap().outcome();
-    let Outcome::TimedOut { waiting_for: Some(text) } = outcome else { panic!("{outcome:?}") };
-    assert_eq!(text, "3 passes: POST /upload for 13.0 s, GET /feed/7 for 10.0 s and 1 more");
+    let Outcome::TimedOut {
+        waiting_for: Some(text),
+    } = outcome
+    else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(
+        text,
+        "3 passes: POST /upload for 13.0 s, GET /feed/7 for 10.0 s and 1 more"
+    );
     drop((upload, feed, unnamed));
 }
 
@@ -149,7 +167,10 @@ async fn a_step_that_is_cut_counts_passes_that_have_no_name() {
     let pass = server.requests.enter().unwrap();
     let report = server.shutdown().await;
     let outcome = report.step("requests").unwrap().outcome();
-    assert!(matches!(outcome, Outcome::TimedOut { waiting_for: Some(text) } if text == "1 pass"), "{outcome:?}");
+    assert!(
+        matches!(outcome, Outcome::TimedOut { waiting_for: Some(text) } if text == "1 pass"),
+        "{outcome:?}"
+    );
     drop(pass);
 }
 
@@ -201,7 +222,11 @@ fn threads_that_hammer_it_never_get_in_late_and_are_all_counted_out() {
             while drained.poll().is_pending() {
                 thread::yield_now();
             }
-            assert_eq!(inside.load(Ordering::SeqCst), 0, "drained while one was inside");
+            assert_eq!(
+                inside.load(Ordering::SeqCst),
+                0,
+                "drained while one was inside"
+            );
         });
         assert!(gate.is_drained());
         assert_eq!(gate.in_flight(), 0);

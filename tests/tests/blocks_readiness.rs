@@ -12,8 +12,14 @@ fn it_starts_unready_and_says_why_it_is_unready_later() {
     readiness.set_ready();
     assert!(readiness.is_ready());
     readiness.set_unready(format!("{} is away", "the database"));
-    assert_eq!(readiness.state(), ReadyState::Unready("the database is away".into()));
-    assert_eq!(readiness.state().to_string(), "not ready: the database is away");
+    assert_eq!(
+        readiness.state(),
+        ReadyState::Unready("the database is away".into())
+    );
+    assert_eq!(
+        readiness.state().to_string(),
+        "not ready: the database is away"
+    );
     readiness.set_ready();
     assert!(readiness.is_ready());
 }
@@ -38,7 +44,10 @@ fn who_waits_for_a_change_is_told_of_the_next_one_and_not_of_a_repeat() {
     assert!(!changed.is_woken());
     readiness.set_unready("the database is away");
     assert!(changed.is_woken());
-    assert_eq!(assert_ready!(changed.poll()), ReadyState::Unready("the database is away".into()));
+    assert_eq!(
+        assert_ready!(changed.poll()),
+        ReadyState::Unready("the database is away".into())
+    );
 }
 
 #[test]
@@ -48,6 +57,9 @@ fn a_watch_misses_no_change_between_two_looks() {
     readiness.set_ready();
     readiness.set_unready("the database is away");
     assert_ready!(spawn(watch.changed()).poll()).unwrap();
-    assert_eq!(watch.borrow_and_update().to_string(), "not ready: the database is away");
+    assert_eq!(
+        watch.borrow_and_update().to_string(),
+        "not ready: the database is away"
+    );
     assert_pending!(spawn(watch.changed()).poll());
 }

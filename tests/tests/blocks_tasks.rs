@@ -4,8 +4,8 @@ use std::future::{pending, ready};
 use std::sync::mpsc;
 
 use lifecycle_runtime::{
-    BoxError, Closed, Component, Context, GracefulShutdown, Outcome, Reason, Report, ShutdownHandle,
-    ShutdownState, Spawner, TaskGroup,
+    BoxError, Closed, Component, Context, GracefulShutdown, Outcome, Reason, Report,
+    ShutdownHandle, ShutdownState, Spawner, TaskGroup,
 };
 use lifecycle_tests::{Trace, ms, secs};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -30,7 +30,10 @@ impl Server {
     }
 
     fn of(tasks: TaskGroup) -> Self {
-        Self { tasks, state: ShutdownState::new() }
+        Self {
+            tasks,
+            state: ShutdownState::new(),
+        }
     }
 }
 
@@ -78,7 +81,15 @@ async fn tasks_are_told_together_and_awaited() {
     let report = server.shutdown().await;
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.elapsed(), secs(3), "no longer than the slowest");
-    assert_eq!(trace.all(), ["fast is told", "slow is told", "fast is gone", "slow is gone"]);
+    assert_eq!(
+        trace.all(),
+        [
+            "fast is told",
+            "slow is told",
+            "fast is gone",
+            "slow is gone"
+        ]
+    );
     assert!(server.tasks.is_empty());
 }
 
@@ -93,9 +104,15 @@ async fn stragglers_are_aborted_at_the_soft_deadline_awaited_before_the_hard_one
     });
     spawned.unwrap();
     advance(secs(2)).await;
-    server.tasks.spawn_with("polite", async |stop| stop.cancelled().await).unwrap();
+    server
+        .tasks
+        .spawn_with("polite", async |stop| stop.cancelled().await)
+        .unwrap();
     let report = server.shutdown().await;
-    assert_eq!(error_of(&report), "aborted at the deadline: 1 task: stuck for 11.0 s");
+    assert_eq!(
+        error_of(&report),
+        "aborted at the deadline: 1 task: stuck for 11.0 s"
+    );
     assert_eq!(report.elapsed(), secs(9), "a tenth is the reserve");
     assert_eq!(trace.all(), ["stuck is gone"]);
     assert!(server.tasks.is_empty());
@@ -122,7 +139,10 @@ async fn a_straggler_that_takes_long_to_drop_is_awaited_too() {
             std::task::Poll::Pending => std::thread::yield_now(),
         }
     };
-    assert_eq!(error_of(&report), "aborted at the deadline: 1 task: index for 9.5 s");
+    assert_eq!(
+        error_of(&report),
+        "aborted at the deadline: 1 task: index for 9.5 s"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +164,12 @@ async fn blocking_tasks_are_counted_and_named_and_the_step_is_cut() {
     advance(secs(1)).await;
     let report = assert_ready!(shutdown.poll());
     let outcome = report.step("tasks").unwrap().outcome();
-    let Outcome::TimedOut { waiting_for: Some(text) } = outcome else { panic!("{outcome:?}") };
+    let Outcome::TimedOut {
+        waiting_for: Some(text),
+    } = outcome
+    else {
+        panic!("{outcome:?}")
+    };
     assert_eq!(text, "1 task: index for 10.0 s");
     drop(end);
 }
@@ -188,16 +213,32 @@ async fn a_task_that_was_never_polled_is_aborted_too() {
 #[tokio::test(start_paused = true)]
 async fn panics_and_errors_are_kept_with_their_message_and_the_tasks_name() {
     let mut server = Server::new();
-    server.tasks.spawn("poller", async { panic!("no {}", "feed") }).unwrap();
-    server.tasks.spawn("feed", ready(Err::<(), _>("the socket is closed"))).unwrap();
-    server.tasks.spawn_blocking("index", || Err::<(), BoxError>("the disk is full".into())).unwrap();
-    server.tasks.spawn("fine", ready(Ok::<_, BoxError>(()))).unwrap();
+    server
+        .tasks
+        .spawn("poller", async { panic!("no {}", "feed") })
+        .unwrap();
+    server
+        .tasks
+        .spawn("feed", ready(Err::<(), _>("the socket is closed")))
+        .unwrap();
+    server
+        .tasks
+        .spawn_blocking("index", || Err::<(), BoxError>("the disk is full".into()))
+        .unwrap();
+    server
+        .tasks
+        .spawn("fine", ready(Ok::<_, BoxError>(())))
+        .unwrap();
     while !server.tasks.is_empty() {
         yield_now().await;
     }
     let report = server.shutdown().await;
     let text = error_of(&report);
-    for part in ["poller: panicked: no feed", "feed: the socket is closed", "index: the disk is full"] {
+    for part in [
+        "poller: panicked: no feed",
+        "feed: the socket is closed",
+        "index: the disk is full",
+    ] {
         assert!(text.contains(part), "{text}");
     }
     assert!(!text.contains("fine"), "{text}");
@@ -207,7 +248,9 @@ async fn panics_and_errors_are_kept_with_their_message_and_the_tasks_name() {
 async fn of_many_failures_the_first_are_kept_and_the_others_counted() {
     let mut tasks = TaskGroup::new();
     for _ in 0..40 {
-        tasks.spawn("poller", ready(Err::<(), _>("no feed"))).unwrap();
+        tasks
+            .spawn("poller", ready(Err::<(), _>("no feed")))
+            .unwrap();
     }
     let text = tasks.cleanup(&context()).await.unwrap_err().to_string();
     assert_eq!(text.matches("poller: no feed").count(), 32);
@@ -237,7 +280,10 @@ async fn an_early_error_of_a_critical_task_begins_the_servers_shutdown() {
     server.tasks.spawn("fine", ready(())).unwrap();
     yield_now().await;
     assert!(!handle.is_requested(), "an end is no failure");
-    server.tasks.spawn("feed", ready(Err::<(), _>("the socket is closed"))).unwrap();
+    server
+        .tasks
+        .spawn("feed", ready(Err::<(), _>("the socket is closed")))
+        .unwrap();
     let reason = handle.requested().await;
     assert_eq!(reason.to_string(), "feed failed: the socket is closed");
     let report = server.shutdown().reason(reason).await;
@@ -250,7 +296,10 @@ async fn a_panic_of_a_critical_task_begins_the_servers_shutdown() {
     let handle = ShutdownHandle::new();
     let tasks = TaskGroup::critical(&handle);
     tasks.spawn("feed", async { panic!("no feed") }).unwrap();
-    assert_eq!(handle.requested().await.to_string(), "feed failed: panicked: no feed");
+    assert_eq!(
+        handle.requested().await.to_string(),
+        "feed failed: panicked: no feed"
+    );
 }
 
 #[tokio::test]
@@ -264,9 +313,14 @@ async fn a_closed_group_refuses_a_task_and_makes_none() {
     });
     assert_eq!(late, Err(Closed));
     assert!(gone.await.is_err(), "the future is dropped");
-    let late = tasks.spawn_with("late", |_| -> std::future::Ready<()> { unreachable!("it is refused") });
+    let late = tasks.spawn_with("late", |_| -> std::future::Ready<()> {
+        unreachable!("it is refused")
+    });
     assert_eq!(late, Err(Closed));
-    assert_eq!(tasks.spawn_blocking("late", || unreachable!("it is refused")), Err::<(), _>(Closed));
+    assert_eq!(
+        tasks.spawn_blocking("late", || unreachable!("it is refused")),
+        Err::<(), _>(Closed)
+    );
     tasks.drained().await;
 }
 
@@ -325,7 +379,9 @@ fn a_group_needs_no_timer_to_end() {
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut tasks = TaskGroup::new();
-        tasks.spawn_with("polite", async |stop| stop.cancelled().await).unwrap();
+        tasks
+            .spawn_with("polite", async |stop| stop.cancelled().await)
+            .unwrap();
         tasks.cleanup(&context()).await.unwrap();
     });
 }
@@ -350,7 +406,10 @@ async fn a_cleanup_that_was_dropped_half_way_goes_on_and_still_names_the_straggl
     drop(first);
     drop(end);
     let error = (&tasks).cleanup(&cx).await.unwrap_err();
-    assert_eq!(error.to_string(), "aborted at the deadline: 1 task: index for 9.0 s");
+    assert_eq!(
+        error.to_string(),
+        "aborted at the deadline: 1 task: index for 9.0 s"
+    );
 }
 
 #[test]

@@ -143,7 +143,10 @@ impl Connection {
     pub fn close(&self, reason: CloseReason) {
         let reason = reason as u8;
         // Release: who sees the reason sees what came before it.
-        let told = self.state.reason.compare_exchange(0, reason, Ordering::Release, Ordering::Relaxed);
+        let told =
+            self.state
+                .reason
+                .compare_exchange(0, reason, Ordering::Release, Ordering::Relaxed);
         if told.is_ok() {
             self.state.told.notify_waiters();
         }
@@ -151,7 +154,9 @@ impl Connection {
 
     /// It is aborted, whatever it was told before.
     pub(super) fn force(&self) {
-        self.state.reason.store(CloseReason::Forced as u8, Ordering::Release);
+        self.state
+            .reason
+            .store(CloseReason::Forced as u8, Ordering::Release);
     }
 
     /// Marks it as active. Costs one relaxed store.
@@ -216,7 +221,8 @@ impl Connection {
     /// How long it has been idle, to a sixteenth of the idle timeout; without one, nobody measures it: zero.
     pub fn idle(&self) -> Duration {
         let at = Duration::from_millis(self.state.active_at.load(Ordering::Relaxed));
-        if self.state.active.load(Ordering::Relaxed) || self.state.busy.load(Ordering::Relaxed) > 0 {
+        if self.state.active.load(Ordering::Relaxed) || self.state.busy.load(Ordering::Relaxed) > 0
+        {
             return Duration::ZERO;
         }
         self.age().saturating_sub(at)
@@ -237,13 +243,20 @@ impl Connection {
             self.state.active_at.store(at, Ordering::Relaxed);
             return Duration::ZERO;
         }
-        age.saturating_sub(Duration::from_millis(self.state.active_at.load(Ordering::Relaxed)))
+        age.saturating_sub(Duration::from_millis(
+            self.state.active_at.load(Ordering::Relaxed),
+        ))
     }
 }
 
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let about = self.state.about.get().map(|about| about()).filter(|about| !about.is_empty());
+        let about = self
+            .state
+            .about
+            .get()
+            .map(|about| about())
+            .filter(|about| !about.is_empty());
         match (self.protocol(), about) {
             (Some(protocol), Some(about)) => write!(f, "{} ({protocol}, {about})", self.state.peer),
             (Some(word), None) => write!(f, "{} ({word})", self.state.peer),

@@ -41,7 +41,9 @@ async fn sweep(mark: Mark, gate: Gate, idle: Duration) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut closed = pin!(gate.closed());
     while let Either::Right(_) = select(closed.as_mut(), pin!(ticks.tick())).await {
-        let Some(shared) = mark.0.upgrade() else { return };
+        let Some(shared) = mark.0.upgrade() else {
+            return;
+        };
         shared.sweep(idle);
     }
 }
@@ -57,6 +59,7 @@ impl Shared {
                 connection.close(CloseReason::Idle);
             }
         }
-        self.tracked.abort_where(|connection| connection.close_reason() == Some(CloseReason::Forced));
+        self.tracked
+            .abort_where(|connection| connection.close_reason() == Some(CloseReason::Forced));
     }
 }

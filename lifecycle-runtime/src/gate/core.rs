@@ -57,7 +57,8 @@ impl Core {
             // Relaxed: who gets the core from the pool is synchronised with this by the pool's lock.
             shard.0.store(0, Ordering::Relaxed);
         }
-        self.remaining.store(self.door.shards.len(), Ordering::Relaxed);
+        self.remaining
+            .store(self.door.shards.len(), Ordering::Relaxed);
         self.door.closed.store(false, Ordering::Relaxed);
     }
 
@@ -142,7 +143,11 @@ impl Core {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.door.shards.iter().map(|shard| shard.0.load(Ordering::Relaxed) / PASS).sum()
+        self.door
+            .shards
+            .iter()
+            .map(|shard| shard.0.load(Ordering::Relaxed) / PASS)
+            .sum()
     }
 
     // Not `async`: a future around the future is memory in every task that waits.

@@ -55,7 +55,11 @@ pub(crate) fn longest<T: Display>(count: usize, noun: &str, oldest: &[(Instant, 
     let mut lead = ": ";
     for (since, name) in oldest.iter().take(NAMED) {
         // Writing to a String cannot fail.
-        let _ = write!(text, "{lead}{name} for {:.1} s", since.elapsed().as_secs_f32());
+        let _ = write!(
+            text,
+            "{lead}{name} for {:.1} s",
+            since.elapsed().as_secs_f32()
+        );
         lead = ", ";
     }
     match count.saturating_sub(oldest.len().min(NAMED)) {

@@ -1,10 +1,10 @@
 //! The gate under loom: every order in which two or three threads can meet.
 //!
-//! `RUSTFLAGS="--cfg lifecycle_loom" cargo test -p lifecycle-runtime --lib --release gate::loom_tests`
+//! `RUSTFLAGS="--cfg lifecycle_loom" cargo test -p lifecycle-runtime --no-default-features --features rt --lib --release gate::loom_tests`
 
 use loom::future::block_on;
-use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use super::Gate;
@@ -133,7 +133,9 @@ fn a_waiter_that_is_dropped_takes_nobodys_wake_up() {
             let waiting = gate.drained();
             let mut waiting = std::pin::pin!(waiting);
             let waker = std::task::Waker::noop();
-            let _ = waiting.as_mut().poll(&mut std::task::Context::from_waker(waker));
+            let _ = waiting
+                .as_mut()
+                .poll(&mut std::task::Context::from_waker(waker));
         }
         gate.close();
         block_on(gate.drained());

@@ -51,7 +51,10 @@ mod model {
 
         pub(in crate::gate) fn notified(&self) -> Notified<'_> {
             let asked = self.0.lock().unwrap().0;
-            Notified { notify: self, asked }
+            Notified {
+                notify: self,
+                asked,
+            }
         }
     }
 

@@ -189,7 +189,10 @@ impl<T> Registry<T> {
     pub(super) fn abort_where(&self, mut chosen: impl FnMut(&T) -> bool) {
         for shard in &self.shards {
             let slots = shard.slots();
-            let joins = slots.tasks().filter(|task| chosen(&task.what)).filter_map(|task| task.join.as_ref());
+            let joins = slots
+                .tasks()
+                .filter(|task| chosen(&task.what))
+                .filter_map(|task| task.join.as_ref());
             let handles: Vec<_> = joins.map(JoinHandle::abort_handle).collect();
             drop(slots);
             // Invariant 3.
@@ -218,6 +221,10 @@ impl<T> Registry<T> {
         T: Clone,
     {
         let mut slots = self.shard(ticket).slots();
-        slots.of(ticket)?.task.as_ref().map(|task| task.what.clone())
+        slots
+            .of(ticket)?
+            .task
+            .as_ref()
+            .map(|task| task.what.clone())
     }
 }
