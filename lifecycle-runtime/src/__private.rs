@@ -1,5 +1,8 @@
 //! What `#[derive(GracefulShutdown)]` writes calls. Not for use by hand: it may change in any release.
 
+mod fields;
+mod force;
+mod join;
 mod lend;
 mod probe;
 mod settle;
@@ -12,7 +15,6 @@ pub use std::option::Option::{self, None, Some};
 pub use std::pin::{Pin, pin};
 pub use std::result::Result::{self, Err, Ok};
 pub use std::time::Duration;
-pub use std::{assert, vec};
 
 pub use crate::engine::{Ending, Run, StepRun};
 pub use crate::state::dropped;
@@ -20,6 +22,9 @@ pub use crate::{
     BoxError, Component, Context, GracefulShutdown, Plan, PlanStep, Report, ResolvedPlan,
     ShutdownState,
 };
+pub use fields::Fields;
+pub use force::{End, Force, Forcible};
+pub use join::*;
 pub use lend::{Lend, blocking};
 pub use probe::*;
 pub use settle::*;
@@ -32,18 +37,10 @@ pub const fn prove(plan: &Plan) {
     plan.__prove();
 }
 
-/// The plan of `this`, with the timeouts only it knows and the plans of its fields.
-pub fn resolve<C: Component + ?Sized>(
-    this: &C,
-    plan: &Plan,
-    fields: Vec<(usize, ResolvedPlan)>,
-) -> ResolvedPlan {
-    crate::plan::resolve(|set| this.__times(set), *plan, fields)
-}
-
-/// Whether step `i` of an owner has not ended.
-pub fn unfinished(state: &ShutdownState, i: usize) -> bool {
-    state.is_unfinished(i)
+/// The same of a plan that states no timeout.
+#[track_caller]
+pub const fn prove_default(plan: &Plan) {
+    plan.__prove_default();
 }
 
 /// There is nothing to shut down any more.

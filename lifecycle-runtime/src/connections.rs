@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::engine::contain;
 use crate::tracked::{self, Keeper, Tracked};
 use crate::{BoxError, Component, Context, TaskOutcome, log};
 
@@ -259,7 +260,8 @@ impl Keeper for Shared {
     fn failed(&self, connection: &Connection, error: BoxError) {
         connection.close(CloseReason::Error);
         self.failed.fetch_add(1, Ordering::Relaxed);
-        log::connection_failed(connection, &*error);
+        // The error, what the connection tells and a subscriber are somebody's code.
+        let _ = contain(|| log::connection_failed(connection, &*error));
     }
 
     fn gone(&self, connection: &Connection) {

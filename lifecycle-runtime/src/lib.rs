@@ -60,6 +60,7 @@
 //! | `rt` | yes | the engine, the runner, components of std, tokio and tokio-util |
 //! | `serde` | no | `Serialize` for [`Report`] and what it holds |
 //! | `state-file` | no | `StateFile`: state saved atomically, now and then and at shutdown |
+//! | `tower` | no | `ShutdownLayer`: a tower layer that refuses requests while the server drains |
 //! | `testing` | no | `testing`: explored shutdowns, leak checks, un-awaited drops as failures |
 //!
 //! With `default-features = false` the crate is [`Component`], [`Context`], [`Plan`], [`Report`] and
@@ -102,6 +103,8 @@ mod state_file;
 mod task_outcome;
 #[cfg(feature = "rt")]
 mod tasks;
+#[cfg(feature = "tower")]
+mod tower;
 #[cfg(feature = "rt")]
 mod tracked;
 
@@ -146,3 +149,5 @@ pub use task_outcome::TaskOutcome;
 pub use tasks::{Spawner, TaskGroup, TaskStop};
 #[cfg(feature = "rt")]
 pub use state::{Shutdown, ShutdownState};
+#[cfg(feature = "tower")]
+pub use tower::{ShutdownBody, ShutdownFuture, ShutdownLayer, ShutdownService};

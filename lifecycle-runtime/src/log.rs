@@ -181,6 +181,8 @@ pub(crate) fn timeout_panicked(component: &str, message: &str) {
 }
 
 pub(crate) fn abort_panicked(seat: Option<&Seat>, message: &str) {
+    #[cfg(feature = "testing")]
+    crate::testing::abort_panicked(&seat.map(Seat::path).unwrap_or_default(), message);
     error!(
         target: "lifecycle",
         step = seat.map(Seat::path),
@@ -223,6 +225,10 @@ pub(crate) fn no_thread(what: &str, error: &std::io::Error) {
 
 pub(crate) fn no_signals(error: &std::io::Error) {
     error!(target: "lifecycle", %error, "signals are not heard: only main and handles begin the shutdown");
+}
+
+pub(crate) fn not_hooked(signal: crate::Signal, error: &std::io::Error) {
+    error!(target: "lifecycle", %signal, %error, "a signal cannot be heard: its hook is never called");
 }
 
 pub(crate) fn task_failed(task: &str, error: &(dyn std::error::Error + 'static)) {

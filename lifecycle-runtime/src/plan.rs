@@ -136,14 +136,22 @@ impl Plan {
     pub const fn __variant(&self, index: usize) -> &Self {
         match &self.steps[index].nested {
             Some(plan) => plan,
-            None => self,
+            // A variant without steps.
+            None => const { &Plan::leaf() },
         }
     }
 
     #[doc(hidden)]
     #[track_caller]
     pub const fn __prove(&self) {
-        prove::prove(self);
+        prove::prove(self, "");
+    }
+
+    /// The same of a plan that states no timeout.
+    #[doc(hidden)]
+    #[track_caller]
+    pub const fn __prove_default(&self) {
+        prove::prove(self, ", as it states none");
     }
 }
 
@@ -231,16 +239,21 @@ impl PlanStep {
         }
     }
 
+    /// A step with all that most have; one call, as plans are long and compiled often.
     #[doc(hidden)]
-    pub const fn __after(mut self, after: &'static [usize]) -> Self {
-        self.after = after;
-        self
-    }
-
-    #[doc(hidden)]
-    pub const fn __timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
+    pub const fn __of(
+        name: &'static str,
+        priority: i32,
+        after: &'static [usize],
+        timeout: Option<Duration>,
+        nested: Plan,
+    ) -> Self {
+        Self {
+            after,
+            timeout,
+            ..Self::__new(name, priority)
+        }
+        .__nested(nested)
     }
 
     #[doc(hidden)]

@@ -5,6 +5,8 @@ use std::fmt;
 
 use tokio::sync::watch;
 
+use crate::{BoxError, Component, Context};
+
 /// Whether the server should be sent work: starting, then ready (or not, for a while), draining, stopped.
 /// Clones are cheap and the same.
 ///
@@ -112,6 +114,18 @@ impl Readiness {
 impl Default for Readiness {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// As a component it turns to draining: for a server without a runner, before everything else.
+impl Component for Readiness {
+    async fn cleanup(&mut self, _cx: &Context) -> Result<(), BoxError> {
+        self.drain();
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        self.drain();
     }
 }
 

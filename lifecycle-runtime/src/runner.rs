@@ -229,8 +229,8 @@ impl<S, B> Runner<S, B> {
     /// step blocks the executor or a blocking task holds the runtime's drop, the watchdog forces the end with
     /// exit code 70 and names what was not done. It also logs `executor_blocked` while that goes on.
     ///
-    /// It stays armed after [`run`](Self::run), until the process is gone; in [`block_on`](Self::block_on)
-    /// until that returns.
+    /// It stays armed after [`run`](Self::run), until the process is gone or another runner starts; in
+    /// [`block_on`](Self::block_on) until that returns.
     pub fn watchdog(mut self, slack: Duration) -> Self {
         self.options.watchdog = Some(slack);
         self
@@ -327,28 +327,30 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
         } = self;
         let hooked = options.hooks.iter().map(|(signal, _)| *signal).collect();
         let mut guard = Guard::arm(&options.handle, hooked).await;
-        let (mut server, main) = match start(source, &options.handle).await {
-            Started::Whole(server) => (server, main),
-            Started::Failed(Some(server), error) => {
-                options.handle.request(Reason::StartFailed(error));
-                (server, None)
-            }
-            Started::Failed(None, error) => {
-                let report = nothing::<S>(Reason::StartFailed(error));
-                return (end(None::<S>, report, options).await, guard);
+        guard.watch("the start", options.allowed(S::PLAN.budget()));
+        let (mut server, main, failed) = match start(source, &options.handle).await {
+            Started::Whole(server) => (server, main, false),
+            Started::Failed(server, error) => {
+                options.handle.request(Reason::StartFailed(Arc::clone(&error)));
+                let Some(server) = server else {
+                    let report = nothing::<S>(Reason::StartFailed(error));
+                    return (end(None::<S>, report, options).await, guard);
+                };
+                (server, None, true)
             }
             Started::Cancelled(reason) => {
                 return (end(None::<S>, nothing::<S>(reason), options).await, guard);
             }
         };
         let bounds = Bounds::of(&server, &options);
-        guard.allow(bounds.allowed);
+        guard.watch("main", bounds.allowed);
         let (stop, firing) = stop::pair();
         let (live, lame_duck) = {
             let main = pin!(main.map(|main| main(&mut server, stop)));
             let mut main = main.is_some().then(|| MainTask::new(main));
             let reason = serve(main.as_mut(), &mut options, &mut guard).await;
-            let gone = main.as_ref().is_none_or(MainTask::has_ended);
+            // Where there never was one, tasks serve.
+            let gone = main.as_ref().map_or(failed, MainTask::has_ended);
             let (live, lame_duck) =
                 begin::<S, _, _>(&mut options, &bounds, &guard, reason, main.as_mut(), gone).await;
             if let Some(main) = main {
@@ -434,13 +436,21 @@ impl Bounds {
         if let Some(grace) = options.grace {
             grace.check(S::PLAN.name(), lame_duck, total, FINALLY);
         }
-        let all = lame_duck.saturating_add(total).saturating_add(FINALLY);
         Self {
             total,
             // Main counts 1 s, as a step that states nothing does.
             reserve: shrunk(longest, longest.saturating_add(UNSTATED), total),
-            allowed: options.watchdog.map(|slack| all.saturating_add(slack)),
+            allowed: options.allowed(Some(total)),
         }
+    }
+}
+
+impl Options {
+    /// How long a process may take from the request until it is gone, if a watchdog is to see to it.
+    fn allowed(&self, budget: Option<Duration>) -> Option<Duration> {
+        let all = self.lame_duck.longest().saturating_add(budget.unwrap_or(DEFAULT_TIMEOUT));
+        let slack = self.watchdog?;
+        Some(all.saturating_add(FINALLY).saturating_add(slack))
     }
 }
 
@@ -510,9 +520,7 @@ where
     let lame_duck = std::mem::take(&mut options.lame_duck);
     let minimum = lame_duck.kept(&reason, main_gone);
     log::begin(name, &reason, minimum, bounds.total);
-    if let Some(allowed) = bounds.allowed {
-        guard.watch(allowed);
-    }
+    guard.begins("main or a deregistration hook");
     let over = options.handle.begin_lame_duck();
     let row = lame_duck.run(minimum, began, &reason, main, &over).await;
     options.handle.end_lame_duck();

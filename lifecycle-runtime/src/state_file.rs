@@ -62,8 +62,9 @@ struct Shared<T> {
     version: u32,
     restored: Option<Saved>,
     memory: Mutex<Memory<T>>,
-    /// Saves come one after the other, so that the last one to be begun is the last on the disk.
-    saving: tokio::sync::Mutex<()>,
+    /// Saves come one after the other, so that the last one to be begun is the last on the disk. Held by what
+    /// writes, which goes on when the future of a save is dropped.
+    saving: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Memory<T> {
@@ -119,7 +120,7 @@ where
                     state,
                     dirty: false,
                 }),
-                saving: tokio::sync::Mutex::new(()),
+                saving: Arc::default(),
             }),
         }
     }
@@ -187,7 +188,7 @@ impl<T> Shared<T> {
 
 impl<T: Serialize + Send + 'static> Shared<T> {
     async fn save(self: &Arc<Self>, shutdown_at: Option<SystemTime>) -> Result<(), BoxError> {
-        let _turn = self.saving.lock().await;
+        let turn = Arc::clone(&self.saving).lock_owned().await;
         let text = {
             let mut memory = self.memory();
             if !memory.dirty && shutdown_at.is_none() {
@@ -200,6 +201,7 @@ impl<T: Serialize + Send + 'static> Shared<T> {
         };
         let shared = Arc::clone(self);
         let saved = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let saved = disk::replace(&shared.path, &text);
             if saved.is_err() {
                 shared.memory().dirty = true;

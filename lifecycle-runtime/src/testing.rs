@@ -15,4 +15,4 @@ pub use leaks::{Leak, LeakCheck};
 pub use scripted::{Act, Scripted};
 
 pub(crate) use drops::dropped;
-pub(crate) use faults::inject;
+pub(crate) use faults::{abort_panicked, inject};

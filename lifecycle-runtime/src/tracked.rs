@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
 
+use crate::engine::contain;
 use crate::gate::{self, Closed, Gate};
 use crate::{BoxError, Context, TaskOutcome};
 
@@ -133,7 +134,9 @@ pub(crate) async fn drain<'a, K: Keeper>(keeper: &'a Arc<K>, cx: &Context) -> Op
             .map_or_else(String::new, |it| it.tracked().names(K::NOUN))
     });
     if !tracked.gate.drained_by(cx.deadline()).await {
-        let names = tracked.names(K::NOUN);
+        // A name may be told by somebody's code, which must not keep the others from being aborted.
+        let names = contain(|| tracked.names(K::NOUN))
+            .unwrap_or_else(|_| "a task that cannot be told".into());
         tracked.stragglers.get_or_init(|| names);
         keeper.cut();
         tracked.gate.drained().await;

@@ -1,10 +1,13 @@
-//! What the tests share: steps that are held and released, captured logs, child processes.
+//! What the tests share: steps that are held and released, captured logs, child processes, a state that shows whether
+//! it is whole.
 
+mod counted;
 mod logs;
 mod probe;
 mod process;
 mod trace;
 
+pub use counted::Counted;
 pub use logs::{Event, Logs};
 pub use probe::{Hold, Probe};
 pub use process::{Ended, Process};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
@@ -42,6 +42,7 @@ impl Event {
 impl Logs {
     /// Captures what this thread logs, until the guard is dropped.
     pub fn capture() -> (Self, DefaultGuard) {
+        listen_everywhere();
         let logs = Self::default();
         let guard = tracing::subscriber::set_default(logs.subscriber());
         (logs, guard)
@@ -85,6 +86,16 @@ impl Logs {
             events => panic!("{} events `{name}`: {events:#?}", events.len()),
         }
     }
+}
+
+/// Has threads without a subscriber of their own listen too: an event that is first logged on one that does not
+/// would be off for all, for as long as there is one subscriber.
+fn listen_everywhere() {
+    static LISTEN: Once = Once::new();
+    LISTEN.call_once(|| {
+        // A test may have set one.
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
+    });
 }
 
 struct Capture(Logs);

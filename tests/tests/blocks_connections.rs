@@ -191,6 +191,56 @@ async fn one_task_with_one_timer_watches_all_and_ends_when_they_close() {
     assert_eq!(began.elapsed(), ms(0), "it does not wait for its next look");
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_that_is_held_busy_is_not_idle_and_counts_from_the_end_of_that() {
+    let connections = Connections::with_idle_timeout(limit(9), secs(60));
+    let mut told = told(&connections, "peer");
+    let connection = connections.list().next().expect("it is there");
+    let busy = connection.busy();
+    let busier = connection.busy();
+    sleep(secs(300)).await;
+    drop(busier);
+    sleep(secs(300)).await;
+    assert!(told.try_recv().is_err());
+    assert_eq!(connection.idle(), secs(0));
+    drop(busy);
+    sleep(secs(50)).await;
+    connection.counts(1, 1);
+    assert!(told.try_recv().is_err());
+    sleep(secs(20)).await;
+    assert_eq!(
+        told.try_recv(),
+        Ok(CloseReason::Idle),
+        "keep-alive traffic says nothing"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_connection_tells_is_in_the_report_and_its_panic_cuts_the_others_too() {
+    let mut server = Server::new(Connections::new(limit(9)));
+    endless(&server.connections, "10.0.0.7:4711");
+    let slow = server.connections.list().next().expect("it is there");
+    slow.tells(|| "GET /slow".into());
+    let report = server.shutdown().await;
+    let Outcome::Failed(error) = report.step("connections").unwrap().outcome() else {
+        panic!("{report}")
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("10.0.0.7:4711 (GET /slow) for 9.0 s"),
+        "{error}"
+    );
+
+    let mut server = Server::new(Connections::new(limit(9)));
+    endless(&server.connections, "10.0.0.7:4711");
+    let bad = server.connections.list().next().expect("it is there");
+    bad.tells(|| panic!("it cannot be told"));
+    let report = server.shutdown().await;
+    assert_eq!(report.elapsed(), secs(9), "{report}");
+    assert_eq!(server.connections.stats().forced, 1);
+}
+
 #[test]
 fn a_runtime_that_ended_takes_its_watch_along_and_the_next_connection_starts_another() {
     let build = || {

@@ -1,6 +1,8 @@
 //! Readiness: whether the server should be sent work, as a probe sees it.
 
-use lifecycle_runtime::{Readiness, ReadyState};
+use lifecycle_runtime::{
+    GracefulShutdown, Readiness, ReadyState, Reason, Runner, ShutdownHandle, ShutdownState,
+};
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
 
@@ -62,4 +64,34 @@ fn a_watch_misses_no_change_between_two_looks() {
         "not ready: the database is away"
     );
     assert_pending!(spawn(watch.changed()).poll());
+}
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+#[tokio::test]
+async fn it_drains_before_main_is_told_to_stop_and_has_stopped_when_the_plan_has_ended() {
+    let (readiness, handle) = (Readiness::new(), ShutdownHandle::new());
+    let (seen, asked) = (readiness.clone(), handle.clone());
+    let server = Server {
+        state: ShutdownState::new(),
+    };
+    let runner = Runner::new(server).handle(&handle).readiness(&readiness);
+    let report = runner
+        .run(async move |_: &mut Server, stop| {
+            seen.set_ready();
+            asked.request(Reason::Requested);
+            stop.cancelled().await;
+            assert_eq!(seen.state(), ReadyState::Draining);
+            seen.set_ready();
+            assert!(!seen.is_ready(), "there is no way back");
+        })
+        .await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(readiness.state(), ReadyState::Stopped);
+    readiness.set_unready("late");
+    assert_eq!(readiness.state(), ReadyState::Stopped);
 }

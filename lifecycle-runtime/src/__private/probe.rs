@@ -6,10 +6,10 @@
 
 use std::future::{Future, Pending, Ready, pending, ready};
 use std::marker::PhantomData;
-use std::pin::Pin;
 
 use crate::engine::Run;
-use crate::{BoxError, Component, Plan, ResolvedPlan, ShutdownState};
+use super::{Fields, Force};
+use crate::{BoxError, Component, Plan, ShutdownState};
 
 /// A field's type, to be asked.
 #[derive(Debug)]
@@ -26,8 +26,6 @@ pub struct NoComponent;
 impl<T: Component + ?Sized> Probe<T> {
     /// Whether the type is a component.
     pub const IS_COMPONENT: bool = true;
-    /// Its plan.
-    pub const PLAN: Plan = T::PLAN;
 
     /// Whether the type is a component, as a type: also known where a constant would have to wait for code generation.
     pub const fn verdict() -> IsComponent {
@@ -43,19 +41,14 @@ impl<T: Component + ?Sized> Probe<T> {
         run.component(step, field)
     }
 
-    /// [`Component::abort`].
-    pub fn abort(field: &mut T) {
-        field.abort();
+    /// Forces the step of a field.
+    pub fn force(by: &Force<'_>, step: usize, field: &mut T) {
+        by.component(step, field);
     }
 
-    /// [`Component::release`].
-    pub fn release(field: &mut T) {
-        field.release();
-    }
-
-    /// The plan of the field's value.
-    pub fn plan(field: &T) -> ResolvedPlan {
-        field.__plan()
+    /// Adds the plan of the field's value.
+    pub fn plan(fields: &mut Fields, step: usize, field: &T) {
+        fields.component(step, field);
     }
 }
 
@@ -72,9 +65,6 @@ pub trait Fallback {
     type Value: ?Sized;
     /// Whether the type is a component.
     const IS_COMPONENT: bool = false;
-    /// A plan without steps.
-    const PLAN: Plan = Plan::leaf();
-
     /// The other verdict.
     fn verdict() -> NoComponent {
         NoComponent
@@ -91,23 +81,25 @@ pub trait Fallback {
     }
 
     /// Does nothing.
-    fn abort(_field: &mut Self::Value) {}
+    fn force(_by: &Force<'_>, _step: usize, _field: &mut Self::Value) {}
 
-    /// Does nothing.
-    fn release(_field: &mut Self::Value) {}
-
-    /// A plan without steps.
-    fn plan(_field: &Self::Value) -> ResolvedPlan {
-        Plan::leaf().into()
-    }
+    /// Adds nothing.
+    fn plan(_fields: &mut Fields, _step: usize, _field: &Self::Value) {}
 }
 
 impl<T: ?Sized> Fallback for Probe<T> {
     type Value = T;
 }
 
-/// Demands a component.
-pub const fn component<T: Component + ?Sized>() {}
+/// Demands a component, and gives its plan.
+pub const fn component<T: Component + ?Sized>() -> Plan {
+    T::PLAN
+}
+
+/// Demands a component, and hides its plan.
+pub const fn leaf<T: Component + ?Sized>() -> Plan {
+    Plan::leaf()
+}
 
 /// The plan of a type. Unlike `T::PLAN` it does not ask for what the trait demands of every component, which is asked,
 /// and reported, where the trait is implemented.
@@ -230,10 +222,7 @@ pub fn forced(ended: impl Forced) {
 /// What [`Component::__times`] is given.
 pub type SetTime<'a> = dyn FnMut(Option<usize>, std::time::Duration) + 'a;
 
-/// A step's future, one of many kinds. It demands `Send` of each by itself, so that the error is about the step.
-pub fn erase<'a, F>(step: Pin<&'a mut F>) -> Pin<&'a mut (dyn Future<Output = ()> + Send + 'a)>
-where
-    F: Future<Output = ()> + Send + 'a,
-{
+/// A step's future. It demands `Send` of each by itself, so that the error is about the step.
+pub fn sendable<F: Future<Output = ()> + Send>(step: F) -> impl Future<Output = ()> + Send {
     step
 }

@@ -302,3 +302,47 @@ impl From<String> for Peer {
         Self::Named(name.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> Connection {
+        Connection::new("somebody".into(), Gate::new())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_it_is_busy_it_is_not_idle() {
+        let connection = connection();
+        let (first, second) = (connection.busy(), connection.busy());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(connection.swept(), Duration::ZERO);
+        drop(first);
+        connection.swept();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(connection.swept(), Duration::ZERO, "one of two is still held");
+        drop(second);
+        assert_eq!(connection.swept(), Duration::ZERO, "idle from here on");
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(connection.swept(), Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_are_only_counted_do_not_keep_it_from_being_idle() {
+        let connection = connection();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        connection.counts(17, 17);
+        assert_eq!(connection.bytes(), (17, 17));
+        assert_eq!(connection.swept(), Duration::from_secs(60));
+    }
+
+    #[tokio::test]
+    async fn it_shows_who_what_and_what_for() {
+        let connection = connection();
+        assert_eq!(connection.to_string(), "somebody");
+        connection.tells(|| "GET /".into());
+        assert_eq!(connection.to_string(), "somebody (GET /)");
+        connection.speaks("h2");
+        assert_eq!(connection.to_string(), "somebody (h2, GET /)");
+    }
+}

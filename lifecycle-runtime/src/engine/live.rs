@@ -85,9 +85,12 @@ impl Origin {
         }
     }
 
+    /// Tells who watches. Who begins to watch later looks at the rows first, which are changed by now.
     pub(crate) fn changed(&self) {
-        self.changes
-            .send_modify(|count| *count = count.wrapping_add(1));
+        if self.changes.receiver_count() > 0 {
+            self.changes
+                .send_modify(|count| *count = count.wrapping_add(1));
+        }
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
@@ -102,6 +105,8 @@ pub(crate) struct Live {
     path: Box<str>,
     pub(crate) origin: Arc<Origin>,
     pub(crate) deadline: Instant,
+    /// Whether a step around it is: then its own are no worse.
+    best_effort: bool,
     rows: Mutex<Vec<Row>>,
     /// One more than the row that is being polled, or 0: who holds a blocked executor.
     polled: AtomicUsize,
@@ -233,7 +238,7 @@ impl Live {
         origin: Arc<Origin>,
         deadline: Instant,
     ) -> Arc<Self> {
-        Arc::new(Self::new(component, Box::from(""), origin, deadline))
+        Arc::new(Self::new(component, Box::from(""), origin, deadline, false))
     }
 
     fn new(
@@ -241,12 +246,14 @@ impl Live {
         path: Box<str>,
         origin: Arc<Origin>,
         deadline: Instant,
+        best_effort: bool,
     ) -> Self {
         Self {
             component,
             path,
             origin,
             deadline,
+            best_effort,
             rows: Mutex::new(Vec::new()),
             polled: AtomicUsize::new(0),
             report: OnceLock::new(),
@@ -396,7 +403,7 @@ impl Live {
         let ended = Ended {
             at: Some((self, i)),
             element: row.name.starts_with('['),
-            best_effort: row.best_effort,
+            best_effort: row.best_effort || self.best_effort,
             elapsed: row.elapsed,
             budget: budget(row),
             outcome,
@@ -621,6 +628,25 @@ impl Seat {
         Self { live, row: None }
     }
 
+    /// A `best_effort` step before any plan, which has begun. [`conclude`](Self::conclude) ends it.
+    pub(crate) fn ahead(name: &'static str, origin: Arc<Origin>, deadline: Instant) -> Self {
+        let began = origin.began;
+        let live = Live::root("", origin, deadline);
+        live.rows().push(Row {
+            priority: i32::MIN,
+            best_effort: true,
+            ..Row::new(Cow::Borrowed(name))
+        });
+        live.begin(0, began);
+        Self::step(live, 0)
+    }
+
+    /// Ends a step that was [`ahead`](Self::ahead): its row.
+    pub(crate) fn conclude(&self, outcome: Outcome, now: Instant) -> Option<Step> {
+        self.live.end(self.row?, outcome, now);
+        self.live.finish(now).steps().first().cloned()
+    }
+
     pub(super) fn is_root(&self) -> bool {
         self.row.is_none()
     }
@@ -651,7 +677,8 @@ impl Seat {
         }
         let path = self.live.path_of(row).into_boxed_str();
         let origin = Arc::clone(&self.live.origin);
-        let nested = Arc::new(Live::new(component, path, origin, deadline));
+        let best_effort = row.best_effort || self.live.best_effort;
+        let nested = Arc::new(Live::new(component, path, origin, deadline, best_effort));
         row.nested.push(Arc::clone(&nested));
         nested
     }

@@ -10,9 +10,10 @@ pub(super) const fn longest(steps: &[PlanStep]) -> Duration {
     paths.longest
 }
 
-/// Fails the compilation if the plan cannot fit its timeouts, with the sum spelled out.
+/// Fails the compilation if the plan cannot fit its timeouts, with the sum spelled out. `of_timeout` says more of the
+/// plan's timeout, if there is more to say.
 #[track_caller]
-pub(super) const fn prove(plan: &Plan) {
+pub(super) const fn prove(plan: &Plan, of_timeout: &str) {
     if plan.one_of {
         return;
     }
@@ -40,13 +41,13 @@ pub(super) const fn prove(plan: &Plan) {
     }
     if let (Some(timeout), Some(longest)) = (plan.timeout, plan.longest) {
         if longest.as_nanos() > timeout.as_nanos() {
-            over_budget(plan, timeout);
+            over_budget(plan, timeout, of_timeout);
         }
     }
 }
 
 #[track_caller]
-const fn over_budget(plan: &Plan, timeout: Duration) {
+const fn over_budget(plan: &Plan, timeout: Duration, of_timeout: &str) {
     let paths = Paths::of(plan.steps);
     let mut path = [0; MAX_STEPS];
     let mut len = 0;
@@ -56,6 +57,7 @@ const fn over_budget(plan: &Plan, timeout: Duration) {
         len += 1;
         at = paths.before[i];
     }
+    let is_sum = len > 1;
     let mut text = Text::new();
     while len > 0 {
         len -= 1;
@@ -68,12 +70,14 @@ const fn over_budget(plan: &Plan, timeout: Duration) {
             text = text.push(" + ");
         }
     }
-    text.push(" = ")
-        .push_duration(paths.longest)
-        .push(", but the timeout of `")
+    if is_sum {
+        text = text.push(" = ").push_duration(paths.longest);
+    }
+    text.push(", but the timeout of `")
         .push(plan.name)
         .push("` is ")
         .push_duration(timeout)
+        .push(of_timeout)
         .push(": raise it with `#[shutdown(timeout = \"…\")]` on the struct, or give these steps less")
         .panic();
 }

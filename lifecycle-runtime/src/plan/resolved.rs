@@ -103,6 +103,7 @@ impl ResolvedPlan {
     }
 
     fn rows(&self, depth: usize, rows: &mut Vec<[String; 5]>) {
+        let indent = "  ".repeat(depth);
         for row in &self.steps {
             let step = &row.step;
             let after: Vec<_> = step.after.iter().map(|&i| self.steps[i].step.name).collect();
@@ -116,8 +117,8 @@ impl ResolvedPlan {
                 }
             }
             rows.push([
-                if self.one_of { String::new() } else { step.priority.to_string() },
-                format!("{}{}", "  ".repeat(depth), step.name),
+                if self.one_of { String::new() } else { format!("{indent}{}", step.priority) },
+                format!("{indent}{}", step.name),
                 after.join(", "),
                 match row.budget {
                     Some(budget) => format!("{budget:?}"),
@@ -145,15 +146,20 @@ impl fmt::Display for ResolvedPlan {
     }
 }
 
-/// Text inside a quoted Mermaid label.
+/// Text inside a Mermaid label: what begins something else there is written by its number.
 pub(crate) struct Label<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            // A label cannot be empty.
+            return f.write_char(' ');
+        }
         self.0.chars().try_for_each(|c| match c {
-            '"' => f.write_str("#quot;"),
-            '<' => f.write_str("#lt;"),
-            '>' => f.write_str("#gt;"),
+            '"' | '#' | ';' | ':' | ',' | '<' | '>' | '&' | '%' | '$' | '`' | '\\' => {
+                write!(f, "#{};", u32::from(c))
+            }
+            c if c.is_control() => f.write_char(' '),
             c => f.write_char(c),
         })
     }

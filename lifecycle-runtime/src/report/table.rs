@@ -114,9 +114,9 @@ const OVERRUN: Duration = Duration::from_millis(10);
 pub(super) fn gantt(report: &Report) -> String {
     let mut out = String::from("gantt\n    dateFormat x\n    axisFormat %S.%L s\n");
     // Writing to a String cannot fail; so for each of these.
-    let _ = writeln!(out, "    title shutdown of {}", plain(report.component()));
+    let _ = writeln!(out, "    title shutdown of {}", Label(report.component()));
     for step in report.steps() {
-        bar(step, &plain(&step.name), &mut out);
+        bar(step, &Task(&step.name).to_string(), &mut out);
     }
     out
 }
@@ -128,17 +128,48 @@ fn bar(step: &Step, path: &str, out: &mut String) {
     let _ = writeln!(out, "    {path} ({}) :{tag}, {start}, {end}", step.outcome.word());
     for nested in &step.steps {
         let mark = if nested.name.starts_with('[') { "" } else { "." };
-        bar(nested, &format!("{path}{mark}{}", plain(&nested.name)), out);
+        bar(nested, &format!("{path}{mark}{}", Label(&nested.name)), out);
     }
 }
 
-/// A task's name ends at a colon, and `#` and `;` begin other things, in Mermaid's charts.
-fn plain(text: &str) -> String {
-    let text: String = text
-        .chars()
-        .map(|c| if matches!(c, ':' | '#' | ';' | ',' | '\n') { ' ' } else { c })
-        .collect();
-    Label(&text).to_string()
+/// The name of a task, with which its line begins: so must none of the words that mean something else there.
+struct Task<'a>(&'a str);
+
+impl Task<'_> {
+    const RESERVED: [&'static str; 19] = [
+        "accdescr",
+        "acctitle",
+        "axisformat",
+        "call",
+        "click",
+        "dateformat",
+        "excludes",
+        "gantt",
+        "href",
+        "includes",
+        "inclusiveenddates",
+        "section",
+        "tickinterval",
+        "title",
+        "todaymarker",
+        "topaxis",
+        "vert",
+        "weekday",
+        "weekend",
+    ];
+}
+
+impl fmt::Display for Task<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lower = self.0.to_ascii_lowercase();
+        let mut chars = self.0.chars();
+        if Self::RESERVED.iter().any(|word| lower.starts_with(word)) {
+            if let Some(first) = chars.next() {
+                write!(f, "#{};", u32::from(first))?;
+            }
+        }
+        Label(chars.as_str()).fmt(f)
+    }
 }
 
 /// A time as people read it: four digits at most.

@@ -21,8 +21,8 @@ type Hook = Box<dyn FnOnce() + Send>;
 /// What is forced to end.
 pub(super) struct Forced {
     pub(super) plans: Vec<Arc<Live>>,
-    /// A runner has not begun its plan.
-    pub(super) early: bool,
+    /// Who ran, of runners that have not begun their plan.
+    pub(super) early: Vec<&'static str>,
     /// A runner has not ended.
     pub(super) running: bool,
 }
@@ -46,8 +46,8 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
 
     let mut text = format!("lifecycle: the end is forced by {by}\n");
     steps.iter().for_each(|step| text.push_str(&line(step)));
-    if early {
-        text.push_str("  the shutdown had not begun: main holds the executor\n");
+    for ahead in &early {
+        text.push_str(&format!("  the plan had not begun: {ahead} holds the executor\n"));
     }
     for live in &plans {
         if live.report().is_none() && !live.is_open() {
@@ -55,7 +55,7 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
             text.push_str(&format!("  not done: the plan of {plan} had not begun\n"));
         }
     }
-    if !running {
+    if early.is_empty() && plans.iter().all(|live| live.report().is_some()) {
         text.push_str("  every step has ended: something else holds the process\n");
     }
     tell(&text);

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::force::{Forced, force};
 use super::signals::Signals;
@@ -38,6 +39,8 @@ const BLOCKED: Duration = Duration::from_secs(3);
 pub(super) struct Guard {
     post: Arc<Post>,
     hooked: mpsc::UnboundedReceiver<Signal>,
+    /// Ends the watchdog's wait for the request.
+    over: Option<DropGuard>,
 }
 
 /// One runner, as the thread knows it.
@@ -54,8 +57,10 @@ struct Post {
 struct Times {
     /// When the first signal came, or the last that only ended a lame duck.
     first: Option<Instant>,
-    /// How long after the first signal the process has to be gone.
+    /// How long after the request the process has to be gone.
     allowed: Option<Duration>,
+    /// Who runs, as long as there is no plan.
+    ahead: &'static str,
     /// When the process has to be gone.
     gone_by: Option<Instant>,
     /// It was said that the executor is blocked.
@@ -76,7 +81,9 @@ struct Posts {
 enum Ask {
     /// Hear this signal too.
     Hear(Signal, oneshot::Sender<io::Result<()>>),
-    /// A watchdog was set.
+    /// The watchdog of this runner, from its request on, unless it ended before.
+    Watch(Arc<Post>, CancellationToken),
+    /// There is a new time to look.
     Look,
 }
 
@@ -90,6 +97,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn ask(ask: Ask) {
+    if let Some(thread) = &posts().thread {
+        // The thread ends with the process.
+        let _ = thread.send(ask);
+    }
+}
+
 impl Guard {
     /// Has signals begin the shutdown of `handle`, except those that are hooked. They are registered when
     /// this returns.
@@ -101,9 +115,16 @@ impl Guard {
             hooked: sender,
             times: Mutex::default(),
         });
-        posts().armed.push(Arc::clone(&post));
-        let guard = Self { post, hooked };
-        let thread = posts().thread.clone();
+        let thread = {
+            let mut posts = posts();
+            posts.armed.push(Arc::clone(&post));
+            posts.thread.clone()
+        };
+        let guard = Self {
+            post,
+            hooked,
+            over: None,
+        };
         let thread = match thread {
             Some(thread) => Some(thread),
             None => listen().await,
@@ -116,23 +137,31 @@ impl Guard {
             });
             if asked {
                 if let Ok(Err(error)) = when_heard.await {
-                    log::no_signals(&error);
+                    log::not_hooked(signal, &error);
                 }
             }
         }
         guard
     }
 
-    /// How long after the first signal the process has to be gone, if a watchdog is to see to it.
-    pub(super) fn allow(&self, allowed: Option<Duration>) {
-        lock(&self.post.times).allowed = allowed;
+    /// Until there is a plan, `ahead` is who runs. If the process has to be gone within some time of the
+    /// request, the watchdog forces its end otherwise, also after this guard is dropped.
+    pub(super) fn watch(&mut self, ahead: &'static str, allowed: Option<Duration>) {
+        let mut times = lock(&self.post.times);
+        times.ahead = ahead;
+        times.allowed = allowed;
+        drop(times);
+        if allowed.is_some() && self.over.is_none() {
+            let over = CancellationToken::new();
+            self.over = Some(over.clone().drop_guard());
+            ask(Ask::Watch(Arc::clone(&self.post), over));
+        }
     }
 
-    /// The process has to be gone by then: the watchdog forces its end otherwise, also after this guard
-    /// is dropped.
-    pub(super) fn watch(&self, gone_within: Duration) {
-        lock(&self.post.times).gone_by = Some(after(Instant::now(), gone_within));
-        self.look();
+    /// The shutdown begins now.
+    pub(super) fn begins(&self, ahead: &'static str) {
+        lock(&self.post.times).ahead = ahead;
+        self.post.asked(Instant::now());
     }
 
     /// The watchdog is off: what comes now is the caller's.
@@ -148,13 +177,6 @@ impl Guard {
             Poll::Ready(Some(signal)) => Poll::Ready(signal),
             // The post, which holds the sender, is this guard's.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn look(&self) {
-        if let Some(thread) = &posts().thread {
-            // The thread ends with the process.
-            let _ = thread.send(Ask::Look);
         }
     }
 }
@@ -254,6 +276,15 @@ async fn attend(signals: &mut Signals, asked: &mut mpsc::UnboundedReceiver<Ask>)
             // The runner that waits for it may be gone.
             let _ = heard.send(signals.add(signal));
         }
+        Event::Ask(Some(Ask::Watch(post, over))) => {
+            tokio::spawn(async move {
+                // Here, since a blocked executor never gets to it.
+                over.run_until_cancelled(post.handle.requested()).await;
+                if post.handle.is_requested() {
+                    post.asked(Instant::now());
+                }
+            });
+        }
         // There is always a sender: `POSTS` has one.
         Event::Ask(Some(Ask::Look) | None) => {}
         Event::Look => look(Instant::now()),
@@ -278,9 +309,10 @@ fn heard(signal: Signal) {
     }
 }
 
-/// Whom the watchdog watches.
+/// Whom the watchdog watches. One that ended is not waited for while others run.
 fn watched(posts: &Posts) -> impl Iterator<Item = &Arc<Post>> {
-    posts.armed.iter().chain(&posts.last)
+    let last = posts.last.as_ref().filter(|_| posts.armed.is_empty());
+    posts.armed.iter().chain(last)
 }
 
 /// When the watchdog has to look again, if it watches anybody.
@@ -306,7 +338,8 @@ fn look(now: Instant) {
 
 fn end(by: Force, posts: &[Arc<Post>], running: bool) -> ! {
     let plans: Vec<_> = posts.iter().filter_map(|post| post.handle.live()).collect();
-    let early = running && plans.len() < posts.len();
+    let early = posts.iter().filter(|post| running && post.handle.live().is_none());
+    let early = early.map(|post| lock(&post.times).ahead).collect();
     force(
         by,
         Forced {
@@ -335,12 +368,21 @@ impl Post {
             Some(_) => true,
             None => {
                 times.first = Some(now);
-                // Already here, since a blocked executor never gets to do it.
-                times.gone_by = times.allowed.map(|allowed| after(now, allowed));
                 drop(times);
                 self.handle.request(Reason::Signal(signal));
                 false
             }
+        }
+    }
+
+    /// The shutdown was asked for, so that the process has to be gone in time.
+    fn asked(&self, now: Instant) {
+        let mut times = lock(&self.times);
+        times.gone_by = times.allowed.map(|allowed| after(now, allowed));
+        let watched = times.gone_by.is_some();
+        drop(times);
+        if watched {
+            ask(Ask::Look);
         }
     }
 

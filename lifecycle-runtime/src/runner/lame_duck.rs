@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::main_task::MainTask;
 use crate::context::after;
-use crate::engine::Timer;
+use crate::engine::{Origin, Seat, Timer};
 use crate::report::{Outcome, Step};
-use crate::{BoxError, Component, Context, Reason, Signal, TaskOutcome, clock};
+use crate::{BoxError, Component, Context, Reason, Report, Signal, TaskOutcome, clock};
 
 /// How long deregistration hooks have where the lame duck is shorter.
 const HOOKS: Duration = Duration::from_secs(5);
@@ -97,16 +97,19 @@ impl LameDuck {
             true => minimum,
             false => minimum.max(HOOKS),
         };
-        let until = after(began, minimum);
+        let (until, hard) = (after(began, minimum), after(began, budget));
         let (names, mut hooks): (Vec<_>, Vec<_>) = self.hooks.into_iter().unzip();
-        let cx = Context::over(reason.clone(), began, after(began, budget));
-        let mut timer = Timer::new();
+        let seat = Seat::ahead("lame_duck", Origin::new(reason.clone(), began), hard);
+        let cx = Context::over(reason.clone(), began, hard).seated(seat.clone());
+        let (mut serving, mut hooking) = (Timer::new(), Timer::new());
         let mut hooked = None;
         {
             let mut hooks = pin!(cx.each_reported(names, &mut hooks));
             let mut over = pin!(over.cancelled());
             poll_fn(|cx| {
                 if hooked.is_none() {
+                    // First the time, at which the hooks cut themselves.
+                    let _ = hooking.poll(Some(hard), cx);
                     if let Poll::Ready(report) = hooks.as_mut().poll(cx) {
                         hooked = Some(report);
                     }
@@ -115,7 +118,7 @@ impl LameDuck {
                 if over.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                let kept = !gone && timer.poll(Some(until), cx).is_pending();
+                let kept = !gone && serving.poll(Some(until), cx).is_pending();
                 match kept || hooked.is_none() {
                     true => Poll::Pending,
                     false => Poll::Ready(()),
@@ -123,27 +126,22 @@ impl LameDuck {
             })
             .await;
         }
-        let steps = hooked.as_ref().map(|report| report.steps().to_vec());
-        let failed = steps.iter().flatten().find(|step| !step.outcome().is_done());
-        let outcome = match (&steps, failed) {
-            (None, _) => Outcome::TimedOut {
-                waiting_for: Some("its hooks, when a signal ended it".into()),
-            },
-            (Some(_), Some(step)) => {
-                Outcome::Failed(BoxError::from(format!("{} {}", step.name(), step.outcome())).into())
-            }
-            (Some(_), None) => Outcome::Done,
+        seat.conclude(outcome(hooked.as_ref()), clock::now())
+    }
+}
+
+/// How a lame duck ended, by what became of its hooks.
+fn outcome(hooked: Option<&Report>) -> Outcome {
+    let Some(hooked) = hooked else {
+        return Outcome::TimedOut {
+            waiting_for: Some("its hooks, when a signal ended it".into()),
         };
-        Some(Step {
-            name: "lame_duck".into(),
-            priority: i32::MIN,
-            started: Duration::ZERO,
-            elapsed: clock::now().saturating_duration_since(began),
-            budget,
-            best_effort: true,
-            outcome,
-            steps: steps.unwrap_or_default(),
-        })
+    };
+    match hooked.steps().iter().find(|step| !step.outcome().is_done()) {
+        Some(step) => {
+            Outcome::Failed(BoxError::from(format!("{} {}", step.name(), step.outcome())).into())
+        }
+        None => Outcome::Done,
     }
 }
 

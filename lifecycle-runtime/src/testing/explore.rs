@@ -96,13 +96,16 @@ fn case<S: GracefulShutdown>(build: &impl AsyncFn() -> S, path: &str, fault: Fau
         let drops = record_drops();
         faults::plan(path, fault);
         let report = shut_down(&mut server, fault).await;
-        let reached = faults::clear();
+        let tried = faults::clear();
         drop(server);
         drop(drops);
-        if !reached {
+        if !tried.reached {
             return None;
         }
-        let wrong = wrong(&S::PLAN, &report, path, fault, budget).await;
+        let mut wrong = wrong(&S::PLAN, &report, path, fault, budget).await;
+        for (step, message) in tried.bad_aborts {
+            wrong.push(format!("the abort of `{step}` panicked: {message}"));
+        }
         assert!(
             wrong.is_empty(),
             "when `{path}` {fault}:\n  {}\n{report}",

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 
 use tokio::time::sleep;
 
@@ -23,7 +25,8 @@ pub enum Fault {
     Hang,
     /// It begins after half its time.
     Slow,
-    /// The shutdown's future is dropped while it runs, and the shutdown begun again.
+    /// The shutdown's future is dropped after its first poll, and the shutdown begun again: so its cleanup
+    /// runs a second time.
     DroppedHere,
 }
 
@@ -46,11 +49,20 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The fault of this thread, and whether its step was reached.
+/// The fault of this thread, and what came of it.
 struct Planned {
     path: String,
     fault: Fault,
-    reached: bool,
+    tried: Tried,
+}
+
+/// What came of a fault.
+#[derive(Default)]
+pub(super) struct Tried {
+    /// The step began.
+    pub(super) reached: bool,
+    /// The aborts that panicked: where, and how.
+    pub(super) bad_aborts: Vec<(String, String)>,
 }
 
 thread_local! {
@@ -62,7 +74,7 @@ pub(super) fn plan(path: &str, fault: Fault) {
     PLANNED.set(Some(Planned {
         path: path.to_owned(),
         fault,
-        reached: false,
+        tried: Tried::default(),
     }));
 }
 
@@ -75,13 +87,22 @@ pub(super) fn lift() {
     });
 }
 
-/// There are no more. Whether the planned one was reached.
-pub(super) fn clear() -> bool {
-    PLANNED.take().is_some_and(|planned| planned.reached)
+/// There are no more. What came of the planned one.
+pub(super) fn clear() -> Tried {
+    PLANNED.take().map(|planned| planned.tried).unwrap_or_default()
 }
 
 pub(super) fn reached() -> bool {
-    PLANNED.with_borrow(|planned| planned.as_ref().is_some_and(|planned| planned.reached))
+    PLANNED.with_borrow(|planned| planned.as_ref().is_some_and(|planned| planned.tried.reached))
+}
+
+/// An abort panicked, which a shutdown only logs.
+pub(crate) fn abort_panicked(step: &str, message: &str) {
+    PLANNED.with_borrow_mut(|planned| {
+        if let Some(planned) = planned {
+            planned.tried.bad_aborts.push((step.to_owned(), message.to_owned()));
+        }
+    });
 }
 
 /// The fault for this step, if it has one.
@@ -91,7 +112,7 @@ fn fault_of(cx: &Context) -> Fault {
         if cx.seat().map(Seat::path).as_deref() != Some(&planned.path) {
             return Fault::None;
         }
-        planned.reached = true;
+        planned.tried.reached = true;
         planned.fault
     })
 }
@@ -105,7 +126,12 @@ where
         Fault::None => cleanup.await,
         Fault::Error => Err("an injected error".into()),
         Fault::Panic => panic!("an injected panic"),
-        Fault::Hang | Fault::DroppedHere => pending().await,
+        Fault::Hang => pending().await,
+        Fault::DroppedHere => {
+            let mut cleanup = pin!(cleanup);
+            poll_fn(|cx| Poll::Ready(cleanup.as_mut().poll(cx).is_ready())).await;
+            pending().await
+        }
         Fault::Slow => {
             sleep(cx.remaining() / 2).await;
             cleanup.await

@@ -43,7 +43,8 @@ pub enum Leak {
         /// Its name, of which Linux keeps 15 bytes.
         name: String,
     },
-    /// Tasks of the current runtime, which keeps no names: a [`TaskGroup`](crate::TaskGroup) does.
+    /// Tasks of the current runtime, which keeps no names: a [`TaskGroup`](crate::TaskGroup) does. Only
+    /// counted, so one that was there before and ended hides one that is left.
     Tasks {
         /// How many more than before.
         more: usize,

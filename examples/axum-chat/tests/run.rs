@@ -1,0 +1,33 @@
+//! The example runs to its end by itself: everybody is told, nobody is cut.
+
+use std::process::Command;
+
+#[test]
+fn everybody_is_told_that_the_server_goes_away() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lifecycle-axum-chat"))
+        .output()
+        .expect("the example starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{}\n{stdout}\n{stderr}",
+        output.status
+    );
+
+    let mut lines = stdout.lines();
+    for expected in [
+        "shutdown of Server (requested): clean",
+        "  http  done",
+        "bob heard: is anybody here?",
+        "bob heard: good evening, bob",
+        "alice was sent away with 1001",
+        "the audience was told to come back: true",
+    ] {
+        let found = lines.any(|line| line.starts_with(expected));
+        assert!(
+            found,
+            "no line {expected:?} at its place in:\n{stdout}\n{stderr}"
+        );
+    }
+}

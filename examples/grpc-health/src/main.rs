@@ -1,0 +1,110 @@
+//! A gRPC server: tonic's routes behind [`HttpServer`], and its health service kept in step with [`Readiness`].
+//!
+//! Clients that watch the health are told NOT_SERVING at the first moment of the lame duck, while calls are still
+//! answered; then their streams end and the connection says goodbye.
+//!
+//! It runs to its end by itself: a client watches, the shutdown begins, and the client sees all of it. Run it with
+//! `cargo run` in this directory.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lifecycle_http::HttpServer;
+use lifecycle_runtime::{
+    BoxError, GracefulShutdown, Readiness, ReadyState, Reason, Report, Runner, ShutdownHandle,
+    ShutdownState, TaskGroup,
+};
+use tonic::service::Routes;
+use tonic::transport::Endpoint;
+use tonic_health::ServingStatus;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::server::HealthReporter;
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "25s")]
+struct Server {
+    /// Ends first: it ends the streams of those who watch.
+    #[shutdown(priority = 0, timeout = "1s")]
+    health: TaskGroup,
+    #[shutdown(priority = 10, timeout = "20s")]
+    http: HttpServer,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+#[tokio::main]
+async fn main() -> Result<Report, BoxError> {
+    let readiness = Readiness::new();
+    let (mut reporter, service) = tonic_health::server::health_reporter();
+    let health = TaskGroup::new();
+    let followed = readiness.clone();
+    health.spawn_with("health", async move |stop| {
+        let _ = stop.run_until_cancelled(follow(&followed, &reporter)).await;
+        // Those who watch it see their stream end: what is not known any more is not watched.
+        reporter.clear_service_status("").await;
+    })?;
+    let server = Server {
+        http: HttpServer::bind("127.0.0.1:0")
+            .await?
+            .serve(Routes::new(service)),
+        health,
+        state: ShutdownState::new(),
+    };
+    let address = server.http.addresses()[0];
+    readiness.set_ready();
+
+    let handle = ShutdownHandle::new();
+    let client = tokio::spawn(watch(address, handle.clone()));
+    let report = Runner::new(server)
+        .handle(&handle)
+        .readiness(&readiness)
+        .lame_duck(Duration::from_millis(500))
+        .run_until_signal()
+        .await;
+    println!("{report}\n");
+    for status in client.await?? {
+        println!("the client saw: {status}");
+    }
+    Ok(report)
+}
+
+/// Keeps the health of the whole server, the service "", in step.
+async fn follow(readiness: &Readiness, reporter: &HealthReporter) {
+    let mut state = readiness.watch();
+    loop {
+        let status = match *state.borrow_and_update() {
+            ReadyState::Ready => ServingStatus::Serving,
+            _ => ServingStatus::NotServing,
+        };
+        reporter.set_service_status("", status).await;
+        // `readiness` is its sender, so it does not end.
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Watches until the stream ends; asks for the shutdown once the server is healthy, as an operator would.
+async fn watch(address: SocketAddr, handle: ShutdownHandle) -> Result<Vec<String>, BoxError> {
+    let channel = Endpoint::try_from(format!("http://{address}"))?
+        .connect()
+        .await?;
+    let mut client = HealthClient::new(channel);
+    let mut seen = Vec::new();
+    let mut statuses = client
+        .watch(HealthCheckRequest::default())
+        .await?
+        .into_inner();
+    while let Some(message) = statuses.message().await? {
+        let status = message.status();
+        if seen.last().is_none_or(|last| last != status.as_str_name()) {
+            seen.push(status.as_str_name().to_owned());
+        }
+        if status.as_str_name() == "SERVING" {
+            handle.request(Reason::Requested);
+        }
+    }
+    seen.push("the end of the stream".into());
+    Ok(seen)
+}

@@ -1,0 +1,31 @@
+//! The example runs to its end by itself: the client sees every state, and the end of its stream.
+
+use std::process::Command;
+
+#[test]
+fn who_watches_the_health_is_told_before_anything_stops() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lifecycle-grpc-health"))
+        .output()
+        .expect("the example starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{}\n{stdout}\n{stderr}",
+        output.status
+    );
+
+    let mut lines = stdout.lines();
+    for expected in [
+        "shutdown of Server (requested): clean",
+        "the client saw: SERVING",
+        "the client saw: NOT_SERVING",
+        "the client saw: the end of the stream",
+    ] {
+        let found = lines.any(|line| line.starts_with(expected));
+        assert!(
+            found,
+            "no line {expected:?} at its place in:\n{stdout}\n{stderr}"
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! What goes on on one connection: what its limits and its drain are decided by.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{Method, Uri};
+use tokio::time::Instant;
+
+use crate::socket::Wire;
+
+/// How many requests of a connection are named.
+const NAMED: usize = 2;
+
+/// So many bytes to an h2 client are more than pings: it takes what it asked for.
+const PROGRESS: u64 = 1024;
+
+/// The clock and the counts of one connection, kept by its stream, its exchanges and its bodies, and read by its task.
+///
+/// Orderings are relaxed: each value is for a time limit or a choice of how to close, and whoever changes one does so
+/// before the task of the connection is woken.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    pub(crate) wire: Wire,
+    opened: Instant,
+    h2: AtomicBool,
+    /// When the first byte of the head that is being read arrived; 0 if none has.
+    head: AtomicU64,
+    /// When the last exchange ended.
+    quiet: AtomicU64,
+    /// When the kernel last took bytes for the client, and how many since h2 bodies last moved.
+    wrote: AtomicU64,
+    taken: AtomicU64,
+    /// When an h2 body last moved.
+    moved: AtomicU64,
+    exchanges: AtomicUsize,
+    /// h2 response bodies that wait for the client to take what it was sent.
+    owing: AtomicUsize,
+    /// A request's body was not read to its end.
+    unread: AtomicBool,
+    /// A stream was upgraded: what goes on on it is not seen.
+    tunnel: AtomicBool,
+    requests: Mutex<Vec<Request>>,
+}
+
+#[derive(Debug)]
+struct Request {
+    method: Method,
+    uri: Uri,
+    /// Its number.
+    number: usize,
+}
+
+/// What is known at one moment. Times are since the connection was opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) now: Duration,
+    pub(crate) head: Option<Duration>,
+    pub(crate) quiet: Duration,
+    pub(crate) wrote: Duration,
+    pub(crate) moved: Duration,
+    pub(crate) exchanges: usize,
+    pub(crate) owing: usize,
+    pub(crate) tunnel: bool,
+}
+
+impl Activity {
+    pub(crate) fn new(wire: Wire) -> Self {
+        Self {
+            wire,
+            opened: Instant::now(),
+            h2: AtomicBool::new(false),
+            head: AtomicU64::new(0),
+            quiet: AtomicU64::new(0),
+            wrote: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
+            exchanges: AtomicUsize::new(0),
+            owing: AtomicUsize::new(0),
+            unread: AtomicBool::new(false),
+            tunnel: AtomicBool::new(false),
+            requests: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// HTTP/2 is spoken.
+    #[cfg(feature = "h2")]
+    pub(crate) fn speaks_h2(&self) {
+        self.h2.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_h2(&self) -> bool {
+        self.h2.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of HTTP arrived.
+    pub(crate) fn bytes_arrived(&self) {
+        let between = self.exchanges.load(Ordering::Relaxed) == 0;
+        if between && self.head.load(Ordering::Relaxed) == 0 && !self.is_h2() {
+            self.head.store(self.elapsed().max(1), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn wrote(&self, bytes: usize) {
+        self.wrote.store(self.elapsed(), Ordering::Relaxed);
+        if self.is_h2() {
+            let before = self.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+            if before + bytes as u64 >= PROGRESS {
+                self.moved();
+            }
+        }
+    }
+
+    /// A body of h2 moved.
+    pub(crate) fn moved(&self) {
+        self.taken.store(0, Ordering::Relaxed);
+        self.moved.store(self.elapsed(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn unread(&self, unread: bool) {
+        self.unread.store(unread, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// A request's head is complete. Its number.
+    pub(crate) fn begins(&self, method: &Method, uri: &Uri) -> usize {
+        self.exchanges.fetch_add(1, Ordering::Relaxed);
+        self.head.store(0, Ordering::Relaxed);
+        self.moved();
+        let mut requests = self.requests();
+        let number = requests
+            .last()
+            .map_or(0, |last| last.number.wrapping_add(1));
+        requests.push(Request {
+            method: method.clone(),
+            uri: uri.clone(),
+            number,
+        });
+        number
+    }
+
+    /// Nobody works on it any more. The name of one that was upgraded stays.
+    pub(crate) fn ends(&self, number: usize, upgraded: bool) {
+        if upgraded {
+            self.tunnel.store(true, Ordering::Relaxed);
+        } else {
+            let mut requests = self.requests();
+            if let Some(at) = requests.iter().position(|request| request.number == number) {
+                requests.remove(at);
+            }
+        }
+        self.quiet.store(self.elapsed(), Ordering::Relaxed);
+        self.exchanges.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A body waits for the client, or does no longer.
+    pub(crate) fn owes(&self, owes: bool) {
+        if owes {
+            self.owing.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.owing.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.moved();
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        let at = |of: &AtomicU64| Duration::from_millis(of.load(Ordering::Relaxed));
+        Seen {
+            now: self.opened.elapsed(),
+            head: Some(at(&self.head)).filter(|head| !head.is_zero()),
+            quiet: at(&self.quiet),
+            wrote: at(&self.wrote),
+            moved: at(&self.moved),
+            exchanges: self.exchanges.load(Ordering::Relaxed),
+            owing: self.owing.load(Ordering::Relaxed),
+            tunnel: self.tunnel.load(Ordering::Relaxed),
+        }
+    }
+
+    /// `GET /slow, POST /upload and 3 more`
+    pub(crate) fn names(&self) -> String {
+        let requests = self.requests();
+        let mut text = String::new();
+        for request in requests.iter().take(NAMED) {
+            let lead = if text.is_empty() { "" } else { ", " };
+            // Writing to a String cannot fail. Without the query, which may hold what is nobody's business.
+            let _ = write!(text, "{lead}{} {}", request.method, request.uri.path());
+        }
+        if requests.len() > NAMED {
+            let _ = write!(text, " and {} more", requests.len() - NAMED);
+        }
+        text
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Vec<Request>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,346 @@
+//! Drives a connection to its end: what it may take, and how it is closed.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use lifecycle_runtime::CloseReason;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::Limits;
+use crate::activity::{Activity, Seen};
+
+/// A connection of hyper.
+pub(crate) trait Http: Future<Output = hyper::Result<()>> {
+    /// Ends after what it is in; at once if it is in nothing.
+    fn part(self: Pin<&mut Self>);
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// In order, or upgraded.
+    Closed,
+    /// It outstayed a limit.
+    Expired,
+    Broken(hyper::Error),
+}
+
+/// That the connection should close.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// Since the connection was opened.
+    pub(crate) at: Duration,
+    pub(crate) reason: CloseReason,
+    /// Its turn among many idle ones.
+    pub(crate) delay: Duration,
+}
+
+/// What is to be done about a connection that waits.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing before this time.
+    Wait(Duration),
+    /// Nothing.
+    Rest,
+    /// Tell it to end.
+    Part,
+    /// End it.
+    Cut,
+}
+
+/// Learns that the connection should close, and keeps it.
+pub(crate) struct Signal<'a, F> {
+    pub(crate) closing: Pin<&'a mut F>,
+    pub(crate) told: Option<Told>,
+}
+
+impl<F: Future<Output = CloseReason>> Signal<'_, F> {
+    /// Wakes the task when it is told.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        activity: &Activity,
+        delay: impl FnOnce() -> Duration,
+    ) -> Option<Told> {
+        if self.told.is_none() {
+            if let Poll::Ready(reason) = self.closing.as_mut().poll(cx) {
+                let at = activity.opened().elapsed();
+                let delay = delay();
+                self.told = Some(Told { at, reason, delay });
+            }
+        }
+        self.told
+    }
+}
+
+/// A timer that is made when it is first needed, and moved only when it must be.
+#[derive(Debug, Default)]
+pub(crate) struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    pub(crate) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self
+            .0
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().poll(cx)
+    }
+}
+
+/// Serves until the connection ends, is upgraded or outstays a limit.
+pub(crate) async fn drive<C: Http, F: Future<Output = CloseReason>>(
+    http: C,
+    activity: &Activity,
+    limits: &Limits,
+    mut signal: Signal<'_, F>,
+    delay: impl Fn() -> Duration,
+) -> End {
+    let mut http = pin!(http);
+    let mut timer = Timer::default();
+    let mut parted = None;
+    poll_fn(|cx| {
+        loop {
+            let told = signal.poll(cx, activity, &delay);
+            // Before it is polled: what is in flight may end just now, and should be the last.
+            if told.is_some() && parted.is_none() && activity.seen().exchanges > 0 {
+                parted = Some(activity.opened().elapsed());
+                http.as_mut().part();
+            }
+            // Then it is: a request that has arrived is taken up before the connection is closed as idle.
+            if let Poll::Ready(ended) = http.as_mut().poll(cx) {
+                return Poll::Ready(ended.map_or_else(End::Broken, |()| End::Closed));
+            }
+            let seen = activity.seen();
+            let next = if activity.is_h2() {
+                next_h2(&seen, told, parted, limits)
+            } else {
+                next_h1(&seen, told, parted, limits)
+            };
+            match next {
+                Next::Rest => return Poll::Pending,
+                Next::Cut => return Poll::Ready(End::Expired),
+                Next::Part => {
+                    parted = Some(seen.now);
+                    http.as_mut().part();
+                }
+                Next::Wait(until) => {
+                    // The clock of the decision is in milliseconds: a timer that is early would spin.
+                    let deadline = activity.opened() + until + Duration::from_millis(1);
+                    std::task::ready!(timer.poll(deadline, cx));
+                }
+            }
+        }
+    })
+    .await
+}
+
+fn by(deadline: Duration, now: Duration, then: Next) -> Next {
+    if now < deadline {
+        Next::Wait(deadline)
+    } else {
+        then
+    }
+}
+
+/// HTTP/1.1 is in a request, in a head, or between two.
+fn next_h1(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &Limits) -> Next {
+    if seen.exchanges > 0 {
+        // Bodies have limits of their own.
+        return match (told, parted) {
+            (Some(_), None) => Next::Part,
+            _ => Next::Rest,
+        };
+    }
+    if let (Some(head), None) = (seen.head, parted) {
+        let given = head + limits.hello;
+        let told = told.map(|told| told.at.max(head) + limits.farewell);
+        return by(
+            told.map_or(given, |told| told.min(given)),
+            seen.now,
+            Next::Cut,
+        );
+    }
+    match (told, parted) {
+        (Some(told), None) => {
+            // Who was idle for long, and is closed for that, needs no chance to ask again.
+            let again = match told.reason {
+                CloseReason::Drain => seen.quiet + limits.dialogue,
+                _ => Duration::ZERO,
+            };
+            by(again.max(told.at + told.delay), seen.now, Next::Part)
+        }
+        // It lingers, which is limited.
+        _ => Next::Rest,
+    }
+}
+
+/// HTTP/2 is in some requests, or none.
+fn next_h2(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &Limits) -> Next {
+    if let (Some(told), None) = (told, parted) {
+        let turn = if seen.exchanges > 0 {
+            told.at
+        } else {
+            told.at + told.delay
+        };
+        return by(turn, seen.now, Next::Part);
+    }
+    if seen.exchanges > 0 {
+        // Pings tell whether the client is there; not whether it takes what it asked for.
+        return match seen.owing {
+            0 => Next::Rest,
+            _ => by(seen.moved + limits.stall, seen.now, Next::Cut),
+        };
+    }
+    match parted {
+        Some(parted) if !seen.tunnel => {
+            let last = parted.max(seen.wrote).max(seen.quiet);
+            by(last + limits.farewell, seen.now, Next::Cut)
+        }
+        _ => Next::Rest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn seen(now: u64) -> Seen {
+        Seen {
+            now: seconds(now),
+            head: None,
+            quiet: Duration::ZERO,
+            wrote: Duration::ZERO,
+            moved: Duration::ZERO,
+            exchanges: 0,
+            owing: 0,
+            tunnel: false,
+        }
+    }
+
+    fn told(at: u64, reason: CloseReason) -> Option<Told> {
+        Some(Told {
+            at: seconds(at),
+            reason,
+            delay: Duration::ZERO,
+        })
+    }
+
+    fn limits() -> Limits {
+        Limits {
+            dialogue: seconds(1),
+            ..Limits::default()
+        }
+    }
+
+    #[test]
+    fn h1_between_requests_is_closed_unless_it_was_answered_a_moment_ago() {
+        let told = told(100, CloseReason::Drain);
+        assert_eq!(next_h1(&seen(100), told, None, &limits()), Next::Part);
+        let mut seen = seen(100);
+        seen.quiet = seconds(100);
+        assert_eq!(
+            next_h1(&seen, told, None, &limits()),
+            Next::Wait(seconds(101))
+        );
+        seen.now = seconds(101);
+        assert_eq!(next_h1(&seen, told, None, &limits()), Next::Part);
+    }
+
+    #[test]
+    fn h1_that_was_idle_for_too_long_gets_no_chance_to_ask_again() {
+        let mut seen = seen(100);
+        seen.quiet = seconds(100);
+        assert_eq!(
+            next_h1(&seen, told(100, CloseReason::Idle), None, &limits()),
+            Next::Part
+        );
+    }
+
+    #[test]
+    fn h1_waits_for_its_turn_among_many() {
+        let told = Some(Told {
+            delay: seconds(3),
+            ..told(100, CloseReason::Drain).unwrap()
+        });
+        assert_eq!(
+            next_h1(&seen(100), told, None, &limits()),
+            Next::Wait(seconds(103))
+        );
+    }
+
+    #[test]
+    fn h1_in_a_request_ends_after_it() {
+        let mut seen = seen(100);
+        seen.exchanges = 1;
+        assert_eq!(next_h1(&seen, None, None, &limits()), Next::Rest);
+        let told = told(100, CloseReason::Drain);
+        assert_eq!(next_h1(&seen, told, None, &limits()), Next::Part);
+        assert_eq!(
+            next_h1(&seen, told, Some(seconds(100)), &limits()),
+            Next::Rest
+        );
+    }
+
+    #[test]
+    fn half_a_head_has_the_hello_and_while_draining_the_farewell() {
+        let mut seen = seen(5);
+        seen.head = Some(seconds(1));
+        assert_eq!(
+            next_h1(&seen, None, None, &limits()),
+            Next::Wait(seconds(11))
+        );
+        let told = told(5, CloseReason::Drain);
+        assert_eq!(
+            next_h1(&seen, told, None, &limits()),
+            Next::Wait(seconds(7))
+        );
+        seen.now = seconds(7);
+        assert_eq!(next_h1(&seen, told, None, &limits()), Next::Cut);
+    }
+
+    #[test]
+    fn h2_that_never_acknowledges_has_the_farewell() {
+        let told = told(10, CloseReason::Drain);
+        assert_eq!(next_h2(&seen(10), told, None, &limits()), Next::Part);
+        let parted = Some(seconds(10));
+        assert_eq!(
+            next_h2(&seen(10), told, parted, &limits()),
+            Next::Wait(seconds(12))
+        );
+        assert_eq!(next_h2(&seen(12), told, parted, &limits()), Next::Cut);
+    }
+
+    #[test]
+    fn h2_finishes_its_streams_and_tunnels() {
+        let told = told(10, CloseReason::Drain);
+        let parted = Some(seconds(10));
+        let mut streaming = seen(1_000);
+        streaming.exchanges = 1;
+        assert_eq!(next_h2(&streaming, told, parted, &limits()), Next::Rest);
+        let mut tunnel = seen(1_000);
+        tunnel.tunnel = true;
+        assert_eq!(next_h2(&tunnel, told, parted, &limits()), Next::Rest);
+    }
+
+    #[test]
+    fn h2_whose_client_takes_nothing_is_cut() {
+        let mut seen = seen(100);
+        seen.exchanges = 1;
+        seen.owing = 1;
+        seen.moved = seconds(90);
+        assert_eq!(
+            next_h2(&seen, None, None, &limits()),
+            Next::Wait(seconds(120))
+        );
+        seen.now = seconds(120);
+        assert_eq!(next_h2(&seen, None, None, &limits()), Next::Cut);
+    }
+}

@@ -1,0 +1,125 @@
+//! One request and its response.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use lifecycle_runtime::{BoxError, Busy, Pass};
+use tower_service::Service;
+
+use crate::activity::Activity;
+use crate::connection::{HttpConnection, Link};
+use crate::pace::Pace;
+use crate::response_body::ResponseBody;
+use crate::{RequestBody, SseBody};
+
+/// The time from a request's head to the end of its response's body, or to when nobody works on it any more.
+pub(crate) struct Exchange {
+    activity: Arc<Activity>,
+    number: usize,
+    /// The client has yet to take what it was sent, on h2.
+    owing: bool,
+    upgraded: bool,
+    _busy: Busy,
+    // Last, so that once all passes have left nothing of an exchange is left.
+    _pass: Option<Pass>,
+}
+
+impl Exchange {
+    fn begin(link: &Link, request: &Request<Incoming>) -> Self {
+        Self {
+            number: link.activity.begins(request.method(), request.uri()),
+            activity: Arc::clone(&link.activity),
+            owing: false,
+            upgraded: false,
+            _busy: link.connection.busy(),
+            // Closed once all connections have ended: nobody asks then.
+            _pass: link.common.exchanges.enter().ok(),
+        }
+    }
+
+    pub(crate) fn is_h2(&self) -> bool {
+        self.activity.is_h2()
+    }
+
+    pub(crate) fn owes(&mut self, owes: bool) {
+        if self.owing != owes && self.is_h2() {
+            self.owing = owes;
+            self.activity.owes(owes);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.owes(false);
+        self.activity.ends(self.number, self.upgraded);
+    }
+}
+
+/// Answers a request.
+pub(crate) async fn answer<S, B>(
+    mut service: S,
+    request: Request<Incoming>,
+    link: HttpConnection,
+) -> Result<Response<ResponseBody<B>>, BoxError>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>>,
+    B: Body,
+{
+    let mut exchange = Exchange::begin(link.link(), &request);
+    let connects = request.method() == Method::CONNECT;
+    let version = request.version();
+    let request = prepare(request, &link);
+    poll_fn(|cx| service.poll_ready(cx))
+        .await
+        .map_err(Into::into)?;
+    let mut response = service.call(request).await.map_err(Into::into)?;
+
+    exchange.upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS
+        || (connects && response.status().is_success());
+    if !exchange.upgraded && version <= Version::HTTP_11 && link.close_reason().is_some() {
+        // Said here, as the connection itself may not have been told yet.
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let events = is_event_stream(response.headers());
+    Ok(response.map(|body| {
+        if events {
+            ResponseBody::events(SseBody::new(body, &link), exchange)
+        } else {
+            ResponseBody::plain(body, exchange)
+        }
+    }))
+}
+
+fn prepare(request: Request<Incoming>, link: &HttpConnection) -> Request<RequestBody> {
+    let pace = (!is_grpc(request.headers())).then(|| Pace::new(&link.link().common.limits));
+    let (mut head, body) = request.into_parts();
+    head.extensions.insert(link.clone());
+    Request::from_parts(
+        head,
+        RequestBody::new(body, Arc::clone(&link.link().activity), pace),
+    )
+}
+
+/// Its streams may be silent for as long as they like, in both directions.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    begins(headers, "application/grpc")
+}
+
+/// One whose bytes are what they seem.
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    begins(headers, "text/event-stream") && !headers.contains_key(CONTENT_ENCODING)
+}
+
+fn begins(headers: &HeaderMap, kind: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    value
+        .and_then(|value| value.get(..kind.len()))
+        .is_some_and(|value| value.eq_ignore_ascii_case(kind.as_bytes()))
+}

@@ -1,0 +1,68 @@
+//! What is between a socket and HTTP: nothing, or TLS.
+
+use std::future::{Future, ready};
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::Socket;
+
+/// Turns an accepted socket into a stream of HTTP: TLS, say.
+///
+/// It has [`Limits::hello`](crate::Limits::hello) together with the client's first byte.
+pub trait Handshake: Clone + Send + Sync + 'static {
+    /// The stream of HTTP.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Shakes hands.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ends the connection; it is the client's affair, and logged at DEBUG.
+    fn handshake(
+        &self,
+        socket: Socket,
+    ) -> impl Future<Output = io::Result<(Self::Stream, Protocol)>> + Send;
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Nobody said: HTTP/2 if the client begins with its preface, otherwise HTTP/1.1.
+    Unknown,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// No handshake.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+impl Handshake for Plain {
+    type Stream = Socket;
+
+    fn handshake(
+        &self,
+        socket: Socket,
+    ) -> impl Future<Output = io::Result<(Socket, Protocol)>> + Send {
+        ready(Ok((socket, Protocol::Unknown)))
+    }
+}
+
+#[cfg(feature = "rustls")]
+impl Handshake for tokio_rustls::TlsAcceptor {
+    type Stream = tokio_rustls::server::TlsStream<Socket>;
+
+    async fn handshake(&self, socket: Socket) -> io::Result<(Self::Stream, Protocol)> {
+        let stream = self.accept(socket).await?;
+        let protocol = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Protocol::Http2,
+            Some(_) => Protocol::Http1,
+            None => Protocol::Unknown,
+        };
+        Ok((stream, protocol))
+    }
+}

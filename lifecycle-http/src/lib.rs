@@ -1,0 +1,96 @@
+//! An HTTP server whose stop loses nothing and hangs on nobody.
+//!
+//! [`HttpServer`] serves any tower service (an axum `Router`, tonic's `Routes`) or hyper service over HTTP/1.1 and
+//! HTTP/2, on TCP and unix sockets, with or without TLS. It is a component of a `lifecycle_runtime` plan:
+//!
+//! ```
+//! use lifecycle_http::HttpServer;
+//! use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+//! # use lifecycle_http::RequestBody;
+//! # use http::{Request, Response};
+//! # use std::convert::Infallible;
+//!
+//! #[derive(GracefulShutdown)]
+//! #[shutdown(timeout = "25s")]
+//! struct Server {
+//!     #[shutdown(priority = 10, timeout = "20s")]
+//!     http: HttpServer,
+//!     #[shutdown(state)]
+//!     state: ShutdownState,
+//! }
+//!
+//! # async fn hello(_: Request<RequestBody>) -> Result<Response<String>, Infallible> {
+//! #     Ok(Response::new("hello".into()))
+//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let mut server = Server {
+//!     http: HttpServer::bind("127.0.0.1:0").await?.serve_hyper(hyper::service::service_fn(hello)),
+//!     state: ShutdownState::new(),
+//! };
+//! let report = server.shutdown().await;
+//! assert!(report.is_clean(), "{report}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it drains
+//!
+//! | connection | what happens |
+//! |---|---|
+//! | waiting in the accept queue | accepted, and served if it speaks |
+//! | h1, in a request | the response says `connection: close` and is finished |
+//! | h1, between requests | closed; one that was answered a moment ago gets a moment to ask again, and is told to close |
+//! | h1, half a request head | has [`Limits::farewell`] to finish it |
+//! | h2 | GOAWAY, a round trip, the final GOAWAY; streams are finished |
+//! | upgraded (WebSocket, CONNECT) | told by [`Connection::closing`], awaited until it is dropped |
+//! | event stream | ends after an event, with a jittered `retry:` |
+//! | whatever is left at the soft deadline | closed by force, counted, and named: peer, protocol, path, age |
+//!
+//! It ends as soon as the last connection has: there is no fixed sleep.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `h2` | yes | HTTP/2, by prior knowledge or ALPN |
+//! | `rustls` | no | `tokio_rustls::TlsAcceptor` as a [`Handshake`] |
+//! | `ws` | no | `ws`: WebSockets that say 1001 when the server goes away |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod accept;
+mod activity;
+mod builder;
+mod connection;
+mod drive;
+mod exchange;
+mod handshake;
+mod limits;
+mod listener;
+mod pace;
+mod probes;
+mod request_body;
+mod response_body;
+mod server;
+mod sniff;
+mod socket;
+mod sse;
+mod upgrade;
+#[cfg(feature = "ws")]
+pub mod ws;
+
+pub use builder::HttpBuilder;
+pub use connection::HttpConnection;
+pub use handshake::{Handshake, Plain, Protocol};
+pub use lifecycle_runtime::{CloseReason, Connection, ConnectionStats, Peer};
+pub use limits::Limits;
+pub use listener::Listener;
+pub use probes::Probes;
+pub use request_body::{BodyError, RequestBody};
+pub use server::HttpServer;
+pub use socket::Socket;
+pub use sse::SseBody;
+pub use upgrade::{NotUpgradable, upgrade_tracked};

@@ -1,0 +1,63 @@
+//! How long clients may take.
+
+use std::time::Duration;
+
+/// The time limits of connections. Each has a default that suits the open internet.
+///
+/// ```
+/// use lifecycle_http::Limits;
+/// use std::time::Duration;
+///
+/// let mut limits = Limits::default();
+/// limits.idle = Duration::from_secs(15);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// From the connect to the first byte of HTTP, a TLS handshake included; and from the first byte of a request's
+    /// head to its last, however it trickles. Default: 10 s.
+    pub hello: Duration,
+    /// Without a request, or on an upgraded connection without a byte, until the connection is told to close; one that
+    /// stays is cut after as long again. Default: 60 s.
+    pub idle: Duration,
+    /// Without progress, on a request body that is waited for or a response that the client does not take.
+    /// Default: 30 s. gRPC requests are exempt, since their streams may be silent; pings watch over those.
+    pub stall: Duration,
+    /// The slowest client, in bytes a second, in either direction; counted only while it is waited for, and on top of
+    /// one [`stall`](Self::stall). Default: 128.
+    pub slowest: u32,
+    /// Between the pings on h2, and TCP keep-alive probes. Default: 20 s.
+    pub ping: Duration,
+    /// Until an unanswered h2 ping ends the connection. Default: 10 s.
+    pub pong: Duration,
+    /// While draining: how long an h1 client that was answered or accepted a moment ago has for its next request,
+    /// counted from then. It is answered, and told to close; without this, a busy client's next request would meet a
+    /// closed socket. Default: 250 ms.
+    pub dialogue: Duration,
+    /// While draining: for a client to finish a half-sent request head, and for an h2 client to acknowledge that the
+    /// connection ends. Default: 2 s.
+    pub farewell: Duration,
+    /// After the last response, until a client that is still sending is no longer read from (RFC 9112 §9.6).
+    /// Default: 2 s.
+    pub linger: Duration,
+    /// While draining: how far apart idle connections are closed, so that their clients do not all come back at once.
+    /// Default: 20 µs, which spreads 10,000 over 200 ms.
+    pub spread: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            hello: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            stall: Duration::from_secs(30),
+            slowest: 128,
+            ping: Duration::from_secs(20),
+            pong: Duration::from_secs(10),
+            dialogue: Duration::from_millis(250),
+            farewell: Duration::from_secs(2),
+            linger: Duration::from_secs(2),
+            spread: Duration::from_micros(20),
+        }
+    }
+}

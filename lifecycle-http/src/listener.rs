@@ -1,0 +1,154 @@
+//! Listening sockets.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use lifecycle_runtime::Peer;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::UnixListener;
+
+use crate::Limits;
+use crate::socket::Raw;
+
+/// The most connections that a kernel keeps for a socket of tokio or std, and more.
+const BACKLOG: usize = 4096;
+
+/// A listening socket, bound by whomever: TCP or unix, tokio's or std's, so also one that was inherited.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket.
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// The address it listens on, if it is of IP.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.local_addr().ok(),
+            #[cfg(unix)]
+            Self::Unix(_) => None,
+        }
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<(Raw, Peer)> {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Raw, Peer)>> {
+        match self {
+            Self::Tcp(tcp) => tcp
+                .poll_accept(cx)
+                .map_ok(|(tcp, peer)| (Raw::Tcp(tcp), peer.into())),
+            #[cfg(unix)]
+            Self::Unix(unix) => unix
+                .poll_accept(cx)
+                .map_ok(|(unix, _)| (Raw::Unix(unix), "unix".into())),
+        }
+    }
+
+    /// Closes it, and returns the connections that the kernel had completed: closing the socket over them would reset
+    /// clients that did nothing wrong.
+    pub(crate) fn into_queue(self) -> impl Iterator<Item = (Raw, Peer)> {
+        let next: Box<dyn FnMut() -> io::Result<(Raw, Peer)> + Send> = match self {
+            Self::Tcp(tcp) => match tcp.into_std() {
+                Ok(queue) => Box::new(move || {
+                    let (tcp, peer) = queue.accept()?;
+                    tcp.set_nonblocking(true)?;
+                    Ok((Raw::Tcp(tokio::net::TcpStream::from_std(tcp)?), peer.into()))
+                }),
+                Err(error) => broken(error),
+            },
+            #[cfg(unix)]
+            Self::Unix(unix) => match unix.into_std() {
+                Ok(queue) => Box::new(move || {
+                    let (unix, _) = queue.accept()?;
+                    unix.set_nonblocking(true)?;
+                    Ok((
+                        Raw::Unix(tokio::net::UnixStream::from_std(unix)?),
+                        "unix".into(),
+                    ))
+                }),
+                Err(error) => broken(error),
+            },
+        };
+        queued(next)
+    }
+}
+
+fn broken(error: io::Error) -> Box<dyn FnMut() -> io::Result<(Raw, Peer)> + Send> {
+    let kind = error.kind();
+    Box::new(move || Err(kind.into()))
+}
+
+fn queued(mut next: impl FnMut() -> io::Result<(Raw, Peer)>) -> impl Iterator<Item = (Raw, Peer)> {
+    // Bounded, as clients may come faster than they are taken in.
+    (0..BACKLOG)
+        .map_while(move |_| match next() {
+            Ok(accepted) => Some(Some(accepted)),
+            Err(error) if is_of_one_client(&error) => Some(None),
+            Err(_) => None,
+        })
+        .flatten()
+}
+
+/// The client left while it was queued; the next one is not concerned.
+pub(crate) fn is_of_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}
+
+/// Small answers at once, and probes for peers that are gone without a word. Best effort: the socket may be gone too.
+pub(crate) fn tune(socket: &Raw, limits: &Limits) {
+    if let Raw::Tcp(tcp) = socket {
+        let _ = tcp.set_nodelay(true);
+        let probes = TcpKeepalive::new()
+            .with_time(limits.idle)
+            .with_interval(limits.ping);
+        let _ = SockRef::from(tcp).set_tcp_keepalive(&probes);
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(tcp: TcpListener) -> Self {
+        Self::Tcp(tcp)
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixListener> for Listener {
+    fn from(unix: UnixListener) -> Self {
+        Self::Unix(unix)
+    }
+}
+
+/// Makes it non-blocking. Inside a tokio runtime.
+impl TryFrom<std::net::TcpListener> for Listener {
+    type Error = io::Error;
+
+    fn try_from(tcp: std::net::TcpListener) -> io::Result<Self> {
+        tcp.set_nonblocking(true)?;
+        TcpListener::from_std(tcp).map(Self::Tcp)
+    }
+}
+
+/// Makes it non-blocking. Inside a tokio runtime.
+#[cfg(unix)]
+impl TryFrom<std::os::unix::net::UnixListener> for Listener {
+    type Error = io::Error;
+
+    fn try_from(unix: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        unix.set_nonblocking(true)?;
+        UnixListener::from_std(unix).map(Self::Unix)
+    }
+}

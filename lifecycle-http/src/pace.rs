@@ -1,0 +1,122 @@
+//! How long a client is waited for while bytes should move.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::Limits;
+
+/// Measures the waiting in one direction. A wait may last `stall`; all waits together may last `stall` and what the
+/// bytes that did move are worth at the slowest rate.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    stall: Duration,
+    slowest: u32,
+    /// What is left of all waits.
+    credit: Duration,
+    waiting: Option<Instant>,
+    /// Made when it first has to wait.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            stall: limits.stall,
+            slowest: limits.slowest.max(1),
+            credit: limits.stall,
+            waiting: None,
+            timer: None,
+        }
+    }
+
+    /// Bytes moved.
+    pub(crate) fn moved(&mut self, bytes: usize) {
+        if let Some(since) = self.waiting.take() {
+            self.credit = self.credit.saturating_sub(since.elapsed());
+        }
+        let earned = Duration::from_secs_f64(bytes as f64 / f64::from(self.slowest));
+        // Bytes that came fast do not buy a day of silence.
+        self.credit = (self.credit + earned).min(self.stall.saturating_mul(4));
+    }
+
+    /// Nothing moved: ready once that has lasted too long.
+    pub(crate) fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = match (&self.waiting, &mut self.timer) {
+            (Some(_), Some(timer)) => timer,
+            (_, timer) => {
+                let now = Instant::now();
+                self.waiting = Some(now);
+                let deadline = now + self.stall.min(self.credit);
+                let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+                timer.as_mut().reset(deadline);
+                timer
+            }
+        };
+        timer.as_mut().poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    fn pace() -> Pace {
+        Pace::new(&Limits {
+            stall: Duration::from_secs(30),
+            slowest: 10,
+            ..Limits::default()
+        })
+    }
+
+    async fn waits(pace: &mut Pace) -> u64 {
+        let start = Instant::now();
+        poll_fn(|cx| pace.poll_overdue(cx)).await;
+        start.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_lasts_no_longer_than_a_stall() {
+        assert_eq!(waits(&mut pace()).await, 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trickle_uses_up_its_credit() {
+        let mut pace = pace();
+        let start = Instant::now();
+        // A byte every 10 s: each earns a tenth of a second.
+        while tokio::time::timeout(Duration::from_secs(10), waits(&mut pace))
+            .await
+            .is_err()
+        {
+            pace.moved(1);
+        }
+        assert_eq!(start.elapsed().as_secs(), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_keeps_the_pace_goes_on() {
+        let mut pace = pace();
+        for _ in 0..100 {
+            assert!(
+                tokio::time::timeout(Duration::from_secs(10), waits(&mut pace))
+                    .await
+                    .is_err()
+            );
+            pace.moved(100);
+        }
+        assert_eq!(waits(&mut pace).await, 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nobody_waits_is_not_counted() {
+        let mut pace = pace();
+        pace.moved(1);
+        tokio::time::advance(Duration::from_secs(1000)).await;
+        assert_eq!(waits(&mut pace).await, 30);
+    }
+}

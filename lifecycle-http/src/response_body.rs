@@ -1,0 +1,161 @@
+//! A response's body, which its exchange ends with.
+
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::exchange::Exchange;
+use crate::sse::SseBody;
+
+/// The most that is handed to h2 at once. It takes whatever it is given before the client's window has room for it, and
+/// asks for the next: in one piece, a large body would have ended long before its client has it.
+const PIECE: usize = 16 * 1024;
+
+/// Bytes of a body, or of what is said after it.
+#[derive(Debug)]
+pub enum Piece<D> {
+    /// The service's.
+    Theirs(D),
+    /// Ours.
+    Ours(Bytes),
+}
+
+impl<D: Buf> Buf for Piece<D> {
+    fn remaining(&self) -> usize {
+        match self {
+            Self::Theirs(data) => data.remaining(),
+            Self::Ours(data) => data.remaining(),
+        }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self {
+            Self::Theirs(data) => data.chunk(),
+            Self::Ours(data) => data.chunk(),
+        }
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        match self {
+            Self::Theirs(data) => data.chunks_vectored(slices),
+            Self::Ours(data) => data.chunks_vectored(slices),
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Self::Theirs(data) => data.advance(count),
+            Self::Ours(data) => data.advance(count),
+        }
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        match self {
+            Self::Theirs(data) => data.copy_to_bytes(length),
+            Self::Ours(data) => data.copy_to_bytes(length),
+        }
+    }
+}
+
+pin_project! {
+    /// Holds its exchange.
+    pub(crate) struct ResponseBody<B: Body> {
+        #[pin]
+        body: Kind<B>,
+        // What is left of a frame that is larger than `PIECE`.
+        rest: Option<Piece<B::Data>>,
+        exchange: Exchange,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    enum Kind<B> {
+        Plain { #[pin] body: B },
+        Events { #[pin] body: SseBody<B> },
+    }
+}
+
+impl<B: Body> ResponseBody<B> {
+    pub(crate) fn plain(body: B, exchange: Exchange) -> Self {
+        Self::new(Kind::Plain { body }, exchange)
+    }
+
+    pub(crate) fn events(body: SseBody<B>, exchange: Exchange) -> Self {
+        Self::new(Kind::Events { body }, exchange)
+    }
+
+    fn new(body: Kind<B>, mut exchange: Exchange) -> Self {
+        exchange.owes(true);
+        Self {
+            body,
+            rest: None,
+            exchange,
+        }
+    }
+}
+
+/// A piece of `data`, and the rest of it.
+fn first<D: Buf>(mut data: Piece<D>, rest: &mut Option<Piece<D>>) -> Piece<D> {
+    if data.remaining() <= PIECE {
+        return data;
+    }
+    let first = data.copy_to_bytes(PIECE);
+    *rest = Some(data);
+    Piece::Ours(first)
+}
+
+impl<B: Body> Body for ResponseBody<B> {
+    type Data = Piece<B::Data>;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
+        let this = self.project();
+        // It is asked: whatever was sent is taken.
+        this.exchange.owes(false);
+        let frame = match this.rest.take() {
+            Some(rest) => Some(Ok(Frame::data(rest))),
+            None => match this.body.project() {
+                KindProjection::Plain { body } => {
+                    let frame = ready!(body.poll_frame(cx));
+                    frame.map(|frame| frame.map(|frame| frame.map_data(Piece::Theirs)))
+                }
+                KindProjection::Events { body } => ready!(body.poll_frame(cx)),
+            },
+        };
+        if !this.exchange.is_h2() {
+            return Poll::Ready(frame);
+        }
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| match frame.into_data() {
+                Ok(data) => {
+                    this.exchange.owes(true);
+                    Frame::data(first(data, this.rest))
+                }
+                Err(trailers) => trailers,
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_none()
+            && match &self.body {
+                Kind::Plain { body } => body.is_end_stream(),
+                Kind::Events { body } => body.is_end_stream(),
+            }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Kind::Plain { body } => body.size_hint(),
+            Kind::Events { body } => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The server: its parts, and the order in which they end.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use http::{Request, Response};
+use http_body::Body;
+use lifecycle_runtime::{
+    BoxError, Component, Connection, ConnectionStats, Connections, Context, Gate, TaskGroup,
+};
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tower_service::Service;
+
+use crate::accept::{Door, accept};
+use crate::connection::Common;
+use crate::{Handshake, HttpBuilder, Listener, RequestBody};
+
+/// An HTTP server. See the [crate](crate) for how it drains.
+///
+/// It accepts from the moment it is made, on tasks of its own. As a component it stops accepting, serves what the
+/// kernel had queued, tells every connection to close and waits for them; at the soft deadline those that are left are
+/// cut, and named in the report. Dropping it cuts them at once.
+///
+/// Handlers find the [`HttpConnection`](crate::HttpConnection) that a request came by in its extensions.
+pub struct HttpServer {
+    accepting: TaskGroup,
+    connections: Connections,
+    upgrades: TaskGroup,
+    exchanges: Gate,
+    addresses: Vec<SocketAddr>,
+}
+
+impl HttpServer {
+    /// Listens on a TCP address.
+    ///
+    /// # Errors
+    ///
+    /// When the address is taken, not of this machine, or not allowed.
+    pub async fn bind(address: impl ToSocketAddrs) -> io::Result<HttpBuilder> {
+        Ok(Self::from_listener(TcpListener::bind(address).await?))
+    }
+
+    /// Takes a listening socket that somebody bound: TCP or unix, or an inherited one through
+    /// `Listener::try_from(std_listener)`.
+    ///
+    /// Close other descriptors of the same socket in this process, unless a successor is to inherit it: while anybody has
+    /// one, the kernel completes connections that nobody will serve.
+    pub fn from_listener(listener: impl Into<Listener>) -> HttpBuilder {
+        Self::from_listeners([listener.into()])
+    }
+
+    /// [`from_listener`](Self::from_listener) for several.
+    pub fn from_listeners(listeners: impl IntoIterator<Item = Listener>) -> HttpBuilder {
+        HttpBuilder::new(listeners.into_iter().collect())
+    }
+
+    pub(crate) fn start<H, S, B>(builder: HttpBuilder<H>, service: S) -> Self
+    where
+        H: Handshake,
+        S: Service<
+                Request<RequestBody>,
+                Response = Response<B>,
+                Error: Into<BoxError>,
+                Future: Send,
+            > + Clone
+            + Send
+            + 'static,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        let server = Self {
+            accepting: TaskGroup::new(),
+            connections: Connections::with_idle_timeout(builder.connections, builder.limits.idle),
+            upgrades: TaskGroup::new(),
+            exchanges: Gate::new(),
+            addresses: builder
+                .listeners
+                .iter()
+                .filter_map(Listener::local_addr)
+                .collect(),
+        };
+        let common = Arc::new(Common {
+            limits: builder.limits,
+            exchanges: server.exchanges.clone(),
+            upgrades: server.upgrades.spawner(),
+            told: AtomicU64::new(0),
+        });
+        for listener in builder.listeners {
+            let door = Door {
+                acceptor: server.connections.acceptor(),
+                handshake: builder.handshake.clone(),
+                service: service.clone(),
+                common: Arc::clone(&common),
+                plain: builder.plain,
+                complained: None,
+            };
+            // The group is open: it is closed by the cleanup.
+            let _ = server
+                .accepting
+                .spawn_with("accept", |stop| accept(listener, door, stop));
+        }
+        server
+    }
+
+    /// The addresses it listens on, those of unix sockets aside.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Numbers about its connections.
+    pub fn stats(&self) -> ConnectionStats {
+        self.connections.stats()
+    }
+
+    /// Its connections, the oldest first: who, which protocol, what they are in, for how long.
+    pub fn connections(&self) -> impl Iterator<Item = Connection> + use<> {
+        self.connections.list()
+    }
+
+    /// How many requests are being answered.
+    pub fn in_flight(&self) -> usize {
+        self.exchanges.in_flight()
+    }
+
+    /// Stops accepting. Connections that the kernel had completed are still taken in, and those there are go on. Waits
+    /// for nobody.
+    pub fn close(&self) {
+        self.accepting.close();
+    }
+
+    fn cut(&self) {
+        Component::abort(&mut &self.accepting);
+        Component::abort(&mut &self.connections);
+        Component::abort(&mut &self.upgrades);
+        self.exchanges.close();
+    }
+}
+
+impl Component for &HttpServer {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        self.close();
+        // At once: a loop that is told ends when it is polled.
+        self.accepting.drained().await;
+        let connections = Component::cleanup(&mut &self.connections, cx).await;
+        // What was upgraded ended with its connection, or lost it just now.
+        let upgrades = Component::cleanup(&mut &self.upgrades, cx).await;
+        self.exchanges.close();
+        // h2 runs exchanges on tasks of their own, which end when their connection is gone.
+        self.exchanges.drained().await;
+        connections.and(upgrades)
+    }
+
+    fn abort(&mut self) {
+        self.cut();
+    }
+}
+
+impl Component for HttpServer {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        Component::cleanup(&mut &*self, cx).await
+    }
+
+    fn abort(&mut self) {
+        self.cut();
+    }
+
+    fn release(&mut self) {
+        self.cut();
+    }
+}
+
+impl fmt::Debug for HttpServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpServer")
+            .field("addresses", &self.addresses)
+            .field("in_flight", &self.in_flight())
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! The first bytes: which protocol they are.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::Protocol;
+use crate::activity::Activity;
+
+/// What an HTTP/2 client says first (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A stream that was looked into. It tells the connection's [`Activity`] when bytes arrive.
+#[derive(Debug)]
+pub(crate) struct Sniffed<T> {
+    stream: T,
+    activity: Arc<Activity>,
+    first: [u8; PREFACE.len()],
+    filled: usize,
+    taken: usize,
+}
+
+impl<T: AsyncRead + Unpin> Sniffed<T> {
+    pub(crate) fn new(stream: T, activity: Arc<Activity>) -> Self {
+        Self {
+            stream,
+            activity,
+            first: [0; PREFACE.len()],
+            filled: 0,
+            taken: 0,
+        }
+    }
+
+    /// Reads until the protocol is certain; at least a byte, so that whoever was silent has spoken.
+    /// `None` if the client left before.
+    pub(crate) async fn sniff(&mut self, said: Protocol) -> io::Result<Option<Protocol>> {
+        loop {
+            let first = &self.first[..self.filled];
+            match said {
+                _ if first.is_empty() => {}
+                Protocol::Http1 | Protocol::Http2 => return Ok(Some(said)),
+                Protocol::Unknown if first == PREFACE => return Ok(Some(Protocol::Http2)),
+                Protocol::Unknown if PREFACE.starts_with(first) => {}
+                Protocol::Unknown => return Ok(Some(Protocol::Http1)),
+            }
+            if self.more().await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn more(&mut self) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(&mut self.first[self.filled..]);
+        poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, &mut buffer)).await?;
+        let read = buffer.filled().len();
+        if read > 0 {
+            self.activity.bytes_arrived();
+        }
+        self.filled += read;
+        Ok(read)
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Sniffed<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let first = &this.first[this.taken..this.filled];
+        if !first.is_empty() {
+            let length = first.len().min(buffer.remaining());
+            buffer.put_slice(&first[..length]);
+            this.taken += length;
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            this.activity.bytes_arrived();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Sniffed<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,298 @@
+//! An accepted socket: counted, paced, closed without losing the last response, and cut from afar.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use lifecycle_runtime::Connection;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::Limits;
+use crate::activity::Activity;
+use crate::pace::Pace;
+
+/// A socket as it was accepted.
+#[derive(Debug)]
+pub(crate) enum Raw {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+/// An accepted socket, for a [`Handshake`](crate::Handshake) to build on.
+///
+/// Writes that the client does not take fail in the end, see [`Limits::stall`].
+pub struct Socket {
+    activity: Arc<Activity>,
+    connection: Connection,
+    pace: Pace,
+    linger: Option<Pin<Box<Sleep>>>,
+    limits: Limits,
+}
+
+/// Where the socket is while it is open. The task of the connection holds it too, and can close it when the other side
+/// is in the hands of an upgrade.
+#[derive(Debug, Default)]
+pub(crate) struct Wire {
+    slot: Mutex<Slot>,
+    closed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    raw: Option<Raw>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Wire {
+    pub(crate) fn new(raw: Raw) -> Self {
+        Self {
+            slot: Mutex::new(Slot {
+                raw: Some(raw),
+                ..Slot::default()
+            }),
+            closed: Notify::new(),
+        }
+    }
+
+    /// Closes the socket; whoever waits for it is told.
+    pub(crate) fn cut(&self) {
+        let slot = std::mem::take(&mut *self.slot());
+        drop(slot.raw);
+        slot.reader
+            .into_iter()
+            .chain(slot.writer)
+            .for_each(Waker::wake);
+        // A permit is kept, so this may come first.
+        self.closed.notify_one();
+    }
+
+    /// Waits until the socket is closed. One waiter.
+    pub(crate) async fn closed(&self) {
+        self.closed.notified().await;
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let slot = &mut *self.slot();
+        let polled = match &mut slot.raw {
+            None => return Poll::Ready(Err(was_cut())),
+            Some(Raw::Tcp(tcp)) => Pin::new(tcp).poll_read(cx, buffer),
+            #[cfg(unix)]
+            Some(Raw::Unix(unix)) => Pin::new(unix).poll_read(cx, buffer),
+        };
+        remember(&mut slot.reader, polled.is_pending(), cx);
+        polled
+    }
+
+    fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(&mut Raw, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let slot = &mut *self.slot();
+        let Some(raw) = &mut slot.raw else {
+            return Poll::Ready(Err(was_cut()));
+        };
+        let polled = write(raw, cx);
+        remember(&mut slot.writer, polled.is_pending(), cx);
+        polled
+    }
+
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.slot().raw {
+            None => Poll::Ready(Ok(())),
+            Some(Raw::Tcp(tcp)) => Pin::new(tcp).poll_shutdown(cx),
+            #[cfg(unix)]
+            Some(Raw::Unix(unix)) => Pin::new(unix).poll_shutdown(cx),
+        }
+    }
+}
+
+fn remember(waiting: &mut Option<Waker>, pending: bool, cx: &Context<'_>) {
+    if !pending {
+        return;
+    }
+    match waiting {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *waiting = Some(cx.waker().clone()),
+    }
+}
+
+fn was_cut() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the server closed the connection",
+    )
+}
+
+impl Socket {
+    pub(crate) fn new(activity: Arc<Activity>, connection: Connection, limits: Limits) -> Self {
+        Self {
+            activity,
+            connection,
+            pace: Pace::new(&limits),
+            linger: None,
+            limits,
+        }
+    }
+
+    /// Whose it is.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn wire(&self) -> &Wire {
+        &self.activity.wire
+    }
+
+    fn wrote(
+        &mut self,
+        polled: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match polled {
+            Poll::Ready(Ok(written)) => {
+                self.pace.moved(written);
+                self.activity.wrote(written);
+                if self.activity.is_h2() {
+                    self.connection.counts(0, written as u64);
+                } else {
+                    self.connection.sent(written as u64);
+                }
+                Poll::Ready(Ok(written))
+            }
+            Poll::Ready(error) => Poll::Ready(error),
+            Poll::Pending => {
+                ready!(self.pace.poll_overdue(cx));
+                Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the client does not take the response",
+                )))
+            }
+        }
+    }
+
+    /// Reads what the client still sends, until it closes too or time is up.
+    ///
+    /// A socket that is closed over unread bytes is reset, and a reset can overtake the response that was just written
+    /// (RFC 9112 §9.6). A client that owes nothing and is silent is not waited for.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scrap = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scrap);
+            match self.wire().poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.activity.unread(true);
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending if !self.activity.is_unread() => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+            if self.overstayed(cx) {
+                return Poll::Ready(());
+            }
+        }
+        if self.overstayed(cx) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn overstayed(&mut self, cx: &mut Context<'_>) -> bool {
+        let limit = self.limits.linger;
+        let timer = self
+            .linger
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
+        timer.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.wire().cut();
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(self.wire().poll_read(cx, buffer))?;
+        let read = (buffer.filled().len() - before) as u64;
+        if self.activity.is_h2() {
+            self.connection.counts(read, 0);
+        } else {
+            self.connection.received(read);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.wire().poll_write(cx, |raw, cx| match raw {
+            Raw::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            #[cfg(unix)]
+            Raw::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
+        });
+        self.wrote(polled, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.wire().poll_write(cx, |raw, cx| match raw {
+            Raw::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            #[cfg(unix)]
+            Raw::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
+        });
+        self.wrote(polled, cx)
+    }
+
+    /// Both kinds are.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// The kernel has it already.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.linger.is_none() {
+            ready!(self.wire().poll_shutdown(cx))?;
+        }
+        self.poll_linger(cx).map(Ok)
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket")
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,197 @@
+//! Event streams that end well.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io::IoSlice;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use lifecycle_runtime::Connection;
+use pin_project_lite::pin_project;
+
+use crate::response_body::Piece;
+
+/// When clients come back: each is told a time in here, so that they do not come all at once.
+const RETRY: RangeInclusive<u64> = 500..=3_000;
+
+pin_project! {
+    /// An event stream (`text/event-stream`) that ends when its connection should close: at the next event boundary, with
+    /// a `retry:` of its own for each client. Clients reconnect, and say which event they saw last.
+    ///
+    /// [`HttpServer`](crate::HttpServer) does this by itself for responses of that type; one that answers for itself is
+    /// left alone there if it has a `content-encoding`.
+    pub struct SseBody<B> {
+        #[pin]
+        body: B,
+        closing: Pin<Box<dyn Future<Output = ()> + Send>>,
+        state: State,
+        tail: Tail,
+        retry: RangeInclusive<u64>,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// It should close, and is in the middle of an event.
+    Told,
+    Ended,
+}
+
+/// Whether what was sent last ends an event: line ends since the last other byte.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    line_ends: u8,
+}
+
+impl Tail {
+    /// Before the first byte there is nothing to cut in two.
+    const START: Self = Self { line_ends: 2 };
+
+    fn sent(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'\n' => self.line_ends = self.line_ends.saturating_add(1),
+                b'\r' => {}
+                _ => self.line_ends = 0,
+            }
+        }
+    }
+
+    fn is_boundary(self) -> bool {
+        self.line_ends >= 2
+    }
+}
+
+impl<B> SseBody<B> {
+    /// Ends `body` when `connection` should close.
+    pub fn new(body: B, connection: &Connection) -> Self {
+        let connection = connection.clone();
+        Self::until(body, async move {
+            connection.closing().await;
+        })
+    }
+
+    /// Ends `body` when `closing` is ready: for servers other than this crate's.
+    pub fn until(body: B, closing: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self {
+            body,
+            closing: Box::pin(closing),
+            state: State::Open,
+            tail: Tail::START,
+            retry: RETRY,
+        }
+    }
+
+    /// When clients should come back: each is told a time in this range, to the millisecond. Default: 0.5 to 3 s.
+    #[must_use]
+    pub fn retry(mut self, range: RangeInclusive<Duration>) -> Self {
+        let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.retry = millis(range.start())..=millis(range.end());
+        self
+    }
+}
+
+/// The last event: nothing but when to come back.
+fn farewell(retry: &RangeInclusive<u64>) -> Bytes {
+    let width = retry.end().saturating_sub(*retry.start()).saturating_add(1);
+    // Seeded by the system for each.
+    let jitter = RandomState::new().hash_one(0) % width;
+    format!("retry: {}\n\n", retry.start().saturating_add(jitter)).into()
+}
+
+impl<B: Body> Body for SseBody<B> {
+    type Data = Piece<B::Data>;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
+        let this = self.project();
+        if *this.state == State::Ended {
+            return Poll::Ready(None);
+        }
+        if *this.state == State::Open && this.closing.as_mut().poll(cx).is_ready() {
+            *this.state = State::Told;
+        }
+        if *this.state == State::Told && this.tail.is_boundary() {
+            *this.state = State::Ended;
+            return Poll::Ready(Some(Ok(Frame::data(Piece::Ours(farewell(this.retry))))));
+        }
+        let frame = ready!(this.body.poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            if let Some(data) = frame.data_ref() {
+                let mut slices = [IoSlice::new(&[]); 16];
+                let filled = data.chunks_vectored(&mut slices);
+                slices[..filled]
+                    .iter()
+                    .for_each(|slice| this.tail.sent(slice));
+            }
+        }
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(Piece::Theirs))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.state == State::Ended || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // It may end before, or after one event more.
+        SizeHint::default()
+    }
+}
+
+impl<B> fmt::Debug for SseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SseBody")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_ends_with_an_empty_line_however_it_is_cut() {
+        let mut tail = Tail::START;
+        assert!(tail.is_boundary());
+        for (bytes, boundary) in [
+            ("data: a", false),
+            ("\r\n", false),
+            ("\r\n", true),
+            ("data: b\n\n", true),
+            ("\n", true),
+            ("d", false),
+        ] {
+            tail.sent(bytes.as_bytes());
+            assert_eq!(tail.is_boundary(), boundary, "after {bytes:?}");
+        }
+    }
+
+    #[test]
+    fn clients_are_told_different_times_in_the_range() {
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..100 {
+            let text = farewell(&(500..=3_000));
+            let text = std::str::from_utf8(&text).unwrap();
+            let millis: u64 = text
+                .strip_prefix("retry: ")
+                .unwrap()
+                .trim_end()
+                .parse()
+                .unwrap();
+            assert!((500..=3_000).contains(&millis) && text.ends_with("\n\n"));
+            seen.insert(millis);
+        }
+        assert!(seen.len() > 10, "{seen:?}");
+        assert_eq!(farewell(&(7..=7)), "retry: 7\n\n");
+    }
+}

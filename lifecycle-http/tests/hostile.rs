@@ -1,0 +1,254 @@
+//! Clients that do not play: each is bounded, in normal running and while draining.
+
+mod support;
+
+use std::time::Duration;
+
+use lifecycle_http::Limits;
+use support::{GET, Site, site, site_of};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+/// The connection ends between these times from now, and its place is free then.
+async fn is_rid_of_it(site: &Site, client: &mut support::Client, limit: Duration) {
+    let start = Instant::now();
+    assert!(client.is_closed().await);
+    let took = start.elapsed();
+    assert!(
+        took <= limit + limit / 8 + Duration::from_millis(100),
+        "it took {took:?}"
+    );
+    assert!(
+        took + Duration::from_secs(1) >= limit,
+        "it took only {took:?}"
+    );
+    site.has(0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_has_the_hello() {
+    let site = site(Limits::default()).await;
+    let mut client = site.client().await;
+    is_rid_of_it(&site, &mut client, Limits::default().hello).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_has_the_hello() {
+    let site = site(Limits::default()).await;
+    let mut client = site.client().await;
+    client.says("GET / HTTP/1.1\r\nhost").await;
+    is_rid_of_it(&site, &mut client, Limits::default().hello).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_trickles_has_the_hello_too() {
+    let site = site(Limits::default()).await;
+    let mut client = site.client().await;
+    client.says("GET / HTTP/1.1\r\n").await;
+    let start = Instant::now();
+    while client.0.write_all(b"a: b\r\n").await.is_ok() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "a slowloris lives on"
+        );
+    }
+    site.has(0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_head_that_trickles_has_the_hello_too() {
+    let site = site(Limits::default()).await;
+    let mut client = site.client().await;
+    client.says(GET).await;
+    client.hears().await;
+    // Idle for a while first: the clock is that of the head.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    client.says("GET / HT").await;
+    is_rid_of_it(&site, &mut client, Limits::default().hello).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_preface_has_the_hello() {
+    let site = site(Limits::default()).await;
+    let mut client = site.client().await;
+    client.says("PRI * HTTP/2.0\r\n\r\nS").await;
+    is_rid_of_it(&site, &mut client, Limits::default().hello).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_body_fails_after_the_stall() {
+    let site = site(Limits::default()).await;
+    let mut client = site.client().await;
+    client
+        .says("POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345")
+        .await;
+    let start = Instant::now();
+    let answer = client.hears().await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert_eq!(start.elapsed().as_secs(), Limits::default().stall.as_secs());
+    assert!(client.is_closed().await);
+    site.has(0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_body_fails_while_draining_too() {
+    let site = site(Limits::default()).await;
+    let mut client = site.client().await;
+    client
+        .says("POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345")
+        .await;
+    site.reached().await;
+    let (stopped, answer) = tokio::join!(site.stop(), client.hears_all());
+    stopped.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_nobody_reads_is_given_up() {
+    let site = site(Limits::default()).await;
+    let mut client = site.client().await;
+    client.gets("/big").await;
+    site.reached().await;
+    let start = Instant::now();
+    site.has(0).await;
+    let took = start.elapsed();
+    // What the kernel takes at first buys some credit.
+    let stall = Limits::default().stall;
+    assert!(took >= stall && took < stall * 2, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_idle_is_told_to_go() {
+    let site = site(Limits::default()).await;
+    let mut client = site.client().await;
+    client.says(GET).await;
+    client.hears().await;
+    is_rid_of_it(&site, &mut client, Limits::default().idle).await;
+    assert_eq!(site.http.stats().expired, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_takes_its_time_is_not_idle() {
+    let site = site(Limits::default()).await;
+    let mut client = site.client().await;
+    client.gets("/hold").await;
+    site.reached().await;
+    tokio::time::sleep(Limits::default().idle * 5).await;
+    site.stage.release.add_permits(1);
+    assert!(client.hears().await.ends_with("held"));
+}
+
+/// Everything that a client may have said when it resets the connection.
+const SAID: [&str; 9] = [
+    "",
+    "GET",
+    "GET / HTTP/1.1\r\nhost: a\r\n",
+    "POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345",
+    "GET /stuck HTTP/1.1\r\nhost: a\r\n\r\n",
+    "GET /big HTTP/1.1\r\nhost: a\r\n\r\n",
+    "GET /events HTTP/1.1\r\nhost: a\r\n\r\n",
+    "GET /echo HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+];
+
+fn reset(client: support::Client) {
+    socket2::SockRef::from(&client.0)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_at_any_moment_frees_the_place() {
+    let site = site(Limits::default()).await;
+    for said in SAID {
+        let mut client = site.client().await;
+        client.says(said).await;
+        site.has(1).await;
+        let start = Instant::now();
+        reset(client);
+        site.has(0).await;
+        assert!(start.elapsed() < Duration::from_secs(1), "after {said:?}");
+    }
+    site.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_is_refused_and_forgotten() {
+    let site = site(Limits::default()).await;
+    let mut client = site.client().await;
+    client.says("\x16\x03\x01 what is this\r\n\r\n").await;
+    let answer = client.hears_all().await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    site.has(0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_limit_clients_are_told_so_and_cost_nothing() {
+    let site = site_of(Limits::default(), 2).await;
+    let (mut first, _second) = (site.client().await, site.client().await);
+    site.has(2).await;
+    for _ in 0..50 {
+        let mut client = site.client().await;
+        client.says(GET).await;
+        let answer = client.hears_all().await;
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 503"),
+            "{answer}"
+        );
+    }
+    assert_eq!(site.http.stats().rejected, 50);
+    assert_eq!(site.http.stats().peak, 2);
+    first.says(GET).await;
+    assert!(first.hears().await.ends_with("hello"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_of_them_together_hold_up_a_drain_for_the_farewell_only() {
+    let site = site(Limits::default()).await;
+    let mut clients = Vec::new();
+    for said in [
+        "",
+        "GET / HT",
+        "PRI * HTTP/2.0\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut client = site.client().await;
+        client.says(said).await;
+        clients.push(client);
+    }
+    let mut slowloris = site.client().await;
+    slowloris.says("GET / HTTP/1.1\r\n").await;
+    site.has(5).await;
+    let start = Instant::now();
+    let trickle = async {
+        while slowloris.0.write_all(b"a: b\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let (stopped, ()) = tokio::join!(site.stop(), trickle);
+    stopped.unwrap();
+    let farewell = Limits::default().farewell;
+    assert!(
+        start.elapsed() < farewell + Duration::from_millis(300),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_while_draining_ends_the_wait() {
+    for said in SAID {
+        let site = site(Limits::default()).await;
+        let mut client = site.client().await;
+        client.says(said).await;
+        site.has(1).await;
+        let start = Instant::now();
+        let (stopped, ()) = tokio::join!(site.stop(), async {
+            site.told().await;
+            reset(client);
+        });
+        stopped.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(1), "after {said:?}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Saves its state to the file it is given: until it is killed, or once where it must not.
+
+use std::process::ExitCode;
+
+use lifecycle_runtime::{BoxError, StateFile};
+use lifecycle_tests::Counted;
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Tells each number before it is saved and after.
+async fn until_killed(path: &str) -> Result<(), BoxError> {
+    let file = StateFile::<Counted>::open(path, "counted", 1).await;
+    loop {
+        let number = file.update(Counted::advance);
+        println!("saving {number}");
+        file.save().await?;
+        println!("saved {number}");
+    }
+}
+
+/// As on a full disk: writing fails half-way.
+async fn too_large(path: &str) -> Result<(), BoxError> {
+    // Heard, it is an error of `write` instead of the end of the process.
+    let _heard = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+    let limit = Some(4_096);
+    setrlimit(
+        Resource::Fsize,
+        Rlimit {
+            current: limit,
+            maximum: limit,
+        },
+    )?;
+    once(path).await
+}
+
+async fn once(path: &str) -> Result<(), BoxError> {
+    let file = StateFile::<Counted>::open(path, "counted", 1).await;
+    file.update(|counted| *counted = Counted::of(1_000));
+    file.save().await
+}
+
+/// Root may write anywhere, unless it gives that up: for this thread and all it starts.
+fn as_anybody() -> Result<(), BoxError> {
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets {
+        effective: none,
+        permitted: none,
+        inheritable: none,
+    };
+    Ok(set_capabilities(None, sets)?)
+}
+
+fn run(how: &str, path: &str) -> Result<(), BoxError> {
+    as_anybody()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    match how {
+        "until-killed" => runtime.block_on(until_killed(path)),
+        "too-large" => runtime.block_on(too_large(path)),
+        _ => runtime.block_on(once(path)),
+    }
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let (how, path) = (
+        args.next().unwrap_or_default(),
+        args.next().unwrap_or_default(),
+    );
+    match run(&how, &path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("failed: {error}");
+            ExitCode::from(3)
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Servers with a watchdog, and what keeps them from ending; the argument says what.
+
+use std::future::pending;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use lifecycle_runtime::{
+    BoxError, Component, Context, GracefulShutdown, Reason, Report, Runner, ShutdownHandle,
+    ShutdownState, Stop,
+};
+use lifecycle_tests::{Logs, ms, secs};
+use tokio::runtime::{Builder, Runtime};
+
+/// What the first step does.
+#[derive(Clone, Copy)]
+enum Act {
+    End,
+    Hang,
+    /// Holds the executor for good.
+    Block,
+    /// Holds it for longer than a plan may go unseen.
+    BlockAWhile,
+}
+
+struct Drain(Act, Logs);
+
+impl Component for Drain {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        cx.waiting_for(|| "3 connections".into());
+        let logs = self.1.clone();
+        cx.on_force(move || {
+            println!("the hook ran");
+            print_blocked(&logs);
+        });
+        match self.0 {
+            Act::End => {}
+            Act::Hang => pending().await,
+            Act::Block => block(),
+            Act::BlockAWhile => {
+                // Once the others are under way.
+                tokio::task::yield_now().await;
+                thread::sleep(secs(5));
+            }
+        }
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        println!("drain aborted");
+    }
+}
+
+/// Waits for good.
+struct Relay;
+
+impl Component for Relay {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        cx.waiting_for(|| "the mail relay".into());
+        pending().await
+    }
+}
+
+struct Pool;
+
+impl Component for Pool {
+    async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+        println!("pool closed");
+        Ok(())
+    }
+}
+
+/// Holds the executor when it is dropped.
+struct Holds(bool);
+
+impl Drop for Holds {
+    fn drop(&mut self) {
+        if self.0 {
+            block();
+        }
+    }
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = self.patience, at_most = "60s")]
+struct Server {
+    patience: Duration,
+    #[shutdown(priority = 0)]
+    relay: Option<Relay>,
+    #[shutdown(priority = 0)]
+    drain: Drain,
+    #[shutdown(priority = 1)]
+    pool: Pool,
+    holds: Holds,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+/// Its budget is known before it is there.
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "500ms")]
+struct Small {
+    #[shutdown(timeout = "300ms")]
+    pool: Pool,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn server(act: Act, logs: &Logs) -> Server {
+    Server {
+        patience: ms(500),
+        relay: None,
+        drain: Drain(act, logs.clone()),
+        pool: Pool,
+        holds: Holds(false),
+        state: ShutdownState::new(),
+    }
+}
+
+/// Holds the thread for good.
+fn block() {
+    loop {
+        thread::park();
+    }
+}
+
+/// Longer than any watchdog here allows.
+fn past_every_watchdog() {
+    thread::sleep(secs(3));
+}
+
+fn print_blocked(logs: &Logs) {
+    for event in logs.named("executor_blocked") {
+        println!(
+            "executor_blocked: {} by {}, {}",
+            event.field("component"),
+            event.field("steps"),
+            event.number("blocked_ms") > 3_000,
+        );
+    }
+}
+
+async fn serve(_: &mut Server, stop: Stop) {
+    println!("serving");
+    stop.cancelled().await;
+}
+
+fn current_thread() -> Runtime {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime")
+}
+
+fn multi_thread() -> Runtime {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime")
+}
+
+fn watched(server: Server) -> Runner<Server> {
+    Runner::new(server).watchdog(ms(200))
+}
+
+fn blocked_step(logs: &Logs) -> Report {
+    let mut server = server(Act::Block, logs);
+    // Time to see that the executor is blocked.
+    server.patience = secs(4);
+    server.relay = Some(Relay);
+    current_thread().block_on(watched(server).run(serve))
+}
+
+/// Blocks the executor, although nothing has begun; then somebody asks for the end.
+fn blocked_main(handle: &ShutdownHandle, logs: &Logs) -> Report {
+    let server = server(Act::End, logs);
+    current_thread().block_on(watched(server).handle(handle).run(
+        async |_: &mut Server, _: Stop| {
+            println!("serving");
+            block();
+        },
+    ))
+}
+
+/// Asks for the end once a line comes.
+fn asks_at_a_line(handle: &ShutdownHandle) {
+    let handle = handle.clone();
+    thread::spawn(move || {
+        let _ = std::io::stdin().lines().next();
+        handle.request(Reason::Requested);
+    });
+}
+
+fn two_runs(logs: &Logs) -> Report {
+    let runtime = multi_thread();
+    let first = watched(server(Act::End, logs)).run(async |_: &mut Server, _: Stop| {});
+    assert!(runtime.block_on(first).is_clean());
+    let second = Runner::new(server(Act::End, logs)).run(async |_: &mut Server, _: Stop| {
+        past_every_watchdog();
+        println!("the second has served");
+    });
+    runtime.block_on(second)
+}
+
+fn main() -> ExitCode {
+    let logs = Logs::default();
+    tracing::subscriber::set_global_default(logs.subscriber()).expect("there is no other");
+    let handle = ShutdownHandle::new();
+    let how = std::env::args().nth(1).unwrap_or_default();
+    let report = match &*how {
+        "clean" => multi_thread().block_on(watched(server(Act::End, &logs)).run(serve)),
+        "hang" => multi_thread().block_on(watched(server(Act::Hang, &logs)).run(serve)),
+        "blocked-step" => blocked_step(&logs),
+        "blocked-a-while" => {
+            let mut server = server(Act::BlockAWhile, &logs);
+            server.patience = secs(30);
+            let report = current_thread().block_on(watched(server).run(serve));
+            print_blocked(&logs);
+            report
+        }
+        "blocked-main" => blocked_main(&handle, &logs),
+        "blocked-main-asked" => {
+            asks_at_a_line(&handle);
+            blocked_main(&handle, &logs)
+        }
+        "blocked-drop" => {
+            let mut server = server(Act::End, &logs);
+            server.holds = Holds(true);
+            current_thread().block_on(watched(server).run(serve))
+        }
+        "blocked-start" => current_thread().block_on(
+            Runner::build(async || -> Result<Small, BoxError> {
+                println!("starting");
+                block();
+                unreachable!("it holds the thread for good")
+            })
+            .watchdog(ms(200))
+            .run_until_signal(),
+        ),
+        "stuck-blocking" => {
+            let runtime = multi_thread();
+            runtime.spawn_blocking(block);
+            let report = runtime.block_on(watched(server(Act::End, &logs)).run(serve));
+            println!("report: {}", report.is_clean());
+            drop(runtime);
+            report
+        }
+        "unwatched" => {
+            let server = server(Act::Block, &logs);
+            thread::spawn(|| {
+                past_every_watchdog();
+                println!("nobody came");
+                std::process::exit(9);
+            });
+            current_thread().block_on(Runner::new(server).run(serve))
+        }
+        "block-on" => {
+            let runner = watched(server(Act::End, &logs));
+            let report = runner.block_on(async |server: &mut Server, stop: Stop| {
+                tokio::task::spawn_blocking(block);
+                serve(server, stop).await;
+            });
+            println!("block_on has returned");
+            past_every_watchdog();
+            println!("the process goes on");
+            report
+        }
+        "two-runs" => two_runs(&logs),
+        other => panic!("no such server: {other}"),
+    };
+    println!("{report}");
+    ExitCode::from(report.exit_code())
+}

@@ -1,0 +1,43 @@
+//! A state that shows whether it is whole.
+
+use serde::{Deserialize, Serialize};
+
+/// A number, and many copies of it: of different length from one to the next.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Counted {
+    number: u64,
+    copies: Vec<u64>,
+}
+
+impl Counted {
+    pub fn of(number: u64) -> Self {
+        let many = 1_000 + number % 7 * 500;
+        Self {
+            number,
+            copies: (0..many).map(|_| number).collect(),
+        }
+    }
+
+    /// Becomes the one after it, and returns its number.
+    pub fn advance(&mut self) -> u64 {
+        *self = Self::of(self.number + 1);
+        self.number
+    }
+
+    /// The number.
+    ///
+    /// # Panics
+    ///
+    /// If it is not whole.
+    pub fn number(&self) -> u64 {
+        let whole = self.copies.iter().all(|&copy| copy == self.number);
+        assert!(whole, "a mixture of states: {}", self.number);
+        let expected = Self::of(self.number).copies.len();
+        assert!(
+            self.number == 0 || self.copies.len() == expected,
+            "a part of a state: {} of {expected}",
+            self.copies.len()
+        );
+        self.number
+    }
+}

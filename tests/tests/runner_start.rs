@@ -1,0 +1,269 @@
+//! A start: signals are heard before it, and half of one is undone.
+
+use std::future::pending;
+
+use lifecycle_runtime::{
+    BoxError, FailedStart, GracefulShutdown, Outcome, Readiness, ReadyState, Reason, Report,
+    Runner, ShutdownHandle, ShutdownState, Stop,
+};
+use lifecycle_tests::{Ended, Logs, Probe, Process, Trace, secs};
+use rustix::process::Signal;
+use tokio::time::sleep;
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "10s")]
+struct Server {
+    #[shutdown(priority = 0)]
+    listener: Option<Probe>,
+    #[shutdown(priority = 1)]
+    pool: Option<Probe>,
+    #[shutdown(priority = 2)]
+    log: Option<Probe>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn server(trace: &Trace) -> Server {
+    Server {
+        listener: Some(Probe::new(trace, "listener")),
+        pool: Some(Probe::new(trace, "pool")),
+        log: Some(Probe::new(trace, "log")),
+        state: ShutdownState::new(),
+    }
+}
+
+/// Says that it was dropped.
+struct Dropped(Trace, &'static str);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.add(self.1);
+    }
+}
+
+async fn never_main(_: &mut Server, _: Stop) {
+    panic!("main runs without a server");
+}
+
+fn told(how: &str) -> Process {
+    Process::start(env!("CARGO_BIN_EXE_told"), &[how])
+}
+
+fn assert_nothing_is_left(report: &Report) {
+    assert!(report.steps().is_empty(), "{report}");
+    assert_eq!(report.component(), "Server");
+}
+
+#[test]
+fn signals_are_heard_before_the_start() {
+    let ended = told("signal-in-start").end();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.says(&["reason: SIGTERM"]), "{ended:#?}");
+}
+
+#[test]
+fn a_signal_during_the_start_drops_it_and_the_process_exits_with_0() {
+    let mut server = told("start");
+    server.wait_for("starting");
+    server.signal(Signal::TERM);
+    let ended = server.end();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.says(&["store dropped"]), "{ended:#?}");
+    assert!(!ended.says(&["serving"]), "main never ran: {ended:#?}");
+}
+
+fn assert_failed(ended: &Ended) {
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(
+        ended.says(&["reason: the start failed: the port is taken"]),
+        "{ended:#?}"
+    );
+    assert!(!ended.says(&["serving"]), "main never ran: {ended:#?}");
+}
+
+#[test]
+fn a_process_whose_start_fails_exits_with_1_and_has_dropped_what_it_had_built() {
+    let ended = told("failed-start").end();
+    assert_failed(&ended);
+    assert!(ended.says(&["store dropped"]), "{ended:#?}");
+}
+
+#[test]
+fn a_process_whose_start_fails_with_a_server_exits_with_1_and_has_cleaned_it() {
+    let ended = told("failed-start-with-server").end();
+    assert_failed(&ended);
+    assert!(
+        ended.says(&["store closed"]) && !ended.says(&["store dropped"]),
+        "{ended:#?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_built_is_run_and_shut_down_as_one_that_was_there() {
+    let trace = Trace::new();
+    let report = Runner::build(async || {
+        sleep(secs(3)).await;
+        Ok::<_, BoxError>(server(&trace))
+    })
+    .run(async |server: &mut Server, _: Stop| assert!(server.pool.is_some()))
+    .await;
+    assert!(report.is_clean(), "{report}");
+    assert!(matches!(report.reason(), Reason::MainEnded), "{report}");
+    assert_eq!(trace.when("listener begins"), secs(3));
+    assert_eq!(report.steps().len(), 4, "main and the plan: {report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_during_the_start_drops_it() {
+    let trace = Trace::new();
+    let handle = ShutdownHandle::new();
+    let (asks, drops) = (handle.clone(), trace.clone());
+    let report = Runner::build(async move || {
+        let _dropped = Dropped(drops, "the start is dropped");
+        asks.request(Reason::Requested);
+        pending::<Result<Server, BoxError>>().await
+    })
+    .handle(&handle)
+    .run(never_main)
+    .await;
+    assert_eq!(trace.all(), ["the start is dropped"]);
+    assert!(matches!(report.reason(), Reason::Requested), "{report}");
+    assert_eq!(report.exit_code(), 0);
+    assert_nothing_is_left(&report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_built_when_the_request_comes_is_kept_and_cleaned() {
+    let trace = Trace::new();
+    let handle = ShutdownHandle::new();
+    let asks = handle.clone();
+    let report = Runner::build(async || {
+        asks.request(Reason::Requested);
+        Ok::<_, BoxError>(server(&trace))
+    })
+    .handle(&handle)
+    .run(async |_: &mut Server, stop: Stop| stop.cancelled().await)
+    .await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(trace.count("log ends"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_fails_is_the_reason_and_leaves_nothing() {
+    let trace = Trace::new();
+    let handle = ShutdownHandle::new();
+    let readiness = Readiness::new();
+    let drops = trace.clone();
+    let ends = trace.clone();
+    let report = Runner::build(async move || {
+        let _dropped = Dropped(drops, "what was built is dropped");
+        Err::<Server, _>("the port is taken")
+    })
+    .handle(&handle)
+    .readiness(&readiness)
+    .finally(move |report| ends.add(format!("finally {}", report.exit_code())))
+    .run(never_main)
+    .await;
+    assert_eq!(trace.all(), ["what was built is dropped", "finally 1"]);
+    assert_eq!(
+        report.reason().to_string(),
+        "the start failed: the port is taken"
+    );
+    assert_eq!(report.exit_code(), 1);
+    assert_nothing_is_left(&report);
+    assert_eq!(readiness.state(), ReadyState::Stopped);
+    assert!(handle.is_requested(), "who waits for it is told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_of_a_failed_start_is_cleaned_in_plan_order() {
+    let trace = Trace::new();
+    let report = Runner::build(async || {
+        let mut built = server(&trace);
+        built.listener = None;
+        Err(FailedStart::new(built, "the port is taken"))
+    })
+    .run(never_main)
+    .await;
+    assert_eq!(
+        trace.all(),
+        ["pool begins", "pool ends", "log begins", "log ends"]
+    );
+    assert_eq!(
+        report.reason().to_string(),
+        "the start failed: the port is taken"
+    );
+    assert_eq!(report.exit_code(), 1, "although every step is done");
+    assert!(report.step("main").is_none(), "{report}");
+    assert!(report.steps().iter().all(|step| step.outcome().is_done()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_start_may_be_an_error_among_others() {
+    let trace = Trace::new();
+    let report = Runner::build(async || -> Result<Server, BoxError> {
+        let failed = FailedStart::new(server(&trace), std::io::Error::other("no route"));
+        Err(failed.into())
+    })
+    .run(never_main)
+    .await;
+    assert_eq!(trace.count("log ends"), 1);
+    assert_eq!(report.reason().to_string(), "the start failed: no route");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_start_is_a_failed_start() {
+    let trace = Trace::new();
+    let drops = trace.clone();
+    let report = Runner::build(async move || -> Result<Server, BoxError> {
+        let _dropped = Dropped(drops, "what was built is dropped");
+        panic!("no configuration");
+    })
+    .run(never_main)
+    .await;
+    assert_eq!(
+        report.reason().to_string(),
+        "the start failed: panicked: no configuration"
+    );
+    assert_eq!(report.exit_code(), 1);
+    assert_eq!(trace.all(), ["what was built is dropped"]);
+    assert_nothing_is_left(&report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_the_start_leaves_by_an_early_return_tells_of_it() {
+    let trace = Trace::new();
+    let (logs, guard) = Logs::capture();
+    let report = Runner::build(async || {
+        let _built = server(&trace);
+        Err::<Server, _>("the port is taken")
+    })
+    .run(never_main)
+    .await;
+    drop(guard);
+    assert_eq!(
+        logs.only("dropped_unshut").field("fields"),
+        "listener, pool, log"
+    );
+    assert_eq!(
+        trace.all(),
+        ["listener releases", "pool releases", "log releases"]
+    );
+    assert_eq!(logs.only("shutdown_end").number("exit_code"), 1);
+    assert_eq!(report.exit_code(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_step_that_fails_in_the_cleaning_of_a_failed_start_is_in_the_report() {
+    let trace = Trace::new();
+    let report = Runner::build(async || {
+        let mut built = server(&trace);
+        built.pool = Some(Probe::new(&trace, "pool").error("no"));
+        Err(FailedStart::new(built, "the port is taken"))
+    })
+    .run(never_main)
+    .await;
+    let pool = report.step("pool").unwrap().outcome();
+    assert!(matches!(pool, Outcome::Failed(_)), "{report}");
+    assert_eq!(trace.count("log ends"), 1);
+}

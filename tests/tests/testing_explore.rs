@@ -1,0 +1,408 @@
+//! `explore` passes what keeps the promises of a shutdown, and names what breaks them.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use lifecycle_runtime::testing::{Act, Explored, Fault, Scripted, explore};
+use lifecycle_runtime::{
+    BoxError, Component, Context, GracefulShutdown, ShutdownState, StateFile, TaskGroup,
+};
+use lifecycle_tests::{Probe, Trace, ms, secs};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Storage {
+    #[shutdown(timeout = "2s", required)]
+    writer: Scripted,
+    #[shutdown(timeout = "1s")]
+    disk: Scripted,
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+enum Backend {
+    Local {
+        #[shutdown(timeout = "1s")]
+        index: Scripted,
+    },
+    #[expect(dead_code, reason = "the variant that is not live")]
+    Remote {
+        #[shutdown(timeout = "1s")]
+        connection: Scripted,
+    },
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "20s")]
+struct Good {
+    #[shutdown(priority = 0)]
+    token: CancellationToken,
+    #[shutdown(priority = 10)]
+    tasks: TaskGroup,
+    #[shutdown(priority = 10, best_effort, timeout = "2s")]
+    cache: Scripted,
+    #[shutdown(priority = 20)]
+    storage: Storage,
+    #[shutdown(priority = 20)]
+    backend: Backend,
+    #[shutdown(priority = 30)]
+    absent: Option<Storage>,
+    #[shutdown(priority = 30)]
+    plugins: Vec<Scripted>,
+    #[shutdown(priority = 40, with = |name| name.clear())]
+    name: String,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn quick() -> Scripted {
+    Scripted::new(Act::Take(ms(10)))
+}
+
+async fn good() -> Good {
+    let token = CancellationToken::new();
+    let tasks = TaskGroup::new();
+    let told = token.clone();
+    tasks
+        .spawn("told", async move { told.cancelled().await })
+        .unwrap();
+    tasks
+        .spawn_with("stops", async |stop| {
+            stop.cancelled().await;
+        })
+        .unwrap();
+    Good {
+        token,
+        tasks,
+        cache: quick(),
+        storage: Storage {
+            writer: quick(),
+            disk: quick(),
+        },
+        backend: Backend::Local { index: quick() },
+        absent: None,
+        plugins: vec![quick(), quick()],
+        name: "good".into(),
+        state: ShutdownState::new(),
+    }
+}
+
+fn paths(explored: &Explored) -> BTreeSet<&str> {
+    explored.cases.iter().map(|(path, ..)| &**path).collect()
+}
+
+#[test]
+fn a_good_server_passes_with_every_fault_at_every_live_step() {
+    let explored = explore(good);
+    let expected = [
+        "backend.index",
+        "cache",
+        "name",
+        "plugins",
+        "storage.disk",
+        "storage.writer",
+        "tasks",
+        "token",
+    ];
+    assert!(
+        paths(&explored).into_iter().eq(expected),
+        "{:?}",
+        paths(&explored)
+    );
+    assert_eq!(explored.cases.len(), expected.len() * Fault::ALL.len());
+}
+
+#[test]
+fn the_reports_show_what_was_done_to_which_step() {
+    let explored = explore(good);
+    let of = |path: &str, fault: Fault| {
+        let found = explored
+            .cases
+            .iter()
+            .find(|case| case.0 == path && case.1 == fault);
+        let report = &found.unwrap().2;
+        report.step(path).unwrap().outcome().to_string()
+    };
+    assert_eq!(of("storage.disk", Fault::None), "done");
+    assert_eq!(
+        of("storage.disk", Fault::Error),
+        "failed: an injected error"
+    );
+    assert_eq!(
+        of("storage.disk", Fault::Panic),
+        "panicked: an injected panic"
+    );
+    assert!(of("storage.disk", Fault::Hang).starts_with("timed out"));
+    assert_eq!(of("storage.disk", Fault::Slow), "done");
+    assert_eq!(of("storage.disk", Fault::DroppedHere), "done");
+    let skipped = explored
+        .cases
+        .iter()
+        .find(|case| case.0 == "storage.writer" && case.1 == Fault::Error);
+    let disk = skipped
+        .unwrap()
+        .2
+        .step("storage.disk")
+        .unwrap()
+        .outcome()
+        .to_string();
+    assert_eq!(disk, "skipped", "the writer is required");
+}
+
+#[test]
+fn a_server_without_a_timeout_of_its_own_passes_in_the_default_one() {
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown]
+        one: Scripted,
+        #[shutdown]
+        two: Scripted,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let explored = explore(async || Server {
+        one: quick(),
+        two: quick(),
+        state: ShutdownState::new(),
+    });
+    assert_eq!(explored.cases.len(), 2 * Fault::ALL.len());
+}
+
+#[test]
+fn a_step_that_works_on_the_blocking_pool_passes() {
+    #[derive(GracefulShutdown)]
+    #[shutdown(timeout = "10s")]
+    struct Server {
+        #[shutdown]
+        file: StateFile<Vec<u32>>,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.json");
+    let explored = explore(async || Server {
+        file: StateFile::open(&path, "numbers", 1).await,
+        state: ShutdownState::new(),
+    });
+    assert_eq!(explored.cases.len(), Fault::ALL.len());
+}
+
+/// A server of one step between two good ones.
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "20s")]
+struct Server<C: Component> {
+    #[shutdown(timeout = "2s")]
+    before: Scripted,
+    #[shutdown(timeout = "5s")]
+    planted: C,
+    #[shutdown(timeout = "2s")]
+    after: Scripted,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+/// What `explore` says of a server with this in it, which has to be found wanting.
+fn found<C: Component>(planted: impl Fn() -> C) -> String {
+    let explored = catch_unwind(AssertUnwindSafe(|| {
+        explore(async || Server {
+            before: quick(),
+            planted: planted(),
+            after: quick(),
+            state: ShutdownState::new(),
+        })
+    }));
+    let payload: Box<dyn Any + Send> = explored.expect_err("the bug is not found");
+    *payload.downcast::<String>().expect("a text")
+}
+
+#[track_caller]
+fn assert_says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+}
+
+#[test]
+fn a_step_that_never_ends_is_found() {
+    let text = found(|| Scripted::new(Act::Hang));
+    let first = "when `before` goes well";
+    assert_says(
+        &text,
+        &[
+            first,
+            "`planted` is not done, without a fault",
+            "shutdown of Server",
+        ],
+    );
+}
+
+#[test]
+fn a_step_that_fails_by_itself_is_found() {
+    let text = found(|| Scripted::new(Act::Fail("no")));
+    assert_says(
+        &text,
+        &[
+            "when `before` goes well",
+            "`planted` is not done, without a fault",
+        ],
+    );
+}
+
+#[test]
+fn a_step_that_panics_by_itself_is_found() {
+    let text = found(|| Scripted::new(Act::Panic("no")));
+    assert_says(&text, &["`planted` is not done, without a fault"]);
+}
+
+#[test]
+fn a_step_that_needs_more_than_half_of_its_time_is_found_when_it_begins_late() {
+    let text = found(|| Scripted::new(Act::Take(secs(4))));
+    assert_says(&text, &["when `planted` is slow", "the step is timed out"]);
+}
+
+#[test]
+fn a_step_that_holds_the_executor_past_the_budget_is_found() {
+    let trace = Trace::new();
+    let text = found(|| Probe::new(&trace, "planted").block(secs(60)));
+    assert_says(&text, &["it took 60", "of 20s"]);
+}
+
+/// Has a task, and aborts it only at the end of its cleanup.
+struct Leaves(Option<JoinHandle<()>>);
+
+impl Component for Leaves {
+    async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+        if let Some(task) = self.0.take() {
+            task.abort();
+            // Its end is what was asked for.
+            let _ = task.await;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_component_whose_abort_leaves_a_task_running_is_found() {
+    let text = found(|| Leaves(Some(tokio::spawn(pending()))));
+    assert_says(&text, &["when `planted` fails", "1 tasks are left running"]);
+}
+
+/// Ends what it has, and lets go of it, in two polls.
+struct Forgets(Option<Scripted>);
+
+impl Component for Forgets {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let mut inner = self.0.take().ok_or("it is gone already")?;
+        inner.cleanup(cx).await
+    }
+}
+
+#[test]
+fn a_cleanup_that_cannot_be_taken_up_again_is_found() {
+    let text = found(|| Forgets(Some(quick())));
+    assert_says(
+        &text,
+        &[
+            "when `planted` runs when the shutdown's future is dropped",
+            "the step is failed: it is gone already",
+        ],
+    );
+}
+
+#[test]
+fn a_cleanup_that_cannot_be_repeated_is_found_although_it_ends_at_once() {
+    let text = found(|| Forgets(Some(Scripted::new(Act::Succeed))));
+    assert_says(&text, &["the step is failed: it is gone already"]);
+}
+
+/// Cleans, but cannot be aborted.
+struct Unabortable;
+
+impl Component for Unabortable {
+    async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        panic!("half of it is gone");
+    }
+}
+
+#[test]
+fn an_abort_that_panics_is_found() {
+    let text = found(|| Unabortable);
+    assert_says(
+        &text,
+        &[
+            "when `planted` fails",
+            "the abort of `planted` panicked: half of it is gone",
+        ],
+    );
+}
+
+/// Drops another owner instead of shutting it down.
+struct Drops(Option<Box<Server<Scripted>>>);
+
+impl Component for Drops {
+    async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+        self.0 = None;
+        Ok(())
+    }
+}
+
+#[test]
+fn an_owner_that_is_dropped_without_its_shutdown_is_found() {
+    let text = found(|| {
+        Drops(Some(Box::new(Server {
+            before: quick(),
+            planted: quick(),
+            after: quick(),
+            state: ShutdownState::new(),
+        })))
+    });
+    assert_says(
+        &text,
+        &[
+            "dropped without an awaited shutdown",
+            "Server",
+            "before",
+            "planted",
+            "after",
+        ],
+    );
+}
+
+#[test]
+fn a_server_whose_budget_is_of_the_value_is_held_to_that() {
+    #[derive(GracefulShutdown)]
+    #[shutdown(timeout = self.patience, at_most = "60s")]
+    struct Configured {
+        patience: Duration,
+        #[shutdown]
+        pool: Probe,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let build = |time| {
+        let trace = trace.clone();
+        move || Configured {
+            patience: secs(10),
+            pool: Probe::new(&trace, "pool").block(time),
+            state: ShutdownState::new(),
+        }
+    };
+    let (good, late) = (build(secs(1)), build(secs(30)));
+    explore(async || good());
+    let found = catch_unwind(AssertUnwindSafe(|| explore(async || late())));
+    let text = found
+        .expect_err("30 s are more than 10 s")
+        .downcast::<String>()
+        .unwrap();
+    assert_says(&text, &["it took 30", "of 10s"]);
+}

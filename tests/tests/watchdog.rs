@@ -1,0 +1,157 @@
+//! A process with a watchdog is gone in time, whatever holds it.
+
+use lifecycle_tests::{Ended, Process};
+use rustix::process::Signal;
+
+fn start(how: &str) -> Process {
+    Process::start(env!("CARGO_BIN_EXE_watched"), &[how])
+}
+
+/// How a server ends after SIGTERM.
+fn told(how: &str) -> Ended {
+    let mut server = start(how);
+    server.wait_for("serving");
+    server.signal(Signal::TERM);
+    server.end()
+}
+
+fn assert_forced(ended: &Ended) {
+    assert_eq!(ended.code, Some(70), "{ended:#?}");
+    assert!(
+        ended.says(&["! ", "the end is forced by the watchdog"]),
+        "{ended:#?}"
+    );
+}
+
+#[test]
+fn a_server_that_ends_in_time_never_sees_the_watchdog() {
+    let ended = told("clean");
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(!ended.says(&["! "]), "{ended:#?}");
+}
+
+#[test]
+fn a_step_that_hangs_is_the_engines_to_cut() {
+    let ended = told("hang");
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(
+        ended.says(&["drain aborted"]) && ended.says(&["pool closed"]),
+        "{ended:#?}"
+    );
+    assert!(!ended.says(&["the hook ran"]), "{ended:#?}");
+}
+
+#[test]
+fn a_step_that_blocks_the_only_thread_is_named_with_what_the_others_wait_for() {
+    let ended = told("blocked-step");
+    assert_forced(&ended);
+    assert!(
+        ended.says(&[
+            "! ",
+            "not done: drain was running and holds the executor, waiting for 3 connections"
+        ]),
+        "{ended:#?}"
+    );
+    assert!(
+        ended.says(&[
+            "! ",
+            "not done: relay was running, waiting for the mail relay"
+        ]),
+        "{ended:#?}"
+    );
+    assert!(
+        ended.says(&["! ", "not done: pool had not begun"]),
+        "{ended:#?}"
+    );
+    assert!(ended.says(&["! ", "did not get to abort"]), "{ended:#?}");
+    assert!(ended.says(&["the hook ran"]), "{ended:#?}");
+    assert!(
+        ended.says(&["executor_blocked: Server by drain, true"]),
+        "it was said before: {ended:#?}"
+    );
+}
+
+#[test]
+fn an_executor_that_was_blocked_for_a_while_is_logged_and_nothing_is_forced() {
+    let ended = told("blocked-a-while");
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(
+        ended.says(&["executor_blocked: Server by drain, true"]),
+        "{ended:#?}"
+    );
+    let said = ended
+        .lines
+        .iter()
+        .filter(|line| line.contains("executor_blocked"));
+    assert_eq!(said.count(), 1, "once: {ended:#?}");
+}
+
+#[test]
+fn a_main_that_blocked_the_executor_before_anything_began_is_named() {
+    let ended = told("blocked-main");
+    assert_forced(&ended);
+    assert!(ended.says(&["! ", "main holds the executor"]), "{ended:#?}");
+}
+
+#[test]
+fn a_request_that_no_executor_gets_to_see_is_seen_by_the_watchdog() {
+    let mut server = start("blocked-main-asked");
+    server.wait_for("serving");
+    server.tell("end");
+    let ended = server.end();
+    assert_forced(&ended);
+    assert!(ended.says(&["! ", "main holds the executor"]), "{ended:#?}");
+}
+
+#[test]
+fn a_start_that_blocks_the_executor_cannot_hold_the_process() {
+    let mut server = start("blocked-start");
+    server.wait_for("starting");
+    server.signal(Signal::TERM);
+    let ended = server.end();
+    assert_forced(&ended);
+    assert!(
+        ended.says(&["! ", "the start holds the executor"]),
+        "{ended:#?}"
+    );
+}
+
+#[test]
+fn a_server_whose_drop_blocks_cannot_hold_the_process() {
+    let ended = told("blocked-drop");
+    assert_forced(&ended);
+    assert!(ended.says(&["pool closed"]), "{ended:#?}");
+    assert!(ended.says(&["! ", "every step has ended"]), "{ended:#?}");
+}
+
+#[test]
+fn a_blocking_call_that_holds_the_drop_of_the_runtime_cannot_hold_the_process() {
+    let ended = told("stuck-blocking");
+    assert_forced(&ended);
+    assert!(ended.says(&["report: true"]), "{ended:#?}");
+    assert!(ended.says(&["! ", "every step has ended"]), "{ended:#?}");
+}
+
+#[test]
+fn nobody_watches_who_did_not_ask_for_it() {
+    let ended = told("unwatched");
+    assert_eq!(ended.code, Some(9), "{ended:#?}");
+    assert!(!ended.says(&["! "]), "{ended:#?}");
+}
+
+#[test]
+fn block_on_returns_in_bounded_time_and_the_process_goes_on() {
+    let ended = told("block-on");
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(
+        ended.says(&["block_on has returned"]) && ended.says(&["the process goes on"]),
+        "{ended:#?}"
+    );
+}
+
+#[test]
+fn a_run_that_follows_is_not_ended_by_the_watchdog_of_the_one_before() {
+    let ended = start("two-runs").end();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.says(&["the second has served"]), "{ended:#?}");
+}

@@ -1,0 +1,6 @@
+//! The same application behind two servers, and the clients that tell them apart.
+
+pub mod app;
+pub mod cases;
+pub mod load;
+pub mod subject;

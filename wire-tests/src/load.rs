@@ -1,0 +1,235 @@
+//! Clients that check every byte, and a server process to stop under them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::app::answer;
+
+/// What clients saw.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Answers that were whole, byte for byte.
+    pub whole: AtomicU64,
+    /// Answers that began and were not whole, or were not what was asked for.
+    pub broken: AtomicU64,
+    /// Requests that no byte of an answer came to.
+    pub unanswered: AtomicU64,
+    /// Connections that could not be made.
+    pub refused: AtomicU64,
+}
+
+impl Tally {
+    pub fn get(of: &AtomicU64) -> u64 {
+        of.load(Ordering::Relaxed)
+    }
+}
+
+fn count(of: &AtomicU64) {
+    of.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Asks over HTTP/1.1 until it is told to end, on a new connection whenever the server says `close`.
+pub async fn ask_h1(address: SocketAddr, tally: Arc<Tally>, end: Arc<AtomicBool>) {
+    let expected = answer();
+    while !end.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect(address).await else {
+            count(&tally.refused);
+            // The process is gone, or its successor is not there.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        while !end.load(Ordering::Relaxed) {
+            match ask(&mut stream, &expected).await {
+                Asked::Whole { last } => {
+                    count(&tally.whole);
+                    if last {
+                        break;
+                    }
+                }
+                Asked::Broken => {
+                    count(&tally.broken);
+                    break;
+                }
+                Asked::Unanswered => {
+                    count(&tally.unanswered);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+enum Asked {
+    Whole { last: bool },
+    Broken,
+    Unanswered,
+}
+
+async fn ask(stream: &mut TcpStream, expected: &[u8]) -> Asked {
+    if stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .is_err()
+    {
+        return Asked::Unanswered;
+    }
+    let mut answer = Vec::with_capacity(expected.len() + 512);
+    loop {
+        match stream.read_buf(&mut answer).await {
+            Ok(0) | Err(_) if answer.is_empty() => return Asked::Unanswered,
+            Ok(0) | Err(_) => return Asked::Broken,
+            Ok(_) => {}
+        }
+        let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+            continue;
+        };
+        let body = &answer[head + 4..];
+        if body.len() >= expected.len() {
+            let head = String::from_utf8_lossy(&answer[..head]).to_ascii_lowercase();
+            let last = head.contains("connection: close");
+            let right = head.starts_with("http/1.1 200") && body == expected;
+            return if right {
+                Asked::Whole { last }
+            } else {
+                Asked::Broken
+            };
+        }
+    }
+}
+
+/// Asks over HTTP/2, several streams at a time, until it is told to end; streams that the server did not begin are
+/// asked again on a new connection.
+pub async fn ask_h2(address: SocketAddr, tally: Arc<Tally>, end: Arc<AtomicBool>) {
+    let expected = answer();
+    while !end.load(Ordering::Relaxed) {
+        let Ok(stream) = TcpStream::connect(address).await else {
+            count(&tally.refused);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let Ok((mut send, connection)) = h2::client::handshake(stream).await else {
+            count(&tally.unanswered);
+            continue;
+        };
+        let driver = tokio::spawn(connection);
+        while !end.load(Ordering::Relaxed) {
+            if std::future::poll_fn(|cx| send.poll_ready(cx))
+                .await
+                .is_err()
+            {
+                break;
+            }
+            let streams: Vec<_> = (0..8)
+                .map_while(|_| {
+                    let request = Request::get("http://a/").body(()).expect("it is valid");
+                    send.send_request(request, true).ok()
+                })
+                .collect();
+            for (answer, _) in streams {
+                one_of_h2(answer, &expected, &tally).await;
+            }
+        }
+        drop(send);
+        let _ = driver.await;
+    }
+}
+
+async fn one_of_h2(answer: h2::client::ResponseFuture, expected: &[u8], tally: &Tally) {
+    let mut body = match answer.await {
+        Ok(answer) => answer.into_body(),
+        // Beyond the final GOAWAY: the server says that it did not begin it, so it may be asked again.
+        Err(error) if is_retriable(&error) => return,
+        Err(_) => return count(&tally.unanswered),
+    };
+    let mut read: Vec<u8> = Vec::new();
+    while let Some(data) = body.data().await {
+        let Ok(data): Result<Bytes, _> = data else {
+            return count(&tally.broken);
+        };
+        let _ = body.flow_control().release_capacity(data.len());
+        read.extend_from_slice(&data);
+    }
+    count(if read == expected {
+        &tally.whole
+    } else {
+        &tally.broken
+    });
+}
+
+fn is_retriable(error: &h2::Error) -> bool {
+    error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)
+        || error.reason() == Some(h2::Reason::REFUSED_STREAM)
+}
+
+/// A server in a process of its own.
+pub struct Process {
+    child: Child,
+    pub address: SocketAddr,
+    stdout: BufReader<tokio::process::ChildStdout>,
+}
+
+impl Process {
+    /// Starts the binary at `path` on the listening socket it is to inherit.
+    pub async fn start(path: &str, listener: &std::net::TcpListener) -> io::Result<Self> {
+        Self::start_with(path, listener, []).await
+    }
+
+    /// [`start`](Self::start) with variables in its environment.
+    pub async fn start_with(
+        path: &str,
+        listener: &std::net::TcpListener,
+        variables: impl IntoIterator<Item = (&str, &str)>,
+    ) -> io::Result<Self> {
+        let mut child = Command::new(path)
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(
+                listener.try_clone()?,
+            )))
+            .stdout(Stdio::piped())
+            .envs(variables)
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut stdout = BufReader::new(stdout);
+        let mut ready = String::new();
+        stdout.read_line(&mut ready).await?;
+        assert_eq!(ready, "ready\n");
+        Ok(Self {
+            child,
+            address: listener.local_addr()?,
+            stdout,
+        })
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it was not awaited")
+    }
+
+    pub async fn terminate(&self) {
+        let sent = Command::new("kill")
+            .arg("-TERM")
+            .arg(self.id().to_string())
+            .status()
+            .await;
+        assert!(sent.is_ok_and(|status| status.success()));
+    }
+
+    /// Waits for its end. Its exit code, and the report it printed.
+    pub async fn ended(mut self) -> (Option<i32>, String) {
+        let mut report = String::new();
+        let _ = self.stdout.read_to_string(&mut report).await;
+        let status = self.child.wait().await.expect("it is a child");
+        (status.code(), report)
+    }
+}

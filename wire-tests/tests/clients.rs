@@ -1,0 +1,109 @@
+//! Clients of other makes: curl, python's h2 and its websockets.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use lifecycle_wire_tests::app::{ANSWER, answer};
+use lifecycle_wire_tests::subject::{Kind, Subject};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
+
+fn start(program: &str, arguments: &[&str]) -> Child {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}; `.ci/wire` installs it"))
+}
+
+fn ok(output: Output) -> Vec<u8> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    output.stdout
+}
+
+/// A python client, once it says that it is where the stop should find it.
+async fn python(script: &str, subject: &Subject) -> Child {
+    let path = format!("{}/clients/{script}", env!("CARGO_MANIFEST_DIR"));
+    let mut child = start(
+        "/usr/bin/python3",
+        &[&path, &subject.address.port().to_string()],
+    );
+    let mut said = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut said).await.unwrap();
+    assert_eq!(said, "ready\n");
+    child.stdout = Some(stdout.into_inner());
+    child
+}
+
+#[tokio::test]
+async fn curl_gets_what_it_asked_for() {
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let subject = Subject::start(Kind::Ours).await;
+        let url = format!("http://{}/slow?ms=500", subject.address);
+        let curl = start("curl", &["-fsS", version, &url]);
+        sleep(Duration::from_millis(250)).await;
+        let (took, output) = tokio::join!(subject.stop(), curl.wait_with_output());
+        assert!(took.is_some());
+        assert_eq!(ok(output.unwrap()), answer());
+    }
+}
+
+#[tokio::test]
+async fn curl_gets_a_large_answer_whole_however_slowly_it_takes_it() {
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let subject = Subject::start(Kind::Ours).await;
+        let url = format!("http://{}/big", subject.address);
+        let curl = start("curl", &["-fsS", version, "--limit-rate", "8M", &url]);
+        sleep(Duration::from_millis(250)).await;
+        let (took, output) = tokio::join!(subject.stop(), curl.wait_with_output());
+        assert!(took.is_some());
+        assert_eq!(ok(output.unwrap()).len(), 20 << 20);
+    }
+}
+
+#[tokio::test]
+async fn curl_sees_an_event_stream_end_in_order() {
+    let subject = Subject::start(Kind::Ours).await;
+    let url = format!("http://{}/events", subject.address);
+    let curl = start("curl", &["-fsSN", &url]);
+    sleep(Duration::from_millis(250)).await;
+    let (took, output) = tokio::join!(subject.stop(), curl.wait_with_output());
+    assert!(took.is_some());
+    let text = String::from_utf8(ok(output.unwrap())).unwrap();
+    assert!(
+        text.starts_with("data: tick\n\n") && text.contains("retry: "),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn python_h2_sees_two_goaways_and_its_stream_whole() {
+    let subject = Subject::start(Kind::Ours).await;
+    let client = python("h2_goaway.py", &subject).await;
+    let (took, output) = tokio::join!(subject.stop(), client.wait_with_output());
+    assert!(took.is_some());
+    let text = String::from_utf8(ok(output.unwrap())).unwrap();
+    assert_eq!(
+        text.trim(),
+        format!("goaway 2147483647, goaway 1, {ANSWER} bytes, closed")
+    );
+}
+
+#[tokio::test]
+async fn python_websockets_sees_1001() {
+    let subject = Subject::start(Kind::Ours).await;
+    let client = python("websocket.py", &subject).await;
+    let (took, output) = tokio::join!(subject.stop(), client.wait_with_output());
+    assert!(took.is_some());
+    assert_eq!(
+        String::from_utf8(ok(output.unwrap())).unwrap().trim(),
+        "closed with 1001"
+    );
+}
