@@ -300,7 +300,7 @@ fn heard(signal: Signal) {
         let mut forced: Vec<_> = armed.filter(|post| post.tell(signal, now)).cloned().collect();
         if posts.armed.is_empty() {
             let last = posts.last.iter();
-            forced.extend(last.filter(|post| post.tells_again(now)).cloned());
+            forced.extend(last.filter(|post| post.tells_again(signal, now)).cloned());
         }
         (forced, !posts.armed.is_empty())
     };
@@ -386,8 +386,11 @@ impl Post {
         }
     }
 
-    /// The runner has ended, so nobody else will act on it.
-    fn tells_again(&self, now: Instant) -> bool {
+    /// The runner has ended, so nobody else will act on it. What it hooked is still no reason to end.
+    fn tells_again(&self, signal: Signal, now: Instant) -> bool {
+        if self.hooks.contains(&signal) {
+            return false;
+        }
         let first = lock(&self.times).first;
         first.is_none_or(|first| now.saturating_duration_since(first) >= SAME)
     }
