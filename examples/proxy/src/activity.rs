@@ -4,7 +4,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ const EXCHANGE: u8 = 2;
 const UPSTREAM: u8 = 3;
 /// The upstream has begun to answer.
 const ANSWER: u8 = 4;
+/// It is a connection in HTTP/2: what goes on in it is counted, not named.
+const MULTIPLEXED: u8 = 5;
 
 /// The clock of one connection. Orderings are relaxed: it is read by the task
 /// that owns the connection, for time limits and a choice of how to close.
@@ -48,6 +51,8 @@ pub struct Activity {
     phase: AtomicU8,
     /// A request's body has not been read to its end.
     unread: AtomicBool,
+    /// In HTTP/2, requests whose answer has not begun.
+    owed: AtomicUsize,
 }
 
 impl Activity {
@@ -61,7 +66,20 @@ impl Activity {
             head: AtomicU64::new(0),
             phase: AtomicU8::new(WAITING),
             unread: AtomicBool::new(false),
+            owed: AtomicUsize::new(0),
         }
+    }
+
+    /// A request's head is complete, on a connection in HTTP/2.
+    pub fn stream_begins(&self) {
+        self.owed.fetch_add(1, Ordering::Relaxed);
+        self.phase.store(MULTIPLEXED, Ordering::Relaxed);
+    }
+
+    /// Its response begins, or will not.
+    pub fn stream_answered(&self) {
+        self.touch();
+        self.owed.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A request's head is complete; its body is still to be read.
@@ -119,6 +137,9 @@ impl Activity {
             HEAD => self.at(&self.head) + self.limits.hello,
             // The upstream's own limit holds here.
             UPSTREAM => Instant::now() + self.limits.idle,
+            MULTIPLEXED if self.owed.load(Ordering::Relaxed) > 0 => {
+                Instant::now() + self.limits.idle
+            }
             _ => self.last_byte() + self.limits.idle,
         }
     }
@@ -144,15 +165,16 @@ impl Activity {
 
 /// A client's socket that keeps its [`Activity`].
 #[derive(Debug)]
-pub struct Watched<'a> {
+pub struct Watched {
     stream: TcpStream,
-    activity: &'a Activity,
+    activity: Arc<Activity>,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
-impl<'a> Watched<'a> {
+impl Watched {
     /// Watches `stream`.
-    pub const fn new(stream: TcpStream, activity: &'a Activity) -> Self {
+    #[must_use]
+    pub const fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
         Self {
             stream,
             activity,
@@ -180,7 +202,7 @@ impl<'a> Watched<'a> {
     }
 }
 
-impl AsyncRead for Watched<'_> {
+impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -195,7 +217,7 @@ impl AsyncRead for Watched<'_> {
     }
 }
 
-impl AsyncWrite for Watched<'_> {
+impl AsyncWrite for Watched {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -273,9 +295,9 @@ mod tests {
             written += length;
         }
         let closing = tokio::spawn(async move {
-            let activity = Activity::new(LIMITS);
+            let activity = Arc::new(Activity::new(LIMITS));
             activity.exchange_begins();
-            Watched::new(server, &activity).shutdown().await.unwrap();
+            Watched::new(server, activity).shutdown().await.unwrap();
         });
         for _ in 0..100 {
             tokio::task::yield_now().await;
@@ -333,5 +355,20 @@ mod tests {
         activity.answered();
         activity.request_ended();
         assert_eq!(left(&activity).await.as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_in_http_2_is_idle_only_when_nothing_is_owed() {
+        let activity = Activity::new(LIMITS);
+        activity.bytes_arrived();
+        activity.stream_begins();
+        activity.stream_begins();
+        activity.stream_answered();
+        let waited = tokio::time::timeout(Duration::from_secs(100), left(&activity)).await;
+        assert!(waited.is_err());
+        activity.stream_answered();
+        assert_eq!(left(&activity).await.as_secs(), 10);
+        activity.bytes_arrived();
+        assert_eq!(left(&activity).await.as_secs(), 10, "a ping is no head");
     }
 }

@@ -1,27 +1,27 @@
-//! The server: its parts, how they are built, and how each is shut down.
+//! The server: its parts, and how each is shut down.
 
+mod builder;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lifecycle_runtime::{GracefulShutdown, ShutdownState};
-use tokio::net::TcpListener;
+use lifecycle_runtime::{GracefulShutdown, Report, ShutdownError, ShutdownHandle, ShutdownState};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
-use crate::activity::Limits;
-use crate::config::{Config, LONGEST_SHUTDOWN, Upstream};
-use crate::connections::Connections;
-use crate::descriptors;
-use crate::embedded;
-use crate::exchange::Books;
-use crate::forward::{Forward, Route};
-use crate::listener::{self, AcceptLoops, BindError};
+use crate::config::{Config, LONGEST_SHUTDOWN};
+use crate::connections::{Connections, Counts};
+use crate::listener::{AcceptLoops, BindError};
 use crate::metrics::Metrics;
 use crate::metrics_server::MetricsServer;
 use crate::recorder::TapeRecorder;
 use crate::side::SideServer;
+use crate::stdio::StdioPool;
 use crate::upstream::UpstreamPool;
+
+pub use builder::Builder;
 
 /// A running reverse proxy.
 ///
@@ -54,6 +54,9 @@ pub struct ProxyServer {
         with = TapeRecorder::flush
     )]
     recorder: Option<Arc<TapeRecorder>>,
+    /// Sees the programs out, which nobody asks any more.
+    #[shutdown(priority = 40, timeout = self.config.share(15), at_most = "5s")]
+    stdio: BTreeMap<String, StdioPool>,
     /// Closes the upstream connections, which nobody uses now.
     #[shutdown(after = recorder, timeout = self.config.share(5), at_most = "1s")]
     pool: UpstreamPool,
@@ -75,77 +78,45 @@ pub struct ProxyServer {
     config: Config,
     #[shutdown(skip)]
     addresses: Vec<SocketAddr>,
+    #[shutdown(skip)]
+    tls_addresses: Vec<SocketAddr>,
+    #[shutdown(skip)]
+    handle: ShutdownHandle,
     #[shutdown(state)]
     state: ShutdownState,
 }
 
 impl ProxyServer {
+    /// Begins to build a server.
+    pub fn builder(config: Config) -> Builder {
+        Builder::new(config)
+    }
+
     /// Binds the addresses and begins to serve.
     ///
     /// # Errors
     ///
     /// When an address cannot be listened on. Nothing is left running then.
     pub async fn start(config: Config) -> Result<Self, BindError> {
-        let limits = Limits {
-            hello: config.timeouts.client_hello.duration(),
-            idle: config.timeouts.idle.duration(),
-        };
-        let listeners = bind_all(&config.listen_addrs).await?;
-        let (upstream, embedded) = upstream_of(&config, limits).await?;
-
-        let each = if embedded.is_some() { 3 } else { 2 };
-        let most = descriptors::connections(config.max_connections, each);
-        let connections = Arc::new(Connections::new(most, limits));
-        let mut background = JoinSet::new();
-        let recorder = recorder_of(&config, &mut background);
-        let metrics = Arc::new(Metrics::new(
-            connections.counter(),
-            recorder.clone(),
-            config.metrics.file.clone(),
-        ));
-        let metrics_server = metrics_server_of(&config, limits, &metrics).await?;
-
-        let (pool, client) = UpstreamPool::new(&config.timeouts);
-        let route = Route {
-            upstream,
-            response_limit: config.timeouts.response.duration(),
-            trust_forwarded: config.trust_forwarded,
-        };
-        let books = Books {
-            metrics: metrics.clone(),
-            recorder: recorder.clone(),
-        };
-        let forward = Forward::new(client, route, books);
-
-        let token = CancellationToken::new();
-        let mut accept = AcceptLoops::new(token.child_token());
-        let mut addresses = Vec::with_capacity(listeners.len());
-        for (listener, address) in listeners {
-            info!(%address, "listening");
-            addresses.push(address);
-            accept.spawn(listener, connections.clone(), forward.clone());
-        }
-
-        Ok(Self {
-            token,
-            accept,
-            connections,
-            background,
-            recorder,
-            pool,
-            embedded,
-            metrics,
-            metrics_server,
-            config,
-            addresses,
-            state: ShutdownState::new(),
-        })
+        Self::builder(config).start().await
     }
 
-    /// Where it listens.
+    /// Where it listens for HTTP.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where it listens for TLS.
+    #[must_use]
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
+    }
+
+    /// Numbers about its connections.
+    #[must_use]
+    pub fn connections(&self) -> Counts {
+        self.connections.counts()
     }
 
     /// Whether requests go to the demo upstream.
@@ -153,47 +124,29 @@ impl ProxyServer {
     pub const fn is_demo(&self) -> bool {
         self.embedded.is_some()
     }
-}
 
-async fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<(TcpListener, SocketAddr)>, BindError> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        listeners.push(listener::bind(*address).await?);
+    /// Asks for the shutdown, from anywhere, and tells of it. Whoever runs the
+    /// server waits for [`requested`](ShutdownHandle::requested), then calls
+    /// [`shutdown_gracefully`](Self::shutdown_gracefully).
+    #[must_use]
+    pub fn handle(&self) -> ShutdownHandle {
+        self.handle.clone()
     }
-    Ok(listeners)
-}
 
-async fn upstream_of(
-    config: &Config,
-    limits: Limits,
-) -> Result<(Upstream, Option<SideServer>), BindError> {
-    if let Some(upstream) = &config.upstream {
-        info!(%upstream, "passing requests on");
-        return Ok((upstream.clone(), None));
+    /// Shuts the server down within `timeout`, for those who embed it and run it
+    /// themselves.
+    ///
+    /// # Errors
+    ///
+    /// When a step was not done; the error has the report.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: called again it goes on where it was dropped.
+    pub async fn shutdown_gracefully(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Report, ShutdownError> {
+        self.shutdown().within(timeout).await.into_result()
     }
-    let embedded = embedded::start(limits).await?;
-    let upstream = Upstream::from(embedded.address());
-    warn!(%upstream, "no upstream is configured: passing requests on to the built-in demo");
-    Ok((upstream, Some(embedded)))
-}
-
-fn recorder_of(config: &Config, background: &mut JoinSet<()>) -> Option<Arc<TapeRecorder>> {
-    let path = config.recorder.path.clone()?;
-    let recorder = Arc::new(TapeRecorder::new(path, config.recorder.queue));
-    let writer = recorder.clone();
-    background.spawn(async move { writer.run().await });
-    Some(recorder)
-}
-
-async fn metrics_server_of(
-    config: &Config,
-    limits: Limits,
-    metrics: &Arc<Metrics>,
-) -> Result<Option<MetricsServer>, BindError> {
-    if !config.metrics.enabled {
-        return Ok(None);
-    }
-    let address = config.metrics.address;
-    let server = MetricsServer::start(address, limits, metrics.clone()).await?;
-    Ok(Some(server))
 }

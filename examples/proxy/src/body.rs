@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use hyper::Version;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::activity::Activity;
@@ -68,20 +69,47 @@ impl Body for Upload {
 /// The time from a request's head to the end of its response, or to when nobody
 /// works on it any more.
 #[derive(Debug)]
-pub struct InExchange(Arc<Activity>);
+pub struct InExchange {
+    activity: Arc<Activity>,
+    /// Others go on at the same time, on the same connection.
+    multiplexed: bool,
+    answered: bool,
+}
 
 impl InExchange {
     /// Begins.
     #[must_use]
-    pub fn begin(activity: Arc<Activity>) -> Self {
-        activity.exchange_begins();
-        Self(activity)
+    pub fn begin(activity: Arc<Activity>, version: Version) -> Self {
+        let multiplexed = version >= Version::HTTP_2;
+        if multiplexed {
+            activity.stream_begins();
+        } else {
+            activity.exchange_begins();
+        }
+        Self {
+            activity,
+            multiplexed,
+            answered: false,
+        }
+    }
+
+    fn answered(&mut self) {
+        self.answered = true;
+        if self.multiplexed {
+            self.activity.stream_answered();
+        } else {
+            self.activity.answered();
+        }
     }
 }
 
 impl Drop for InExchange {
     fn drop(&mut self) {
-        self.0.exchange_ended();
+        match (self.multiplexed, self.answered) {
+            (false, _) => self.activity.exchange_ended(),
+            (true, false) => self.activity.stream_answered(),
+            (true, true) => {}
+        }
     }
 }
 
@@ -94,8 +122,8 @@ pub struct Answer<B> {
 
 impl<B> Answer<B> {
     /// The response begins.
-    pub fn new(body: B, exchange: InExchange) -> Self {
-        exchange.0.answered();
+    pub fn new(body: B, mut exchange: InExchange) -> Self {
+        exchange.answered();
         Self {
             body,
             _exchange: exchange,

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +12,8 @@ use std::time::Duration;
 use hyper::http::uri::{Authority, Uri};
 use serde::de::{self, Deserializer, Unexpected};
 use serde::{Deserialize, Serialize};
+
+use crate::hosts::HostPattern;
 
 /// The most that `shutdown_timeout` may ask for.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);
@@ -22,8 +24,19 @@ pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);
 pub struct Config {
     /// Where clients connect.
     pub listen_addrs: Vec<SocketAddr>,
-    /// Where requests go. Without one, a demo upstream is started.
+    /// Where requests go that no route is for. Without one and without routes, a
+    /// demo upstream is started.
     pub upstream: Option<Upstream>,
+    /// Where some requests go.
+    pub routes: Vec<Route>,
+    /// When an upstream that fails is left alone.
+    pub breaker: Breaker,
+    /// When load is shed.
+    pub limits: Limits,
+    /// WebSocket connections.
+    pub websocket: WebSocket,
+    /// TLS connections, passed on as they are.
+    pub tls: Tls,
     /// Keep what `X-Forwarded-Proto` and `-Host` already say. For a proxy that
     /// stands behind another one of the same owner.
     pub trust_forwarded: bool,
@@ -45,6 +58,11 @@ impl Default for Config {
         Self {
             listen_addrs: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
             upstream: None,
+            routes: Vec::new(),
+            breaker: Breaker::default(),
+            limits: Limits::default(),
+            websocket: WebSocket::default(),
+            tls: Tls::default(),
             trust_forwarded: false,
             timeouts: Timeouts::default(),
             max_connections: const { NonZeroUsize::new(10_000).unwrap() },
@@ -116,6 +134,11 @@ pub struct Recorder {
     pub path: Option<PathBuf>,
     /// Entries that may wait for the disk; those beyond are dropped and counted.
     pub queue: NonZeroUsize,
+    /// A file that would become longer is put aside, under its name and `.1`.
+    /// Without a limit it only grows.
+    pub max_bytes: Option<NonZeroU64>,
+    /// How many files are kept aside.
+    pub keep: u32,
 }
 
 impl Default for Recorder {
@@ -123,8 +146,320 @@ impl Default for Recorder {
         Self {
             path: None,
             queue: const { NonZeroUsize::new(4096).unwrap() },
+            max_bytes: None,
+            keep: 5,
         }
     }
+}
+
+/// Some requests, and where they go.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(try_from = "RouteFields")]
+pub struct Route {
+    /// The host they are for; any, if there is none.
+    pub host: Option<HostPattern>,
+    /// What their path begins with.
+    pub path: PathPrefix,
+    /// Where they go.
+    pub target: Target,
+}
+
+/// Where requests go.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// To one of these, which are looked after.
+    Upstreams(Vec<Upstream>, Option<Health>),
+    /// To a program.
+    Stdio(Stdio),
+}
+
+/// A route as the file says it.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RouteFields {
+    host: Option<HostPattern>,
+    path: PathPrefix,
+    upstreams: Vec<Upstream>,
+    health: Option<Health>,
+    stdio: Option<Stdio>,
+}
+
+impl TryFrom<RouteFields> for Route {
+    type Error = &'static str;
+
+    fn try_from(fields: RouteFields) -> Result<Self, Self::Error> {
+        let target = match (fields.stdio, fields.health) {
+            (None, _) if fields.upstreams.is_empty() => {
+                return Err("a route needs `upstreams` or `stdio`");
+            }
+            (None, health) => Target::Upstreams(fields.upstreams, health),
+            (Some(_), _) if !fields.upstreams.is_empty() => {
+                return Err("`upstreams` and `stdio` exclude each other");
+            }
+            (Some(_), Some(_)) => return Err("`health` is for `upstreams`"),
+            (Some(stdio), None) => Target::Stdio(stdio),
+        };
+        Ok(Self {
+            host: fields.host,
+            path: fields.path,
+            target,
+        })
+    }
+}
+
+/// How upstreams are asked whether they are well.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// What is asked for; a status below 400 is good news.
+    pub path: PathPrefix,
+    /// How often.
+    #[serde(default = "Health::interval")]
+    pub interval: Seconds,
+}
+
+impl Health {
+    const fn interval() -> Seconds {
+        Seconds(5)
+    }
+}
+
+/// The beginning of a path: whole segments of it, so that `/api` is `/api` and
+/// `/api/x`, but not `/apix`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PathPrefix(String);
+
+impl PathPrefix {
+    /// Whether `path` begins with it.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        let Some(rest) = path.strip_prefix(&*self.0) else {
+            return false;
+        };
+        rest.is_empty() || rest.starts_with('/') || self.0.ends_with('/')
+    }
+
+    /// How much it says.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Never: it begins with a slash.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for PathPrefix {
+    fn default() -> Self {
+        Self("/".into())
+    }
+}
+
+impl FromStr for PathPrefix {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#".contains(&byte);
+        if text.starts_with('/') && text.bytes().all(plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a path begins with `/`, and has no query")
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PathPrefix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// When an upstream that fails is left alone.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Breaker {
+    /// Failures in a row until it is.
+    pub failures: NonZeroU32,
+    /// For how long at first; the time doubles with each trial that fails.
+    pub open: Seconds,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            failures: const { NonZeroU32::new(5).unwrap() },
+            open: Seconds(2),
+        }
+    }
+}
+
+/// What the process may use. Above a soft limit connections are not kept for
+/// another request, from the hard one on requests are refused.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Open file descriptors. Without limits, 85 and 95 % of what is allowed.
+    pub open_files: Option<Bounds>,
+    /// Resident memory, in MiB.
+    pub memory_mib: Option<Bounds>,
+    /// Tasks of the runtime.
+    pub tasks: Option<Bounds>,
+}
+
+/// Two limits of the same thing.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(try_from = "BoundsFields")]
+pub struct Bounds {
+    /// The lower one.
+    pub soft: u64,
+    /// The upper one.
+    pub hard: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoundsFields {
+    soft: u64,
+    hard: u64,
+}
+
+impl TryFrom<BoundsFields> for Bounds {
+    type Error = &'static str;
+
+    fn try_from(BoundsFields { soft, hard }: BoundsFields) -> Result<Self, Self::Error> {
+        if soft == 0 || soft > hard {
+            return Err("`soft` is at least 1 and at most `hard`");
+        }
+        Ok(Self { soft, hard })
+    }
+}
+
+/// WebSocket connections.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebSocket {
+    /// A client that is silent for so long is sent a ping; one that is silent
+    /// for as long again is gone.
+    pub ping: Seconds,
+}
+
+impl Default for WebSocket {
+    fn default() -> Self {
+        Self { ping: Seconds(30) }
+    }
+}
+
+/// TLS connections that are passed on by the name their clients ask for, and
+/// not decrypted.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// Where clients connect; nowhere, if there is none.
+    pub listen_addrs: Vec<SocketAddr>,
+    /// The names they may ask for. The first that fits counts.
+    pub allow: Vec<Allowed>,
+}
+
+/// Names of TLS servers, and where those are.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Allowed {
+    /// One name, or all under a domain.
+    pub name: HostPattern,
+    /// `host:port`. Without it, port 443 of the name itself.
+    pub to: Option<String>,
+}
+
+/// A program that answers JSON-RPC, a message a line, on its standard streams.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Stdio {
+    /// The program and its arguments.
+    #[serde(deserialize_with = "command")]
+    pub command: Vec<String>,
+    /// Processes that may run at the same time.
+    #[serde(default = "Stdio::processes")]
+    pub processes: NonZeroUsize,
+    /// An unused process is ended after this, in seconds.
+    #[serde(default = "Stdio::idle")]
+    pub idle: Seconds,
+    /// What a process has to end by itself once its input is closed, and again
+    /// after SIGTERM.
+    #[serde(default = "Stdio::stop")]
+    pub stop: Seconds,
+    /// The longest message, in bytes.
+    #[serde(default = "Stdio::max_message")]
+    pub max_message: NonZeroUsize,
+    /// Whether a client may have a process of its own.
+    pub sessions: Option<Sessions>,
+}
+
+/// Clients that have a process of their own.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sessions {
+    /// Sessions at the same time.
+    pub most: NonZeroUsize,
+    /// A session that is not used is ended after this, in seconds.
+    pub idle: Seconds,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            most: const { NonZeroUsize::new(64).unwrap() },
+            idle: Seconds(600),
+        }
+    }
+}
+
+impl Stdio {
+    /// The defaults for `command`.
+    #[must_use]
+    pub const fn new(command: Vec<String>) -> Self {
+        Self {
+            command,
+            processes: Self::processes(),
+            idle: Self::idle(),
+            stop: Self::stop(),
+            max_message: Self::max_message(),
+            sessions: None,
+        }
+    }
+
+    const fn processes() -> NonZeroUsize {
+        const { NonZeroUsize::new(4).unwrap() }
+    }
+
+    const fn idle() -> Seconds {
+        Seconds(300)
+    }
+
+    const fn stop() -> Seconds {
+        Seconds(2)
+    }
+
+    const fn max_message() -> NonZeroUsize {
+        const { NonZeroUsize::new(1 << 20).unwrap() }
+    }
+}
+
+fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let command = Vec::<String>::deserialize(deserializer)?;
+    if command.first().is_none_or(String::is_empty) {
+        return Err(de::Error::custom("a command needs a program"));
+    }
+    Ok(command)
 }
 
 /// A whole number of seconds, at least one.
@@ -132,6 +467,11 @@ impl Default for Recorder {
 pub struct Seconds(u64);
 
 impl Seconds {
+    #[cfg(test)]
+    pub(crate) const fn of(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
     /// As the standard library says it.
     #[must_use]
     pub const fn duration(self) -> Duration {
@@ -162,28 +502,42 @@ fn shutdown_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Second
     Ok(seconds)
 }
 
-/// The server that requests are passed to: `http://host[:port]`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Upstream(Authority);
+/// The server that requests are passed to: `http://host[:port]`, or `h2c://` for
+/// HTTP/2 without TLS.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Upstream {
+    authority: Authority,
+    http2: bool,
+}
 
 impl Upstream {
     /// Its host and port.
     #[must_use]
     pub const fn authority(&self) -> &Authority {
-        &self.0
+        &self.authority
+    }
+
+    /// Whether it is spoken to in HTTP/2.
+    #[must_use]
+    pub const fn is_http2(&self) -> bool {
+        self.http2
     }
 }
 
 impl From<SocketAddr> for Upstream {
     fn from(address: SocketAddr) -> Self {
         let authority = Authority::try_from(address.to_string());
-        Self(authority.expect("a socket address is an authority"))
+        Self {
+            authority: authority.expect("a socket address is an authority"),
+            http2: false,
+        }
     }
 }
 
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.0)
+        let scheme = if self.http2 { "h2c" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority)
     }
 }
 
@@ -215,11 +569,12 @@ impl FromStr for Upstream {
             fault,
         };
         let uri: Uri = text.parse().map_err(|_| bad("it is not a URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
+        let http2 = match uri.scheme_str() {
+            Some("http") => false,
+            Some("h2c") => true,
             Some("https") => return Err(bad("TLS to the upstream is not supported")),
-            _ => return Err(bad("it does not begin with http://")),
-        }
+            _ => return Err(bad("it does not begin with http:// or h2c://")),
+        };
         if uri.path() != "/" || uri.query().is_some() {
             return Err(bad("a path cannot be given"));
         }
@@ -227,7 +582,7 @@ impl FromStr for Upstream {
             Some(authority) if authority.as_str().contains('@') => {
                 Err(bad("a user name cannot be given"))
             }
-            Some(authority) if !authority.host().is_empty() => Ok(Self(authority)),
+            Some(authority) if !authority.host().is_empty() => Ok(Self { authority, http2 }),
             _ => Err(bad("it names no host")),
         }
     }
@@ -300,6 +655,9 @@ impl Config {
         let config: Option<Self> =
             serde_saphyr::from_str(text).map_err(|error| plain(&error.to_string()))?;
         let config = config.unwrap_or_default();
+        if !config.tls.listen_addrs.is_empty() && config.tls.allow.is_empty() {
+            return Err("`tls.allow` names no host, so nobody could be passed on".into());
+        }
         if config.listen_addrs.is_empty() {
             return Err("`listen_addrs` names no address; leave it out for 127.0.0.1:8080".into());
         }
@@ -363,11 +721,52 @@ mod tests {
             ("listen_addrs: [nowhere]\n", "line 1", "socket address"),
             ("recorder:\n  path: a\n  path: b\n", "line 3", "path"),
             ("metrics: [\n", "line", ""),
+            (
+                "routes:\n  - path: /a\n",
+                "line 2",
+                "`upstreams` or `stdio`",
+            ),
+            ("routes:\n  - path: a\n", "line 2", "begins with `/`"),
+            (
+                "routes:\n  - upstreams: [http://a]\n    stdio: {command: [b]}\n",
+                "line 2",
+                "exclude each other",
+            ),
+            ("routes:\n  - stdio: {command: []}\n", "line 2", "program"),
+            ("routes:\n  - host: a b\n", "line 2", "`a b` is no host"),
+            (
+                "limits:\n  tasks: {soft: 9, hard: 8}\n",
+                "line 2",
+                "at most `hard`",
+            ),
         ] {
             let message = Config::parse(text).unwrap_err();
             assert!(message.contains(line), "{text:?} gave {message}");
             assert!(message.contains(part), "{text:?} gave {message}");
         }
+    }
+
+    #[test]
+    fn routes_are_read_with_their_defaults() {
+        let config = Config::parse(
+            "routes:\n\
+             - host: \"*.example\"\n  upstreams: [http://a, h2c://b:1]\n  health: {path: /up}\n\
+             - path: /mcp\n  stdio: {command: [server, --quiet], processes: 2}\n",
+        )
+        .unwrap();
+        let [http, stdio] = &config.routes[..] else {
+            panic!("{config:?}");
+        };
+        assert_eq!(http.path.as_str(), "/");
+        let Target::Upstreams(upstreams, Some(health)) = &http.target else {
+            panic!("{http:?}");
+        };
+        assert!(!upstreams[0].is_http2() && upstreams[1].is_http2());
+        assert_eq!((health.path.as_str(), health.interval), ("/up", Seconds(5)));
+        let Target::Stdio(program) = &stdio.target else {
+            panic!("{stdio:?}");
+        };
+        assert_eq!((program.processes.get(), program.idle), (2, Seconds(300)));
     }
 
     #[test]
@@ -378,7 +777,12 @@ mod tests {
 
     #[test]
     fn an_upstream_is_a_scheme_and_an_authority() {
-        for good in ["http://127.0.0.1:3000", "http://app", "http://[::1]:80/"] {
+        for good in [
+            "http://127.0.0.1:3000",
+            "http://app",
+            "http://[::1]:80/",
+            "h2c://app",
+        ] {
             let upstream: Upstream = good.parse().unwrap();
             assert_eq!(upstream.to_string(), good.trim_end_matches('/'));
         }

@@ -1,17 +1,20 @@
-//! One client connection, from its first byte to its last.
+//! One client connection, from its first byte to its last: HTTP/1.1 or HTTP/2,
+//! whichever it begins with, and what it was upgraded to.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::body::Body;
 use hyper::header::{CONNECTION, HeaderValue};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use lifecycle_runtime::BoxError;
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
@@ -20,6 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activity::{Activity, Limits, Watched};
 use crate::body::{Answer, InExchange, Upload};
+use crate::executor::Tasks;
+
+/// A client in HTTP/2 that does not answer a ping in this time is gone.
+const PING: Duration = Duration::from_secs(20);
 
 /// What a request handler may know of the connection that a request came by.
 #[derive(Clone, Debug)]
@@ -30,6 +37,38 @@ pub struct Link {
     pub local: SocketAddr,
     /// The connection's clock.
     pub activity: Arc<Activity>,
+    /// Cancelled: what has no end of its own should come to one.
+    pub closing: CancellationToken,
+    /// What the connection becomes after an upgrade.
+    pub sequel: Sequel,
+}
+
+/// What follows the last response of a connection that was upgraded. It runs in
+/// the connection's task, so that it is counted, drained and cut as part of it.
+#[derive(Clone, Default)]
+pub struct Sequel(Arc<Mutex<Option<Following>>>);
+
+type Following = Pin<Box<dyn Future<Output = End> + Send>>;
+
+impl Sequel {
+    /// Says what follows.
+    pub fn set(&self, sequel: impl Future<Output = End> + Send + 'static) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(sequel));
+    }
+
+    async fn run(&self) -> End {
+        let sequel = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match sequel {
+            Some(sequel) => sequel.await,
+            None => End::Closed,
+        }
+    }
+}
+
+impl fmt::Debug for Sequel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sequel")
+    }
 }
 
 /// Answers requests.
@@ -43,6 +82,16 @@ pub trait Handler: Clone + Send + Sync + 'static {
         request: Request<Upload>,
         link: Link,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// Whether another connection can be taken on.
+    fn admits(&self) -> bool {
+        true
+    }
+
+    /// Whether a connection is better closed than kept for another request.
+    fn is_pressed(&self) -> bool {
+        false
+    }
 }
 
 /// Why a connection ended.
@@ -53,52 +102,84 @@ pub enum End {
     /// It outstayed a time limit.
     Expired,
     /// It broke: what was under way is lost.
-    Failed(hyper::Error),
+    Failed(BoxError),
 }
 
-/// Serves a connection until it ends. Once `close` is cancelled it ends after
-/// the request it is in, or at once between requests.
-pub async fn serve<H: Handler>(
+/// Serves connections.
+pub trait Serve: Clone + Send + Sync + 'static {
+    /// Serves one until it ends. Once `closing` is cancelled it ends as soon as
+    /// that loses nothing. What it spawns, `tasks` has.
+    fn serve(
+        self,
+        stream: TcpStream,
+        addresses: (SocketAddr, SocketAddr),
+        limits: Limits,
+        closing: CancellationToken,
+        tasks: Tasks,
+    ) -> impl Future<Output = End> + Send;
+
+    /// Whether another connection can be taken on.
+    fn admits(&self) -> bool;
+}
+
+/// HTTP: after `closing` a connection ends with the requests it is in, or at once
+/// between requests.
+impl<H: Handler> Serve for H {
+    async fn serve(
+        self,
+        stream: TcpStream,
+        (peer, local): (SocketAddr, SocketAddr),
+        limits: Limits,
+        closing: CancellationToken,
+        tasks: Tasks,
+    ) -> End {
+        match timeout(limits.hello, first_byte(&stream, &closing)).await {
+            Ok(true) => {}
+            Ok(false) => return End::Closed,
+            Err(_) => return End::Expired,
+        }
+        let link = Link {
+            peer,
+            local,
+            activity: Arc::new(Activity::new(limits)),
+            closing,
+            sequel: Sequel::default(),
+        };
+        match serve_http(stream, self, limits, link.clone(), tasks).await {
+            End::Closed => link.sequel.run().await,
+            other => other,
+        }
+    }
+
+    fn admits(&self) -> bool {
+        Handler::admits(self)
+    }
+}
+
+async fn serve_http<H: Handler>(
     stream: TcpStream,
-    addresses: (SocketAddr, SocketAddr),
     handler: H,
     limits: Limits,
-    close: &CancellationToken,
+    link: Link,
+    tasks: Tasks,
 ) -> End {
-    match timeout(limits.hello, first_byte(&stream, close)).await {
-        Ok(true) => {}
-        Ok(false) => return End::Closed,
-        Err(_) => return End::Expired,
-    }
-    let activity = Arc::new(Activity::new(limits));
-    let (peer, local) = addresses;
-    let link = Link {
-        peer,
-        local,
-        activity: activity.clone(),
-    };
-    let service = service_fn(|request: Request<_>| {
+    let (activity, closing) = (link.activity.clone(), link.closing.clone());
+    let service = service_fn(move |request: Request<_>| {
         let (handler, link) = (handler.clone(), link.clone());
-        let exchange = InExchange::begin(link.activity.clone());
-        async move {
-            let request = request.map(|body| Upload::new(body, link.activity.clone()));
-            let mut response = handler.handle(request, link).await;
-            if close.is_cancelled() {
-                // Said here, as the connection may not have been told yet.
-                let last = HeaderValue::from_static("close");
-                response.headers_mut().insert(CONNECTION, last);
-            }
-            Ok::<_, Infallible>(response.map(|body| Answer::new(body, exchange)))
-        }
+        let exchange = InExchange::begin(link.activity.clone(), request.version());
+        async move { Ok::<_, Infallible>(answer(handler, request, link, exchange).await) }
     });
-    let io = TokioIo::new(Watched::new(stream, &activity));
-    let mut http = http1::Builder::new();
+    let io = TokioIo::new(Watched::new(stream, activity.clone()));
+    let mut http = auto::Builder::new(tasks);
     // hyper's limit for heads would also end connections between requests, where
     // another limit holds: `Activity` keeps both.
-    http.header_read_timeout(None);
-    let mut connection = pin!(http.serve_connection(io, service));
+    http.http1().header_read_timeout(None);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING);
+    let mut connection = pin!(http.serve_connection_with_upgrades(io, service));
     let mut timer = pin!(sleep_until(Instant::now() + limits.idle));
-    let mut closing = pin!(close.cancelled());
     let mut told = false;
     loop {
         // In this order: a request that has arrived is taken up before the
@@ -106,7 +187,7 @@ pub async fn serve<H: Handler>(
         tokio::select! {
             biased;
             ended = connection.as_mut() => return ended.map_or_else(End::Failed, |()| End::Closed),
-            () = closing.as_mut(), if !told => {
+            () = closing.cancelled(), if !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -115,16 +196,35 @@ pub async fn serve<H: Handler>(
     }
 }
 
-/// Whether the client began to speak before it left or `close` was cancelled.
+async fn answer<H: Handler>(
+    handler: H,
+    request: Request<hyper::body::Incoming>,
+    link: Link,
+    exchange: InExchange,
+) -> Response<Answer<H::Body>> {
+    let version = request.version();
+    let closing = link.closing.clone();
+    let request = request.map(|body| Upload::new(body, link.activity.clone()));
+    let mut response = handler.handle(request, link).await;
+    let last = closing.is_cancelled() || handler.is_pressed();
+    if last && version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // Said here, as the connection may not have been told yet.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response.map(|body| Answer::new(body, exchange))
+}
+
+/// Whether the client began to speak before it left or `closing` was cancelled.
 /// A client that never speaks is otherwise never timed out.
-async fn first_byte(stream: &TcpStream, close: &CancellationToken) -> bool {
+async fn first_byte(stream: &TcpStream, closing: &CancellationToken) -> bool {
     let mut byte = [0];
     tokio::select! {
         biased;
         peeked = stream.peek(&mut byte) => matches!(peeked, Ok(1..)),
         // What the kernel already holds was sent to a server that was still
         // there, so it is answered.
-        () = close.cancelled() => holds_bytes(stream) && stream.readable().await.is_ok(),
+        () = closing.cancelled() => holds_bytes(stream) && stream.readable().await.is_ok(),
     }
 }
 

@@ -13,21 +13,30 @@ use lifecycle_runtime::{BoxError, Component, Context};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::activity::Limits;
-use crate::connection::{self, End, Handler};
+use crate::connection::{End, Serve};
+use crate::executor::Tasks;
 use crate::logging::Throttle;
 
 /// What a client above the limit is told, if it listens.
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     Connection: close\r\n\
     Retry-After: 1\r\n\
     Proxy-Status: lifecycle-proxy; error=connection_limit_reached\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 47\r\n\r\n\
     503 Service Unavailable: too many connections.\n";
+
+/// What a client is told while load is shed.
+const OVERLOAD: &str = "HTTP/1.1 503 Service Unavailable\r\n\
+    Connection: close\r\n\
+    Retry-After: 1\r\n\
+    Proxy-Status: lifecycle-proxy; error=proxy_internal_response\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 52\r\n\r\n\
+    503 Service Unavailable: this proxy has much to do.\n";
 
 /// How many stragglers are named before the rest is only counted.
 const NAMED: usize = 5;
@@ -42,9 +51,8 @@ pub struct Connections {
     limits: Limits,
     /// Cancelled: end after the request you are in.
     close: CancellationToken,
-    /// Cancelled: end now.
-    cut: CancellationToken,
-    tasks: TaskTracker,
+    /// A task for each connection, and those of HTTP/2; cut, they end now.
+    tasks: Tasks,
     open: Arc<Open>,
     refusals: Throttle,
 }
@@ -104,15 +112,18 @@ impl Connections {
             limit,
             limits,
             close: CancellationToken::new(),
-            cut: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            tasks: Tasks::default(),
             open: Arc::default(),
             refusals: Throttle::default(),
         }
     }
 
     /// Serves a connection, or refuses it if there are too many.
-    pub fn take<H: Handler>(&self, stream: TcpStream, peer: SocketAddr, handler: &H) {
+    pub fn take<S: Serve>(&self, stream: TcpStream, peer: SocketAddr, server: &S) {
+        if !server.admits() {
+            refuse(stream, OVERLOAD);
+            return;
+        }
         let Some(slot) = self.open.admit(self.limit, peer) else {
             self.refuse(stream, peer);
             return;
@@ -123,12 +134,13 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "TCP_NODELAY was not set");
         }
-        let (handler, limits) = (handler.clone(), self.limits);
-        let (close, cut) = (self.close.clone(), self.cut.clone());
-        self.tasks.spawn(async move {
+        let (server, limits) = (server.clone(), self.limits);
+        let (close, tasks) = (self.close.clone(), self.tasks.clone());
+        self.tasks.tracker.spawn(async move {
             // Given back after the socket was closed, also when this future is dropped.
             let slot = slot;
-            let served = connection::serve(stream, (peer, local), handler, limits, &close);
+            let cut = tasks.cut.clone();
+            let served = server.serve(stream, (peer, local), limits, close, tasks);
             match cut.run_until_cancelled(served).await {
                 Some(End::Closed) => {}
                 Some(End::Expired) => {
@@ -161,19 +173,23 @@ impl Connections {
             let limit = self.limit;
             warn!(%peer, limit, refused, "connection refused: the limit is reached");
         }
-        // Best effort, without waiting: what has arrived is read first, since
-        // closing over unread bytes would reset the connection.
-        if let Ok(mut stream) = stream.into_std() {
-            let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write(REFUSAL);
-        }
+        refuse(stream, REFUSAL);
+    }
+}
+
+/// Best effort, without waiting: what has arrived is read first, since closing
+/// over unread bytes would reset the connection.
+fn refuse(stream: TcpStream, with: &str) {
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write(with.as_bytes());
     }
 }
 
 impl Drop for Connections {
     /// The last owner is gone, and with it whoever could have awaited them.
     fn drop(&mut self) {
-        self.cut.cancel();
+        self.tasks.cut.cancel();
     }
 }
 
@@ -231,7 +247,7 @@ impl Open {
 impl Component for &Connections {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         self.close.cancel();
-        self.tasks.close();
+        self.tasks.tracker.close();
         let open = self.open.clone();
         cx.waiting_for(move || open.names());
         let count = self.counts().active;
@@ -239,21 +255,24 @@ impl Component for &Connections {
             info!(count, "waiting for {count} connections");
         }
         let deadline = Instant::from_std(cx.deadline());
-        if timeout_at(deadline, self.tasks.wait()).await.is_ok() {
+        if timeout_at(deadline, self.tasks.tracker.wait())
+            .await
+            .is_ok()
+        {
             return Ok(());
         }
         let left = self.open.names();
-        self.cut.cancel();
-        self.tasks.wait().await;
+        self.tasks.cut.cancel();
+        self.tasks.tracker.wait().await;
         Err(format!("cut at the deadline: {left}").into())
     }
 
     fn abort(&mut self) {
-        self.cut.cancel();
+        self.tasks.cut.cancel();
     }
 
     fn release(&mut self) {
-        self.cut.cancel();
+        self.tasks.cut.cancel();
     }
 }
 
@@ -295,9 +314,13 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_is_a_whole_response() {
-        let text = std::str::from_utf8(REFUSAL).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("Content-Length: {}", body.len())));
+    fn refusals_are_whole_responses() {
+        for text in [REFUSAL, OVERLOAD] {
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(
+                head.contains(&format!("Content-Length: {}", body.len())),
+                "{text}"
+            );
+        }
     }
 }

@@ -29,6 +29,12 @@ pub fn connections(wanted: NonZeroUsize, each: u64) -> NonZeroUsize {
     clamp(wanted, each, Some(available))
 }
 
+/// How many descriptors this process may have; none if there is no limit.
+#[must_use]
+pub fn allowed() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 fn clamp(wanted: NonZeroUsize, each: u64, available: Option<u64>) -> NonZeroUsize {
     let possible = possible(wanted, each, available);
     if possible < wanted {

@@ -14,8 +14,10 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use lifecycle_runtime::BoxError;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::connection::Link;
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::recorder::{Entry, TapeRecorder};
 
@@ -63,12 +65,15 @@ impl Exchange {
     pub fn answer(
         mut self,
         response: Response<Either<Incoming, Full<Bytes>>>,
+        closing: &CancellationToken,
     ) -> Response<Download> {
         self.status = Some(response.status());
         // Nobody asks for the body of a response to HEAD.
         self.complete = self.method == Method::HEAD;
+        let events = Events::of(&response, closing);
         response.map(|body| Download {
             body,
+            events,
             exchange: self,
         })
     }
@@ -77,7 +82,8 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let Books { metrics, recorder } = &*self.books;
-        metrics.request_ended(self.status, self.bytes, self.complete);
+        let duration = self.started.elapsed();
+        metrics.request_ended(self.status, self.bytes, self.complete, duration);
         if let Some(recorder) = recorder {
             recorder.record(&Entry {
                 time: self.began,
@@ -85,7 +91,7 @@ impl Drop for Exchange {
                 method: self.method.as_str(),
                 path: self.uri.path_and_query().map_or("*", |path| path.as_str()),
                 status: self.status.map(|status| status.as_u16()),
-                duration: self.started.elapsed(),
+                duration,
                 bytes: self.bytes,
                 complete: self.complete,
             });
@@ -97,6 +103,7 @@ impl Drop for Exchange {
 #[derive(Debug)]
 pub struct Download {
     body: Either<Incoming, Full<Bytes>>,
+    events: Option<Events>,
     exchange: Exchange,
 }
 
@@ -108,14 +115,23 @@ impl Body for Download {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let this = &mut *self;
+        let end = this.events.as_mut().map(|events| events.poll_end(cx));
+        let frame = match end {
+            Some(Poll::Ready(words)) => words.map(|words| Ok(Frame::data(words))),
+            _ => ready!(Pin::new(&mut this.body).poll_frame(cx)),
+        };
         match &frame {
             Some(Ok(frame)) => {
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                self.exchange.bytes += length as u64;
+                if let Some(data) = frame.data_ref() {
+                    this.exchange.bytes += data.len() as u64;
+                    if let Some(events) = &mut this.events {
+                        events.pass(data);
+                    }
+                }
             }
             Some(Err(_)) => {}
-            None => self.exchange.complete = true,
+            None => this.exchange.complete = true,
         }
         Poll::Ready(frame)
     }

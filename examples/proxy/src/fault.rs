@@ -7,10 +7,9 @@ use std::io;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
-use crate::config::Upstream;
 use crate::headers::PSEUDONYM;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -42,6 +41,20 @@ pub enum Fault {
     ResponseTimeout,
     /// What the upstream sent is not an HTTP response that can be passed on.
     BadResponse,
+    /// It is known to be unwell, so it was not asked.
+    Unavailable,
+    /// The program behind the route cannot be started.
+    Unstarted,
+    /// No route is for the request.
+    NoRoute,
+    /// This proxy has too much to do.
+    Overloaded,
+    /// The request is longer than what is behind the route takes.
+    TooLarge,
+    /// What is behind the route takes POST only.
+    PostOnly,
+    /// The session that the request is for has ended.
+    NoSession,
 }
 
 impl Fault {
@@ -80,6 +93,10 @@ impl Fault {
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoRoute | Self::NoSession => StatusCode::NOT_FOUND,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::PostOnly => StatusCode::METHOD_NOT_ALLOWED,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -88,12 +105,17 @@ impl Fault {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::Expectation | Self::NotImplemented(_) => {
-                "http_request_error"
-            }
+            Self::BadRequest(_)
+            | Self::Expectation
+            | Self::NotImplemented(_)
+            | Self::TooLarge
+            | Self::PostOnly
+            | Self::NoSession => "http_request_error",
+            Self::NoRoute => "destination_not_found",
+            Self::Overloaded => "proxy_internal_response",
             Self::UnknownHost => "dns_error",
             Self::Refused => "connection_refused",
-            Self::Unreachable => "destination_unavailable",
+            Self::Unreachable | Self::Unavailable | Self::Unstarted => "destination_unavailable",
             Self::ConnectTimeout => "connection_timeout",
             Self::Terminated => "connection_terminated",
             Self::ResponseTimeout => "http_response_timeout",
@@ -112,32 +134,57 @@ impl Fault {
             Self::ConnectTimeout => "it did not take the connection in time",
             Self::Terminated => "it closed the connection before it answered",
             Self::ResponseTimeout => "it did not answer in time",
-            Self::BadResponse => "it did not answer in HTTP/1.1",
+            Self::BadResponse => "it did not answer in the HTTP that was asked of it",
+            Self::Unavailable => "it has failed too often to be asked now",
+            Self::Unstarted => "it cannot be started",
+            Self::NoRoute => "no route is for this host and path",
+            Self::Overloaded => "this proxy has too much to do",
+            Self::TooLarge => "the request is too long",
+            Self::PostOnly => "only POST is answered here",
+            Self::NoSession => "there is no such session",
         }
     }
 
     /// Whether the upstream is at fault, rather than the client.
     #[must_use]
     pub fn is_of_upstream(self) -> bool {
-        self.status().is_server_error() && !matches!(self, Self::NotImplemented(_))
+        self.status().is_server_error()
+            && !matches!(self, Self::NotImplemented(_) | Self::Overloaded)
+    }
+
+    /// Whether it can have been the way there, which another try may spare.
+    #[must_use]
+    pub const fn is_of_connecting(self) -> bool {
+        matches!(
+            self,
+            Self::UnknownHost | Self::Refused | Self::Unreachable | Self::ConnectTimeout
+        )
     }
 
     /// The response, ready to be sent.
     #[must_use]
-    pub fn response(self, upstream: &Upstream) -> Response<Full<Bytes>> {
+    pub fn response(self, upstream: Option<&str>) -> Response<Full<Bytes>> {
         let status = self.status();
-        let text = if self.is_of_upstream() {
-            format!("{status}: upstream {upstream}: {}\n", self.text())
-        } else {
-            format!("{status}: {}\n", self.text())
+        let text = match upstream {
+            Some(upstream) if self.is_of_upstream() => {
+                format!("{status}: upstream {upstream}: {}\n", self.text())
+            }
+            _ => format!("{status}: {}\n", self.text()),
         };
         let mut response = plain(status, text);
         let headers = response.headers_mut();
         if let Ok(said) = HeaderValue::try_from(format!("{PSEUDONYM}; error={}", self.name())) {
             headers.insert(PROXY_STATUS, said);
         }
-        if !self.is_of_upstream() {
-            // Where the next request begins is not certain after a bad one.
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self == Self::PostOnly {
+            headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        if !self.is_of_upstream() && status != StatusCode::NOT_FOUND {
+            // Where the next request begins is not certain after a bad one, and
+            // a proxy that has too much to do gains a descriptor.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -179,8 +226,7 @@ mod tests {
 
     #[test]
     fn a_fault_of_the_upstream_names_it_for_people_and_machines() {
-        let upstream = "http://app:3000".parse().unwrap();
-        let response = Fault::Refused.response(&upstream);
+        let response = Fault::Refused.response(Some("http://app:3000"));
         assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
         assert_eq!(
             response.headers()[PROXY_STATUS],
@@ -196,9 +242,17 @@ mod tests {
 
     #[test]
     fn after_a_fault_of_the_client_the_connection_ends() {
-        let upstream = "http://app:3000".parse().unwrap();
-        let response = Fault::BadRequest("no").response(&upstream);
+        let response = Fault::BadRequest("no").response(None);
         assert_eq!(response.headers()[CONNECTION], "close");
+    }
+
+    #[test]
+    fn who_is_refused_for_now_is_told_when_to_come_again() {
+        for fault in [Fault::Unavailable, Fault::Overloaded] {
+            let response = fault.response(None);
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[RETRY_AFTER], "1");
+        }
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! The way of one request: judged, rewritten, sent on, its response sent back.
+//! The way of one request: judged, routed, rewritten, sent on, its response sent
+//! back.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::{PathAndQuery, Scheme, Uri};
+use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
@@ -19,42 +21,86 @@ use crate::body::Upload;
 use crate::config::Upstream;
 use crate::connection::{Handler, Link};
 use crate::exchange::{Books, Download, Exchange};
-use crate::fault::Fault;
+use crate::fault::{Fault, plain};
 use crate::headers::{self, Origin};
+use crate::load::Load;
 use crate::logging::Throttle;
 use crate::request::{Verdict, judge};
+use crate::routes::{Group, Pick, Routes, Target};
+use crate::stdio::message::Call;
+use crate::stdio::{self, StdioClient};
 use crate::upstream::Client;
+use crate::websocket;
 
-/// Passes requests on to the upstream. A cheap clone.
+/// Passes requests on to the upstreams. A cheap clone.
 #[derive(Clone, Debug)]
 pub struct Forward(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     client: Client,
-    route: Route,
+    routes: Arc<Routes>,
+    load: Arc<Load>,
+    rules: Rules,
     books: Arc<Books>,
     complaints: Throttle,
 }
 
-/// Where requests go, and under which rules.
+/// The rules under which requests are passed on.
 #[derive(Clone, Debug)]
-pub struct Route {
-    /// Where.
-    pub upstream: Upstream,
+pub struct Rules {
     /// From the last byte of a request to the head of its response.
     pub response_limit: Duration,
     /// Whether an earlier proxy's word on host and scheme is kept.
     pub trust_forwarded: bool,
+    /// How WebSocket connections are kept.
+    pub websocket: websocket::Keep,
+}
+
+/// A response whose body may be the proxy's own.
+type Passed = Response<Either<Incoming, Full<Bytes>>>;
+
+/// A fault, and the upstream whose it is.
+#[derive(Debug)]
+struct Failure {
+    fault: Fault,
+    upstream: Option<String>,
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self {
+            fault,
+            upstream: None,
+        }
+    }
+}
+
+impl Failure {
+    fn of(fault: Fault, upstream: &impl ToString) -> Self {
+        Self {
+            fault,
+            upstream: Some(upstream.to_string()),
+        }
+    }
 }
 
 impl Forward {
-    /// Sends requests along `route`, and enters them in `books`.
+    /// Sends requests along `routes`, as long as the `load` allows it, and enters
+    /// them in `books`.
     #[must_use]
-    pub fn new(client: Client, route: Route, books: Books) -> Self {
+    pub fn new(
+        client: Client,
+        routes: Arc<Routes>,
+        load: Arc<Load>,
+        rules: Rules,
+        books: Books,
+    ) -> Self {
         Self(Arc::new(Inner {
             client,
-            route,
+            routes,
+            load,
+            rules,
             books: Arc::new(books),
             complaints: Throttle::default(),
         }))
@@ -67,11 +113,21 @@ impl Handler for Forward {
     async fn handle(&self, mut request: Request<Upload>, link: Link) -> Response<Download> {
         let exchange = Exchange::begin(&self.0.books, &request, &link);
         let response = match judge(&mut request) {
+            Verdict::Pass(_) if !self.0.load.admits() => Err(Fault::Overloaded.into()),
             Verdict::Pass(host) => self.0.pass(request, host, &link).await,
             Verdict::Answer(response) => Ok(response.map(Either::Right)),
-            Verdict::Refuse(fault) => Err(fault),
+            Verdict::Refuse(fault) => Err(fault.into()),
         };
-        exchange.answer(response.unwrap_or_else(|fault| self.0.fail(fault)))
+        let response = response.unwrap_or_else(|failure| self.0.fail(failure));
+        exchange.answer(response, &link.closing)
+    }
+
+    fn admits(&self) -> bool {
+        self.0.load.admits()
+    }
+
+    fn is_pressed(&self) -> bool {
+        self.0.load.is_pressed()
     }
 }
 
@@ -81,77 +137,126 @@ impl Inner {
         request: Request<Upload>,
         host: Option<HeaderValue>,
         link: &Link,
-    ) -> Result<Response<Either<Incoming, Full<Bytes>>>, Fault> {
-        let (mut parts, body) = request.into_parts();
-        self.readdress(&mut parts, host, link)?;
-        let mut response = self.send(parts, body, &link.activity).await?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            // No upgrade was asked for, so none can be meant.
-            return Err(Fault::BadResponse);
+    ) -> Result<Passed, Failure> {
+        match self.routes.find(host.as_ref(), request.uri().path()) {
+            Some(Target::Http(group)) => self.proxy(request, host, link, group).await,
+            Some(Target::Stdio(program)) => call(request, program).await,
+            None => Err(Fault::NoRoute.into()),
         }
-        let version = response.version();
-        headers::for_client(response.headers_mut(), version);
-        *response.version_mut() = Version::HTTP_11;
-        Ok(response.map(Either::Left))
     }
 
-    /// Makes the client's request this proxy's own.
-    fn readdress(
+    async fn proxy(
         &self,
-        parts: &mut Parts,
+        mut request: Request<Upload>,
         host: Option<HeaderValue>,
         link: &Link,
-    ) -> Result<(), Fault> {
+        group: &Group,
+    ) -> Result<Passed, Failure> {
+        let asks = headers::asks_for_websocket(&request);
+        let client = asks.then(|| hyper::upgrade::on(&mut request));
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.clear();
+        self.rewrite(&mut parts, host, link);
+        if client.is_some() {
+            headers::upgrade_to_websocket(&mut parts.headers);
+        }
+        let mut response = self.send(parts, body, &link.activity, group).await?;
+        let version = response.version();
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let upstream = switches.then(|| hyper::upgrade::on(&mut response));
+        headers::for_client(response.headers_mut(), version);
+        *response.version_mut() = Version::HTTP_11;
+        match (client, upstream) {
+            (_, None) => Ok(response.map(Either::Left)),
+            // No upgrade was asked for, so none can be meant.
+            (None, Some(_)) => Err(Failure::of(Fault::BadResponse, group)),
+            (Some(client), Some(upstream)) => {
+                self.relay(client, upstream, link);
+                headers::upgrade_to_websocket(response.headers_mut());
+                Ok(response.map(|_| Either::Right(Full::default())))
+            }
+        }
+    }
+
+    fn relay(&self, client: OnUpgrade, upstream: OnUpgrade, link: &Link) {
+        let keep = self.rules.websocket.clone();
+        let closing = link.closing.clone();
+        link.sequel
+            .set(websocket::relay(client, upstream, keep, closing));
+    }
+
+    /// Makes the client's fields this proxy's own.
+    fn rewrite(&self, parts: &mut Parts, host: Option<HeaderValue>, link: &Link) {
         let origin = Origin {
             peer: link.peer,
             local: link.local,
             host: host.as_ref(),
         };
-        let trust = self.route.trust_forwarded;
+        let trust = self.rules.trust_forwarded;
         headers::for_upstream(&mut parts.headers, parts.version, &origin, trust);
-        let authority = self.route.upstream.authority();
-        let host = match host {
-            Some(host) => host,
-            None => HeaderValue::try_from(authority.as_str()).map_err(|_| Fault::Unreachable)?,
+        headers::join_cookies(&mut parts.headers);
+        match host {
+            Some(host) => parts.headers.insert(HOST, host),
+            None => parts.headers.remove(HOST),
         };
-        parts.headers.insert(HOST, host);
-        parts.version = Version::HTTP_11;
-        let path = parts.uri.path_and_query().cloned();
-        parts.uri = Uri::builder()
-            .scheme(Scheme::HTTP)
-            .authority(authority.clone())
-            .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
-            .build()
-            .map_err(|_| Fault::BadRequest("the target is not a path"))?;
-        Ok(())
     }
 
-    /// Sends the request, and once more if it may be repeated and the connection
-    /// turned out to be dead: a kept connection can end while it is taken up.
+    /// Sends the request, and once more if it may be repeated: a kept connection
+    /// can end while it is taken up, and where one upstream cannot be reached
+    /// another may be.
     async fn send(
         &self,
         parts: Parts,
         body: Upload,
         activity: &Activity,
-    ) -> Result<Response<Incoming>, Fault> {
+        group: &Group,
+    ) -> Result<Response<Incoming>, Failure> {
         let again = may_repeat(&parts.method, &body).then(|| parts.clone());
-        let first = self.attempt(Request::from_parts(parts, body), activity);
-        match (first.await, again) {
-            (Err(Fault::Terminated), Some(parts)) => {
-                let request = Request::from_parts(parts, Upload::empty());
-                self.attempt(request, activity).await
+        let first = self.send_to_next(parts, body, activity, group).await;
+        match (first, again) {
+            (Err(failure), Some(parts)) if is_worth_another(failure.fault, group) => {
+                self.send_to_next(parts, Upload::empty(), activity, group)
+                    .await
             }
             (result, _) => result,
         }
     }
 
+    async fn send_to_next(
+        &self,
+        mut parts: Parts,
+        body: Upload,
+        activity: &Activity,
+        group: &Group,
+    ) -> Result<Response<Incoming>, Failure> {
+        let Some(Pick { member, ticket }) = group.pick() else {
+            return Err(Failure::of(Fault::Unavailable, group));
+        };
+        let upstream = &member.upstream;
+        readdress(&mut parts, upstream)?;
+        let request = Request::from_parts(parts, body);
+        match self.attempt(upstream, request, activity).await {
+            Ok(response) => {
+                ticket.succeeded();
+                Ok(response)
+            }
+            Err(fault) => {
+                ticket.failed();
+                Err(Failure::of(fault, upstream))
+            }
+        }
+    }
+
     async fn attempt(
         &self,
+        upstream: &Upstream,
         request: Request<Upload>,
         activity: &Activity,
     ) -> Result<Response<Incoming>, Fault> {
-        let limit = self.route.response_limit;
-        let mut response = pin!(self.client.request(request));
+        let limit = self.rules.response_limit;
+        let start = Instant::now();
+        let is_whole = request.body().is_end_stream();
+        let mut response = pin!(self.client.request(upstream, request));
         let mut timer = pin!(sleep(limit));
         loop {
             tokio::select! {
@@ -163,7 +268,8 @@ impl Inner {
                 }),
                 () = timer.as_mut() => {
                     // The limit counts from the end of a request that takes long itself.
-                    let due = activity.last_byte() + limit;
+                    let sent = if is_whole { start } else { activity.last_byte() };
+                    let due = sent + limit;
                     if due <= Instant::now() {
                         return Err(Fault::ResponseTimeout);
                     }
@@ -173,19 +279,135 @@ impl Inner {
         }
     }
 
-    fn fail(&self, fault: Fault) -> Response<Either<Incoming, Full<Bytes>>> {
-        let upstream = &self.route.upstream;
+    fn fail(&self, failure: Failure) -> Passed {
+        let Failure { fault, upstream } = failure;
+        let upstream = upstream.as_deref();
         if fault.is_of_upstream() {
             let failures = self.books.metrics.upstream_failed(fault);
             if self.complaints.allows() {
-                warn!(%upstream, %fault, failures, "the upstream failed");
+                warn!(upstream, %fault, failures, "the upstream failed");
             }
         }
         fault.response(upstream).map(Either::Right)
     }
 }
 
+/// Addresses a request to `upstream`.
+fn readdress(parts: &mut Parts, upstream: &Upstream) -> Result<(), Fault> {
+    let authority = upstream.authority();
+    if upstream.is_http2() {
+        headers::for_http2(&mut parts.headers);
+        parts.version = Version::HTTP_2;
+    } else {
+        if !parts.headers.contains_key(HOST) {
+            let host = HeaderValue::try_from(authority.as_str());
+            parts
+                .headers
+                .insert(HOST, host.map_err(|_| Fault::Unreachable)?);
+        }
+        parts.version = Version::HTTP_11;
+    }
+    let path = parts.uri.path_and_query().cloned();
+    parts.uri = Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(authority.clone())
+        .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
+        .build()
+        .map_err(|_| Fault::BadRequest("the target is not a path"))?;
+    Ok(())
+}
+
 /// Safe methods, without a body that is gone once it was sent.
 fn may_repeat(method: &Method, body: &Upload) -> bool {
     method.is_safe() && body.is_end_stream()
+}
+
+fn is_worth_another(fault: Fault, group: &Group) -> bool {
+    fault == Fault::Terminated || (fault.is_of_connecting() && group.members().len() > 1)
+}
+
+/// The session that a request is for, or that its answer begins.
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// Has a program answer. This is the one body that is held in memory, up to its
+/// limit: a message is a line, and a line is sent as a whole.
+async fn call(request: Request<Upload>, program: &StdioClient) -> Result<Passed, Failure> {
+    let session = request
+        .headers()
+        .get(SESSION)
+        .filter(|_| program.has_sessions());
+    let session = session.map(|name| name.to_str().unwrap_or_default().to_owned());
+    match (request.method(), session) {
+        (&Method::DELETE, Some(session)) => {
+            let ended = program.end(&session).await;
+            ended
+                .then(|| empty(StatusCode::NO_CONTENT))
+                .ok_or(Fault::NoSession.into())
+        }
+        (&Method::POST, session) => {
+            let message = message(request, program).await?;
+            answer(message, session, program).await
+        }
+        _ => Err(Fault::PostOnly.into()),
+    }
+}
+
+async fn message(request: Request<Upload>, program: &StdioClient) -> Result<Call, Fault> {
+    let body = Limited::new(request.into_body(), program.longest());
+    let body = body.collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            Fault::TooLarge
+        } else {
+            Fault::BadRequest("the body did not arrive")
+        }
+    })?;
+    Call::read(&body.to_bytes()).map_err(Fault::BadRequest)
+}
+
+async fn answer(
+    message: Call,
+    session: Option<String>,
+    program: &StdioClient,
+) -> Result<Passed, Failure> {
+    let mut begun = None;
+    let answer = match session {
+        Some(session) => program.call_in(&session, &message).await,
+        None if message.is_initialize() && program.has_sessions() => {
+            program.begin(&message).await.map(|(session, answer)| {
+                begun = Some(session);
+                answer
+            })
+        }
+        None => program.call(&message).await,
+    };
+    let answer = answer.map_err(|failure| {
+        debug!(?program, %failure, "the program did not answer");
+        let fault = match failure {
+            stdio::Failure::Unstarted(_) => Fault::Unstarted,
+            stdio::Failure::Broken(_) => Fault::Terminated,
+            stdio::Failure::Late => Fault::ResponseTimeout,
+            stdio::Failure::Closed | stdio::Failure::Full => Fault::Unavailable,
+            stdio::Failure::NoSession => Fault::NoSession,
+        };
+        Failure::of(fault, program)
+    })?;
+    let mut response = match answer {
+        None => empty(StatusCode::ACCEPTED),
+        Some(answer) => {
+            let mut response = plain(StatusCode::OK, answer);
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, json);
+            response.map(Either::Right)
+        }
+    };
+    if let Some(Ok(session)) = begun.map(HeaderValue::try_from) {
+        response.headers_mut().insert(SESSION, session);
+    }
+    Ok(response)
+}
+
+fn empty(status: StatusCode) -> Passed {
+    let mut response = Response::new(Either::Right(Full::default()));
+    *response.status_mut() = status;
+    response
 }

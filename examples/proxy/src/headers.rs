@@ -4,11 +4,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hyper::Version;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
+use hyper::{Method, Request, Version};
 
 /// The name this proxy gives itself in `Via` and `Proxy-Status`.
 pub const PSEUDONYM: &str = "lifecycle-proxy";
@@ -62,6 +62,48 @@ pub fn for_upstream(
     append_via(headers, version);
     append_forwarded(headers, origin);
     append_x_forwarded(headers, origin, trust_forwarded);
+}
+
+/// Asks the upstream for WebSocket (RFC 6455 §4.1), after all that was meant for
+/// one hop was removed; also says yes to it.
+pub fn upgrade_to_websocket(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+/// Leaves away what HTTP/2 says otherwise (RFC 9113 §8.2.2, §8.3.1).
+pub fn for_http2(headers: &mut HeaderMap) {
+    headers.remove(CONNECTION);
+    headers.remove(UPGRADE);
+    headers.remove(HOST);
+}
+
+/// Joins the parts that HTTP/2 cuts a cookie list into (RFC 9113 §8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let mut parts = headers.get_all(COOKIE).into_iter();
+    if parts.nth(1).is_none() {
+        return;
+    }
+    let parts: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Whether a request asks for WebSocket.
+#[must_use]
+pub fn asks_for_websocket<B>(request: &Request<B>) -> bool {
+    let has = |name, wanted: &str| {
+        list_members(request.headers(), name).any(|member| member.eq_ignore_ascii_case(wanted))
+    };
+    request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && has(&CONNECTION, "upgrade")
+        && has(&UPGRADE, "websocket")
 }
 
 /// Makes an upstream's response fields those of this proxy's own response.
@@ -355,6 +397,14 @@ mod tests {
         for_upstream(&mut map, Version::HTTP_11, &origin, true);
         assert_eq!(text(&map, "x-forwarded-proto"), Some("https"));
         assert_eq!(text(&map, "x-forwarded-host"), Some("evil.example"));
+    }
+
+    #[test]
+    fn cookies_that_were_cut_are_one_list_again() {
+        let mut map = headers(&[("cookie", "a=1"), ("cookie", "b=2; c=3")]);
+        join_cookies(&mut map);
+        assert_eq!(map.get_all(COOKIE).iter().count(), 1);
+        assert_eq!(text(&map, "cookie"), Some("a=1; b=2; c=3"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::connection::Handler;
+use crate::connection::Serve;
 use crate::connections::Connections;
 use crate::logging::Throttle;
 
@@ -80,17 +80,17 @@ impl AcceptLoops {
     }
 
     /// Accepts from `listener` and hands the connections on.
-    pub fn spawn<H: Handler>(
+    pub fn spawn<S: Serve>(
         &mut self,
         listener: TcpListener,
         connections: Arc<Connections>,
-        handler: H,
+        server: S,
     ) {
         let stop = self.stop.clone();
         self.loops.spawn(async move {
-            accept_until(&stop, &listener, &connections, &handler).await;
+            accept_until(&stop, &listener, &connections, &server).await;
             let address = listener.local_addr().ok();
-            accept_queued(listener, &connections, &handler);
+            accept_queued(listener, &connections, &server);
             info!(
                 address = address.map(tracing::field::display),
                 "no longer listening"
@@ -99,11 +99,11 @@ impl AcceptLoops {
     }
 }
 
-async fn accept_until<H: Handler>(
+async fn accept_until<S: Serve>(
     stop: &CancellationToken,
     listener: &TcpListener,
     connections: &Connections,
-    handler: &H,
+    server: &S,
 ) {
     let mut pause = FIRST_PAUSE;
     let complaints = Throttle::default();
@@ -111,7 +111,7 @@ async fn accept_until<H: Handler>(
         match accepted {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
-                connections.take(stream, peer, handler);
+                connections.take(stream, peer, server);
             }
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
@@ -136,7 +136,7 @@ fn is_of_one_client(error: &io::Error) -> bool {
 
 /// Takes in the connections that the kernel has already completed: closing the
 /// socket over them would reset clients that did nothing wrong.
-fn accept_queued<H: Handler>(listener: TcpListener, connections: &Connections, handler: &H) {
+fn accept_queued<S: Serve>(listener: TcpListener, connections: &Connections, server: &S) {
     let Ok(queue) = listener.into_std() else {
         return;
     };
@@ -149,7 +149,7 @@ fn accept_queued<H: Handler>(listener: TcpListener, connections: &Connections, h
             .set_nonblocking(true)
             .and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
-            connections.take(stream, peer, handler);
+            connections.take(stream, peer, server);
         }
     }
 }
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::activity::Limits;
     use crate::body::Upload;
-    use crate::connection::Link;
+    use crate::connection::{Handler, Link};
 
     #[derive(Clone)]
     struct Greet;

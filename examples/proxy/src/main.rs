@@ -27,14 +27,14 @@ async fn run(cli: &Cli) -> Result<ExitCode, BoxError> {
         console.checked();
         return Ok(ExitCode::SUCCESS);
     }
-    let server = ProxyServer::start(config).await?;
-    let report = serve(server, console).await;
+    let handle = ShutdownHandle::new();
+    let server = ProxyServer::builder(config).handle(&handle).start().await?;
+    let report = serve(server, handle, console).await;
     console.report(&report);
     Ok(ExitCode::from(report.exit_code()))
 }
 
-async fn serve(server: ProxyServer, console: Console) -> Report {
-    let handle = ShutdownHandle::new();
+async fn serve(server: ProxyServer, handle: ShutdownHandle, console: Console) -> Report {
     let runner = Runner::new(server).handle(&handle).finally(|report| {
         if report.is_clean() {
             info!("all complete");

@@ -1,19 +1,57 @@
-//! Numbers about the traffic: counted without locks, served as text, saved when
-//! the proxy ends.
+//! Numbers about the traffic, served as OpenMetrics, and saved when the proxy ends.
 
-use std::fmt::{self, Write as _};
+mod page;
+
+use std::fmt;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use hyper::StatusCode;
+use lifecycle_runtime::ShutdownHandle;
+use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
 use tracing::info;
 
 use crate::connections::Counts;
 use crate::fault::Fault;
+use crate::load::{Load, Resource};
 use crate::recorder::TapeRecorder;
+use crate::routes::{Routes, Target};
+use crate::sni;
+use crate::websocket;
+
+pub use page::{CONTENT_TYPE, Page};
+
+/// Seconds that a request may take, in steps: from what a file in memory takes to
+/// what a person does not wait for.
+const DURATIONS: [f64; 10] = [0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
+
+/// Where numbers are that others count.
+pub struct Sources {
+    /// Client connections.
+    pub connections: Box<dyn Fn() -> Counts + Send + Sync>,
+    /// The traffic tape, if there is one.
+    pub recorder: Option<Arc<TapeRecorder>>,
+    /// Upstreams and their breakers, programs and their pools.
+    pub routes: Arc<Routes>,
+    /// What the process uses.
+    pub load: Arc<Load>,
+    /// WebSocket connections.
+    pub websockets: websocket::Open,
+    /// TLS connections.
+    pub tls: sni::Counts,
+    /// The shutdown and its steps.
+    pub handle: ShutdownHandle,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
 
 /// Counts requests, and knows where the other numbers are.
 pub struct Metrics {
@@ -25,8 +63,8 @@ pub struct Metrics {
     response_bytes: AtomicU64,
     upstream_failures: AtomicU64,
     upstream_timeouts: AtomicU64,
-    connections: Box<dyn Fn() -> Counts + Send + Sync>,
-    recorder: Option<Arc<TapeRecorder>>,
+    durations: Histogram,
+    sources: Sources,
     file: Option<PathBuf>,
 }
 
@@ -61,16 +99,21 @@ pub struct Snapshot {
     pub upstream_timeouts: u64,
     pub tape_written: u64,
     pub tape_dropped: u64,
+    pub load_shed: u64,
+    pub load_shedding_began: u64,
+    pub open_files_peak: u64,
+    pub memory_bytes_peak: u64,
+    pub tasks_peak: u64,
+    pub breakers_opened: u64,
+    pub processes_started: u64,
+    pub tls_passed: u64,
+    pub tls_refused: u64,
 }
 
 impl Metrics {
     /// All at zero.
     #[must_use]
-    pub fn new(
-        connections: impl Fn() -> Counts + Send + Sync + 'static,
-        recorder: Option<Arc<TapeRecorder>>,
-        file: Option<PathBuf>,
-    ) -> Self {
+    pub fn new(sources: Sources, file: Option<PathBuf>) -> Self {
         Self {
             requests: AtomicU64::new(0),
             unfinished: AtomicU64::new(0),
@@ -79,8 +122,8 @@ impl Metrics {
             response_bytes: AtomicU64::new(0),
             upstream_failures: AtomicU64::new(0),
             upstream_timeouts: AtomicU64::new(0),
-            connections: Box::new(connections),
-            recorder,
+            durations: Histogram::new(DURATIONS),
+            sources,
             file,
         }
     }
@@ -92,9 +135,16 @@ impl Metrics {
     }
 
     /// Its response was handed over, or given up.
-    pub fn request_ended(&self, status: Option<StatusCode>, bytes: u64, complete: bool) {
+    pub fn request_ended(
+        &self,
+        status: Option<StatusCode>,
+        bytes: u64,
+        complete: bool,
+        duration: Duration,
+    ) {
         self.unfinished.fetch_sub(1, Ordering::Relaxed);
         self.response_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.durations.observe(duration.as_secs_f64());
         if !complete {
             self.aborted.fetch_add(1, Ordering::Relaxed);
         }
@@ -116,10 +166,15 @@ impl Metrics {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let connections = (self.connections)();
+        let sources = &self.sources;
+        let connections = (sources.connections)();
         let [r1, r2, r3, r4, r5] = &self.responses;
-        let tape = self.recorder.as_ref().map(|recorder| recorder.counts());
+        let tape = sources.recorder.as_ref().map(|recorder| recorder.counts());
         let (tape_written, tape_dropped) = tape.unwrap_or_default();
+        let peak = |resource| sources.load.used(resource).1;
+        let refused = sni::Fate::ALL
+            .into_iter()
+            .filter(|fate| *fate != sni::Fate::Passed);
         Snapshot {
             connections_active: connections.active,
             connections_peak: connections.peak,
@@ -140,7 +195,35 @@ impl Metrics {
             upstream_timeouts: count(&self.upstream_timeouts),
             tape_written,
             tape_dropped,
+            load_shed: sources.load.shed(),
+            load_shedding_began: sources.load.opened(),
+            open_files_peak: peak(Resource::Files),
+            memory_bytes_peak: peak(Resource::Memory),
+            tasks_peak: peak(Resource::Tasks),
+            breakers_opened: self.breakers_opened(),
+            processes_started: self.processes_started(),
+            tls_passed: sources.tls.of(sni::Fate::Passed),
+            tls_refused: refused.map(|fate| sources.tls.of(fate)).sum(),
         }
+    }
+
+    fn breakers_opened(&self) -> u64 {
+        let opened = self.sources.routes.targets().map(|target| match target {
+            Target::Http(group) => {
+                let members = group.members().iter();
+                members.map(|member| member.breaker.opened()).sum()
+            }
+            Target::Stdio(_) => 0,
+        });
+        opened.sum()
+    }
+
+    fn processes_started(&self) -> u64 {
+        let started = self.sources.routes.targets().map(|target| match target {
+            Target::Http(_) => 0,
+            Target::Stdio(program) => program.counts().started,
+        });
+        started.sum()
     }
 
     /// Saves the numbers as JSON, if there is a file for them. The file is
@@ -175,69 +258,21 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     std::fs::File::open(directory)?.sync_all()
 }
 
-impl Snapshot {
-    /// In the text format that Prometheus reads.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let mut text = String::with_capacity(4096);
-        for (name, kind, help, samples) in self.families() {
-            let _ = writeln!(
-                text,
-                "# HELP proxy_{name} {help}\n# TYPE proxy_{name} {kind}"
-            );
-            for (labels, value) in samples {
-                let _ = writeln!(text, "proxy_{name}{labels} {value}");
-            }
-        }
-        text
-    }
-
-    #[rustfmt::skip]
-    fn families(&self) -> [Family; 14] {
-        let one = |value| vec![("", value)];
-        let classes = vec![
-            ("{class=\"1xx\"}", self.responses_1xx),
-            ("{class=\"2xx\"}", self.responses_2xx),
-            ("{class=\"3xx\"}", self.responses_3xx),
-            ("{class=\"4xx\"}", self.responses_4xx),
-            ("{class=\"5xx\"}", self.responses_5xx),
-        ];
-        [
-            ("connections_active", "gauge", "Client connections open now.", one(self.connections_active)),
-            ("connections_peak", "gauge", "Client connections open at the same time, at most.", one(self.connections_peak)),
-            ("connections_accepted_total", "counter", "Client connections served.", one(self.connections_accepted)),
-            ("connections_refused_total", "counter", "Client connections above the limit.", one(self.connections_refused)),
-            ("connections_expired_total", "counter", "Client connections ended by a time limit.", one(self.connections_expired)),
-            ("connections_cut_total", "counter", "Client connections cut by a shutdown.", one(self.connections_cut)),
-            ("requests_total", "counter", "Requests.", one(self.requests)),
-            ("requests_unfinished", "gauge", "Requests being answered now.", one(self.requests_unfinished)),
-            ("requests_aborted_total", "counter", "Requests whose response did not reach its end.", one(self.requests_aborted)),
-            ("responses_total", "counter", "Responses, by the class of their status.", classes),
-            ("response_bytes_total", "counter", "Bytes of response bodies.", one(self.response_bytes)),
-            ("upstream_failures_total", "counter", "Requests that the upstream failed to answer.", one(self.upstream_failures)),
-            ("upstream_timeouts_total", "counter", "Those of them where it took too long.", one(self.upstream_timeouts)),
-            ("tape_entries_total", "counter", "Exchanges on the traffic tape, or lost to it.", vec![
-                ("{fate=\"written\"}", self.tape_written),
-                ("{fate=\"dropped\"}", self.tape_dropped),
-            ]),
-        ]
-    }
-}
-
-/// Name, kind, help, and the values with their labels.
-type Family = (
-    &'static str,
-    &'static str,
-    &'static str,
-    Vec<(&'static str, u64)>,
-);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn metrics(file: Option<PathBuf>) -> Metrics {
-        Metrics::new(Counts::default, None, file)
+        let sources = Sources {
+            connections: Box::new(Counts::default),
+            recorder: None,
+            routes: Arc::new(Routes::new(Vec::new())),
+            load: Arc::new(Load::new([crate::load::Bounds::NONE; 3])),
+            websockets: websocket::Open::default(),
+            tls: sni::Counts::default(),
+            handle: ShutdownHandle::new(),
+        };
+        Metrics::new(sources, file)
     }
 
     #[test]
@@ -245,28 +280,40 @@ mod tests {
         let metrics = metrics(None);
         metrics.request_began();
         metrics.request_began();
-        metrics.request_ended(Some(StatusCode::NOT_FOUND), 7, true);
-        metrics.request_ended(None, 0, false);
+        let took = Duration::from_millis(5);
+        metrics.request_ended(Some(StatusCode::NOT_FOUND), 7, true, took);
+        metrics.request_ended(None, 0, false, took);
         let numbers = metrics.snapshot();
         assert_eq!((numbers.requests, numbers.requests_unfinished), (2, 0));
         assert_eq!((numbers.responses_4xx, numbers.requests_aborted), (1, 1));
         assert_eq!(numbers.response_bytes, 7);
-        let text = numbers.text();
-        assert!(
-            text.contains("\nproxy_responses_total{class=\"4xx\"} 1\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("\n# TYPE proxy_requests_total counter\n"),
-            "{text}"
-        );
+    }
+
+    #[test]
+    fn the_page_is_openmetrics() {
+        let metrics = metrics(None);
+        metrics.request_began();
+        metrics.request_ended(Some(StatusCode::OK), 7, true, Duration::from_millis(5));
+        let text = Page::new(Arc::new(metrics)).text();
+        for line in [
+            "# TYPE proxy_requests counter",
+            "proxy_requests_total 1",
+            "proxy_requests_unfinished 0",
+            "proxy_responses_total{class=\"2xx\"} 1",
+            "proxy_request_duration_seconds_bucket{le=\"0.01\"} 1",
+            "proxy_request_duration_seconds_count 1",
+            "proxy_resource_used{resource=\"open_files\"} 0",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line}: {text}");
+        }
     }
 
     #[test]
     fn a_status_of_no_class_is_not_counted_under_one() {
         let metrics = metrics(None);
         metrics.request_began();
-        metrics.request_ended(StatusCode::from_u16(999).ok(), 0, true);
+        metrics.request_ended(StatusCode::from_u16(999).ok(), 0, true, Duration::ZERO);
         assert_eq!(metrics.snapshot().responses_5xx, 0);
     }
 

@@ -16,7 +16,7 @@ use crate::body::Upload;
 use crate::connection::{Handler, Link};
 use crate::fault::{options, plain};
 use crate::listener::BindError;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics, Page};
 use crate::side::SideServer;
 
 /// Scrapers are few.
@@ -37,7 +37,7 @@ impl MetricsServer {
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, BindError> {
-        let handler = Scrape(metrics);
+        let handler = Scrape(Arc::new(Page::new(metrics)));
         let server = SideServer::start(address, MOST_CONNECTIONS, limits, handler).await?;
         info!(address = %server.address(), "serving metrics");
         Ok(Self(server))
@@ -63,7 +63,7 @@ impl Component for MetricsServer {
 }
 
 #[derive(Clone)]
-struct Scrape(Arc<Metrics>);
+struct Scrape(Arc<Page>);
 
 impl Handler for Scrape {
     type Body = Full<Bytes>;
@@ -71,8 +71,8 @@ impl Handler for Scrape {
     async fn handle(&self, request: Request<Upload>, _: Link) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/metrics") => {
-                let mut response = plain(StatusCode::OK, self.0.snapshot().text());
-                let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                let mut response = plain(StatusCode::OK, self.0.text());
+                let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
                 response.headers_mut().insert(CONTENT_TYPE, kind);
                 response
             }

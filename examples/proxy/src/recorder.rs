@@ -1,5 +1,8 @@
 //! The traffic tape: one JSON object a line for each exchange. Recording never
-//! waits for the disk; what the disk cannot take in time is dropped, and counted.
+//! waits for the disk; what the disk cannot take, in time or at all, is dropped,
+//! and counted.
+
+mod reel;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,13 +15,14 @@ use std::sync::{Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use tokio::fs::{File, OpenOptions};
-use tokio::io::AsyncWriteExt;
-use tokio::sync::{Mutex, Notify, OnceCell};
+use tokio::sync::{Mutex, Notify};
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::config;
 use crate::logging::Throttle;
 use crate::timestamp;
+use reel::{Reel, Written};
 
 /// One exchange, as the tape tells it.
 #[derive(Debug, Serialize)]
@@ -65,35 +69,42 @@ pub struct TapeRecorder {
     capacity: NonZeroUsize,
     queue: SyncMutex<VecDeque<Vec<u8>>>,
     queued: Notify,
-    tape: OnceCell<Mutex<Tape>>,
+    tape: Mutex<Tape>,
     written: AtomicU64,
     dropped: AtomicU64,
+    /// Those of them that the disk did not take.
+    spoiled: AtomicU64,
     complaints: Throttle,
 }
 
-/// The open file and the line that is being written to it. The line lies here,
-/// not in a future, so that nothing is lost or torn when a future is dropped.
+/// The file, or the work that is being done on it. It lies here, not in a
+/// future, so that nothing is lost or torn when a future is dropped.
 #[derive(Debug)]
-struct Tape {
-    file: File,
-    line: io::Cursor<Vec<u8>>,
+enum Tape {
+    Idle(Reel),
+    Busy(JoinHandle<(Reel, Written)>),
+    /// Its work panicked.
+    Lost,
 }
 
 impl TapeRecorder {
-    /// A recorder that appends to the file at `path`, which is opened later, by
-    /// [`run`](Self::run) or [`flush`](Self::flush).
+    /// A recorder that appends to the file that is configured, which is opened
+    /// later, by [`run`](Self::run) or [`flush`](Self::flush). None if no file is.
     #[must_use]
-    pub fn new(path: PathBuf, capacity: NonZeroUsize) -> Self {
-        Self {
+    pub fn new(config: &config::Recorder) -> Option<Self> {
+        let path = config.path.clone()?;
+        let reel = Reel::new(path.clone(), config.max_bytes, config.keep);
+        Some(Self {
             path,
-            capacity,
+            capacity: config.queue,
             queue: SyncMutex::default(),
             queued: Notify::new(),
-            tape: OnceCell::new(),
+            tape: Mutex::new(Tape::Idle(reel)),
             written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            spoiled: AtomicU64::new(0),
             complaints: Throttle::default(),
-        }
+        })
     }
 
     /// Takes an entry, or drops and counts it if too many wait already.
@@ -123,8 +134,8 @@ impl TapeRecorder {
 
     /// Opens the tape and writes what is recorded, until it is dropped or aborted.
     pub async fn run(&self) {
-        match self.tape().await {
-            Ok(_) => info!(path = %self.path.display(), "recording traffic"),
+        match self.work(Reel::open).await {
+            Ok(()) => info!(path = %self.path.display(), "recording traffic"),
             Err(error) => warn!(%error, "traffic cannot be recorded yet"),
         }
         loop {
@@ -141,56 +152,89 @@ impl TapeRecorder {
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened, written or synchronised.
+    /// When the file cannot be opened, written or synchronised, or could not be
+    /// at some time before, so that entries were lost.
     ///
     /// # Cancel safety
     ///
     /// Safe: the next call goes on where this one was dropped.
     pub async fn flush(&self) -> Result<(), TapeError> {
         self.write_queued().await?;
-        if let Some(tape) = self.tape.get() {
-            let mut tape = tape.lock().await;
-            tape.finish().await.map_err(|error| self.error(error))?;
-        }
+        self.work(Reel::synchronise).await?;
         let (written, dropped) = self.counts();
         info!(written, dropped, "traffic tape flushed");
-        Ok(())
+        match self.spoiled.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            spoiled => {
+                let text = format!("{spoiled} entries could not be written");
+                Err(self.error(io::Error::other(text)))
+            }
+        }
     }
 
     async fn write_queued(&self) -> Result<(), TapeError> {
-        if self.queue().is_empty() && !self.tape.initialized() {
-            return Ok(());
-        }
-        let mut tape = self.tape().await?.lock().await;
         loop {
-            match tape.write_line().await {
-                Ok(lines) => _ = self.written.fetch_add(lines, Ordering::Relaxed),
-                Err(error) => {
-                    self.lose(1);
-                    return Err(self.error(error));
-                }
+            // Once taken from the queue, lines are the work's: it is done though
+            // nobody may wait for it any more.
+            let lines = || std::mem::take(&mut *self.queue());
+            if self.queue().is_empty() {
+                return self.work(|_| Written::default()).await;
             }
-            let Some(line) = self.queue().pop_front() else {
-                return tape.file.flush().await.map_err(|error| self.error(error));
-            };
-            tape.line = io::Cursor::new(line);
+            self.work_with(lines, Reel::append).await?;
         }
     }
 
-    async fn tape(&self) -> Result<&Mutex<Tape>, TapeError> {
-        let open = || async {
-            let file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&self.path)
-                .await
-                .map_err(|error| self.error(error))?;
-            Ok(Mutex::new(Tape {
-                file,
-                line: io::Cursor::default(),
-            }))
+    async fn work(
+        &self,
+        job: impl FnOnce(&mut Reel) -> Written + Send + 'static,
+    ) -> Result<(), TapeError> {
+        self.work_with(|| (), |reel, ()| job(reel)).await
+    }
+
+    /// Waits for the work that is being done, then does this on the blocking
+    /// pool. What it needs is asked for when it is certain that it will be done.
+    async fn work_with<T: Send + 'static>(
+        &self,
+        input: impl FnOnce() -> T,
+        job: impl FnOnce(&mut Reel, T) -> Written + Send + 'static,
+    ) -> Result<(), TapeError> {
+        let mut tape = self.tape.lock().await;
+        let before = self.settle(&mut tape).await;
+        let Tape::Idle(mut reel) = std::mem::replace(&mut *tape, Tape::Lost) else {
+            return Err(self.error(io::Error::other("its writer panicked")));
         };
-        self.tape.get_or_try_init(open).await
+        let input = input();
+        *tape = Tape::Busy(tokio::task::spawn_blocking(move || {
+            let written = job(&mut reel, input);
+            (reel, written)
+        }));
+        self.settle(&mut tape).await.and(before)
+    }
+
+    async fn settle(&self, tape: &mut Tape) -> Result<(), TapeError> {
+        let Tape::Busy(work) = tape else {
+            return Ok(());
+        };
+        let Ok((reel, written)) = work.await else {
+            *tape = Tape::Lost;
+            return Ok(());
+        };
+        *tape = Tape::Idle(reel);
+        self.written.fetch_add(written.lines, Ordering::Relaxed);
+        self.lose(written.lost);
+        self.spoiled.fetch_add(written.lost, Ordering::Relaxed);
+        self.take_back(written.back);
+        written.error.map_or(Ok(()), |error| Err(self.error(error)))
+    }
+
+    /// Puts lines back before those that came since; the newest have no place.
+    fn take_back(&self, mut lines: VecDeque<Vec<u8>>) {
+        let mut queue = self.queue();
+        lines.append(&mut queue);
+        let most = self.capacity.get().min(lines.len());
+        self.lose((lines.len() - most) as u64);
+        lines.truncate(most);
+        *queue = lines;
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
@@ -204,21 +248,6 @@ impl TapeRecorder {
     fn error(&self, error: io::Error) -> TapeError {
         let path = self.path.clone();
         TapeError { path, error }
-    }
-}
-
-impl Tape {
-    /// Writes what is left of the line, if there is one, and returns how many
-    /// lines that was. After an error the rest of it is given up.
-    async fn write_line(&mut self) -> io::Result<u64> {
-        let result = self.file.write_all_buf(&mut self.line).await;
-        let line = std::mem::take(&mut self.line);
-        result.map(|()| u64::from(!line.get_ref().is_empty()))
-    }
-
-    async fn finish(&mut self) -> io::Result<()> {
-        self.file.flush().await?;
-        self.file.sync_all().await
     }
 }
 
@@ -241,9 +270,17 @@ mod tests {
         }
     }
 
+    fn at(path: PathBuf, capacity: usize) -> TapeRecorder {
+        let config = config::Recorder {
+            path: Some(path),
+            queue: NonZeroUsize::new(capacity).unwrap(),
+            ..config::Recorder::default()
+        };
+        TapeRecorder::new(&config).unwrap()
+    }
+
     fn recorder(directory: &tempfile::TempDir, capacity: usize) -> TapeRecorder {
-        let path = directory.path().join("tape.ndjson");
-        TapeRecorder::new(path, NonZeroUsize::new(capacity).unwrap())
+        at(directory.path().join("tape.ndjson"), capacity)
     }
 
     fn lines(recorder: &TapeRecorder) -> Vec<String> {
@@ -308,10 +345,21 @@ mod tests {
     async fn nothing_recorded_needs_no_file_and_a_file_that_cannot_be_opened_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("missing").join("tape");
-        let recorder = TapeRecorder::new(path, NonZeroUsize::MIN);
+        let recorder = at(path, 1);
         recorder.flush().await.unwrap();
         recorder.record(&entry("/"));
         let error = recorder.flush().await.unwrap_err().to_string();
         assert!(error.contains("missing"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_loses_entries_and_says_so_and_nothing_more() {
+        let recorder = at(PathBuf::from("/dev/full"), 10);
+        recorder.record(&entry("/"));
+        recorder.record(&entry("/"));
+        let error = recorder.flush().await.unwrap_err().to_string();
+        assert!(error.contains("/dev/full: No space left"), "{error}");
+        assert_eq!(recorder.counts(), (0, 2));
+        assert!(recorder.flush().await.is_err(), "it stays incomplete");
     }
 }

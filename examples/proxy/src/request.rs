@@ -82,6 +82,9 @@ fn asked_authority<B>(request: &Request<B>) -> Result<Option<HeaderValue>, Fault
     if hosts.next().is_some() {
         return Err(Fault::BadRequest("there is more than one Host"));
     }
+    if request.version() == Version::HTTP_2 {
+        return authority_of_http2(request, host);
+    }
     if host.is_none() && request.version() >= Version::HTTP_11 {
         return Err(Fault::BadRequest("there is no Host"));
     }
@@ -94,6 +97,27 @@ fn asked_authority<B>(request: &Request<B>) -> Result<Option<HeaderValue>, Fault
             value.map(Some).map_err(|_| BAD_TARGET)
         }
         (None, None) => Ok(host.filter(|host| !host.is_empty()).cloned()),
+        _ => Err(BAD_TARGET),
+    }
+}
+
+/// `:authority` stands for `Host`, which may be there as well if it says the same
+/// (RFC 9113 §8.3.1). The scheme is that of whoever took TLS off.
+fn authority_of_http2<B>(
+    request: &Request<B>,
+    host: Option<&HeaderValue>,
+) -> Result<Option<HeaderValue>, Fault> {
+    let target = request.uri().authority().map(Authority::as_str);
+    match (target, host) {
+        (Some(target), Some(host)) if target.as_bytes() != host.as_bytes() => {
+            Err(Fault::BadRequest("Host and :authority do not say the same"))
+        }
+        (Some(target), _) if is_authority(target.as_bytes()) => {
+            let value = HeaderValue::try_from(target);
+            value.map(Some).map_err(|_| BAD_TARGET)
+        }
+        (None, Some(host)) if is_authority(host.as_bytes()) => Ok(Some(host.clone())),
+        (None, None) => Err(Fault::BadRequest("there is no :authority")),
         _ => Err(BAD_TARGET),
     }
 }

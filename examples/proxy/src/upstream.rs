@@ -1,28 +1,46 @@
 //! Connections to the upstream: a pool of them, and their end.
 
-use std::future::Future;
 use std::time::Duration;
 
-use hyper::rt::Executor;
-use hyper_util::client::legacy;
+use hyper::Request;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self, ResponseFuture};
 use hyper_util::rt::TokioTimer;
 use lifecycle_runtime::{BoxError, Component, Context};
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::body::Upload;
-use crate::config::Timeouts;
+use crate::config::{Timeouts, Upstream};
+use crate::executor::Tasks;
 
 /// Sends requests over the pool's connections. A cheap clone.
-pub type Client = legacy::Client<HttpConnector, Upload>;
+#[derive(Clone, Debug)]
+pub struct Client {
+    http1: legacy::Client<HttpConnector, Upload>,
+    http2: legacy::Client<HttpConnector, Upload>,
+}
+
+impl Client {
+    /// Sends a request to `upstream`, in the version of HTTP that it speaks.
+    pub fn request(&self, upstream: &Upstream, request: Request<Upload>) -> ResponseFuture {
+        let client = if upstream.is_http2() {
+            &self.http2
+        } else {
+            &self.http1
+        };
+        client.request(request)
+    }
+}
 
 /// Unused connections that are kept.
 const MOST_IDLE: usize = 256;
 
 /// The time a connection attempt gets before the next address is tried as well.
 const HAPPY_EYEBALLS: Duration = Duration::from_millis(300);
+
+/// A connection in HTTP/2 serves many requests, so whether it still works is
+/// asked so often.
+const PING: Duration = Duration::from_secs(20);
 
 /// The owner of the upstream connections.
 ///
@@ -44,11 +62,18 @@ impl UpstreamPool {
         connector.set_connect_timeout(Some(timeouts.connect.duration()));
         connector.set_happy_eyeballs_timeout(Some(HAPPY_EYEBALLS));
         let tasks = Tasks::default();
-        let client = legacy::Client::builder(tasks.clone())
+        let mut builder = legacy::Client::builder(tasks.clone());
+        builder
+            .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(timeouts.pool_idle.duration())
-            .pool_max_idle_per_host(MOST_IDLE)
+            .pool_max_idle_per_host(MOST_IDLE);
+        let http1 = builder.build(connector.clone());
+        let http2 = builder
+            .http2_only(true)
+            .http2_keep_alive_interval(PING)
             .build(connector);
+        let client = Client { http1, http2 };
         let pool = Self {
             client: Some(client.clone()),
             tasks,
@@ -88,20 +113,5 @@ impl Drop for UpstreamPool {
     /// Who could have awaited the connections is gone.
     fn drop(&mut self) {
         self.tasks.cut.cancel();
-    }
-}
-
-/// Runs what the client spawns, one task a connection, and keeps hold of it.
-#[derive(Clone, Debug, Default)]
-struct Tasks {
-    tracker: TaskTracker,
-    cut: CancellationToken,
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
-    fn execute(&self, task: F) {
-        let cut = self.cut.clone();
-        self.tracker
-            .spawn(async move { cut.run_until_cancelled(task).await.map(drop) });
     }
 }

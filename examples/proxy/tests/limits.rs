@@ -129,3 +129,147 @@ fn too_few_file_descriptors_lower_the_limit_with_a_warning() {
     assert_eq!(line["max_connections"], 16);
     assert_eq!(line["configured"], 10_000);
 }
+
+/// The processor time that a process has used, in clock ticks.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat[stat.rfind(')').unwrap()..].split(' ').collect();
+    fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
+}
+
+/// The proxy with `limit` as its `ulimit` option.
+fn limited(limit: &str, config: &str) -> Proxy {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("proxy.yaml");
+    std::fs::write(&file, config).unwrap();
+    let script = format!("trap '' XFSZ; ulimit {limit}; exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_proxy")]);
+    command
+        .arg("-c")
+        .arg(&file)
+        .args(["--listen", "127.0.0.1:0"]);
+    let proxy = Proxy::launch(command, directory);
+    proxy.log().find("waiting for connections");
+    proxy
+}
+
+#[test]
+fn under_load_with_few_descriptors_it_answers_or_refuses_and_neither_crashes_nor_spins() {
+    let upstream = Upstream::start(|_, client| {
+        while let Some(head) = client.next_head() {
+            client.body(&head);
+            client.send(OK);
+        }
+    });
+    let config = format!("upstream: http://{}", upstream.address);
+    let proxy = limited("-n 64", &config);
+    let address = proxy.address();
+    let load: Vec<_> = (0..40)
+        .map(|_| {
+            std::thread::spawn(move || {
+                for _ in 0..25 {
+                    let mut client = Client::connect(address);
+                    client.ask("/");
+                    // One that is refused may be reset before it has read why.
+                    if let Some(head) = client.next_head() {
+                        let answered = head.starts_with("HTTP/1.1 200 ");
+                        assert!(answered || head.starts_with("HTTP/1.1 503 "), "{head}");
+                    }
+                }
+            })
+        })
+        .collect();
+    for thread in load {
+        thread.join().unwrap();
+    }
+    // More clients than there are descriptors, all silent.
+    let silent: Vec<_> = (0..100).map(|_| Client::connect(address)).collect();
+    let before = ticks(proxy.id());
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(ticks(proxy.id()) - before < 50, "it spins");
+    drop(silent);
+    eventually("an answer", || {
+        let mut client = Client::connect(address);
+        client.ask("/");
+        let head = client.next_head()?;
+        head.starts_with("HTTP/1.1 200 ").then_some(())
+    });
+    proxy.signal(rustix::process::Signal::TERM);
+    assert_eq!(proxy.wait().code(), 0);
+}
+
+#[test]
+fn load_is_shed_above_the_hard_limit_and_taken_again_below_the_soft_one() {
+    let proxy = Proxy::start(
+        "limits: {open_files: {soft: 60, hard: 80}}\n\
+         metrics: {enabled: true, address: \"127.0.0.1:0\"}",
+    );
+    let mut kept = proxy.connect();
+    assert_eq!(kept.get("/").0.status, 200);
+    let mut scraper = Client::connect(proxy.metrics_address());
+    let crowd: Vec<_> = (0..60).map(|_| proxy.connect()).collect();
+    proxy.log().find("load is shed");
+    let (response, _) = kept.get("/");
+    assert_eq!(response.status, 503);
+    assert_eq!(response.header("connection"), Some("close"));
+    assert_eq!(proxy.connect().response().0.status, 503, "nor a connection");
+    let text = String::from_utf8(scraper.get("/metrics").1).unwrap();
+    assert!(text.contains("\nproxy_load_breaker 2\n"), "{text}");
+    drop(crowd);
+    proxy.log().find("load is taken again");
+    assert_eq!(proxy.connect().get("/").0.status, 200);
+}
+
+#[test]
+fn a_disk_that_takes_no_more_costs_entries_and_not_the_traffic() {
+    let config = "recorder: {path: tape.ndjson}\nmetrics: {file: numbers.json}";
+    // In blocks of 512 bytes.
+    let proxy = limited("-f 8", config);
+    let mut client = proxy.connect();
+    for _ in 0..100 {
+        assert_eq!(client.get("/").0.status, 200);
+    }
+    proxy.signal(rustix::process::Signal::TERM);
+    let ended = proxy.wait();
+    assert_eq!(ended.code(), 1, "{}", ended.log.text());
+    assert!(
+        ended.stdout.contains("traffic tape tape.ndjson"),
+        "{}",
+        ended.stdout
+    );
+    let read = |name| std::fs::read_to_string(ended.directory.path().join(name)).unwrap();
+    let numbers: serde_json::Value = serde_json::from_str(&read("numbers.json")).unwrap();
+    let count = |name: &str| numbers[name].as_u64().unwrap();
+    assert_eq!(count("tape_written") + count("tape_dropped"), 100);
+    assert!(
+        count("tape_written") > 0 && count("tape_dropped") > 0,
+        "{numbers}"
+    );
+    let tape = read("tape.ndjson");
+    assert_eq!(tape.lines().count() as u64, count("tape_written"));
+    for line in tape.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
+
+#[test]
+fn a_tape_is_put_aside_when_it_is_full() {
+    let config = "recorder: {path: tape.ndjson, max_bytes: 1000, keep: 2}";
+    let proxy = Proxy::start(config);
+    let mut client = proxy.connect();
+    for _ in 0..50 {
+        assert_eq!(client.get("/").0.status, 200);
+    }
+    proxy.signal(rustix::process::Signal::TERM);
+    let ended = proxy.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.log.text());
+    let size = |name| std::fs::metadata(ended.directory.path().join(name)).map(|file| file.len());
+    for name in ["tape.ndjson", "tape.ndjson.1", "tape.ndjson.2"] {
+        assert!(
+            size(name).is_ok_and(|size| size > 0 && size <= 1000),
+            "{name}"
+        );
+    }
+    assert!(size("tape.ndjson.3").is_err());
+}

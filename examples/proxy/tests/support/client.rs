@@ -76,6 +76,38 @@ impl Client {
         head
     }
 
+    /// Reads a message up to the empty line, if there is another one.
+    pub fn next_head(&mut self) -> Option<String> {
+        let more = self.reader.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        more.then(|| self.head())
+    }
+
+    /// Sends a WebSocket frame as a client does: masked, with a mask of zeros.
+    #[track_caller]
+    pub fn send_frame(&mut self, first: u8, payload: &[u8]) {
+        let length = u8::try_from(payload.len()).unwrap();
+        let mut frame = vec![first, 0x80 | length, 0, 0, 0, 0];
+        frame.extend(payload);
+        self.send(frame);
+    }
+
+    /// Reads a short WebSocket frame, if there is another one: its first byte and
+    /// its payload.
+    pub fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut start = [0; 2];
+        self.reader.read_exact(&mut start).ok()?;
+        let mut length = usize::from(start[1] & 0x7f);
+        if start[1] & 0x80 != 0 {
+            length += 4;
+        }
+        let mut payload = vec![0; length];
+        self.reader.read_exact(&mut payload).ok()?;
+        if start[1] & 0x80 != 0 {
+            payload.drain(..4);
+        }
+        Some((start[0], payload))
+    }
+
     #[track_caller]
     pub fn response_head(&mut self) -> Response {
         let head = self.head();

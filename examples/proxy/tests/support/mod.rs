@@ -137,6 +137,19 @@ impl Proxy {
         line["address"].as_str().unwrap().parse().unwrap()
     }
 
+    /// Where it listens for TLS.
+    pub fn tls_address(&self) -> SocketAddr {
+        self.address_in("listening for TLS")
+    }
+
+    /// What it says of its metrics.
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        let (response, text) = Client::connect(self.metrics_address()).get("/metrics");
+        assert_eq!(response.status, 200);
+        String::from_utf8(text).unwrap()
+    }
+
     /// A new connection to it.
     pub fn connect(&self) -> Client {
         Client::connect(self.address())
@@ -145,6 +158,11 @@ impl Proxy {
     /// A file in its directory.
     pub fn file(&self, name: &str) -> std::path::PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends it a signal.

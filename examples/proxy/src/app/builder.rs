@@ -1,0 +1,268 @@
+//! Makes a server: all that is shared once, then the parts, each with what it
+//! needs in its constructor, so that none can stay unconnected.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use lifecycle_runtime::{ShutdownHandle, ShutdownState};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::ProxyServer;
+use crate::activity::Limits;
+use crate::breaker;
+use crate::config::{self, Config, Health, PathPrefix, Upstream};
+use crate::connections::Connections;
+use crate::descriptors;
+use crate::embedded;
+use crate::exchange::Books;
+use crate::forward::{Forward, Rules};
+use crate::health;
+use crate::listener::{self, AcceptLoops, BindError};
+use crate::load::{Bounds, Load};
+use crate::metrics::{Metrics, Sources};
+use crate::metrics_server::MetricsServer;
+use crate::recorder::TapeRecorder;
+use crate::routes::{Group, Route, Routes, Target};
+use crate::side::SideServer;
+use crate::sni::Passthrough;
+use crate::stdio::StdioPool;
+use crate::upstream::{Client, UpstreamPool};
+use crate::websocket;
+
+/// Builds a [`ProxyServer`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `start`"]
+pub struct Builder {
+    config: Config,
+    handle: ShutdownHandle,
+}
+
+impl Builder {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            config,
+            handle: ShutdownHandle::new(),
+        }
+    }
+
+    /// Has this handle begin the shutdown and tell of it; without it the server
+    /// has one of its own.
+    pub fn handle(mut self, handle: &ShutdownHandle) -> Self {
+        self.handle = handle.clone();
+        self
+    }
+
+    /// Binds the addresses and begins to serve.
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be listened on. Nothing is left running then.
+    pub async fn start(self) -> Result<ProxyServer, BindError> {
+        let Self { config, handle } = self;
+        let limits = Limits {
+            hello: config.timeouts.client_hello.duration(),
+            idle: config.timeouts.idle.duration(),
+        };
+        let http = bind_all(&config.listen_addrs).await?;
+        let tls = bind_all(&config.tls.listen_addrs).await?;
+        let (upstream, embedded) = upstream_of(&config, limits).await?;
+
+        let each = if embedded.is_some() { 3 } else { 2 };
+        let most = descriptors::connections(config.max_connections, each);
+        let connections = Arc::new(Connections::new(most, limits));
+        let mut background = JoinSet::new();
+        let load = Arc::new(Load::new(bounds_of(&config.limits)));
+        background.spawn(load.clone().watch());
+        let recorder = recorder_of(&config, &mut background);
+
+        let (pool, client) = UpstreamPool::new(&config.timeouts);
+        let (routes, stdio) = routes_of(&config, upstream, &client, &mut background);
+        let websocket = websocket::Keep {
+            ping: config.websocket.ping.duration(),
+            open: websocket::Open::default(),
+        };
+        let passthrough = Passthrough::new(&config.tls.allow, &config.timeouts, load.clone());
+
+        let sources = Sources {
+            connections: Box::new(connections.counter()),
+            recorder: recorder.clone(),
+            routes: routes.clone(),
+            load: load.clone(),
+            websockets: websocket.open.clone(),
+            tls: passthrough.counts(),
+            handle: handle.clone(),
+        };
+        let metrics = Arc::new(Metrics::new(sources, config.metrics.file.clone()));
+        let metrics_server = metrics_server_of(&config, limits, &metrics).await?;
+
+        let rules = Rules {
+            response_limit: config.timeouts.response.duration(),
+            trust_forwarded: config.trust_forwarded,
+            websocket,
+        };
+        let books = Books {
+            metrics: metrics.clone(),
+            recorder: recorder.clone(),
+        };
+        let forward = Forward::new(client, routes, load, rules, books);
+
+        let token = CancellationToken::new();
+        let mut accept = AcceptLoops::new(token.child_token());
+        let mut addresses = Vec::with_capacity(http.len());
+        for (listener, address) in http {
+            info!(%address, "listening");
+            addresses.push(address);
+            accept.spawn(listener, connections.clone(), forward.clone());
+        }
+        let mut tls_addresses = Vec::with_capacity(tls.len());
+        for (listener, address) in tls {
+            info!(%address, "listening for TLS");
+            tls_addresses.push(address);
+            accept.spawn(listener, connections.clone(), passthrough.clone());
+        }
+
+        Ok(ProxyServer {
+            token,
+            accept,
+            connections,
+            background,
+            recorder,
+            stdio,
+            pool,
+            embedded,
+            metrics,
+            metrics_server,
+            config,
+            addresses,
+            tls_addresses,
+            handle,
+            state: ShutdownState::new(),
+        })
+    }
+}
+
+async fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<(TcpListener, SocketAddr)>, BindError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        listeners.push(listener::bind(*address).await?);
+    }
+    Ok(listeners)
+}
+
+/// Where requests go that no route is for.
+async fn upstream_of(
+    config: &Config,
+    limits: Limits,
+) -> Result<(Option<Upstream>, Option<SideServer>), BindError> {
+    if let Some(upstream) = &config.upstream {
+        info!(%upstream, "passing requests on");
+        return Ok((Some(upstream.clone()), None));
+    }
+    if !config.routes.is_empty() {
+        return Ok((None, None));
+    }
+    let embedded = embedded::start(limits).await?;
+    let upstream = Upstream::from(embedded.address());
+    warn!(%upstream, "no upstream is configured: passing requests on to the built-in demo");
+    Ok((Some(upstream), Some(embedded)))
+}
+
+/// The routes, with the pools of programs and the health checks that they need.
+fn routes_of(
+    config: &Config,
+    upstream: Option<Upstream>,
+    client: &Client,
+    background: &mut JoinSet<()>,
+) -> (Arc<Routes>, BTreeMap<String, StdioPool>) {
+    let settings = breaker::Settings {
+        failures: config.breaker.failures.get(),
+        open: config.breaker.open.duration(),
+    };
+    let mut pools = BTreeMap::new();
+    let mut routes = Vec::with_capacity(config.routes.len() + 1);
+    for route in &config.routes {
+        let name = name_of(route);
+        let target = match &route.target {
+            config::Target::Upstreams(upstreams, health) => {
+                let group = Arc::new(Group::new(upstreams, settings));
+                info!(route = name, upstreams = %group, "passing requests on");
+                watch(&group, health.as_ref(), client, background);
+                Target::Http(group)
+            }
+            config::Target::Stdio(stdio) => {
+                let limit = config.timeouts.response.duration();
+                let (pool, program) = StdioPool::new(stdio, limit);
+                info!(route = name, %program, "passing requests on");
+                pools.insert(name, pool);
+                Target::Stdio(program)
+            }
+        };
+        routes.push(Route {
+            host: route.host.clone(),
+            path: route.path.clone(),
+            target,
+        });
+    }
+    routes.extend(upstream.map(|upstream| Route {
+        host: None,
+        path: PathPrefix::default(),
+        target: Target::Http(Arc::new(Group::new(&[upstream], settings))),
+    }));
+    (Arc::new(Routes::new(routes)), pools)
+}
+
+fn watch(group: &Group, health: Option<&Health>, client: &Client, background: &mut JoinSet<()>) {
+    let Some(health) = health else { return };
+    for member in group.members() {
+        let asked = health::watch(member.clone(), health.clone(), client.clone());
+        background.spawn(asked);
+    }
+}
+
+/// What a route is called in reports.
+fn name_of(route: &config::Route) -> String {
+    let host = route.host.as_ref().map(ToString::to_string);
+    host.unwrap_or_default() + route.path.as_str()
+}
+
+fn recorder_of(config: &Config, background: &mut JoinSet<()>) -> Option<Arc<TapeRecorder>> {
+    let recorder = Arc::new(TapeRecorder::new(&config.recorder)?);
+    let writer = recorder.clone();
+    background.spawn(async move { writer.run().await });
+    Some(recorder)
+}
+
+fn bounds_of(limits: &config::Limits) -> [Bounds; 3] {
+    let bounds = |given: Option<config::Bounds>, unit: u64, default: Bounds| {
+        given.map_or(default, |config::Bounds { soft, hard }| Bounds {
+            soft: soft.saturating_mul(unit),
+            hard: hard.saturating_mul(unit),
+        })
+    };
+    let files = descriptors::allowed().map_or(Bounds::NONE, |most| Bounds {
+        soft: most.saturating_mul(85) / 100,
+        hard: most.saturating_mul(95) / 100,
+    });
+    [
+        bounds(limits.open_files, 1, files),
+        bounds(limits.memory_mib, 1 << 20, Bounds::NONE),
+        bounds(limits.tasks, 1, Bounds::NONE),
+    ]
+}
+
+async fn metrics_server_of(
+    config: &Config,
+    limits: Limits,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<MetricsServer>, BindError> {
+    if !config.metrics.enabled {
+        return Ok(None);
+    }
+    let address = config.metrics.address;
+    let server = MetricsServer::start(address, limits, metrics.clone()).await?;
+    Ok(Some(server))
+}

@@ -1,0 +1,252 @@
+//! A circuit breaker: after some failures in a row it lets nobody through for a
+//! while, then one, and all again once that one came back well.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The pause doubles with every trial that fails, up to so many times the first.
+const LONGEST: u32 = 16;
+
+/// When a breaker opens, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Failures in a row.
+    pub failures: u32,
+    /// The first pause.
+    pub open: Duration,
+}
+
+/// A circuit breaker. A cheap clone is the same one.
+#[derive(Clone, Debug)]
+pub struct Breaker(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    state: Mutex<State>,
+    opened: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Closed { failures: u32 },
+    Open { until: Instant, pause: Duration },
+    HalfOpen { on_trial: bool, pause: Duration },
+}
+
+/// Where a breaker stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stage {
+    /// Everyone passes.
+    Closed,
+    /// One passes, to see how it goes.
+    HalfOpen,
+    /// Nobody passes.
+    Open,
+}
+
+/// Leave to try. Its holder says how it went; one that is dropped without a word
+/// says nothing, and the next may try in its place.
+#[derive(Debug)]
+#[must_use]
+pub struct Ticket {
+    breaker: Breaker,
+    is_trial: bool,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            state: Mutex::new(State::Closed { failures: 0 }),
+            opened: AtomicU64::new(0),
+        }))
+    }
+
+    /// Leave to try, unless it is open.
+    pub fn admit(&self) -> Option<Ticket> {
+        let mut state = self.state();
+        let is_trial = match *state {
+            State::Closed { .. } => false,
+            State::Open { until, pause } if until <= Instant::now() => {
+                *state = State::HalfOpen {
+                    on_trial: true,
+                    pause,
+                };
+                true
+            }
+            State::HalfOpen {
+                on_trial: false,
+                pause,
+            } => {
+                *state = State::HalfOpen {
+                    on_trial: true,
+                    pause,
+                };
+                true
+            }
+            State::Open { .. } | State::HalfOpen { .. } => return None,
+        };
+        drop(state);
+        Some(Ticket {
+            breaker: self.clone(),
+            is_trial,
+        })
+    }
+
+    /// Where it stands now.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match *self.state() {
+            State::Closed { .. } => Stage::Closed,
+            State::Open { until, .. } if until > Instant::now() => Stage::Open,
+            State::Open { .. } | State::HalfOpen { .. } => Stage::HalfOpen,
+        }
+    }
+
+    /// How often it opened.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.0.opened.load(Ordering::Relaxed)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, pause: Duration) -> State {
+        self.0.opened.fetch_add(1, Ordering::Relaxed);
+        let pause = pause.min(self.0.settings.open * LONGEST);
+        State::Open {
+            until: Instant::now() + pause,
+            pause,
+        }
+    }
+}
+
+impl Ticket {
+    /// It went well.
+    pub fn succeeded(mut self) {
+        let mut state = self.breaker.state();
+        if self.is_trial || matches!(*state, State::Closed { .. }) {
+            *state = State::Closed { failures: 0 };
+        }
+        drop(state);
+        self.is_trial = false;
+    }
+
+    /// It failed. What was let through before the breaker opened counts no more.
+    pub fn failed(mut self) {
+        let Settings {
+            failures: most,
+            open,
+        } = self.breaker.0.settings;
+        let mut state = self.breaker.state();
+        *state = match *state {
+            State::HalfOpen { pause, .. } if self.is_trial => self.breaker.open(pause * 2),
+            State::Closed { failures } if failures + 1 >= most => self.breaker.open(open),
+            State::Closed { failures } => State::Closed {
+                failures: failures + 1,
+            },
+            unchanged => unchanged,
+        };
+        drop(state);
+        self.is_trial = false;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.is_trial
+            && let State::HalfOpen { on_trial, .. } = &mut *self.breaker.state()
+        {
+            *on_trial = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(10);
+
+    fn breaker() -> Breaker {
+        Breaker::new(Settings {
+            failures: 3,
+            open: PAUSE,
+        })
+    }
+
+    fn fail(breaker: &Breaker, times: u32) {
+        for _ in 0..times {
+            breaker.admit().unwrap().failed();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_opens_after_failures_in_a_row_only() {
+        let breaker = breaker();
+        fail(&breaker, 2);
+        breaker.admit().unwrap().succeeded();
+        fail(&breaker, 2);
+        assert_eq!(breaker.stage(), Stage::Closed);
+        fail(&breaker, 1);
+        assert_eq!((breaker.stage(), breaker.opened()), (Stage::Open, 1));
+        assert!(breaker.admit().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_the_pause_one_is_let_through_and_closes_it() {
+        let breaker = breaker();
+        fail(&breaker, 3);
+        advance(PAUSE).await;
+        assert_eq!(breaker.stage(), Stage::HalfOpen);
+        let trial = breaker.admit().unwrap();
+        assert!(breaker.admit().is_none(), "one at a time");
+        trial.succeeded();
+        assert_eq!(breaker.stage(), Stage::Closed);
+        fail(&breaker, 2);
+        assert_eq!(breaker.stage(), Stage::Closed, "it counts from nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_fails_doubles_the_pause_up_to_a_limit() {
+        let breaker = breaker();
+        fail(&breaker, 3);
+        for pause in [10, 20, 40, 80, 160, 160] {
+            advance(Duration::from_secs(pause - 1)).await;
+            assert!(breaker.admit().is_none(), "{pause}");
+            advance(Duration::from_secs(1)).await;
+            breaker.admit().unwrap().failed();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_nobody_ended_is_given_to_the_next() {
+        let breaker = breaker();
+        fail(&breaker, 3);
+        advance(PAUSE).await;
+        drop(breaker.admit().unwrap());
+        breaker.admit().unwrap().succeeded();
+        assert_eq!(breaker.stage(), Stage::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_began_before_it_opened_does_not_count_after() {
+        let breaker = breaker();
+        let (early, late) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+        fail(&breaker, 3);
+        early.succeeded();
+        assert_eq!(breaker.stage(), Stage::Open);
+        late.failed();
+        assert_eq!(breaker.opened(), 1);
+    }
+}

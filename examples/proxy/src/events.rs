@@ -1,0 +1,137 @@
+//! Server-sent events on their way through. A stream of them has no end of its
+//! own, so when the proxy is to end, so is the stream: between two events, with a
+//! word on when to come again.
+
+use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::Response;
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// Clients come again within so many milliseconds after the first so many, each
+/// at a time of its own.
+const RETRY: u64 = 1000;
+
+/// Watches for the ends of events in a stream.
+#[derive(Debug)]
+pub struct Events {
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The last bytes that passed.
+    tail: [u8; 4],
+    ended: bool,
+}
+
+impl Events {
+    /// Whether `response` is such a stream, in a form that something can be
+    /// added to.
+    #[must_use]
+    pub fn of<B>(response: &Response<B>, closing: &CancellationToken) -> Option<Self> {
+        is_event_stream(response.headers()).then(|| Self {
+            closing: Box::pin(closing.clone().cancelled_owned()),
+            // As if an event had just ended.
+            tail: *b"\n\n\n\n",
+            ended: false,
+        })
+    }
+
+    /// These bytes pass.
+    pub fn pass(&mut self, bytes: &[u8]) {
+        for byte in &bytes[bytes.len().saturating_sub(self.tail.len())..] {
+            self.tail.rotate_left(1);
+            self.tail[3] = *byte;
+        }
+    }
+
+    /// Becomes ready with the last words of a stream that is to end here, and
+    /// with nothing after them.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if !self.is_between_events() || self.closing.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.ended = true;
+        let jitter = RandomState::new().hash_one(0) % RETRY;
+        let words = format!("retry: {}\n\n", RETRY + jitter);
+        Poll::Ready(Some(words.into()))
+    }
+
+    /// An event ends with an empty line, in any form of line end.
+    fn is_between_events(&self) -> bool {
+        self.tail.ends_with(b"\n\n")
+            || self.tail.ends_with(b"\r\r")
+            || self.tail.ends_with(b"\r\n\r\n")
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next());
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
+        && !headers.contains_key(CONTENT_ENCODING)
+        && !headers.contains_key(CONTENT_LENGTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn events(closing: &CancellationToken) -> Events {
+        let response =
+            Response::builder().header("content-type", "text/event-stream; charset=utf-8");
+        Events::of(&response.body(()).unwrap(), closing).unwrap()
+    }
+
+    fn end(events: &mut Events) -> Option<Option<Bytes>> {
+        poll_fn(|cx| events.poll_end(cx)).now_or_never()
+    }
+
+    #[test]
+    fn a_stream_ends_between_events_only_and_once() {
+        let closing = CancellationToken::new();
+        let mut events = events(&closing);
+        assert_eq!(end(&mut events), None);
+        closing.cancel();
+        events.pass(b"data: half");
+        assert_eq!(end(&mut events), None);
+        events.pass(b"\r");
+        events.pass(b"\n\r");
+        assert_eq!(end(&mut events), None);
+        events.pass(b"\n");
+        let words = end(&mut events).unwrap().unwrap();
+        assert!(
+            words.starts_with(b"retry: 1") && words.ends_with(b"\n\n"),
+            "{words:?}"
+        );
+        assert_eq!(end(&mut events), Some(None));
+    }
+
+    #[test]
+    fn only_plain_event_streams_are_watched() {
+        for (name, value) in [
+            ("content-type", "text/plain"),
+            ("content-encoding", "gzip"),
+            ("content-length", "7"),
+        ] {
+            let response = Response::builder().header("content-type", "text/event-stream");
+            let mut response = response.body(()).unwrap();
+            let value = hyper::header::HeaderValue::from_static(value);
+            response.headers_mut().insert(name, value);
+            assert!(
+                Events::of(&response, &CancellationToken::new()).is_none(),
+                "{name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Names of hosts, and patterns of them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::{self, Deserialize, Deserializer};
+
+/// One host, or all under a domain: `*.example.com` is `a.example.com` and
+/// `a.b.example.com`, but not `example.com`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostPattern {
+    wildcard: bool,
+    /// In lower case; with its leading dot if this is a wildcard.
+    name: String,
+}
+
+/// What is wrong with a pattern.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BadPattern(String);
+
+impl fmt::Display for BadPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(given) = self;
+        write!(
+            f,
+            "`{given}` is no host: write a name, or `*.` and a name for all under it"
+        )
+    }
+}
+
+impl std::error::Error for BadPattern {}
+
+impl HostPattern {
+    /// Whether `host`, which has no port, is meant.
+    #[must_use]
+    pub fn matches(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let Some(start) = host.len().checked_sub(self.name.len()) else {
+            return false;
+        };
+        let whole = if self.wildcard { start > 0 } else { start == 0 };
+        whole
+            && host
+                .get(start..)
+                .is_some_and(|end| end.eq_ignore_ascii_case(&self.name))
+    }
+
+    /// Sorts the pattern that says most first.
+    #[must_use]
+    pub const fn weight(&self) -> (bool, usize) {
+        (!self.wildcard, self.name.len())
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = BadPattern;
+
+    fn from_str(text: &str) -> Result<Self, BadPattern> {
+        let (wildcard, domain) = match text.strip_prefix("*.") {
+            Some(domain) => (true, domain),
+            None => (false, text),
+        };
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let address = domain.parse::<std::net::Ipv6Addr>().is_ok();
+        let dots = domain.starts_with('.') || domain.ends_with('.') || domain.contains("..");
+        if domain.is_empty() || dots || !(address || domain.bytes().all(good)) {
+            return Err(BadPattern(text.to_owned()));
+        }
+        let domain = domain.to_ascii_lowercase();
+        Ok(Self {
+            wildcard,
+            name: if wildcard {
+                format!(".{domain}")
+            } else {
+                domain
+            },
+        })
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let star = if self.wildcard { "*" } else { "" };
+        write!(f, "{star}{}", self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> HostPattern {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_name_is_that_host_in_any_case() {
+        let exact = pattern("Shop.example");
+        assert!(exact.matches("shop.EXAMPLE") && exact.matches("shop.example."));
+        for other in ["ashop.example", "a.shop.example", "example", ""] {
+            assert!(!exact.matches(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_all_under_its_domain_and_not_the_domain() {
+        let all = pattern("*.example.com");
+        assert!(all.matches("a.example.com") && all.matches("A.b.Example.com"));
+        for other in [
+            "example.com",
+            ".example.com",
+            "badexample.com",
+            "a.example.com.evil",
+        ] {
+            assert!(!all.matches(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for text in [
+            "",
+            "*",
+            "*.",
+            "a b",
+            "a*.example",
+            ".example",
+            "a..b",
+            "a:80",
+        ] {
+            assert!(text.parse::<HostPattern>().is_err(), "{text}");
+        }
+    }
+}

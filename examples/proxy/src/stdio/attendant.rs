@@ -1,0 +1,253 @@
+//! The life of one subprocess, from its start to when it is reaped: each has a
+//! task of its own that ends only then, so to wait for the tasks is to leave no
+//! zombie.
+
+use std::collections::BTreeSet;
+use std::future::{Future, pending};
+use std::io;
+use std::pin::pin;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tempfile::TempDir;
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+/// How much of a line on standard error is logged.
+const LONGEST_LINE: usize = 4096;
+
+/// What all attendants of a pool are told.
+#[derive(Clone, Debug, Default)]
+pub struct Orders {
+    /// Cancelled: who still waits for an end by itself sends SIGTERM.
+    pub terminate: CancellationToken,
+    /// Cancelled: SIGKILL, now.
+    pub kill: CancellationToken,
+}
+
+/// The process groups that were started and not reaped: only these numbers are
+/// certain not to be another's.
+#[derive(Clone, Debug, Default)]
+pub struct Groups(Arc<Mutex<BTreeSet<i32>>>);
+
+impl Groups {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<i32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Kills every group, without waiting.
+    pub fn kill(&self) {
+        for group in self.lock().iter().filter_map(|raw| Pid::from_raw(*raw)) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+
+    /// `2 processes: 4711, 4712`
+    pub fn names(&self) -> String {
+        let groups = self.lock();
+        let names: Vec<_> = groups.iter().map(i32::to_string).collect();
+        let plural = if names.len() == 1 { "" } else { "es" };
+        format!("{} process{plural}: {}", names.len(), names.join(", "))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+}
+
+/// A group while it is registered.
+#[derive(Debug)]
+struct Registered {
+    groups: Groups,
+    group: Pid,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.groups.lock().remove(&self.group.as_raw_pid());
+    }
+}
+
+/// A process that was started, with its pipes for whoever talks to it.
+#[derive(Debug)]
+pub struct Started {
+    /// Requests go in here; closing it asks the process to end.
+    pub stdin: ChildStdin,
+    /// Answers come out of here.
+    pub stdout: ChildStdout,
+    /// Who sees to its end.
+    pub attendant: Attendant,
+}
+
+/// Owns a process.
+#[derive(Debug)]
+pub struct Attendant {
+    child: Child,
+    stderr: ChildStderr,
+    changes: unix::Signal,
+    registered: Registered,
+    place: OwnedSemaphorePermit,
+    directory: Option<TempDir>,
+}
+
+impl Attendant {
+    /// Starts `command` as the leader of a process group. It takes up `place`
+    /// until it is reaped, and so it does `directory`, which is where it puts its
+    /// temporary files.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start(
+        command: &[String],
+        groups: &Groups,
+        place: OwnedSemaphorePermit,
+        directory: Option<TempDir>,
+    ) -> io::Result<Started> {
+        // Before the process, so that its end is not missed.
+        let changes = unix::signal(SignalKind::child())?;
+        let (program, arguments) = command
+            .split_first()
+            .ok_or_else(|| io::Error::other("the command is empty"))?;
+        let mut command = Command::new(program);
+        if let Some(directory) = &directory {
+            command.env("TMPDIR", directory.path());
+        }
+        let mut child = command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let gone = || io::Error::other("the process has no pipes");
+        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let group = group.ok_or_else(gone)?;
+        groups.lock().insert(group.as_raw_pid());
+        let registered = Registered {
+            groups: groups.clone(),
+            group,
+        };
+        let stdin = child.stdin.take().ok_or_else(gone)?;
+        let stdout = child.stdout.take().ok_or_else(gone)?;
+        let stderr = child.stderr.take().ok_or_else(gone)?;
+        Ok(Started {
+            stdin,
+            stdout,
+            attendant: Self {
+                child,
+                stderr,
+                changes,
+                registered,
+                place,
+                directory,
+            },
+        })
+    }
+
+    /// Its number.
+    pub const fn pid(&self) -> Pid {
+        self.registered.group
+    }
+
+    /// Waits until the process ends by itself or is `released`, that is, its
+    /// standard input was closed; then sees it out: it has `grace` to end, and
+    /// as long again after SIGTERM. `ended` is cancelled once it has.
+    pub async fn attend(
+        self,
+        released: CancellationToken,
+        ended: CancellationToken,
+        orders: Orders,
+        grace: Duration,
+    ) {
+        let Self {
+            mut child,
+            stderr,
+            mut changes,
+            registered,
+            place,
+            directory,
+        } = self;
+        let pid = registered.group;
+        let ending = async {
+            let mut exit = pin!(exit_of(pid, &mut changes));
+            tokio::select! {
+                () = exit.as_mut() => debug!(%pid, "a subprocess ended by itself"),
+                () = released.cancelled() => see_out(pid, exit, &orders, grace).await,
+                () = orders.kill.cancelled() => {}
+            }
+            ended.cancel();
+            // What is left of the group has outlived its leader, or is to die
+            // with it. The number is still theirs, as nobody has reaped it.
+            let _ = kill_process_group(pid, Signal::KILL);
+            drop(registered);
+            let status = child.wait().await;
+            debug!(%pid, ?status, "a subprocess was reaped");
+            if let Some(directory) = directory {
+                // Dropped on the way there, it is removed as well.
+                let removed = spawn_blocking(move || directory.close()).await;
+                debug!(%pid, ?removed, "its temporary files were removed");
+            }
+            drop(place);
+        };
+        tokio::select! {
+            () = ending => {}
+            () = log_lines(pid, stderr) => {}
+        }
+    }
+}
+
+async fn see_out(
+    pid: Pid,
+    mut exit: std::pin::Pin<&mut impl Future<Output = ()>>,
+    orders: &Orders,
+    grace: Duration,
+) {
+    tokio::select! {
+        () = exit.as_mut() => return,
+        () = sleep(grace) => {}
+        () = orders.terminate.cancelled() => {}
+        () = orders.kill.cancelled() => return,
+    }
+    debug!(%pid, "a subprocess goes on after its input was closed: SIGTERM");
+    let _ = kill_process_group(pid, Signal::TERM);
+    tokio::select! {
+        ended = timeout(grace, exit) => {
+            if ended.is_err() {
+                debug!(%pid, "a subprocess goes on after SIGTERM: SIGKILL");
+            }
+        }
+        () = orders.kill.cancelled() => {}
+    }
+}
+
+/// Waits until the process has ended, and leaves it to be reaped.
+async fn exit_of(pid: Pid, changes: &mut unix::Signal) {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    while let Ok(None) = waitid(WaitId::Pid(pid), look) {
+        changes.recv().await;
+    }
+}
+
+/// Logs what a process says on standard error. Never ends.
+async fn log_lines(pid: Pid, stderr: ChildStderr) {
+    let mut lines = FramedRead::new(stderr, LinesCodec::new_with_max_length(LONGEST_LINE));
+    while let Some(line) = lines.next().await {
+        // After a line that was too long the rest of it is skipped.
+        if let Ok(line) = line {
+            debug!(%pid, line, "a subprocess says");
+        }
+    }
+    pending().await
+}

@@ -1,0 +1,110 @@
+//! A subprocess as its user sees it: lines in, lines out.
+
+use std::fmt;
+use std::io;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::message::Call;
+
+/// Why a process is of no use any more.
+#[derive(Debug)]
+pub enum Broken {
+    /// It closed its standard output, or has ended.
+    Closed,
+    /// It could not be written to.
+    Unwritable(io::Error),
+    /// What it wrote is no text of a length that is read here.
+    Unreadable(LinesCodecError),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("it closed its standard output"),
+            Self::Unwritable(error) => write!(f, "it could not be written to: {error}"),
+            Self::Unreadable(error) => write!(f, "its answer could not be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// A process that answers one request at a time. Dropping it closes its input
+/// and leaves the rest to its attendant.
+#[derive(Debug)]
+pub struct Process {
+    /// Dropped first: the attendant waits for the end that this asks for.
+    stdin: ChildStdin,
+    lines: FramedRead<ChildStdout, LinesCodec>,
+    ended: CancellationToken,
+    calls: u64,
+    /// A request was begun and not answered, so what comes next is not known.
+    open: bool,
+    _released: DropGuard,
+}
+
+impl Process {
+    pub(super) fn new(
+        stdin: ChildStdin,
+        stdout: ChildStdout,
+        longest: usize,
+        ended: CancellationToken,
+        released: DropGuard,
+    ) -> Self {
+        Self {
+            stdin,
+            lines: FramedRead::new(stdout, LinesCodec::new_with_max_length(longest)),
+            ended,
+            calls: 0,
+            open: false,
+            _released: released,
+        }
+    }
+
+    /// Sends a call, and waits for its answer; a notification has none.
+    ///
+    /// # Errors
+    ///
+    /// When the process is broken. It cannot be used again then, nor after this
+    /// was dropped half-way: see [`is_usable`](Self::is_usable).
+    pub async fn call(&mut self, call: &Call) -> Result<Option<String>, Broken> {
+        self.calls += 1;
+        self.open = true;
+        let line = call.line(self.calls);
+        self.stdin
+            .write_all(line.as_bytes())
+            .await
+            .map_err(Broken::Unwritable)?;
+        self.stdin.flush().await.map_err(Broken::Unwritable)?;
+        let mut answer = None;
+        while !call.is_notification() && answer.is_none() {
+            let line = self.lines.next().await.ok_or(Broken::Closed)?;
+            answer = call.answer(self.calls, &line.map_err(Broken::Unreadable)?);
+        }
+        self.open = false;
+        Ok(answer)
+    }
+
+    /// Whether another call makes sense. What the process said unasked is read
+    /// and forgotten.
+    pub fn is_usable(&mut self) -> bool {
+        while !self.open && !self.ended.is_cancelled() {
+            match self.lines.next().now_or_never() {
+                None => return true,
+                Some(Some(Ok(_))) => {}
+                Some(_) => return false,
+            }
+        }
+        false
+    }
+
+    /// Whether it was seen to end.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+}

@@ -1,0 +1,206 @@
+//! With `sh` as the program: it echoes what it reads, under the id it came with.
+
+use std::num::NonZeroUsize;
+
+use lifecycle_runtime::Reason;
+
+use super::*;
+use crate::config::Seconds;
+
+/// Answers every line with its own process id.
+const TELL: &str = r#"while read -r line; do
+  id=${line#*\"id\":}; id=${id%%,*}
+  printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" $$
+done"#;
+
+fn config(script: &str) -> config::Stdio {
+    config::Stdio::new(vec!["sh".into(), "-c".into(), script.into()])
+}
+
+fn pool_of(config: &config::Stdio) -> (StdioPool, StdioClient) {
+    StdioPool::new(config, Duration::from_secs(30))
+}
+
+fn call() -> Call {
+    Call::read(br#"{"jsonrpc":"2.0","id":"x","method":"m"}"#).unwrap()
+}
+
+async fn pid_of(client: &StdioClient) -> u64 {
+    let answer = client.call(&call()).await.unwrap().unwrap();
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["id"], "x");
+    answer["result"].as_u64().unwrap()
+}
+
+fn within(seconds: u64) -> Context {
+    Context::new(Reason::Requested, Duration::from_secs(seconds))
+}
+
+/// Polls for what a real process does in its own time.
+async fn eventually(mut look: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(30);
+    while !look() {
+        assert!(Instant::now() < patience, "not within 30 s");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn exists(pid: u64) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+#[tokio::test]
+async fn one_process_answers_many_calls_and_a_dropped_clone_changes_nothing() {
+    let (mut pool, client) = pool_of(&config(TELL));
+    let first = pid_of(&client).await;
+    for _ in 0..50 {
+        let clone = client.clone();
+        assert_eq!(pid_of(&clone).await, first);
+        drop(clone);
+    }
+    assert_eq!(client.counts().started, 1);
+    pool.cleanup(&within(10)).await.unwrap();
+    assert_eq!(client.counts().running, 0);
+    assert!(!exists(first), "reaped");
+    assert!(matches!(client.call(&call()).await, Err(Failure::Closed)));
+    pool.cleanup(&within(10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn there_are_as_many_processes_as_calls_at_a_time_and_no_more_than_allowed() {
+    let mut config = config(TELL);
+    config.processes = NonZeroUsize::new(3).unwrap();
+    let (mut pool, client) = pool_of(&config);
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { pid_of(&client).await })
+        })
+        .collect();
+    let mut pids = std::collections::BTreeSet::new();
+    for call in calls {
+        pids.insert(call.await.unwrap());
+    }
+    assert!(pids.len() <= 3, "{pids:?}");
+    assert_eq!(client.counts().started, pids.len() as u64);
+    pool.cleanup(&within(10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_ends_in_a_call_breaks_that_call_and_the_next_gets_another() {
+    let once = r#"read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $$; read -r line"#;
+    let (mut pool, client) = pool_of(&config(once));
+    let first = pid_of(&client).await;
+    let broken = client.call(&call()).await.unwrap_err();
+    assert!(matches!(broken, Failure::Broken(_)), "{broken}");
+    let second = pid_of(&client).await;
+    assert_ne!(first, second);
+    pool.cleanup(&within(10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_closed_its_output_while_it_waited_is_not_used_again() {
+    let once = r#"read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $$; exec >&-; read -r line"#;
+    let (mut pool, client) = pool_of(&config(once));
+    let first = pid_of(&client).await;
+    let object = client.pool.get().await.unwrap();
+    drop(object);
+    // The end of the pipe arrives when the shell comes to close it.
+    eventually(|| {
+        client.pool.retain(|_, _| true);
+        std::fs::read_link(format!("/proc/{first}/fd/1")).is_err()
+    })
+    .await;
+    assert_ne!(pid_of(&client).await, first);
+    pool.cleanup(&within(10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_was_abandoned_in_a_call_is_not_used_again() {
+    let mute = "while read -r line; do :; done";
+    let (mut pool, client) = StdioPool::new(&config(mute), Duration::from_millis(50));
+    assert!(matches!(client.call(&call()).await, Err(Failure::Late)));
+    assert!(matches!(client.call(&call()).await, Err(Failure::Late)));
+    assert_eq!(client.counts().started, 2);
+    pool.cleanup(&within(10)).await.unwrap();
+    assert_eq!(client.counts().running, 0);
+}
+
+#[tokio::test]
+async fn a_process_that_ended_while_unused_is_reaped_at_once() {
+    let (mut pool, client) = pool_of(&config(TELL));
+    let pid = pid_of(&client).await;
+    let raw = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(raw, rustix::process::Signal::KILL).unwrap();
+    eventually(|| {
+        client.counts()
+            == Counts {
+                started: 1,
+                ..Counts::default()
+            }
+    })
+    .await;
+    assert!(!exists(pid));
+    pool.cleanup(&within(10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unused_process_is_ended_after_its_time() {
+    let mut config = config(TELL);
+    config.idle = Seconds::of(1);
+    let (mut pool, client) = pool_of(&config);
+    let pid = pid_of(&client).await;
+    eventually(|| !exists(pid)).await;
+    pool.cleanup(&within(10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn at_the_end_input_is_closed_then_sigterm_then_sigkill_for_the_whole_group() {
+    // Ignores the end of its input and SIGTERM, as does its child.
+    let stubborn = r#"trap '' TERM; sleep 1000 & child=$!
+        read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $child
+        while :; do sleep 1000; done"#;
+    let (mut pool, client) = pool_of(&config(stubborn));
+    let child = pid_of(&client).await;
+    assert!(exists(child));
+    let error = pool.cleanup(&within(1)).await.unwrap_err().to_string();
+    assert!(error.contains("killed"), "{error}");
+    assert_eq!(client.counts().running, 0);
+    eventually(|| !runs(child)).await;
+}
+
+#[tokio::test]
+async fn a_process_that_ends_at_sigterm_is_a_clean_end() {
+    let deaf = r#"trap 'exit 0' TERM
+        read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $$
+        while :; do sleep 0.01; done"#;
+    let mut config = config(deaf);
+    config.stop = Seconds::of(60);
+    let (mut pool, client) = pool_of(&config);
+    let pid = pid_of(&client).await;
+    pool.cleanup(&within(3)).await.unwrap();
+    assert!(!exists(pid));
+}
+
+#[tokio::test]
+async fn an_owner_that_is_dropped_kills_what_it_started() {
+    let (pool, client) = pool_of(&config(TELL));
+    let pid = pid_of(&client).await;
+    drop(pool);
+    eventually(|| !exists(pid)).await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_told() {
+    let missing = config::Stdio::new(vec!["/nonexistent/program".into()]);
+    let (mut pool, client) = pool_of(&missing);
+    let failure = client.call(&call()).await.unwrap_err();
+    assert!(matches!(failure, Failure::Unstarted(_)), "{failure}");
+    assert_eq!(client.counts().running, 0);
+    pool.cleanup(&within(10)).await.unwrap();
+}
+
+/// Whether it is there and no zombie: an orphan is reaped by another.
+fn runs(pid: u64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}

@@ -1,0 +1,206 @@
+//! After 10,000 connections of every kind, abrupt ones among them, everything is
+//! as it was: sockets, processes, tasks, memory; and after the shutdown nothing is
+//! left at all. One test, as it looks at its whole process.
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use lifecycle_proxy::app::ProxyServer;
+use lifecycle_proxy::config::Config;
+use lifecycle_runtime::testing::LeakCheck;
+use rustix::net::sockopt::set_socket_linger;
+use support::{Client, Upstream, eventually};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Counts what is allocated and not freed.
+struct Counting;
+
+static ALLOCATIONS: AtomicI64 = AtomicI64::new(0);
+
+// SAFETY: everything is passed on to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        ALLOCATIONS.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract, which is the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const KINDS: usize = 8;
+/// Some more than enough: a connection that is reset before it is accepted is none.
+const ROUNDS: usize = 1400;
+const THREADS: usize = 10;
+
+/// Answers plainly, or agrees to WebSocket and echoes.
+fn upstream() -> Upstream {
+    Upstream::start(|_, client| {
+        while let Some(head) = client.next_head() {
+            if head.contains("websocket") {
+                client.send(
+                    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                     Upgrade: websocket\r\n\r\n",
+                );
+                while let Some((_, payload)) = client.frame() {
+                    let length = u8::try_from(payload.len()).unwrap();
+                    // The client may be gone.
+                    let frame = [&[0x82, length][..], &payload].concat();
+                    if std::io::Write::write_all(&mut client.stream, &frame).is_err() {
+                        return;
+                    }
+                }
+                return;
+            }
+            let body = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            if std::io::Write::write_all(&mut client.stream, body.as_bytes()).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn reset(client: Client) {
+    set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap();
+}
+
+fn websocket(client: &mut Client) {
+    client.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.response_head().status, 101);
+    client.send_frame(0x82, b"x");
+    assert_eq!(client.frame().unwrap(), (0x82, b"x".to_vec()));
+}
+
+/// One connection, of one of the kinds.
+fn connection(kind: usize, http: SocketAddr, tls: SocketAddr) {
+    let mut client = Client::connect(if kind == 7 { tls } else { http });
+    match kind {
+        0 => assert_eq!(client.get("/").0.status, 200),
+        1 => {
+            for _ in 0..3 {
+                assert_eq!(client.get("/").0.status, 200);
+            }
+        }
+        2 => client.send("GET / HTTP/1.1\r\nHost:"),
+        3 => {
+            client.ask("/");
+            reset(client);
+        }
+        4 => websocket(&mut client),
+        5 => {
+            websocket(&mut client);
+            reset(client);
+        }
+        6 => {
+            let body = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}";
+            let length = body.len();
+            client.send(format!(
+                "POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"
+            ));
+            assert_eq!(client.response().0.status, 200);
+        }
+        _ => {
+            client.send("this is no TLS");
+            reset(client);
+        }
+    }
+}
+
+fn rounds(count: usize, http: SocketAddr, tls: SocketAddr) {
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || {
+                for _ in (thread..count).step_by(THREADS) {
+                    for kind in 0..KINDS {
+                        connection(kind, http, tls);
+                    }
+                }
+            });
+        }
+    });
+}
+
+const CONFIG: &str = r#"
+listen_addrs: ["127.0.0.1:0"]
+tls: {listen_addrs: ["127.0.0.1:0"], allow: [{name: a.example}]}
+routes:
+- path: /mcp
+  stdio:
+    processes: 2
+    command: [sh, -c, 'while read -r line; do id=${line#*\"id\":}; id=${id%%,*}; echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":1}"; done']
+"#;
+
+fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all();
+    builder.thread_keep_alive(Duration::from_millis(10));
+    builder.build().unwrap()
+}
+
+#[test]
+fn ten_thousand_connections_of_every_kind_leave_nothing_behind() {
+    let upstream = upstream();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("proxy.yaml");
+    let config = format!("upstream: http://{}\n{CONFIG}", upstream.address);
+    std::fs::write(&file, config).unwrap();
+    let config = Config::load(&file).unwrap();
+
+    // What tokio keeps for a process as long as it lives, once it waits for a
+    // child, is there before.
+    drop(
+        runtime()
+            .block_on(async { signal(SignalKind::child()) })
+            .unwrap(),
+    );
+    let check = LeakCheck::new();
+    let runtime = runtime();
+    let mut server = runtime.block_on(ProxyServer::start(config)).unwrap();
+    let (http, tls) = (server.addresses()[0], server.tls_addresses()[0]);
+
+    let settled = || {
+        eventually("the end of all connections", || {
+            (server.connections().active == 0).then_some(())
+        });
+        let tasks = runtime.metrics().num_alive_tasks();
+        (tasks, ALLOCATIONS.load(Ordering::Relaxed))
+    };
+    // Once around, so that pools and buffers have the size that they keep.
+    rounds(ROUNDS / 10, http, tls);
+    let (tasks, allocations) = settled();
+    rounds(ROUNDS - ROUNDS / 10, http, tls);
+    eventually("as many tasks and allocations as before", || {
+        let (tasks_now, allocations_now) = settled();
+        // A kept upstream connection more or less has some of both.
+        let near = tasks_now <= tasks + 20 && allocations_now <= allocations + 500;
+        near.then_some(())
+    });
+    let counts = server.connections();
+    assert!(counts.accepted >= 10_000, "{counts:?}");
+    assert_eq!(counts.refused, 0);
+
+    let report = runtime.block_on(server.shutdown_gracefully(Duration::from_secs(20)));
+    let report = report.unwrap();
+    assert!(report.is_clean(), "{report}");
+    drop(server);
+    runtime.block_on(async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(runtime.metrics().num_alive_tasks(), 0);
+    drop(runtime);
+    eventually("nothing left", || check.leaks().is_empty().then_some(()));
+}

@@ -1,0 +1,294 @@
+//! Programs behind the proxy that speak JSON-RPC on their standard streams: one
+//! process for many requests, none left behind, and an orderly end of all parts.
+
+mod support;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use support::{Client, Ended, Proxy, eventually};
+
+/// Answers every line with its own process id and what it was asked.
+const TELL: &str = r#"while read -r line; do
+      id=${line#*\"id\":}; id=${id%%,*}
+      printf '{"jsonrpc":"2.0","method":"log","params":["noise"]}\n'
+      printf '{"jsonrpc":"2.0","id":%s,"result":{"pid":%s,"asked":%s}}\n' "$id" $$ "$line"
+    done"#;
+
+/// A configuration with `script` at `/mcp`.
+fn config(script: &str, more: &str) -> String {
+    let command = json!(["sh", "-c", script]);
+    format!(
+        "routes:\n- path: /mcp\n  stdio: {{command: {command}, {more}}}\n\
+         recorder: {{path: tape.ndjson}}\n\
+         metrics: {{enabled: true, address: \"127.0.0.1:0\", file: numbers.json}}\n"
+    )
+}
+
+fn post(client: &mut Client, body: &str) -> (u16, Vec<u8>) {
+    client.send(format!(
+        "POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    let (response, body) = client.response();
+    (response.status, body)
+}
+
+fn call(client: &mut Client, id: &str) -> Value {
+    let body = format!("{{\"jsonrpc\": \"2.0\",\n \"id\": {id}, \"method\": \"tell\"}}");
+    let (status, body) = post(client, &body);
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    serde_json::from_slice(&body).unwrap()
+}
+
+fn pid(client: &mut Client) -> u64 {
+    call(client, "1")["result"]["pid"].as_u64().unwrap()
+}
+
+fn exists(pid: u64) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+fn numbers(ended: &Ended) -> Value {
+    let text = std::fs::read_to_string(ended.directory.path().join("numbers.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn many_requests_of_many_clients_are_answered_by_one_process() {
+    let proxy = Proxy::start(&config(TELL, "processes: 4"));
+    let first = pid(&mut proxy.connect());
+    for id in ["7", "\"text\"", "-1"] {
+        let mut client = proxy.connect();
+        let answer = call(&mut client, id);
+        assert_eq!(answer["id"], serde_json::from_str::<Value>(id).unwrap());
+        assert_eq!(answer["result"]["asked"]["method"], "tell");
+        for _ in 0..20 {
+            assert_eq!(pid(&mut client), first);
+        }
+    }
+    let text = proxy.metrics();
+    assert!(
+        text.contains("proxy_processes_started_total{program=\"sh\",route=\"0\"} 1\n"),
+        "{text}"
+    );
+    proxy.signal(Signal::TERM);
+    let ended = proxy.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.log.text());
+    assert!(!exists(first), "no process and no zombie");
+    assert_eq!(numbers(&ended)["processes_started"], 1);
+    assert_eq!(numbers(&ended)["tape_written"], 64);
+}
+
+#[test]
+fn what_is_no_call_is_refused_before_it_reaches_a_process() {
+    let proxy = Proxy::start(&config(TELL, "max_message: 200"));
+    let mut client = proxy.connect();
+    client.ask("/mcp");
+    let (response, _) = client.response();
+    assert_eq!(
+        (response.status, response.header("allow")),
+        (405, Some("POST"))
+    );
+    for (body, status) in [
+        ("not json".to_owned(), 400),
+        (
+            format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{}\"}}", "x".repeat(200)),
+            413,
+        ),
+    ] {
+        assert_eq!(post(&mut proxy.connect(), &body).0, status);
+    }
+    let notification = "{\"jsonrpc\":\"2.0\",\"method\":\"note\"}";
+    assert_eq!(post(&mut proxy.connect(), notification), (202, vec![]));
+}
+
+#[test]
+fn a_process_that_dies_fails_its_request_only() {
+    let mortal =
+        r#"read -r line; printf '{"jsonrpc":"2.0","id":1,"result":{"pid":%s}}\n' $$; read -r line"#;
+    let proxy = Proxy::start(&config(mortal, "processes: 1"));
+    let mut client = proxy.connect();
+    let first = pid(&mut client);
+    let (status, text) = post(
+        &mut client,
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}",
+    );
+    assert_eq!(status, 502, "{}", String::from_utf8_lossy(&text));
+    let second = pid(&mut client);
+    assert_ne!(first, second);
+    let raw = Pid::from_raw(i32::try_from(second).unwrap()).unwrap();
+    kill_process(raw, Signal::KILL).unwrap();
+    eventually("the end of the process", || (!exists(second)).then_some(()));
+    assert_ne!(pid(&mut client), second);
+}
+
+#[test]
+fn a_process_that_ignores_its_end_is_killed_with_its_group_and_the_step_says_so() {
+    let stubborn = r#"trap '' TERM; sleep 1000 & read -r line
+        printf '{"jsonrpc":"2.0","id":1,"result":{"pid":%s,"child":%s}}\n' $$ $!
+        while :; do sleep 1000; done"#;
+    let proxy = Proxy::start(&format!(
+        "{}shutdown_timeout: 4\n",
+        config(stubborn, "stop: 60")
+    ));
+    let result = call(&mut proxy.connect(), "1")["result"].clone();
+    proxy.signal(Signal::TERM);
+    let ended = proxy.wait();
+    assert_eq!(ended.code(), 1, "{}", ended.log.text());
+    assert!(
+        ended.stdout.contains("had to be killed: 1 process"),
+        "{}",
+        ended.stdout
+    );
+    assert!(!exists(result["pid"].as_u64().unwrap()));
+    // The grandchild is an orphan, which another process reaps.
+    let child = result["child"].as_u64().unwrap();
+    eventually("the end of the group", || {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat"));
+        stat.map_or(true, |stat| stat.contains(") Z "))
+            .then_some(())
+    });
+    assert_eq!(numbers(&ended)["requests"], 1, "later steps run");
+}
+
+#[test]
+fn a_call_that_is_under_way_when_the_proxy_is_told_to_end_is_answered() {
+    let slow = r#"read -r line; sleep 1; printf '{"jsonrpc":"2.0","id":1,"result":{"pid":%s}}\n' $$; read -r line"#;
+    let proxy = Proxy::start(&config(slow, "processes: 1"));
+    let mut client = proxy.connect();
+    let body = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}";
+    client.send(format!(
+        "POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    eventually("the process", || {
+        proxy
+            .metrics()
+            .contains("proxy_processes_running{program=\"sh\",route=\"0\"} 1\n")
+            .then_some(())
+    });
+    proxy.drain();
+    assert_eq!(client.response().0.status, 200);
+    let ended = proxy.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.log.text());
+    // The order in which the parts have ended.
+    let mut place = 0;
+    for step in [
+        "connections",
+        "background",
+        "recorder",
+        "stdio",
+        "pool",
+        "metrics",
+        "metrics_server",
+    ] {
+        let found = ended.stdout[place..].find(step);
+        place += found.unwrap_or_else(|| panic!("no {step} in order: {}", ended.stdout));
+    }
+}
+
+/// Counts what it is told, and has a temporary file.
+const COUNT: &str = r#"file=$(mktemp); n=0; while read -r line; do
+      id=${line#*\"id\":}; id=${id%%,*}; n=$((n + 1))
+      printf '{"jsonrpc":"2.0","id":%s,"result":{"pid":%s,"count":%s,"file":"%s"}}\n' "$id" $$ $n "$file"
+    done"#;
+
+/// A call of `method`, in a session or in none: the answer, and the session that
+/// it begins.
+fn in_session(proxy: &Proxy, method: &str, session: Option<&str>) -> (u16, Option<String>, Value) {
+    let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{method}\"}}");
+    let session = session.map(|name| format!("Mcp-Session-Id: {name}\r\n"));
+    let mut client = proxy.connect();
+    client.send(format!(
+        "POST /mcp HTTP/1.1\r\nHost: a\r\n{}Content-Length: {}\r\n\r\n{body}",
+        session.unwrap_or_default(),
+        body.len()
+    ));
+    let (response, body) = client.response();
+    let session = response.header("mcp-session-id").map(str::to_owned);
+    let answer = serde_json::from_slice::<Value>(&body);
+    let result = answer.map_or(Value::Null, |mut answer| answer["result"].take());
+    (response.status, session, result)
+}
+
+fn has_ended(result: &Value) -> bool {
+    let file = std::path::Path::new(result["file"].as_str().unwrap());
+    !exists(result["pid"].as_u64().unwrap()) && !file.exists() && !file.parent().unwrap().exists()
+}
+
+#[test]
+fn a_session_has_a_process_and_temporary_files_of_its_own_which_end_with_it() {
+    let proxy = Proxy::start(&config(COUNT, "sessions: {most: 2}"));
+    let (_, one, first) = in_session(&proxy, "initialize", None);
+    let (_, two, other) = in_session(&proxy, "initialize", None);
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_ne!(first["pid"], other["pid"]);
+    assert!(std::path::Path::new(first["file"].as_str().unwrap()).exists());
+    assert_eq!(in_session(&proxy, "x", Some(&one)).2["count"], 2);
+    assert_eq!(in_session(&proxy, "x", Some(&one)).2["count"], 3);
+    assert_eq!(in_session(&proxy, "x", Some(&two)).2["count"], 2);
+    assert_eq!(
+        in_session(&proxy, "x", None).2["count"],
+        1,
+        "a process of the pool"
+    );
+    assert_eq!(
+        in_session(&proxy, "initialize", None).0,
+        503,
+        "no more than allowed"
+    );
+    assert_eq!(in_session(&proxy, "x", Some("guessed")).0, 404);
+
+    let mut client = proxy.connect();
+    client.send(format!(
+        "DELETE /mcp HTTP/1.1\r\nHost: a\r\nMcp-Session-Id: {one}\r\n\r\n"
+    ));
+    assert_eq!(client.response_head().status, 204);
+    assert_eq!(in_session(&proxy, "x", Some(&one)).0, 404);
+    eventually("the end of the session", || has_ended(&first).then_some(()));
+    let text = proxy.metrics();
+    assert!(
+        text.contains("proxy_sessions_active{program=\"sh\",route=\"0\"} 1\n"),
+        "{text}"
+    );
+
+    proxy.signal(Signal::TERM);
+    let ended = proxy.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.log.text());
+    assert!(has_ended(&other), "with the proxy at the latest");
+}
+
+#[test]
+fn a_session_that_is_not_used_expires_with_all_it_has() {
+    let proxy = Proxy::start(&config(COUNT, "sessions: {idle: 1}"));
+    let (_, session, result) = in_session(&proxy, "initialize", None);
+    eventually("the end of the session", || {
+        has_ended(&result).then_some(())
+    });
+    assert_eq!(in_session(&proxy, "x", session.as_deref()).0, 404);
+}
+
+#[test]
+fn a_session_whose_client_leaves_in_a_call_ends_with_all_it_has() {
+    let mute = r#"file=$(mktemp); read -r line
+        printf '{"jsonrpc":"2.0","id":1,"result":{"pid":%s,"file":"%s"}}\n' $$ "$file"
+        read -r line; printf called > "$file"; read -r line"#;
+    let proxy = Proxy::start(&config(mute, "sessions: {}"));
+    let (_, session, result) = in_session(&proxy, "initialize", None);
+    let session = session.unwrap();
+    let mut client = proxy.connect();
+    let body = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}";
+    client.send(format!(
+        "POST /mcp HTTP/1.1\r\nHost: a\r\nMcp-Session-Id: {session}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    eventually("the call", || {
+        let text = std::fs::read_to_string(result["file"].as_str().unwrap());
+        (text.unwrap() == "called").then_some(())
+    });
+    drop(client);
+    eventually("the end of the session", || {
+        has_ended(&result).then_some(())
+    });
+    assert_eq!(in_session(&proxy, "m", Some(&session)).0, 404);
+}
