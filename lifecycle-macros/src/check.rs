@@ -24,6 +24,7 @@ const MOST_STEPS: usize = 256;
 /// The plan of the input, or `None` if `errors` has grown.
 pub(crate) fn check<'a>(input: &'a Input<'a>, errors: &mut Errors) -> Option<Plan<'a>> {
     let before = errors.len();
+    shape::not_packed(input, errors);
     let kind = match &input.body {
         ast::Body::Union => {
             shape::union(input, errors);
@@ -75,10 +76,10 @@ fn structure<'a>(
     if is_part {
         return Some(Kind::Part { timeout, body });
     }
-    let (timeout, timeout_span) = timeout.unwrap_or((
-        Budget::Known(Known::Time(DEFAULT_TIMEOUT)),
-        input.source.ident.span(),
-    ));
+    let (timeout, timeout_span) = match timeout {
+        Some((timeout, span)) => (timeout, Some(span)),
+        None => (Budget::Known(Known::Time(DEFAULT_TIMEOUT)), None),
+    };
     Some(Kind::Owner {
         state: state?,
         drops: !input.attrs.no_drop.is_given(),

@@ -51,16 +51,13 @@ struct Target<'a> {
     generics: &'a Generics,
     /// Bounds beside those of the type.
     bounds: Vec<TokenStream>,
-    /// Whether bounds were added for the fields, so that nothing need be checked of those.
-    bounded: bool,
 }
 
 impl<'a> Target<'a> {
     fn of(plan: &'a Plan<'a>) -> Self {
         // A `Drop` impl must have the bounds of the struct and no others.
-        let bounded = !matches!(plan.kind, Kind::Owner { drops: true, .. });
         let mut bounds = Vec::new();
-        if bounded {
+        if !matches!(plan.kind, Kind::Owner { drops: true, .. }) {
             for body in plan.bodies() {
                 bound_fields(body, plan, &mut bounds);
             }
@@ -69,7 +66,6 @@ impl<'a> Target<'a> {
             ident: &plan.source.ident,
             generics: &plan.source.generics,
             bounds,
-            bounded,
         }
     }
 
@@ -207,15 +203,15 @@ fn binding(index: usize) -> Ident {
 fn component(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
     let constant = budget::plan_const(plan);
     let cleanup = cleanup::cleanup(plan, target);
-    let abort = forced::abort(plan);
-    let release = forced::release(plan);
+    let forced = forced::methods();
     let times = budget::times(plan);
     let resolved = budget::resolved(plan);
     let docs = table::docs(plan);
-    let body = here!(#constant #cleanup #abort #release #times #resolved);
+    let body = here!(#constant #cleanup #forced #times #resolved);
     let span = Span::mixed_site().located_at(target.ident.span());
     let implemented = target.implement(quote_spanned!(span=> __lc::Component), body);
-    here!(#[doc = #docs] #implemented)
+    let forcible = forced::forcible(plan, target);
+    here!(#[doc = #docs] #implemented #forcible)
 }
 
 fn owner(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
@@ -230,6 +226,7 @@ fn owner(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
         Some(here!(for<'__all> Self: __lc::Component)),
         here! {
             fn __state(&self) -> &__lc::ShutdownState {
+                __lc::state::<#ty>();
                 <__lc::StateOf<#ty>>::of(&self.#member)
             }
             fn __state_mut(&mut self) -> &mut __lc::ShutdownState {

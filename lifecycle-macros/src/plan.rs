@@ -23,7 +23,8 @@ pub(crate) enum Kind<'a> {
         state: &'a Field<'a>,
         drops: bool,
         timeout: Budget<'a>,
-        timeout_span: Span,
+        /// Where the timeout is stated; `None` for the default.
+        timeout_span: Option<Span>,
         body: Body<'a>,
     },
     /// A struct that lives inside another.

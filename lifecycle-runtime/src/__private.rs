@@ -29,7 +29,9 @@ pub use lend::{Lend, blocking};
 pub use probe::*;
 pub use settle::*;
 
-pub use crate::{__lifecycle_settle as settle, __lifecycle_settle_now as settle_now, __lifecycle_sole as sole};
+pub use crate::{
+    __lifecycle_settle as settle, __lifecycle_settle_now as settle_now, __lifecycle_sole as sole,
+};
 
 /// Proves, in a const context, that a plan fits its timeouts.
 #[track_caller]

@@ -116,7 +116,9 @@ impl Shared {
     }
 
     fn lame_duck(&self) -> std::sync::MutexGuard<'_, Option<CancellationToken>> {
-        self.lame_duck.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lame_duck
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -141,13 +141,13 @@ pub use lifecycle_macros::GracefulShutdown;
 pub use readiness::{Readiness, ReadyState};
 #[cfg(feature = "rt")]
 pub use runner::{FailedStart, Given, Grace, Runner, Source, Start, Stop, run, run_until_signal};
+#[cfg(feature = "rt")]
+pub use state::{Shutdown, ShutdownState};
 #[cfg(feature = "state-file")]
 pub use state_file::{Saved, StateFile};
 #[cfg(feature = "rt")]
 pub use task_outcome::TaskOutcome;
 #[cfg(feature = "rt")]
 pub use tasks::{Spawner, TaskGroup, TaskStop};
-#[cfg(feature = "rt")]
-pub use state::{Shutdown, ShutdownState};
 #[cfg(feature = "tower")]
 pub use tower::{ShutdownBody, ShutdownFuture, ShutdownLayer, ShutdownService};

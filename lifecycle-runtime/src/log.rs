@@ -28,12 +28,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(crate) fn begin(
-    component: &str,
-    reason: &Reason,
-    lame_duck: Duration,
-    budget: Duration,
-) {
+pub(crate) fn begin(component: &str, reason: &Reason, lame_duck: Duration, budget: Duration) {
     info!(
         target: "lifecycle",
         component,
@@ -235,7 +230,10 @@ pub(crate) fn task_failed(task: &str, error: &(dyn std::error::Error + 'static))
     error!(target: "lifecycle", task, error = %crate::reason::Chain(error), "task_failed");
 }
 
-pub(crate) fn connection_failed(connection: &crate::Connection, error: &(dyn std::error::Error + 'static)) {
+pub(crate) fn connection_failed(
+    connection: &crate::Connection,
+    error: &(dyn std::error::Error + 'static),
+) {
     debug!(target: "lifecycle", %connection, error = %crate::reason::Chain(error), "connection_failed");
 }
 
@@ -271,7 +269,10 @@ pub(crate) fn state_not_saved(path: &std::path::Path, error: &(dyn std::error::E
 
 pub(crate) fn executor_blocked(live: &Live, since: Duration) {
     let steps = live.unfinished(Instant::now());
-    let polled = steps.iter().filter(|step| step.is_polled()).map(|step| step.path());
+    let polled = steps
+        .iter()
+        .filter(|step| step.is_polled())
+        .map(|step| step.path());
     let steps: Vec<_> = polled.collect();
     warn!(
         target: "lifecycle",

@@ -117,7 +117,11 @@ impl Report {
 
     /// A step may be called main as well, but main is before all priorities.
     fn main_panicked(&self) -> bool {
-        let main = self.body.steps.first().filter(|step| step.name == "main" && step.priority == i32::MIN);
+        let main = self
+            .body
+            .steps
+            .first()
+            .filter(|step| step.name == "main" && step.priority == i32::MIN);
         main.is_some_and(|main| matches!(main.outcome, Outcome::Panicked(_)))
     }
 }
@@ -262,7 +266,11 @@ impl Step {
 
 /// How a step ended.
 #[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "kind", rename_all = "snake_case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(tag = "kind", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Outcome {
     /// It did what it should.
@@ -304,9 +312,9 @@ impl Outcome {
         match self {
             Self::Failed(error) => Some(Chain(&**error).to_string()),
             Self::Panicked(message) => Some(message.clone()),
-            Self::TimedOut { waiting_for } => {
-                waiting_for.as_ref().map(|what| format!("waiting for {what}"))
-            }
+            Self::TimedOut { waiting_for } => waiting_for
+                .as_ref()
+                .map(|what| format!("waiting for {what}")),
             Self::Done | Self::Skipped => None,
         }
     }
@@ -337,7 +345,11 @@ impl ShutdownError {
 
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the shutdown of {} was not clean", self.report.component())?;
+        write!(
+            f,
+            "the shutdown of {} was not clean",
+            self.report.component()
+        )?;
         if let Some(force) = self.report.forced() {
             write!(f, ", it was forced by {force}")?;
         }
@@ -347,10 +359,15 @@ impl fmt::Display for ShutdownError {
 
 impl Error for ShutdownError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.report.steps().iter().find_map(|step| match step.outcome() {
-            Outcome::Failed(error) if !step.best_effort => Some(&**error as &(dyn Error + 'static)),
-            _ => None,
-        })
+        self.report
+            .steps()
+            .iter()
+            .find_map(|step| match step.outcome() {
+                Outcome::Failed(error) if !step.best_effort => {
+                    Some(&**error as &(dyn Error + 'static))
+                }
+                _ => None,
+            })
     }
 }
 

@@ -331,7 +331,9 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
         let (mut server, main, failed) = match start(source, &options.handle).await {
             Started::Whole(server) => (server, main, false),
             Started::Failed(server, error) => {
-                options.handle.request(Reason::StartFailed(Arc::clone(&error)));
+                options
+                    .handle
+                    .request(Reason::StartFailed(Arc::clone(&error)));
                 let Some(server) = server else {
                     let report = nothing::<S>(Reason::StartFailed(error));
                     return (end(None::<S>, report, options).await, guard);
@@ -448,7 +450,10 @@ impl Bounds {
 impl Options {
     /// How long a process may take from the request until it is gone, if a watchdog is to see to it.
     fn allowed(&self, budget: Option<Duration>) -> Option<Duration> {
-        let all = self.lame_duck.longest().saturating_add(budget.unwrap_or(DEFAULT_TIMEOUT));
+        let all = self
+            .lame_duck
+            .longest()
+            .saturating_add(budget.unwrap_or(DEFAULT_TIMEOUT));
         let slack = self.watchdog?;
         Some(all.saturating_add(FINALLY).saturating_add(slack))
     }

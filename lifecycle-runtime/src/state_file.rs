@@ -208,10 +208,13 @@ impl<T: Serialize + Send + 'static> Shared<T> {
             }
             saved
         });
-        saved.await.map_err(crate::engine::message_of)?.map_err(|error| {
-            let path = self.path.display();
-            io::Error::new(error.kind(), format!("{path} was not saved: {error}")).into()
-        })
+        saved
+            .await
+            .map_err(crate::engine::message_of)?
+            .map_err(|error| {
+                let path = self.path.display();
+                io::Error::new(error.kind(), format!("{path} was not saved: {error}")).into()
+            })
     }
 }
 

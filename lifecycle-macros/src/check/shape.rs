@@ -15,6 +15,31 @@ pub(super) fn union(input: &Input<'_>, errors: &mut Errors) {
     );
 }
 
+/// A step borrows its field, and the fields of a packed struct may lie where no reference can point.
+pub(super) fn not_packed(input: &Input<'_>, errors: &mut Errors) {
+    let reprs = input
+        .source
+        .attrs
+        .iter()
+        .filter(|attr| attr.path().is_ident("repr"));
+    for repr in reprs {
+        // What else is wrong with the attribute is for the compiler to say.
+        let _ = repr.parse_nested_meta(|meta| {
+            if meta.path.is_ident("packed") {
+                errors.push_over(
+                    &meta.path,
+                    "`GracefulShutdown` cannot be derived for a packed struct: its fields cannot be borrowed",
+                    "remove `packed`, or hold the packed data in a field of a struct that is not",
+                );
+            }
+            if meta.input.peek(syn::token::Paren) {
+                meta.input.parse::<proc_macro2::Group>()?;
+            }
+            Ok(())
+        });
+    }
+}
+
 /// An enum is always a part: it has no place for a state, and the budget of its plan is the largest of its variants.
 pub(super) fn enum_is_a_part(input: &Input<'_>, errors: &mut Errors) {
     let attrs = &input.attrs;

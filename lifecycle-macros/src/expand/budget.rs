@@ -60,34 +60,35 @@ fn time(known: &Known<'_>) -> TokenStream {
 fn row(step: &Step<'_>) -> TokenStream {
     let name = &step.field.name;
     let priority = Literal::i32_unsuffixed(step.priority);
-    let mut row = here!(__lc::PlanStep::__new(#name, #priority));
-    if !step.after.is_empty() {
-        let after = step
-            .after
-            .iter()
-            .map(|&place| Literal::usize_unsuffixed(place));
-        row.extend(here!(.__after(&[#(#after),*])));
-    }
-    if let Some(budget) = &step.budget {
-        let timeout = proved(budget).map(|time| here!(.__timeout(#time)));
-        let runtime = matches!(budget, Budget::Computed { .. }).then(|| here!(.__runtime()));
-        row.extend(here!(#timeout #runtime));
+    let after = step
+        .after
+        .iter()
+        .map(|&place| Literal::usize_unsuffixed(place));
+    let timeout = match step.budget.as_ref().and_then(proved) {
+        Some(time) => here!(__lc::Some(#time)),
+        None => here!(__lc::None),
+    };
+    let ty = step.field.ty;
+    // The one error about a step whose type is no component lands on the type.
+    let nested = match &step.cleanup {
+        Cleanup::Component { leaf: false } => here!(__lc::component::<#ty>()),
+        Cleanup::Component { leaf: true } => here!(__lc::leaf::<#ty>()),
+        Cleanup::With(_) => here!(__lc::Plan::leaf()),
+    };
+    let mut row = here! {
+        __lc::PlanStep::__of(#name, #priority, &[#(#after),*], #timeout, #nested)
+    };
+    if let Some(Budget::Computed { .. }) = &step.budget {
+        row.extend(here!(.__runtime()));
     }
     match step.weight {
         Weight::Normal => {}
         Weight::Required => row.extend(here!(.__required())),
         Weight::BestEffort => row.extend(here!(.__best_effort())),
     }
-    match &step.cleanup {
-        Cleanup::Component { leaf: true } => {}
-        Cleanup::Component { leaf: false } => {
-            let ty = step.field.ty;
-            row.extend(here!(.__nested(<__lc::Probe<#ty>>::PLAN)));
-        }
-        Cleanup::With(with) => {
-            let how = how(with, "");
-            row.extend(here!(.__how(#how)));
-        }
+    if let Cleanup::With(with) = &step.cleanup {
+        let how = how(with, "");
+        row.extend(here!(.__how(#how)));
     }
     row
 }
@@ -226,7 +227,7 @@ pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
                     step.field.ty,
                     super::binding(step.index),
                 );
-                here!((#place, <__lc::Probe<#ty>>::plan(#field)))
+                here!(<__lc::Probe<#ty>>::plan(&mut __fields, #place, #field);)
             });
         let index = Literal::usize_unsuffixed(index);
         let constant = if is_enum {
@@ -234,7 +235,11 @@ pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
         } else {
             here!(__lc::plan_of::<Self>())
         };
-        here!(#pattern => __lc::resolve(self, #constant, __lc::vec![#(#nested),*]),)
+        here!(#pattern => {
+            let mut __fields = __lc::Fields::new();
+            #(#nested)*
+            __lc::Fields::of(__fields, self, #constant)
+        })
     });
     Some(here! {
         fn __plan(&self) -> __lc::ResolvedPlan {

@@ -1,66 +1,32 @@
-//! What only the compiler can prove: that steps are components, that other fields are not, that the budget suffices.
+//! What only the compiler can prove: that fields without `#[shutdown]` are no components, that the budget suffices. That
+//! steps are components is asked where their plans are.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote_spanned};
 use syn::Member;
 
 use super::Target;
 use crate::ast::Field;
-use crate::plan::{Cleanup, Kind, Plan, Role};
+use crate::plan::{Kind, Plan, Role};
 
 pub(super) fn checks(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
     let mut now = Vec::new();
     let mut later = Vec::new();
-    if let Kind::Owner { state, .. } = &plan.kind {
-        let ty = state.ty;
-        let is_state = here!(__lc::state::<#ty>(););
-        if plan.mentions(state).any {
-            later.push(is_state);
+    let bodies = plan.bodies();
+    let others = bodies.iter().flat_map(|body| &body.others);
+    for other in others.filter(|other| other.role == Role::Plain) {
+        if plan.mentions(other.field).any {
+            later.push(is_none_by_type(other.field));
         } else {
-            now.push(is_state);
+            now.push(is_none(plan, other.field));
         }
     }
-    for (field, asked) in asked(plan) {
-        let found = plan.mentions(field);
-        match asked {
-            // Asked by a bound of the impl already.
-            Asked::IsComponent if target.bounded && found.type_param && !found.itself => {}
-            Asked::IsComponent if found.any => later.push(is_component(field)),
-            Asked::IsComponent => now.push(is_component(field)),
-            Asked::IsNone if found.any => later.push(is_none_by_type(field)),
-            Asked::IsNone => now.push(is_none(plan, field)),
-        }
-    }
-    let generic = !later.is_empty();
-    let later = generic.then(|| {
+    let later = (!later.is_empty()).then(|| {
         let check = target.implement(here!(__lc::Check), here!(fn check() { #(#later)* }));
         here!(#[doc(hidden)] #check)
     });
     let proof = proof_now(plan, target);
-    here!(#(const _: () = { #now };)* #later #proof)
-}
-
-enum Asked {
-    IsComponent,
-    IsNone,
-}
-
-fn asked<'a>(plan: &'a Plan<'a>) -> impl Iterator<Item = (&'a Field<'a>, Asked)> {
-    plan.bodies().into_iter().flat_map(|body| {
-        let steps = body
-            .steps
-            .iter()
-            .filter(|step| matches!(step.cleanup, Cleanup::Component { .. }));
-        let others = body.others.iter().filter(|other| other.role == Role::Plain);
-        let steps = steps.map(|step| (step.field, Asked::IsComponent));
-        steps.chain(others.map(|other| (other.field, Asked::IsNone)))
-    })
-}
-
-/// The one error about a step whose type is no component lands on the type.
-fn is_component(field: &Field<'_>) -> TokenStream {
-    let ty = field.ty;
-    here!(__lc::component::<#ty>();)
+    here!(#(const _: () = #now;)* #later #proof)
 }
 
 /// As a constant: the text is the whole error.
@@ -96,15 +62,16 @@ fn is_none_by_type(field: &Field<'_>) -> TokenStream {
 
 /// The longest path against the timeout; the error lands on the timeout.
 pub(super) fn proof(plan: &Plan<'_>, of: &TokenStream) -> TokenStream {
-    let span = match &plan.kind {
+    let stated = match &plan.kind {
         Kind::Owner { timeout_span, .. } => *timeout_span,
-        Kind::Part {
-            timeout: Some((_, span)),
-            ..
-        } => *span,
-        Kind::Part { timeout: None, .. } | Kind::OneOf(_) => plan.source.ident.span(),
+        Kind::Part { timeout, .. } => timeout.as_ref().map(|(_, span)| *span),
+        Kind::OneOf(_) => None,
     };
-    quote_spanned!(Span::mixed_site().located_at(span)=> __lc::prove(__lc::plan_of::<#of>()))
+    let is_default = stated.is_none() && plan.is_owner();
+    let prove = if is_default { "prove_default" } else { "prove" };
+    let span = Span::mixed_site().located_at(stated.unwrap_or_else(|| plan.source.ident.span()));
+    let prove = Ident::new(prove, span);
+    quote_spanned!(span=> __lc::#prove(__lc::plan_of::<#of>()))
 }
 
 /// The proof of a type whose plan depends on no parameter.

@@ -73,28 +73,25 @@ fn variants(plan: &Plan<'_>) -> TokenStream {
     }
 }
 
+/// How many steps one call joins.
+const JOINED_AT_ONCE: usize = 20;
+
 fn steps(arm: &Arm<'_>) -> TokenStream {
     let steps = &arm.body.steps;
-    let futures = steps.iter().enumerate().map(|(place, step)| {
-        let (local, future) = (local(place), future(place, step));
-        here!(let mut #local = __lc::pin!(#future);)
-    });
-    let pinned = steps.iter().enumerate().map(|(place, step)| {
-        let local = local(place);
-        // The error about a future that cannot be sent lands on what made it so.
-        let span = Span::mixed_site().located_at(span_of(step));
-        quote_spanned!(span=> __lc::erase(__lc::Pin::as_mut(&mut #local)))
-    });
-    here! {
-        #(#futures)*
-        __lc::Run::join(&__run, &mut [#(#pinned),*]).await
+    let futures: Vec<_> = steps
+        .iter()
+        .enumerate()
+        .map(|(place, step)| future(place, step))
+        .collect();
+    if (1..=JOINED_AT_ONCE).contains(&steps.len()) {
+        let by_count = |name| format_ident!("{name}{}", steps.len(), span = Span::mixed_site());
+        let (held, join) = (by_count("steps"), by_count("join"));
+        return here!(__lc::#join(&__run, __lc::pin!(__lc::#held(#(#futures),*))).await);
     }
-}
-
-fn span_of(step: &Step<'_>) -> Span {
-    match &step.cleanup {
-        Cleanup::Component { .. } => step.field.span(),
-        Cleanup::With(with) => with.call.span,
+    let locals: Vec<_> = (0..steps.len()).map(local).collect();
+    here! {
+        #(let mut #locals = __lc::pin!(#futures);)*
+        __lc::Run::join(&__run, &mut [#(__lc::Pin::as_mut(&mut #locals)),*]).await
     }
 }
 
@@ -104,28 +101,28 @@ fn local(place: usize) -> Ident {
 
 fn future(place: usize, step: &Step<'_>) -> TokenStream {
     let place = Literal::usize_unsuffixed(place);
-    // What is wrong with a field's type, in a call, is reported where the call is written.
-    let field = crate::check::binding(step.index, span_of(step));
     let with = match &step.cleanup {
         Cleanup::Component { .. } => {
-            let ty = step.field.ty;
+            let (ty, field) = (step.field.ty, super::binding(step.index));
             return here!(<__lc::Probe<#ty>>::component(&__run, #place, #field));
         }
         Cleanup::With(with) => with,
     };
+    // What is wrong in a call, be it the field's type or that the future cannot be sent, is reported where it is written.
+    let span = Span::mixed_site().located_at(with.call.span);
+    let field = crate::check::binding(step.index, span);
     let call = if with.blocking {
         blocking(with, &field)
     } else {
         asynchronous(with, &field)
     };
     let abort = super::forced::abort_call(with, &field);
-    here! {
-        async {
-            let __step = __lc::Run::step(&__run, #place);
-            let __ending = __lc::StepRun::run(&__step, async { #call }).await;
-            __lc::StepRun::end(__step, __ending, || { #abort });
-        }
-    }
+    let body = here! {
+        let __step = __lc::Run::step(&__run, #place);
+        let __ending = __lc::StepRun::run(&__step, async { #call }).await;
+        __lc::StepRun::end(__step, __ending, || { #abort });
+    };
+    quote_spanned!(span=> __lc::sendable(async { #body }))
 }
 
 /// On the task itself: the value is borrowed, or moved out of its `Option`.

@@ -3,92 +3,79 @@
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::quote_spanned;
 
-use super::{Arm, binding};
-use crate::plan::{Cleanup, Plan, Step, Through, With};
+use super::{Arm, Target, binding};
+use crate::ast::Field;
+use crate::plan::{Cleanup, Kind, Plan, Through, With};
 
-/// `abort`: every step that has not ended is forced to.
-pub(super) fn abort(plan: &Plan<'_>) -> TokenStream {
-    let body = method(plan, |step, field| match &step.cleanup {
-        Cleanup::Component { .. } => {
-            let ty = step.field.ty;
-            here!(<__lc::Probe<#ty>>::abort(#field))
+/// Both are one list of the steps.
+pub(super) fn methods() -> TokenStream {
+    here! {
+        fn abort(&mut self) {
+            __lc::Forcible::__force(self, __lc::End::Abort);
         }
-        Cleanup::With(with) => abort_call(with, field),
+        fn release(&mut self) {
+            __lc::Forcible::__force(self, __lc::End::Release);
+        }
+    }
+}
+
+/// The list.
+pub(super) fn forcible(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
+    let body = match &plan.kind {
+        Kind::Owner { state, .. } => owner(plan, state),
+        Kind::Part { .. } | Kind::OneOf(_) => part(plan),
+    };
+    let method = here!(fn __force(&mut self, __end: __lc::End) { #body });
+    target.implement(here!(__lc::Forcible), method)
+}
+
+fn owner(plan: &Plan<'_>, state: &Field<'_>) -> TokenStream {
+    let ty = state.ty;
+    let arms = plan.arms().into_iter().map(|arm| {
+        let (pattern, share, calls) = (arm.pattern(), arm.share(), calls(&arm));
+        here!(let #pattern = self; #share let __state = <__lc::StateOf<#ty>>::of_mut(__state); let __by = __lc::Force::owner(__end, &*__state); #calls)
     });
     // What was forced has nothing left to release or to be told of.
-    let disarm = disarm(plan);
-    here!(fn abort(&mut self) { #body #disarm })
+    here!(#(#arms)* __lc::disarm(__state);)
 }
 
-/// `release`: every step that has not ended gives back what this value alone owns.
-pub(super) fn release(plan: &Plan<'_>) -> TokenStream {
-    let body = method(plan, |step, field| match &step.cleanup {
-        Cleanup::Component { .. } => {
-            let ty = step.field.ty;
-            here!(<__lc::Probe<#ty>>::release(#field))
-        }
-        Cleanup::With(with) if with.abort.is_none() => TokenStream::new(),
-        Cleanup::With(with) => {
-            let abort = abort_call(with, field);
-            here!(if __lc::sole!(&mut *#field) { #abort })
-        }
-    });
-    let disarm = disarm(plan);
-    here!(fn release(&mut self) { #body #disarm })
-}
-
-fn disarm(plan: &Plan<'_>) -> Option<TokenStream> {
-    plan.is_owner().then(|| here!(__lc::disarm(__state);))
-}
-
-fn method(plan: &Plan<'_>, step: impl Fn(&Step<'_>, &Ident) -> TokenStream) -> TokenStream {
+fn part(plan: &Plan<'_>) -> TokenStream {
     let arms = plan.arms();
     if arms.is_empty() {
         return here!(match *self {});
     }
-    if let [arm] = arms.as_slice() {
-        if plan.bodies().len() == 1 && !matches!(plan.kind, crate::plan::Kind::OneOf(_)) {
-            let (pattern, share, calls) = (
-                arm.pattern(),
-                arm.share(),
-                calls(arm, plan.is_owner(), &step),
-            );
-            let state = arm.state.map(|state| state.ty);
-            let state = state.map(|ty| here!(let __state = <__lc::StateOf<#ty>>::of_mut(__state);));
-            return here!(let #pattern = self; #share #state #calls);
-        }
-    }
     let arms = arms.iter().map(|arm| {
-        let (pattern, share, calls) = (arm.pattern(), arm.share(), calls(arm, false, &step));
+        let (pattern, share, calls) = (arm.pattern(), arm.share(), calls(arm));
         here!(#pattern => { #share #calls })
     });
-    here!(match self { #(#arms)* })
+    here!(let __by = __lc::Force::part(__end); match self { #(#arms)* })
 }
 
-fn calls(
-    arm: &Arm<'_>,
-    owner: bool,
-    step: impl Fn(&Step<'_>, &Ident) -> TokenStream,
-) -> TokenStream {
-    let calls = arm
-        .body
-        .steps
-        .iter()
-        .enumerate()
-        .filter_map(|(place, each)| {
-            let call = step(each, &binding(each.index));
-            if call.is_empty() {
-                return None;
-            }
+fn calls(arm: &Arm<'_>) -> TokenStream {
+    let steps = arm.body.steps.iter().enumerate();
+    steps
+        .map(|(place, step)| {
+            let field = binding(step.index);
             let place = Literal::usize_unsuffixed(place);
-            let contained = here!(__lc::contain(|| { #call }););
-            Some(if owner {
-                here!(if __lc::unfinished(&*__state, #place) { #contained })
-            } else {
-                contained
-            })
-        });
-    here!(#(#calls)*)
+            match &step.cleanup {
+                Cleanup::Component { .. } => {
+                    let ty = step.field.ty;
+                    here!(<__lc::Probe<#ty>>::force(&__by, #place, #field);)
+                }
+                Cleanup::With(with) if with.abort.is_none() => TokenStream::new(),
+                Cleanup::With(with) => {
+                    let abort = abort_call(with, &field);
+                    here! {
+                        if __lc::Force::is_due(&__by, #place) {
+                            __lc::contain(|| {
+                                if __lc::Force::aborts(&__by) || __lc::sole!(&mut *#field) { #abort }
+                            });
+                        }
+                    }
+                }
+            }
+        })
+        .collect()
 }
 
 /// The `abort = …` of a step, on its field; nothing without one.

@@ -7,18 +7,10 @@ fn plan(fields: &str) -> String {
     let source = format!("#[shutdown(part)] struct Part {{ {fields} }}");
     assert_eq!(mistakes(&source), Vec::<String>::new());
     let output = derive(&source).to_string().replace(' ', "");
-    let steps = output.split("PlanStep::__new(").skip(1).map(|step| {
-        let head = step.split(')').next().unwrap_or_default().replace('"', "");
-        let after = step
-            .split(".__how")
-            .next()
-            .unwrap_or_default()
-            .split("__after(&[")
-            .nth(1);
-        let after = after
-            .and_then(|list| list.split(']').next())
-            .unwrap_or_default();
-        format!("{}<-[{after}]", head.replace(',', ":"))
+    let steps = output.split("PlanStep::__of(").skip(1).map(|step| {
+        let (head, after) = step.split_once(",&[").unwrap_or_default();
+        let after = after.split(']').next().unwrap_or_default();
+        format!("{}<-[{after}]", head.replace('"', "").replace(',', ":"))
     });
     steps.collect::<Vec<_>>().join(" ")
 }

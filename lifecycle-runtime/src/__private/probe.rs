@@ -7,8 +7,8 @@
 use std::future::{Future, Pending, Ready, pending, ready};
 use std::marker::PhantomData;
 
-use crate::engine::Run;
 use super::{Fields, Force};
+use crate::engine::Run;
 use crate::{BoxError, Component, Plan, ShutdownState};
 
 /// A field's type, to be asked.

@@ -150,7 +150,9 @@ impl<T: ?Sized> WhenArc for &mut Held<'_, std::sync::Arc<T>> {
 
 impl<T: ?Sized> WhenArc for &mut Held<'_, Option<std::sync::Arc<T>>> {
     fn __sole(&mut self) -> bool {
-        self.0.as_mut().is_none_or(|held| std::sync::Arc::get_mut(held).is_some())
+        self.0
+            .as_mut()
+            .is_none_or(|held| std::sync::Arc::get_mut(held).is_some())
     }
 }
 

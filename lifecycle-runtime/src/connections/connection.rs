@@ -320,7 +320,11 @@ mod tests {
         drop(first);
         connection.swept();
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(connection.swept(), Duration::ZERO, "one of two is still held");
+        assert_eq!(
+            connection.swept(),
+            Duration::ZERO,
+            "one of two is still held"
+        );
         drop(second);
         assert_eq!(connection.swept(), Duration::ZERO, "idle from here on");
         tokio::time::advance(Duration::from_secs(60)).await;

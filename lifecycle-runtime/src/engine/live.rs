@@ -63,7 +63,8 @@ impl Origin {
     /// How long ago it last did.
     pub(crate) fn since_beat(&self, now: Instant) -> Duration {
         let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
-        now.saturating_duration_since(self.made).saturating_sub(beat)
+        now.saturating_duration_since(self.made)
+            .saturating_sub(beat)
     }
 
     /// Cuts every step as soon as the executor gets to it.

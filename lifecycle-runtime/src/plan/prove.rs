@@ -102,7 +102,10 @@ impl Paths {
             let mut j = 0;
             while j < steps[i].after.len() {
                 let earlier = steps[i].after[j];
-                assert!(earlier < i, "steps are listed in an order in which they can run");
+                assert!(
+                    earlier < i,
+                    "steps are listed in an order in which they can run"
+                );
                 if before[i].is_none() || finish[earlier].as_nanos() > start.as_nanos() {
                     start = finish[earlier];
                     before[i] = Some(earlier);

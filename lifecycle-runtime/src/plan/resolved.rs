@@ -31,7 +31,11 @@ impl From<Plan> for ResolvedPlan {
             name: plan.name,
             budget: plan.budget(),
             one_of: plan.one_of,
-            steps: plan.steps.iter().map(|&step| ResolvedStep::from(step)).collect(),
+            steps: plan
+                .steps
+                .iter()
+                .map(|&step| ResolvedStep::from(step))
+                .collect(),
         }
     }
 }
@@ -82,11 +86,18 @@ impl ResolvedPlan {
         let pad = "    ".repeat(depth);
         for (i, row) in self.steps.iter().enumerate() {
             let id = format!("{prefix}{i}");
-            let budget = row.budget.map(|budget| format!("<br/>{budget:?}")).unwrap_or_default();
+            let budget = row
+                .budget
+                .map(|budget| format!("<br/>{budget:?}"))
+                .unwrap_or_default();
             match &row.nested {
                 Some(nested) => {
                     // Writing to a String cannot fail; so for each of these.
-                    let _ = writeln!(out, "{pad}subgraph {id}[\"{}{budget}\"]", Label(row.step.name));
+                    let _ = writeln!(
+                        out,
+                        "{pad}subgraph {id}[\"{}{budget}\"]",
+                        Label(row.step.name)
+                    );
                     nested.draw(out, &format!("{id}_"), depth + 1);
                     let _ = writeln!(out, "{pad}end");
                 }
@@ -106,9 +117,18 @@ impl ResolvedPlan {
         let indent = "  ".repeat(depth);
         for row in &self.steps {
             let step = &row.step;
-            let after: Vec<_> = step.after.iter().map(|&i| self.steps[i].step.name).collect();
-            let mut how = Cow::from(step.how);
-            for (is, word) in [(step.required, "required"), (step.best_effort, "best effort")] {
+            let after: Vec<_> = step
+                .after
+                .iter()
+                .map(|&i| self.steps[i].step.name)
+                .collect();
+            // A variant is what is in it.
+            let is_empty = self.one_of && row.nested.is_none();
+            let mut how = Cow::from(if is_empty { NOTHING } else { step.how });
+            for (is, word) in [
+                (step.required, "required"),
+                (step.best_effort, "best effort"),
+            ] {
                 if is {
                     how = match &*how {
                         "" => word.into(),
@@ -117,11 +137,16 @@ impl ResolvedPlan {
                 }
             }
             rows.push([
-                if self.one_of { String::new() } else { format!("{indent}{}", step.priority) },
+                if self.one_of {
+                    String::new()
+                } else {
+                    format!("{indent}{}", step.priority)
+                },
                 format!("{indent}{}", step.name),
                 after.join(", "),
                 match row.budget {
                     Some(budget) => format!("{budget:?}"),
+                    None if is_empty => String::new(),
                     None if step.runtime => "at run time".into(),
                     None => "what is left".into(),
                 },
@@ -134,9 +159,23 @@ impl ResolvedPlan {
     }
 }
 
+/// What is said of a plan without steps.
+const NOTHING: &str = "nothing to clean";
+
 impl fmt::Display for ResolvedPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", if self.name.is_empty() { "plan" } else { self.name })?;
+        write!(
+            f,
+            "{}",
+            if self.name.is_empty() {
+                "plan"
+            } else {
+                self.name
+            }
+        )?;
+        if self.steps.is_empty() {
+            return write!(f, ": {NOTHING}");
+        }
         if let Some(budget) = self.budget {
             write!(f, ": at most {budget:?}")?;
         }

@@ -122,12 +122,24 @@ pub(super) fn gantt(report: &Report) -> String {
 }
 
 fn bar(step: &Step, path: &str, out: &mut String) {
-    let tag = if step.outcome.is_done() { "done" } else { "crit" };
+    let tag = if step.outcome.is_done() {
+        "done"
+    } else {
+        "crit"
+    };
     let start = step.started.as_millis();
     let end = start + step.elapsed.as_millis().max(1);
-    let _ = writeln!(out, "    {path} ({}) :{tag}, {start}, {end}", step.outcome.word());
+    let _ = writeln!(
+        out,
+        "    {path} ({}) :{tag}, {start}, {end}",
+        step.outcome.word()
+    );
     for nested in &step.steps {
-        let mark = if nested.name.starts_with('[') { "" } else { "." };
+        let mark = if nested.name.starts_with('[') {
+            ""
+        } else {
+            "."
+        };
         bar(nested, &format!("{path}{mark}{}", Label(&nested.name)), out);
     }
 }

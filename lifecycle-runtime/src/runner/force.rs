@@ -47,7 +47,9 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
     let mut text = format!("lifecycle: the end is forced by {by}\n");
     steps.iter().for_each(|step| text.push_str(&line(step)));
     for ahead in &early {
-        text.push_str(&format!("  the plan had not begun: {ahead} holds the executor\n"));
+        text.push_str(&format!(
+            "  the plan had not begun: {ahead} holds the executor\n"
+        ));
     }
     for live in &plans {
         if live.report().is_none() && !live.is_open() {

@@ -42,7 +42,13 @@ fn parse(text: &str) -> Option<Duration> {
 
 impl Grace {
     /// Warns of a grace period that what may be needed exceeds.
-    pub(super) fn check(self, component: &str, lame_duck: Duration, budget: Duration, after: Duration) {
+    pub(super) fn check(
+        self,
+        component: &str,
+        lame_duck: Duration,
+        budget: Duration,
+        after: Duration,
+    ) {
         let Self(Some(grace)) = self else {
             return log::grace_unreadable(component);
         };
@@ -62,7 +68,17 @@ mod tests {
         assert_eq!(parse("30s"), Some(Duration::from_secs(30)));
         assert_eq!(parse("1m 30s 5ms"), Some(Duration::from_millis(90_005)));
         assert_eq!(parse("2h"), Some(Duration::from_secs(7_200)));
-        for wrong in ["", " ", "30", "s", "-1s", "1.5s", "1d", "1s2", "99999999999999999999s"] {
+        for wrong in [
+            "",
+            " ",
+            "30",
+            "s",
+            "-1s",
+            "1.5s",
+            "1d",
+            "1s2",
+            "99999999999999999999s",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }

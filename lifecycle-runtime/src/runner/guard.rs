@@ -297,7 +297,10 @@ fn heard(signal: Signal) {
         let posts = posts();
         let now = Instant::now();
         let armed = posts.armed.iter();
-        let mut forced: Vec<_> = armed.filter(|post| post.tell(signal, now)).cloned().collect();
+        let mut forced: Vec<_> = armed
+            .filter(|post| post.tell(signal, now))
+            .cloned()
+            .collect();
         if posts.armed.is_empty() {
             let last = posts.last.iter();
             forced.extend(last.filter(|post| post.tells_again(signal, now)).cloned());
@@ -338,7 +341,9 @@ fn look(now: Instant) {
 
 fn end(by: Force, posts: &[Arc<Post>], running: bool) -> ! {
     let plans: Vec<_> = posts.iter().filter_map(|post| post.handle.live()).collect();
-    let early = posts.iter().filter(|post| running && post.handle.live().is_none());
+    let early = posts
+        .iter()
+        .filter(|post| running && post.handle.live().is_none());
     let early = early.map(|post| lock(&post.times).ahead).collect();
     force(
         by,
@@ -397,7 +402,9 @@ impl Post {
 
     /// Says once that the executor does not get to the plan, and who holds it.
     fn look(&self, now: Instant) {
-        let Some(live) = self.handle.live() else { return };
+        let Some(live) = self.handle.live() else {
+            return;
+        };
         let since = live.origin.since_beat(now);
         let mut times = lock(&self.times);
         let blocked = times.gone_by.is_some() && live.report().is_none() && since > BLOCKED;

@@ -36,7 +36,9 @@ enum Hook {
 impl Component for Hook {
     async fn cleanup(&mut self, _cx: &Context) -> Result<(), BoxError> {
         if let Self::Waiting(hook) = self {
-            let Some(hook) = hook.take() else { return Ok(()) };
+            let Some(hook) = hook.take() else {
+                return Ok(());
+            };
             *self = Self::Running(hook());
         }
         match self {
@@ -147,6 +149,8 @@ fn outcome(hooked: Option<&Report>) -> Outcome {
 
 impl fmt::Debug for LameDuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LameDuck").field("minimum", &self.minimum).finish_non_exhaustive()
+        f.debug_struct("LameDuck")
+            .field("minimum", &self.minimum)
+            .finish_non_exhaustive()
     }
 }

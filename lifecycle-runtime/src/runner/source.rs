@@ -37,10 +37,12 @@ where
     E: Into<BoxError>,
 {
     async fn server(self) -> Result<S, Unbuilt<S>> {
-        (self.0)().await.map_err(|error| match error.into().downcast() {
-            Ok(failed) => FailedStart::into_parts(*failed),
-            Err(error) => (None, error),
-        })
+        (self.0)()
+            .await
+            .map_err(|error| match error.into().downcast() {
+                Ok(failed) => FailedStart::into_parts(*failed),
+                Err(error) => (None, error),
+            })
     }
 }
 

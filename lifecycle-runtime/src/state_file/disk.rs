@@ -76,7 +76,9 @@ fn millis(time: SystemTime) -> u64 {
 }
 
 fn time(millis: u64) -> SystemTime {
-    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
+    UNIX_EPOCH
+        .checked_add(Duration::from_millis(millis))
+        .unwrap_or(UNIX_EPOCH)
 }
 
 pub(super) fn load<T: DeserializeOwned>(path: &Path, name: &str, version: u32) -> Found<T> {
@@ -92,20 +94,26 @@ pub(super) fn load<T: DeserializeOwned>(path: &Path, name: &str, version: u32) -
     }
 }
 
-fn parse<T: DeserializeOwned>(
-    text: &[u8],
-    name: &str,
-    version: u32,
-) -> Result<(T, Saved), String> {
-    let cover: Cover = serde_json::from_slice(text).map_err(|error| format!("it is damaged: {error}"))?;
+fn parse<T: DeserializeOwned>(text: &[u8], name: &str, version: u32) -> Result<(T, Saved), String> {
+    let cover: Cover =
+        serde_json::from_slice(text).map_err(|error| format!("it is damaged: {error}"))?;
     if cover.format != FORMAT || cover.name != name {
-        return Err(format!("it is somebody else's: {} {:?}", cover.format, cover.name));
+        return Err(format!(
+            "it is somebody else's: {} {:?}",
+            cover.format, cover.name
+        ));
     }
     if cover.version > version {
-        return Err(format!("its version {} is newer than {version}", cover.version));
+        return Err(format!(
+            "its version {} is newer than {version}",
+            cover.version
+        ));
     }
     let content: Content<T> = serde_json::from_slice(text).map_err(|error| {
-        format!("its state, of version {}, does not fit version {version}: {error}", cover.version)
+        format!(
+            "its state, of version {}, does not fit version {version}: {error}",
+            cover.version
+        )
     })?;
     let saved = Saved {
         saved_at: time(cover.saved_at),
@@ -140,7 +148,10 @@ fn directory(path: &Path) -> &Path {
 }
 
 fn prefix(path: &Path) -> String {
-    format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy())
+    format!(
+        ".{}.",
+        path.file_name().unwrap_or_default().to_string_lossy()
+    )
 }
 
 const SUFFIX: &str = ".tmp";
@@ -168,7 +179,9 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 
 /// Removes what saves that were killed have left.
 fn sweep(path: &Path) {
-    let Ok(entries) = fs::read_dir(directory(path)) else { return };
+    let Ok(entries) = fs::read_dir(directory(path)) else {
+        return;
+    };
     let prefix = prefix(path);
     for entry in entries.flatten() {
         let name = entry.file_name();

@@ -87,8 +87,15 @@ fn leaves(plan: &Plan, above: &str, paths: &mut Vec<String>) {
     }
 }
 
-fn case<S: GracefulShutdown>(build: &impl AsyncFn() -> S, path: &str, fault: Fault) -> Option<Report> {
-    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build();
+fn case<S: GracefulShutdown>(
+    build: &impl AsyncFn() -> S,
+    path: &str,
+    fault: Fault,
+) -> Option<Report> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
     let runtime = runtime.unwrap_or_else(|error| panic!("no runtime could be built: {error}"));
     let report = runtime.block_on(async {
         let mut server = build().await;
@@ -142,8 +149,11 @@ async fn wrong(
     budget: Duration,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
-    let missing: Vec<_> =
-        plan.steps().iter().filter(|step| report.step(step.name()).is_none()).collect();
+    let missing: Vec<_> = plan
+        .steps()
+        .iter()
+        .filter(|step| report.step(step.name()).is_none())
+        .collect();
     for step in missing {
         wrong.push(format!("the report has no row for `{}`", step.name()));
     }
@@ -175,8 +185,10 @@ async fn wrong(
 fn fits(outcome: &Outcome, fault: Fault) -> bool {
     matches!(
         (fault, outcome),
-        (Fault::None | Fault::Slow | Fault::DroppedHere, Outcome::Done)
-            | (Fault::Error, Outcome::Failed(_))
+        (
+            Fault::None | Fault::Slow | Fault::DroppedHere,
+            Outcome::Done
+        ) | (Fault::Error, Outcome::Failed(_))
             | (Fault::Panic, Outcome::Panicked(_))
             | (Fault::Hang, Outcome::TimedOut { .. })
     )

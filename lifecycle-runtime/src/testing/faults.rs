@@ -32,8 +32,14 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::None, Self::Error, Self::Panic, Self::Hang, Self::Slow, Self::DroppedHere];
+    pub const ALL: [Self; 6] = [
+        Self::None,
+        Self::Error,
+        Self::Panic,
+        Self::Hang,
+        Self::Slow,
+        Self::DroppedHere,
+    ];
 }
 
 impl fmt::Display for Fault {
@@ -89,18 +95,28 @@ pub(super) fn lift() {
 
 /// There are no more. What came of the planned one.
 pub(super) fn clear() -> Tried {
-    PLANNED.take().map(|planned| planned.tried).unwrap_or_default()
+    PLANNED
+        .take()
+        .map(|planned| planned.tried)
+        .unwrap_or_default()
 }
 
 pub(super) fn reached() -> bool {
-    PLANNED.with_borrow(|planned| planned.as_ref().is_some_and(|planned| planned.tried.reached))
+    PLANNED.with_borrow(|planned| {
+        planned
+            .as_ref()
+            .is_some_and(|planned| planned.tried.reached)
+    })
 }
 
 /// An abort panicked, which a shutdown only logs.
 pub(crate) fn abort_panicked(step: &str, message: &str) {
     PLANNED.with_borrow_mut(|planned| {
         if let Some(planned) = planned {
-            planned.tried.bad_aborts.push((step.to_owned(), message.to_owned()));
+            planned
+                .tried
+                .bad_aborts
+                .push((step.to_owned(), message.to_owned()));
         }
     });
 }
@@ -108,7 +124,9 @@ pub(crate) fn abort_panicked(step: &str, message: &str) {
 /// The fault for this step, if it has one.
 fn fault_of(cx: &Context) -> Fault {
     PLANNED.with_borrow_mut(|planned| {
-        let Some(planned) = planned else { return Fault::None };
+        let Some(planned) = planned else {
+            return Fault::None;
+        };
         if cx.seat().map(Seat::path).as_deref() != Some(&planned.path) {
             return Fault::None;
         }

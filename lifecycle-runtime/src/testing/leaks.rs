@@ -71,10 +71,14 @@ impl LeakCheck {
     /// idle for 10 s, or with their runtime.
     pub fn leaks(&self) -> Vec<Leak> {
         let now = Snapshot::now();
-        let fds = now.fds.into_iter().filter(|(number, target)| {
-            self.before.fds.get(number) != Some(target)
-        });
-        let threads = now.threads.into_iter().filter(|(id, _)| !self.before.threads.contains_key(id));
+        let fds = now
+            .fds
+            .into_iter()
+            .filter(|(number, target)| self.before.fds.get(number) != Some(target));
+        let threads = now
+            .threads
+            .into_iter()
+            .filter(|(id, _)| !self.before.threads.contains_key(id));
         let more = now.tasks.saturating_sub(self.before.tasks);
         fds.map(|(number, target)| Leak::Fd { number, target })
             .chain(threads.map(|(id, name)| Leak::Thread { id, name }))
@@ -124,7 +128,10 @@ impl Snapshot {
     fn now() -> Self {
         Self {
             fds: numbered("/proc/self/fd", |path| {
-                let target = std::fs::read_link(path).ok()?.to_string_lossy().into_owned();
+                let target = std::fs::read_link(path)
+                    .ok()?
+                    .to_string_lossy()
+                    .into_owned();
                 // The one that reads this directory.
                 (!target.starts_with("/proc/") || !target.ends_with("/fd")).then_some(target)
             }),
@@ -142,7 +149,9 @@ fn numbered(
     directory: &str,
     known: impl Fn(&std::path::Path) -> Option<String>,
 ) -> BTreeMap<u32, String> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return BTreeMap::new() };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return BTreeMap::new();
+    };
     entries
         .flatten()
         .filter_map(|entry| {

@@ -50,7 +50,10 @@ impl<S> ShutdownService<S> {
 }
 
 fn is_grpc<B>(request: &Request<B>) -> bool {
-    let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let kind = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .map(HeaderValue::as_bytes);
     kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
@@ -74,9 +77,7 @@ where
     fn call(&mut self, request: Request<R>) -> Self::Future {
         match self.gate.enter() {
             Ok(pass) => ShutdownFuture::admitted(self.inner.call(request), pass),
-            Err(_) => {
-                ShutdownFuture::refused(self.refusal(request.version(), is_grpc(&request)))
-            }
+            Err(_) => ShutdownFuture::refused(self.refusal(request.version(), is_grpc(&request))),
         }
     }
 }
