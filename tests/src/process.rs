@@ -48,6 +48,8 @@ impl Process {
     pub fn start(program: &str, args: &[&str]) -> Self {
         let mut child = Command::new(program)
             .args(args)
+            // A backtrace takes longer than a forced end waits.
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

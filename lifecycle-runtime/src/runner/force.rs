@@ -12,8 +12,11 @@ use crate::{Force, StepProgress, clock, log};
 /// How long the engine has to abort what runs, once the end is forced.
 const ABORTS: Duration = Duration::from_secs(1);
 
-/// How long the components have to say what they wait for, and then to run their hooks, before that.
+/// How long the components have to say what they wait for, before that.
 const ANSWERS: Duration = Duration::from_millis(250);
+
+/// How long their hooks have, before the engine is told; later they go on beside the aborts.
+const HOOKS: Duration = Duration::from_secs(1);
 
 /// What a component has run by a forced end.
 type Hook = Box<dyn FnOnce() + Send>;
@@ -27,7 +30,7 @@ pub(super) struct Forced {
     pub(super) running: bool,
 }
 
-/// Ends the process, within [`ABORTS`] and twice [`ANSWERS`].
+/// Ends the process, within [`ANSWERS`], [`HOOKS`] and [`ABORTS`].
 pub(super) fn force(by: Force, what: Forced) -> ! {
     let Forced {
         plans,
@@ -64,7 +67,7 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
 
     // All hooks have run, or go on beside the aborts. First they, since the process may well end by itself
     // once the engine is told.
-    let _ = ran.recv_timeout(ANSWERS);
+    let _ = ran.recv_timeout(HOOKS);
     for live in &plans {
         live.origin.force(by);
     }
