@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use crate::__private::plan_of;
 use crate::context::after;
 use crate::engine::{Live, Origin, Seat, Times, contain};
-use crate::{Component, Context, GracefulShutdown, Reason, Report, clock, log};
+use crate::{Component, Context, GracefulShutdown, Plan, Reason, Report, clock, log};
 
 /// The total budget of an owner that states none: Kubernetes kills after 30 s, and 5 s are left for
 /// what is not the plan's.
@@ -63,6 +64,21 @@ impl ShutdownState {
 
     pub(crate) fn is_disarmed(&self) -> bool {
         matches!(self.inner, Inner::Disarmed)
+    }
+
+    /// Logs that its owner of this plan is dropped, unless that has nothing left to release.
+    fn tell_of_drop(&self, plan: &Plan) -> bool {
+        if self.is_disarmed() || self.live().is_some_and(|live| live.report().is_some()) {
+            return false;
+        }
+        let steps = plan.steps().iter().enumerate();
+        let left: Vec<_> = steps
+            .filter(|&(i, _)| self.is_unfinished(i))
+            .map(|(_, step)| step.name())
+            .collect();
+        // A subscriber is somebody's code too.
+        let _ = contain(|| log::dropped(plan.name(), &left));
+        true
     }
 
     /// Whether step `i` has not ended.
@@ -235,17 +251,8 @@ pub(crate) async fn conduct<S: GracefulShutdown>(server: &mut S, live: &Arc<Live
 /// The body of an owner's `Drop`: one event if its shutdown was not awaited to the end, then what it
 /// alone owns is released, in plan order.
 pub fn dropped<S: GracefulShutdown>(server: &mut S) {
-    let state = server.__state();
-    if state.is_disarmed() || state.live().is_some_and(|live| live.report().is_some()) {
-        return;
+    if server.__state().tell_of_drop(plan_of::<S>()) {
+        let _ = contain(|| server.release());
+        server.__state_mut().disarm();
     }
-    let steps = S::PLAN.steps();
-    let left: Vec<&str> = (0..steps.len())
-        .filter(|&i| state.is_unfinished(i))
-        .map(|i| steps[i].name())
-        .collect();
-    // A subscriber is somebody's code too.
-    let _ = contain(|| log::dropped(S::PLAN.name(), &left));
-    let _ = contain(|| server.release());
-    server.__state_mut().disarm();
 }

@@ -7,6 +7,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 ///
 /// Unwind safety: what a component left broken is only ever given back to that component.
 pub(crate) fn contain<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    let mut f = Some(f);
+    let mut ended = None;
+    contain_by(&mut || ended = f.take().map(|f| f()))?;
+    // What did not panic was called, and has ended.
+    ended.ok_or_else(String::new)
+}
+
+/// [`contain`], compiled once and not for each caller.
+fn contain_by(f: &mut dyn FnMut()) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(message)
 }
 

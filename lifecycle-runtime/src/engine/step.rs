@@ -1,10 +1,12 @@
 //! One step: polled, cut at its deadline, aborted, recorded.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{self, Poll};
 use std::time::Instant;
+
+use pin_project_lite::pin_project;
 
 use super::{Run, Seat, contain};
 use crate::report::Outcome;
@@ -44,43 +46,17 @@ impl<'a> StepRun<'a> {
         &self.cx
     }
 
-    /// Runs the cleanup until it ends, panics, or is cut. Its future is gone when this returns.
-    pub async fn run<F>(&self, cleanup: F) -> Ending
+    /// Runs the cleanup until it ends, panics, or is cut. Its future is gone when this has ended.
+    pub fn run<F>(&self, cleanup: F) -> impl Future<Output = Ending> + use<'_, 'a, F>
     where
         F: Future<Output = Result<(), BoxError>>,
     {
-        if self.skip {
-            return Ending(Outcome::Skipped);
-        }
         #[cfg(feature = "testing")]
         let cleanup = crate::testing::inject(&self.cx, cleanup);
-        let mut cleanup = pin!(Some(cleanup));
-        let mut outcome = poll_fn(|cx| {
-            let Some(inner) = cleanup.as_mut().as_pin_mut() else {
-                return Poll::Ready(Outcome::Done);
-            };
-            // Invariants 2 and 3: first the cleanup, then the clock.
-            self.run.live.polls(self.row);
-            let polled = contain(|| inner.poll(cx));
-            self.run.live.polled();
-            match polled {
-                Ok(Poll::Ready(Ok(()))) => Poll::Ready(Outcome::Done),
-                Ok(Poll::Ready(Err(error))) => Poll::Ready(Outcome::Failed(Arc::from(error))),
-                Ok(Poll::Pending) if !self.is_over() => Poll::Pending,
-                Ok(Poll::Pending) => Poll::Ready(Outcome::TimedOut {
-                    waiting_for: self.cx.seat().and_then(Seat::waits_for),
-                }),
-                Err(message) => Poll::Ready(Outcome::Panicked(message)),
-            }
-        })
-        .await;
-        // Invariant 4: dropped here, and contained, before anything is aborted.
-        if let Err(message) = contain(|| cleanup.set(None)) {
-            if outcome.is_done() {
-                outcome = Outcome::Panicked(message);
-            }
+        Running {
+            step: self,
+            cleanup: Some(cleanup),
         }
-        Ending(outcome)
     }
 
     /// Records the ending, after `abort` where the step is not done.
@@ -102,5 +78,53 @@ impl<'a> StepRun<'a> {
 
     fn is_over(&self) -> bool {
         clock::now() >= self.hard || self.run.live.origin.forced().is_some()
+    }
+}
+
+pin_project! {
+    /// The cleanup of a step, as it runs. By hand, since an async function would hold what it is given and what it pins:
+    /// the cleanup twice, and a plan ten levels deep a thousand times.
+    struct Running<'s, 'a, F> {
+        step: &'s StepRun<'a>,
+        #[pin]
+        cleanup: Option<F>,
+    }
+}
+
+impl<F> Future for Running<'_, '_, F>
+where
+    F: Future<Output = Result<(), BoxError>>,
+{
+    type Output = Ending;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Ending> {
+        let mut this = self.project();
+        let step = *this.step;
+        if step.skip {
+            return Poll::Ready(Ending(Outcome::Skipped));
+        }
+        let Some(inner) = this.cleanup.as_mut().as_pin_mut() else {
+            return Poll::Ready(Ending(Outcome::Done));
+        };
+        // Invariants 2 and 3: first the cleanup, then the clock.
+        step.run.live.polls(step.row);
+        let polled = contain(|| inner.poll(cx));
+        step.run.live.polled();
+        let mut outcome = match polled {
+            Ok(Poll::Ready(Ok(()))) => Outcome::Done,
+            Ok(Poll::Ready(Err(error))) => Outcome::Failed(Arc::from(error)),
+            Ok(Poll::Pending) if !step.is_over() => return Poll::Pending,
+            Ok(Poll::Pending) => Outcome::TimedOut {
+                waiting_for: step.cx.seat().and_then(Seat::waits_for),
+            },
+            Err(message) => Outcome::Panicked(message),
+        };
+        // Invariant 4: dropped here, and contained, before anything is aborted.
+        if let Err(message) = contain(|| this.cleanup.set(None)) {
+            if outcome.is_done() {
+                outcome = Outcome::Panicked(message);
+            }
+        }
+        Poll::Ready(Ending(outcome))
     }
 }

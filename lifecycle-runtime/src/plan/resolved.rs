@@ -204,10 +204,30 @@ impl fmt::Display for Label<'_> {
     }
 }
 
+/// Told the timeouts that only a value knows: of the plan, or of the step at a place.
+#[cfg(feature = "rt")]
+type SetTime<'a> = dyn FnMut(Option<usize>, Duration) + 'a;
+
 /// `plan` with the timeouts of `this`, and with the plans of its fields, by the index of their step.
 #[cfg(feature = "rt")]
 pub(crate) fn resolve(
-    times: impl FnOnce(&mut dyn FnMut(Option<usize>, Duration)),
+    times: impl FnOnce(&mut SetTime<'_>),
+    plan: Plan,
+    fields: Vec<(usize, ResolvedPlan)>,
+) -> ResolvedPlan {
+    let mut times = Some(times);
+    let mut once = |set: &mut SetTime<'_>| {
+        if let Some(times) = times.take() {
+            times(set);
+        }
+    };
+    resolve_by(&mut once, plan, fields)
+}
+
+/// [`resolve`], compiled once and not for each type.
+#[cfg(feature = "rt")]
+fn resolve_by(
+    times: &mut dyn FnMut(&mut SetTime<'_>),
     plan: Plan,
     fields: Vec<(usize, ResolvedPlan)>,
 ) -> ResolvedPlan {

@@ -1,0 +1,129 @@
+//! One compilation, timed.
+
+use std::path::Path;
+use std::process::{self, Stdio};
+use std::time::Instant;
+use std::{fmt, fs, io};
+
+use crate::crates;
+
+#[derive(Clone, Copy)]
+pub(crate) enum Command {
+    Check,
+    Build,
+}
+
+/// What is there from an earlier compilation.
+#[derive(Clone, Copy)]
+pub(crate) enum State {
+    /// What the crate depends on, nothing of the crate.
+    Cold,
+    /// All but one struct, of which a field was renamed.
+    OneChanged,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    command: Command,
+    state: State,
+}
+
+impl Case {
+    pub(crate) const fn new(command: Command, state: State) -> Self {
+        Self { command, state }
+    }
+
+    fn word(&self) -> &'static str {
+        match self.command {
+            Command::Check => "check",
+            Command::Build => "build",
+        }
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Cold => "cold",
+            State::OneChanged => "one changed",
+        };
+        write!(f, "{}, {state}", self.word())
+    }
+}
+
+/// Seconds. `cpu` is what all processes of a compilation took together: what else the machine does hardly shows in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) wall: f64,
+    pub(crate) cpu: f64,
+}
+
+impl Sample {
+    pub(crate) fn median(samples: &[Self]) -> Self {
+        let middle = |of: fn(&Self) -> f64| {
+            let mut all: Vec<_> = samples.iter().map(of).collect();
+            all.sort_by(f64::total_cmp);
+            all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+        };
+        Self {
+            wall: middle(|sample| sample.wall),
+            cpu: middle(|sample| sample.cpu),
+        }
+    }
+}
+
+/// Builds what the crates depend on, and each of them once.
+pub(crate) fn prepare(folder: &Path) -> io::Result<()> {
+    cargo(folder, &["check", "--workspace", "--quiet"])?;
+    cargo(folder, &["build", "--workspace", "--quiet"])
+}
+
+pub(crate) fn sample(folder: &Path, package: &str, case: &Case) -> io::Result<Sample> {
+    match case.state {
+        State::Cold => cargo(folder, &["clean", "--quiet", "--package", package])?,
+        State::OneChanged => {
+            // Whatever ran last, what is there is of this command.
+            cargo(folder, &[case.word(), "--quiet", "--package", package])?;
+            crates::change(folder, package)?;
+        }
+    }
+    let (before, start) = (children(), Instant::now());
+    cargo(folder, &[case.word(), "--quiet", "--package", package])?;
+    Ok(Sample {
+        wall: start.elapsed().as_secs_f64(),
+        cpu: children() - before,
+    })
+}
+
+fn cargo(folder: &Path, args: &[&str]) -> io::Result<()> {
+    let status = process::Command::new("cargo")
+        .args(args)
+        .current_dir(folder)
+        .env("CARGO_TARGET_DIR", folder.join("target"))
+        .env("CARGO_INCREMENTAL", "1")
+        .stdin(Stdio::null())
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!(
+            "cargo {}: {status}",
+            args.join(" ")
+        )))
+    }
+}
+
+/// The processor time of all children that have ended, and of theirs, in seconds; see proc_pid_stat(5). Not a number
+/// where there is no `/proc`.
+fn children() -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let read = || -> Option<f64> {
+        let stat = fs::read_to_string("/proc/self/stat").ok()?;
+        // The name, in brackets, may hold spaces.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let fields: Vec<_> = rest.split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
+        Some((ticks(13)? + ticks(14)?) / TICKS_PER_SECOND)
+    };
+    read().unwrap_or(f64::NAN)
+}
