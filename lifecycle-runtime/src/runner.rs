@@ -116,7 +116,7 @@ pub async fn run_until_signal<S: GracefulShutdown>(server: S) -> Report {
 /// A signal within 500 ms of the first is the same request, as terminals and process managers send
 /// several. A later one ends the lame duck if that is running. Otherwise it forces the end, from a thread
 /// of its own that a blocked executor cannot hold up: it runs every
-/// [`on_force`](crate::Context::on_force) hook, gives the engine 1 s to abort what runs, says on stderr what
+/// [`on_force`](crate::Context::on_force) hook for up to 1 s, gives the engine 1 s to abort what runs, says on stderr what
 /// was not done, and exits with 128 and the signal's number. It goes on listening after [`run`](Self::run)
 /// has returned, while the runtime is dropped. The [watchdog](Self::watchdog) does the same, with exit
 /// code 70, when the process is not gone in time.

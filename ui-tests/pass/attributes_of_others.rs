@@ -6,7 +6,7 @@ use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 fn close(_: &mut u8) {}
 
 /// Documented.
-#[allow(dead_code)]
+#[allow(dead_code)] // one of the attributes that the derive has to live with
 #[must_use]
 #[derive(Debug, GracefulShutdown, Default)]
 #[repr(C)]
@@ -14,7 +14,7 @@ fn close(_: &mut u8) {}
 pub struct Server {
     /// A field.
     #[shutdown(priority = 1, with = close,)]
-    #[allow(unused)]
+    #[allow(unused)] // likewise, on a field
     #[doc(alias = "first")]
     pub(crate) a: u8,
     #[doc(hidden)]
