@@ -179,11 +179,14 @@ fn main() -> ExitCode {
         match &*how {
             "lame-duck" => lame_duck(false).await,
             "lame-duck-held" => lame_duck(true).await,
-            "hooks" => hooks().await,
+            "hooks" | "hooks-lingering" => hooks().await,
             how => starting(how).await,
         }
     });
     println!("{report}");
     println!("reason: {}", report.reason());
+    while how == "hooks-lingering" {
+        thread::park();
+    }
     ExitCode::from(report.exit_code())
 }
