@@ -89,6 +89,13 @@ pin_project! {
         #[pin]
         cleanup: Option<F>,
     }
+
+    impl<F> PinnedDrop for Running<'_, '_, F> {
+        fn drop(this: Pin<&mut Self>) {
+            // Invariant 5, of a shutdown that is left half-way: a second panic while the first unwinds would abort.
+            let _ = contain(|| this.project().cleanup.set(None));
+        }
+    }
 }
 
 impl<F> Future for Running<'_, '_, F>
