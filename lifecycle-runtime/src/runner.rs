@@ -348,7 +348,9 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
         guard.watch("main", bounds.allowed);
         let (stop, firing) = stop::pair();
         let (live, lame_duck) = {
-            let main = pin!(main.map(|main| main(&mut server, stop)));
+            let server = &mut server;
+            // Lazy, so that a panic of the call itself is main's too.
+            let main = pin!(main.map(|main| async move { main(server, stop).await }));
             let mut main = main.is_some().then(|| MainTask::new(main));
             let reason = serve(main.as_mut(), &mut options, &mut guard).await;
             // Where there never was one, tasks serve.
