@@ -45,7 +45,7 @@ impl<H: Handshake> HttpBuilder<H> {
         self
     }
 
-    /// How long clients may take.
+    /// How long clients may take. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits.sane();
         self
