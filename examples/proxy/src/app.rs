@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::AdminServer;
 use crate::config::{Config, LONGEST_SHUTDOWN};
 use crate::connections::{Connections, Counts};
+use crate::feed::Feed;
+use crate::feed::source::State;
 use crate::listener::{AcceptLoops, BindError};
 use crate::metrics::Metrics;
 use crate::recorder::TapeRecorder;
@@ -46,6 +48,9 @@ pub struct ProxyServer {
     /// Ends what nobody waits for any more.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     background: JoinSet<()>,
+    /// Hangs up on those whose events nobody hears any more.
+    #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
+    feeds: BTreeMap<String, Feed>,
     /// Puts the last exchanges on the disk.
     #[shutdown(
         priority = 40,
@@ -117,6 +122,12 @@ impl ProxyServer {
     #[must_use]
     pub fn connections(&self) -> Counts {
         self.connections.counts()
+    }
+
+    /// The feeds by their routes, and where each stands.
+    pub fn feeds(&self) -> impl Iterator<Item = (&str, State)> {
+        let feeds = self.feeds.iter();
+        feeds.map(|(route, feed)| (route.as_str(), feed.client().state()))
     }
 
     /// Whether requests go to the demo upstream.

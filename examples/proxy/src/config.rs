@@ -2,6 +2,8 @@
 //! Each type refuses what cannot work while it is read, so that the message
 //! carries the line.
 
+mod feed;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
@@ -14,6 +16,8 @@ use serde::de::{self, Deserializer, Unexpected};
 use serde::{Deserialize, Serialize};
 
 use crate::hosts::HostPattern;
+
+pub use feed::{Feed, FeedUrl};
 
 /// The most that `shutdown_timeout` may ask for.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);
@@ -175,6 +179,8 @@ pub enum Target {
     Upstreams(Vec<Upstream>, Option<Health>),
     /// To a program.
     Stdio(Stdio),
+    /// To a stream of events that all clients share.
+    Feed(Feed),
 }
 
 /// A route as the file says it.
@@ -186,22 +192,23 @@ struct RouteFields {
     upstreams: Vec<Upstream>,
     health: Option<Health>,
     stdio: Option<Stdio>,
+    feed: Option<Feed>,
 }
 
 impl TryFrom<RouteFields> for Route {
     type Error = &'static str;
 
     fn try_from(fields: RouteFields) -> Result<Self, Self::Error> {
-        let target = match (fields.stdio, fields.health) {
-            (None, _) if fields.upstreams.is_empty() => {
-                return Err("a route needs `upstreams` or `stdio`");
-            }
-            (None, health) => Target::Upstreams(fields.upstreams, health),
-            (Some(_), _) if !fields.upstreams.is_empty() => {
-                return Err("`upstreams` and `stdio` exclude each other");
-            }
-            (Some(_), Some(_)) => return Err("`health` is for `upstreams`"),
-            (Some(stdio), None) => Target::Stdio(stdio),
+        let upstreams = Some(fields.upstreams).filter(|upstreams| !upstreams.is_empty());
+        if upstreams.is_none() && fields.health.is_some() {
+            return Err("`health` is for `upstreams`");
+        }
+        let target = match (upstreams, fields.stdio, fields.feed) {
+            (Some(upstreams), None, None) => Target::Upstreams(upstreams, fields.health),
+            (None, Some(stdio), None) => Target::Stdio(stdio),
+            (None, None, Some(feed)) => Target::Feed(feed),
+            (None, None, None) => return Err("a route needs `upstreams`, `stdio` or `feed`"),
+            _ => return Err("`upstreams`, `stdio` and `feed` exclude each other"),
         };
         Ok(Self {
             host: fields.host,
@@ -728,7 +735,7 @@ mod tests {
             (
                 "routes:\n  - path: /a\n",
                 "line 2",
-                "`upstreams` or `stdio`",
+                "`upstreams`, `stdio` or `feed`",
             ),
             ("routes:\n  - path: a\n", "line 2", "begins with `/`"),
             (
@@ -737,6 +744,7 @@ mod tests {
                 "exclude each other",
             ),
             ("routes:\n  - stdio: {command: []}\n", "line 2", "program"),
+            ("routes:\n  - feed: {url: /events}\n", "line 2", "http://"),
             ("routes:\n  - host: a b\n", "line 2", "`a b` is no host"),
             (
                 "limits:\n  tasks: {soft: 9, hard: 8}\n",

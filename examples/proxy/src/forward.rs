@@ -5,10 +5,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::{PathAndQuery, Scheme, Uri};
 use hyper::upgrade::OnUpgrade;
@@ -17,11 +16,12 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use crate::activity::Activity;
-use crate::body::Upload;
+use crate::body::{Content, Upload};
 use crate::config::Upstream;
 use crate::connection::{Handler, Link};
 use crate::exchange::{Books, Download, Exchange};
 use crate::fault::{Fault, plain};
+use crate::feed::{FeedClient, LAST_EVENT_ID};
 use crate::headers::{self, Origin};
 use crate::load::Load;
 use crate::logging::Throttle;
@@ -58,7 +58,7 @@ pub struct Rules {
 }
 
 /// A response whose body may be the proxy's own.
-type Passed = Response<Either<Incoming, Full<Bytes>>>;
+type Passed = Response<Content>;
 
 /// A fault, and the upstream whose it is.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl Handler for Forward {
         let response = match judge(&mut request) {
             Verdict::Pass(_) if !self.0.load.admits() => Err(Fault::Overloaded.into()),
             Verdict::Pass(host) => self.0.pass(request, host, &link).await,
-            Verdict::Answer(response) => Ok(response.map(Either::Right)),
+            Verdict::Answer(response) => Ok(response.map(Content::Own)),
             Verdict::Refuse(fault) => Err(fault.into()),
         };
         let response = response.unwrap_or_else(|failure| self.0.fail(failure));
@@ -141,6 +141,7 @@ impl Inner {
         match self.routes.find(host.as_ref(), request.uri().path()) {
             Some(Target::Http(group)) => self.proxy(request, host, link, group).await,
             Some(Target::Stdio(program)) => call(request, program).await,
+            Some(Target::Feed(feed)) => listen(&request, feed).map_err(Into::into),
             None => Err(Fault::NoRoute.into()),
         }
     }
@@ -167,13 +168,13 @@ impl Inner {
         headers::for_client(response.headers_mut(), version);
         *response.version_mut() = Version::HTTP_11;
         match (client, upstream) {
-            (_, None) => Ok(response.map(Either::Left)),
+            (_, None) => Ok(response.map(Content::Upstream)),
             // No upgrade was asked for, so none can be meant.
             (None, Some(_)) => Err(Failure::of(Fault::BadResponse, group)),
             (Some(client), Some(upstream)) => {
                 self.relay(client, upstream, link);
                 headers::upgrade_to_websocket(response.headers_mut());
-                Ok(response.map(|_| Either::Right(Full::default())))
+                Ok(response.map(|_| Content::empty()))
             }
         }
     }
@@ -288,7 +289,7 @@ impl Inner {
                 warn!(upstream, %fault, failures, "the upstream failed");
             }
         }
-        fault.response(upstream).map(Either::Right)
+        fault.response(upstream).map(Content::Own)
     }
 }
 
@@ -397,7 +398,7 @@ async fn answer(
             let mut response = plain(StatusCode::OK, answer);
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert(CONTENT_TYPE, json);
-            response.map(Either::Right)
+            response.map(Content::Own)
         }
     };
     if let Some(Ok(session)) = begun.map(HeaderValue::try_from) {
@@ -406,8 +407,26 @@ async fn answer(
     Ok(response)
 }
 
+/// Lets a client listen to a feed.
+fn listen(request: &Request<Upload>, feed: &FeedClient) -> Result<Passed, Fault> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return Err(Fault::GetOnly);
+    }
+    let last = request.headers().get(LAST_EVENT_ID);
+    let last = last.and_then(|last| std::str::from_utf8(last.as_bytes()).ok());
+    // Clients take this as the end for good, as the proxy does.
+    let Some(events) = feed.listen(last) else {
+        return Ok(empty(StatusCode::NO_CONTENT));
+    };
+    let mut response = Response::new(Content::Events(events));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
 fn empty(status: StatusCode) -> Passed {
-    let mut response = Response::new(Either::Right(Full::default()));
+    let mut response = Response::new(Content::empty());
     *response.status_mut() = status;
     response
 }

@@ -21,6 +21,7 @@ pub mod events;
 pub mod exchange;
 pub mod executor;
 pub mod fault;
+pub mod feed;
 pub mod forward;
 pub mod headers;
 pub mod health;

@@ -213,14 +213,14 @@ impl Metrics {
                 let members = group.members().iter();
                 members.map(|member| member.breaker.opened()).sum()
             }
-            Target::Stdio(_) => 0,
+            Target::Stdio(_) | Target::Feed(_) => 0,
         });
         opened.sum()
     }
 
     fn processes_started(&self) -> u64 {
         let started = self.sources.routes.targets().map(|target| match target {
-            Target::Http(_) => 0,
+            Target::Http(_) | Target::Feed(_) => 0,
             Target::Stdio(program) => program.counts().started,
         });
         started.sum()

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::breaker::{Breaker, Settings, Ticket};
 use crate::config::{PathPrefix, Upstream};
+use crate::feed::FeedClient;
 use crate::hosts::HostPattern;
 use crate::stdio::StdioClient;
 
@@ -35,6 +36,8 @@ pub enum Target {
     Http(Arc<Group>),
     /// To a program.
     Stdio(StdioClient),
+    /// To a stream of events that all clients share.
+    Feed(FeedClient),
 }
 
 impl Routes {
@@ -191,7 +194,7 @@ mod tests {
         let host = HeaderValue::from_str(host).unwrap();
         match routes.find(Some(&host), path)? {
             Target::Http(group) => Some(group.to_string()),
-            Target::Stdio(_) => None,
+            Target::Stdio(_) | Target::Feed(_) => None,
         }
     }
 

@@ -20,6 +20,7 @@ use crate::connections::Connections;
 use crate::descriptors;
 use crate::embedded;
 use crate::exchange::Books;
+use crate::feed::Feed;
 use crate::forward::{Forward, Rules};
 use crate::health;
 use crate::listener::{self, AcceptLoops, BindError};
@@ -93,7 +94,7 @@ impl Builder {
         let recorder = recorder_of(&config, &mut background);
 
         let (pool, client) = UpstreamPool::new(&config.timeouts);
-        let (routes, stdio) = routes_of(&config, upstream, &client, &mut background);
+        let (routes, stdio, feeds) = routes_of(&config, upstream, &client, &mut background);
         let websocket = websocket::Keep {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
@@ -143,6 +144,7 @@ impl Builder {
             accept,
             connections,
             background,
+            feeds,
             recorder,
             stdio,
             pool,
@@ -184,18 +186,24 @@ async fn upstream_of(
     Ok((Some(upstream), Some(embedded)))
 }
 
-/// The routes, with the pools of programs and the health checks that they need.
+/// The routes, with the pools of programs, the feeds and the health checks that
+/// they need.
 fn routes_of(
     config: &Config,
     upstream: Option<Upstream>,
     client: &Client,
     background: &mut JoinSet<()>,
-) -> (Arc<Routes>, BTreeMap<String, StdioPool>) {
+) -> (
+    Arc<Routes>,
+    BTreeMap<String, StdioPool>,
+    BTreeMap<String, Feed>,
+) {
     let settings = breaker::Settings {
         failures: config.breaker.failures.get(),
         open: config.breaker.open.duration(),
     };
     let mut pools = BTreeMap::new();
+    let mut feeds = BTreeMap::new();
     let mut routes = Vec::with_capacity(config.routes.len() + 1);
     for route in &config.routes {
         let name = name_of(route);
@@ -213,6 +221,13 @@ fn routes_of(
                 pools.insert(name, pool);
                 Target::Stdio(program)
             }
+            config::Target::Feed(feed) => {
+                let feed = Feed::start(feed, &config.timeouts, client.clone());
+                let listening = feed.client();
+                info!(route = name, feed = %listening, "listening to events");
+                feeds.insert(name, feed);
+                Target::Feed(listening)
+            }
         };
         routes.push(Route {
             host: route.host.clone(),
@@ -225,7 +240,7 @@ fn routes_of(
         path: PathPrefix::default(),
         target: Target::Http(Arc::new(Group::new(&[upstream], settings))),
     }));
-    (Arc::new(Routes::new(routes)), pools)
+    (Arc::new(Routes::new(routes)), pools, feeds)
 }
 
 fn watch(group: &Group, health: Option<&Health>, client: &Client, background: &mut JoinSet<()>) {
