@@ -11,13 +11,13 @@ use lifecycle_runtime::{GracefulShutdown, Report, ShutdownError, ShutdownHandle,
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::AdminServer;
 use crate::config::{Config, LONGEST_SHUTDOWN};
 use crate::connections::{Connections, Counts};
 use crate::feed::Feed;
 use crate::feed::source::State;
 use crate::listener::{AcceptLoops, BindError};
 use crate::metrics::Metrics;
-use crate::metrics_server::MetricsServer;
 use crate::recorder::TapeRecorder;
 use crate::sessions::Sessions;
 use crate::side::SideServer;
@@ -81,9 +81,9 @@ pub struct ProxyServer {
         with = Metrics::persist
     )]
     metrics: Arc<Metrics>,
-    /// Can be asked for them until then.
+    /// Answers scrapers and probes until then.
     #[shutdown(priority = 70, timeout = self.config.share(5), at_most = "1s")]
-    metrics_server: Option<MetricsServer>,
+    admin: Option<AdminServer>,
     #[shutdown(skip)]
     config: Config,
     #[shutdown(skip)]

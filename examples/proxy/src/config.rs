@@ -53,6 +53,9 @@ pub struct Config {
     /// The whole shutdown, in seconds.
     #[serde(deserialize_with = "shutdown_seconds")]
     pub shutdown_timeout: Seconds,
+    /// How long it goes on serving, unready, once it was told to stop, since those
+    /// who send work learn of it late.
+    pub lame_duck: Option<Seconds>,
     /// The metrics listener.
     pub metrics: Metrics,
     /// The traffic tape.
@@ -73,6 +76,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             max_connections: const { NonZeroUsize::new(10_000).unwrap() },
             shutdown_timeout: Seconds(30),
+            lame_duck: None,
             metrics: Metrics::default(),
             recorder: Recorder::default(),
         }

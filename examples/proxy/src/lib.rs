@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod activity;
+pub mod admin;
 pub mod app;
 pub mod body;
 pub mod breaker;
@@ -29,7 +30,6 @@ pub mod listener;
 pub mod load;
 pub mod logging;
 pub mod metrics;
-pub mod metrics_server;
 pub mod recorder;
 pub mod request;
 pub mod routes;

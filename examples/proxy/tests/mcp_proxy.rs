@@ -180,7 +180,7 @@ fn a_call_that_is_under_way_when_the_proxy_is_told_to_end_is_answered() {
         "stdio",
         "pool",
         "metrics",
-        "metrics_server",
+        "admin",
     ] {
         let found = ended.stdout[place..].find(step);
         place += found.unwrap_or_else(|| panic!("no {step} in order: {}", ended.stdout));

@@ -279,7 +279,28 @@ fn the_metrics_can_be_asked_for_while_the_proxy_drains() {
     client.body(&head.head);
     let ended = proxy.wait();
     assert_clean(&ended);
-    ended.log.find("metrics server stopped");
+    ended.log.find("admin server stopped");
+}
+
+#[test]
+fn it_serves_through_the_lame_duck_but_is_not_ready_from_its_first_moment() {
+    let proxy = Proxy::start("lame_duck: 5\nmetrics: {enabled: true, address: \"127.0.0.1:0\"}");
+    let probe = |path: &str| {
+        let (response, text) = Client::connect(proxy.metrics_address()).get(path);
+        (response.status, String::from_utf8(text).unwrap())
+    };
+    assert_eq!(probe("/readyz"), (200, "ready\n".into()));
+    proxy.signal(Signal::TERM);
+    support::eventually("/readyz says no", || {
+        (probe("/readyz").0 == 503).then_some(())
+    });
+    assert_eq!(probe("/readyz").1, "draining\n");
+    assert_eq!(probe("/livez").0, 200);
+    assert_eq!(proxy.connect().get("/").0.status, 200);
+    assert!(proxy.log().all("no longer listening").is_empty());
+    let ended = proxy.wait();
+    assert_clean(&ended);
+    assert!(ended.stdout.contains("lame_duck"), "{}", ended.stdout);
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn at_the_end_connections_are_waited_for_within_the_shutdown_timeout_then_cut() 
     let numbers = std::fs::read_to_string(ended.directory.path().join("numbers.json")).unwrap();
     let numbers: serde_json::Value = serde_json::from_str(&numbers).unwrap();
     assert_eq!(numbers["connections_cut"], 1);
-    ended.log.find("metrics server stopped");
+    ended.log.find("admin server stopped");
 }
 
 #[test]

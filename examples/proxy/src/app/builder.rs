@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use lifecycle_runtime::{ShutdownHandle, ShutdownState};
+use lifecycle_runtime::{Readiness, ShutdownHandle, ShutdownState};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::ProxyServer;
 use crate::activity::Limits;
+use crate::admin::AdminServer;
 use crate::breaker;
 use crate::config::{self, Config, Health, PathPrefix, Upstream};
 use crate::connections::Connections;
@@ -25,7 +26,6 @@ use crate::health;
 use crate::listener::{self, AcceptLoops, BindError};
 use crate::load::{Bounds, Counted, Each, Load, Used};
 use crate::metrics::{Metrics, Sources};
-use crate::metrics_server::MetricsServer;
 use crate::recorder::TapeRecorder;
 use crate::routes::{Group, Route, Routes, Target};
 use crate::sessions::{Sessions, Tally};
@@ -42,6 +42,7 @@ use crate::websocket;
 pub struct Builder {
     config: Config,
     handle: ShutdownHandle,
+    readiness: Readiness,
 }
 
 impl Builder {
@@ -49,6 +50,7 @@ impl Builder {
         Self {
             config,
             handle: ShutdownHandle::new(),
+            readiness: Readiness::new(),
         }
     }
 
@@ -59,13 +61,24 @@ impl Builder {
         self
     }
 
+    /// What `/readyz` answers from. Whoever runs the server keeps it in step: it is
+    /// starting until it is set ready.
+    pub fn readiness(mut self, readiness: &Readiness) -> Self {
+        self.readiness = readiness.clone();
+        self
+    }
+
     /// Binds the addresses and begins to serve.
     ///
     /// # Errors
     ///
     /// When an address cannot be listened on. Nothing is left running then.
     pub async fn start(self) -> Result<ProxyServer, BindError> {
-        let Self { config, handle } = self;
+        let Self {
+            config,
+            handle,
+            readiness,
+        } = self;
         let limits = Limits {
             hello: config.timeouts.client_hello.duration(),
             idle: config.timeouts.idle.duration(),
@@ -101,7 +114,7 @@ impl Builder {
             handle: handle.clone(),
         };
         let metrics = Arc::new(Metrics::new(sources, config.metrics.file.clone()));
-        let metrics_server = metrics_server_of(&config, limits, &metrics).await?;
+        let admin = admin_of(&config, limits, &metrics, readiness).await?;
 
         let rules = Rules {
             response_limit: config.timeouts.response.duration(),
@@ -141,7 +154,7 @@ impl Builder {
             pool,
             embedded,
             metrics,
-            metrics_server,
+            admin,
             config,
             addresses,
             tls_addresses,
@@ -297,15 +310,16 @@ fn counted(connections: &Connections, sessions: Tally) -> Counted {
     }
 }
 
-async fn metrics_server_of(
+async fn admin_of(
     config: &Config,
     limits: Limits,
     metrics: &Arc<Metrics>,
-) -> Result<Option<MetricsServer>, BindError> {
+    readiness: Readiness,
+) -> Result<Option<AdminServer>, BindError> {
     if !config.metrics.enabled {
         return Ok(None);
     }
     let address = config.metrics.address;
-    let server = MetricsServer::start(address, limits, metrics.clone()).await?;
+    let server = AdminServer::start(address, limits, metrics.clone(), readiness).await?;
     Ok(Some(server))
 }

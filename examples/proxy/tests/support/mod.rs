@@ -129,7 +129,7 @@ impl Proxy {
 
     /// Where it serves metrics.
     pub fn metrics_address(&self) -> SocketAddr {
-        self.address_in("serving metrics")
+        self.address_in("serving metrics and probes")
     }
 
     fn address_in(&self, message: &str) -> SocketAddr {

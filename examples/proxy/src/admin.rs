@@ -1,4 +1,5 @@
-//! The listener that serves the metrics, until the very end of a shutdown.
+//! The listener for those who look after the proxy: metrics and probes, until
+//! the very end of a shutdown.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use lifecycle_runtime::{BoxError, Component, Context, Plan};
+use lifecycle_runtime::{BoxError, Component, Context, Plan, Readiness};
 use tracing::info;
 
 use crate::activity::Limits;
@@ -22,11 +23,11 @@ use crate::side::SideServer;
 /// Scrapers are few.
 const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(64).unwrap() };
 
-/// Serves `GET /metrics`.
+/// Serves `GET /metrics`, `/livez` and `/readyz`.
 #[derive(Debug)]
-pub struct MetricsServer(SideServer);
+pub struct AdminServer(SideServer);
 
-impl MetricsServer {
+impl AdminServer {
     /// Listens on `address`.
     ///
     /// # Errors
@@ -36,20 +37,24 @@ impl MetricsServer {
         address: SocketAddr,
         limits: Limits,
         metrics: Arc<Metrics>,
+        readiness: Readiness,
     ) -> Result<Self, BindError> {
-        let handler = Scrape(Arc::new(Page::new(metrics)));
+        let handler = Desk {
+            page: Arc::new(Page::new(metrics)),
+            readiness,
+        };
         let server = SideServer::start(address, MOST_CONNECTIONS, limits, handler).await?;
-        info!(address = %server.address(), "serving metrics");
+        info!(address = %server.address(), "serving metrics and probes");
         Ok(Self(server))
     }
 }
 
-impl Component for MetricsServer {
+impl Component for AdminServer {
     const PLAN: Plan = SideServer::PLAN;
 
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let result = self.0.cleanup(cx).await;
-        info!("metrics server stopped");
+        info!("admin server stopped");
         result
     }
 
@@ -63,20 +68,41 @@ impl Component for MetricsServer {
 }
 
 #[derive(Clone)]
-struct Scrape(Arc<Page>);
+struct Desk {
+    page: Arc<Page>,
+    readiness: Readiness,
+}
 
-impl Handler for Scrape {
+impl Desk {
+    /// Whether requests should be sent here; while it drains they should not.
+    fn readyz(&self) -> Response<Full<Bytes>> {
+        let state = self.readiness.state();
+        let status = if self.readiness.is_ready() {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        plain(status, format!("{state}\n"))
+    }
+}
+
+impl Handler for Desk {
     type Body = Full<Bytes>;
 
     async fn handle(&self, request: Request<Upload>, _: Link) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/metrics") => {
-                let mut response = plain(StatusCode::OK, self.0.text());
+                let mut response = plain(StatusCode::OK, self.page.text());
                 let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
                 response.headers_mut().insert(CONTENT_TYPE, kind);
                 response
             }
-            (&Method::GET | &Method::HEAD, _) => plain(StatusCode::NOT_FOUND, "see /metrics\n"),
+            // Live is whoever answers: what drains must not be killed for it.
+            (&Method::GET | &Method::HEAD, "/livez") => plain(StatusCode::OK, "live\n"),
+            (&Method::GET | &Method::HEAD, "/readyz") => self.readyz(),
+            (&Method::GET | &Method::HEAD, _) => {
+                plain(StatusCode::NOT_FOUND, "see /metrics, /livez, /readyz\n")
+            }
             (&Method::OPTIONS, _) => options(),
             _ => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n"),
         }
