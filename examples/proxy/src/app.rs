@@ -19,8 +19,10 @@ use crate::feed::source::State;
 use crate::listener::{AcceptLoops, BindError};
 use crate::metrics::Metrics;
 use crate::recorder::TapeRecorder;
+use crate::sessions::Sessions;
 use crate::side::SideServer;
 use crate::stdio::StdioPool;
+use crate::sticky::Affinity;
 use crate::upstream::UpstreamPool;
 
 pub use builder::Builder;
@@ -51,6 +53,9 @@ pub struct ProxyServer {
     /// Hangs up on those whose events nobody hears any more.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     feeds: BTreeMap<String, Feed>,
+    /// Forgets which clients belong to which upstream.
+    #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
+    sticky: BTreeMap<String, Sessions<Affinity>>,
     /// Puts the last exchanges on the disk.
     #[shutdown(
         priority = 40,
