@@ -172,7 +172,7 @@ async fn round(kind: &str, count: usize, h2: bool) -> Result<Round, BoxError> {
     let with = server.says("count").await?;
     let after = server.says("stop").await?;
     for client in clients {
-        client.is_closed_in_order().await?;
+        client.ends_in_order().await?;
     }
     server.ends().await?;
     let divisor = count.max(1) as isize;
@@ -266,7 +266,7 @@ impl Client {
         Ok(Self::H2(send, driver))
     }
 
-    async fn is_closed_in_order(self) -> Result<(), BoxError> {
+    async fn ends_in_order(self) -> Result<(), BoxError> {
         match self {
             // What is left of the answer's head and body, and the end.
             Self::H1(mut stream) => drop(stream.read_to_end(&mut Vec::new()).await?),
