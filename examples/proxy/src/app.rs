@@ -17,9 +17,10 @@ use crate::connections::{Connections, Counts};
 use crate::feed::Feed;
 use crate::feed::source::State;
 use crate::listener::{AcceptLoops, BindError};
+use crate::load::Used;
 use crate::metrics::Metrics;
 use crate::recorder::TapeRecorder;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, Tally};
 use crate::side::SideServer;
 use crate::stdio::StdioPool;
 use crate::sticky::Affinity;
@@ -87,6 +88,8 @@ pub struct ProxyServer {
     #[shutdown(skip)]
     config: Config,
     #[shutdown(skip)]
+    sessions: Tally,
+    #[shutdown(skip)]
     addresses: Vec<SocketAddr>,
     #[shutdown(skip)]
     tls_addresses: Vec<SocketAddr>,
@@ -133,6 +136,19 @@ impl ProxyServer {
     pub fn feeds(&self) -> impl Iterator<Item = (&str, State)> {
         let feeds = self.feeds.iter();
         feeds.map(|(route, feed)| (route.as_str(), feed.client().state()))
+    }
+
+    /// How many clients have a session, of all routes together.
+    #[must_use]
+    pub fn sessions(&self) -> Used {
+        self.sessions.used()
+    }
+
+    /// How many clients listen to feeds.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        let feeds = self.feeds.values();
+        feeds.map(|feed| feed.client().counts().hub.listeners).sum()
     }
 
     /// Whether requests go to the demo upstream.

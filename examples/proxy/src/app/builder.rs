@@ -97,7 +97,7 @@ impl Builder {
         let (pool, client) = UpstreamPool::new(&config.timeouts);
         let sessions = Tally::default();
         let (routes, owned) = routes_of(&config, upstream, &client, &mut background, &sessions);
-        background.spawn(load.clone().watch(counted(&connections, sessions)));
+        background.spawn(load.clone().watch(counted(&connections, &sessions)));
         let websocket = websocket::Keep {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
@@ -156,6 +156,7 @@ impl Builder {
             metrics,
             admin,
             config,
+            sessions,
             addresses,
             tls_addresses,
             handle,
@@ -296,8 +297,8 @@ fn bounds_of(limits: &config::Limits) -> Each<Bounds> {
 }
 
 /// What the load is told of what others count.
-fn counted(connections: &Connections, sessions: Tally) -> Counted {
-    let connections = connections.counter();
+fn counted(connections: &Connections, sessions: &Tally) -> Counted {
+    let (connections, sessions) = (connections.counter(), sessions.clone());
     Counted {
         connections: Box::new(move || {
             let counts = connections();
