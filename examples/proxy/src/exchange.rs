@@ -12,9 +12,8 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use lifecycle_runtime::BoxError;
+use lifecycle_runtime::{BoxError, Connection};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::connection::Link;
 use crate::events::Events;
@@ -65,12 +64,12 @@ impl Exchange {
     pub fn answer(
         mut self,
         response: Response<Either<Incoming, Full<Bytes>>>,
-        closing: &CancellationToken,
+        connection: &Connection,
     ) -> Response<Download> {
         self.status = Some(response.status());
         // Nobody asks for the body of a response to HEAD.
         self.complete = self.method == Method::HEAD;
-        let events = Events::of(&response, closing);
+        let events = Events::of(&response, connection);
         response.map(|body| Download {
             body,
             events,
