@@ -2,6 +2,9 @@
 //! Each type refuses what cannot work while it is read, so that the message
 //! carries the line.
 
+pub mod discovery;
+mod memory;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
@@ -14,6 +17,9 @@ use serde::de::{self, Deserializer, Unexpected};
 use serde::{Deserialize, Serialize};
 
 use crate::hosts::HostPattern;
+
+pub use discovery::Discovery;
+pub use memory::{Audit, State};
 
 /// The most that `shutdown_timeout` may ask for.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);
@@ -54,6 +60,12 @@ pub struct Config {
     pub metrics: Metrics,
     /// The traffic tape.
     pub recorder: Recorder,
+    /// How others learn of it.
+    pub discovery: Discovery,
+    /// What it remembers at its next start.
+    pub state: State,
+    /// What is written of every shutdown.
+    pub audit: Audit,
 }
 
 impl Default for Config {
@@ -73,6 +85,9 @@ impl Default for Config {
             lame_duck: None,
             metrics: Metrics::default(),
             recorder: Recorder::default(),
+            discovery: Discovery::default(),
+            state: State::default(),
+            audit: Audit::default(),
         }
     }
 }

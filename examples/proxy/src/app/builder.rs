@@ -18,15 +18,17 @@ use crate::breaker;
 use crate::config::{self, Config, Health, PathPrefix, Upstream};
 use crate::connections::Connections;
 use crate::descriptors;
+use crate::discovery::{Discovery, Farewells};
 use crate::embedded;
 use crate::exchange::Books;
 use crate::forward::{Forward, Rules};
 use crate::health;
 use crate::listener::{self, AcceptLoops, BindError};
 use crate::load::{Bounds, Load};
+use crate::memory::Memory;
 use crate::metrics::{Metrics, Sources};
 use crate::recorder::TapeRecorder;
-use crate::routes::{Group, Route, Routes, Target};
+use crate::routes::{Group, Route, Routes, Target, name_of};
 use crate::side::SideServer;
 use crate::sni::Passthrough;
 use crate::stdio::StdioPool;
@@ -40,6 +42,7 @@ pub struct Builder {
     config: Config,
     handle: ShutdownHandle,
     readiness: Readiness,
+    farewells: Farewells,
 }
 
 impl Builder {
@@ -48,6 +51,7 @@ impl Builder {
             config,
             handle: ShutdownHandle::new(),
             readiness: Readiness::new(),
+            farewells: Farewells::default(),
         }
     }
 
@@ -65,6 +69,12 @@ impl Builder {
         self
     }
 
+    /// Lets whoever runs the server say its goodbyes before it shuts down.
+    pub fn farewells(mut self, farewells: &Farewells) -> Self {
+        self.farewells = farewells.clone();
+        self
+    }
+
     /// Binds the addresses and begins to serve.
     ///
     /// # Errors
@@ -75,6 +85,7 @@ impl Builder {
             config,
             handle,
             readiness,
+            farewells,
         } = self;
         let limits = Limits {
             hello: config.timeouts.client_hello.duration(),
@@ -94,6 +105,11 @@ impl Builder {
 
         let (pool, client) = UpstreamPool::new(&config.timeouts);
         let (routes, stdio) = routes_of(&config, upstream, &client, &mut background);
+        let memory = Memory::recall(&config.state).await;
+        let known = memory.as_ref().map(|memory| {
+            memory.resume(&routes);
+            memory.peers()
+        });
         let websocket = websocket::Keep {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
@@ -121,7 +137,20 @@ impl Builder {
             metrics: metrics.clone(),
             recorder: recorder.clone(),
         };
-        let forward = Forward::new(client, routes, load, rules, books);
+        let forward = Forward::new(client, routes.clone(), load, rules, books);
+
+        let discovery = match http.first().or(tls.first()) {
+            Some((_, address)) => {
+                let known = known.unwrap_or_default();
+                Discovery::start(&config.discovery, *address, known, &farewells).await?
+            }
+            None => Discovery::default(),
+        };
+        let memory = memory.map(|memory| {
+            let keeper = memory.of(routes, discovery.peers());
+            background.spawn(keeper.save_every(config.state.every.duration()));
+            keeper
+        });
 
         let token = CancellationToken::new();
         let mut accept = AcceptLoops::new(token.child_token());
@@ -142,12 +171,14 @@ impl Builder {
             token,
             accept,
             connections,
+            discovery,
             background,
             recorder,
             stdio,
             pool,
             embedded,
             metrics,
+            memory,
             admin,
             config,
             addresses,
@@ -198,7 +229,7 @@ fn routes_of(
     let mut pools = BTreeMap::new();
     let mut routes = Vec::with_capacity(config.routes.len() + 1);
     for route in &config.routes {
-        let name = name_of(route);
+        let name = name_of(route.host.as_ref(), &route.path);
         let target = match &route.target {
             config::Target::Upstreams(upstreams, health) => {
                 let group = Arc::new(Group::new(upstreams, settings));
@@ -234,12 +265,6 @@ fn watch(group: &Group, health: Option<&Health>, client: &Client, background: &m
         let asked = health::watch(member.clone(), health.clone(), client.clone());
         background.spawn(asked);
     }
-}
-
-/// What a route is called in reports.
-fn name_of(route: &config::Route) -> String {
-    let host = route.host.as_ref().map(ToString::to_string);
-    host.unwrap_or_default() + route.path.as_str()
 }
 
 fn recorder_of(config: &Config, background: &mut JoinSet<()>) -> Option<Arc<TapeRecorder>> {
