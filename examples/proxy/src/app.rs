@@ -15,10 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminServer;
 use crate::config::{Config, LONGEST_SHUTDOWN};
+use crate::discovery::{Discovery, Peer, PeerTable};
 use crate::feed::Feed;
 use crate::feed::source::State;
 use crate::listener::{AcceptLoops, BindError};
 use crate::load::Used;
+use crate::memory::Keeper;
 use crate::metrics::Metrics;
 use crate::recorder::TapeRecorder;
 use crate::sessions::{Sessions, Tally};
@@ -49,6 +51,9 @@ pub struct ProxyServer {
     /// Drains: takes what the later steps leave of the time.
     #[shutdown(priority = 20, best_effort)]
     connections: Connections,
+    /// Says goodbye to those who send work, where no lame duck has done it.
+    #[shutdown(priority = 20, best_effort, timeout = self.config.share(15), at_most = "5s")]
+    discovery: Discovery,
     /// Ends what nobody waits for any more.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     background: TaskGroup,
@@ -83,6 +88,9 @@ pub struct ProxyServer {
         with = Metrics::persist
     )]
     metrics: Arc<Metrics>,
+    /// Saves what the next start should know.
+    #[shutdown(priority = 60, timeout = self.config.share(5), at_most = "2s")]
+    memory: Option<Keeper>,
     /// Answers scrapers and probes until then.
     #[shutdown(priority = 70, timeout = self.config.share(5), at_most = "1s")]
     admin: Option<AdminServer>,
@@ -150,6 +158,13 @@ impl ProxyServer {
     pub fn listeners(&self) -> usize {
         let feeds = self.feeds.values();
         feeds.map(|feed| feed.client().counts().hub.listeners).sum()
+    }
+
+    /// What it knows of its peers.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        let peers = self.discovery.peers();
+        peers.as_ref().map(PeerTable::list).unwrap_or_default()
     }
 
     /// Whether requests go to the demo upstream.

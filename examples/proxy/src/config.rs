@@ -2,7 +2,9 @@
 //! Each type refuses what cannot work while it is read, so that the message
 //! carries the line.
 
+pub mod discovery;
 mod feed;
+mod memory;
 mod sessions;
 
 use std::fmt;
@@ -18,7 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::hosts::HostPattern;
 
+pub use discovery::Discovery;
 pub use feed::{Feed, FeedUrl};
+pub use memory::{Audit, State};
 pub use sessions::{Sessions, Sticky, StickyBy};
 
 /// The most that `shutdown_timeout` may ask for.
@@ -60,6 +64,12 @@ pub struct Config {
     pub metrics: Metrics,
     /// The traffic tape.
     pub recorder: Recorder,
+    /// How others learn of it.
+    pub discovery: Discovery,
+    /// What it remembers at its next start.
+    pub state: State,
+    /// What is written of every shutdown.
+    pub audit: Audit,
 }
 
 impl Default for Config {
@@ -79,6 +89,9 @@ impl Default for Config {
             lame_duck: None,
             metrics: Metrics::default(),
             recorder: Recorder::default(),
+            discovery: Discovery::default(),
+            state: State::default(),
+            audit: Audit::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use lifecycle_runtime::{BoxError, Component, Context};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +57,20 @@ pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Bind
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         Ok((listener, address))
+    };
+    bound.await.map_err(|error| BindError { address, error })
+}
+
+/// Binds a socket for datagrams, and returns the address it has then.
+///
+/// # Errors
+///
+/// As [`bind`].
+pub async fn bind_datagrams(address: SocketAddr) -> Result<(UdpSocket, SocketAddr), BindError> {
+    let bound = async {
+        let socket = UdpSocket::bind(address).await?;
+        let address = socket.local_addr()?;
+        Ok((socket, address))
     };
     bound.await.map_err(|error| BindError { address, error })
 }

@@ -1,13 +1,16 @@
 //! The program: read what is wanted, start, serve until told to stop, report.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use lifecycle_proxy::app::ProxyServer;
+use lifecycle_proxy::audit;
 use lifecycle_proxy::cli::Cli;
 use lifecycle_proxy::config::{Config, Seconds};
 use lifecycle_proxy::console::Console;
+use lifecycle_proxy::discovery::Farewells;
 use lifecycle_proxy::logging;
 use lifecycle_runtime::{Readiness, Reason, Report, Runner, ShutdownHandle};
 use tracing::{error, info, warn};
@@ -32,9 +35,12 @@ fn main() -> ExitCode {
 fn serve(config: Config, console: Console) -> Report {
     let (handle, readiness) = (ShutdownHandle::new(), Readiness::new());
     let lame_duck = config.lame_duck.map_or(Duration::ZERO, Seconds::duration);
+    let (discovery, audit) = (config.discovery.clone(), config.audit.path.clone());
+    let farewells = Farewells::default();
     let builder = ProxyServer::builder(config)
         .handle(&handle)
-        .readiness(&readiness);
+        .readiness(&readiness)
+        .farewells(&farewells);
     let main = async |server: &mut ProxyServer, stop: lifecycle_runtime::Stop| {
         console.invite(server);
         readiness.set_ready();
@@ -47,10 +53,13 @@ fn serve(config: Config, console: Console) -> Report {
             info!(count, "waiting for {count} connections");
         }
     };
-    let report = Runner::build(async || builder.start().await)
+    let runner = Runner::build(async || builder.start().await);
+    let report = farewells
+        .hook(runner, &discovery)
         .handle(&handle)
         .readiness(&readiness)
         .lame_duck(lame_duck)
+        .finally(move |report| record(audit.as_deref(), report))
         .finally(conclude)
         .block_on(main);
     if let Reason::StartFailed(_) = report.reason() {
@@ -58,6 +67,15 @@ fn serve(config: Config, console: Console) -> Report {
     }
     console.report(&report);
     report
+}
+
+/// Adds the report to the audit trail; a start that failed has none.
+fn record(audit: Option<&Path>, report: &Report) {
+    if let (Some(path), false) = (audit, matches!(report.reason(), Reason::StartFailed(_)))
+        && let Err(error) = audit::append(path, report)
+    {
+        error!(path = %path.display(), %error, "the report is not in the audit trail");
+    }
 }
 
 fn conclude(report: &Report) {

@@ -18,6 +18,7 @@ use crate::breaker;
 use crate::config::{self, Config, Health, PathPrefix, Upstream};
 use crate::connections::Intake;
 use crate::descriptors;
+use crate::discovery::{Discovery, Farewells};
 use crate::embedded;
 use crate::exchange::Books;
 use crate::feed::Feed;
@@ -25,9 +26,10 @@ use crate::forward::{Forward, Rules};
 use crate::health;
 use crate::listener::{self, AcceptLoops, BindError};
 use crate::load::{Bounds, Counted, Each, Load, Used};
+use crate::memory::Memory;
 use crate::metrics::{Metrics, Sources};
 use crate::recorder::TapeRecorder;
-use crate::routes::{Group, Route, Routes, Target};
+use crate::routes::{Group, Route, Routes, Target, name_of};
 use crate::sessions::{Sessions, Tally};
 use crate::side::SideServer;
 use crate::sni::Passthrough;
@@ -43,6 +45,7 @@ pub struct Builder {
     config: Config,
     handle: ShutdownHandle,
     readiness: Readiness,
+    farewells: Farewells,
 }
 
 impl Builder {
@@ -51,6 +54,7 @@ impl Builder {
             config,
             handle: ShutdownHandle::new(),
             readiness: Readiness::new(),
+            farewells: Farewells::default(),
         }
     }
 
@@ -68,6 +72,12 @@ impl Builder {
         self
     }
 
+    /// Lets whoever runs the server say its goodbyes before it shuts down.
+    pub fn farewells(mut self, farewells: &Farewells) -> Self {
+        self.farewells = farewells.clone();
+        self
+    }
+
     /// Binds the addresses and begins to serve.
     ///
     /// # Errors
@@ -78,6 +88,7 @@ impl Builder {
             config,
             handle,
             readiness,
+            farewells,
         } = self;
         let limits = Limits {
             hello: config.timeouts.client_hello.duration(),
@@ -99,6 +110,11 @@ impl Builder {
         let (routes, owned) = routes_of(&config, upstream, &client, &background, &sessions);
         let watching = load.clone().watch(counted(&connections, &sessions));
         spawn(&background, "load", watching);
+        let memory = Memory::recall(&config.state).await;
+        let known = memory.as_ref().map(|memory| {
+            memory.resume(&routes);
+            memory.peers()
+        });
         let websocket = websocket::Keep {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
@@ -129,7 +145,21 @@ impl Builder {
             metrics: metrics.clone(),
             recorder: recorder.clone(),
         };
-        let forward = Forward::new(client, routes, load, rules, books);
+        let forward = Forward::new(client, routes.clone(), load, rules, books);
+
+        let discovery = match http.first().or(tls.first()) {
+            Some((_, address)) => {
+                let known = known.unwrap_or_default();
+                Discovery::start(&config.discovery, *address, known, &farewells).await?
+            }
+            None => Discovery::default(),
+        };
+        let memory = memory.map(|memory| {
+            let keeper = memory.of(routes, discovery.peers());
+            let saving = keeper.save_every(config.state.every.duration());
+            spawn(&background, "state", saving);
+            keeper
+        });
 
         let token = CancellationToken::new();
         let mut accept = AcceptLoops::new(token.child_token());
@@ -151,6 +181,7 @@ impl Builder {
             token,
             accept,
             connections,
+            discovery,
             background,
             feeds: owned.feeds,
             sticky: owned.sticky,
@@ -159,6 +190,7 @@ impl Builder {
             pool,
             embedded,
             metrics,
+            memory,
             admin,
             config,
             sessions,
@@ -219,7 +251,7 @@ fn routes_of(
     let mut owned = Owned::default();
     let mut routes = Vec::with_capacity(config.routes.len() + 1);
     for route in &config.routes {
-        let name = name_of(route);
+        let name = name_of(route.host.as_ref(), &route.path);
         let target = match &route.target {
             config::Target::Upstreams(upstreams, health) => {
                 let sticky = route.sticky.as_ref().map(|sticky| {
@@ -276,12 +308,6 @@ fn spawn(
 ) {
     // It is refused only while the server shuts down, which it cannot before it is built.
     let _ = background.spawn_until_stop(name, task);
-}
-
-/// What a route is called in reports.
-fn name_of(route: &config::Route) -> String {
-    let host = route.host.as_ref().map(ToString::to_string);
-    host.unwrap_or_default() + route.path.as_str()
 }
 
 fn recorder_of(config: &Config, background: &TaskGroup) -> Option<Arc<TapeRecorder>> {
