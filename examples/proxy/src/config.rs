@@ -3,6 +3,7 @@
 //! carries the line.
 
 mod feed;
+mod restart;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::hosts::HostPattern;
 
 pub use feed::{Feed, FeedUrl};
+pub use restart::Restart;
 
 /// The most that `shutdown_timeout` may ask for.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);
@@ -54,6 +56,8 @@ pub struct Config {
     /// How long it goes on serving, unready, once it was told to stop, since those
     /// who send work learn of it late.
     pub lame_duck: Option<Seconds>,
+    /// How a new process takes over.
+    pub restart: Restart,
     /// The metrics listener.
     pub metrics: Metrics,
     /// The traffic tape.
@@ -75,6 +79,7 @@ impl Default for Config {
             max_connections: const { NonZeroUsize::new(10_000).unwrap() },
             shutdown_timeout: Seconds(30),
             lame_duck: None,
+            restart: Restart::default(),
             metrics: Metrics::default(),
             recorder: Recorder::default(),
         }

@@ -9,7 +9,9 @@ use lifecycle_proxy::cli::Cli;
 use lifecycle_proxy::config::{Config, Seconds};
 use lifecycle_proxy::console::Console;
 use lifecycle_proxy::logging;
-use lifecycle_runtime::{Readiness, Reason, Report, Runner, ShutdownHandle};
+use lifecycle_proxy::manager::Notifier;
+use lifecycle_proxy::restart::{self, Inheritance, Outcome, Requests};
+use lifecycle_runtime::{Readiness, Reason, Report, Runner, ShutdownHandle, Stop};
 use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
@@ -25,21 +27,40 @@ fn main() -> ExitCode {
             console.checked();
             ExitCode::SUCCESS
         }
-        Ok(config) => ExitCode::from(serve(config, console).exit_code()),
+        Ok(config) => match Inheritance::take() {
+            Err(error) => {
+                error!("{error}");
+                ExitCode::FAILURE
+            }
+            Ok(inheritance) => ExitCode::from(serve(config, console, inheritance).exit_code()),
+        },
     }
 }
 
-fn serve(config: Config, console: Console) -> Report {
+fn serve(config: Config, console: Console, inheritance: Inheritance) -> Report {
     let (handle, readiness) = (ShutdownHandle::new(), Readiness::new());
     let lame_duck = config.lame_duck.map_or(Duration::ZERO, Seconds::duration);
+    let (sockets, predecessor) = inheritance.into_parts();
+    let restarts = Requests::default();
+    let asked = restarts.clone();
     let builder = ProxyServer::builder(config)
         .handle(&handle)
-        .readiness(&readiness);
-    let main = async |server: &mut ProxyServer, stop: lifecycle_runtime::Stop| {
+        .readiness(&readiness)
+        .sockets(sockets)
+        .manager(Notifier::from_env());
+    let main = async |server: &mut ProxyServer, stop: Stop| {
+        let stopped = stop.cancelled();
         console.invite(server);
         readiness.set_ready();
         info!("waiting for connections");
-        stop.cancelled().await;
+        if let Some(predecessor) = predecessor {
+            predecessor.relieve();
+        }
+        match server.restart_on(&restarts).await {
+            Outcome::Stopping => stopped.await,
+            // Nobody comes here any more, so there is nothing to stay for.
+            Outcome::HandedOver => {}
+        }
         let reason = handle.requested().await;
         info!(%reason, "signal received: draining");
     };
@@ -47,6 +68,7 @@ fn serve(config: Config, console: Console) -> Report {
         .handle(&handle)
         .readiness(&readiness)
         .lame_duck(lame_duck)
+        .on_signal(restart::signal(), move || asked.ask())
         .finally(conclude)
         .block_on(main);
     if let Reason::StartFailed(_) = report.reason() {

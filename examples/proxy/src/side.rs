@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::activity::Limits;
 use crate::connection::Handler;
 use crate::connections::Connections;
-use crate::listener::{self, AcceptLoops, BindError};
+use crate::listener::AcceptLoops;
+use crate::sockets::Listener;
 
 /// A listener, its accept loop and its connections.
 #[derive(Debug, GracefulShutdown)]
@@ -25,27 +26,25 @@ pub struct SideServer {
 }
 
 impl SideServer {
-    /// Listens on `address`, and answers with `handler`.
-    ///
-    /// # Errors
-    ///
-    /// When the address cannot be listened on.
-    pub async fn start<H: Handler>(
-        address: SocketAddr,
+    /// Accepts from `listener` until another process does, which `left` tells, and
+    /// answers with `handler`.
+    pub fn start<H: Handler>(
+        listener: Listener,
+        left: CancellationToken,
         most: NonZeroUsize,
         limits: Limits,
         handler: H,
-    ) -> Result<Self, BindError> {
-        let (listener, address) = listener::bind(address).await?;
+    ) -> Self {
+        let Listener { socket, address } = listener;
         let connections = Arc::new(Connections::new(most, limits));
         // Told by its own cleanup only: it serves until the others have ended.
-        let mut accept = AcceptLoops::new(CancellationToken::new());
-        accept.spawn(listener, connections.clone(), handler);
-        Ok(Self {
+        let mut accept = AcceptLoops::new(CancellationToken::new(), left);
+        accept.spawn(socket, connections.clone(), handler);
+        Self {
             address,
             accept,
             connections,
-        })
+        }
     }
 
     /// Where it listens.
