@@ -20,11 +20,14 @@ use crate::feed::Feed;
 use crate::feed::source::State;
 use crate::listener::{AcceptLoops, BindError};
 use crate::load::Used;
+use crate::manager::Manager;
 use crate::memory::Keeper;
 use crate::metrics::Metrics;
 use crate::recorder::TapeRecorder;
+use crate::restart::{self, Outcome, Requests};
 use crate::sessions::{Sessions, Tally};
 use crate::side::SideServer;
+use crate::sockets::Listening;
 use crate::stdio::StdioPool;
 use crate::sticky::Affinity;
 use crate::upstream::UpstreamPool;
@@ -94,6 +97,9 @@ pub struct ProxyServer {
     /// Answers scrapers and probes until then.
     #[shutdown(priority = 70, timeout = self.config.share(5), at_most = "1s")]
     admin: Option<AdminServer>,
+    /// Has told the service manager how far all this is.
+    #[shutdown(priority = 80, timeout = self.config.share(1), at_most = "100ms")]
+    manager: Option<Manager>,
     #[shutdown(skip)]
     config: Config,
     #[shutdown(skip)]
@@ -102,6 +108,8 @@ pub struct ProxyServer {
     addresses: Vec<SocketAddr>,
     #[shutdown(skip)]
     tls_addresses: Vec<SocketAddr>,
+    #[shutdown(skip)]
+    listening: Listening,
     #[shutdown(skip)]
     handle: ShutdownHandle,
     #[shutdown(state)]
@@ -179,6 +187,28 @@ impl ProxyServer {
     #[must_use]
     pub fn handle(&self) -> ShutdownHandle {
         self.handle.clone()
+    }
+
+    /// Replaces this process by a new one whenever that is requested, until the
+    /// shutdown is asked for, or a new one has taken over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it kills a new process that has not taken over yet.
+    pub async fn restart_on(&self, requests: &Requests) -> Outcome {
+        restart::attend(self, requests).await
+    }
+
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) const fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
+    pub(crate) const fn manager(&self) -> Option<&Manager> {
+        self.manager.as_ref()
     }
 
     /// Shuts the server down within `timeout`, for those who embed it and run it

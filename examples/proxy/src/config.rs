@@ -5,6 +5,7 @@
 pub mod discovery;
 mod feed;
 mod memory;
+mod restart;
 mod sessions;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::hosts::HostPattern;
 pub use discovery::Discovery;
 pub use feed::{Feed, FeedUrl};
 pub use memory::{Audit, State};
+pub use restart::Restart;
 pub use sessions::{Sessions, Sticky, StickyBy};
 
 /// The most that `shutdown_timeout` may ask for.
@@ -60,6 +62,8 @@ pub struct Config {
     /// How long it goes on serving, unready, once it was told to stop, since those
     /// who send work learn of it late.
     pub lame_duck: Option<Seconds>,
+    /// How a new process takes over.
+    pub restart: Restart,
     /// The metrics listener.
     pub metrics: Metrics,
     /// The traffic tape.
@@ -87,6 +91,7 @@ impl Default for Config {
             max_connections: const { NonZeroUsize::new(10_000).unwrap() },
             shutdown_timeout: Seconds(30),
             lame_duck: None,
+            restart: Restart::default(),
             metrics: Metrics::default(),
             recorder: Recorder::default(),
             discovery: Discovery::default(),
