@@ -17,6 +17,7 @@ mod registration;
 use std::net::SocketAddr;
 
 use lifecycle_runtime::{GracefulShutdown, Runner};
+use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::listener::BindError;
@@ -50,7 +51,7 @@ impl Discovery {
     /// # Errors
     ///
     /// When the address for peers cannot be listened on. Nothing is left running then.
-    pub async fn start(
+    pub fn start(
         config: &config::Discovery,
         address: SocketAddr,
         known: Vec<Peer>,
@@ -62,7 +63,7 @@ impl Discovery {
             None => None,
             Some(peers) => {
                 let farewell = farewells.peers.clone();
-                Some(Peers::start(peers, &identity, known, limit, farewell).await?)
+                Some(Peers::start(peers, &identity, known, limit, farewell)?)
             }
         };
         let mdns = config
@@ -103,6 +104,14 @@ pub struct Farewells {
 }
 
 impl Farewells {
+    /// Has none of them said once this is cancelled: another process goes on under the
+    /// same name.
+    pub(crate) fn unless(&self, succeeded: &CancellationToken) {
+        for farewell in [&self.mdns, &self.peers, &self.consul, &self.etcd] {
+            farewell.unless(succeeded);
+        }
+    }
+
     /// Has them said beside the lame duck of `runner`, those that are configured.
     pub fn hook<S: GracefulShutdown, B>(
         &self,

@@ -167,7 +167,8 @@ impl Builder {
         let discovery = match sockets.http.first().or(sockets.tls.first()) {
             Some(Listener { address, .. }) => {
                 let known = known.unwrap_or_default();
-                Discovery::start(&config.discovery, *address, known, &farewells).await?
+                farewells.unless(&listening.left());
+                Discovery::start(&config.discovery, *address, known, &farewells)?
             }
             None => Discovery::default(),
         };

@@ -55,6 +55,16 @@ impl Announcement {
     }
 }
 
+impl Announcement {
+    /// Has the thread end. For a successor what was announced stays true, so then the
+    /// thread is left to end with the process, as it would say goodbye.
+    fn end(&self) {
+        if !self.farewell.is_needless() {
+            end(&self.responder);
+        }
+    }
+}
+
 /// The full name of what is announced, and what becomes of it.
 fn announce(
     responder: &ServiceDaemon,
@@ -142,7 +152,7 @@ impl Component for Announcement {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         cx.waiting_for(|| "the goodbye by multicast DNS".into());
         let said = self.farewell.say().await;
-        end(&self.responder);
+        self.end();
         self.events.cleanup(cx).await?;
         said
     }
@@ -152,7 +162,7 @@ impl Component for Announcement {
     }
 
     fn release(&mut self) {
-        end(&self.responder);
+        self.end();
         self.events.abort();
     }
 }
