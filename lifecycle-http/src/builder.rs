@@ -47,7 +47,7 @@ impl<H: Handshake> HttpBuilder<H> {
 
     /// How long clients may take.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = limits.sane();
         self
     }
 

@@ -6,17 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use http::{Request, Response};
-use http_body::Body;
 use lifecycle_runtime::{
     BoxError, Component, Connection, ConnectionStats, Connections, Context, Gate, TaskGroup,
 };
 use tokio::net::{TcpListener, ToSocketAddrs};
-use tower_service::Service;
 
 use crate::accept::{Door, accept};
+use crate::app::{App, AppBody};
 use crate::connection::Common;
-use crate::{Handshake, HttpBuilder, Listener, RequestBody};
+use crate::{Handshake, HttpBuilder, Listener};
 
 /// An HTTP server. See the [crate](crate) for how it drains.
 ///
@@ -60,15 +58,8 @@ impl HttpServer {
     pub(crate) fn start<H, S, B>(builder: HttpBuilder<H>, service: S) -> Self
     where
         H: Handshake,
-        S: Service<
-                Request<RequestBody>,
-                Response = Response<B>,
-                Error: Into<BoxError>,
-                Future: Send,
-            > + Clone
-            + Send
-            + 'static,
-        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+        S: App<B>,
+        B: AppBody,
     {
         let server = Self {
             accepting: TaskGroup::new(),
