@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifecycle_runtime::{GracefulShutdown, Report, ShutdownError, ShutdownHandle, ShutdownState};
-use tokio::task::JoinSet;
+use lifecycle_runtime::{
+    ConnectionStats, Connections, GracefulShutdown, Report, ShutdownError, ShutdownHandle,
+    ShutdownState, TaskGroup,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminServer;
 use crate::config::{Config, LONGEST_SHUTDOWN};
-use crate::connections::{Connections, Counts};
 use crate::feed::Feed;
 use crate::feed::source::State;
 use crate::listener::{AcceptLoops, BindError};
@@ -47,10 +48,10 @@ pub struct ProxyServer {
     accept: AcceptLoops,
     /// Drains: takes what the later steps leave of the time.
     #[shutdown(priority = 20, best_effort)]
-    connections: Arc<Connections>,
+    connections: Connections,
     /// Ends what nobody waits for any more.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
-    background: JoinSet<()>,
+    background: TaskGroup,
     /// Hangs up on those whose events nobody hears any more.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     feeds: BTreeMap<String, Feed>,
@@ -128,8 +129,8 @@ impl ProxyServer {
 
     /// Numbers about its connections.
     #[must_use]
-    pub fn connections(&self) -> Counts {
-        self.connections.counts()
+    pub fn connections(&self) -> ConnectionStats {
+        self.connections.stats()
     }
 
     /// The feeds by their routes, and where each stands.

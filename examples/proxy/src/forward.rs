@@ -124,7 +124,7 @@ impl Handler for Forward {
             Verdict::Refuse(fault) => Err(fault.into()),
         };
         let response = response.unwrap_or_else(|failure| self.0.fail(failure));
-        exchange.answer(response, &link.closing)
+        exchange.answer(response, &link.connection)
     }
 
     fn admits(&self) -> bool {
@@ -199,9 +199,9 @@ impl Inner {
 
     fn relay(&self, client: OnUpgrade, upstream: OnUpgrade, link: &Link) {
         let keep = self.rules.websocket.clone();
-        let closing = link.closing.clone();
+        let connection = link.connection.clone();
         link.sequel
-            .set(websocket::relay(client, upstream, keep, closing));
+            .set(websocket::relay(client, upstream, keep, connection));
     }
 
     /// Makes the client's fields this proxy's own.

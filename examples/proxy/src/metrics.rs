@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::StatusCode;
-use lifecycle_runtime::ShutdownHandle;
+use lifecycle_runtime::{ConnectionStats, ShutdownHandle};
 use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
 use tracing::info;
 
-use crate::connections::Counts;
 use crate::fault::Fault;
 use crate::load::{Load, Resource};
 use crate::recorder::TapeRecorder;
@@ -32,7 +31,7 @@ const DURATIONS: [f64; 10] = [0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 1
 /// Where numbers are that others count.
 pub struct Sources {
     /// Client connections.
-    pub connections: Box<dyn Fn() -> Counts + Send + Sync>,
+    pub connections: Box<dyn Fn() -> ConnectionStats + Send + Sync>,
     /// The traffic tape, if there is one.
     pub recorder: Option<Arc<TapeRecorder>>,
     /// Upstreams and their breakers, programs and their pools.
@@ -177,12 +176,12 @@ impl Metrics {
             .into_iter()
             .filter(|fate| *fate != sni::Fate::Passed);
         Snapshot {
-            connections_active: connections.active,
-            connections_peak: connections.peak,
+            connections_active: connections.active as u64,
+            connections_peak: connections.peak as u64,
             connections_accepted: connections.accepted,
-            connections_refused: connections.refused,
+            connections_refused: connections.rejected,
             connections_expired: connections.expired,
-            connections_cut: connections.cut,
+            connections_cut: connections.forced,
             requests: count(&self.requests),
             requests_unfinished: count(&self.unfinished),
             requests_aborted: count(&self.aborted),
@@ -266,7 +265,7 @@ mod tests {
 
     fn metrics(file: Option<PathBuf>) -> Metrics {
         let sources = Sources {
-            connections: Box::new(Counts::default),
+            connections: Box::new(ConnectionStats::default),
             recorder: None,
             routes: Arc::new(Routes::new(Vec::new())),
             load: Arc::new(Load::new([crate::load::Bounds::NONE; Resource::ALL.len()])),

@@ -263,7 +263,7 @@ fn ten_thousand_connections_of_every_kind_leave_nothing_behind() {
     assert_eq!(server.listeners(), 0);
     let counts = server.connections();
     assert!(counts.accepted >= 10_000, "{counts:?}");
-    assert_eq!(counts.refused, 0);
+    assert_eq!(counts.rejected, 0);
 
     let report = runtime.block_on(server.shutdown_gracefully(Duration::from_secs(20)));
     let report = report.unwrap();

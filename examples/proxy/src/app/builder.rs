@@ -1,13 +1,13 @@
 //! Makes a server: all that is shared once, then the parts, each with what it
 //! needs in its constructor, so that none can stay unconnected.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use lifecycle_runtime::{Readiness, ShutdownHandle, ShutdownState};
+use lifecycle_runtime::{Connections, Readiness, ShutdownHandle, ShutdownState, TaskGroup};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -16,7 +16,7 @@ use crate::activity::Limits;
 use crate::admin::AdminServer;
 use crate::breaker;
 use crate::config::{self, Config, Health, PathPrefix, Upstream};
-use crate::connections::Connections;
+use crate::connections::Intake;
 use crate::descriptors;
 use crate::embedded;
 use crate::exchange::Books;
@@ -89,15 +89,16 @@ impl Builder {
 
         let each = if embedded.is_some() { 3 } else { 2 };
         let most = descriptors::connections(config.max_connections, each);
-        let connections = Arc::new(Connections::new(most, limits));
-        let mut background = JoinSet::new();
+        let connections = Connections::new(most);
+        let background = TaskGroup::new();
         let load = Arc::new(Load::new(bounds_of(&config.limits)));
-        let recorder = recorder_of(&config, &mut background);
+        let recorder = recorder_of(&config, &background);
 
         let (pool, client) = UpstreamPool::new(&config.timeouts);
         let sessions = Tally::default();
-        let (routes, owned) = routes_of(&config, upstream, &client, &mut background, &sessions);
-        background.spawn(load.clone().watch(counted(&connections, &sessions)));
+        let (routes, owned) = routes_of(&config, upstream, &client, &background, &sessions);
+        let watching = load.clone().watch(counted(&connections, &sessions));
+        spawn(&background, "load", watching);
         let websocket = websocket::Keep {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
@@ -105,7 +106,10 @@ impl Builder {
         let passthrough = Passthrough::new(&config.tls.allow, &config.timeouts, load.clone());
 
         let sources = Sources {
-            connections: Box::new(connections.counter()),
+            connections: Box::new({
+                let acceptor = connections.acceptor();
+                move || acceptor.stats()
+            }),
             recorder: recorder.clone(),
             routes: routes.clone(),
             load: load.clone(),
@@ -129,17 +133,18 @@ impl Builder {
 
         let token = CancellationToken::new();
         let mut accept = AcceptLoops::new(token.child_token());
+        let intake = Intake::new(connections.acceptor(), limits);
         let mut addresses = Vec::with_capacity(http.len());
         for (listener, address) in http {
             info!(%address, "listening");
             addresses.push(address);
-            accept.spawn(listener, connections.clone(), forward.clone());
+            accept.spawn(listener, intake.clone(), forward.clone());
         }
         let mut tls_addresses = Vec::with_capacity(tls.len());
         for (listener, address) in tls {
             info!(%address, "listening for TLS");
             tls_addresses.push(address);
-            accept.spawn(listener, connections.clone(), passthrough.clone());
+            accept.spawn(listener, intake.clone(), passthrough.clone());
         }
 
         Ok(ProxyServer {
@@ -204,7 +209,7 @@ fn routes_of(
     config: &Config,
     upstream: Option<Upstream>,
     client: &Client,
-    background: &mut JoinSet<()>,
+    background: &TaskGroup,
     sessions: &Tally,
 ) -> (Arc<Routes>, Owned) {
     let settings = breaker::Settings {
@@ -255,12 +260,22 @@ fn routes_of(
     (Arc::new(Routes::new(routes)), owned)
 }
 
-fn watch(group: &Group, health: Option<&Health>, client: &Client, background: &mut JoinSet<()>) {
+fn watch(group: &Group, health: Option<&Health>, client: &Client, background: &TaskGroup) {
     let Some(health) = health else { return };
     for member in group.members() {
         let asked = health::watch(member.clone(), health.clone(), client.clone());
-        background.spawn(asked);
+        spawn(background, format!("health of {}", member.upstream), asked);
     }
+}
+
+/// Has a task run that has no end of its own.
+fn spawn(
+    background: &TaskGroup,
+    name: impl Into<Cow<'static, str>>,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    // It is refused only while the server shuts down, which it cannot before it is built.
+    let _ = background.spawn_until_stop(name, task);
 }
 
 /// What a route is called in reports.
@@ -269,10 +284,10 @@ fn name_of(route: &config::Route) -> String {
     host.unwrap_or_default() + route.path.as_str()
 }
 
-fn recorder_of(config: &Config, background: &mut JoinSet<()>) -> Option<Arc<TapeRecorder>> {
+fn recorder_of(config: &Config, background: &TaskGroup) -> Option<Arc<TapeRecorder>> {
     let recorder = Arc::new(TapeRecorder::new(&config.recorder)?);
     let writer = recorder.clone();
-    background.spawn(async move { writer.run().await });
+    spawn(background, "recorder", async move { writer.run().await });
     Some(recorder)
 }
 
@@ -298,13 +313,13 @@ fn bounds_of(limits: &config::Limits) -> Each<Bounds> {
 
 /// What the load is told of what others count.
 fn counted(connections: &Connections, sessions: &Tally) -> Counted {
-    let (connections, sessions) = (connections.counter(), sessions.clone());
+    let (acceptor, sessions) = (connections.acceptor(), sessions.clone());
     Counted {
         connections: Box::new(move || {
-            let counts = connections();
+            let stats = acceptor.stats();
             Used {
-                active: counts.active,
-                peak: counts.peak,
+                active: stats.active as u64,
+                peak: stats.peak as u64,
             }
         }),
         sessions: Box::new(move || sessions.used()),
