@@ -179,13 +179,17 @@ fn streams_that_are_reset_at_any_moment_cost_the_others_nothing_and_leave_nothin
             ];
             let streams = (0..60).map(|number: usize| {
                 let until = ALL[(number * 7 + round) % ALL.len()];
-                let path = if number % 3 == 0 { "/late" } else { "/" };
-                let client = if number % 5 == 0 {
+                let path = if number.is_multiple_of(3) {
+                    "/late"
+                } else {
+                    "/"
+                };
+                let client = if number.is_multiple_of(5) {
                     &alone
                 } else {
                     &shared[number % 3]
                 };
-                let until = if number % 5 == 0 {
+                let until = if number.is_multiple_of(5) {
                     Until::TheEnd
                 } else {
                     until
