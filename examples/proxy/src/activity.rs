@@ -12,9 +12,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 /// How long a closed connection is read from, when the client was still sending.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// Requests that the client of a connection may give up without their answers,
+/// beyond those that it waits for.
+const MOST_ABANDONED: usize = 100;
 
 /// The time limits of a client connection.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +58,11 @@ pub struct Activity {
     unread: AtomicBool,
     /// In HTTP/2, requests whose answer has not begun.
     owed: AtomicUsize,
+    /// Requests that the client gave up before their answer began, less those
+    /// that were answered since.
+    abandoned: AtomicUsize,
+    enough: CancellationToken,
+    too_much: CancellationToken,
 }
 
 impl Activity {
@@ -67,6 +77,9 @@ impl Activity {
             phase: AtomicU8::new(WAITING),
             unread: AtomicBool::new(false),
             owed: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
+            enough: CancellationToken::new(),
+            too_much: CancellationToken::new(),
         }
     }
 
@@ -76,8 +89,40 @@ impl Activity {
         self.phase.store(MULTIPLEXED, Ordering::Relaxed);
     }
 
-    /// Its response begins, or will not.
+    /// Its response begins.
     pub fn stream_answered(&self) {
+        self.stream_is_settled();
+        let fewer = |abandoned: usize| abandoned.checked_sub(1);
+        // None to forget is as good.
+        let _ = self
+            .abandoned
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+    }
+
+    /// Its client does not want the response any more.
+    pub fn stream_abandoned(&self) {
+        self.stream_is_settled();
+        let abandoned = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
+        if abandoned >= MOST_ABANDONED {
+            self.enough.cancel();
+        }
+        if abandoned >= MOST_ABANDONED * 2 {
+            self.too_much.cancel();
+        }
+    }
+
+    /// Waits until the client has given up so many requests that it only makes
+    /// work: each costs it a few bytes, and the upstream a request.
+    pub async fn enough(&self) {
+        self.enough.cancelled().await;
+    }
+
+    /// Waits until it has gone on like that.
+    pub async fn too_much(&self) {
+        self.too_much.cancelled().await;
+    }
+
+    fn stream_is_settled(&self) {
         self.touch();
         self.owed.fetch_sub(1, Ordering::Relaxed);
     }
@@ -262,6 +307,7 @@ mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
 
+    use futures_util::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -370,5 +416,30 @@ mod tests {
         assert_eq!(left(&activity).await.as_secs(), 10);
         activity.bytes_arrived();
         assert_eq!(left(&activity).await.as_secs(), 10, "a ping is no head");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_gives_up_more_requests_than_it_waits_for_has_had_enough() {
+        let activity = Activity::new(LIMITS);
+        for _ in 0..1000 {
+            activity.stream_begins();
+            activity.stream_abandoned();
+            activity.stream_begins();
+            activity.stream_answered();
+        }
+        for _ in 1..MOST_ABANDONED {
+            activity.stream_begins();
+            activity.stream_abandoned();
+        }
+        assert!(activity.enough().now_or_never().is_none());
+        activity.stream_begins();
+        activity.stream_abandoned();
+        assert!(activity.enough().now_or_never().is_some());
+        assert!(activity.too_much().now_or_never().is_none());
+        for _ in 0..MOST_ABANDONED {
+            activity.stream_begins();
+            activity.stream_abandoned();
+        }
+        assert!(activity.too_much().now_or_never().is_some());
     }
 }

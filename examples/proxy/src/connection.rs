@@ -183,6 +183,12 @@ async fn serve_http<H: Handler>(stream: TcpStream, handler: H, limits: Limits, l
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = activity.enough(), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // It was told, and does not listen.
+            () = activity.too_much() => return End::Failed("too many requests were given up".into()),
             () = poll_fn(|cx| activity.poll_expired(cx, timer.as_mut())) => return End::Expired,
         }
     }
