@@ -61,6 +61,7 @@
 //! | `serde` | no | `Serialize` for [`Report`] and what it holds |
 //! | `state-file` | no | `StateFile`: state saved atomically, now and then and at shutdown |
 //! | `tower` | no | `ShutdownLayer`: a tower layer that refuses requests while the server drains |
+//! | `tower-h2` | no | `tower`, whose refusals reset HTTP/2 streams, so that clients ask again by themselves |
 //! | `testing` | no | `testing`: explored shutdowns, leak checks, un-awaited drops as failures |
 //!
 //! With `default-features = false` the crate is [`Component`], [`Context`], [`Plan`], [`Report`] and

@@ -67,9 +67,7 @@ impl Events {
             return Poll::Pending;
         }
         self.ended = true;
-        let jitter = RandomState::new().hash_one(0) % RETRY;
-        let words = format!("retry: {}\n\n", RETRY + jitter);
-        Poll::Ready(Some(words.into()))
+        Poll::Ready(Some(farewell()))
     }
 
     /// An event ends with an empty line, in any form of line end.
@@ -80,12 +78,27 @@ impl Events {
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+/// The last words of a stream that ends before its events do: come again, each
+/// at a time of its own.
+#[must_use]
+pub fn farewell() -> Bytes {
+    let jitter = RandomState::new().hash_one(0) % RETRY;
+    format!("retry: {}\n\n", RETRY + jitter).into()
+}
+
+/// Whether these are the headers of a stream of events.
+#[must_use]
+pub fn is_kind(headers: &HeaderMap) -> bool {
     let kind = headers
         .get(CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next());
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
+}
+
+/// Whether it is one that something can be added to.
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    is_kind(headers)
         && !headers.contains_key(CONTENT_ENCODING)
         && !headers.contains_key(CONTENT_LENGTH)
 }

@@ -9,12 +9,12 @@ use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http_body_util::{Either, Full};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use lifecycle_runtime::{BoxError, Connection};
 use tokio::time::Instant;
 
+use crate::body::Content;
 use crate::connection::Link;
 use crate::events::Events;
 use crate::metrics::Metrics;
@@ -63,7 +63,7 @@ impl Exchange {
     /// Goes on with the response, and ends with its body.
     pub fn answer(
         mut self,
-        response: Response<Either<Incoming, Full<Bytes>>>,
+        response: Response<Content>,
         connection: &Connection,
     ) -> Response<Download> {
         self.status = Some(response.status());
@@ -101,7 +101,7 @@ impl Drop for Exchange {
 /// A response's body on its way to the client.
 #[derive(Debug)]
 pub struct Download {
-    body: Either<Incoming, Full<Bytes>>,
+    body: Content,
     events: Option<Events>,
     exchange: Exchange,
 }

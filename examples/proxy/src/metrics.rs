@@ -103,6 +103,7 @@ pub struct Snapshot {
     pub open_files_peak: u64,
     pub memory_bytes_peak: u64,
     pub tasks_peak: u64,
+    pub sessions_peak: u64,
     pub breakers_opened: u64,
     pub processes_started: u64,
     pub tls_passed: u64,
@@ -170,7 +171,7 @@ impl Metrics {
         let [r1, r2, r3, r4, r5] = &self.responses;
         let tape = sources.recorder.as_ref().map(|recorder| recorder.counts());
         let (tape_written, tape_dropped) = tape.unwrap_or_default();
-        let peak = |resource| sources.load.used(resource).1;
+        let peak = |resource| sources.load.used(resource).peak;
         let refused = sni::Fate::ALL
             .into_iter()
             .filter(|fate| *fate != sni::Fate::Passed);
@@ -199,6 +200,7 @@ impl Metrics {
             open_files_peak: peak(Resource::Files),
             memory_bytes_peak: peak(Resource::Memory),
             tasks_peak: peak(Resource::Tasks),
+            sessions_peak: peak(Resource::Sessions),
             breakers_opened: self.breakers_opened(),
             processes_started: self.processes_started(),
             tls_passed: sources.tls.of(sni::Fate::Passed),
@@ -212,14 +214,14 @@ impl Metrics {
                 let members = group.members().iter();
                 members.map(|member| member.breaker.opened()).sum()
             }
-            Target::Stdio(_) => 0,
+            Target::Stdio(_) | Target::Feed(_) => 0,
         });
         opened.sum()
     }
 
     fn processes_started(&self) -> u64 {
         let started = self.sources.routes.targets().map(|target| match target {
-            Target::Http(_) => 0,
+            Target::Http(_) | Target::Feed(_) => 0,
             Target::Stdio(program) => program.counts().started,
         });
         started.sum()
@@ -266,7 +268,7 @@ mod tests {
             connections: Box::new(ConnectionStats::default),
             recorder: None,
             routes: Arc::new(Routes::new(Vec::new())),
-            load: Arc::new(Load::new([crate::load::Bounds::NONE; 3])),
+            load: Arc::new(Load::new([crate::load::Bounds::NONE; Resource::ALL.len()])),
             websockets: websocket::Open::default(),
             tls: sni::Counts::default(),
             handle: ShutdownHandle::new(),

@@ -20,16 +20,19 @@ use crate::connections::Intake;
 use crate::descriptors;
 use crate::embedded;
 use crate::exchange::Books;
+use crate::feed::Feed;
 use crate::forward::{Forward, Rules};
 use crate::health;
 use crate::listener::{self, AcceptLoops, BindError};
-use crate::load::{Bounds, Load};
+use crate::load::{Bounds, Counted, Each, Load, Used};
 use crate::metrics::{Metrics, Sources};
 use crate::recorder::TapeRecorder;
 use crate::routes::{Group, Route, Routes, Target};
+use crate::sessions::{Sessions, Tally};
 use crate::side::SideServer;
 use crate::sni::Passthrough;
 use crate::stdio::StdioPool;
+use crate::sticky::{Affinity, Sticky};
 use crate::upstream::{Client, UpstreamPool};
 use crate::websocket;
 
@@ -89,11 +92,13 @@ impl Builder {
         let connections = Connections::new(most);
         let background = TaskGroup::new();
         let load = Arc::new(Load::new(bounds_of(&config.limits)));
-        spawn(&background, "load", load.clone().watch());
         let recorder = recorder_of(&config, &background);
 
         let (pool, client) = UpstreamPool::new(&config.timeouts);
-        let (routes, stdio) = routes_of(&config, upstream, &client, &background);
+        let sessions = Tally::default();
+        let (routes, owned) = routes_of(&config, upstream, &client, &background, &sessions);
+        let watching = load.clone().watch(counted(&connections, &sessions));
+        spawn(&background, "load", watching);
         let websocket = websocket::Keep {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
@@ -147,13 +152,16 @@ impl Builder {
             accept,
             connections,
             background,
+            feeds: owned.feeds,
+            sticky: owned.sticky,
             recorder,
-            stdio,
+            stdio: owned.stdio,
             pool,
             embedded,
             metrics,
             admin,
             config,
+            sessions,
             addresses,
             tls_addresses,
             handle,
@@ -188,34 +196,54 @@ async fn upstream_of(
     Ok((Some(upstream), Some(embedded)))
 }
 
-/// The routes, with the pools of programs and the health checks that they need.
+/// What belongs to single routes, by their names.
+#[derive(Default)]
+struct Owned {
+    stdio: BTreeMap<String, StdioPool>,
+    feeds: BTreeMap<String, Feed>,
+    sticky: BTreeMap<String, Sessions<Affinity>>,
+}
+
+/// The routes, with what they need and the health checks of their upstreams.
 fn routes_of(
     config: &Config,
     upstream: Option<Upstream>,
     client: &Client,
     background: &TaskGroup,
-) -> (Arc<Routes>, BTreeMap<String, StdioPool>) {
+    sessions: &Tally,
+) -> (Arc<Routes>, Owned) {
     let settings = breaker::Settings {
         failures: config.breaker.failures.get(),
         open: config.breaker.open.duration(),
     };
-    let mut pools = BTreeMap::new();
+    let mut owned = Owned::default();
     let mut routes = Vec::with_capacity(config.routes.len() + 1);
     for route in &config.routes {
         let name = name_of(route);
         let target = match &route.target {
             config::Target::Upstreams(upstreams, health) => {
-                let group = Arc::new(Group::new(upstreams, settings));
+                let sticky = route.sticky.as_ref().map(|sticky| {
+                    let (clients, sticky) = Sticky::new(sticky, &route.path, sessions);
+                    owned.sticky.insert(name.clone(), clients);
+                    sticky
+                });
+                let group = Arc::new(Group::new(upstreams, settings).with(sticky));
                 info!(route = name, upstreams = %group, "passing requests on");
                 watch(&group, health.as_ref(), client, background);
                 Target::Http(group)
             }
             config::Target::Stdio(stdio) => {
-                let limit = config.timeouts.response.duration();
-                let (pool, program) = StdioPool::new(stdio, limit);
+                let (pool, program) = StdioPool::new(stdio, &config.timeouts, sessions);
                 info!(route = name, %program, "passing requests on");
-                pools.insert(name, pool);
+                owned.stdio.insert(name, pool);
                 Target::Stdio(program)
+            }
+            config::Target::Feed(feed) => {
+                let feed = Feed::start(feed, &config.timeouts, client.clone());
+                let listening = feed.client();
+                info!(route = name, feed = %listening, "listening to events");
+                owned.feeds.insert(name, feed);
+                Target::Feed(listening)
             }
         };
         routes.push(Route {
@@ -229,7 +257,7 @@ fn routes_of(
         path: PathPrefix::default(),
         target: Target::Http(Arc::new(Group::new(&[upstream], settings))),
     }));
-    (Arc::new(Routes::new(routes)), pools)
+    (Arc::new(Routes::new(routes)), owned)
 }
 
 fn watch(group: &Group, health: Option<&Health>, client: &Client, background: &TaskGroup) {
@@ -263,7 +291,7 @@ fn recorder_of(config: &Config, background: &TaskGroup) -> Option<Arc<TapeRecord
     Some(recorder)
 }
 
-fn bounds_of(limits: &config::Limits) -> [Bounds; 3] {
+fn bounds_of(limits: &config::Limits) -> Each<Bounds> {
     let bounds = |given: Option<config::Bounds>, unit: u64, default: Bounds| {
         given.map_or(default, |config::Bounds { soft, hard }| Bounds {
             soft: soft.saturating_mul(unit),
@@ -278,7 +306,24 @@ fn bounds_of(limits: &config::Limits) -> [Bounds; 3] {
         bounds(limits.open_files, 1, files),
         bounds(limits.memory_mib, 1 << 20, Bounds::NONE),
         bounds(limits.tasks, 1, Bounds::NONE),
+        bounds(limits.connections, 1, Bounds::NONE),
+        bounds(limits.sessions, 1, Bounds::NONE),
     ]
+}
+
+/// What the load is told of what others count.
+fn counted(connections: &Connections, sessions: &Tally) -> Counted {
+    let (acceptor, sessions) = (connections.acceptor(), sessions.clone());
+    Counted {
+        connections: Box::new(move || {
+            let stats = acceptor.stats();
+            Used {
+                active: stats.active as u64,
+                peak: stats.peak as u64,
+            }
+        }),
+        sessions: Box::new(move || sessions.used()),
+    }
 }
 
 async fn admin_of(
