@@ -1,7 +1,6 @@
 //! The listener for those who look after the proxy: metrics and probes, until
 //! the very end of a shutdown.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -16,9 +15,9 @@ use crate::activity::Limits;
 use crate::body::Upload;
 use crate::connection::{Handler, Link};
 use crate::fault::{options, plain};
-use crate::listener::BindError;
 use crate::metrics::{self, Metrics, Page};
 use crate::side::SideServer;
+use crate::sockets::{Listener, Listening};
 
 /// Scrapers are few.
 const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(64).unwrap() };
@@ -28,24 +27,24 @@ const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(64).unwrap() };
 pub struct AdminServer(SideServer);
 
 impl AdminServer {
-    /// Listens on `address`.
-    ///
-    /// # Errors
-    ///
-    /// When the address cannot be listened on.
-    pub async fn start(
-        address: SocketAddr,
+    /// Accepts from `listener`, which is one of `listening`.
+    #[must_use]
+    pub fn start(
+        listener: Listener,
         limits: Limits,
         metrics: Arc<Metrics>,
         readiness: Readiness,
-    ) -> Result<Self, BindError> {
+        listening: Listening,
+    ) -> Self {
+        let left = listening.left();
         let handler = Desk {
             page: Arc::new(Page::new(metrics)),
             readiness,
+            listening,
         };
-        let server = SideServer::start(address, MOST_CONNECTIONS, limits, handler).await?;
+        let server = SideServer::start(listener, left, MOST_CONNECTIONS, limits, handler);
         info!(address = %server.address(), "serving metrics and probes");
-        Ok(Self(server))
+        Self(server)
     }
 }
 
@@ -71,6 +70,7 @@ impl Component for AdminServer {
 struct Desk {
     page: Arc<Page>,
     readiness: Readiness,
+    listening: Listening,
 }
 
 impl Desk {
@@ -106,5 +106,10 @@ impl Handler for Desk {
             (&Method::OPTIONS, _) => options(),
             _ => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n"),
         }
+    }
+
+    /// Once another process accepts, it is that one which should be asked.
+    fn is_pressed(&self) -> bool {
+        self.listening.left().is_cancelled()
     }
 }

@@ -2,7 +2,10 @@
 //! Each type refuses what cannot work while it is read, so that the message
 //! carries the line.
 
+pub mod discovery;
 mod feed;
+mod memory;
+mod restart;
 mod sessions;
 
 use std::fmt;
@@ -18,7 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::hosts::HostPattern;
 
+pub use discovery::Discovery;
 pub use feed::{Feed, FeedUrl};
+pub use memory::{Audit, State};
+pub use restart::Restart;
 pub use sessions::{Sessions, Sticky, StickyBy};
 
 /// The most that `shutdown_timeout` may ask for.
@@ -56,10 +62,18 @@ pub struct Config {
     /// How long it goes on serving, unready, once it was told to stop, since those
     /// who send work learn of it late.
     pub lame_duck: Option<Seconds>,
+    /// How a new process takes over.
+    pub restart: Restart,
     /// The metrics listener.
     pub metrics: Metrics,
     /// The traffic tape.
     pub recorder: Recorder,
+    /// How others learn of it.
+    pub discovery: Discovery,
+    /// What it remembers at its next start.
+    pub state: State,
+    /// What is written of every shutdown.
+    pub audit: Audit,
 }
 
 impl Default for Config {
@@ -77,8 +91,12 @@ impl Default for Config {
             max_connections: const { NonZeroUsize::new(10_000).unwrap() },
             shutdown_timeout: Seconds(30),
             lame_duck: None,
+            restart: Restart::default(),
             metrics: Metrics::default(),
             recorder: Recorder::default(),
+            discovery: Discovery::default(),
+            state: State::default(),
+            audit: Audit::default(),
         }
     }
 }
