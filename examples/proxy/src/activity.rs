@@ -2,11 +2,12 @@
 //! every phase with a single timer, and its socket is closed without losing the
 //! last response.
 
+use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -150,7 +151,6 @@ impl Activity {
 
     /// The response was handed over to its last byte.
     pub fn exchange_ended(&self) {
-        self.touch();
         self.phase.store(WAITING, Ordering::Relaxed);
     }
 
@@ -159,11 +159,30 @@ impl Activity {
         self.at(&self.last)
     }
 
-    /// Becomes ready when the connection has outstayed the limit of its phase.
+    /// Ends when the connection has outstayed the limit of its phase.
     ///
     /// Poll it after the connection, in the same task: what the connection did
     /// moves the deadline, both ways.
-    pub fn poll_expired(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
+    pub async fn expired(&self) {
+        let mut timer = pin!(sleep_until(Instant::now() + self.limits.idle));
+        let mut waits: Option<Waker> = None;
+        poll_fn(|cx| {
+            // Only a head brings the deadline forward. Otherwise there is nothing to
+            // ask, neither timer nor clock, until the timer has woken this task.
+            let waker = cx.waker();
+            let is_set = waits.as_ref().is_some_and(|waits| waits.will_wake(waker));
+            if is_set && self.phase.load(Ordering::Relaxed) != HEAD && !timer.is_elapsed() {
+                return Poll::Pending;
+            }
+            if !is_set {
+                waits = Some(waker.clone());
+            }
+            self.poll_expired(cx, timer.as_mut())
+        })
+        .await
+    }
+
+    fn poll_expired(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
         loop {
             let deadline = self.deadline();
             if deadline < timer.deadline() {
@@ -304,9 +323,6 @@ impl AsyncWrite for Watched {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-    use std::pin::pin;
-
     use futures_util::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -320,8 +336,7 @@ mod tests {
     /// How long until `activity` expires, if nothing more happens.
     async fn left(activity: &Activity) -> Duration {
         let start = Instant::now();
-        let mut timer = pin!(sleep_until(start + LIMITS.idle));
-        poll_fn(|cx| activity.poll_expired(cx, timer.as_mut())).await;
+        activity.expired().await;
         start.elapsed()
     }
 
