@@ -2,8 +2,11 @@
 //! Each type refuses what cannot work while it is read, so that the message
 //! carries the line.
 
+pub mod discovery;
 mod feed;
+mod memory;
 mod restart;
+mod sessions;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,8 +21,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::hosts::HostPattern;
 
+pub use discovery::Discovery;
 pub use feed::{Feed, FeedUrl};
+pub use memory::{Audit, State};
 pub use restart::Restart;
+pub use sessions::{Sessions, Sticky, StickyBy};
 
 /// The most that `shutdown_timeout` may ask for.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);
@@ -62,6 +68,12 @@ pub struct Config {
     pub metrics: Metrics,
     /// The traffic tape.
     pub recorder: Recorder,
+    /// How others learn of it.
+    pub discovery: Discovery,
+    /// What it remembers at its next start.
+    pub state: State,
+    /// What is written of every shutdown.
+    pub audit: Audit,
 }
 
 impl Default for Config {
@@ -82,6 +94,9 @@ impl Default for Config {
             restart: Restart::default(),
             metrics: Metrics::default(),
             recorder: Recorder::default(),
+            discovery: Discovery::default(),
+            state: State::default(),
+            audit: Audit::default(),
         }
     }
 }
@@ -175,6 +190,8 @@ pub struct Route {
     pub path: PathPrefix,
     /// Where they go.
     pub target: Target,
+    /// Whether a client is always sent to the same one of several upstreams.
+    pub sticky: Option<Sticky>,
 }
 
 /// Where requests go.
@@ -198,6 +215,7 @@ struct RouteFields {
     health: Option<Health>,
     stdio: Option<Stdio>,
     feed: Option<Feed>,
+    sticky: Option<Sticky>,
 }
 
 impl TryFrom<RouteFields> for Route {
@@ -207,6 +225,9 @@ impl TryFrom<RouteFields> for Route {
         let upstreams = Some(fields.upstreams).filter(|upstreams| !upstreams.is_empty());
         if upstreams.is_none() && fields.health.is_some() {
             return Err("`health` is for `upstreams`");
+        }
+        if upstreams.is_none() && fields.sticky.is_some() {
+            return Err("`sticky` is for `upstreams`");
         }
         let target = match (upstreams, fields.stdio, fields.feed) {
             (Some(upstreams), None, None) => Target::Upstreams(upstreams, fields.health),
@@ -219,6 +240,7 @@ impl TryFrom<RouteFields> for Route {
             host: fields.host,
             path: fields.path,
             target,
+            sticky: fields.sticky,
         })
     }
 }
@@ -330,6 +352,10 @@ pub struct Limits {
     pub memory_mib: Option<Bounds>,
     /// Tasks of the runtime.
     pub tasks: Option<Bounds>,
+    /// Client connections.
+    pub connections: Option<Bounds>,
+    /// Sessions of clients, of all routes together.
+    pub sessions: Option<Bounds>,
 }
 
 /// Two limits of the same thing.
@@ -418,25 +444,6 @@ pub struct Stdio {
     pub max_message: NonZeroUsize,
     /// Whether a client may have a process of its own.
     pub sessions: Option<Sessions>,
-}
-
-/// Clients that have a process of their own.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sessions {
-    /// Sessions at the same time.
-    pub most: NonZeroUsize,
-    /// A session that is not used is ended after this, in seconds.
-    pub idle: Seconds,
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self {
-            most: const { NonZeroUsize::new(64).unwrap() },
-            idle: Seconds(600),
-        }
-    }
 }
 
 impl Stdio {
@@ -749,6 +756,16 @@ mod tests {
                 "exclude each other",
             ),
             ("routes:\n  - stdio: {command: []}\n", "line 2", "program"),
+            (
+                "routes:\n  - upstreams: [http://a]\n    sticky: {cookie: a b}\n",
+                "line 3",
+                "no name of a cookie",
+            ),
+            (
+                "routes:\n  - feed: {url: http://a}\n    sticky: {header: x}\n",
+                "line 2",
+                "`sticky` is for `upstreams`",
+            ),
             ("routes:\n  - feed: {url: /events}\n", "line 2", "http://"),
             ("routes:\n  - host: a b\n", "line 2", "`a b` is no host"),
             (

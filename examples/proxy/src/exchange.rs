@@ -11,9 +11,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use lifecycle_runtime::BoxError;
+use lifecycle_runtime::{BoxError, Connection};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::body::Content;
 use crate::connection::Link;
@@ -65,12 +64,12 @@ impl Exchange {
     pub fn answer(
         mut self,
         response: Response<Content>,
-        closing: &CancellationToken,
+        connection: &Connection,
     ) -> Response<Download> {
         self.status = Some(response.status());
         // Nobody asks for the body of a response to HEAD.
         self.complete = self.method == Method::HEAD;
-        let events = Events::of(&response, closing);
+        let events = Events::of(&response, connection);
         response.map(|body| Download {
             body,
             events,

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle_runtime::{BoxError, Component, Context};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::connection::Serve;
-use crate::connections::Connections;
+use crate::connections::Intake;
 use crate::logging::Throttle;
 
 /// The pause after an accept that failed for want of something, doubled each
@@ -63,6 +63,20 @@ pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Bind
     bound.await.map_err(|error| BindError { address, error })
 }
 
+/// Binds a socket for datagrams, and returns the address it has then.
+///
+/// # Errors
+///
+/// As [`bind`].
+pub async fn bind_datagrams(address: SocketAddr) -> Result<(UdpSocket, SocketAddr), BindError> {
+    let bound = async {
+        let socket = UdpSocket::bind(address).await?;
+        let address = socket.local_addr()?;
+        Ok((socket, address))
+    };
+    bound.await.map_err(|error| BindError { address, error })
+}
+
 /// Listens on a socket that there is already, for what was to listen on `asked`.
 ///
 /// # Errors
@@ -105,18 +119,13 @@ impl AcceptLoops {
     }
 
     /// Accepts from `listener` and hands the connections on.
-    pub fn spawn<S: Serve>(
-        &mut self,
-        listener: Arc<TcpListener>,
-        connections: Arc<Connections>,
-        server: S,
-    ) {
+    pub fn spawn<S: Serve>(&mut self, listener: Arc<TcpListener>, intake: Intake, server: S) {
         let (stop, left) = (self.stop.clone(), self.left.clone());
         self.loops.spawn(async move {
-            left.run_until_cancelled(accept_until(&stop, &listener, &connections, &server))
+            left.run_until_cancelled(accept_until(&stop, &listener, &intake, &server))
                 .await;
             let address = listener.local_addr().ok();
-            accept_queued(listener, &connections, &server);
+            accept_queued(listener, &intake, &server);
             info!(
                 address = address.map(tracing::field::display),
                 "no longer listening"
@@ -128,7 +137,7 @@ impl AcceptLoops {
 async fn accept_until<S: Serve>(
     stop: &CancellationToken,
     listener: &TcpListener,
-    connections: &Connections,
+    intake: &Intake,
     server: &S,
 ) {
     let mut pause = FIRST_PAUSE;
@@ -137,7 +146,7 @@ async fn accept_until<S: Serve>(
         match accepted {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
-                connections.take(stream, peer, server);
+                intake.take(stream, peer, server);
             }
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
@@ -162,7 +171,7 @@ fn is_of_one_client(error: &io::Error) -> bool {
 
 /// Takes in the connections that the kernel has already completed: closing the
 /// socket over them would reset clients that did nothing wrong.
-fn accept_queued<S: Serve>(listener: Arc<TcpListener>, connections: &Connections, server: &S) {
+fn accept_queued<S: Serve>(listener: Arc<TcpListener>, intake: &Intake, server: &S) {
     // Asked directly: the event loop may not know of them yet.
     let Ok(queue) = listener.as_fd().try_clone_to_owned() else {
         return;
@@ -177,7 +186,7 @@ fn accept_queued<S: Serve>(listener: Arc<TcpListener>, connections: &Connections
             .set_nonblocking(true)
             .and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
-            connections.take(stream, peer, server);
+            intake.take(stream, peer, server);
         }
     }
 }
@@ -209,7 +218,7 @@ mod tests {
     use bytes::Bytes;
     use http_body_util::Full;
     use hyper::{Request, Response};
-    use lifecycle_runtime::Reason;
+    use lifecycle_runtime::{Connections, Reason};
 
     use super::*;
     use crate::activity::Limits;
@@ -234,10 +243,10 @@ mod tests {
             hello: hour,
             idle: hour,
         };
-        let connections = Arc::new(Connections::new(NonZeroUsize::MAX, limits));
+        let mut connections = Connections::new(NonZeroUsize::MAX);
+        let intake = Intake::new(connections.acceptor(), limits);
         let cx = Context::new(Reason::Requested, hour);
-        // All is over before the loop begins: it finds only what is queued.
-        (&*connections).cleanup(&cx).await.unwrap();
+        // Told before the loop begins: it finds only what is queued.
         let stop = CancellationToken::new();
         stop.cancel();
 
@@ -253,15 +262,14 @@ mod tests {
         let silent = std::net::TcpStream::connect(address).unwrap();
 
         let mut accept = AcceptLoops::new(stop, CancellationToken::new());
-        accept.spawn(Arc::new(listener), connections.clone(), Greet);
+        accept.spawn(Arc::new(listener), intake, Greet);
         accept.cleanup(&cx).await.unwrap();
-        (&*connections).cleanup(&cx).await.unwrap();
+        connections.cleanup(&cx).await.unwrap();
 
         for mut client in clients {
             let mut text = String::new();
             client.read_to_string(&mut text).unwrap();
             assert!(text.ends_with("hello"), "{text:?}");
-            assert!(text.contains("connection: close"), "{text:?}");
         }
         assert_eq!((&silent).read(&mut [0]).unwrap(), 0, "it had said nothing");
         assert!(std::net::TcpStream::connect(address).is_err());

@@ -10,7 +10,7 @@ use std::os::unix::net::{self, SocketAddr};
 use std::time::Duration;
 
 use lifecycle_runtime::{
-    BoxError, Component, Context, Progress, Readiness, ReadyState, ShutdownHandle,
+    BoxError, Component, ConnectionStats, Context, Progress, Readiness, ReadyState, ShutdownHandle,
 };
 use sd_notify::NotifyState;
 use tokio::net::UnixDatagram;
@@ -19,7 +19,6 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::connections::Counts;
 use crate::logging::Throttle;
 
 /// Each time it is asked for, the manager waits so long for the next word.
@@ -79,7 +78,7 @@ pub struct View {
     /// When it is ready.
     pub readiness: Readiness,
     /// How many there are.
-    pub connections: Box<dyn Fn() -> Counts + Send + Sync>,
+    pub connections: Box<dyn Fn() -> ConnectionStats + Send + Sync>,
     /// Cancelled: another process is the service now, so this one says nothing.
     pub left: CancellationToken,
 }

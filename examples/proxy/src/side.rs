@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 
-use lifecycle_runtime::GracefulShutdown;
+use lifecycle_runtime::{Connections, GracefulShutdown};
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::Limits;
 use crate::connection::Handler;
-use crate::connections::Connections;
+use crate::connections::Intake;
 use crate::listener::AcceptLoops;
 use crate::sockets::Listener;
 
@@ -22,7 +21,7 @@ pub struct SideServer {
     #[shutdown(priority = 0, timeout = "50ms")]
     accept: AcceptLoops,
     #[shutdown(priority = 10, timeout = "150ms", best_effort)]
-    connections: Arc<Connections>,
+    connections: Connections,
 }
 
 impl SideServer {
@@ -36,10 +35,11 @@ impl SideServer {
         handler: H,
     ) -> Self {
         let Listener { socket, address } = listener;
-        let connections = Arc::new(Connections::new(most, limits));
+        let connections = Connections::new(most);
         // Told by its own cleanup only: it serves until the others have ended.
         let mut accept = AcceptLoops::new(CancellationToken::new(), left);
-        accept.spawn(socket, connections.clone(), handler);
+        let intake = Intake::new(connections.acceptor(), limits);
+        accept.spawn(socket, intake, handler);
         Self {
             address,
             accept,
