@@ -162,7 +162,7 @@ async fn hand_over(server: &ProxyServer, successor: Successor, stop: &Cancellati
     let pid = successor.release();
     info!(pid, "handed over: a new process serves");
     if let (Some(manager), Some(pid)) = (server.manager(), pid) {
-        manager.pass_on(pid);
+        manager.pass_on(pid).await;
     }
     server.listening().leave();
     stop.run_until_cancelled(linger(server)).await;

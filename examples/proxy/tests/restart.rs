@@ -95,10 +95,14 @@ impl Service {
         symlink(env!("CARGO_BIN_EXE_proxy"), &self.program).unwrap();
     }
 
-    /// Ends the process that serves, and waits until all are gone: what the first
-    /// one left behind.
-    fn end(mut self) -> Ended {
+    /// Ends the process that serves.
+    fn end(self) -> Ended {
         self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits until all are gone: what the first one left behind.
+    fn wait(mut self) -> Ended {
         self.proxy.take().unwrap().wait()
     }
 }
@@ -279,7 +283,7 @@ fn a_configuration_that_was_broken_meanwhile_leaves_the_old_process() {
     // What it says now holds for the next one.
     std::fs::write(&file, "max_connections: 3").unwrap();
     service.restart();
-    let line = service.line("connection limit set", 2);
+    let line = service.line("connection limit set", 1);
     assert_eq!(line["max_connections"], 3);
     assert_eq!(service.end().code(), 0);
 }
@@ -315,7 +319,7 @@ fn sigterm_during_a_restart_ends_the_new_process_and_then_the_old_one_in_order()
     assert!(failure.contains("told to stop"), "{failure}");
     assert!(is_gone(child), "it was not reaped");
     assert!(slow.body(&head.head).ends_with(b"tick 10 of 10\n"));
-    let ended = service.end();
+    let ended = service.wait();
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
     assert!(ended.stdout.contains("SIGTERM"), "{}", ended.stdout);
 }
@@ -436,7 +440,7 @@ fn the_manager_is_told_of_the_start_of_life_and_of_the_end_with_its_progress() {
         assert!(lines.iter().any(|line| line == "WATCHDOG=1"), "{lines:?}");
     }
     slow.body(&head.head);
-    assert_eq!(service.end().code(), 0);
+    assert_eq!(service.wait().code(), 0);
 }
 
 #[test]
