@@ -70,7 +70,7 @@ fn a_file_with_only_the_older_fields_is_served_with_a_line_at_each_stage() {
         "waiting for connections",
         "signal received: draining",
         "waiting for 1 connections",
-        "metrics server stopped",
+        "admin server stopped",
         "all complete",
     ] {
         assert_eq!(

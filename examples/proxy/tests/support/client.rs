@@ -183,6 +183,11 @@ impl Client {
         self.reader.read_exact(&mut into[before..]).unwrap();
     }
 
+    /// Fills `into`. Whether there was so much.
+    pub fn read_exactly(&mut self, into: &mut [u8]) -> bool {
+        self.reader.read_exact(into).is_ok()
+    }
+
     /// Waits for the end of the connection, and returns what came before it.
     #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
