@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use super::PATIENCE;
 
@@ -154,6 +155,20 @@ impl Client {
         self.read_more(&mut chunk, length + 2);
         chunk.truncate(length);
         Some(chunk)
+    }
+
+    /// Reads chunks up to the next event of a stream, without the comments before
+    /// it. None at the end.
+    #[track_caller]
+    pub fn event(&mut self) -> Option<String> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let text = String::from_utf8(self.chunk()?).unwrap();
+            if text != ":\n\n" {
+                return Some(text);
+            }
+            assert!(Instant::now() < end, "no event within {PATIENCE:?}");
+        }
     }
 
     fn trailers(&mut self) -> String {
