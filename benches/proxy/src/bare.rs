@@ -17,9 +17,10 @@ use lifecycle_proxy::config::{Config, PathPrefix, Upstream};
 use lifecycle_proxy::connection::{Handler as _, Link, Sequel};
 use lifecycle_proxy::exchange::Books;
 use lifecycle_proxy::forward::{Forward, Rules};
-use lifecycle_proxy::load::{Bounds, Load};
+use lifecycle_proxy::load::{Bounds, Load, Resource};
 use lifecycle_proxy::metrics::{Metrics, Sources};
 use lifecycle_proxy::routes::{Group, Route, Routes, Target};
+use lifecycle_proxy::sockets::Listening;
 use lifecycle_proxy::upstream::UpstreamPool;
 use lifecycle_proxy::{sni, websocket};
 use lifecycle_runtime::{Connection, ConnectionStats, Runner, ShutdownHandle};
@@ -101,7 +102,7 @@ fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
         path: PathPrefix::default(),
         target: Target::Http(Arc::new(Group::new(&[upstream], settings))),
     }]));
-    let load = Arc::new(Load::new([Bounds::NONE; 3]));
+    let load = Arc::new(Load::new([Bounds::NONE; Resource::ALL.len()]));
     let sources = Sources {
         connections: Box::new(ConnectionStats::default),
         recorder: None,
@@ -122,6 +123,7 @@ fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
         },
+        listening: Listening::default(),
     };
     (pool, Forward::new(client, routes, load, rules, books))
 }
