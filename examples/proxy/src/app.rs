@@ -4,6 +4,7 @@ mod builder;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminServer;
+use crate::audit;
 use crate::config::{Config, LONGEST_SHUTDOWN};
 use crate::connections::{Connections, Counts};
 use crate::discovery::{Discovery, Peer, PeerTable};
@@ -88,6 +90,9 @@ pub struct ProxyServer {
     addresses: Vec<SocketAddr>,
     #[shutdown(skip)]
     tls_addresses: Vec<SocketAddr>,
+    /// Where the report goes that nobody else adds.
+    #[shutdown(skip)]
+    audit: Option<PathBuf>,
     #[shutdown(skip)]
     handle: ShutdownHandle,
     #[shutdown(state)]
@@ -149,7 +154,7 @@ impl ProxyServer {
     }
 
     /// Shuts the server down within `timeout`, for those who embed it and run it
-    /// themselves.
+    /// themselves. The report goes into the audit trail, if there is one.
     ///
     /// # Errors
     ///
@@ -162,6 +167,13 @@ impl ProxyServer {
         &mut self,
         timeout: Duration,
     ) -> Result<Report, ShutdownError> {
-        self.shutdown().within(timeout).await.into_result()
+        let report = self.shutdown().within(timeout).await;
+        if let Some(path) = self.audit.take() {
+            let told = report.clone();
+            let recorded = tokio::task::spawn_blocking(move || audit::record(&path, &told));
+            // It ends also where nobody waits for it.
+            let _ = recorded.await;
+        }
+        report.into_result()
     }
 }

@@ -180,6 +180,7 @@ impl Builder {
             metrics,
             memory,
             admin,
+            audit: config.audit.path.clone(),
             config,
             addresses,
             tls_addresses,
