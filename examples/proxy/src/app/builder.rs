@@ -237,6 +237,7 @@ impl Builder {
             memory,
             admin,
             manager,
+            audit: config.audit.path.clone(),
             config,
             sessions,
             addresses,

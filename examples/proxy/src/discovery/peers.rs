@@ -4,7 +4,7 @@ mod datagram;
 mod table;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,6 +46,7 @@ pub struct Peers {
 struct Shared {
     id: String,
     socket: UdpSocket,
+    is_ipv6: bool,
     table: PeerTable,
     /// Goodbyes that nobody has acknowledged yet.
     pending: Mutex<HashMap<(SocketAddr, Nonce), oneshot::Sender<()>>>,
@@ -70,6 +71,7 @@ impl Peers {
         let shared = Arc::new(Shared {
             id: identity.id.clone(),
             socket,
+            is_ipv6: address.is_ipv6(),
             table: PeerTable::new(others, known),
             pending: Mutex::default(),
             leaving: CancellationToken::new(),
@@ -211,10 +213,21 @@ impl Shared {
             id: self.id.as_str().into(),
             nonce: nonce.into(),
         };
-        if let Err(error) = self.socket.send_to(&datagram.encode(), to).await
+        if let Err(error) = self
+            .socket
+            .send_to(&datagram.encode(), self.reached(to))
+            .await
             && self.complaints.allows()
         {
             warn!(%error, peer = %to, "a peer cannot be told");
+        }
+    }
+
+    /// An address as this socket has it: one of IPv6 reaches IPv4 by mapped ones.
+    fn reached(&self, to: SocketAddr) -> SocketAddr {
+        match to.ip() {
+            IpAddr::V4(ip) if self.is_ipv6 => (ip.to_ipv6_mapped(), to.port()).into(),
+            _ => to,
         }
     }
 
@@ -269,8 +282,12 @@ mod tests {
     use super::*;
 
     async fn peers(tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Farewell) {
-        let text = "listen: 127.0.0.1:0\ntell: []\nhello: 3600\n";
-        let mut config: config::discovery::Peers = serde_saphyr::from_str(text).unwrap();
+        peers_at("127.0.0.1:0", tell, known).await
+    }
+
+    async fn peers_at(at: &str, tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Farewell) {
+        let text = format!("listen: \"{at}\"\ntell: []\nhello: 3600\n");
+        let mut config: config::discovery::Peers = serde_saphyr::from_str(&text).unwrap();
         config.tell = tell;
         let identity = Identity {
             service: "proxy".into(),
@@ -316,6 +333,18 @@ mod tests {
         };
         let (said, ()) = tokio::join!(farewell.say(), peer);
         said.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_both_families_hears_a_peer_of_the_older_one() {
+        let (socket, address) = socket().await;
+        let (peers, farewell) = peers_at("[::]:0", vec![address], Vec::new()).await;
+        let (_, _, from) = receive(&socket).await;
+        let goodbye = b"{\"kind\":\"goodbye\",\"id\":\"you\",\"nonce\":\"n\"}";
+        socket.send_to(goodbye, from).await.unwrap();
+        assert_eq!(receive(&socket).await.0, Kind::Ack);
+        assert!(peers.table().list()[0].gone);
+        farewell.say().await.unwrap();
     }
 
     #[tokio::test]

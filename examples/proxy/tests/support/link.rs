@@ -1,6 +1,7 @@
 //! Somebody else on the link who hears multicast DNS.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::time::Instant;
 
 use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 use simple_dns::Packet;
@@ -40,11 +41,26 @@ impl Link {
         Self { socket, port }
     }
 
+    /// The next answer that says where a service no longer is.
+    #[track_caller]
+    pub fn goodbye(&self) -> Said {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end, "no goodbye within {PATIENCE:?}");
+            let said = self.next();
+            if said.ttl == 0 {
+                return said;
+            }
+        }
+    }
+
     /// The next answer that says where a service is.
     #[track_caller]
     pub fn next(&self) -> Said {
         let mut buffer = [0; 9000];
+        let end = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < end, "no answer within {PATIENCE:?}");
             let length = self.socket.recv(&mut buffer).unwrap();
             if let Some(said) = said(&buffer[..length]) {
                 return said;
