@@ -17,7 +17,6 @@ mod registration;
 use std::net::SocketAddr;
 
 use lifecycle_runtime::{GracefulShutdown, Runner};
-use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::listener::BindError;
@@ -51,7 +50,7 @@ impl Discovery {
     /// # Errors
     ///
     /// When the address for peers cannot be listened on. Nothing is left running then.
-    pub fn start(
+    pub async fn start(
         config: &config::Discovery,
         address: SocketAddr,
         known: Vec<Peer>,
@@ -63,7 +62,7 @@ impl Discovery {
             None => None,
             Some(peers) => {
                 let farewell = farewells.peers.clone();
-                Some(Peers::start(peers, &identity, known, limit, farewell)?)
+                Some(Peers::start(peers, &identity, known, limit, farewell).await?)
             }
         };
         let mdns = config
@@ -104,14 +103,6 @@ pub struct Farewells {
 }
 
 impl Farewells {
-    /// Has none of them said once this is cancelled: another process goes on under the
-    /// same name.
-    pub(crate) fn unless(&self, succeeded: &CancellationToken) {
-        for farewell in [&self.mdns, &self.peers, &self.consul, &self.etcd] {
-            farewell.unless(succeeded);
-        }
-    }
-
     /// Has them said beside the lame duck of `runner`, those that are configured.
     pub fn hook<S: GracefulShutdown, B>(
         &self,

@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle_runtime::{BoxError, Component, Context};
-use rustix::net::sockopt::set_socket_reuseport;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -65,27 +63,18 @@ pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Bind
     bound.await.map_err(|error| BindError { address, error })
 }
 
-/// Binds a socket for datagrams, and returns the address it has then. The next
-/// process may bind the same address while this one still has it.
+/// Binds a socket for datagrams, and returns the address it has then.
 ///
 /// # Errors
 ///
 /// As [`bind`].
-pub fn bind_datagrams(address: SocketAddr) -> Result<(UdpSocket, SocketAddr), BindError> {
-    let bound = || {
-        let family = match address {
-            SocketAddr::V4(_) => AddressFamily::INET,
-            SocketAddr::V6(_) => AddressFamily::INET6,
-        };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(family, SocketType::DGRAM, flags, None)?;
-        set_socket_reuseport(&socket, true)?;
-        rustix::net::bind(&socket, &address)?;
-        let socket = UdpSocket::from_std(socket.into())?;
+pub async fn bind_datagrams(address: SocketAddr) -> Result<(UdpSocket, SocketAddr), BindError> {
+    let bound = async {
+        let socket = UdpSocket::bind(address).await?;
         let address = socket.local_addr()?;
         Ok((socket, address))
     };
-    bound().map_err(|error| BindError { address, error })
+    bound.await.map_err(|error| BindError { address, error })
 }
 
 /// Listens on a socket that there is already, for what was to listen on `asked`.

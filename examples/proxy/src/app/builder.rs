@@ -167,8 +167,7 @@ impl Builder {
         let discovery = match sockets.http.first().or(sockets.tls.first()) {
             Some(Listener { address, .. }) => {
                 let known = known.unwrap_or_default();
-                farewells.unless(&listening.left());
-                Discovery::start(&config.discovery, *address, known, &farewells)?
+                Discovery::start(&config.discovery, *address, known, &farewells).await?
             }
             None => Discovery::default(),
         };

@@ -55,16 +55,6 @@ impl Announcement {
     }
 }
 
-impl Announcement {
-    /// Has the thread end. For a successor what was announced stays true, so then the
-    /// thread is left to end with the process, as it would say goodbye.
-    fn end(&self) {
-        if !self.farewell.is_needless() {
-            end(&self.responder);
-        }
-    }
-}
-
 /// The full name of what is announced, and what becomes of it.
 fn announce(
     responder: &ServiceDaemon,
@@ -152,7 +142,7 @@ impl Component for Announcement {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         cx.waiting_for(|| "the goodbye by multicast DNS".into());
         let said = self.farewell.say().await;
-        self.end();
+        end(&self.responder);
         self.events.cleanup(cx).await?;
         said
     }
@@ -162,7 +152,7 @@ impl Component for Announcement {
     }
 
     fn release(&mut self) {
-        self.end();
+        end(&self.responder);
         self.events.abort();
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use lifecycle_runtime::BoxError;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 type Said = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 type Speech = Box<dyn Fn(Instant) -> Said + Send + Sync>;
@@ -23,8 +22,6 @@ struct Inner {
     /// say goodbye to.
     speech: OnceLock<(Duration, Speech)>,
     said: OnceCell<Result<(), String>>,
-    /// Cancelled: there is no need any more.
-    unless: OnceLock<CancellationToken>,
 }
 
 impl Farewell {
@@ -42,18 +39,6 @@ impl Farewell {
         let _ = self.0.speech.set((limit, speech));
     }
 
-    /// Has it not said once this is cancelled.
-    pub(super) fn unless(&self, needless: &CancellationToken) {
-        // A server is started once with its farewells.
-        let _ = self.0.unless.set(needless.clone());
-    }
-
-    /// Whether it will not be said any more.
-    pub(super) fn is_needless(&self) -> bool {
-        let unless = self.0.unless.get();
-        unless.is_some_and(CancellationToken::is_cancelled)
-    }
-
     /// Says goodbye, or waits until it was said.
     ///
     /// # Errors
@@ -68,9 +53,6 @@ impl Farewell {
         let Some((limit, speech)) = self.0.speech.get() else {
             return Ok(());
         };
-        if self.is_needless() {
-            return Ok(());
-        }
         let said = self.0.said.get_or_init(|| async {
             let now = Instant::now();
             let until = now + *limit * 9 / 10;
@@ -119,15 +101,6 @@ mod tests {
             assert_eq!(said.unwrap_err().to_string(), "nobody heard");
         }
         assert_eq!(said.load(Ordering::Relaxed), 1);
-    }
-
-    #[tokio::test]
-    async fn it_is_not_said_by_one_that_has_a_successor() {
-        let (farewell, succeeded) = (Farewell::default(), CancellationToken::new());
-        farewell.unless(&succeeded);
-        farewell.prepare(LIMIT, |_| async { Err("it was said".into()) });
-        succeeded.cancel();
-        farewell.say().await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

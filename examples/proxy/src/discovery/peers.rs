@@ -58,14 +58,14 @@ struct Shared {
 
 impl Peers {
     /// Listens to the peers, and greets them.
-    pub(super) fn start(
+    pub(super) async fn start(
         config: &config::discovery::Peers,
         identity: &Identity,
         known: Vec<Peer>,
         limit: Duration,
         farewell: Farewell,
     ) -> Result<Self, BindError> {
-        let (socket, address) = listener::bind_datagrams(config.listen)?;
+        let (socket, address) = listener::bind_datagrams(config.listen).await?;
         info!(%address, "listening for peers");
         let others = config.tell.iter().copied().filter(|peer| *peer != address);
         let shared = Arc::new(Shared {
@@ -299,7 +299,7 @@ mod tests {
         let farewell = Farewell::default();
         let limit = Duration::from_secs(1);
         let peers = Peers::start(&config, &identity, known, limit, farewell.clone());
-        (peers.unwrap(), farewell)
+        (peers.await.unwrap(), farewell)
     }
 
     async fn socket() -> (UdpSocket, SocketAddr) {

@@ -62,37 +62,21 @@ impl Link {
         loop {
             assert!(Instant::now() < end, "no answer within {PATIENCE:?}");
             let length = self.socket.recv(&mut buffer).unwrap();
-            if let Some(said) = said(&buffer[..length]) {
+            let packet = Packet::parse(&buffer[..length]).unwrap();
+            let found = packet
+                .answers
+                .iter()
+                .find_map(|answer| match &answer.rdata {
+                    RData::SRV(service) => Some(Said {
+                        name: answer.name.to_string(),
+                        port: service.port,
+                        ttl: answer.ttl,
+                    }),
+                    _ => None,
+                });
+            if let Some(said) = found {
                 return said;
             }
         }
     }
-
-    /// Those that have come in and were not read.
-    pub fn rest(&self) -> Vec<Said> {
-        self.socket.set_nonblocking(true).unwrap();
-        let mut buffer = [0; 9000];
-        let answers = std::iter::from_fn(|| {
-            let length = self.socket.recv(&mut buffer).ok()?;
-            Some(said(&buffer[..length]))
-        });
-        let answers = answers.flatten().collect();
-        self.socket.set_nonblocking(false).unwrap();
-        answers
-    }
-}
-
-fn said(datagram: &[u8]) -> Option<Said> {
-    let packet = Packet::parse(datagram).unwrap();
-    packet
-        .answers
-        .iter()
-        .find_map(|answer| match &answer.rdata {
-            RData::SRV(service) => Some(Said {
-                name: answer.name.to_string(),
-                port: service.port,
-                ttl: answer.ttl,
-            }),
-            _ => None,
-        })
 }

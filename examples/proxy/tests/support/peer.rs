@@ -49,9 +49,7 @@ impl Peer {
             let datagram: Value = serde_json::from_slice(&buffer[..length]).unwrap();
             Some(datagram["kind"].clone())
         });
-        let kinds = datagrams.collect();
-        self.socket.set_nonblocking(false).unwrap();
-        kinds
+        datagrams.collect()
     }
 
     pub fn send(&self, kind: &str, nonce: &Value, to: SocketAddr) {
