@@ -212,6 +212,14 @@ impl ProxyServer {
         &self.listening
     }
 
+    pub(crate) const fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    pub(crate) const fn memory(&self) -> Option<&Keeper> {
+        self.memory.as_ref()
+    }
+
     pub(crate) const fn manager(&self) -> Option<&Manager> {
         self.manager.as_ref()
     }

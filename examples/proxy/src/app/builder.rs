@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lifecycle_runtime::{Connections, Readiness, ShutdownHandle, ShutdownState, TaskGroup};
+use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -167,12 +168,13 @@ impl Builder {
         let discovery = match sockets.http.first().or(sockets.tls.first()) {
             Some(Listener { address, .. }) => {
                 let known = known.unwrap_or_default();
-                Discovery::start(&config.discovery, *address, known, &farewells).await?
+                let peers = sockets.peers;
+                Discovery::start(&config.discovery, *address, peers, known, &farewells)
             }
             None => Discovery::default(),
         };
         let memory = memory.map(|memory| {
-            let keeper = memory.of(routes, discovery.peers());
+            let keeper = memory.of(routes, discovery.peers(), listening.left());
             let saving = keeper.save_every(config.state.every.duration());
             spawn(&background, "state", saving);
             keeper
@@ -253,6 +255,7 @@ struct Sockets {
     http: Vec<Listener>,
     tls: Vec<Listener>,
     admin: Option<Listener>,
+    peers: Option<Listener<UdpSocket>>,
 }
 
 impl Sockets {
@@ -269,11 +272,16 @@ impl Sockets {
             true => &admin[..],
             false => &[],
         };
+        let peers = match &config.discovery.peers {
+            Some(peers) => Some(listening.listen_to_peers(given, peers.listen).await?),
+            None => None,
+        };
         let mut admin = listening.listen(given, Role::Admin, admin).await?;
         Ok(Self {
             http: listening.listen(given, Role::Http, http).await?,
             tls: listening.listen(given, Role::Tls, tls).await?,
             admin: admin.pop(),
+            peers,
         })
     }
 }

@@ -21,8 +21,8 @@ use tracing::{info, warn};
 
 use super::{Farewell, Identity};
 use crate::config;
-use crate::listener::{self, BindError};
 use crate::logging::Throttle;
+use crate::sockets::Listener;
 use datagram::{Datagram, Kind, Nonce};
 
 pub use table::{Peer, PeerTable};
@@ -45,7 +45,7 @@ pub struct Peers {
 #[derive(Debug)]
 struct Shared {
     id: String,
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     is_ipv6: bool,
     table: PeerTable,
     /// Goodbyes that nobody has acknowledged yet.
@@ -58,14 +58,15 @@ struct Shared {
 
 impl Peers {
     /// Listens to the peers, and greets them.
-    pub(super) async fn start(
+    pub(super) fn start(
         config: &config::discovery::Peers,
+        socket: Listener<UdpSocket>,
         identity: &Identity,
         known: Vec<Peer>,
         limit: Duration,
         farewell: Farewell,
-    ) -> Result<Self, BindError> {
-        let (socket, address) = listener::bind_datagrams(config.listen).await?;
+    ) -> Self {
+        let Listener { socket, address } = socket;
         info!(%address, "listening for peers");
         let others = config.tell.iter().copied().filter(|peer| *peer != address);
         let shared = Arc::new(Shared {
@@ -79,15 +80,20 @@ impl Peers {
             complaints: Throttle::default(),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(shared.clone().listen());
-        tasks.spawn(shared.clone().greet(config.hello.duration()));
+        // Once another process goes on with this, it is that one which is spoken to.
+        let withheld = farewell.withheld();
+        let listening = shared.clone().listen();
+        tasks.spawn(async move { withheld.run_until_cancelled(listening).await.unwrap_or(()) });
+        let withheld = farewell.withheld();
+        let greeting = shared.clone().greet(config.hello.duration());
+        tasks.spawn(async move { withheld.run_until_cancelled(greeting).await.unwrap_or(()) });
         let leaving = shared.clone();
         farewell.prepare(limit, move |until| leaving.clone().leave(until));
-        Ok(Self {
+        Self {
             shared,
             farewell,
             tasks,
-        })
+        }
     }
 
     pub(super) fn table(&self) -> PeerTable {
@@ -298,8 +304,13 @@ mod tests {
         };
         let farewell = Farewell::default();
         let limit = Duration::from_secs(1);
-        let peers = Peers::start(&config, &identity, known, limit, farewell.clone());
-        (peers.await.unwrap(), farewell)
+        let (socket, address) = socket().await;
+        let socket = Listener {
+            socket: Arc::new(socket),
+            address,
+        };
+        let peers = Peers::start(&config, socket, &identity, known, limit, farewell.clone());
+        (peers, farewell)
     }
 
     async fn socket() -> (UdpSocket, SocketAddr) {

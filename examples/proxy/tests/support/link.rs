@@ -62,21 +62,36 @@ impl Link {
         loop {
             assert!(Instant::now() < end, "no answer within {PATIENCE:?}");
             let length = self.socket.recv(&mut buffer).unwrap();
-            let packet = Packet::parse(&buffer[..length]).unwrap();
-            let found = packet
-                .answers
-                .iter()
-                .find_map(|answer| match &answer.rdata {
-                    RData::SRV(service) => Some(Said {
-                        name: answer.name.to_string(),
-                        port: service.port,
-                        ttl: answer.ttl,
-                    }),
-                    _ => None,
-                });
-            if let Some(said) = found {
+            if let Some(said) = said(&buffer[..length]) {
                 return said;
             }
         }
     }
+
+    /// Those that have come in and were not read.
+    pub fn rest(&self) -> Vec<Said> {
+        self.socket.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 9000];
+        let mut heard = Vec::new();
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            heard.extend(said(&buffer[..length]));
+        }
+        self.socket.set_nonblocking(false).unwrap();
+        heard
+    }
+}
+
+fn said(bytes: &[u8]) -> Option<Said> {
+    let packet = Packet::parse(bytes).unwrap();
+    packet
+        .answers
+        .iter()
+        .find_map(|answer| match &answer.rdata {
+            RData::SRV(service) => Some(Said {
+                name: answer.name.to_string(),
+                port: service.port,
+                ttl: answer.ttl,
+            }),
+            _ => None,
+        })
 }

@@ -49,7 +49,9 @@ impl Peer {
             let datagram: Value = serde_json::from_slice(&buffer[..length]).unwrap();
             Some(datagram["kind"].clone())
         });
-        datagrams.collect()
+        let kinds = datagrams.collect();
+        self.socket.set_nonblocking(false).unwrap();
+        kinds
     }
 
     pub fn send(&self, kind: &str, nonce: &Value, to: SocketAddr) {
