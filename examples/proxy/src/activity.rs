@@ -4,11 +4,13 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Request, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -38,6 +40,9 @@ const ANSWER: u8 = 4;
 /// It is a connection in HTTP/2: what goes on in it is counted, not named.
 const MULTIPLEXED: u8 = 5;
 
+/// It was upgraded: what goes on is no HTTP any more.
+const UPGRADED: u8 = 6;
+
 /// The clock of one connection. Orderings are relaxed: it is read by the task
 /// that owns the connection, for time limits and a choice of how to close.
 #[derive(Debug)]
@@ -53,6 +58,31 @@ pub struct Activity {
     unread: AtomicBool,
     /// In HTTP/2, requests whose answer has not begun.
     owed: AtomicUsize,
+    /// For people who look. The line of a request over HTTP/1.1 is forgotten with
+    /// its end, as it holds on to the buffer it was read into.
+    asked: Mutex<Option<Asked>>,
+}
+
+/// The last request of a connection.
+#[derive(Debug)]
+struct Asked {
+    version: Version,
+    at: Instant,
+    /// Method and target. None once it is over.
+    line: Option<(Method, Option<PathAndQuery>)>,
+}
+
+/// What a connection does, for people.
+#[derive(Debug)]
+pub struct Doing {
+    /// What is spoken.
+    pub protocol: &'static str,
+    /// Where it stands.
+    pub stage: &'static str,
+    /// The request it is in, or in HTTP/2 the last one: method and path.
+    pub request: Option<String>,
+    /// For how long: the request, or the silence between two.
+    pub since: Instant,
 }
 
 impl Activity {
@@ -67,7 +97,62 @@ impl Activity {
             phase: AtomicU8::new(WAITING),
             unread: AtomicBool::new(false),
             owed: AtomicUsize::new(0),
+            asked: Mutex::new(None),
         }
+    }
+
+    /// This request begins.
+    pub fn asked<B>(&self, request: &Request<B>) {
+        *self.last_asked() = Some(Asked {
+            version: request.version(),
+            at: Instant::now(),
+            line: Some((
+                request.method().clone(),
+                request.uri().path_and_query().cloned(),
+            )),
+        });
+    }
+
+    /// It is no HTTP connection any more.
+    pub fn upgraded(&self) {
+        self.phase.store(UPGRADED, Ordering::Relaxed);
+    }
+
+    /// What goes on.
+    #[must_use]
+    pub fn doing(&self) -> Doing {
+        let asked = self.last_asked();
+        let (stage, since) = match self.phase.load(Ordering::Relaxed) {
+            HEAD => ("reading the head", Some(self.at(&self.head))),
+            EXCHANGE => ("reading the body", None),
+            UPSTREAM => ("waiting for the upstream", None),
+            ANSWER => ("answering", None),
+            MULTIPLEXED if self.owed.load(Ordering::Relaxed) > 0 => {
+                ("waiting for the upstream", None)
+            }
+            MULTIPLEXED => ("open", Some(self.last_byte())),
+            UPGRADED => ("relaying", Some(self.last_byte())),
+            _ => ("idle", Some(self.last_byte())),
+        };
+        let protocol = match &*asked {
+            _ if stage == "relaying" => "WebSocket",
+            Some(asked) if asked.version == Version::HTTP_2 => "HTTP/2",
+            Some(asked) if asked.version == Version::HTTP_10 => "HTTP/1.0",
+            Some(_) => "HTTP/1.1",
+            None => "HTTP",
+        };
+        Doing {
+            protocol,
+            stage,
+            request: asked.as_ref().and_then(Asked::text),
+            since: since
+                .or_else(|| asked.as_ref().map(|asked| asked.at))
+                .unwrap_or(self.opened),
+        }
+    }
+
+    fn last_asked(&self) -> MutexGuard<'_, Option<Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request's head is complete, on a connection in HTTP/2.
@@ -107,6 +192,9 @@ impl Activity {
     pub fn exchange_ended(&self) {
         self.touch();
         self.phase.store(WAITING, Ordering::Relaxed);
+        if let Some(asked) = &mut *self.last_asked() {
+            asked.line = None;
+        }
     }
 
     /// When the last byte passed, in either direction.
@@ -160,6 +248,23 @@ impl Activity {
             self.head.store(now, Ordering::Relaxed);
             self.phase.store(HEAD, Ordering::Relaxed);
         }
+    }
+}
+
+impl Asked {
+    /// The longest path that is shown whole.
+    const SHOWN: usize = 120;
+
+    /// Without the query, which may hold what nobody else should see.
+    fn text(&self) -> Option<String> {
+        let (method, target) = self.line.as_ref()?;
+        let path = target.as_ref().map_or("*", PathAndQuery::path);
+        let mut text = format!("{method} ");
+        text.extend(path.chars().take(Self::SHOWN));
+        if path.chars().nth(Self::SHOWN).is_some() {
+            text.push('…');
+        }
+        Some(text)
     }
 }
 

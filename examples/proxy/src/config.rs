@@ -2,6 +2,8 @@
 //! Each type refuses what cannot work while it is read, so that the message
 //! carries the line.
 
+mod admin;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
@@ -14,6 +16,8 @@ use serde::de::{self, Deserializer, Unexpected};
 use serde::{Deserialize, Serialize};
 
 use crate::hosts::HostPattern;
+
+pub use admin::{Admin, Secret, Token, UnusableToken};
 
 /// The most that `shutdown_timeout` may ask for.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);
@@ -50,7 +54,9 @@ pub struct Config {
     /// How long it goes on serving, unready, once it was told to stop, since those
     /// who send work learn of it late.
     pub lame_duck: Option<Seconds>,
-    /// The metrics listener.
+    /// The admin listener.
+    pub admin: Admin,
+    /// The numbers.
     pub metrics: Metrics,
     /// The traffic tape.
     pub recorder: Recorder,
@@ -71,6 +77,7 @@ impl Default for Config {
             max_connections: const { NonZeroUsize::new(10_000).unwrap() },
             shutdown_timeout: Seconds(30),
             lame_duck: None,
+            admin: Admin::default(),
             metrics: Metrics::default(),
             recorder: Recorder::default(),
         }
@@ -107,13 +114,13 @@ impl Default for Timeouts {
     }
 }
 
-/// The metrics listener and the file that outlives it.
+/// The numbers, and the older way to say where they are served.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// Whether to listen.
+    /// Whether the admin listener is started.
     pub enabled: bool,
-    /// Where to listen.
+    /// Where that listens, unless `admin` says it.
     pub address: SocketAddr,
     /// Where the last values are saved, as JSON, when the proxy ends.
     pub file: Option<PathBuf>,
@@ -123,7 +130,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             enabled: false,
-            address: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            address: admin::ADDRESS,
             file: None,
         }
     }
@@ -652,6 +659,13 @@ impl Config {
     #[must_use]
     pub fn share(&self, hundredths: u32) -> Duration {
         self.shutdown_timeout.duration() * hundredths / 100
+    }
+
+    /// Where the admin listener is, if there is to be one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        let enabled = self.admin.enabled || self.metrics.enabled;
+        enabled.then(|| self.admin.address.unwrap_or(self.metrics.address))
     }
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::activity::{Activity, Limits, Watched};
 use crate::body::{Answer, InExchange, Upload};
 use crate::executor::Tasks;
+use crate::roster::{Roster, Who};
 
 /// A client in HTTP/2 that does not answer a ping in this time is gone.
 const PING: Duration = Duration::from_secs(20);
@@ -56,10 +57,13 @@ impl Sequel {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(sequel));
     }
 
-    async fn run(&self) -> End {
+    async fn run(&self, activity: &Activity) -> End {
         let sequel = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match sequel {
-            Some(sequel) => sequel.await,
+            Some(sequel) => {
+                activity.upgraded();
+                sequel.await
+            }
             None => End::Closed,
         }
     }
@@ -82,6 +86,11 @@ pub trait Handler: Clone + Send + Sync + 'static {
         request: Request<Upload>,
         link: Link,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// Where its connections are to be seen.
+    fn roster(&self) -> Option<&Roster> {
+        None
+    }
 
     /// Whether another connection can be taken on.
     fn admits(&self) -> bool {
@@ -133,6 +142,9 @@ impl<H: Handler> Serve for H {
         closing: CancellationToken,
         tasks: Tasks,
     ) -> End {
+        let activity = Arc::new(Activity::new(limits));
+        let _place =
+            Handler::roster(&self).map(|roster| roster.enter(peer, Who::Http(activity.clone())));
         match timeout(limits.hello, first_byte(&stream, &closing)).await {
             Ok(true) => {}
             Ok(false) => return End::Closed,
@@ -141,12 +153,12 @@ impl<H: Handler> Serve for H {
         let link = Link {
             peer,
             local,
-            activity: Arc::new(Activity::new(limits)),
+            activity,
             closing,
             sequel: Sequel::default(),
         };
         match serve_http(stream, self, limits, link.clone(), tasks).await {
-            End::Closed => link.sequel.run().await,
+            End::Closed => link.sequel.run(&link.activity).await,
             other => other,
         }
     }
@@ -204,6 +216,7 @@ async fn answer<H: Handler>(
 ) -> Response<Answer<H::Body>> {
     let version = request.version();
     let closing = link.closing.clone();
+    link.activity.asked(&request);
     let request = request.map(|body| Upload::new(body, link.activity.clone()));
     let mut response = handler.handle(request, link).await;
     let last = closing.is_cancelled() || handler.is_pressed();

@@ -26,6 +26,7 @@ use crate::headers::{self, Origin};
 use crate::load::Load;
 use crate::logging::Throttle;
 use crate::request::{Verdict, judge};
+use crate::roster::Roster;
 use crate::routes::{Group, Pick, Routes, Target};
 use crate::stdio::message::Call;
 use crate::stdio::{self, StdioClient};
@@ -43,6 +44,7 @@ struct Inner {
     load: Arc<Load>,
     rules: Rules,
     books: Arc<Books>,
+    roster: Roster,
     complaints: Throttle,
 }
 
@@ -87,7 +89,7 @@ impl Failure {
 
 impl Forward {
     /// Sends requests along `routes`, as long as the `load` allows it, and enters
-    /// them in `books`.
+    /// them in `books`; whose they are is in `roster`.
     #[must_use]
     pub fn new(
         client: Client,
@@ -95,6 +97,7 @@ impl Forward {
         load: Arc<Load>,
         rules: Rules,
         books: Books,
+        roster: Roster,
     ) -> Self {
         Self(Arc::new(Inner {
             client,
@@ -102,6 +105,7 @@ impl Forward {
             load,
             rules,
             books: Arc::new(books),
+            roster,
             complaints: Throttle::default(),
         }))
     }
@@ -120,6 +124,10 @@ impl Handler for Forward {
         };
         let response = response.unwrap_or_else(|failure| self.0.fail(failure));
         exchange.answer(response, &link.closing)
+    }
+
+    fn roster(&self) -> Option<&Roster> {
+        Some(&self.0.roster)
     }
 
     fn admits(&self) -> bool {

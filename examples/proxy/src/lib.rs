@@ -31,6 +31,7 @@ pub mod logging;
 pub mod metrics;
 pub mod recorder;
 pub mod request;
+pub mod roster;
 pub mod routes;
 pub mod side;
 pub mod sni;

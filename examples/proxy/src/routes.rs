@@ -62,9 +62,23 @@ impl Routes {
         found.map(|route| &route.target)
     }
 
+    /// All of them, in the order in which they are tried.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+
     /// All targets.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.0.iter().map(|route| &route.target)
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(host) = &self.host {
+            host.fmt(f)?;
+        }
+        f.write_str(self.path.as_str())
     }
 }
 

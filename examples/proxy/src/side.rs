@@ -1,10 +1,11 @@
-//! A small HTTP server beside the proxy: the metrics listener, the demo upstream.
+//! A small HTTP server beside the proxy: the admin listener, the demo upstream.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lifecycle_runtime::GracefulShutdown;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::Limits;
@@ -36,16 +37,27 @@ impl SideServer {
         limits: Limits,
         handler: H,
     ) -> Result<Self, BindError> {
-        let (listener, address) = listener::bind(address).await?;
+        let bound = listener::bind(address).await?;
+        Ok(Self::serve(bound, most, limits, handler))
+    }
+
+    /// Answers with `handler` where it listens already.
+    #[must_use]
+    pub fn serve<H: Handler>(
+        (listener, address): (TcpListener, SocketAddr),
+        most: NonZeroUsize,
+        limits: Limits,
+        handler: H,
+    ) -> Self {
         let connections = Arc::new(Connections::new(most, limits));
         // Told by its own cleanup only: it serves until the others have ended.
         let mut accept = AcceptLoops::new(CancellationToken::new());
         accept.spawn(listener, connections.clone(), handler);
-        Ok(Self {
+        Self {
             address,
             accept,
             connections,
-        })
+        }
     }
 
     /// Where it listens.

@@ -4,8 +4,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lifecycle_runtime::BoxError;
@@ -22,6 +22,7 @@ use crate::connection::{End, Serve};
 use crate::executor::Tasks;
 use crate::load::Load;
 use crate::logging::Throttle;
+use crate::roster::{Roster, Who};
 
 /// The longest first message that is read.
 const LONGEST_HELLO: usize = 64 * 1024;
@@ -39,6 +40,7 @@ struct Inner {
     connect: Duration,
     load: Arc<Load>,
     counts: Counts,
+    roster: Roster,
     complaints: Throttle,
 }
 
@@ -106,12 +108,13 @@ struct Refusal {
 impl Passthrough {
     /// Passes connections on to the servers of `allow`.
     #[must_use]
-    pub fn new(allow: &[Allowed], timeouts: &Timeouts, load: Arc<Load>) -> Self {
+    pub fn new(allow: &[Allowed], timeouts: &Timeouts, load: Arc<Load>, roster: Roster) -> Self {
         Self(Arc::new(Inner {
             allow: allow.to_vec(),
             connect: timeouts.connect.duration(),
             load,
             counts: Counts::default(),
+            roster,
             complaints: Throttle::default(),
         }))
     }
@@ -132,7 +135,9 @@ impl Serve for Passthrough {
         closing: CancellationToken,
         _: Tasks,
     ) -> End {
-        let opened = self.0.open(&mut stream, limits.hello, &closing);
+        let name = Arc::<OnceLock<String>>::default();
+        let _place = self.0.roster.enter(addresses.0, Who::Tls(name.clone()));
+        let opened = self.0.open(&mut stream, limits.hello, &closing, &name);
         let (upstream, hello) = match opened.await {
             Ok(Some(opened)) => opened,
             Ok(None) => return End::Closed,
@@ -158,6 +163,7 @@ impl Inner {
         stream: &mut TcpStream,
         limit: Duration,
         closing: &CancellationToken,
+        asked: &OnceLock<String>,
     ) -> Result<Option<(TcpStream, Vec<u8>)>, Refusal> {
         let refusal = |fate| move |error: BoxError| Refusal { fate, error };
         let read = timeout(limit, read_hello(stream, closing)).await;
@@ -179,6 +185,7 @@ impl Inner {
             debug!(address, %error, "TCP_NODELAY was not set");
         }
         debug!(name, address, "a TLS connection is passed on");
+        asked.get_or_init(|| name);
         Ok(Some((upstream, hello)))
     }
 

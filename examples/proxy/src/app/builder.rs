@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lifecycle_runtime::{Readiness, ShutdownHandle, ShutdownState};
+use lifecycle_runtime::{GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -13,9 +14,9 @@ use tracing::{info, warn};
 
 use super::ProxyServer;
 use crate::activity::Limits;
-use crate::admin::AdminServer;
+use crate::admin::{self, AdminListener};
 use crate::breaker;
-use crate::config::{self, Config, Health, PathPrefix, Upstream};
+use crate::config::{self, Config, Health, PathPrefix, Seconds, Upstream};
 use crate::connections::Connections;
 use crate::descriptors;
 use crate::embedded;
@@ -26,6 +27,7 @@ use crate::listener::{self, AcceptLoops, BindError};
 use crate::load::{Bounds, Load};
 use crate::metrics::{Metrics, Sources};
 use crate::recorder::TapeRecorder;
+use crate::roster::Roster;
 use crate::routes::{Group, Route, Routes, Target};
 use crate::side::SideServer;
 use crate::sni::Passthrough;
@@ -98,7 +100,13 @@ impl Builder {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
         };
-        let passthrough = Passthrough::new(&config.tls.allow, &config.timeouts, load.clone());
+        let roster = Roster::default();
+        let passthrough = Passthrough::new(
+            &config.tls.allow,
+            &config.timeouts,
+            load.clone(),
+            roster.clone(),
+        );
 
         let sources = Sources {
             connections: Box::new(connections.counter()),
@@ -109,8 +117,9 @@ impl Builder {
             tls: passthrough.counts(),
             handle: handle.clone(),
         };
+        let (shown, used) = (routes.clone(), load.clone());
         let metrics = Arc::new(Metrics::new(sources, config.metrics.file.clone()));
-        let admin = admin_of(&config, limits, &metrics, readiness).await?;
+        let bound = AdminListener::bind(&config).await?;
 
         let rules = Rules {
             response_limit: config.timeouts.response.duration(),
@@ -121,7 +130,7 @@ impl Builder {
             metrics: metrics.clone(),
             recorder: recorder.clone(),
         };
-        let forward = Forward::new(client, routes, load, rules, books);
+        let forward = Forward::new(client, routes, load, rules, books, roster.clone());
 
         let token = CancellationToken::new();
         let mut accept = AcceptLoops::new(token.child_token());
@@ -138,7 +147,7 @@ impl Builder {
             accept.spawn(listener, connections.clone(), passthrough.clone());
         }
 
-        Ok(ProxyServer {
+        let mut server = ProxyServer {
             token,
             accept,
             connections,
@@ -148,13 +157,32 @@ impl Builder {
             pool,
             embedded,
             metrics,
-            admin,
+            admin: None,
             config,
             addresses,
             tls_addresses,
             handle,
             state: ShutdownState::new(),
-        })
+        };
+        server.admin = bound.map(|bound| {
+            let sources = admin::Sources {
+                metrics: server.metrics.clone(),
+                roster,
+                routes: shown,
+                load: used,
+                readiness,
+                handle: server.handle.clone(),
+                // Known only now that all its parts are.
+                plan: server.plan(),
+                lame_duck: server
+                    .config
+                    .lame_duck
+                    .map_or(Duration::ZERO, Seconds::duration),
+                actions: bound.allows_actions(),
+            };
+            bound.serve(limits, sources)
+        });
+        Ok(server)
     }
 }
 
@@ -265,18 +293,4 @@ fn bounds_of(limits: &config::Limits) -> [Bounds; 3] {
         bounds(limits.memory_mib, 1 << 20, Bounds::NONE),
         bounds(limits.tasks, 1, Bounds::NONE),
     ]
-}
-
-async fn admin_of(
-    config: &Config,
-    limits: Limits,
-    metrics: &Arc<Metrics>,
-    readiness: Readiness,
-) -> Result<Option<AdminServer>, BindError> {
-    if !config.metrics.enabled {
-        return Ok(None);
-    }
-    let address = config.metrics.address;
-    let server = AdminServer::start(address, limits, metrics.clone(), readiness).await?;
-    Ok(Some(server))
 }
