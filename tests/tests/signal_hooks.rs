@@ -4,7 +4,11 @@ use lifecycle_tests::Process;
 use rustix::process::Signal;
 
 fn serving() -> Process {
-    let mut server = Process::start(env!("CARGO_BIN_EXE_told"), &["hooks"]);
+    told("hooks")
+}
+
+fn told(how: &str) -> Process {
+    let mut server = Process::start(env!("CARGO_BIN_EXE_told"), &[how]);
     server.wait_for("serving");
     server
 }
@@ -79,4 +83,20 @@ fn signals_that_are_not_hooked_end_a_server_that_hooks_others() {
         ended.says(&["not done: drain was running, waiting for a line"]),
         "{ended:#?}"
     );
+}
+
+#[test]
+fn a_hooked_signal_does_not_end_a_process_whose_runner_has_ended() {
+    let mut server = told("hooks-lingering");
+    server.signal(Signal::TERM);
+    server.wait_for("draining");
+    server.tell("go");
+    server.wait_for("reason: SIGTERM");
+    server.no_longer_a_repeat();
+    server.signal(Signal::USR1);
+    // Time enough for it to be heard before the next one.
+    server.no_longer_a_repeat();
+    server.signal(Signal::QUIT);
+    let ended = server.end();
+    assert_eq!(ended.code, Some(128 + 3), "{ended:#?}");
 }

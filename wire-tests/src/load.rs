@@ -173,6 +173,11 @@ fn is_retriable(error: &h2::Error) -> bool {
         || error.reason() == Some(h2::Reason::REFUSED_STREAM)
 }
 
+/// How many file descriptors a process has.
+pub fn descriptors(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
+}
+
 /// A server in a process of its own.
 pub struct Process {
     child: Child,

@@ -2,6 +2,7 @@
 //! every phase with a single timer, and its socket is closed without losing the
 //! last response.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request, Version};
+use hyper::{Method, Request};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -63,26 +64,15 @@ pub struct Activity {
     asked: Mutex<Option<Asked>>,
 }
 
+/// The longest path that is shown whole.
+const SHOWN: usize = 120;
+
 /// The last request of a connection.
 #[derive(Debug)]
 struct Asked {
-    version: Version,
     at: Instant,
     /// Method and target. None once it is over.
     line: Option<(Method, Option<PathAndQuery>)>,
-}
-
-/// What a connection does, for people.
-#[derive(Debug)]
-pub struct Doing {
-    /// What is spoken.
-    pub protocol: &'static str,
-    /// Where it stands.
-    pub stage: &'static str,
-    /// The request it is in, or in HTTP/2 the last one: method and path.
-    pub request: Option<String>,
-    /// For how long: the request, or the silence between two.
-    pub since: Instant,
 }
 
 impl Activity {
@@ -104,7 +94,6 @@ impl Activity {
     /// This request begins.
     pub fn asked<B>(&self, request: &Request<B>) {
         *self.last_asked() = Some(Asked {
-            version: request.version(),
             at: Instant::now(),
             line: Some((
                 request.method().clone(),
@@ -116,39 +105,6 @@ impl Activity {
     /// It is no HTTP connection any more.
     pub fn upgraded(&self) {
         self.phase.store(UPGRADED, Ordering::Relaxed);
-    }
-
-    /// What goes on.
-    #[must_use]
-    pub fn doing(&self) -> Doing {
-        let asked = self.last_asked();
-        let (stage, since) = match self.phase.load(Ordering::Relaxed) {
-            HEAD => ("reading the head", Some(self.at(&self.head))),
-            EXCHANGE => ("reading the body", None),
-            UPSTREAM => ("waiting for the upstream", None),
-            ANSWER => ("answering", None),
-            MULTIPLEXED if self.owed.load(Ordering::Relaxed) > 0 => {
-                ("waiting for the upstream", None)
-            }
-            MULTIPLEXED => ("open", Some(self.last_byte())),
-            UPGRADED => ("relaying", Some(self.last_byte())),
-            _ => ("idle", Some(self.last_byte())),
-        };
-        let protocol = match &*asked {
-            _ if stage == "relaying" => "WebSocket",
-            Some(asked) if asked.version == Version::HTTP_2 => "HTTP/2",
-            Some(asked) if asked.version == Version::HTTP_10 => "HTTP/1.0",
-            Some(_) => "HTTP/1.1",
-            None => "HTTP",
-        };
-        Doing {
-            protocol,
-            stage,
-            request: asked.as_ref().and_then(Asked::text),
-            since: since
-                .or_else(|| asked.as_ref().map(|asked| asked.at))
-                .unwrap_or(self.opened),
-        }
     }
 
     fn last_asked(&self) -> MutexGuard<'_, Option<Asked>> {
@@ -251,20 +207,33 @@ impl Activity {
     }
 }
 
-impl Asked {
-    /// The longest path that is shown whole.
-    const SHOWN: usize = 120;
-
-    /// Without the query, which may hold what nobody else should see.
-    fn text(&self) -> Option<String> {
-        let (method, target) = self.line.as_ref()?;
-        let path = target.as_ref().map_or("*", PathAndQuery::path);
-        let mut text = format!("{method} ");
-        text.extend(path.chars().take(Self::SHOWN));
-        if path.chars().nth(Self::SHOWN).is_some() {
-            text.push('…');
+/// What goes on, and for how long: `GET /slow, answering for 1.5 s`.
+impl fmt::Display for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let asked = self.last_asked();
+        let owes = self.owed.load(Ordering::Relaxed) > 0;
+        let (stage, since) = match self.phase.load(Ordering::Relaxed) {
+            HEAD => ("reading a head", Some(self.at(&self.head))),
+            EXCHANGE => ("reading the body", None),
+            UPSTREAM => ("waiting for the upstream", None),
+            MULTIPLEXED if owes => ("waiting for the upstream", None),
+            ANSWER => ("answering", None),
+            MULTIPLEXED => ("silent", Some(self.last_byte())),
+            UPGRADED => ("WebSocket, silent", Some(self.last_byte())),
+            _ => ("idle", Some(self.last_byte())),
+        };
+        if let Some((method, target)) = asked.as_ref().and_then(|asked| asked.line.as_ref()) {
+            write!(f, "{method} ")?;
+            // Without the query, which may hold what nobody else should see.
+            let path = target.as_ref().map_or("*", PathAndQuery::path);
+            match path.char_indices().nth(SHOWN) {
+                Some((end, _)) => write!(f, "{}…, ", &path[..end])?,
+                None => write!(f, "{path}, ")?,
+            }
         }
-        Some(text)
+        let asked_at = || asked.as_ref().map_or(self.opened, |asked| asked.at);
+        let time = since.unwrap_or_else(asked_at).elapsed().as_secs_f32();
+        write!(f, "{stage} for {time:.1} s")
     }
 }
 
@@ -382,6 +351,55 @@ mod tests {
         let mut timer = pin!(sleep_until(start + LIMITS.idle));
         poll_fn(|cx| activity.poll_expired(cx, timer.as_mut())).await;
         start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_says_what_goes_on_and_for_how_long_but_not_the_query() {
+        let activity = Activity::new(LIMITS);
+        let after = |seconds| tokio::time::advance(Duration::from_secs(seconds));
+        after(1).await;
+        assert_eq!(activity.to_string(), "idle for 1.0 s");
+        activity.bytes_arrived();
+        after(2).await;
+        assert_eq!(activity.to_string(), "reading a head for 2.0 s");
+        let request = Request::post("/slow?token=secret").body(()).unwrap();
+        activity.asked(&request);
+        activity.exchange_begins();
+        after(3).await;
+        assert_eq!(
+            activity.to_string(),
+            "POST /slow, reading the body for 3.0 s"
+        );
+        activity.request_ended();
+        assert_eq!(
+            activity.to_string(),
+            "POST /slow, waiting for the upstream for 3.0 s"
+        );
+        activity.answered();
+        assert_eq!(activity.to_string(), "POST /slow, answering for 3.0 s");
+        activity.exchange_ended();
+        assert_eq!(activity.to_string(), "idle for 0.0 s");
+        activity.upgraded();
+        after(4).await;
+        assert_eq!(activity.to_string(), "WebSocket, silent for 4.0 s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_http2_it_says_the_last_request_shortened_where_it_is_long() {
+        let activity = Activity::new(LIMITS);
+        let long = format!("/{}é", "é".repeat(500));
+        let request = Request::get(long.replace('é', "%C3%A9")).body(()).unwrap();
+        activity.asked(&request);
+        activity.stream_begins();
+        let text = activity.to_string();
+        assert!(text.starts_with("GET /%C3%A9"), "{text}");
+        assert!(
+            text.ends_with("…, waiting for the upstream for 0.0 s"),
+            "{text}"
+        );
+        assert!(text.len() < 180, "{text}");
+        activity.stream_answered();
+        assert!(activity.to_string().ends_with("…, silent for 0.0 s"));
     }
 
     #[tokio::test]

@@ -65,7 +65,7 @@ impl AdminListener {
             return Ok(None);
         };
         let (listener, address) = listener::bind(address).await?;
-        if !(address.ip().is_loopback() || config.admin.public) {
+        if is_exposed(address, config.admin.public) {
             warn!(
                 %address,
                 "the admin listener can be reached from other machines, and shows clients and upstreams; \
@@ -101,6 +101,11 @@ impl AdminListener {
         info!(address = %server.address(), "serving metrics and probes");
         AdminServer(server)
     }
+}
+
+/// Whether others than this machine reach it, which nobody said is meant.
+fn is_exposed(address: SocketAddr, public: bool) -> bool {
+    !(address.ip().to_canonical().is_loopback() || public)
 }
 
 impl Component for AdminServer {
@@ -183,7 +188,7 @@ impl Inner {
     }
 
     fn events(&self, link: &Link) -> Answer {
-        let events = feed::stream(self.status.clone(), self.period, link.closing.clone());
+        let events = feed::stream(self.status.clone(), self.period, link.connection.clone());
         let mut answer = Response::new(StreamBody::new(events).boxed_unsync());
         let kind = HeaderValue::from_static("text/event-stream");
         answer.headers_mut().insert(CONTENT_TYPE, kind);
@@ -257,4 +262,25 @@ fn only(methods: &'static str) -> Answer {
     let methods = HeaderValue::from_static(methods);
     answer.headers_mut().insert(ALLOW, methods);
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_reach_is_warned_of_unless_it_is_meant() {
+        for (address, public, exposed) in [
+            ("127.0.0.1:1", false, false),
+            ("[::1]:1", false, false),
+            ("[::ffff:127.0.0.1]:1", false, false),
+            ("0.0.0.0:1", false, true),
+            ("[::]:1", false, true),
+            ("192.0.2.1:1", false, true),
+            ("0.0.0.0:1", true, false),
+        ] {
+            let given = address.parse().unwrap();
+            assert_eq!(is_exposed(given, public), exposed, "{address} {public}");
+        }
+    }
 }

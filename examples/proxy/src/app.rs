@@ -7,18 +7,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifecycle_runtime::{GracefulShutdown, Report, ShutdownError, ShutdownHandle, ShutdownState};
-use tokio::task::JoinSet;
+use lifecycle_runtime::{
+    ConnectionStats, Connections, GracefulShutdown, Report, ShutdownError, ShutdownHandle,
+    ShutdownState, TaskGroup,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminServer;
 use crate::config::{Config, LONGEST_SHUTDOWN};
-use crate::connections::{Connections, Counts};
+use crate::feed::Feed;
+use crate::feed::source::State;
 use crate::listener::{AcceptLoops, BindError};
+use crate::load::Used;
 use crate::metrics::Metrics;
 use crate::recorder::TapeRecorder;
+use crate::sessions::{Sessions, Tally};
 use crate::side::SideServer;
 use crate::stdio::StdioPool;
+use crate::sticky::Affinity;
 use crate::upstream::UpstreamPool;
 
 pub use builder::Builder;
@@ -42,10 +48,16 @@ pub struct ProxyServer {
     accept: AcceptLoops,
     /// Drains: takes what the later steps leave of the time.
     #[shutdown(priority = 20, best_effort)]
-    connections: Arc<Connections>,
+    connections: Connections,
     /// Ends what nobody waits for any more.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
-    background: JoinSet<()>,
+    background: TaskGroup,
+    /// Hangs up on those whose events nobody hears any more.
+    #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
+    feeds: BTreeMap<String, Feed>,
+    /// Forgets which clients belong to which upstream.
+    #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
+    sticky: BTreeMap<String, Sessions<Affinity>>,
     /// Puts the last exchanges on the disk.
     #[shutdown(
         priority = 40,
@@ -76,6 +88,8 @@ pub struct ProxyServer {
     admin: Option<AdminServer>,
     #[shutdown(skip)]
     config: Config,
+    #[shutdown(skip)]
+    sessions: Tally,
     #[shutdown(skip)]
     addresses: Vec<SocketAddr>,
     #[shutdown(skip)]
@@ -115,8 +129,27 @@ impl ProxyServer {
 
     /// Numbers about its connections.
     #[must_use]
-    pub fn connections(&self) -> Counts {
-        self.connections.counts()
+    pub fn connections(&self) -> ConnectionStats {
+        self.connections.stats()
+    }
+
+    /// The feeds by their routes, and where each stands.
+    pub fn feeds(&self) -> impl Iterator<Item = (&str, State)> {
+        let feeds = self.feeds.iter();
+        feeds.map(|(route, feed)| (route.as_str(), feed.client().state()))
+    }
+
+    /// How many clients have a session, of all routes together.
+    #[must_use]
+    pub fn sessions(&self) -> Used {
+        self.sessions.used()
+    }
+
+    /// How many clients listen to feeds.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        let feeds = self.feeds.values();
+        feeds.map(|feed| feed.client().counts().hub.listeners).sum()
     }
 
     /// Whether requests go to the demo upstream.

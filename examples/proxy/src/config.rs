@@ -3,6 +3,8 @@
 //! carries the line.
 
 mod admin;
+mod feed;
+mod sessions;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use crate::hosts::HostPattern;
 
 pub use admin::{Admin, Secret, Token, UnusableToken};
+pub use feed::{Feed, FeedUrl};
+pub use sessions::{Sessions, Sticky, StickyBy};
 
 /// The most that `shutdown_timeout` may ask for.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);
@@ -173,6 +177,8 @@ pub struct Route {
     pub path: PathPrefix,
     /// Where they go.
     pub target: Target,
+    /// Whether a client is always sent to the same one of several upstreams.
+    pub sticky: Option<Sticky>,
 }
 
 /// Where requests go.
@@ -182,6 +188,8 @@ pub enum Target {
     Upstreams(Vec<Upstream>, Option<Health>),
     /// To a program.
     Stdio(Stdio),
+    /// To a stream of events that all clients share.
+    Feed(Feed),
 }
 
 /// A route as the file says it.
@@ -193,27 +201,33 @@ struct RouteFields {
     upstreams: Vec<Upstream>,
     health: Option<Health>,
     stdio: Option<Stdio>,
+    feed: Option<Feed>,
+    sticky: Option<Sticky>,
 }
 
 impl TryFrom<RouteFields> for Route {
     type Error = &'static str;
 
     fn try_from(fields: RouteFields) -> Result<Self, Self::Error> {
-        let target = match (fields.stdio, fields.health) {
-            (None, _) if fields.upstreams.is_empty() => {
-                return Err("a route needs `upstreams` or `stdio`");
-            }
-            (None, health) => Target::Upstreams(fields.upstreams, health),
-            (Some(_), _) if !fields.upstreams.is_empty() => {
-                return Err("`upstreams` and `stdio` exclude each other");
-            }
-            (Some(_), Some(_)) => return Err("`health` is for `upstreams`"),
-            (Some(stdio), None) => Target::Stdio(stdio),
+        let upstreams = Some(fields.upstreams).filter(|upstreams| !upstreams.is_empty());
+        if upstreams.is_none() && fields.health.is_some() {
+            return Err("`health` is for `upstreams`");
+        }
+        if upstreams.is_none() && fields.sticky.is_some() {
+            return Err("`sticky` is for `upstreams`");
+        }
+        let target = match (upstreams, fields.stdio, fields.feed) {
+            (Some(upstreams), None, None) => Target::Upstreams(upstreams, fields.health),
+            (None, Some(stdio), None) => Target::Stdio(stdio),
+            (None, None, Some(feed)) => Target::Feed(feed),
+            (None, None, None) => return Err("a route needs `upstreams`, `stdio` or `feed`"),
+            _ => return Err("`upstreams`, `stdio` and `feed` exclude each other"),
         };
         Ok(Self {
             host: fields.host,
             path: fields.path,
             target,
+            sticky: fields.sticky,
         })
     }
 }
@@ -325,6 +339,10 @@ pub struct Limits {
     pub memory_mib: Option<Bounds>,
     /// Tasks of the runtime.
     pub tasks: Option<Bounds>,
+    /// Client connections.
+    pub connections: Option<Bounds>,
+    /// Sessions of clients, of all routes together.
+    pub sessions: Option<Bounds>,
 }
 
 /// Two limits of the same thing.
@@ -413,25 +431,6 @@ pub struct Stdio {
     pub max_message: NonZeroUsize,
     /// Whether a client may have a process of its own.
     pub sessions: Option<Sessions>,
-}
-
-/// Clients that have a process of their own.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sessions {
-    /// Sessions at the same time.
-    pub most: NonZeroUsize,
-    /// A session that is not used is ended after this, in seconds.
-    pub idle: Seconds,
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self {
-            most: const { NonZeroUsize::new(64).unwrap() },
-            idle: Seconds(600),
-        }
-    }
 }
 
 impl Stdio {
@@ -742,7 +741,7 @@ mod tests {
             (
                 "routes:\n  - path: /a\n",
                 "line 2",
-                "`upstreams` or `stdio`",
+                "`upstreams`, `stdio` or `feed`",
             ),
             ("routes:\n  - path: a\n", "line 2", "begins with `/`"),
             (
@@ -751,6 +750,17 @@ mod tests {
                 "exclude each other",
             ),
             ("routes:\n  - stdio: {command: []}\n", "line 2", "program"),
+            (
+                "routes:\n  - upstreams: [http://a]\n    sticky: {cookie: a b}\n",
+                "line 3",
+                "no name of a cookie",
+            ),
+            (
+                "routes:\n  - feed: {url: http://a}\n    sticky: {header: x}\n",
+                "line 2",
+                "`sticky` is for `upstreams`",
+            ),
+            ("routes:\n  - feed: {url: /events}\n", "line 2", "http://"),
             ("routes:\n  - host: a b\n", "line 2", "`a b` is no host"),
             (
                 "limits:\n  tasks: {soft: 9, hard: 8}\n",

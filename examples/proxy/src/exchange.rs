@@ -9,13 +9,12 @@ use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http_body_util::{Either, Full};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use lifecycle_runtime::BoxError;
+use lifecycle_runtime::{BoxError, Connection};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
+use crate::body::Content;
 use crate::connection::Link;
 use crate::events::Events;
 use crate::metrics::Metrics;
@@ -64,13 +63,13 @@ impl Exchange {
     /// Goes on with the response, and ends with its body.
     pub fn answer(
         mut self,
-        response: Response<Either<Incoming, Full<Bytes>>>,
-        closing: &CancellationToken,
+        response: Response<Content>,
+        connection: &Connection,
     ) -> Response<Download> {
         self.status = Some(response.status());
         // Nobody asks for the body of a response to HEAD.
         self.complete = self.method == Method::HEAD;
-        let events = Events::of(&response, closing);
+        let events = Events::of(&response, connection);
         response.map(|body| Download {
             body,
             events,
@@ -102,7 +101,7 @@ impl Drop for Exchange {
 /// A response's body on its way to the client.
 #[derive(Debug)]
 pub struct Download {
-    body: Either<Incoming, Full<Bytes>>,
+    body: Content,
     events: Option<Events>,
     exchange: Exchange,
 }

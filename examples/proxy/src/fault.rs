@@ -53,6 +53,8 @@ pub enum Fault {
     TooLarge,
     /// What is behind the route takes POST only.
     PostOnly,
+    /// What is behind the route takes GET only.
+    GetOnly,
     /// The session that the request is for has ended.
     NoSession,
 }
@@ -96,7 +98,7 @@ impl Fault {
             Self::Unavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoRoute | Self::NoSession => StatusCode::NOT_FOUND,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::PostOnly => StatusCode::METHOD_NOT_ALLOWED,
+            Self::PostOnly | Self::GetOnly => StatusCode::METHOD_NOT_ALLOWED,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -110,6 +112,7 @@ impl Fault {
             | Self::NotImplemented(_)
             | Self::TooLarge
             | Self::PostOnly
+            | Self::GetOnly
             | Self::NoSession => "http_request_error",
             Self::NoRoute => "destination_not_found",
             Self::Overloaded => "proxy_internal_response",
@@ -141,6 +144,7 @@ impl Fault {
             Self::Overloaded => "this proxy has too much to do",
             Self::TooLarge => "the request is too long",
             Self::PostOnly => "only POST is answered here",
+            Self::GetOnly => "only GET is answered here",
             Self::NoSession => "there is no such session",
         }
     }
@@ -179,9 +183,11 @@ impl Fault {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if self == Self::PostOnly {
-            headers.insert(ALLOW, HeaderValue::from_static("POST"));
-        }
+        match self {
+            Self::PostOnly => headers.insert(ALLOW, HeaderValue::from_static("POST")),
+            Self::GetOnly => headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD")),
+            _ => None,
+        };
         if !self.is_of_upstream() && status != StatusCode::NOT_FOUND {
             // Where the next request begins is not certain after a bad one, and
             // a proxy that has too much to do gains a descriptor.

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle_runtime::{BoxError, Component, Context};
@@ -14,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::connection::Serve;
-use crate::connections::Connections;
+use crate::connections::Intake;
 use crate::logging::Throttle;
 
 /// The pause after an accept that failed for want of something, doubled each
@@ -80,17 +79,12 @@ impl AcceptLoops {
     }
 
     /// Accepts from `listener` and hands the connections on.
-    pub fn spawn<S: Serve>(
-        &mut self,
-        listener: TcpListener,
-        connections: Arc<Connections>,
-        server: S,
-    ) {
+    pub fn spawn<S: Serve>(&mut self, listener: TcpListener, intake: Intake, server: S) {
         let stop = self.stop.clone();
         self.loops.spawn(async move {
-            accept_until(&stop, &listener, &connections, &server).await;
+            accept_until(&stop, &listener, &intake, &server).await;
             let address = listener.local_addr().ok();
-            accept_queued(listener, &connections, &server);
+            accept_queued(listener, &intake, &server);
             info!(
                 address = address.map(tracing::field::display),
                 "no longer listening"
@@ -102,7 +96,7 @@ impl AcceptLoops {
 async fn accept_until<S: Serve>(
     stop: &CancellationToken,
     listener: &TcpListener,
-    connections: &Connections,
+    intake: &Intake,
     server: &S,
 ) {
     let mut pause = FIRST_PAUSE;
@@ -111,7 +105,7 @@ async fn accept_until<S: Serve>(
         match accepted {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
-                connections.take(stream, peer, server);
+                intake.take(stream, peer, server);
             }
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
@@ -136,7 +130,7 @@ fn is_of_one_client(error: &io::Error) -> bool {
 
 /// Takes in the connections that the kernel has already completed: closing the
 /// socket over them would reset clients that did nothing wrong.
-fn accept_queued<S: Serve>(listener: TcpListener, connections: &Connections, server: &S) {
+fn accept_queued<S: Serve>(listener: TcpListener, intake: &Intake, server: &S) {
     let Ok(queue) = listener.into_std() else {
         return;
     };
@@ -149,7 +143,7 @@ fn accept_queued<S: Serve>(listener: TcpListener, connections: &Connections, ser
             .set_nonblocking(true)
             .and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
-            connections.take(stream, peer, server);
+            intake.take(stream, peer, server);
         }
     }
 }
@@ -181,7 +175,7 @@ mod tests {
     use bytes::Bytes;
     use http_body_util::Full;
     use hyper::{Request, Response};
-    use lifecycle_runtime::Reason;
+    use lifecycle_runtime::{Connections, Reason};
 
     use super::*;
     use crate::activity::Limits;
@@ -206,10 +200,10 @@ mod tests {
             hello: hour,
             idle: hour,
         };
-        let connections = Arc::new(Connections::new(NonZeroUsize::MAX, limits));
+        let mut connections = Connections::new(NonZeroUsize::MAX);
+        let intake = Intake::new(connections.acceptor(), limits);
         let cx = Context::new(Reason::Requested, hour);
-        // All is over before the loop begins: it finds only what is queued.
-        (&*connections).cleanup(&cx).await.unwrap();
+        // Told before the loop begins: it finds only what is queued.
         let stop = CancellationToken::new();
         stop.cancel();
 
@@ -225,15 +219,14 @@ mod tests {
         let silent = std::net::TcpStream::connect(address).unwrap();
 
         let mut accept = AcceptLoops::new(stop);
-        accept.spawn(listener, connections.clone(), Greet);
+        accept.spawn(listener, intake, Greet);
         accept.cleanup(&cx).await.unwrap();
-        (&*connections).cleanup(&cx).await.unwrap();
+        connections.cleanup(&cx).await.unwrap();
 
         for mut client in clients {
             let mut text = String::new();
             client.read_to_string(&mut text).unwrap();
             assert!(text.ends_with("hello"), "{text:?}");
-            assert!(text.contains("connection: close"), "{text:?}");
         }
         assert_eq!((&silent).read(&mut [0]).unwrap(), 0, "it had said nothing");
         assert!(std::net::TcpStream::connect(address).is_err());

@@ -42,6 +42,10 @@ fn serve(config: Config, console: Console) -> Report {
         stop.cancelled().await;
         let reason = handle.requested().await;
         info!(%reason, "signal received: draining");
+        let count = server.connections().active;
+        if count > 0 {
+            info!(count, "waiting for {count} connections");
+        }
     };
     let report = Runner::build(async || builder.start().await)
         .handle(&handle)

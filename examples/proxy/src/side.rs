@@ -2,15 +2,14 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 
-use lifecycle_runtime::GracefulShutdown;
+use lifecycle_runtime::{Connections, GracefulShutdown};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::Limits;
 use crate::connection::Handler;
-use crate::connections::Connections;
+use crate::connections::Intake;
 use crate::listener::{self, AcceptLoops, BindError};
 
 /// A listener, its accept loop and its connections.
@@ -22,7 +21,7 @@ pub struct SideServer {
     #[shutdown(priority = 0, timeout = "50ms")]
     accept: AcceptLoops,
     #[shutdown(priority = 10, timeout = "150ms", best_effort)]
-    connections: Arc<Connections>,
+    connections: Connections,
 }
 
 impl SideServer {
@@ -49,10 +48,11 @@ impl SideServer {
         limits: Limits,
         handler: H,
     ) -> Self {
-        let connections = Arc::new(Connections::new(most, limits));
+        let connections = Connections::new(most);
         // Told by its own cleanup only: it serves until the others have ended.
         let mut accept = AcceptLoops::new(CancellationToken::new());
-        accept.spawn(listener, connections.clone(), handler);
+        let intake = Intake::new(connections.acceptor(), limits);
+        accept.spawn(listener, intake, handler);
         Self {
             address,
             accept,

@@ -4,25 +4,22 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lifecycle_runtime::BoxError;
+use lifecycle_runtime::{BoxError, Connection};
 use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::activity::{Activity, Limits, Watched};
 use crate::config::{Allowed, Timeouts};
 use crate::connection::{End, Serve};
-use crate::executor::Tasks;
 use crate::load::Load;
 use crate::logging::Throttle;
-use crate::roster::{Roster, Who};
 
 /// The longest first message that is read.
 const LONGEST_HELLO: usize = 64 * 1024;
@@ -40,7 +37,6 @@ struct Inner {
     connect: Duration,
     load: Arc<Load>,
     counts: Counts,
-    roster: Roster,
     complaints: Throttle,
 }
 
@@ -108,13 +104,12 @@ struct Refusal {
 impl Passthrough {
     /// Passes connections on to the servers of `allow`.
     #[must_use]
-    pub fn new(allow: &[Allowed], timeouts: &Timeouts, load: Arc<Load>, roster: Roster) -> Self {
+    pub fn new(allow: &[Allowed], timeouts: &Timeouts, load: Arc<Load>) -> Self {
         Self(Arc::new(Inner {
             allow: allow.to_vec(),
             connect: timeouts.connect.duration(),
             load,
             counts: Counts::default(),
-            roster,
             complaints: Throttle::default(),
         }))
     }
@@ -132,12 +127,10 @@ impl Serve for Passthrough {
         mut stream: TcpStream,
         addresses: (SocketAddr, SocketAddr),
         limits: Limits,
-        closing: CancellationToken,
-        _: Tasks,
+        connection: Connection,
     ) -> End {
-        let name = Arc::<OnceLock<String>>::default();
-        let _place = self.0.roster.enter(addresses.0, Who::Tls(name.clone()));
-        let opened = self.0.open(&mut stream, limits.hello, &closing, &name);
+        connection.speaks("TLS");
+        let opened = self.0.open(&mut stream, limits.hello, &connection);
         let (upstream, hello) = match opened.await {
             Ok(Some(opened)) => opened,
             Ok(None) => return End::Closed,
@@ -162,11 +155,10 @@ impl Inner {
         &self,
         stream: &mut TcpStream,
         limit: Duration,
-        closing: &CancellationToken,
-        asked: &OnceLock<String>,
+        connection: &Connection,
     ) -> Result<Option<(TcpStream, Vec<u8>)>, Refusal> {
         let refusal = |fate| move |error: BoxError| Refusal { fate, error };
-        let read = timeout(limit, read_hello(stream, closing)).await;
+        let read = timeout(limit, read_hello(stream, connection)).await;
         let read = read
             .unwrap_or_else(|_| Err("it did not come in time".into()))
             .map_err(refusal(Fate::NoHello))?;
@@ -185,7 +177,7 @@ impl Inner {
             debug!(address, %error, "TCP_NODELAY was not set");
         }
         debug!(name, address, "a TLS connection is passed on");
-        asked.get_or_init(|| name);
+        connection.tells(move || format!("to {name}"));
         Ok(Some((upstream, hello)))
     }
 
@@ -217,7 +209,7 @@ impl Inner {
 /// nothing had arrived when the client left or the end came.
 async fn read_hello(
     stream: &mut TcpStream,
-    closing: &CancellationToken,
+    connection: &Connection,
 ) -> Result<Option<(Option<String>, Vec<u8>)>, BoxError> {
     let mut acceptor = Acceptor::default();
     let mut hello = Vec::with_capacity(1024);
@@ -226,7 +218,7 @@ async fn read_hello(
         let read = tokio::select! {
             biased;
             read = stream.read_buf(&mut hello) => read?,
-            () = closing.cancelled(), if before == 0 => 0,
+            _ = connection.closing(), if before == 0 => 0,
         };
         if read == 0 && before == 0 {
             return Ok(None);

@@ -112,107 +112,70 @@ async fn patiently<L: Lock + Sync>(lock: &L, mut new: L::Inside) -> L::Inside {
     }
 }
 
-impl<T: Component> Lock for std::sync::Mutex<T> {
-    type Inside = T;
+macro_rules! std_lock {
+    ($lock:ident, $try_write:ident, $try_read:ident) => {
+        impl<T: Component> Lock for std::sync::$lock<T> {
+            type Inside = T;
 
-    fn try_replace(&self, new: T) -> Result<T, T> {
-        match self.try_lock() {
-            Ok(mut guard) => Ok(mem::replace(&mut guard, new)),
-            Err(TryLockError::Poisoned(poisoned)) => {
-                Ok(mem::replace(&mut poisoned.into_inner(), new))
+            fn try_replace(&self, new: T) -> Result<T, T> {
+                match self.$try_write() {
+                    Ok(mut guard) => Ok(mem::replace(&mut guard, new)),
+                    Err(TryLockError::Poisoned(poisoned)) => {
+                        Ok(mem::replace(&mut poisoned.into_inner(), new))
+                    }
+                    Err(TryLockError::WouldBlock) => Err(new),
+                }
             }
-            Err(TryLockError::WouldBlock) => Err(new),
-        }
-    }
 
-    fn replace(&self, new: T) -> impl Future<Output = T> + Send
-    where
-        Self: Sync,
-    {
-        patiently(self, new)
-    }
-
-    fn plan(&self) -> Option<ResolvedPlan> {
-        match self.try_lock() {
-            Ok(guard) => Some(guard.__plan()),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner().__plan()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-}
-
-impl<T: Component> Lock for std::sync::RwLock<T> {
-    type Inside = T;
-
-    fn try_replace(&self, new: T) -> Result<T, T> {
-        match self.try_write() {
-            Ok(mut guard) => Ok(mem::replace(&mut guard, new)),
-            Err(TryLockError::Poisoned(poisoned)) => {
-                Ok(mem::replace(&mut poisoned.into_inner(), new))
+            fn replace(&self, new: T) -> impl Future<Output = T> + Send
+            where
+                Self: Sync,
+            {
+                patiently(self, new)
             }
-            Err(TryLockError::WouldBlock) => Err(new),
-        }
-    }
 
-    fn replace(&self, new: T) -> impl Future<Output = T> + Send
-    where
-        Self: Sync,
-    {
-        patiently(self, new)
-    }
-
-    fn plan(&self) -> Option<ResolvedPlan> {
-        match self.try_read() {
-            Ok(guard) => Some(guard.__plan()),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner().__plan()),
-            Err(TryLockError::WouldBlock) => None,
+            fn plan(&self) -> Option<ResolvedPlan> {
+                match self.$try_read() {
+                    Ok(guard) => Some(guard.__plan()),
+                    Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner().__plan()),
+                    Err(TryLockError::WouldBlock) => None,
+                }
+            }
         }
-    }
+    };
 }
 
-impl<T: Component> Lock for tokio::sync::Mutex<T> {
-    type Inside = T;
+std_lock!(Mutex, try_lock, try_lock);
+std_lock!(RwLock, try_write, try_read);
 
-    fn try_replace(&self, new: T) -> Result<T, T> {
-        match self.try_lock() {
-            Ok(mut guard) => Ok(mem::replace(&mut guard, new)),
-            Err(_locked) => Err(new),
+macro_rules! tokio_lock {
+    ($lock:ident, $write:ident, $try_write:ident, $try_read:ident) => {
+        impl<T: Component> Lock for tokio::sync::$lock<T> {
+            type Inside = T;
+
+            fn try_replace(&self, new: T) -> Result<T, T> {
+                match self.$try_write() {
+                    Ok(mut guard) => Ok(mem::replace(&mut guard, new)),
+                    Err(_locked) => Err(new),
+                }
+            }
+
+            async fn replace(&self, new: T) -> T
+            where
+                Self: Sync,
+            {
+                mem::replace(&mut *self.$write().await, new)
+            }
+
+            fn plan(&self) -> Option<ResolvedPlan> {
+                self.$try_read().ok().map(|guard| guard.__plan())
+            }
         }
-    }
-
-    async fn replace(&self, new: T) -> T
-    where
-        Self: Sync,
-    {
-        mem::replace(&mut *self.lock().await, new)
-    }
-
-    fn plan(&self) -> Option<ResolvedPlan> {
-        self.try_lock().ok().map(|guard| guard.__plan())
-    }
+    };
 }
 
-impl<T: Component> Lock for tokio::sync::RwLock<T> {
-    type Inside = T;
-
-    fn try_replace(&self, new: T) -> Result<T, T> {
-        match self.try_write() {
-            Ok(mut guard) => Ok(mem::replace(&mut guard, new)),
-            Err(_locked) => Err(new),
-        }
-    }
-
-    async fn replace(&self, new: T) -> T
-    where
-        Self: Sync,
-    {
-        mem::replace(&mut *self.write().await, new)
-    }
-
-    fn plan(&self) -> Option<ResolvedPlan> {
-        self.try_read().ok().map(|guard| guard.__plan())
-    }
-}
+tokio_lock!(Mutex, lock, try_lock, try_lock);
+tokio_lock!(RwLock, write, try_write, try_read);
 
 /// Poisoned locks are used as they are: what a panic left inside has to be cleaned all the more.
 fn whatever<T>(locked: Result<T, PoisonError<T>>) -> T {

@@ -179,11 +179,16 @@ fn main() -> ExitCode {
         match &*how {
             "lame-duck" => lame_duck(false).await,
             "lame-duck-held" => lame_duck(true).await,
-            "hooks" => hooks().await,
+            "hooks" | "hooks-lingering" => hooks().await,
             how => starting(how).await,
         }
     });
     println!("{report}");
     println!("reason: {}", report.reason());
+    if how == "hooks-lingering" {
+        loop {
+            thread::park();
+        }
+    }
     ExitCode::from(report.exit_code())
 }

@@ -3,6 +3,8 @@
 //! step; its last event is called `last`.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use hyper::body::Frame;
-use lifecycle_runtime::{Progress, ReadyState};
+use lifecycle_runtime::{CloseReason, Connection, Progress, ReadyState};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -23,11 +25,11 @@ pub const PERIOD: Duration = Duration::from_secs(1);
 /// A client that lost the connection comes again after so many milliseconds.
 const RETRY: &str = "retry: 1000\n\n";
 
-/// The events, until `closing` is cancelled.
+/// The events, until `connection` is to close.
 pub fn stream(
     status: Arc<Status>,
     period: Duration,
-    closing: CancellationToken,
+    connection: Connection,
 ) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -37,7 +39,7 @@ pub fn stream(
         progress: Some(sources.handle.progress()),
         requested: Some(sources.handle.token()),
         readiness: sources.readiness.watch(),
-        closing,
+        closing: Box::pin(async move { connection.closing().await }),
     };
     unfold((Some(watch), RETRY), move |(watch, lead)| {
         let status = status.clone();
@@ -62,7 +64,7 @@ struct Watch {
     progress: Option<Progress>,
     requested: Option<CancellationToken>,
     readiness: watch::Receiver<ReadyState>,
-    closing: CancellationToken,
+    closing: Pin<Box<dyn Future<Output = CloseReason> + Send>>,
 }
 
 impl Watch {
@@ -70,7 +72,7 @@ impl Watch {
     async fn changed(&mut self) -> bool {
         tokio::select! {
             biased;
-            () = self.closing.cancelled() => return false,
+            _ = self.closing.as_mut() => return false,
             more = next(&mut self.progress) => if !more { self.progress = None },
             () = asked(&self.requested) => self.requested = None,
             // The sender is among the sources, so this is no end.

@@ -5,14 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use lifecycle_runtime::{Outcome, Progress, Readiness, ResolvedPlan, ShutdownHandle, StepProgress};
+use lifecycle_runtime::{
+    Acceptor, Connection, Outcome, Progress, Readiness, ResolvedPlan, ShutdownHandle, StepProgress,
+};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::breaker::Stage;
 use crate::load::{Load, Resource};
 use crate::metrics::{self, Metrics};
-use crate::roster::{Roster, Row};
 use crate::routes::{Member, Route, Routes, Target};
 
 /// Connections that are shown; the rest is counted.
@@ -27,7 +28,7 @@ pub struct Sources {
     /// Numbers.
     pub metrics: Arc<Metrics>,
     /// Client connections.
-    pub roster: Roster,
+    pub connections: Acceptor,
     /// Upstreams and their breakers, programs and their pools.
     pub routes: Arc<Routes>,
     /// What the process uses.
@@ -63,6 +64,7 @@ struct Snapshot<'a> {
     connections: Connections,
     numbers: metrics::Snapshot,
     upstreams: Vec<UpstreamRow>,
+    feeds: Vec<FeedRow>,
     programs: Vec<ProgramRow>,
     load: LoadState,
     plan: &'a ResolvedPlan,
@@ -91,7 +93,15 @@ enum Phase {
 struct Connections {
     count: usize,
     /// The oldest.
-    rows: Vec<Row>,
+    rows: Vec<ConnectionRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct ConnectionRow {
+    peer: String,
+    protocol: Option<&'static str>,
+    age_ms: u64,
+    does: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -106,13 +116,24 @@ struct UpstreamRow {
 }
 
 #[derive(Debug, Serialize)]
+struct FeedRow {
+    route: String,
+    state: &'static str,
+    listeners: usize,
+    events: u64,
+    /// Listeners that fell behind.
+    dropped: u64,
+    opened: u64,
+}
+
+#[derive(Debug, Serialize)]
 struct ProgramRow {
     route: String,
     program: String,
     running: usize,
     idle: usize,
     started: u64,
-    sessions: usize,
+    sessions: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -147,6 +168,21 @@ struct StepRow {
     /// What it waits for, or what went wrong.
     note: Option<String>,
     steps: Vec<Self>,
+}
+
+impl Connections {
+    fn of(acceptor: &Acceptor) -> Self {
+        let row = |connection: Connection| ConnectionRow {
+            peer: connection.peer().to_string(),
+            protocol: connection.protocol(),
+            age_ms: millis(connection.age()),
+            does: connection.about(),
+        };
+        Self {
+            count: acceptor.stats().active,
+            rows: acceptor.list().take(MOST_ROWS).map(row).collect(),
+        }
+    }
 }
 
 impl Status {
@@ -184,7 +220,6 @@ impl Status {
             Some(_) if sources.lame_duck.is_zero() => Phase::Draining,
             Some(_) => Phase::LameDuck,
         };
-        let (rows, count) = sources.roster.oldest(MOST_ROWS);
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Snapshot {
             process: Process {
@@ -196,9 +231,10 @@ impl Status {
             readiness: sources.readiness.state().to_string(),
             phase,
             actions: sources.actions,
-            connections: Connections { count, rows },
+            connections: Connections::of(&sources.connections),
             numbers: sources.metrics.snapshot(),
             upstreams: sources.routes.iter().flat_map(upstreams).collect(),
+            feeds: sources.routes.iter().filter_map(feed).collect(),
             programs: sources.routes.iter().filter_map(program).collect(),
             load: load(&sources.load),
             plan: &sources.plan,
@@ -292,6 +328,21 @@ fn upstreams(route: &Route) -> Vec<UpstreamRow> {
     group.members().iter().map(row).collect()
 }
 
+fn feed(route: &Route) -> Option<FeedRow> {
+    let Target::Feed(feed) = &route.target else {
+        return None;
+    };
+    let counts = feed.counts();
+    Some(FeedRow {
+        route: route.to_string(),
+        state: counts.state.name(),
+        listeners: counts.hub.listeners,
+        events: counts.hub.events,
+        dropped: counts.hub.dropped,
+        opened: counts.opened,
+    })
+}
+
 fn program(route: &Route) -> Option<ProgramRow> {
     let Target::Stdio(program) = &route.target else {
         return None;
@@ -309,9 +360,12 @@ fn program(route: &Route) -> Option<ProgramRow> {
 
 fn load(load: &Load) -> LoadState {
     let used = Resource::ALL.map(|resource| {
-        let (now, peak) = load.used(resource);
-        let name = resource.name();
-        Used { name, now, peak }
+        let used = load.used(resource);
+        Used {
+            name: resource.name(),
+            now: used.active,
+            peak: used.peak,
+        }
     });
     LoadState {
         breaker: word(load.stage()),

@@ -1,14 +1,16 @@
 //! Makes a server: all that is shared once, then the parts, each with what it
 //! needs in its constructor, so that none can stay unconnected.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifecycle_runtime::{GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState};
+use lifecycle_runtime::{
+    Connections, GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState, TaskGroup,
+};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -17,21 +19,23 @@ use crate::activity::Limits;
 use crate::admin::{self, AdminListener};
 use crate::breaker;
 use crate::config::{self, Config, Health, PathPrefix, Seconds, Upstream};
-use crate::connections::Connections;
+use crate::connections::Intake;
 use crate::descriptors;
 use crate::embedded;
 use crate::exchange::Books;
+use crate::feed::Feed;
 use crate::forward::{Forward, Rules};
 use crate::health;
 use crate::listener::{self, AcceptLoops, BindError};
-use crate::load::{Bounds, Load};
+use crate::load::{Bounds, Counted, Each, Load, Used};
 use crate::metrics::{Metrics, Sources};
 use crate::recorder::TapeRecorder;
-use crate::roster::Roster;
 use crate::routes::{Group, Route, Routes, Target};
+use crate::sessions::{Sessions, Tally};
 use crate::side::SideServer;
 use crate::sni::Passthrough;
 use crate::stdio::StdioPool;
+use crate::sticky::{Affinity, Sticky};
 use crate::upstream::{Client, UpstreamPool};
 use crate::websocket;
 
@@ -88,28 +92,27 @@ impl Builder {
 
         let each = if embedded.is_some() { 3 } else { 2 };
         let most = descriptors::connections(config.max_connections, each);
-        let connections = Arc::new(Connections::new(most, limits));
-        let mut background = JoinSet::new();
+        let connections = Connections::new(most);
+        let background = TaskGroup::new();
         let load = Arc::new(Load::new(bounds_of(&config.limits)));
-        background.spawn(load.clone().watch());
-        let recorder = recorder_of(&config, &mut background);
+        let recorder = recorder_of(&config, &background);
 
         let (pool, client) = UpstreamPool::new(&config.timeouts);
-        let (routes, stdio) = routes_of(&config, upstream, &client, &mut background);
+        let sessions = Tally::default();
+        let (routes, owned) = routes_of(&config, upstream, &client, &background, &sessions);
+        let watching = load.clone().watch(counted(&connections, &sessions));
+        spawn(&background, "load", watching);
         let websocket = websocket::Keep {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
         };
-        let roster = Roster::default();
-        let passthrough = Passthrough::new(
-            &config.tls.allow,
-            &config.timeouts,
-            load.clone(),
-            roster.clone(),
-        );
+        let passthrough = Passthrough::new(&config.tls.allow, &config.timeouts, load.clone());
 
         let sources = Sources {
-            connections: Box::new(connections.counter()),
+            connections: Box::new({
+                let acceptor = connections.acceptor();
+                move || acceptor.stats()
+            }),
             recorder: recorder.clone(),
             routes: routes.clone(),
             load: load.clone(),
@@ -130,21 +133,22 @@ impl Builder {
             metrics: metrics.clone(),
             recorder: recorder.clone(),
         };
-        let forward = Forward::new(client, routes, load, rules, books, roster.clone());
+        let forward = Forward::new(client, routes, load, rules, books);
 
         let token = CancellationToken::new();
         let mut accept = AcceptLoops::new(token.child_token());
+        let intake = Intake::new(connections.acceptor(), limits);
         let mut addresses = Vec::with_capacity(http.len());
         for (listener, address) in http {
             info!(%address, "listening");
             addresses.push(address);
-            accept.spawn(listener, connections.clone(), forward.clone());
+            accept.spawn(listener, intake.clone(), forward.clone());
         }
         let mut tls_addresses = Vec::with_capacity(tls.len());
         for (listener, address) in tls {
             info!(%address, "listening for TLS");
             tls_addresses.push(address);
-            accept.spawn(listener, connections.clone(), passthrough.clone());
+            accept.spawn(listener, intake.clone(), passthrough.clone());
         }
 
         let mut server = ProxyServer {
@@ -152,13 +156,16 @@ impl Builder {
             accept,
             connections,
             background,
+            feeds: owned.feeds,
+            sticky: owned.sticky,
             recorder,
-            stdio,
+            stdio: owned.stdio,
             pool,
             embedded,
             metrics,
             admin: None,
             config,
+            sessions,
             addresses,
             tls_addresses,
             handle,
@@ -167,7 +174,7 @@ impl Builder {
         server.admin = bound.map(|bound| {
             let sources = admin::Sources {
                 metrics: server.metrics.clone(),
-                roster,
+                connections: server.connections.acceptor(),
                 routes: shown,
                 load: used,
                 readiness,
@@ -212,34 +219,54 @@ async fn upstream_of(
     Ok((Some(upstream), Some(embedded)))
 }
 
-/// The routes, with the pools of programs and the health checks that they need.
+/// What belongs to single routes, by their names.
+#[derive(Default)]
+struct Owned {
+    stdio: BTreeMap<String, StdioPool>,
+    feeds: BTreeMap<String, Feed>,
+    sticky: BTreeMap<String, Sessions<Affinity>>,
+}
+
+/// The routes, with what they need and the health checks of their upstreams.
 fn routes_of(
     config: &Config,
     upstream: Option<Upstream>,
     client: &Client,
-    background: &mut JoinSet<()>,
-) -> (Arc<Routes>, BTreeMap<String, StdioPool>) {
+    background: &TaskGroup,
+    sessions: &Tally,
+) -> (Arc<Routes>, Owned) {
     let settings = breaker::Settings {
         failures: config.breaker.failures.get(),
         open: config.breaker.open.duration(),
     };
-    let mut pools = BTreeMap::new();
+    let mut owned = Owned::default();
     let mut routes = Vec::with_capacity(config.routes.len() + 1);
     for route in &config.routes {
         let name = name_of(route);
         let target = match &route.target {
             config::Target::Upstreams(upstreams, health) => {
-                let group = Arc::new(Group::new(upstreams, settings));
+                let sticky = route.sticky.as_ref().map(|sticky| {
+                    let (clients, sticky) = Sticky::new(sticky, &route.path, sessions);
+                    owned.sticky.insert(name.clone(), clients);
+                    sticky
+                });
+                let group = Arc::new(Group::new(upstreams, settings).with(sticky));
                 info!(route = name, upstreams = %group, "passing requests on");
                 watch(&group, health.as_ref(), client, background);
                 Target::Http(group)
             }
             config::Target::Stdio(stdio) => {
-                let limit = config.timeouts.response.duration();
-                let (pool, program) = StdioPool::new(stdio, limit);
+                let (pool, program) = StdioPool::new(stdio, &config.timeouts, sessions);
                 info!(route = name, %program, "passing requests on");
-                pools.insert(name, pool);
+                owned.stdio.insert(name, pool);
                 Target::Stdio(program)
+            }
+            config::Target::Feed(feed) => {
+                let feed = Feed::start(feed, &config.timeouts, client.clone());
+                let listening = feed.client();
+                info!(route = name, feed = %listening, "listening to events");
+                owned.feeds.insert(name, feed);
+                Target::Feed(listening)
             }
         };
         routes.push(Route {
@@ -253,15 +280,25 @@ fn routes_of(
         path: PathPrefix::default(),
         target: Target::Http(Arc::new(Group::new(&[upstream], settings))),
     }));
-    (Arc::new(Routes::new(routes)), pools)
+    (Arc::new(Routes::new(routes)), owned)
 }
 
-fn watch(group: &Group, health: Option<&Health>, client: &Client, background: &mut JoinSet<()>) {
+fn watch(group: &Group, health: Option<&Health>, client: &Client, background: &TaskGroup) {
     let Some(health) = health else { return };
     for member in group.members() {
         let asked = health::watch(member.clone(), health.clone(), client.clone());
-        background.spawn(asked);
+        spawn(background, format!("health of {}", member.upstream), asked);
     }
+}
+
+/// Has a task run that has no end of its own.
+fn spawn(
+    background: &TaskGroup,
+    name: impl Into<Cow<'static, str>>,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    // It is refused only while the server shuts down, which it cannot before it is built.
+    let _ = background.spawn_until_stop(name, task);
 }
 
 /// What a route is called in reports.
@@ -270,14 +307,14 @@ fn name_of(route: &config::Route) -> String {
     host.unwrap_or_default() + route.path.as_str()
 }
 
-fn recorder_of(config: &Config, background: &mut JoinSet<()>) -> Option<Arc<TapeRecorder>> {
+fn recorder_of(config: &Config, background: &TaskGroup) -> Option<Arc<TapeRecorder>> {
     let recorder = Arc::new(TapeRecorder::new(&config.recorder)?);
     let writer = recorder.clone();
-    background.spawn(async move { writer.run().await });
+    spawn(background, "recorder", async move { writer.run().await });
     Some(recorder)
 }
 
-fn bounds_of(limits: &config::Limits) -> [Bounds; 3] {
+fn bounds_of(limits: &config::Limits) -> Each<Bounds> {
     let bounds = |given: Option<config::Bounds>, unit: u64, default: Bounds| {
         given.map_or(default, |config::Bounds { soft, hard }| Bounds {
             soft: soft.saturating_mul(unit),
@@ -292,5 +329,22 @@ fn bounds_of(limits: &config::Limits) -> [Bounds; 3] {
         bounds(limits.open_files, 1, files),
         bounds(limits.memory_mib, 1 << 20, Bounds::NONE),
         bounds(limits.tasks, 1, Bounds::NONE),
+        bounds(limits.connections, 1, Bounds::NONE),
+        bounds(limits.sessions, 1, Bounds::NONE),
     ]
+}
+
+/// What the load is told of what others count.
+fn counted(connections: &Connections, sessions: &Tally) -> Counted {
+    let (acceptor, sessions) = (connections.acceptor(), sessions.clone());
+    Counted {
+        connections: Box::new(move || {
+            let stats = acceptor.stats();
+            Used {
+                active: stats.active as u64,
+                peak: stats.peak as u64,
+            }
+        }),
+        sessions: Box::new(move || sessions.used()),
+    }
 }

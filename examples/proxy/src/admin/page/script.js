@@ -128,7 +128,7 @@ const showTiles = (now) => {
     ["Upstream failures", count(numbers.upstream_failures), `${count(numbers.upstream_timeouts)} too late`],
     ["Refused", count(numbers.connections_refused + numbers.load_shed), now.load.breaker === "closed" ? "load is taken" : "load is shed", shed],
   ];
-  const resources = { memory_bytes: ["Memory", bytes], open_files: ["Open files", count] };
+  const resources = { memory_bytes: ["Memory", bytes], open_files: ["Open files", count], sessions: ["Sessions", count] };
   for (const [name, [title, text]] of Object.entries(resources)) {
     if (used[name]) tiles.push([title, text(used[name].now), `${text(used[name].peak)} at most`]);
   }
@@ -147,14 +147,11 @@ const showTiles = (now) => {
 
 const showConnections = (now) => {
   const { rows, count: all } = now.connections;
-  const tones = { answering: "good", relaying: "good", "waiting for the upstream": "busy", idle: "quiet" };
   fill(at("connections"), rows.map((row) => [
     [row.peer, "code"],
-    [row.protocol],
+    [row.protocol ?? ""],
     [time(row.age_ms), "number"],
-    [row.stage, "", tones[row.stage]],
-    [time(row.stage_ms), "number"],
-    [row.request ?? "", "code free"],
+    [row.does ?? "", "free", /^(idle|silent)/.test(row.does) ? "quiet" : undefined],
   ]));
   set(at("connections-text"), all > rows.length ? `the oldest ${count(rows.length)} of ${count(all)}` : count(all));
   at("connections-empty").hidden = all > 0;
@@ -173,13 +170,18 @@ const showUpstreams = (now) => {
       [`${count(row.opened)} ×`, "number"],
     ];
   }));
+  const feeds = { open: "good", ended: "quiet" };
+  fill(at("feeds"), now.feeds.map((row) => [
+    [row.route, "code"],
+    [words(row.state), "", feeds[row.state] ?? "warn"],
+    ...[row.listeners, row.events, row.dropped, row.opened].map((number) => [count(number), "number"]),
+  ]));
   fill(at("programs"), now.programs.map((row) => [
     [row.route, "code"],
     [row.program, "code free"],
     ...[row.sessions, row.running, row.idle, row.started].map((number) => [count(number), "number"]),
   ]));
-  at("upstreams").closest("section").hidden = now.upstreams.length === 0;
-  at("programs").closest("section").hidden = now.programs.length === 0;
+  for (const id of ["upstreams", "feeds", "programs"]) at(id).closest("section").hidden = now[id].length === 0;
 };
 
 // A row for each rank: a step stands below the last of those it waits for. An
