@@ -18,6 +18,7 @@ const send = (path, { method = "GET", body, headers } = {}) => new Promise((reso
 const call = { method: "POST", body: '{"jsonrpc":"2.0","id":1,"method":"initialize"}', headers: { "content-type": "application/json" } };
 for (let each = 0; each < 40; each += 1) await send(each % 8 === 0 ? "/status/404" : "/echo");
 await send("/tools", call);
+const prices = send("/prices");
 const slow = [7, 8, 9].map((seconds) => send(`/slow?seconds=${seconds}`));
 // Silent, so that the proxy closes it while it drains.
 await send("/");
@@ -31,7 +32,7 @@ const wire = async (method, path, body) => {
 };
 const args = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--window-size=1400,1180", `--user-data-dir=${profile}`,
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--window-size=1400,1080", `--user-data-dir=${profile}`,
 ];
 const alwaysMatch = {
     browserName: "chrome",
@@ -77,6 +78,7 @@ try {
     const edges = await run("return document.querySelectorAll('#plan .edge').length");
     assert.equal(edges, plan.steps.flatMap((step) => step.after).length);
     assert.match(await text("#upstreams"), /http:\/\/127\.0\.0\.1:9not failingopen5\d s/);
+    await eventually("a listener of the feed", "return /\\/pricesopen1/.test(document.querySelector('#feeds').textContent)");
     assert.match(await text("#programs"), /\/toolssh.*1101/);
     await shoot("live", "dark");
 
@@ -95,7 +97,7 @@ try {
     assert.equal(await text("#phase"), "draining");
 
     // What was begun is finished; the page stays.
-    for (const answer of await Promise.all(slow)) assert.equal(answer.statusCode, 200);
+    for (const answer of await Promise.all([prices, ...slow])) assert.equal(answer.statusCode, 200);
     await eventually("the end", "return !document.querySelector('#banner').hidden && document.querySelector('#banner').textContent.includes('ended')");
     const ended = await run("return [...document.querySelectorAll('#steps tbody tr')].map((row) => [row.dataset.path, row.cells[1].textContent, Number(row.querySelector('.bar').getAttribute('width'))])");
     for (const name of ["lame_duck", "main", ...plan.steps.map((step) => step.name)]) {

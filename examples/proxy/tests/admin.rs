@@ -103,7 +103,8 @@ fn the_status_shows_who_is_connected_what_is_behind_and_the_plan() {
     let proxy = start(&format!(
         "upstream: http://{}\nbreaker: {{failures: 1, open: 60}}\n\
          routes: [{{path: /down, upstreams: [\"http://127.0.0.1:1\"]}},\n\
-         {{path: /cat, stdio: {{command: [cat], sessions: {{}}}}}}]",
+         {{path: /cat, stdio: {{command: [cat], sessions: {{}}}}}},\n\
+         {{path: /feed, feed: {{url: \"http://127.0.0.1:1/x\"}}}}]",
         upstream.address
     ));
     let before = status(&proxy);
@@ -112,6 +113,11 @@ fn the_status_shows_who_is_connected_what_is_behind_and_the_plan() {
         (&"serving".into(), &"ready".into())
     );
     assert_eq!(before["upstreams"][0]["route"], "/down");
+    let feed = &before["feeds"][0];
+    assert_eq!(
+        (&feed["route"], &feed["listeners"]),
+        (&"/feed".into(), &0.into())
+    );
     assert_eq!(before["shutdown"], Value::Null);
     assert_eq!(before["actions"], true);
     assert_eq!(before["programs"][0]["route"], "/cat");

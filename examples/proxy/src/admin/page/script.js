@@ -207,7 +207,7 @@ const ranks = (steps) => {
   return { rank, rows };
 };
 
-const [WIDE, THIN, HIGH, GAP_X, GAP_Y] = [128, 12, 40, 16, 20];
+const [WIDE, THIN, HIGH, GAP_X, GAP_Y] = [112, 10, 40, 12, 26];
 
 // Where each place is: its middle and its top.
 const layout = (steps) => {
@@ -272,6 +272,8 @@ const drawPlan = (plan) => {
   const edges = plan.steps.flatMap((step) => step.after.map((name) => edge(drawing, name, step.name)));
   const nodes = plan.steps.map((step) => node(step, drawing.places.get(step.name)));
   root.append(draw("defs", {}, tip), draw("g", { "aria-hidden": "true" }, ...edges), ...nodes);
+  // Small enough to fit, but not too small to read.
+  root.style.minWidth = `${drawing.width * 0.85}px`;
   at("plan").replaceChildren(root);
   set(at("plan-text"), plan.budget_ms === null ? "" : `at most ${time(plan.budget_ms)}`);
 };
