@@ -18,17 +18,17 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use lifecycle_runtime::{BoxError, Component, Context, Plan, Reason};
-use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::activity::Limits;
 use crate::body::Upload;
+use crate::config::Admin;
 use crate::connection::{Handler, Link};
 use crate::fault::{options, plain};
-use crate::listener::{self, BindError};
 use crate::logging::Throttle;
 use crate::metrics::{self, Page};
 use crate::side::SideServer;
+use crate::sockets::{Listener, Listening};
 use access::{Access, Denied};
 use status::Status;
 
@@ -46,60 +46,36 @@ type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 #[derive(Debug)]
 pub struct AdminServer(SideServer);
 
-/// A socket that listens for it. What it shows is known only once all else is there.
-#[derive(Debug)]
-pub struct AdminListener {
-    listener: TcpListener,
-    address: SocketAddr,
-    access: Access,
-}
-
-impl AdminListener {
-    /// Listens where the configuration says, if it does.
-    ///
-    /// # Errors
-    ///
-    /// When the address cannot be listened on.
-    pub async fn bind(config: &crate::config::Config) -> Result<Option<Self>, BindError> {
-        let Some(address) = config.admin_address() else {
-            return Ok(None);
-        };
-        let (listener, address) = listener::bind(address).await?;
-        if is_exposed(address, config.admin.public) {
+impl AdminServer {
+    /// Accepts from `listener`, which is one of `listening`, and shows `sources`.
+    #[must_use]
+    pub fn start(
+        listener: Listener,
+        limits: Limits,
+        config: &Admin,
+        sources: Sources,
+        listening: Listening,
+    ) -> Self {
+        let (left, address) = (listening.left(), listener.address);
+        if is_exposed(address, config.public) {
             warn!(
                 %address,
                 "the admin listener can be reached from other machines, and shows clients and upstreams; \
                  set `admin.public: true` if that is meant"
             );
         }
-        Ok(Some(Self {
-            listener,
-            address,
-            access: Access::new(&config.admin),
-        }))
-    }
-
-    /// Whether anybody may act through it.
-    #[must_use]
-    pub const fn allows_actions(&self) -> bool {
-        self.access.is_possible()
-    }
-
-    /// Serves.
-    #[must_use]
-    pub fn serve(self, limits: Limits, sources: Sources) -> AdminServer {
         let desk = Desk(Arc::new(Inner {
             numbers: Page::new(sources.metrics.clone()),
             status: Arc::new(Status::new(sources)),
-            access: self.access,
+            access: Access::new(config),
             // A feed is never silent for so long that it is ended for it.
             period: feed::PERIOD.min(limits.idle / 2),
+            listening,
             complaints: Throttle::default(),
         }));
-        let bound = (self.listener, self.address);
-        let server = SideServer::serve(bound, MOST_CONNECTIONS, limits, desk);
-        info!(address = %server.address(), "serving metrics and probes");
-        AdminServer(server)
+        let server = SideServer::start(listener, left, MOST_CONNECTIONS, limits, desk);
+        info!(%address, "serving metrics and probes");
+        Self(server)
     }
 }
 
@@ -134,6 +110,7 @@ struct Inner {
     status: Arc<Status>,
     access: Access,
     period: Duration,
+    listening: Listening,
     complaints: Throttle,
 }
 
@@ -163,6 +140,11 @@ impl Handler for Desk {
         };
         page::harden(answer.headers_mut());
         answer
+    }
+
+    /// Once another process accepts, it is that one which should be asked.
+    fn is_pressed(&self) -> bool {
+        self.0.listening.left().is_cancelled()
     }
 }
 

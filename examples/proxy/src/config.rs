@@ -3,7 +3,10 @@
 //! carries the line.
 
 mod admin;
+pub mod discovery;
 mod feed;
+mod memory;
+mod restart;
 mod sessions;
 
 use std::fmt;
@@ -20,7 +23,10 @@ use serde::{Deserialize, Serialize};
 use crate::hosts::HostPattern;
 
 pub use admin::{Admin, Secret, Token, UnusableToken};
+pub use discovery::Discovery;
 pub use feed::{Feed, FeedUrl};
+pub use memory::{Audit, State};
+pub use restart::Restart;
 pub use sessions::{Sessions, Sticky, StickyBy};
 
 /// The most that `shutdown_timeout` may ask for.
@@ -58,12 +64,20 @@ pub struct Config {
     /// How long it goes on serving, unready, once it was told to stop, since those
     /// who send work learn of it late.
     pub lame_duck: Option<Seconds>,
+    /// How a new process takes over.
+    pub restart: Restart,
     /// The admin listener.
     pub admin: Admin,
     /// The numbers.
     pub metrics: Metrics,
     /// The traffic tape.
     pub recorder: Recorder,
+    /// How others learn of it.
+    pub discovery: Discovery,
+    /// What it remembers at its next start.
+    pub state: State,
+    /// What is written of every shutdown.
+    pub audit: Audit,
 }
 
 impl Default for Config {
@@ -82,8 +96,12 @@ impl Default for Config {
             shutdown_timeout: Seconds(30),
             lame_duck: None,
             admin: Admin::default(),
+            restart: Restart::default(),
             metrics: Metrics::default(),
             recorder: Recorder::default(),
+            discovery: Discovery::default(),
+            state: State::default(),
+            audit: Audit::default(),
         }
     }
 }

@@ -1,16 +1,16 @@
-//! A small HTTP server beside the proxy: the admin listener, the demo upstream.
+//! A small HTTP server beside the proxy: the metrics listener, the demo upstream.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use lifecycle_runtime::{Connections, GracefulShutdown};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::Limits;
 use crate::connection::Handler;
 use crate::connections::Intake;
-use crate::listener::{self, AcceptLoops, BindError};
+use crate::listener::AcceptLoops;
+use crate::sockets::Listener;
 
 /// A listener, its accept loop and its connections.
 #[derive(Debug, GracefulShutdown)]
@@ -25,34 +25,21 @@ pub struct SideServer {
 }
 
 impl SideServer {
-    /// Listens on `address`, and answers with `handler`.
-    ///
-    /// # Errors
-    ///
-    /// When the address cannot be listened on.
-    pub async fn start<H: Handler>(
-        address: SocketAddr,
-        most: NonZeroUsize,
-        limits: Limits,
-        handler: H,
-    ) -> Result<Self, BindError> {
-        let bound = listener::bind(address).await?;
-        Ok(Self::serve(bound, most, limits, handler))
-    }
-
-    /// Answers with `handler` where it listens already.
-    #[must_use]
-    pub fn serve<H: Handler>(
-        (listener, address): (TcpListener, SocketAddr),
+    /// Accepts from `listener` until another process does, which `left` tells, and
+    /// answers with `handler`.
+    pub fn start<H: Handler>(
+        listener: Listener,
+        left: CancellationToken,
         most: NonZeroUsize,
         limits: Limits,
         handler: H,
     ) -> Self {
+        let Listener { socket, address } = listener;
         let connections = Connections::new(most);
         // Told by its own cleanup only: it serves until the others have ended.
-        let mut accept = AcceptLoops::new(CancellationToken::new());
+        let mut accept = AcceptLoops::new(CancellationToken::new(), left);
         let intake = Intake::new(connections.acceptor(), limits);
-        accept.spawn(listener, intake, handler);
+        accept.spawn(socket, intake, handler);
         Self {
             address,
             accept,

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use lifecycle_proxy::app::ProxyServer;
 use lifecycle_proxy::config::{Config, Seconds};
-use lifecycle_runtime::Component as _;
+use lifecycle_proxy::restart;
+use lifecycle_runtime::{Component as _, Signal};
 use serde_json::Value;
+
+/// What goodbyes may take where the lame duck is shorter.
+const GOODBYES: Duration = Duration::from_secs(5);
 
 /// What comes after the plan: `finally` hooks, the log's last lines.
 const AFTER: Duration = Duration::from_secs(1);
@@ -26,7 +30,7 @@ fn text(name: &str) -> String {
 fn needed(config: &Config) -> Duration {
     let most = ProxyServer::PLAN.budget().unwrap();
     let budget = config.shutdown_timeout.duration().min(most);
-    lame_duck(config) + budget + AFTER
+    lame_duck(config).max(GOODBYES) + budget + AFTER
 }
 
 fn lame_duck(config: &Config) -> Duration {
@@ -78,6 +82,12 @@ fn systemd_waits_as_long_as_the_proxy_may_take() {
     assert_eq!(unit("proxy.service", "Type"), ["notify"]);
     assert_eq!(unit("proxy.service", "KillMode"), ["mixed"]);
     assert!(!unit_seconds("WatchdogSec").is_zero());
+    // The signal that a new process takes over on.
+    assert_eq!(
+        unit("proxy.service", "ExecReload"),
+        ["/bin/kill -USR2 $MAINPID"]
+    );
+    assert_eq!(restart::signal(), Signal::from_raw(12));
 }
 
 #[test]

@@ -296,7 +296,9 @@ fn it_serves_through_the_lame_duck_but_is_not_ready_from_its_first_moment() {
     });
     assert_eq!(probe("/readyz").1, "draining\n");
     assert_eq!(probe("/livez").0, 200);
-    assert_eq!(proxy.connect().get("/").0.status, 200);
+    let (response, _) = proxy.connect().get("/");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("connection"), Some("close"));
     assert!(proxy.log().all("no longer listening").is_empty());
     let ended = proxy.wait();
     assert_clean(&ended);

@@ -41,7 +41,7 @@ pub struct Sources {
     pub plan: ResolvedPlan,
     /// How long it goes on serving before that.
     pub lame_duck: Duration,
-    /// Whether there is somebody who may act.
+    /// Whether there is a token, so that somebody may act.
     pub actions: bool,
 }
 
@@ -318,7 +318,7 @@ fn upstreams(route: &Route) -> Vec<UpstreamRow> {
         return Vec::new();
     };
     let row = |member: &Arc<Member>| UpstreamRow {
-        route: route.to_string(),
+        route: route.name(),
         upstream: member.upstream.to_string(),
         healthy: member.is_healthy(),
         breaker: word(member.breaker.stage()),
@@ -334,7 +334,7 @@ fn feed(route: &Route) -> Option<FeedRow> {
     };
     let counts = feed.counts();
     Some(FeedRow {
-        route: route.to_string(),
+        route: route.name(),
         state: counts.state.name(),
         listeners: counts.hub.listeners,
         events: counts.hub.events,
@@ -349,7 +349,7 @@ fn program(route: &Route) -> Option<ProgramRow> {
     };
     let counts = program.counts();
     Some(ProgramRow {
-        route: route.to_string(),
+        route: route.name(),
         program: program.to_string(),
         running: counts.running,
         idle: counts.idle,
