@@ -61,6 +61,7 @@
 //! | `serde` | no | `Serialize` for [`Report`] and what it holds |
 //! | `state-file` | no | `StateFile`: state saved atomically, now and then and at shutdown |
 //! | `tower` | no | `ShutdownLayer`: a tower layer that refuses requests while the server drains |
+//! | `tower-h2` | no | `tower`, whose refusals reset HTTP/2 streams, so that clients ask again by themselves |
 //! | `testing` | no | `testing`: explored shutdowns, leak checks, un-awaited drops as failures |
 //!
 //! With `default-features = false` the crate is [`Component`], [`Context`], [`Plan`], [`Report`] and
@@ -127,7 +128,7 @@ pub use component::GracefulShutdown;
 pub use components::{Components, Id};
 #[cfg(feature = "rt")]
 pub use connections::{
-    Acceptor, Busy, CloseReason, Connection, ConnectionStats, Connections, Peer, Refused,
+    Acceptor, Admission, Busy, CloseReason, Connection, ConnectionStats, Connections, Peer, Refused,
 };
 #[cfg(feature = "rt")]
 pub use gate::{Closed, Gate, LabelledPass, Pass};

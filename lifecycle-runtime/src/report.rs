@@ -410,7 +410,7 @@ mod serialize {
 
     use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-    use super::{Body, Chain, Step};
+    use super::{Body, Chain, Step, millis};
 
     pub(super) fn body<S: Serializer>(body: &Arc<Body>, serializer: S) -> Result<S::Ok, S::Error> {
         let mut out = serializer.serialize_struct("Report", 6)?;
@@ -455,8 +455,10 @@ mod serialize {
         out.serialize_field("message", message)?;
         out.end()
     }
+}
 
-    fn millis(duration: std::time::Duration) -> u64 {
-        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-    }
+/// Durations as data.
+#[cfg(feature = "serde")]
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -528,7 +528,7 @@ where
     let minimum = lame_duck.kept(&reason, main_gone);
     log::begin(name, &reason, minimum, bounds.total);
     guard.begins("main or a deregistration hook");
-    let over = options.handle.begin_lame_duck();
+    let over = options.handle.begin_lame_duck(began);
     let row = lame_duck.run(minimum, began, &reason, main, &over).await;
     options.handle.end_lame_duck();
     if let Some(row) = &row {

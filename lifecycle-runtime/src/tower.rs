@@ -17,7 +17,7 @@ mod tests {
     use std::pin::{Pin, pin};
     use std::task::{Context, Poll, Waker};
 
-    use http::{Request, Response};
+    use http::{Request, Response, Version};
     use http_body::{Body, Frame};
     use tower_layer::Layer;
     use tower_service::Service;
@@ -57,8 +57,14 @@ mod tests {
     }
 
     fn answer(gate: &Gate) -> Response<ShutdownBody<One>> {
+        answer_over(Version::HTTP_11, gate)
+    }
+
+    fn answer_over(version: Version, gate: &Gate) -> Response<ShutdownBody<One>> {
         let mut service = ShutdownLayer::new(gate).layer(Hello);
-        let call = pin!(service.call(Request::new(())));
+        let mut request = Request::new(());
+        *request.version_mut() = version;
+        let call = pin!(service.call(request));
         match call.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(answer)) => answer,
             Poll::Pending => unreachable!("the service is ready at once"),
@@ -93,5 +99,23 @@ mod tests {
         assert_eq!(refused.headers()["retry-after"], "1");
         assert_eq!(refused.headers()["connection"], "close");
         assert!(!frame(&mut refused.into_body()));
+    }
+    #[cfg(feature = "tower-h2")]
+    #[test]
+    fn over_h2_the_body_of_a_refusal_asks_for_a_reset() {
+        let gate = Gate::new();
+        gate.close();
+        let mut body = answer_over(Version::HTTP_2, &gate).into_body();
+        assert!(!body.is_end_stream(), "or nobody would ask for its frames");
+        assert_eq!(body.size_hint().exact(), None);
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Some(Err(error))) = pin!(&mut body).poll_frame(&mut cx) else {
+            panic!("it does not fail");
+        };
+        let reason = error
+            .downcast_ref::<h2::Error>()
+            .and_then(h2::Error::reason);
+        assert_eq!(reason, Some(h2::Reason::REFUSED_STREAM));
+        assert!(body.is_end_stream(), "once");
     }
 }

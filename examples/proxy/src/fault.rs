@@ -39,6 +39,8 @@ pub enum Fault {
     Terminated,
     /// The upstream did not answer in time.
     ResponseTimeout,
+    /// The client did not send its request to the end.
+    BrokenOff,
     /// What the upstream sent is not an HTTP response that can be passed on.
     BadResponse,
     /// It is known to be unwell, so it was not asked.
@@ -53,6 +55,8 @@ pub enum Fault {
     TooLarge,
     /// What is behind the route takes POST only.
     PostOnly,
+    /// What is behind the route takes GET only.
+    GetOnly,
     /// The session that the request is for has ended.
     NoSession,
 }
@@ -64,8 +68,11 @@ impl Fault {
         if error.is_connect() {
             return Self::of_connect(error);
         }
-        let unreadable = causes(error)
-            .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
+        let of_http = || causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+        if of_http().any(hyper::Error::is_user) {
+            return Self::BrokenOff;
+        }
+        let unreadable = of_http()
             .any(|error| error.is_parse() || error.is_parse_too_large() || error.is_parse_status());
         if unreadable {
             return Self::BadResponse;
@@ -89,14 +96,14 @@ impl Fault {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::BrokenOff => StatusCode::BAD_REQUEST,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Unavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoRoute | Self::NoSession => StatusCode::NOT_FOUND,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::PostOnly => StatusCode::METHOD_NOT_ALLOWED,
+            Self::PostOnly | Self::GetOnly => StatusCode::METHOD_NOT_ALLOWED,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -106,10 +113,12 @@ impl Fault {
     pub const fn name(self) -> &'static str {
         match self {
             Self::BadRequest(_)
+            | Self::BrokenOff
             | Self::Expectation
             | Self::NotImplemented(_)
             | Self::TooLarge
             | Self::PostOnly
+            | Self::GetOnly
             | Self::NoSession => "http_request_error",
             Self::NoRoute => "destination_not_found",
             Self::Overloaded => "proxy_internal_response",
@@ -134,6 +143,7 @@ impl Fault {
             Self::ConnectTimeout => "it did not take the connection in time",
             Self::Terminated => "it closed the connection before it answered",
             Self::ResponseTimeout => "it did not answer in time",
+            Self::BrokenOff => "the body did not arrive",
             Self::BadResponse => "it did not answer in the HTTP that was asked of it",
             Self::Unavailable => "it has failed too often to be asked now",
             Self::Unstarted => "it cannot be started",
@@ -141,6 +151,7 @@ impl Fault {
             Self::Overloaded => "this proxy has too much to do",
             Self::TooLarge => "the request is too long",
             Self::PostOnly => "only POST is answered here",
+            Self::GetOnly => "only GET is answered here",
             Self::NoSession => "there is no such session",
         }
     }
@@ -179,9 +190,11 @@ impl Fault {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if self == Self::PostOnly {
-            headers.insert(ALLOW, HeaderValue::from_static("POST"));
-        }
+        match self {
+            Self::PostOnly => headers.insert(ALLOW, HeaderValue::from_static("POST")),
+            Self::GetOnly => headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD")),
+            _ => None,
+        };
         if !self.is_of_upstream() && status != StatusCode::NOT_FOUND {
             // Where the next request begins is not certain after a bad one, and
             // a proxy that has too much to do gains a descriptor.

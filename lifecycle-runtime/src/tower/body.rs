@@ -6,24 +6,27 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::Pass;
+use crate::{BoxError, Pass};
 
 pin_project! {
-    /// The body of a response that came through a [`ShutdownService`](super::ShutdownService): the inner one, or the empty
-    /// one of a refusal.
+    /// The body of a response that came through a [`ShutdownService`](super::ShutdownService): the inner one, or that of
+    /// a refusal, which is empty or, to have its stream reset, an error.
     #[derive(Debug)]
     pub struct ShutdownBody<B> {
         #[pin]
         body: Option<B>,
+        reset: Option<BoxError>,
         // Last, so that the body is dropped before it.
         pass: Option<Pass>,
     }
 }
 
 impl<B> ShutdownBody<B> {
-    pub(super) fn empty() -> Self {
+    /// Fails with this error, or is empty.
+    pub(super) fn refused(reset: Option<BoxError>) -> Self {
         Self {
             body: None,
+            reset,
             pass: None,
         }
     }
@@ -35,6 +38,7 @@ impl<B: Body> ShutdownBody<B> {
         let pass = (!body.is_end_stream()).then_some(pass);
         Self {
             body: Some(body),
+            reset: None,
             pass,
         }
     }
@@ -42,37 +46,46 @@ impl<B: Body> ShutdownBody<B> {
 
 impl<B> Default for ShutdownBody<B> {
     fn default() -> Self {
-        Self::empty()
+        Self::refused(None)
     }
 }
 
-impl<B: Body> Body for ShutdownBody<B> {
+impl<B> Body for ShutdownBody<B>
+where
+    B: Body<Error: Into<BoxError>>,
+{
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let this = self.project();
         let Some(mut body) = this.body.as_pin_mut() else {
-            return Poll::Ready(None);
+            return Poll::Ready(this.reset.take().map(Err));
         };
         let frame = ready!(body.as_mut().poll_frame(cx));
         // A body of known length is not asked again after its last frame.
         if !matches!(frame, Some(Ok(_))) || body.is_end_stream() {
             *this.pass = None;
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        match &self.body {
+            Some(body) => body.is_end_stream(),
+            None => self.reset.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.body {
+            Some(body) => body.size_hint(),
+            // Nobody should announce the length of what will not come.
+            None if self.reset.is_some() => SizeHint::default(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }

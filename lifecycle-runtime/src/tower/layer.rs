@@ -16,11 +16,27 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A refused request never reaches the inner service. It is answered with 503 and `Retry-After`, over HTTP/1 with
 /// `Connection: close` too, and gRPC with the status `UNAVAILABLE`, which its clients retry.
 ///
+/// # HTTP/2
+///
+/// With the feature `tower-h2` a refused HTTP/2 stream is reset with `REFUSED_STREAM`, which says that nothing was done:
+/// a client may send any request again, a POST too (RFC 9113 §8.7), and curl and gRPC clients do so by themselves.
+///
+/// A layer must not add errors to services that have none. So it is the body of the 503 that asks for the reset, by
+/// failing with an [`h2::Error`](https://docs.rs/h2/0.4/h2/struct.Error.html), and hyper drops the head, which is still
+/// queued. A connection that is busy on another thread may have sent it: of streams that were refused a hundred at a
+/// time, one in a thousand saw the 503 before the reset, and up to four in a hundred on a machine short of processors. A
+/// client sees the 503 alone if something outside of the layer replaces the body, as axum does for HEAD; a server that is
+/// not hyper's may reset for another reason.
+///
 /// # What it does not do
 ///
+/// **It ends no connection**, HTTP/1 aside, and a client may ask again on the same one: begin the server's own graceful
+/// shutdown when the gate closes.
+///
 /// **The end of a body is not the end of the wire.** The pass is given back when the server has taken the last frame, not
-/// when the client has it: with a body of 20 MB and a slow client, four fifths of it were still in the server's buffers
-/// then. Bytes are safe only if the server awaits its connections too, after the gate: `axum::serve` with
+/// when the client has it. Of a body of 20 MB in one frame, four fifths were still in the server's buffers then, with a
+/// client that took 16 MB a second, and were lost when the process ended; of one in small frames, it is what the server
+/// buffers. Bytes are safe only if the server awaits its connections too, after the gate: `axum::serve` with
 /// `with_graceful_shutdown` does, and so does `lifecycle_http::HttpServer`, which needs no layer.
 ///
 /// # Examples

@@ -9,7 +9,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{ShutdownBody, ShutdownFuture};
-use crate::Gate;
+use crate::{BoxError, Gate};
 
 /// A service behind a [`ShutdownLayer`](super::ShutdownLayer).
 #[derive(Clone, Debug)]
@@ -31,22 +31,34 @@ impl<S> ShutdownService<S> {
 
     /// gRPC says it in headers of its own, and its clients look for nothing else.
     fn refusal<B>(&self, version: Version, grpc: bool) -> Response<ShutdownBody<B>> {
-        let mut response = Response::new(ShutdownBody::empty());
+        let mut response = Response::new(ShutdownBody::refused(reset(version)));
         let headers = response.headers_mut();
         headers.insert(RETRY_AFTER, self.retry_after.clone());
-        if grpc {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert("grpc-status", HeaderValue::from_static("14"));
-            headers.insert("grpc-message", HeaderValue::from_static("shutting down"));
-            return response;
-        }
         // It means nothing over HTTP/2, and is forbidden there (RFC 9113 §8.2.2).
         if version <= Version::HTTP_11 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        if grpc {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert("grpc-status", HeaderValue::from_static("14"));
+            headers.insert("grpc-message", HeaderValue::from_static("shutting down"));
+        } else {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
         response
     }
+}
+
+/// What the body fails with. hyper looks for an error of h2 among the sources of a body's error, and resets the stream for
+/// that reason; this one says that nothing was done, so that any request may be sent again (RFC 9113 §8.7).
+#[cfg(feature = "tower-h2")]
+fn reset(version: Version) -> Option<BoxError> {
+    (version == Version::HTTP_2).then(|| h2::Error::from(h2::Reason::REFUSED_STREAM).into())
+}
+
+#[cfg(not(feature = "tower-h2"))]
+fn reset(_: Version) -> Option<BoxError> {
+    None
 }
 
 fn is_grpc<B>(request: &Request<B>) -> bool {

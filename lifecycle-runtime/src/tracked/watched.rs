@@ -15,7 +15,7 @@ use crate::{BoxError, TaskOutcome};
 
 pin_project! {
     /// Fields are dropped in order: the task first.
-    pub(super) struct Watched<K: Keeper, F> {
+    struct Watched<K: Keeper, F> {
         #[pin]
         task: F,
         place: Place<K>,
@@ -23,7 +23,7 @@ pin_project! {
 }
 
 /// Counted out when it is dropped: however the task ended, and also when it never ran.
-pub(super) struct Place<K: Keeper> {
+pub(crate) struct Place<K: Keeper> {
     keeper: Arc<K>,
     ticket: Ticket,
     // Dropped after what `Drop` does, so that the gate is drained once all is told.
@@ -39,8 +39,9 @@ impl<K: Keeper> Drop for Place<K> {
 }
 
 impl<K: Keeper> Place<K> {
-    pub(super) fn enter(keeper: &Arc<K>, task: K::Task) -> Result<Self, Closed> {
+    pub(crate) fn enter(keeper: &Arc<K>, task: K::Task) -> Result<Self, Closed> {
         let pass = keeper.tracked().gate.enter()?;
+        keeper.admitted(&task, &pass);
         Ok(Self {
             keeper: Arc::clone(keeper),
             ticket: keeper.tracked().tasks.enter(task),
@@ -48,8 +49,22 @@ impl<K: Keeper> Place<K> {
         })
     }
 
+    pub(crate) fn keeper(&self) -> &Arc<K> {
+        &self.keeper
+    }
+
     pub(super) fn ticket(&self) -> Ticket {
         self.ticket
+    }
+
+    /// Has a task run in it. The keeper is its own, which who calls this has anyway.
+    pub(crate) fn spawn<F>(self, keeper: &K, task: F)
+    where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        let ticket = self.ticket;
+        let join = tokio::spawn(Watched { task, place: self });
+        keeper.tracked().tasks.joined(ticket, join);
     }
 
     /// Runs a task that is a function.
@@ -70,12 +85,6 @@ impl<K: Keeper> Place<K> {
         if let Some(task) = self.keeper.tracked().tasks.get(self.ticket) {
             self.keeper.failed(&task, error);
         }
-    }
-}
-
-impl<K: Keeper, F> Watched<K, F> {
-    pub(super) fn new(task: F, place: Place<K>) -> Self {
-        Self { task, place }
     }
 }
 

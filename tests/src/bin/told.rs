@@ -185,8 +185,10 @@ fn main() -> ExitCode {
     });
     println!("{report}");
     println!("reason: {}", report.reason());
-    while how == "hooks-lingering" {
-        thread::park();
+    if how == "hooks-lingering" {
+        loop {
+            thread::park();
+        }
     }
     ExitCode::from(report.exit_code())
 }

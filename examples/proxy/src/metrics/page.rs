@@ -16,6 +16,8 @@ use prometheus_client::registry::Registry;
 
 use super::Metrics;
 use crate::breaker::Stage;
+use crate::feed;
+use crate::feed::source::State;
 use crate::load::Resource;
 use crate::routes::{Member, Target};
 use crate::sni::Fate;
@@ -57,6 +59,7 @@ impl Collector for Numbers {
         self.of_requests(&mut to)?;
         self.of_upstreams(&mut to)?;
         self.of_programs(&mut to)?;
+        self.of_feeds(&mut to)?;
         self.of_load(&mut to)?;
         of_shutdown(&self.0.sources.handle, &mut to)
     }
@@ -119,6 +122,11 @@ impl Numbers {
         let stage = samples(&|same| same.iter().map(|member| rank(member.breaker.stage())).max().unwrap_or(0));
         let opened = samples(&|same| same.iter().map(|member| member.breaker.opened()).sum());
         let healthy = samples(&|same| u64::from(same.iter().all(|member| member.is_healthy())));
+        let sticky = self.0.sources.routes.targets().enumerate().filter_map(|(index, target)| match target {
+            Target::Http(group) => Some(([("route", index.to_string())], group.sticky()?.active())),
+            _ => None,
+        });
+        to.gauges("sticky_active", "Clients that belong to an upstream.", &sticky.collect::<Vec<_>>())?;
         to.gauges("upstream_breaker", "Whether requests pass: 0 all do, 1 one does, 2 none does.", &stage)?;
         to.counters("upstream_breaker_opened", "How often the breaker opened.", &opened)?;
         to.gauges("upstream_healthy", "What the health check last said.", &healthy)
@@ -138,14 +146,37 @@ impl Numbers {
         };
         to.gauges("processes_running", "Subprocesses that run.", &samples(|counts| counts.running as u64))?;
         to.gauges("processes_idle", "Those of them that wait for a request.", &samples(|counts| counts.idle as u64))?;
-        to.gauges("sessions_active", "Clients that have a subprocess of their own.", &samples(|counts| counts.sessions as u64))?;
+        to.gauges("sessions_active", "Clients that have a subprocess of their own.", &samples(|counts| counts.sessions))?;
         to.counters("processes_started", "Subprocesses that were started.", &samples(|counts| counts.started))
+    }
+
+    fn of_feeds(&self, to: &mut Writer<'_>) -> fmt::Result {
+        let mut feeds = Vec::new();
+        for (index, target) in self.0.sources.routes.targets().enumerate() {
+            if let Target::Feed(feed) = target {
+                feeds.push(([("feed", feed.to_string()), ("route", index.to_string())], feed.counts()));
+            }
+        }
+        let samples = |value: fn(&feed::Counts) -> u64| -> Vec<_> {
+            feeds.iter().map(|(labels, counts)| (labels.clone(), value(counts))).collect()
+        };
+        let states = feeds.iter().flat_map(|([feed, route], counts)| {
+            State::NAMES.map(|name| {
+                let state = ("state", name.to_owned());
+                ([feed.clone(), route.clone(), state], u64::from(counts.state.name() == name))
+            })
+        });
+        to.gauges("feed_state", "Where the feed's source stands: 1 at one of them.", &states.collect::<Vec<_>>())?;
+        to.counters("feed_opened", "How often a stream of the source began.", &samples(|counts| counts.opened))?;
+        to.counters("feed_events", "Events that were handed on.", &samples(|counts| counts.hub.events))?;
+        to.gauges("feed_listeners", "Clients that listen.", &samples(|counts| counts.hub.listeners as u64))?;
+        to.counters("feed_dropped", "Clients that fell too far behind.", &samples(|counts| counts.hub.dropped))
     }
 
     fn of_load(&self, to: &mut Writer<'_>) -> fmt::Result {
         let load = &self.0.sources.load;
-        let used = Resource::ALL.map(|resource| ([("resource", resource.name())], load.used(resource).0));
-        let peak = Resource::ALL.map(|resource| ([("resource", resource.name())], load.used(resource).1));
+        let used = Resource::ALL.map(|resource| ([("resource", resource.name())], load.used(resource).active));
+        let peak = Resource::ALL.map(|resource| ([("resource", resource.name())], load.used(resource).peak));
         to.gauges("resource_used", "What the process uses.", &used)?;
         to.gauges("resource_peak", "What it used at most.", &peak)?;
         to.gauge("load_breaker", "Whether requests are taken: 0 all are, 1 some are, 2 none is.", rank(load.stage()))?;

@@ -1,0 +1,144 @@
+//! Event streams that the proxy listens to, for all clients of a route at once.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+use hyper::http::uri::{PathAndQuery, Uri};
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+
+use super::{Seconds, Upstream};
+
+/// A stream of server-sent events, and how it is handed on.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Feed {
+    /// Where it comes from.
+    pub url: FeedUrl,
+    /// Events that may wait for a client; one that falls further behind is let
+    /// go.
+    #[serde(default = "Feed::queue")]
+    pub queue: NonZeroUsize,
+    /// The last events, kept for clients that come again.
+    #[serde(default = "Feed::replay")]
+    pub replay: usize,
+    /// The longest event, in bytes.
+    #[serde(default = "Feed::max_event")]
+    pub max_event: NonZeroUsize,
+    /// An upstream that sends nothing for so long, in seconds, is asked again.
+    #[serde(default = "Feed::idle")]
+    pub idle: Seconds,
+}
+
+impl Feed {
+    /// The defaults for `url`.
+    #[must_use]
+    pub const fn new(url: FeedUrl) -> Self {
+        Self {
+            url,
+            queue: Self::queue(),
+            replay: Self::replay(),
+            max_event: Self::max_event(),
+            idle: Self::idle(),
+        }
+    }
+
+    const fn queue() -> NonZeroUsize {
+        const { NonZeroUsize::new(256).unwrap() }
+    }
+
+    const fn replay() -> usize {
+        128
+    }
+
+    const fn max_event() -> NonZeroUsize {
+        const { NonZeroUsize::new(256 * 1024).unwrap() }
+    }
+
+    const fn idle() -> Seconds {
+        Seconds(300)
+    }
+}
+
+/// `http://host[:port]/path`, or `h2c://` for HTTP/2 without TLS.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FeedUrl {
+    upstream: Upstream,
+    path: PathAndQuery,
+}
+
+impl FeedUrl {
+    /// The server.
+    #[must_use]
+    pub const fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// What it is asked for.
+    #[must_use]
+    pub const fn path(&self) -> &PathAndQuery {
+        &self.path
+    }
+}
+
+/// Without the query, which may hold a secret.
+impl fmt::Display for FeedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.upstream, self.path.path())
+    }
+}
+
+impl FromStr for FeedUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.parse::<Uri>().map(Uri::into_parts);
+        let parts = parts.map_err(|_| format!("`{text}` is no URL"))?;
+        let server = match (&parts.scheme, &parts.authority) {
+            (Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
+            _ => return Err(format!("`{text}` is no http:// or h2c:// URL")),
+        };
+        let upstream = server.parse::<Upstream>();
+        Ok(Self {
+            upstream: upstream.map_err(|error| error.to_string())?,
+            path: parts
+                .path_and_query
+                .unwrap_or_else(|| PathAndQuery::from_static("/")),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for FeedUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_server_and_a_path_and_does_not_show_its_query() {
+        let url: FeedUrl = "h2c://app:81/events?key=secret".parse().unwrap();
+        assert!(url.upstream().is_http2());
+        assert_eq!(url.path().as_str(), "/events?key=secret");
+        assert_eq!(url.to_string(), "h2c://app:81/events");
+        assert_eq!(
+            "http://app".parse::<FeedUrl>().unwrap().path().as_str(),
+            "/"
+        );
+        for (text, fault) in [
+            ("/events", "http://"),
+            ("https://app/events", "TLS"),
+            ("http://me@app/", "user"),
+            ("a b", "URL"),
+        ] {
+            let error = text.parse::<FeedUrl>().unwrap_err();
+            assert!(error.contains(fault), "{text} gave {error}");
+        }
+    }
+}

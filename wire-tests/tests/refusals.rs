@@ -1,0 +1,200 @@
+//! `ShutdownLayer` on servers that are not ours: what a client of each protocol sees once the gate is closed.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::routing::get;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use lifecycle_runtime::{Gate, ShutdownLayer};
+use lifecycle_wire_tests::app::{ANSWER, answer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tonic::service::Routes;
+use tower::{Service, ServiceBuilder, service_fn};
+
+/// Serves each connection with what `of` makes for its number, as `axum::serve` does.
+async fn serve<S, B>(of: impl Fn(usize) -> S + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>)
+where
+    S: Service<
+            Request<Incoming>,
+            Response = Response<B>,
+            Error: Into<axum::BoxError>,
+            Future: Send,
+        > + Clone
+        + Send
+        + 'static,
+    B: http_body::Body<Data: Send, Error: Into<axum::BoxError>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let service = TowerToHyperService::new(of(counted.fetch_add(1, Ordering::Relaxed)));
+            tokio::spawn(async move {
+                let server = auto::Builder::new(TokioExecutor::new());
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    (address, count)
+}
+
+/// A layer that refuses on the first connection only: a server that goes, and the one that comes after it.
+fn layer(connection: usize) -> ShutdownLayer {
+    let gate = Gate::new();
+    if connection == 0 {
+        gate.close();
+    }
+    ShutdownLayer::new(&gate)
+}
+
+fn axum(connection: usize) -> Router {
+    Router::new()
+        .route("/", get(|| async { answer() }).post(|| async { answer() }))
+        .layer(layer(connection))
+}
+
+fn hyper(
+    connection: usize,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<impl http_body::Body<Data = Bytes, Error = axum::BoxError> + Send>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ Send {
+    ServiceBuilder::new()
+        .layer(layer(connection))
+        .service(service_fn(async |_: Request<Incoming>| {
+            Ok(Response::new(Body::from(answer())))
+        }))
+}
+
+fn tonic(connection: usize) -> Router {
+    let (_, health) = tonic_health::server::health_reporter();
+    Routes::new(health)
+        .into_axum_router()
+        .layer(layer(connection))
+}
+
+/// How requests end that are sent a hundred at a time: reset as not begun, or answered before the reset.
+async fn refused(address: SocketAddr, rounds: usize) -> (usize, usize) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let (mut reset, mut answered) = (0, 0);
+    for _ in 0..rounds {
+        let mut answers = Vec::new();
+        for _ in 0..100 {
+            send = send.ready().await.unwrap();
+            let request = Request::get("http://a/").body(()).unwrap();
+            answers.push(send.send_request(request, true).unwrap().0);
+        }
+        for answer in answers {
+            let error = match answer.await {
+                Err(error) => {
+                    reset += 1;
+                    error
+                }
+                Ok(answer) => {
+                    answered += 1;
+                    answer.into_body().data().await.unwrap().unwrap_err()
+                }
+            };
+            assert!(error.is_reset() && error.is_remote(), "{error}");
+            assert_eq!(error.reason(), Some(h2::Reason::REFUSED_STREAM));
+        }
+    }
+    (reset, answered)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h2_streams_are_reset_as_not_begun() {
+    for (name, address) in [
+        ("axum", serve(axum).await.0),
+        ("hyper", serve(hyper).await.0),
+        ("tonic", serve(tonic).await.0),
+    ] {
+        let (reset, answered) = refused(address, 100).await;
+        println!("{name}: {reset} streams reset, {answered} answered 503 before it");
+        assert!(reset > answered, "{name}: {reset}, {answered}");
+    }
+}
+
+/// curl's output, with what it says on the way.
+async fn curl(arguments: &[&str], address: SocketAddr) -> (Vec<u8>, String) {
+    let output = Command::new("curl")
+        .args(["-sS", "-v"])
+        .args(arguments)
+        .arg(format!("http://{address}/"))
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    (output.stdout, said)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_asks_again_by_itself_over_h2() {
+    for method in ["GET", "POST"] {
+        for (address, connections) in [serve(axum).await, serve(hyper).await] {
+            let arguments = ["--http2-prior-knowledge", "-X", method];
+            let (body, said) = curl(&arguments, address).await;
+            assert_eq!(body, answer(), "{said}");
+            assert_eq!(connections.load(Ordering::Relaxed), 2, "{said}");
+        }
+    }
+}
+
+/// axum replaces the bodies of what answers HEAD.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_request_to_axum_is_answered_503_over_h2() {
+    let (address, connections) = serve(axum).await;
+    let (_, said) = curl(&["--http2-prior-knowledge", "--head"], address).await;
+    assert!(said.contains("< HTTP/2 503"), "{said}");
+    assert_eq!(connections.load(Ordering::Relaxed), 1, "{said}");
+}
+
+#[tokio::test]
+async fn curl_is_told_over_h1_when_to_come_back() {
+    let (address, connections) = serve(axum).await;
+    let (body, said) = curl(&["--http1.1"], address).await;
+    assert!(body.is_empty(), "{said}");
+    assert!(said.contains("< HTTP/1.1 503"), "{said}");
+    assert!(said.contains("< retry-after: 1"), "{said}");
+    assert!(said.contains("< connection: close"), "{said}");
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+    let (body, _) = curl(&["--http1.1"], address).await;
+    assert_eq!(body.len(), ANSWER);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tonic_s_client_is_told_unavailable() {
+    let (address, _) = serve(tonic).await;
+    let channel = tonic::transport::Endpoint::try_from(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let mut client = tonic_health::pb::health_client::HealthClient::new(channel);
+    let refused = client
+        .check(tonic_health::pb::HealthCheckRequest::default())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
+}
