@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use crate::context::after;
 use crate::engine::{Live, Origin, Times, contain};
 use crate::plan::UNSTATED;
-use crate::state::{self, DEFAULT_TIMEOUT};
+use crate::state::{self, Conduct, DEFAULT_TIMEOUT};
 use crate::{
     BoxError, GracefulShutdown, Readiness, Reason, Report, ShutdownHandle, Signal, Step,
     TaskOutcome, clock, log,
@@ -548,7 +548,7 @@ async fn shut_down<S: GracefulShutdown>(
 ) -> Report {
     let resumed = state::resume(server, Arc::clone(&live));
     handle.runs(&resumed);
-    let report = state::conduct(server, &resumed).await;
+    let report = Conduct::of(server, Arc::clone(&resumed)).await;
     if Arc::ptr_eq(&resumed, &live) {
         return report;
     }
