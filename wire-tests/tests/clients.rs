@@ -97,19 +97,6 @@ async fn curl_gets_what_it_asked_for() {
 }
 
 #[tokio::test]
-async fn curl_gets_a_large_answer_whole_however_slowly_it_takes_it() {
-    for version in ["--http1.1", "--http2-prior-knowledge"] {
-        let subject = Subject::start(Kind::Ours).await;
-        let url = format!("http://{}/big", subject.address);
-        let curl = start("curl", &["-fsS", version, "--limit-rate", "8M", &url]);
-        sleep(Duration::from_millis(250)).await;
-        let (took, output) = tokio::join!(subject.stop(), curl.wait_with_output());
-        assert!(took.is_some());
-        assert_eq!(ok(output.unwrap()).len(), 20 << 20);
-    }
-}
-
-#[tokio::test]
 async fn curl_sees_an_event_stream_end_in_order() {
     let subject = Subject::start(Kind::Ours).await;
     let url = format!("http://{}/events", subject.address);
