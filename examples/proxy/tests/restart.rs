@@ -509,6 +509,17 @@ fn the_manager_learns_of_the_new_process_and_nothing_of_the_old_ones_end() {
     assert_eq!(service.end().code(), 0);
 }
 
+#[test]
+fn a_variable_that_names_another_ones_predecessor_means_nothing() {
+    let service = Service::start_with("", |mut command| {
+        command.env("PROXY_PREDECESSOR", std::process::id().to_string());
+        command
+    });
+    visit_once(service.proxy().address());
+    assert!(service.log().all("taking over").is_empty());
+    assert_eq!(service.end().code(), 0);
+}
+
 /// Passes sockets as a service manager does.
 fn activated(sockets: &[&TcpListener], names: &str, command: Command) -> Command {
     let mut first = String::new();
