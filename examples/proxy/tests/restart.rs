@@ -6,7 +6,7 @@ mod support;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -392,6 +392,10 @@ fn what_was_announced_and_known_passes_to_the_new_process_and_nobody_hears_of_an
     service.line("announced by multicast DNS", 2);
     assert_eq!(service.line("state restored", 1)["peers"], 1);
     service.line("the state is another process's by now", 1);
+    // Not as it was when the first one started.
+    let saved = std::fs::read(service.proxy().file("state.json")).unwrap();
+    let saved: Value = serde_json::from_slice(&saved).unwrap();
+    assert_eq!(saved["state"]["peers"][0]["id"], "other");
     assert!(!peer.rest().contains(&json!("goodbye")));
     assert!(link.rest().iter().all(|said| said.ttl > 0));
     peer.send("hello", &json!("b"), from);
@@ -506,6 +510,23 @@ fn the_manager_learns_of_the_new_process_and_nothing_of_the_old_ones_end() {
     assert!(told.iter().all(|line| line != "STOPPING=1"), "{told:?}");
     service.signal(Signal::TERM);
     manager.until("STOPPING=1");
+    assert_eq!(service.end().code(), 0);
+}
+
+#[test]
+fn a_variable_that_names_another_ones_predecessor_means_nothing() {
+    // The standard input is a pair of sockets, but not of that process.
+    let (input, other) = UnixStream::pair().unwrap();
+    drop(other);
+    rustix::io::fcntl_setfd(&input, rustix::io::FdFlags::empty()).unwrap();
+    let number = input.as_raw_fd();
+    let service = Service::start_with("", |command| {
+        let mut shell = becoming(&format!("exec <&{number}"), command);
+        shell.env("PROXY_PREDECESSOR", "1");
+        shell
+    });
+    visit_once(service.proxy().address());
+    assert!(service.log().all("taking over").is_empty());
     assert_eq!(service.end().code(), 0);
 }
 
