@@ -4,6 +4,7 @@ mod builder;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +15,21 @@ use lifecycle_runtime::{
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminServer;
+use crate::audit;
 use crate::config::{Config, LONGEST_SHUTDOWN};
+use crate::discovery::{Discovery, Peer, PeerTable};
 use crate::feed::Feed;
 use crate::feed::source::State;
 use crate::listener::{AcceptLoops, BindError};
 use crate::load::Used;
+use crate::manager::Manager;
+use crate::memory::Keeper;
 use crate::metrics::Metrics;
 use crate::recorder::TapeRecorder;
+use crate::restart::{self, Outcome, Requests};
 use crate::sessions::{Sessions, Tally};
 use crate::side::SideServer;
+use crate::sockets::Listening;
 use crate::stdio::StdioPool;
 use crate::sticky::Affinity;
 use crate::upstream::UpstreamPool;
@@ -49,6 +56,9 @@ pub struct ProxyServer {
     /// Drains: takes what the later steps leave of the time.
     #[shutdown(priority = 20, best_effort)]
     connections: Connections,
+    /// Says goodbye to those who send work, where no lame duck has done it.
+    #[shutdown(priority = 20, best_effort, timeout = self.config.share(15), at_most = "5s")]
+    discovery: Discovery,
     /// Ends what nobody waits for any more.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     background: TaskGroup,
@@ -83,9 +93,15 @@ pub struct ProxyServer {
         with = Metrics::persist
     )]
     metrics: Arc<Metrics>,
+    /// Saves what the next start should know.
+    #[shutdown(priority = 60, timeout = self.config.share(5), at_most = "2s")]
+    memory: Option<Keeper>,
     /// Answers scrapers and probes until then.
     #[shutdown(priority = 70, timeout = self.config.share(5), at_most = "1s")]
     admin: Option<AdminServer>,
+    /// Has told the service manager how far all this is.
+    #[shutdown(priority = 80, timeout = self.config.share(1), at_most = "100ms")]
+    manager: Option<Manager>,
     #[shutdown(skip)]
     config: Config,
     #[shutdown(skip)]
@@ -94,6 +110,11 @@ pub struct ProxyServer {
     addresses: Vec<SocketAddr>,
     #[shutdown(skip)]
     tls_addresses: Vec<SocketAddr>,
+    /// Where the report goes that nobody else adds.
+    #[shutdown(skip)]
+    audit: Option<PathBuf>,
+    #[shutdown(skip)]
+    listening: Listening,
     #[shutdown(skip)]
     handle: ShutdownHandle,
     #[shutdown(state)]
@@ -152,6 +173,13 @@ impl ProxyServer {
         feeds.map(|feed| feed.client().counts().hub.listeners).sum()
     }
 
+    /// What it knows of its peers.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        let peers = self.discovery.peers();
+        peers.as_ref().map(PeerTable::list).unwrap_or_default()
+    }
+
     /// Whether requests go to the demo upstream.
     #[must_use]
     pub const fn is_demo(&self) -> bool {
@@ -166,8 +194,38 @@ impl ProxyServer {
         self.handle.clone()
     }
 
+    /// Replaces this process by a new one whenever that is requested, until the
+    /// shutdown is asked for, or a new one has taken over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it kills a new process that has not taken over yet.
+    pub async fn restart_on(&self, requests: &Requests) -> Outcome {
+        restart::attend(self, requests).await
+    }
+
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) const fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
+    pub(crate) const fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    pub(crate) const fn memory(&self) -> Option<&Keeper> {
+        self.memory.as_ref()
+    }
+
+    pub(crate) const fn manager(&self) -> Option<&Manager> {
+        self.manager.as_ref()
+    }
+
     /// Shuts the server down within `timeout`, for those who embed it and run it
-    /// themselves.
+    /// themselves. The report goes into the audit trail, if there is one.
     ///
     /// # Errors
     ///
@@ -180,6 +238,13 @@ impl ProxyServer {
         &mut self,
         timeout: Duration,
     ) -> Result<Report, ShutdownError> {
-        self.shutdown().within(timeout).await.into_result()
+        let report = self.shutdown().within(timeout).await;
+        if let Some(path) = self.audit.take() {
+            let told = report.clone();
+            let recorded = tokio::task::spawn_blocking(move || audit::record(&path, &told));
+            // It ends also where nobody waits for it.
+            let _ = recorded.await;
+        }
+        report.into_result()
     }
 }

@@ -2,7 +2,11 @@
 //! Each type refuses what cannot work while it is read, so that the message
 //! carries the line.
 
+mod admin;
+pub mod discovery;
 mod feed;
+mod memory;
+mod restart;
 mod sessions;
 
 use std::fmt;
@@ -18,7 +22,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::hosts::HostPattern;
 
+pub use admin::{Admin, Secret, Token, UnusableToken};
+pub use discovery::Discovery;
 pub use feed::{Feed, FeedUrl};
+pub use memory::{Audit, State};
+pub use restart::Restart;
 pub use sessions::{Sessions, Sticky, StickyBy};
 
 /// The most that `shutdown_timeout` may ask for.
@@ -56,10 +64,20 @@ pub struct Config {
     /// How long it goes on serving, unready, once it was told to stop, since those
     /// who send work learn of it late.
     pub lame_duck: Option<Seconds>,
-    /// The metrics listener.
+    /// How a new process takes over.
+    pub restart: Restart,
+    /// The admin listener.
+    pub admin: Admin,
+    /// The numbers.
     pub metrics: Metrics,
     /// The traffic tape.
     pub recorder: Recorder,
+    /// How others learn of it.
+    pub discovery: Discovery,
+    /// What it remembers at its next start.
+    pub state: State,
+    /// What is written of every shutdown.
+    pub audit: Audit,
 }
 
 impl Default for Config {
@@ -77,8 +95,13 @@ impl Default for Config {
             max_connections: const { NonZeroUsize::new(10_000).unwrap() },
             shutdown_timeout: Seconds(30),
             lame_duck: None,
+            admin: Admin::default(),
+            restart: Restart::default(),
             metrics: Metrics::default(),
             recorder: Recorder::default(),
+            discovery: Discovery::default(),
+            state: State::default(),
+            audit: Audit::default(),
         }
     }
 }
@@ -113,13 +136,13 @@ impl Default for Timeouts {
     }
 }
 
-/// The metrics listener and the file that outlives it.
+/// The numbers, and the older way to say where they are served.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// Whether to listen.
+    /// Whether the admin listener is started.
     pub enabled: bool,
-    /// Where to listen.
+    /// Where that listens, unless `admin` says it.
     pub address: SocketAddr,
     /// Where the last values are saved, as JSON, when the proxy ends.
     pub file: Option<PathBuf>,
@@ -129,7 +152,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             enabled: false,
-            address: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            address: admin::ADDRESS,
             file: None,
         }
     }
@@ -653,6 +676,18 @@ impl Config {
     #[must_use]
     pub fn share(&self, hundredths: u32) -> Duration {
         self.shutdown_timeout.duration() * hundredths / 100
+    }
+
+    /// Where the admin listener is, if there is to be one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        let enabled = self.admin.enabled || self.metrics.enabled;
+        enabled.then(|| self.admin_place())
+    }
+
+    /// Where the admin listener is, or would be.
+    pub(crate) fn admin_place(&self) -> SocketAddr {
+        self.admin.address.unwrap_or(self.metrics.address)
     }
 
     fn parse(text: &str) -> Result<Self, String> {

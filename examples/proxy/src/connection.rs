@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use hyper_util::server::conn::auto;
 use lifecycle_runtime::{BoxError, Connection};
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use crate::activity::{Activity, Limits, Watched};
 use crate::body::{Answer, InExchange, Upload};
@@ -55,10 +55,13 @@ impl Sequel {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(sequel));
     }
 
-    async fn run(&self) -> End {
+    async fn run(&self, activity: &Activity) -> End {
         let sequel = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match sequel {
-            Some(sequel) => sequel.await,
+            Some(sequel) => {
+                activity.upgraded();
+                sequel.await
+            }
             None => End::Closed,
         }
     }
@@ -130,6 +133,9 @@ impl<H: Handler> Serve for H {
         limits: Limits,
         connection: Connection,
     ) -> End {
+        let activity = Arc::new(Activity::new(limits));
+        let doing = activity.clone();
+        connection.tells(move || doing.to_string());
         match timeout(limits.hello, first_byte(&stream, &connection)).await {
             Ok(true) => {}
             Ok(false) => return End::Closed,
@@ -138,12 +144,12 @@ impl<H: Handler> Serve for H {
         let link = Link {
             peer,
             local,
-            activity: Arc::new(Activity::new(limits)),
+            activity,
             connection,
             sequel: Sequel::default(),
         };
-        match serve_http(stream, self, limits, link.clone()).await {
-            End::Closed => link.sequel.run().await,
+        match serve_http(stream, self, link.clone()).await {
+            End::Closed => link.sequel.run(&link.activity).await,
             other => other,
         }
     }
@@ -153,7 +159,7 @@ impl<H: Handler> Serve for H {
     }
 }
 
-async fn serve_http<H: Handler>(stream: TcpStream, handler: H, limits: Limits, link: Link) -> End {
+async fn serve_http<H: Handler>(stream: TcpStream, handler: H, link: Link) -> End {
     let (activity, client) = (link.activity.clone(), link.connection.clone());
     let service = service_fn(move |request: Request<_>| {
         let (handler, link) = (handler.clone(), link.clone());
@@ -170,7 +176,7 @@ async fn serve_http<H: Handler>(stream: TcpStream, handler: H, limits: Limits, l
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING);
     let mut connection = pin!(http.serve_connection_with_upgrades(io, service));
-    let mut timer = pin!(sleep_until(Instant::now() + limits.idle));
+    let mut expired = pin!(activity.expired());
     let mut closing = pin!(client.closing());
     let mut told = false;
     loop {
@@ -189,7 +195,7 @@ async fn serve_http<H: Handler>(stream: TcpStream, handler: H, limits: Limits, l
             }
             // It was told, and does not listen.
             () = activity.too_much() => return End::Failed("too many requests were given up".into()),
-            () = poll_fn(|cx| activity.poll_expired(cx, timer.as_mut())) => return End::Expired,
+            () = expired.as_mut() => return End::Expired,
         }
     }
 }
@@ -202,6 +208,12 @@ async fn answer<H: Handler>(
 ) -> Response<Answer<H::Body>> {
     let version = request.version();
     let connection = link.connection.clone();
+    connection.speaks(if version >= Version::HTTP_2 {
+        "HTTP/2"
+    } else {
+        "HTTP/1"
+    });
+    link.activity.asked(&request);
     let request = request.map(|body| Upload::new(body, link.activity.clone()));
     let mut response = handler.handle(request, link).await;
     let last = connection.close_reason().is_some() || handler.is_pressed();

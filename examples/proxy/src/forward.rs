@@ -28,6 +28,7 @@ use crate::load::Load;
 use crate::logging::Throttle;
 use crate::request::{Verdict, judge};
 use crate::routes::{Group, Member, Pick, Routes, Target};
+use crate::sockets::Listening;
 use crate::stdio::message::Call;
 use crate::stdio::{self, StdioClient};
 use crate::sticky::Claim;
@@ -57,6 +58,8 @@ pub struct Rules {
     pub trust_forwarded: bool,
     /// How WebSocket connections are kept.
     pub websocket: websocket::Keep,
+    /// Whether clients should connect again.
+    pub listening: Listening,
 }
 
 /// A response whose body may be the proxy's own.
@@ -132,7 +135,7 @@ impl Handler for Forward {
     }
 
     fn is_pressed(&self) -> bool {
-        self.0.load.is_pressed()
+        self.0.load.is_pressed() || self.0.rules.listening.is_parting()
     }
 }
 

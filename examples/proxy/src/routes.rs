@@ -66,10 +66,41 @@ impl Routes {
         found.map(|route| &route.target)
     }
 
+    /// All of them, in the order in which they are tried.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+
+    /// All HTTP servers, each with what its route is called.
+    pub fn members(&self) -> impl Iterator<Item = (String, &Member)> {
+        self.0.iter().flat_map(|route| {
+            let members = match &route.target {
+                Target::Http(group) => group.members(),
+                Target::Stdio(_) | Target::Feed(_) => &[],
+            };
+            members.iter().map(|member| (route.name(), &**member))
+        })
+    }
+
     /// All targets.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.0.iter().map(|route| &route.target)
     }
+}
+
+impl Route {
+    /// What it is called in reports.
+    #[must_use]
+    pub fn name(&self) -> String {
+        name_of(self.host.as_ref(), &self.path)
+    }
+}
+
+/// What a route for `host` and `path` is called in reports.
+#[must_use]
+pub fn name_of(host: Option<&HostPattern>, path: &PathPrefix) -> String {
+    let host = host.map(ToString::to_string);
+    host.unwrap_or_default() + path.as_str()
 }
 
 /// HTTP servers that answer the same requests, each in its turn.

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use crate::activity::Limits;
 use crate::connection::Handler;
 use crate::connections::Intake;
-use crate::listener::{self, AcceptLoops, BindError};
+use crate::listener::AcceptLoops;
+use crate::sockets::Listener;
 
 /// A listener, its accept loop and its connections.
 #[derive(Debug, GracefulShutdown)]
@@ -17,35 +18,33 @@ use crate::listener::{self, AcceptLoops, BindError};
 pub struct SideServer {
     #[shutdown(skip)]
     address: SocketAddr,
-    #[shutdown(priority = 0, timeout = "50ms")]
+    #[shutdown(priority = 0, timeout = "250ms")]
     accept: AcceptLoops,
-    #[shutdown(priority = 10, timeout = "150ms", best_effort)]
+    #[shutdown(priority = 10, timeout = "250ms", best_effort)]
     connections: Connections,
 }
 
 impl SideServer {
-    /// Listens on `address`, and answers with `handler`.
-    ///
-    /// # Errors
-    ///
-    /// When the address cannot be listened on.
-    pub async fn start<H: Handler>(
-        address: SocketAddr,
+    /// Accepts from `listener` until another process does, which `left` tells, and
+    /// answers with `handler`.
+    pub fn start<H: Handler>(
+        listener: Listener,
+        left: CancellationToken,
         most: NonZeroUsize,
         limits: Limits,
         handler: H,
-    ) -> Result<Self, BindError> {
-        let (listener, address) = listener::bind(address).await?;
+    ) -> Self {
+        let Listener { socket, address } = listener;
         let connections = Connections::new(most);
         // Told by its own cleanup only: it serves until the others have ended.
-        let mut accept = AcceptLoops::new(CancellationToken::new());
+        let mut accept = AcceptLoops::new(CancellationToken::new(), left);
         let intake = Intake::new(connections.acceptor(), limits);
-        accept.spawn(listener, intake, handler);
-        Ok(Self {
+        accept.spawn(socket, intake, handler);
+        Self {
             address,
             accept,
             connections,
-        })
+        }
     }
 
     /// Where it listens.

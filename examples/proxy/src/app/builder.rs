@@ -3,34 +3,40 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lifecycle_runtime::{Connections, Readiness, ShutdownHandle, ShutdownState, TaskGroup};
-use tokio::net::TcpListener;
+use lifecycle_runtime::{
+    Connections, GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState, TaskGroup,
+};
+use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::ProxyServer;
 use crate::activity::Limits;
-use crate::admin::AdminServer;
+use crate::admin::{self, AdminServer};
 use crate::breaker;
-use crate::config::{self, Config, Health, PathPrefix, Upstream};
+use crate::config::{self, Config, Health, PathPrefix, Seconds, Upstream};
 use crate::connections::Intake;
 use crate::descriptors;
+use crate::discovery::{Discovery, Farewells};
 use crate::embedded;
 use crate::exchange::Books;
 use crate::feed::Feed;
 use crate::forward::{Forward, Rules};
 use crate::health;
-use crate::listener::{self, AcceptLoops, BindError};
+use crate::listener::{AcceptLoops, BindError};
 use crate::load::{Bounds, Counted, Each, Load, Used};
+use crate::manager::{Manager, Notifier, View};
+use crate::memory::Memory;
 use crate::metrics::{Metrics, Sources};
 use crate::recorder::TapeRecorder;
-use crate::routes::{Group, Route, Routes, Target};
+use crate::routes::{Group, Route, Routes, Target, name_of};
 use crate::sessions::{Sessions, Tally};
 use crate::side::SideServer;
 use crate::sni::Passthrough;
+use crate::sockets::{Given, Listener, Listening, Role};
 use crate::stdio::StdioPool;
 use crate::sticky::{Affinity, Sticky};
 use crate::upstream::{Client, UpstreamPool};
@@ -43,6 +49,9 @@ pub struct Builder {
     config: Config,
     handle: ShutdownHandle,
     readiness: Readiness,
+    farewells: Farewells,
+    given: Given,
+    notifier: Option<Notifier>,
 }
 
 impl Builder {
@@ -51,6 +60,9 @@ impl Builder {
             config,
             handle: ShutdownHandle::new(),
             readiness: Readiness::new(),
+            farewells: Farewells::default(),
+            given: Given::default(),
+            notifier: None,
         }
     }
 
@@ -68,6 +80,24 @@ impl Builder {
         self
     }
 
+    /// Lets whoever runs the server say its goodbyes before it shuts down.
+    pub fn farewells(mut self, farewells: &Farewells) -> Self {
+        self.farewells = farewells.clone();
+        self
+    }
+
+    /// Listens on these sockets, where they are for what the configuration names.
+    pub fn sockets(mut self, given: Given) -> Self {
+        self.given = given;
+        self
+    }
+
+    /// Tells the service manager how it is, if there is one.
+    pub fn manager(mut self, notifier: Option<Notifier>) -> Self {
+        self.notifier = notifier;
+        self
+    }
+
     /// Binds the addresses and begins to serve.
     ///
     /// # Errors
@@ -78,13 +108,16 @@ impl Builder {
             config,
             handle,
             readiness,
+            farewells,
+            mut given,
+            notifier,
         } = self;
         let limits = Limits {
             hello: config.timeouts.client_hello.duration(),
             idle: config.timeouts.idle.duration(),
         };
-        let http = bind_all(&config.listen_addrs).await?;
-        let tls = bind_all(&config.tls.listen_addrs).await?;
+        let listening = Listening::default();
+        let sockets = Sockets::open(&config, &listening, &mut given).await?;
         let (upstream, embedded) = upstream_of(&config, limits).await?;
 
         let each = if embedded.is_some() { 3 } else { 2 };
@@ -99,6 +132,11 @@ impl Builder {
         let (routes, owned) = routes_of(&config, upstream, &client, &background, &sessions);
         let watching = load.clone().watch(counted(&connections, &sessions));
         spawn(&background, "load", watching);
+        let memory = Memory::recall(&config.state).await;
+        let known = memory.as_ref().map(|memory| {
+            memory.resume(&routes);
+            memory.peers()
+        });
         let websocket = websocket::Keep {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
@@ -118,39 +156,71 @@ impl Builder {
             handle: handle.clone(),
         };
         let metrics = Arc::new(Metrics::new(sources, config.metrics.file.clone()));
-        let admin = admin_of(&config, limits, &metrics, readiness).await?;
-
         let rules = Rules {
             response_limit: config.timeouts.response.duration(),
             trust_forwarded: config.trust_forwarded,
             websocket,
+            listening: listening.clone(),
         };
         let books = Books {
             metrics: metrics.clone(),
             recorder: recorder.clone(),
         };
-        let forward = Forward::new(client, routes, load, rules, books);
+        let forward = Forward::new(client, routes.clone(), load.clone(), rules, books);
+
+        let discovery = match sockets.http.first().or(sockets.tls.first()) {
+            Some(Listener { address, .. }) => {
+                let known = known.unwrap_or_default();
+                let peers = sockets.peers;
+                Discovery::start(&config.discovery, *address, peers, known, &farewells)
+            }
+            None => Discovery::default(),
+        };
+        let memory = memory.map(|memory| {
+            let keeper = memory.of(routes.clone(), discovery.peers(), listening.left());
+            let saving = keeper.save_every(config.state.every.duration());
+            spawn(&background, "state", saving);
+            keeper
+        });
 
         let token = CancellationToken::new();
-        let mut accept = AcceptLoops::new(token.child_token());
+        let mut accept = AcceptLoops::new(token.child_token(), listening.left());
         let intake = Intake::new(connections.acceptor(), limits);
-        let mut addresses = Vec::with_capacity(http.len());
-        for (listener, address) in http {
+        let mut addresses = Vec::with_capacity(sockets.http.len());
+        for Listener { socket, address } in sockets.http {
             info!(%address, "listening");
             addresses.push(address);
-            accept.spawn(listener, intake.clone(), forward.clone());
+            accept.spawn(socket, intake.clone(), forward.clone());
         }
-        let mut tls_addresses = Vec::with_capacity(tls.len());
-        for (listener, address) in tls {
+        let mut tls_addresses = Vec::with_capacity(sockets.tls.len());
+        for Listener { socket, address } in sockets.tls {
             info!(%address, "listening for TLS");
             tls_addresses.push(address);
-            accept.spawn(listener, intake.clone(), passthrough.clone());
+            accept.spawn(socket, intake.clone(), passthrough.clone());
         }
+        if given.is_shared() {
+            // Nothing can fail any more, and whoever probes the shared address must
+            // not be told by one of the two that it is starting.
+            readiness.set_ready();
+        }
+        let view = View {
+            handle: handle.clone(),
+            readiness: readiness.clone(),
+            connections: Box::new({
+                let acceptor = connections.acceptor();
+                move || acceptor.stats()
+            }),
+            left: listening.left(),
+        };
+        let manager = notifier.map(|notifier| Manager::start(notifier, view));
+        let parting = listening.clone().part_with(handle.clone());
+        spawn(&background, "hand-over", parting);
 
-        Ok(ProxyServer {
+        let mut server = ProxyServer {
             token,
             accept,
             connections,
+            discovery,
             background,
             feeds: owned.feeds,
             sticky: owned.sticky,
@@ -159,23 +229,70 @@ impl Builder {
             pool,
             embedded,
             metrics,
-            admin,
+            memory,
+            admin: None,
+            manager,
+            audit: config.audit.path.clone(),
             config,
             sessions,
             addresses,
             tls_addresses,
+            listening,
             handle,
             state: ShutdownState::new(),
-        })
+        };
+        server.admin = sockets.admin.map(|listener| {
+            let config = &server.config;
+            let sources = admin::Sources {
+                metrics: server.metrics.clone(),
+                connections: server.connections.acceptor(),
+                routes,
+                load,
+                readiness,
+                handle: server.handle.clone(),
+                // Known only now that all its parts are.
+                plan: server.plan(),
+                lame_duck: config.lame_duck.map_or(Duration::ZERO, Seconds::duration),
+                actions: config.admin.secret.is_some(),
+            };
+            let listening = server.listening.clone();
+            AdminServer::start(listener, limits, &config.admin, sources, listening)
+        });
+        Ok(server)
     }
 }
 
-async fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<(TcpListener, SocketAddr)>, BindError> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        listeners.push(listener::bind(*address).await?);
+/// All that is listened on.
+struct Sockets {
+    http: Vec<Listener>,
+    tls: Vec<Listener>,
+    admin: Option<Listener>,
+    peers: Option<Listener<UdpSocket>>,
+}
+
+impl Sockets {
+    async fn open(
+        config: &Config,
+        listening: &Listening,
+        given: &mut Given,
+    ) -> Result<Self, BindError> {
+        let http = &config.listen_addrs;
+        let tls = &config.tls.listen_addrs;
+        // Whoever passes a socket for it wants it.
+        let passed = given.has(Role::Admin).then(|| config.admin_place());
+        let admin: Vec<_> = config.admin_address().or(passed).into_iter().collect();
+        let peers = match &config.discovery.peers {
+            Some(peers) => Some(listening.listen_to_peers(given, peers.listen).await?),
+            None => None,
+        };
+        let mut admin = listening.listen(given, Role::Admin, &admin).await?;
+        Ok(Self {
+            http: listening.listen(given, Role::Http, http).await?,
+            tls: listening.listen(given, Role::Tls, tls).await?,
+            admin: admin.pop(),
+            peers,
+        })
     }
-    Ok(listeners)
 }
 
 /// Where requests go that no route is for.
@@ -219,7 +336,7 @@ fn routes_of(
     let mut owned = Owned::default();
     let mut routes = Vec::with_capacity(config.routes.len() + 1);
     for route in &config.routes {
-        let name = name_of(route);
+        let name = name_of(route.host.as_ref(), &route.path);
         let target = match &route.target {
             config::Target::Upstreams(upstreams, health) => {
                 let sticky = route.sticky.as_ref().map(|sticky| {
@@ -278,12 +395,6 @@ fn spawn(
     let _ = background.spawn_until_stop(name, task);
 }
 
-/// What a route is called in reports.
-fn name_of(route: &config::Route) -> String {
-    let host = route.host.as_ref().map(ToString::to_string);
-    host.unwrap_or_default() + route.path.as_str()
-}
-
 fn recorder_of(config: &Config, background: &TaskGroup) -> Option<Arc<TapeRecorder>> {
     let recorder = Arc::new(TapeRecorder::new(&config.recorder)?);
     let writer = recorder.clone();
@@ -324,18 +435,4 @@ fn counted(connections: &Connections, sessions: &Tally) -> Counted {
         }),
         sessions: Box::new(move || sessions.used()),
     }
-}
-
-async fn admin_of(
-    config: &Config,
-    limits: Limits,
-    metrics: &Arc<Metrics>,
-    readiness: Readiness,
-) -> Result<Option<AdminServer>, BindError> {
-    if !config.metrics.enabled {
-        return Ok(None);
-    }
-    let address = config.metrics.address;
-    let server = AdminServer::start(address, limits, metrics.clone(), readiness).await?;
-    Ok(Some(server))
 }
