@@ -367,9 +367,10 @@ fn http2_upstream() -> SocketAddr {
                         service_fn(|request: Request<hyper::body::Incoming>| async move {
                             assert_eq!(request.version(), Version::HTTP_2);
                             let text = format!(
-                                "{} {:?}",
+                                "{} {:?} {:?}",
                                 request.uri().path(),
-                                request.headers().get("connection")
+                                request.headers().get("connection"),
+                                request.headers().get("host")
                             );
                             Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from(
                                 text,
@@ -390,7 +391,7 @@ fn an_upstream_may_speak_http_2() {
     let mut client = proxy.connect();
     client.send("GET /x HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n");
     let (response, body) = client.response();
-    assert_eq!((response.status, &*body), (200, &b"/x None"[..]));
+    assert_eq!((response.status, &*body), (200, &b"/x None None"[..]));
     assert!(response.head.starts_with("HTTP/1.1 "), "{response:?}");
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.wait().code(), 0);
