@@ -179,3 +179,37 @@ impl fmt::Debug for Announcement {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mdns_sd::DaemonStatus;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config;
+
+    #[tokio::test]
+    async fn its_thread_ends_with_it() {
+        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let listening = free.local_addr().unwrap();
+        drop(free);
+        let mdns: Mdns = serde_saphyr::from_str(&format!("port: {}", listening.port())).unwrap();
+        let identity = Identity::new(&config::Discovery::default(), listening);
+        let limit = Duration::from_secs(1);
+        let announcement = Announcement::start(&mdns, &identity, limit, Farewell::default());
+        let announcement = announcement.unwrap();
+        let responder = announcement.responder.clone();
+        drop(announcement);
+        let ended = async {
+            loop {
+                // One that ends meanwhile never answers.
+                let asked = responder.status().unwrap();
+                let status = timeout(Duration::from_millis(50), asked.recv_async()).await;
+                if matches!(status, Ok(Ok(DaemonStatus::Shutdown))) {
+                    return;
+                }
+            }
+        };
+        timeout(Duration::from_secs(30), ended).await.unwrap();
+    }
+}
