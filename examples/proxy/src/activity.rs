@@ -2,22 +2,30 @@
 //! every phase with a single timer, and its socket is closed without losing the
 //! last response.
 
-use std::fmt;
+mod doing;
+
+use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request};
+use hyper::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use doing::Asked;
 
 /// How long a closed connection is read from, when the client was still sending.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// Requests that the client of a connection may give up without their answers,
+/// beyond those that it waits for.
+const MOST_ABANDONED: usize = 100;
 
 /// The time limits of a client connection.
 #[derive(Clone, Copy, Debug)]
@@ -59,20 +67,13 @@ pub struct Activity {
     unread: AtomicBool,
     /// In HTTP/2, requests whose answer has not begun.
     owed: AtomicUsize,
-    /// For people who look. The line of a request over HTTP/1.1 is forgotten with
-    /// its end, as it holds on to the buffer it was read into.
-    asked: Mutex<Option<Asked>>,
-}
-
-/// The longest path that is shown whole.
-const SHOWN: usize = 120;
-
-/// The last request of a connection.
-#[derive(Debug)]
-struct Asked {
-    at: Instant,
-    /// Method and target. None once it is over.
-    line: Option<(Method, Option<PathAndQuery>)>,
+    /// Requests that the client gave up before their answer began, less those
+    /// that were answered since.
+    abandoned: AtomicUsize,
+    enough: CancellationToken,
+    too_much: CancellationToken,
+    /// For people who look.
+    asked: Asked,
 }
 
 impl Activity {
@@ -87,28 +88,22 @@ impl Activity {
             phase: AtomicU8::new(WAITING),
             unread: AtomicBool::new(false),
             owed: AtomicUsize::new(0),
-            asked: Mutex::new(None),
+            abandoned: AtomicUsize::new(0),
+            enough: CancellationToken::new(),
+            too_much: CancellationToken::new(),
+            asked: Asked::default(),
         }
     }
 
     /// This request begins.
     pub fn asked<B>(&self, request: &Request<B>) {
-        *self.last_asked() = Some(Asked {
-            at: Instant::now(),
-            line: Some((
-                request.method().clone(),
-                request.uri().path_and_query().cloned(),
-            )),
-        });
+        self.asked
+            .begins(request, self.last.load(Ordering::Relaxed));
     }
 
     /// It is no HTTP connection any more.
     pub fn upgraded(&self) {
         self.phase.store(UPGRADED, Ordering::Relaxed);
-    }
-
-    fn last_asked(&self) -> MutexGuard<'_, Option<Asked>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request's head is complete, on a connection in HTTP/2.
@@ -117,8 +112,40 @@ impl Activity {
         self.phase.store(MULTIPLEXED, Ordering::Relaxed);
     }
 
-    /// Its response begins, or will not.
+    /// Its response begins.
     pub fn stream_answered(&self) {
+        self.stream_is_settled();
+        let fewer = |abandoned: usize| abandoned.checked_sub(1);
+        // None to forget is as good.
+        let _ = self
+            .abandoned
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+    }
+
+    /// Its client does not want the response any more.
+    pub fn stream_abandoned(&self) {
+        self.stream_is_settled();
+        let abandoned = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
+        if abandoned >= MOST_ABANDONED {
+            self.enough.cancel();
+        }
+        if abandoned >= MOST_ABANDONED * 2 {
+            self.too_much.cancel();
+        }
+    }
+
+    /// Waits until the client has given up so many requests that it only makes
+    /// work: each costs it a few bytes, and the upstream a request.
+    pub async fn enough(&self) {
+        self.enough.cancelled().await;
+    }
+
+    /// Waits until it has gone on like that.
+    pub async fn too_much(&self) {
+        self.too_much.cancelled().await;
+    }
+
+    fn stream_is_settled(&self) {
         self.touch();
         self.owed.fetch_sub(1, Ordering::Relaxed);
     }
@@ -146,11 +173,8 @@ impl Activity {
 
     /// The response was handed over to its last byte.
     pub fn exchange_ended(&self) {
-        self.touch();
         self.phase.store(WAITING, Ordering::Relaxed);
-        if let Some(asked) = &mut *self.last_asked() {
-            asked.line = None;
-        }
+        self.asked.is_over();
     }
 
     /// When the last byte passed, in either direction.
@@ -158,11 +182,30 @@ impl Activity {
         self.at(&self.last)
     }
 
-    /// Becomes ready when the connection has outstayed the limit of its phase.
+    /// Ends when the connection has outstayed the limit of its phase.
     ///
     /// Poll it after the connection, in the same task: what the connection did
     /// moves the deadline, both ways.
-    pub fn poll_expired(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
+    pub async fn expired(&self) {
+        let mut timer = pin!(sleep_until(Instant::now() + self.limits.idle));
+        let mut waits: Option<Waker> = None;
+        poll_fn(|cx| {
+            // Only a head brings the deadline forward. Otherwise there is nothing to
+            // ask, neither timer nor clock, until the timer has woken this task.
+            let waker = cx.waker();
+            let is_set = waits.as_ref().is_some_and(|waits| waits.will_wake(waker));
+            if is_set && self.phase.load(Ordering::Relaxed) != HEAD && !timer.is_elapsed() {
+                return Poll::Pending;
+            }
+            if !is_set {
+                waits = Some(waker.clone());
+            }
+            self.poll_expired(cx, timer.as_mut())
+        })
+        .await
+    }
+
+    fn poll_expired(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
         loop {
             let deadline = self.deadline();
             if deadline < timer.deadline() {
@@ -204,36 +247,6 @@ impl Activity {
             self.head.store(now, Ordering::Relaxed);
             self.phase.store(HEAD, Ordering::Relaxed);
         }
-    }
-}
-
-/// What goes on, and for how long: `GET /slow, answering for 1.5 s`.
-impl fmt::Display for Activity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let asked = self.last_asked();
-        let owes = self.owed.load(Ordering::Relaxed) > 0;
-        let (stage, since) = match self.phase.load(Ordering::Relaxed) {
-            HEAD => ("reading a head", Some(self.at(&self.head))),
-            EXCHANGE => ("reading the body", None),
-            UPSTREAM => ("waiting for the upstream", None),
-            MULTIPLEXED if owes => ("waiting for the upstream", None),
-            ANSWER => ("answering", None),
-            MULTIPLEXED => ("silent", Some(self.last_byte())),
-            UPGRADED => ("WebSocket, silent", Some(self.last_byte())),
-            _ => ("idle", Some(self.last_byte())),
-        };
-        if let Some((method, target)) = asked.as_ref().and_then(|asked| asked.line.as_ref()) {
-            write!(f, "{method} ")?;
-            // Without the query, which may hold what nobody else should see.
-            let path = target.as_ref().map_or("*", PathAndQuery::path);
-            match path.char_indices().nth(SHOWN) {
-                Some((end, _)) => write!(f, "{}…, ", &path[..end])?,
-                None => write!(f, "{path}, ")?,
-            }
-        }
-        let asked_at = || asked.as_ref().map_or(self.opened, |asked| asked.at);
-        let time = since.unwrap_or_else(asked_at).elapsed().as_secs_f32();
-        write!(f, "{stage} for {time:.1} s")
     }
 }
 
@@ -333,9 +346,7 @@ impl AsyncWrite for Watched {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-    use std::pin::pin;
-
+    use futures_util::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -348,58 +359,8 @@ mod tests {
     /// How long until `activity` expires, if nothing more happens.
     async fn left(activity: &Activity) -> Duration {
         let start = Instant::now();
-        let mut timer = pin!(sleep_until(start + LIMITS.idle));
-        poll_fn(|cx| activity.poll_expired(cx, timer.as_mut())).await;
+        activity.expired().await;
         start.elapsed()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_says_what_goes_on_and_for_how_long_but_not_the_query() {
-        let activity = Activity::new(LIMITS);
-        let after = |seconds| tokio::time::advance(Duration::from_secs(seconds));
-        after(1).await;
-        assert_eq!(activity.to_string(), "idle for 1.0 s");
-        activity.bytes_arrived();
-        after(2).await;
-        assert_eq!(activity.to_string(), "reading a head for 2.0 s");
-        let request = Request::post("/slow?token=secret").body(()).unwrap();
-        activity.asked(&request);
-        activity.exchange_begins();
-        after(3).await;
-        assert_eq!(
-            activity.to_string(),
-            "POST /slow, reading the body for 3.0 s"
-        );
-        activity.request_ended();
-        assert_eq!(
-            activity.to_string(),
-            "POST /slow, waiting for the upstream for 3.0 s"
-        );
-        activity.answered();
-        assert_eq!(activity.to_string(), "POST /slow, answering for 3.0 s");
-        activity.exchange_ended();
-        assert_eq!(activity.to_string(), "idle for 0.0 s");
-        activity.upgraded();
-        after(4).await;
-        assert_eq!(activity.to_string(), "WebSocket, silent for 4.0 s");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn in_http2_it_says_the_last_request_shortened_where_it_is_long() {
-        let activity = Activity::new(LIMITS);
-        let long = format!("/{}é", "é".repeat(500));
-        let request = Request::get(long.replace('é', "%C3%A9")).body(()).unwrap();
-        activity.asked(&request);
-        activity.stream_begins();
-        let text = activity.to_string();
-        assert!(text.starts_with("GET /%C3%A9"), "{text}");
-        assert!(
-            text.ends_with("…, waiting for the upstream for 0.0 s"),
-            "{text}"
-        );
-        assert!(text.len() < 180, "{text}");
-        activity.stream_answered();
-        assert!(activity.to_string().ends_with("…, silent for 0.0 s"));
     }
 
     #[tokio::test]
@@ -493,5 +454,30 @@ mod tests {
         assert_eq!(left(&activity).await.as_secs(), 10);
         activity.bytes_arrived();
         assert_eq!(left(&activity).await.as_secs(), 10, "a ping is no head");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_gives_up_more_requests_than_it_waits_for_has_had_enough() {
+        let activity = Activity::new(LIMITS);
+        for _ in 0..1000 {
+            activity.stream_begins();
+            activity.stream_abandoned();
+            activity.stream_begins();
+            activity.stream_answered();
+        }
+        for _ in 1..MOST_ABANDONED {
+            activity.stream_begins();
+            activity.stream_abandoned();
+        }
+        assert!(activity.enough().now_or_never().is_none());
+        activity.stream_begins();
+        activity.stream_abandoned();
+        assert!(activity.enough().now_or_never().is_some());
+        assert!(activity.too_much().now_or_never().is_none());
+        for _ in 0..MOST_ABANDONED {
+            activity.stream_begins();
+            activity.stream_abandoned();
+        }
+        assert!(activity.too_much().now_or_never().is_some());
     }
 }

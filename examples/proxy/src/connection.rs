@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use hyper_util::server::conn::auto;
 use lifecycle_runtime::{BoxError, Connection};
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use crate::activity::{Activity, Limits, Watched};
 use crate::body::{Answer, InExchange, Upload};
@@ -148,7 +148,7 @@ impl<H: Handler> Serve for H {
             connection,
             sequel: Sequel::default(),
         };
-        match serve_http(stream, self, limits, link.clone()).await {
+        match serve_http(stream, self, link.clone()).await {
             End::Closed => link.sequel.run(&link.activity).await,
             other => other,
         }
@@ -159,7 +159,7 @@ impl<H: Handler> Serve for H {
     }
 }
 
-async fn serve_http<H: Handler>(stream: TcpStream, handler: H, limits: Limits, link: Link) -> End {
+async fn serve_http<H: Handler>(stream: TcpStream, handler: H, link: Link) -> End {
     let (activity, client) = (link.activity.clone(), link.connection.clone());
     let service = service_fn(move |request: Request<_>| {
         let (handler, link) = (handler.clone(), link.clone());
@@ -176,7 +176,7 @@ async fn serve_http<H: Handler>(stream: TcpStream, handler: H, limits: Limits, l
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING);
     let mut connection = pin!(http.serve_connection_with_upgrades(io, service));
-    let mut timer = pin!(sleep_until(Instant::now() + limits.idle));
+    let mut expired = pin!(activity.expired());
     let mut closing = pin!(client.closing());
     let mut told = false;
     loop {
@@ -189,7 +189,13 @@ async fn serve_http<H: Handler>(stream: TcpStream, handler: H, limits: Limits, l
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = poll_fn(|cx| activity.poll_expired(cx, timer.as_mut())) => return End::Expired,
+            () = activity.enough(), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // It was told, and does not listen.
+            () = activity.too_much() => return End::Failed("too many requests were given up".into()),
+            () = expired.as_mut() => return End::Expired,
         }
     }
 }

@@ -33,27 +33,38 @@ pub struct Books {
 #[derive(Debug)]
 pub struct Exchange {
     books: Arc<Books>,
-    began: SystemTime,
     started: Instant,
-    client: SocketAddr,
-    method: Method,
-    uri: Uri,
+    is_head: bool,
+    noted: Option<Noted>,
     status: Option<StatusCode>,
     bytes: u64,
     complete: bool,
+}
+
+/// What the traffic tape is told of a request, if there is one.
+#[derive(Debug)]
+struct Noted {
+    time: SystemTime,
+    client: SocketAddr,
+    method: Method,
+    uri: Uri,
 }
 
 impl Exchange {
     /// Begins with the request's head.
     pub fn begin<B>(books: &Arc<Books>, request: &Request<B>, link: &Link) -> Self {
         books.metrics.request_began();
-        Self {
-            books: books.clone(),
-            began: SystemTime::now(),
-            started: Instant::now(),
+        let noted = books.recorder.as_ref().map(|_| Noted {
+            time: SystemTime::now(),
             client: link.peer,
             method: request.method().clone(),
             uri: request.uri().clone(),
+        });
+        Self {
+            books: books.clone(),
+            started: Instant::now(),
+            is_head: request.method() == Method::HEAD,
+            noted,
             status: None,
             bytes: 0,
             complete: false,
@@ -68,7 +79,7 @@ impl Exchange {
     ) -> Response<Download> {
         self.status = Some(response.status());
         // Nobody asks for the body of a response to HEAD.
-        self.complete = self.method == Method::HEAD;
+        self.complete = self.is_head;
         let events = Events::of(&response, connection);
         response.map(|body| Download {
             body,
@@ -83,12 +94,12 @@ impl Drop for Exchange {
         let Books { metrics, recorder } = &*self.books;
         let duration = self.started.elapsed();
         metrics.request_ended(self.status, self.bytes, self.complete, duration);
-        if let Some(recorder) = recorder {
+        if let (Some(recorder), Some(noted)) = (recorder, &self.noted) {
             recorder.record(&Entry {
-                time: self.began,
-                client: self.client,
-                method: self.method.as_str(),
-                path: self.uri.path_and_query().map_or("*", |path| path.as_str()),
+                time: noted.time,
+                client: noted.client,
+                method: noted.method.as_str(),
+                path: noted.uri.path_and_query().map_or("*", |path| path.as_str()),
                 status: self.status.map(|status| status.as_u16()),
                 duration,
                 bytes: self.bytes,

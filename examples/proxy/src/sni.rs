@@ -12,7 +12,7 @@ use lifecycle_runtime::{BoxError, Connection};
 use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::activity::{Activity, Limits, Watched};
@@ -253,13 +253,12 @@ async fn pass(stream: TcpStream, mut upstream: TcpStream, hello: &[u8], limits: 
         copy_bidirectional(&mut client, &mut upstream).await
     };
     let mut relayed = std::pin::pin!(relayed);
-    let mut timer = std::pin::pin!(sleep_until(Instant::now() + limits.idle));
     tokio::select! {
         biased;
         ended = relayed.as_mut() => match ended {
             Ok(_) => End::Closed,
             Err(error) => End::Failed(error.into()),
         },
-        () = std::future::poll_fn(|cx| activity.poll_expired(cx, timer.as_mut())) => End::Expired,
+        () = activity.expired() => End::Expired,
     }
 }

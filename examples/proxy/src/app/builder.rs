@@ -9,6 +9,7 @@ use std::time::Duration;
 use lifecycle_runtime::{
     Connections, GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState, TaskGroup,
 };
+use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -170,12 +171,13 @@ impl Builder {
         let discovery = match sockets.http.first().or(sockets.tls.first()) {
             Some(Listener { address, .. }) => {
                 let known = known.unwrap_or_default();
-                Discovery::start(&config.discovery, *address, known, &farewells).await?
+                let peers = sockets.peers;
+                Discovery::start(&config.discovery, *address, peers, known, &farewells)
             }
             None => Discovery::default(),
         };
         let memory = memory.map(|memory| {
-            let keeper = memory.of(routes.clone(), discovery.peers());
+            let keeper = memory.of(routes.clone(), discovery.peers(), listening.left());
             let saving = keeper.save_every(config.state.every.duration());
             spawn(&background, "state", saving);
             keeper
@@ -230,6 +232,7 @@ impl Builder {
             memory,
             admin: None,
             manager,
+            audit: config.audit.path.clone(),
             config,
             sessions,
             addresses,
@@ -264,6 +267,7 @@ struct Sockets {
     http: Vec<Listener>,
     tls: Vec<Listener>,
     admin: Option<Listener>,
+    peers: Option<Listener<UdpSocket>>,
 }
 
 impl Sockets {
@@ -276,11 +280,16 @@ impl Sockets {
         let tls = &config.tls.listen_addrs;
         // Whoever passes a socket for it wants it.
         let admin: Vec<_> = config.admin_address().into_iter().collect();
+        let peers = match &config.discovery.peers {
+            Some(peers) => Some(listening.listen_to_peers(given, peers.listen).await?),
+            None => None,
+        };
         let mut admin = listening.listen(given, Role::Admin, &admin).await?;
         Ok(Self {
             http: listening.listen(given, Role::Http, http).await?,
             tls: listening.listen(given, Role::Tls, tls).await?,
             admin: admin.pop(),
+            peers,
         })
     }
 }

@@ -113,6 +113,15 @@ fn end(responder: &ServiceDaemon) {
     let _ = responder.shutdown();
 }
 
+impl Announcement {
+    fn end(&self) {
+        // It would say goodbye in any case. Where it must not, it ends with the process.
+        if !self.farewell.withheld().is_cancelled() {
+            end(&self.responder);
+        }
+    }
+}
+
 /// Logs what the responder has to tell, until it ends.
 async fn tell(events: Receiver<DaemonEvent>) {
     let complaints = Throttle::default();
@@ -142,7 +151,7 @@ impl Component for Announcement {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         cx.waiting_for(|| "the goodbye by multicast DNS".into());
         let said = self.farewell.say().await;
-        end(&self.responder);
+        self.end();
         self.events.cleanup(cx).await?;
         said
     }
@@ -152,7 +161,7 @@ impl Component for Announcement {
     }
 
     fn release(&mut self) {
-        end(&self.responder);
+        self.end();
         self.events.abort();
     }
 }
