@@ -39,10 +39,11 @@ pub struct Limits {
     /// closed socket. Default: 250 ms.
     pub dialogue: Duration,
     /// While draining: for a client to finish a half-sent request head, and for an h2 client to acknowledge that the
-    /// connection ends. Default: 2 s.
-    pub farewell: Duration,
-    /// After the last response, until a client that is still sending is no longer read from (RFC 9112 §9.6).
+    /// connection ends, unless it was sent much lately: then it has the [`stall`](Self::stall) to take that first.
     /// Default: 2 s.
+    pub farewell: Duration,
+    /// After the last response, until a client that is still sending is no longer read from (RFC 9112 §9.6), and until an
+    /// h2 client has closed, too; one that was sent much lately has the [`stall`](Self::stall). Default: 2 s.
     pub linger: Duration,
     /// While draining: how far apart idle connections are closed, so that their clients do not all come back at once.
     /// All of them should have their turn before the deadline, at which the rest is cut.

@@ -478,3 +478,20 @@ fn sigint_makes_no_lame_duck_of_a_process() {
         "{ended:#?}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_main_that_panics_during_the_lame_duck_keeps_the_reason_and_the_exit_code_is_101() {
+    let trace = Trace::new();
+    let report = Runner::new(server(&trace))
+        .handle(&sigterm())
+        .lame_duck(secs(5))
+        .run(async |_: &mut Server, _: Stop| {
+            sleep(secs(1)).await;
+            panic!("a bad request")
+        })
+        .await;
+    assert_eq!(report.reason().to_string(), "SIGTERM");
+    assert!(report.step("lame_duck").is_some(), "{report}");
+    assert_eq!(report.exit_code(), 101, "{report}");
+    assert_eq!(trace.count("pool ends"), 1);
+}

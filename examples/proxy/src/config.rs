@@ -682,7 +682,12 @@ impl Config {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         let enabled = self.admin.enabled || self.metrics.enabled;
-        enabled.then(|| self.admin.address.unwrap_or(self.metrics.address))
+        enabled.then(|| self.admin_place())
+    }
+
+    /// Where the admin listener is, or would be.
+    pub(crate) fn admin_place(&self) -> SocketAddr {
+        self.admin.address.unwrap_or(self.metrics.address)
     }
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -5,6 +5,8 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::{Plan, PlanStep};
+#[cfg(feature = "rt")]
+use crate::engine::SetTime;
 
 /// The plan of one value: [`Plan`] with the timeouts that are known only at run time.
 ///
@@ -42,7 +44,7 @@ impl From<Plan> for ResolvedPlan {
 
 impl From<PlanStep> for ResolvedStep {
     fn from(step: PlanStep) -> Self {
-        let nested = step.nested.map(ResolvedPlan::from);
+        let nested = step.nested.map(|plan| ResolvedPlan::from(*plan));
         Self {
             budget: step.timeout.or(step.nested.and_then(|plan| plan.budget())),
             nested,
@@ -204,32 +206,12 @@ impl fmt::Display for Label<'_> {
     }
 }
 
-/// Told the timeouts that only a value knows: of the plan, or of the step at a place.
-#[cfg(feature = "rt")]
-type SetTime<'a> = dyn FnMut(Option<usize>, Duration) + 'a;
-
-/// `plan` with the timeouts of `this`, and with the plans of its fields, by the index of their step.
+/// `plan` with the plans of a value's fields, by the index of their step, and the timeouts that are told.
 #[cfg(feature = "rt")]
 pub(crate) fn resolve(
-    times: impl FnOnce(&mut SetTime<'_>),
     plan: Plan,
     fields: Vec<(usize, ResolvedPlan)>,
-) -> ResolvedPlan {
-    let mut times = Some(times);
-    let mut once = |set: &mut SetTime<'_>| {
-        if let Some(times) = times.take() {
-            times(set);
-        }
-    };
-    resolve_by(&mut once, plan, fields)
-}
-
-/// [`resolve`], compiled once and not for each type.
-#[cfg(feature = "rt")]
-fn resolve_by(
-    times: &mut dyn FnMut(&mut SetTime<'_>),
-    plan: Plan,
-    fields: Vec<(usize, ResolvedPlan)>,
+    tell: Option<&mut dyn FnMut(&mut SetTime<'_>)>,
 ) -> ResolvedPlan {
     let mut resolved = ResolvedPlan::from(plan);
     for (i, nested) in fields {
@@ -239,14 +221,17 @@ fn resolve_by(
         }
     }
     let mut total = None;
-    times(&mut |at, given| match at {
+    let mut set = |at: Option<usize>, given| match at {
         None => total = Some(clip(given, plan.timeout)),
         Some(i) => {
             if let Some(row) = resolved.steps.get_mut(i) {
                 row.budget = Some(clip(given, row.step.timeout));
             }
         }
-    });
+    };
+    if let Some(tell) = tell {
+        tell(&mut set);
+    }
     if let Some(total) = total.or(plan.timeout) {
         resolved.budget = Some(total);
     }

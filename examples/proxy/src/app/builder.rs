@@ -279,7 +279,8 @@ impl Sockets {
         let http = &config.listen_addrs;
         let tls = &config.tls.listen_addrs;
         // Whoever passes a socket for it wants it.
-        let admin: Vec<_> = config.admin_address().into_iter().collect();
+        let passed = given.has(Role::Admin).then(|| config.admin_place());
+        let admin: Vec<_> = config.admin_address().or(passed).into_iter().collect();
         let peers = match &config.discovery.peers {
             Some(peers) => Some(listening.listen_to_peers(given, peers.listen).await?),
             None => None,

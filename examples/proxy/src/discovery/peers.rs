@@ -285,7 +285,11 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     async fn peers(tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Farewell) {
         peers_at("127.0.0.1:0", tell, known).await
@@ -321,7 +325,8 @@ mod tests {
 
     async fn receive(socket: &UdpSocket) -> (Kind, String, SocketAddr) {
         let mut buffer = [0; 512];
-        let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+        let received = timeout(PATIENCE, socket.recv_from(&mut buffer)).await;
+        let (length, from) = received.expect("a datagram").unwrap();
         let datagram = Datagram::decode(&buffer[..length]).unwrap();
         assert_eq!(datagram.id, "me");
         (datagram.kind, datagram.nonce.into_owned(), from)
