@@ -2,21 +2,23 @@
 //! every phase with a single timer, and its socket is closed without losing the
 //! last response.
 
-use std::fmt;
+mod doing;
+
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request};
+use hyper::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+use doing::Asked;
 
 /// How long a closed connection is read from, when the client was still sending.
 const LINGER: Duration = Duration::from_secs(5);
@@ -70,20 +72,8 @@ pub struct Activity {
     abandoned: AtomicUsize,
     enough: CancellationToken,
     too_much: CancellationToken,
-    /// For people who look. The line of a request over HTTP/1.1 is forgotten with
-    /// its end, as it holds on to the buffer it was read into.
-    asked: Mutex<Option<Asked>>,
-}
-
-/// The longest path that is shown whole.
-const SHOWN: usize = 120;
-
-/// The last request of a connection.
-#[derive(Debug)]
-struct Asked {
-    at: Instant,
-    /// Method and target. None once it is over.
-    line: Option<(Method, Option<PathAndQuery>)>,
+    /// For people who look.
+    asked: Asked,
 }
 
 impl Activity {
@@ -101,28 +91,19 @@ impl Activity {
             abandoned: AtomicUsize::new(0),
             enough: CancellationToken::new(),
             too_much: CancellationToken::new(),
-            asked: Mutex::new(None),
+            asked: Asked::default(),
         }
     }
 
     /// This request begins.
     pub fn asked<B>(&self, request: &Request<B>) {
-        *self.last_asked() = Some(Asked {
-            at: Instant::now(),
-            line: Some((
-                request.method().clone(),
-                request.uri().path_and_query().cloned(),
-            )),
-        });
+        self.asked
+            .begins(request, self.last.load(Ordering::Relaxed));
     }
 
     /// It is no HTTP connection any more.
     pub fn upgraded(&self) {
         self.phase.store(UPGRADED, Ordering::Relaxed);
-    }
-
-    fn last_asked(&self) -> MutexGuard<'_, Option<Asked>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request's head is complete, on a connection in HTTP/2.
@@ -193,9 +174,7 @@ impl Activity {
     /// The response was handed over to its last byte.
     pub fn exchange_ended(&self) {
         self.phase.store(WAITING, Ordering::Relaxed);
-        if let Some(asked) = &mut *self.last_asked() {
-            asked.line = None;
-        }
+        self.asked.is_over();
     }
 
     /// When the last byte passed, in either direction.
@@ -268,36 +247,6 @@ impl Activity {
             self.head.store(now, Ordering::Relaxed);
             self.phase.store(HEAD, Ordering::Relaxed);
         }
-    }
-}
-
-/// What goes on, and for how long: `GET /slow, answering for 1.5 s`.
-impl fmt::Display for Activity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let asked = self.last_asked();
-        let owes = self.owed.load(Ordering::Relaxed) > 0;
-        let (stage, since) = match self.phase.load(Ordering::Relaxed) {
-            HEAD => ("reading a head", Some(self.at(&self.head))),
-            EXCHANGE => ("reading the body", None),
-            UPSTREAM => ("waiting for the upstream", None),
-            MULTIPLEXED if owes => ("waiting for the upstream", None),
-            ANSWER => ("answering", None),
-            MULTIPLEXED => ("silent", Some(self.last_byte())),
-            UPGRADED => ("WebSocket, silent", Some(self.last_byte())),
-            _ => ("idle", Some(self.last_byte())),
-        };
-        if let Some((method, target)) = asked.as_ref().and_then(|asked| asked.line.as_ref()) {
-            write!(f, "{method} ")?;
-            // Without the query, which may hold what nobody else should see.
-            let path = target.as_ref().map_or("*", PathAndQuery::path);
-            match path.char_indices().nth(SHOWN) {
-                Some((end, _)) => write!(f, "{}…, ", &path[..end])?,
-                None => write!(f, "{path}, ")?,
-            }
-        }
-        let asked_at = || asked.as_ref().map_or(self.opened, |asked| asked.at);
-        let time = since.unwrap_or_else(asked_at).elapsed().as_secs_f32();
-        write!(f, "{stage} for {time:.1} s")
     }
 }
 
@@ -412,55 +361,6 @@ mod tests {
         let start = Instant::now();
         activity.expired().await;
         start.elapsed()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_says_what_goes_on_and_for_how_long_but_not_the_query() {
-        let activity = Activity::new(LIMITS);
-        let after = |seconds| tokio::time::advance(Duration::from_secs(seconds));
-        after(1).await;
-        assert_eq!(activity.to_string(), "idle for 1.0 s");
-        activity.bytes_arrived();
-        after(2).await;
-        assert_eq!(activity.to_string(), "reading a head for 2.0 s");
-        let request = Request::post("/slow?token=secret").body(()).unwrap();
-        activity.asked(&request);
-        activity.exchange_begins();
-        after(3).await;
-        assert_eq!(
-            activity.to_string(),
-            "POST /slow, reading the body for 3.0 s"
-        );
-        activity.request_ended();
-        assert_eq!(
-            activity.to_string(),
-            "POST /slow, waiting for the upstream for 3.0 s"
-        );
-        activity.answered();
-        assert_eq!(activity.to_string(), "POST /slow, answering for 3.0 s");
-        activity.exchange_ended();
-        assert_eq!(activity.to_string(), "idle for 0.0 s");
-        activity.upgraded();
-        after(4).await;
-        assert_eq!(activity.to_string(), "WebSocket, silent for 4.0 s");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn in_http2_it_says_the_last_request_shortened_where_it_is_long() {
-        let activity = Activity::new(LIMITS);
-        let long = format!("/{}é", "é".repeat(500));
-        let request = Request::get(long.replace('é', "%C3%A9")).body(()).unwrap();
-        activity.asked(&request);
-        activity.stream_begins();
-        let text = activity.to_string();
-        assert!(text.starts_with("GET /%C3%A9"), "{text}");
-        assert!(
-            text.ends_with("…, waiting for the upstream for 0.0 s"),
-            "{text}"
-        );
-        assert!(text.len() < 180, "{text}");
-        activity.stream_answered();
-        assert!(activity.to_string().ends_with("…, silent for 0.0 s"));
     }
 
     #[tokio::test]

@@ -297,7 +297,9 @@ const showPlan = (now) => {
 };
 
 const stateOf = (step) => {
+  // Nobody is left to tell of them.
   if (over && step.state === "running") return ["quiet", "▶ to the end"];
+  if (over && step.state === "waiting") return ["quiet", "○ comes last"];
   return STATES[step.state] ?? ["quiet", words(step.state)];
 };
 
@@ -333,7 +335,7 @@ const bar = (step, whole) => (cell) => {
 
 const verdict = (shutdown) => {
   const amiss = flat(shutdown.steps).filter(([step]) => ["failed", "panicked", "timed_out", "skipped"].includes(step.state));
-  if (amiss.length === 0) return "every step is done";
+  if (amiss.length === 0) return "no step went wrong";
   return `not done: ${amiss.map(([step]) => words(step.path)).join(", ")}`;
 };
 
