@@ -203,15 +203,16 @@ fn binding(index: usize) -> Ident {
 fn component(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
     let constant = budget::plan_const(plan);
     let cleanup = cleanup::cleanup(plan, target);
-    let forced = forced::methods();
-    let times = budget::times(plan);
+    let forced = forced::method(plan);
     let resolved = budget::resolved(plan);
     let docs = table::docs(plan);
-    let body = here!(#constant #cleanup #forced #times #resolved);
+    let body = here!(#constant #cleanup #forced #resolved);
     let span = Span::mixed_site().located_at(target.ident.span());
     let implemented = target.implement(quote_spanned!(span=> __lc::Component), body);
-    let forcible = forced::forcible(plan, target);
-    here!(#[doc = #docs] #implemented #forcible)
+    // An owner tells its times with the rest that an owner has.
+    let times = budget::times(plan).filter(|_| !plan.is_owner());
+    let timed = times.map(|times| target.implement(here!(__lc::Timed), times));
+    here!(#[doc = #docs] #implemented #timed)
 }
 
 fn owner(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
@@ -219,30 +220,36 @@ fn owner(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
         return TokenStream::new();
     };
     let (member, ty) = (&state.member, state.ty);
+    let times = budget::times(plan);
+    let owned = target.implement(
+        here!(__lc::Owner),
+        here! {
+            fn __state(&mut self) -> &mut __lc::ShutdownState {
+                __lc::state::<#ty>();
+                <__lc::StateOf<#ty>>::of(&mut self.#member)
+            }
+            fn __run(&mut self) -> __lc::Steps<'_> {
+                __lc::Owner::__boxed(self)
+            }
+            #times
+        },
+    );
     let owner = target.implement_where(
         here!(__lc::GracefulShutdown),
         // Of a struct that cannot be sent, the impl of `Component` says so, and saying it once is enough: this bound
         // is taken for granted here, which without its `for` it would not be.
         Some(here!(for<'__all> Self: __lc::Component)),
-        here! {
-            fn __state(&self) -> &__lc::ShutdownState {
-                __lc::state::<#ty>();
-                <__lc::StateOf<#ty>>::of(&self.#member)
-            }
-            fn __state_mut(&mut self) -> &mut __lc::ShutdownState {
-                <__lc::StateOf<#ty>>::of_mut(&mut self.#member)
-            }
-        },
+        TokenStream::new(),
     );
     let drop = drops.then(|| {
         target.implement(
             here!(__lc::Drop),
             here! {
                 fn drop(&mut self) {
-                    __lc::dropped(self);
+                    __lc::Owner::__dropped(self);
                 }
             },
         )
     });
-    here!(#owner #drop)
+    here!(#owned #owner #drop)
 }

@@ -20,14 +20,16 @@ pub(crate) fn fallback(input: &Input<'_>) -> TokenStream {
     let owner = is_owner.then(|| {
         here! {
             #[automatically_derived]
-            impl #impl_generics __lc::GracefulShutdown for #ident #ty_generics #where_clause {
-                fn __state(&self) -> &__lc::ShutdownState {
+            impl #impl_generics __lc::Owner for #ident #ty_generics #where_clause {
+                fn __state(&mut self) -> &mut __lc::ShutdownState {
                     __lc::no_state()
                 }
-                fn __state_mut(&mut self) -> &mut __lc::ShutdownState {
-                    __lc::no_state_mut()
+                fn __run(&mut self) -> __lc::Steps<'_> {
+                    __lc::no_state()
                 }
             }
+            #[automatically_derived]
+            impl #impl_generics __lc::GracefulShutdown for #ident #ty_generics #where_clause {}
         }
     });
     here! {

@@ -4,6 +4,7 @@ mod fields;
 mod force;
 mod join;
 mod lend;
+mod owner;
 mod probe;
 mod settle;
 
@@ -16,16 +17,17 @@ pub use std::pin::{Pin, pin};
 pub use std::result::Result::{self, Err, Ok};
 pub use std::time::Duration;
 
-pub use crate::engine::{Ending, Run, StepRun};
-pub use crate::state::dropped;
+pub use crate::component::End;
+pub use crate::engine::{Ending, Run, Seat, SetTime, StepRun, join_pinned};
 pub use crate::{
     BoxError, Component, Context, GracefulShutdown, Plan, PlanStep, Report, ResolvedPlan,
     ShutdownState,
 };
 pub use fields::Fields;
-pub use force::{End, Force, Forcible};
+pub use force::Force;
 pub use join::*;
 pub use lend::{Lend, blocking};
+pub use owner::{Owner, Steps, Timed};
 pub use probe::*;
 pub use settle::*;
 
@@ -88,9 +90,4 @@ pub fn call_owned_cx<'a, T, R>(
 /// Stands for the state of a struct whose derive failed: that code never runs.
 pub fn no_state() -> ! {
     unreachable!("the derive of this type failed to compile")
-}
-
-/// Likewise.
-pub fn no_state_mut() -> ! {
-    no_state()
 }

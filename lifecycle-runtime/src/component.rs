@@ -106,22 +106,37 @@ pub trait Component: Send {
     /// Forces the end, now, after `cleanup` failed, panicked, was cut at its deadline or was skipped.
     ///
     /// It must not block or wait. Its panics are contained.
-    fn abort(&mut self) {}
+    fn abort(&mut self) {
+        self.__force(End::Abort);
+    }
 
     /// Gives back what this value alone owns, from the `Drop` of an owner whose shutdown nobody awaited.
     ///
     /// It must not block, spawn or wait. Its panics are contained.
-    fn release(&mut self) {}
+    fn release(&mut self) {
+        self.__force(End::Release);
+    }
 
+    /// `abort` and `release` of a derived type, which are one list of its steps.
     #[doc(hidden)]
-    fn __times(&self, set: &mut dyn FnMut(Option<usize>, std::time::Duration)) {
-        let _ = set;
+    fn __force(&mut self, end: End) {
+        let _ = end;
     }
 
     #[doc(hidden)]
     fn __plan(&self) -> crate::ResolvedPlan {
         Self::PLAN.into()
     }
+}
+
+/// How a value is forced to its end.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// [`Component::abort`]
+    Abort,
+    /// [`Component::release`]
+    Release,
 }
 
 /// What `#[derive(GracefulShutdown)]` gives a struct that is shut down by itself: an *owner*.
@@ -133,7 +148,7 @@ pub trait Component: Send {
     label = "`GracefulShutdown` is not derived for this type",
     note = "write `#[derive(GracefulShutdown)]` on it and give it a field `#[shutdown(state)] state: ShutdownState`"
 )]
-pub trait GracefulShutdown: Component {
+pub trait GracefulShutdown: Component + crate::__private::Owner {
     /// Runs the plan. The returned [`Shutdown`](crate::Shutdown) does nothing until it is awaited.
     ///
     /// Once only: a second call returns the report of the first. If the returned future is dropped
@@ -149,11 +164,6 @@ pub trait GracefulShutdown: Component {
     fn plan(&self) -> crate::ResolvedPlan {
         self.__plan()
     }
-
-    #[doc(hidden)]
-    fn __state(&self) -> &crate::ShutdownState;
-    #[doc(hidden)]
-    fn __state_mut(&mut self) -> &mut crate::ShutdownState;
 }
 
 /// [`Component`] as an object, for lists of plugins: `Vec<Box<dyn DynComponent>>`.

@@ -11,7 +11,7 @@ pub struct Context {
     soft: Instant,
     hard: Instant,
     #[cfg(feature = "rt")]
-    seat: Option<crate::engine::Seat>,
+    place: Place,
     /// How many plans were opened through it.
     #[cfg(feature = "rt")]
     opened: std::sync::atomic::AtomicUsize,
@@ -39,7 +39,7 @@ impl Context {
             soft: soft(start, hard),
             hard,
             #[cfg(feature = "rt")]
-            seat: None,
+            place: Place::Outside,
             #[cfg(feature = "rt")]
             opened: std::sync::atomic::AtomicUsize::new(0),
         }
@@ -75,7 +75,7 @@ impl Context {
     /// it, briefly, and do not block.
     pub fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {
         #[cfg(feature = "rt")]
-        if let Some(seat) = &self.seat {
+        if let Some(seat) = self.seat() {
             seat.waiting_for(text);
         }
         #[cfg(not(feature = "rt"))]
@@ -86,7 +86,7 @@ impl Context {
     /// killing a child, say. Each hook is run at most once; its panics are contained.
     pub fn on_force(&self, hook: impl FnOnce() + Send + 'static) {
         #[cfg(feature = "rt")]
-        if let Some(seat) = &self.seat {
+        if let Some(seat) = self.seat() {
             seat.on_force(hook);
         }
         #[cfg(not(feature = "rt"))]
@@ -94,15 +94,41 @@ impl Context {
     }
 }
 
+/// Where it is that something is cleaned.
+#[cfg(feature = "rt")]
+enum Place {
+    /// In no plan.
+    Outside,
+    /// In none that is around it, but in its own.
+    Root,
+    Seat(crate::engine::Seat),
+}
+
 #[cfg(feature = "rt")]
 impl Context {
     pub(crate) fn seated(mut self, seat: crate::engine::Seat) -> Self {
-        self.seat = Some(seat);
+        self.place = Place::Seat(seat);
         self
     }
 
     pub(crate) fn seat(&self) -> Option<&crate::engine::Seat> {
-        self.seat.as_ref()
+        match &self.place {
+            Place::Seat(seat) => Some(seat),
+            Place::Root | Place::Outside => None,
+        }
+    }
+
+    /// What an owner is cleaned with whose plan runs by itself: that was begun, so that nothing is left to tell.
+    pub(crate) fn root() -> &'static Self {
+        static ROOT: std::sync::LazyLock<Context> = std::sync::LazyLock::new(|| Context {
+            place: Place::Root,
+            ..Context::new(Reason::Requested, Duration::ZERO)
+        });
+        &ROOT
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        matches!(self.place, Place::Root)
     }
 
     /// The place of the next plan that is opened through it: a component may clean several, and a run

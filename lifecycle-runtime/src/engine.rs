@@ -13,19 +13,26 @@
 
 mod contain;
 mod each;
+mod join;
 mod live;
 mod pulse;
 mod run;
 mod step;
 mod timer;
+mod times;
 
 #[cfg(feature = "state-file")]
 pub(crate) use contain::message_of;
 pub(crate) use contain::{contain, message};
-pub(crate) use live::{Ended, Live, OpenStep, Origin, Seat};
+pub(crate) use join::{Join, StepFuture};
+pub(crate) use live::{Ended, Live, OpenStep, Origin};
 pub(crate) use pulse::Pulse;
-pub(crate) use run::Times;
+pub(crate) use step::component;
 pub(crate) use timer::Timer;
+pub(crate) use times::Times;
 
+pub use join::join_pinned;
+pub use live::Seat;
 pub use run::Run;
 pub use step::{Ending, StepRun};
+pub use times::SetTime;

@@ -42,6 +42,9 @@ pub struct Plan {
 }
 
 impl Plan {
+    #[doc(hidden)]
+    pub const LEAF: &'static Self = &Self::leaf();
+
     /// The plan of a component without steps of its own.
     pub const fn leaf() -> Self {
         Self {
@@ -134,10 +137,10 @@ impl Plan {
 
     #[doc(hidden)]
     pub const fn __variant(&self, index: usize) -> &Self {
-        match &self.steps[index].nested {
+        match self.steps[index].nested {
             Some(plan) => plan,
             // A variant without steps.
-            None => const { &Plan::leaf() },
+            None => Self::LEAF,
         }
     }
 
@@ -172,7 +175,8 @@ pub struct PlanStep {
     pub(crate) required: bool,
     pub(crate) best_effort: bool,
     pub(crate) how: &'static str,
-    pub(crate) nested: Option<Plan>,
+    /// Not a leaf's, which adds nothing to say.
+    pub(crate) nested: Option<&'static Plan>,
 }
 
 impl PlanStep {
@@ -208,20 +212,29 @@ impl PlanStep {
 
     /// The plan of what the field holds, if that has steps.
     pub const fn nested(&self) -> Option<&Plan> {
-        self.nested.as_ref()
+        self.nested
     }
 
     /// What the step counts for in the longest path.
     pub(crate) const fn cost(&self) -> Duration {
-        if let Some(timeout) = self.timeout {
-            return timeout;
+        // By matches instead of calls, which is most of what an evaluation takes: this is done for each step of each type.
+        match (&self.timeout, self.nested) {
+            (Some(timeout), _)
+            | (
+                None,
+                Some(
+                    Plan {
+                        timeout: Some(timeout),
+                        ..
+                    }
+                    | Plan {
+                        longest: Some(timeout),
+                        ..
+                    },
+                ),
+            ) => *timeout,
+            _ => UNSTATED,
         }
-        if let Some(nested) = &self.nested {
-            if let Some(budget) = nested.budget() {
-                return budget;
-            }
-        }
-        UNSTATED
     }
 
     #[doc(hidden)]
@@ -246,14 +259,22 @@ impl PlanStep {
         priority: i32,
         after: &'static [usize],
         timeout: Option<Duration>,
-        nested: Plan,
+        nested: &'static Plan,
     ) -> Self {
         Self {
+            name,
+            priority,
             after,
             timeout,
-            ..Self::__new(name, priority)
+            runtime: false,
+            required: false,
+            best_effort: false,
+            how: "",
+            nested: match nested.steps {
+                [] => None,
+                _ => Some(nested),
+            },
         }
-        .__nested(nested)
     }
 
     #[doc(hidden)]
@@ -281,11 +302,13 @@ impl PlanStep {
     }
 
     #[doc(hidden)]
-    pub const fn __nested(mut self, plan: Plan) -> Self {
-        // A leaf adds nothing to say.
-        if !plan.steps.is_empty() {
-            self.nested = Some(plan);
+    pub const fn __nested(self, plan: &'static Plan) -> Self {
+        Self {
+            nested: match plan.steps {
+                [] => None,
+                _ => Some(plan),
+            },
+            ..self
         }
-        self
     }
 }

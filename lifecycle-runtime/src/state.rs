@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
-use crate::__private::plan_of;
+use crate::__private::{Owner, Steps, plan_of};
 use crate::context::after;
-use crate::engine::{Live, Origin, Seat, Times, contain};
-use crate::{Component, Context, GracefulShutdown, Plan, Reason, Report, clock, log};
+use crate::engine::{Live, Origin, Times, contain};
+use crate::{GracefulShutdown, Plan, Reason, Report, clock, log};
 
 /// The total budget of an owner that states none: Kubernetes kills after 30 s, and 5 s are left for
 /// what is not the plan's.
@@ -67,7 +68,7 @@ impl ShutdownState {
     }
 
     /// Logs that its owner of this plan is dropped, unless that has nothing left to release.
-    fn tell_of_drop(&self, plan: &Plan) -> bool {
+    pub(crate) fn tell_of_drop(&self, plan: &Plan) -> bool {
         if self.is_disarmed() || self.live().is_some_and(|live| live.report().is_some()) {
             return false;
         }
@@ -128,36 +129,46 @@ impl fmt::Debug for ShutdownState {
 /// that have not ended, on the same clock.
 #[must_use = "a shutdown does nothing until it is awaited: write `.await`"]
 pub struct Shutdown<'a, S> {
-    reason: Reason,
-    within: Option<Duration>,
-    state: Phase<'a, S>,
+    begun: Begun<'a>,
+    owner: PhantomData<&'a mut S>,
 }
 
-enum Phase<'a, S> {
-    Waiting(&'a mut S),
-    Running(Pin<Box<dyn Future<Output = Report> + Send + 'a>>),
+/// All of it but the owner's type, so that it is compiled once.
+struct Begun<'a> {
+    reason: Reason,
+    within: Option<Duration>,
+    phase: Phase<'a>,
+}
+
+enum Phase<'a> {
+    Waiting(&'a mut (dyn Owner + Send + 'a), &'static Plan),
+    Running(Conduct<'a>),
     Gone,
 }
 
 impl<'a, S: GracefulShutdown> Shutdown<'a, S> {
     pub(crate) fn new(server: &'a mut S) -> Self {
         Self {
-            reason: Reason::Requested,
-            within: None,
-            state: Phase::Waiting(server),
+            begun: Begun {
+                reason: Reason::Requested,
+                within: None,
+                phase: Phase::Waiting(server, plan_of::<S>()),
+            },
+            owner: PhantomData,
         }
     }
 
     /// Says why. A shutdown that has begun keeps its first reason.
     pub fn reason(mut self, reason: Reason) -> Self {
-        self.reason = reason;
+        self.begun.reason = reason;
         self
     }
 
-    /// Gives it this long instead of the plan's timeout. Where that is less than the plan needs, all
-    /// budgets shrink in proportion.
+    /// Gives it this long instead of the plan's timeout, from its first poll. Where that is less than the plan
+    /// needs, all budgets shrink in proportion; with nothing at all every step is still polled once. A shutdown that
+    /// has begun keeps its deadline.
     pub fn within(mut self, within: Duration) -> Self {
-        self.within = Some(within);
+        self.begun.within = Some(within);
         self
     }
 }
@@ -165,66 +176,75 @@ impl<'a, S: GracefulShutdown> Shutdown<'a, S> {
 impl<S: GracefulShutdown> Future for Shutdown<'_, S> {
     type Output = Report;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Report> {
-        let this = &mut *self;
-        if let Phase::Waiting(_) = this.state {
-            if let Phase::Waiting(server) = std::mem::replace(&mut this.state, Phase::Gone) {
-                let (reason, within) = (this.reason.clone(), this.within);
-                this.state = Phase::Running(Box::pin(begin(server, reason, within)));
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Report> {
+        self.get_mut().begun.poll(cx)
+    }
+}
+
+impl Begun<'_> {
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Report> {
+        if let Phase::Waiting(..) = self.phase {
+            if let Phase::Waiting(owner, plan) = std::mem::replace(&mut self.phase, Phase::Gone) {
+                match begin(owner, plan, self.reason.clone(), self.within) {
+                    Ok(conduct) => self.phase = Phase::Running(conduct),
+                    Err(report) => return Poll::Ready(report),
+                }
             }
         }
-        match &mut this.state {
-            Phase::Running(running) => running.as_mut().poll(cx),
-            Phase::Waiting(_) | Phase::Gone => Poll::Pending,
-        }
+        let Phase::Running(running) = &mut self.phase else {
+            return Poll::Pending;
+        };
+        let report = ready!(Pin::new(running).poll(cx));
+        log::end(&report, report.exit_code());
+        Poll::Ready(report)
     }
 }
 
 impl<S> fmt::Debug for Shutdown<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shutdown")
-            .field("reason", &self.reason)
-            .field("within", &self.within)
+            .field("reason", &self.begun.reason)
+            .field("within", &self.begun.within)
             .finish_non_exhaustive()
     }
 }
 
-async fn begin<S: GracefulShutdown>(
-    server: &mut S,
+/// Begins a shutdown or takes it up. The report, if there is nothing to run any more.
+fn begin<'a>(
+    owner: &'a mut (dyn Owner + Send + 'a),
+    plan: &'static Plan,
     reason: Reason,
     within: Option<Duration>,
-) -> Report {
-    let name = S::PLAN.name();
-    if server.__state().is_disarmed() {
-        return Report::new(name, reason, Duration::ZERO, None, Vec::new());
+) -> Result<Conduct<'a>, Report> {
+    let name = plan.name();
+    if owner.__state().is_disarmed() {
+        return Err(Report::new(name, reason, Duration::ZERO, None, Vec::new()));
     }
-    let live = match server.__state().live() {
+    let live = match owner.__state().live() {
         Some(live) => Arc::clone(live),
         None => {
             let now = clock::now();
-            let within = within.unwrap_or_else(|| total(server));
+            let within = within.unwrap_or_else(|| total(owner, plan));
             log::begin(name, &reason, Duration::ZERO, within);
             let live = Live::root(name, Origin::new(reason, now), after(now, within));
-            resume(server, live)
+            resume(owner, live)
         }
     };
-    if let Some(report) = live.report() {
-        return report.clone();
+    match live.report() {
+        Some(report) => Err(report.clone()),
+        None => Ok(Conduct::of(owner, live)),
     }
-    let report = conduct(server, &live).await;
-    log::end(&report, report.exit_code());
-    report
 }
 
 /// The total budget of this value.
-pub(crate) fn total<S: Component>(server: &S) -> Duration {
-    Times::of(server, &S::PLAN).total.unwrap_or(DEFAULT_TIMEOUT)
+fn total(owner: &dyn Owner, plan: &Plan) -> Duration {
+    Times::of(owner, plan).total.unwrap_or(DEFAULT_TIMEOUT)
 }
 
 /// Has the owner's plan run on a clock that was started. If the owner began by itself before, that is
 /// what goes on, and is returned.
-pub(crate) fn resume<S: GracefulShutdown>(server: &mut S, live: Arc<Live>) -> Arc<Live> {
-    let state = server.__state_mut();
+pub(crate) fn resume(owner: &mut dyn Owner, live: Arc<Live>) -> Arc<Live> {
+    let state = owner.__state();
     if state.is_disarmed() {
         live.finish_empty(clock::now());
         return live;
@@ -236,23 +256,28 @@ pub(crate) fn resume<S: GracefulShutdown>(server: &mut S, live: Arc<Live>) -> Ar
     live
 }
 
-/// Runs the plan, or what is left of it.
-pub(crate) async fn conduct<S: GracefulShutdown>(server: &mut S, live: &Arc<Live>) -> Report {
-    if live.report().is_none() {
-        let origin = &live.origin;
-        let cx = Context::over(origin.reason.clone(), origin.began, live.deadline)
-            .seated(Seat::root(Arc::clone(live)));
-        // What it returns is in the report.
-        let _ = server.cleanup(&cx).await;
-    }
-    live.finish(clock::now()).clone()
+/// The plan of an owner as it runs, or what is left of it. Its state holds the same.
+pub(crate) struct Conduct<'a> {
+    live: Arc<Live>,
+    /// What it comes to is in the report.
+    steps: Option<Steps<'a>>,
 }
 
-/// The body of an owner's `Drop`: one event if its shutdown was not awaited to the end, then what it
-/// alone owns is released, in plan order.
-pub fn dropped<S: GracefulShutdown>(server: &mut S) {
-    if server.__state().tell_of_drop(plan_of::<S>()) {
-        let _ = contain(|| server.release());
-        server.__state_mut().disarm();
+impl<'a> Conduct<'a> {
+    pub(crate) fn of(owner: &'a mut (dyn Owner + Send + 'a), live: Arc<Live>) -> Self {
+        let steps = live.report().is_none().then(|| owner.__run());
+        Self { live, steps }
+    }
+}
+
+impl Future for Conduct<'_> {
+    type Output = Report;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Report> {
+        if let Some(steps) = &mut self.steps {
+            let _ = ready!(steps.as_mut().poll(cx));
+            self.steps = None;
+        }
+        Poll::Ready(self.live.finish(clock::now()).clone())
     }
 }

@@ -469,3 +469,30 @@ async fn a_task_without_an_end_is_dropped_at_the_beginning_of_the_shutdown_and_i
     assert_eq!(report.elapsed(), secs(0));
     assert_eq!(trace.all(), ["watch is gone"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_drop_of_a_task_is_kept_and_the_others_are_awaited() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("the drop of a task");
+        }
+    }
+    let mut server = Server::new();
+    server
+        .tasks
+        .spawn("bomb", async {
+            let _bomb = Bomb;
+            pending::<()>().await;
+        })
+        .unwrap();
+    server.tasks.spawn("other", pending::<()>()).unwrap();
+    let report = server.shutdown().await;
+    let error = error_of(&report);
+    assert!(
+        error.contains("bomb: panicked: the drop of a task"),
+        "{error}"
+    );
+    assert!(error.contains("2 tasks"), "{error}");
+    assert!(server.tasks.is_empty());
+}

@@ -2,6 +2,8 @@
 //! every phase with a single timer, and its socket is closed without losing the
 //! last response.
 
+mod doing;
+
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -10,12 +12,20 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use hyper::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use doing::Asked;
 
 /// How long a closed connection is read from, when the client was still sending.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// Requests that the client of a connection may give up without their answers,
+/// beyond those that it waits for.
+const MOST_ABANDONED: usize = 100;
 
 /// The time limits of a client connection.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +49,9 @@ const ANSWER: u8 = 4;
 /// It is a connection in HTTP/2: what goes on in it is counted, not named.
 const MULTIPLEXED: u8 = 5;
 
+/// It was upgraded: what goes on is no HTTP any more.
+const UPGRADED: u8 = 6;
+
 /// The clock of one connection. Orderings are relaxed: it is read by the task
 /// that owns the connection, for time limits and a choice of how to close.
 #[derive(Debug)]
@@ -54,6 +67,13 @@ pub struct Activity {
     unread: AtomicBool,
     /// In HTTP/2, requests whose answer has not begun.
     owed: AtomicUsize,
+    /// Requests that the client gave up before their answer began, less those
+    /// that were answered since.
+    abandoned: AtomicUsize,
+    enough: CancellationToken,
+    too_much: CancellationToken,
+    /// For people who look.
+    asked: Asked,
 }
 
 impl Activity {
@@ -68,7 +88,22 @@ impl Activity {
             phase: AtomicU8::new(WAITING),
             unread: AtomicBool::new(false),
             owed: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
+            enough: CancellationToken::new(),
+            too_much: CancellationToken::new(),
+            asked: Asked::default(),
         }
+    }
+
+    /// This request begins.
+    pub fn asked<B>(&self, request: &Request<B>) {
+        self.asked
+            .begins(request, self.last.load(Ordering::Relaxed));
+    }
+
+    /// It is no HTTP connection any more.
+    pub fn upgraded(&self) {
+        self.phase.store(UPGRADED, Ordering::Relaxed);
     }
 
     /// A request's head is complete, on a connection in HTTP/2.
@@ -77,8 +112,40 @@ impl Activity {
         self.phase.store(MULTIPLEXED, Ordering::Relaxed);
     }
 
-    /// Its response begins, or will not.
+    /// Its response begins.
     pub fn stream_answered(&self) {
+        self.stream_is_settled();
+        let fewer = |abandoned: usize| abandoned.checked_sub(1);
+        // None to forget is as good.
+        let _ = self
+            .abandoned
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+    }
+
+    /// Its client does not want the response any more.
+    pub fn stream_abandoned(&self) {
+        self.stream_is_settled();
+        let abandoned = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
+        if abandoned >= MOST_ABANDONED {
+            self.enough.cancel();
+        }
+        if abandoned >= MOST_ABANDONED * 2 {
+            self.too_much.cancel();
+        }
+    }
+
+    /// Waits until the client has given up so many requests that it only makes
+    /// work: each costs it a few bytes, and the upstream a request.
+    pub async fn enough(&self) {
+        self.enough.cancelled().await;
+    }
+
+    /// Waits until it has gone on like that.
+    pub async fn too_much(&self) {
+        self.too_much.cancelled().await;
+    }
+
+    fn stream_is_settled(&self) {
         self.touch();
         self.owed.fetch_sub(1, Ordering::Relaxed);
     }
@@ -107,6 +174,7 @@ impl Activity {
     /// The response was handed over to its last byte.
     pub fn exchange_ended(&self) {
         self.phase.store(WAITING, Ordering::Relaxed);
+        self.asked.is_over();
     }
 
     /// When the last byte passed, in either direction.
@@ -278,6 +346,7 @@ impl AsyncWrite for Watched {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -385,5 +454,30 @@ mod tests {
         assert_eq!(left(&activity).await.as_secs(), 10);
         activity.bytes_arrived();
         assert_eq!(left(&activity).await.as_secs(), 10, "a ping is no head");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_gives_up_more_requests_than_it_waits_for_has_had_enough() {
+        let activity = Activity::new(LIMITS);
+        for _ in 0..1000 {
+            activity.stream_begins();
+            activity.stream_abandoned();
+            activity.stream_begins();
+            activity.stream_answered();
+        }
+        for _ in 1..MOST_ABANDONED {
+            activity.stream_begins();
+            activity.stream_abandoned();
+        }
+        assert!(activity.enough().now_or_never().is_none());
+        activity.stream_begins();
+        activity.stream_abandoned();
+        assert!(activity.enough().now_or_never().is_some());
+        assert!(activity.too_much().now_or_never().is_none());
+        for _ in 0..MOST_ABANDONED {
+            activity.stream_begins();
+            activity.stream_abandoned();
+        }
+        assert!(activity.too_much().now_or_never().is_some());
     }
 }

@@ -4,6 +4,7 @@ mod builder;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use lifecycle_runtime::{
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminServer;
+use crate::audit;
 use crate::config::{Config, LONGEST_SHUTDOWN};
 use crate::discovery::{Discovery, Peer, PeerTable};
 use crate::feed::Feed;
@@ -108,6 +110,9 @@ pub struct ProxyServer {
     addresses: Vec<SocketAddr>,
     #[shutdown(skip)]
     tls_addresses: Vec<SocketAddr>,
+    /// Where the report goes that nobody else adds.
+    #[shutdown(skip)]
+    audit: Option<PathBuf>,
     #[shutdown(skip)]
     listening: Listening,
     #[shutdown(skip)]
@@ -207,12 +212,20 @@ impl ProxyServer {
         &self.listening
     }
 
+    pub(crate) const fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    pub(crate) const fn memory(&self) -> Option<&Keeper> {
+        self.memory.as_ref()
+    }
+
     pub(crate) const fn manager(&self) -> Option<&Manager> {
         self.manager.as_ref()
     }
 
     /// Shuts the server down within `timeout`, for those who embed it and run it
-    /// themselves.
+    /// themselves. The report goes into the audit trail, if there is one.
     ///
     /// # Errors
     ///
@@ -225,6 +238,13 @@ impl ProxyServer {
         &mut self,
         timeout: Duration,
     ) -> Result<Report, ShutdownError> {
-        self.shutdown().within(timeout).await.into_result()
+        let report = self.shutdown().within(timeout).await;
+        if let Some(path) = self.audit.take() {
+            let told = report.clone();
+            let recorded = tokio::task::spawn_blocking(move || audit::record(&path, &told));
+            // It ends also where nobody waits for it.
+            let _ = recorded.await;
+        }
+        report.into_result()
     }
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use lifecycle_runtime::Report;
 use serde::Serialize;
+use tracing::error;
 
 use crate::timestamp;
 
@@ -19,6 +20,14 @@ struct Line<'a> {
     version: &'static str,
     #[serde(flatten)]
     report: &'a Report,
+}
+
+/// Appends `report` to the file at `path`, as [`append`] does. That it could not is
+/// logged.
+pub fn record(path: &Path, report: &Report) {
+    if let Err(error) = append(path, report) {
+        error!(path = %path.display(), %error, "the report is not in the audit trail");
+    }
 }
 
 /// Appends `report` to the file at `path`, and waits until it is on the disk.

@@ -124,6 +124,18 @@ impl Breaker {
         }
     }
 
+    /// How long it lets nobody through from now on.
+    #[must_use]
+    pub fn pause(&self) -> Option<Duration> {
+        match *self.state() {
+            State::Open { until, .. } => {
+                let pause = until.saturating_duration_since(Instant::now());
+                (!pause.is_zero()).then_some(pause)
+            }
+            _ => None,
+        }
+    }
+
     /// How often it opened.
     #[must_use]
     pub fn opened(&self) -> u64 {
@@ -247,6 +259,8 @@ mod tests {
         fail(&breaker, 1);
         assert_eq!((breaker.stage(), breaker.opened()), (Stage::Open, 1));
         assert!(breaker.admit().is_none());
+        advance(PAUSE / 4).await;
+        assert_eq!(breaker.pause(), Some(PAUSE * 3 / 4));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 //! Each type refuses what cannot work while it is read, so that the message
 //! carries the line.
 
+mod admin;
 pub mod discovery;
 mod feed;
 mod memory;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hosts::HostPattern;
 
+pub use admin::{Admin, Secret, Token, UnusableToken};
 pub use discovery::Discovery;
 pub use feed::{Feed, FeedUrl};
 pub use memory::{Audit, State};
@@ -64,7 +66,9 @@ pub struct Config {
     pub lame_duck: Option<Seconds>,
     /// How a new process takes over.
     pub restart: Restart,
-    /// The metrics listener.
+    /// The admin listener.
+    pub admin: Admin,
+    /// The numbers.
     pub metrics: Metrics,
     /// The traffic tape.
     pub recorder: Recorder,
@@ -91,6 +95,7 @@ impl Default for Config {
             max_connections: const { NonZeroUsize::new(10_000).unwrap() },
             shutdown_timeout: Seconds(30),
             lame_duck: None,
+            admin: Admin::default(),
             restart: Restart::default(),
             metrics: Metrics::default(),
             recorder: Recorder::default(),
@@ -131,13 +136,13 @@ impl Default for Timeouts {
     }
 }
 
-/// The metrics listener and the file that outlives it.
+/// The numbers, and the older way to say where they are served.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// Whether to listen.
+    /// Whether the admin listener is started.
     pub enabled: bool,
-    /// Where to listen.
+    /// Where that listens, unless `admin` says it.
     pub address: SocketAddr,
     /// Where the last values are saved, as JSON, when the proxy ends.
     pub file: Option<PathBuf>,
@@ -147,7 +152,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             enabled: false,
-            address: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            address: admin::ADDRESS,
             file: None,
         }
     }
@@ -671,6 +676,18 @@ impl Config {
     #[must_use]
     pub fn share(&self, hundredths: u32) -> Duration {
         self.shutdown_timeout.duration() * hundredths / 100
+    }
+
+    /// Where the admin listener is, if there is to be one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        let enabled = self.admin.enabled || self.metrics.enabled;
+        enabled.then(|| self.admin_place())
+    }
+
+    /// Where the admin listener is, or would be.
+    pub(crate) fn admin_place(&self) -> SocketAddr {
+        self.admin.address.unwrap_or(self.metrics.address)
     }
 
     fn parse(text: &str) -> Result<Self, String> {

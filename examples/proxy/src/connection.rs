@@ -55,10 +55,13 @@ impl Sequel {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(sequel));
     }
 
-    async fn run(&self) -> End {
+    async fn run(&self, activity: &Activity) -> End {
         let sequel = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match sequel {
-            Some(sequel) => sequel.await,
+            Some(sequel) => {
+                activity.upgraded();
+                sequel.await
+            }
             None => End::Closed,
         }
     }
@@ -130,6 +133,9 @@ impl<H: Handler> Serve for H {
         limits: Limits,
         connection: Connection,
     ) -> End {
+        let activity = Arc::new(Activity::new(limits));
+        let doing = activity.clone();
+        connection.tells(move || doing.to_string());
         match timeout(limits.hello, first_byte(&stream, &connection)).await {
             Ok(true) => {}
             Ok(false) => return End::Closed,
@@ -138,12 +144,12 @@ impl<H: Handler> Serve for H {
         let link = Link {
             peer,
             local,
-            activity: Arc::new(Activity::new(limits)),
+            activity,
             connection,
             sequel: Sequel::default(),
         };
         match serve_http(stream, self, link.clone()).await {
-            End::Closed => link.sequel.run().await,
+            End::Closed => link.sequel.run(&link.activity).await,
             other => other,
         }
     }
@@ -183,6 +189,12 @@ async fn serve_http<H: Handler>(stream: TcpStream, handler: H, link: Link) -> En
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = activity.enough(), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // It was told, and does not listen.
+            () = activity.too_much() => return End::Failed("too many requests were given up".into()),
             () = expired.as_mut() => return End::Expired,
         }
     }
@@ -196,6 +208,12 @@ async fn answer<H: Handler>(
 ) -> Result<Response<Answer<H::Body>>, Infallible> {
     let version = request.version();
     let connection = link.connection.clone();
+    connection.speaks(if version >= Version::HTTP_2 {
+        "HTTP/2"
+    } else {
+        "HTTP/1"
+    });
+    link.activity.asked(&request);
     let request = request.map(|body| Upload::new(body, link.activity.clone()));
     let mut response = handler.handle(request, link).await;
     let last = connection.close_reason().is_some() || handler.is_pressed();

@@ -17,9 +17,10 @@ mod registration;
 use std::net::SocketAddr;
 
 use lifecycle_runtime::{GracefulShutdown, Runner};
+use tokio::net::UdpSocket;
 
 use crate::config;
-use crate::listener::BindError;
+use crate::sockets::Listener;
 use announcement::Announcement;
 use consul::Consul;
 use etcd::Etcd;
@@ -41,30 +42,27 @@ pub struct Discovery {
     consul: Option<Registration>,
     #[shutdown(priority = 0, best_effort)]
     etcd: Option<Registration>,
+    #[shutdown(skip)]
+    farewells: Farewells,
 }
 
 impl Discovery {
     /// Begins to tell others that the proxy serves at `address`. `known` is what was
-    /// known of its peers.
-    ///
-    /// # Errors
-    ///
-    /// When the address for peers cannot be listened on. Nothing is left running then.
-    pub async fn start(
+    /// known of its peers, who are spoken to by `socket`.
+    #[must_use]
+    pub fn start(
         config: &config::Discovery,
         address: SocketAddr,
+        socket: Option<Listener<UdpSocket>>,
         known: Vec<Peer>,
         farewells: &Farewells,
-    ) -> Result<Self, BindError> {
+    ) -> Self {
         let identity = Identity::new(config, address);
         let limit = config.timeout.duration();
-        let peers = match &config.peers {
-            None => None,
-            Some(peers) => {
-                let farewell = farewells.peers.clone();
-                Some(Peers::start(peers, &identity, known, limit, farewell).await?)
-            }
-        };
+        let peers = config.peers.as_ref().zip(socket).map(|(peers, socket)| {
+            let farewell = farewells.peers.clone();
+            Peers::start(peers, socket, &identity, known, limit, farewell)
+        });
         let mdns = config
             .mdns
             .as_ref()
@@ -77,12 +75,27 @@ impl Discovery {
             let registry = Etcd::new(etcd, &identity);
             Registration::start(registry, limit, farewells.etcd.clone())
         });
-        Ok(Self {
+        Self {
             mdns,
             peers,
             consul,
             etcd,
-        })
+            farewells: farewells.clone(),
+        }
+    }
+
+    /// Another process goes on with all that was announced: nobody is told of this
+    /// one's end.
+    pub fn pass_on(&self) {
+        let Farewells {
+            mdns,
+            peers,
+            consul,
+            etcd,
+        } = &self.farewells;
+        for farewell in [mdns, peers, consul, etcd] {
+            farewell.withhold();
+        }
     }
 
     /// What is known of the peers, now and later.

@@ -269,7 +269,10 @@ impl Inner {
                 Ok((response, member))
             }
             Err(fault) => {
-                ticket.failed();
+                // What its client does says nothing of an upstream.
+                if fault.is_of_upstream() {
+                    ticket.failed();
+                }
                 Err(Failure::of(fault, upstream))
             }
         }

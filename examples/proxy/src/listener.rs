@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{self, SocketAddr};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,16 +77,36 @@ pub async fn bind_datagrams(address: SocketAddr) -> Result<(UdpSocket, SocketAdd
     bound.await.map_err(|error| BindError { address, error })
 }
 
+/// Takes datagrams by a socket that there is already, as [`adopt`].
+///
+/// # Errors
+///
+/// When it is of no use to the event loop.
+pub fn adopt_datagrams(
+    socket: OwnedFd,
+    asked: SocketAddr,
+) -> Result<(UdpSocket, SocketAddr), BindError> {
+    let adopted = || {
+        let socket = net::UdpSocket::from(socket);
+        socket.set_nonblocking(true)?;
+        let socket = UdpSocket::from_std(socket)?;
+        let address = socket.local_addr()?;
+        Ok((socket, address))
+    };
+    adopted().map_err(|error| BindError {
+        address: asked,
+        error,
+    })
+}
+
 /// Listens on a socket that there is already, for what was to listen on `asked`.
 ///
 /// # Errors
 ///
 /// When it is of no use to the event loop.
-pub fn adopt(
-    socket: net::TcpListener,
-    asked: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), BindError> {
+pub fn adopt(socket: OwnedFd, asked: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let adopted = || {
+        let socket = net::TcpListener::from(socket);
         socket.set_nonblocking(true)?;
         let listener = TcpListener::from_std(socket)?;
         let address = listener.local_addr()?;

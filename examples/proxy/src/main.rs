@@ -93,10 +93,8 @@ fn serve(config: Config, console: Console, inheritance: Inheritance) -> Report {
 
 /// Adds the report to the audit trail; a start that failed has none.
 fn record(audit: Option<&Path>, report: &Report) {
-    if let (Some(path), false) = (audit, matches!(report.reason(), Reason::StartFailed(_)))
-        && let Err(error) = audit::append(path, report)
-    {
-        error!(path = %path.display(), %error, "the report is not in the audit trail");
+    if let Some(path) = audit.filter(|_| !matches!(report.reason(), Reason::StartFailed(_))) {
+        audit::record(path, report);
     }
 }
 

@@ -2,13 +2,18 @@
 //! that the executor still runs.
 
 use std::env;
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{self, SocketAddr};
 use std::time::Duration;
 
 use lifecycle_runtime::{
     BoxError, Component, ConnectionStats, Context, Progress, Readiness, ReadyState, ShutdownHandle,
 };
 use sd_notify::NotifyState;
+use tokio::net::UnixDatagram;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -22,9 +27,13 @@ const EXTENSION: Duration = Duration::from_secs(5);
 /// So often it is, and the numbers are told, while nothing else happens.
 const BEAT: Duration = Duration::from_secs(1);
 
+/// How long a restart waits until the manager has been told of it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A service manager that wants to be told, and how often it wants a sign of life.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Notifier {
+    address: SocketAddr,
     watchdog: Option<Duration>,
 }
 
@@ -32,10 +41,33 @@ impl Notifier {
     /// The one that the environment names (`NOTIFY_SOCKET`, `WATCHDOG_USEC`).
     #[must_use]
     pub fn from_env() -> Option<Self> {
-        env::var_os("NOTIFY_SOCKET")?;
+        let name = env::var_os("NOTIFY_SOCKET")?;
+        let address = match name.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+            _ => SocketAddr::from_pathname(&name),
+        };
+        let address = address
+            .inspect_err(|error| warn!(?name, %error, "the service manager cannot be told"))
+            .ok()?;
         Some(Self {
+            address,
             watchdog: sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero()),
         })
+    }
+
+    /// Waits as long as the manager has no time to listen; `sd_notify::notify` would
+    /// do that too, but hold a thread of the executor.
+    async fn tell(&self, what: &[NotifyState<'_>]) -> io::Result<()> {
+        let mut text = String::new();
+        for state in what {
+            let _ = writeln!(text, "{state}");
+        }
+        // A new one each time, as the manager may be another one by now.
+        let socket = net::UnixDatagram::unbound()?;
+        socket.connect_addr(&self.address)?;
+        socket.set_nonblocking(true)?;
+        let socket = UnixDatagram::from_std(socket)?;
+        socket.send(text.as_bytes()).await.map(drop)
     }
 }
 
@@ -60,6 +92,7 @@ impl fmt::Debug for View {
 /// Tells the service manager, until its own cleanup, which is the last.
 #[derive(Debug)]
 pub struct Manager {
+    notifier: Notifier,
     teller: JoinHandle<()>,
 }
 
@@ -68,17 +101,23 @@ impl Manager {
     #[must_use]
     pub fn start(notifier: Notifier, view: View) -> Self {
         let teller = Teller {
+            notifier: notifier.clone(),
             view,
             complaints: Throttle::default(),
         };
         Self {
-            teller: tokio::spawn(teller.run(notifier.watchdog)),
+            notifier,
+            teller: tokio::spawn(teller.run()),
         }
     }
 
     /// The service is that process now.
-    pub fn pass_on(&self, pid: u32) {
-        notify(&[NotifyState::MainPid(pid)], &Throttle::default());
+    pub async fn pass_on(&self, pid: u32) {
+        let state = [NotifyState::MainPid(pid)];
+        let told = timeout(PATIENCE, self.notifier.tell(&state)).await;
+        if let Err(error) = told.unwrap_or_else(|late| Err(late.into())) {
+            warn!(pid, %error, "the service manager does not know the new process");
+        }
     }
 }
 
@@ -97,26 +136,29 @@ impl Component for Manager {
 }
 
 struct Teller {
+    notifier: Notifier,
     view: View,
     complaints: Throttle,
 }
 
 impl Teller {
-    async fn run(self, watchdog: Option<Duration>) {
-        let told = async { tokio::join!(self.story(), self.signs_of_life(watchdog)) };
+    async fn run(self) {
+        let told = async { tokio::join!(self.story(), self.signs_of_life()) };
         // Under another main process, what this one says of its end would be taken for
         // the end of the service.
         self.view.left.run_until_cancelled(told).await;
     }
 
     /// From a task like any other, so that they cease when tasks are not run.
-    async fn signs_of_life(&self, watchdog: Option<Duration>) {
-        let Some(watchdog) = watchdog else { return };
+    async fn signs_of_life(&self) {
+        let Some(watchdog) = self.notifier.watchdog else {
+            return;
+        };
         let mut ticks = interval(watchdog / 2);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.tell(&[NotifyState::Watchdog]);
+            self.tell(&[NotifyState::Watchdog]).await;
         }
     }
 
@@ -127,10 +169,11 @@ impl Teller {
             .wait_for(|state| *state != ReadyState::Starting)
             .await;
         if self.view.readiness.is_ready() {
-            self.tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
+            self.tell(&[NotifyState::Ready, NotifyState::Status("serving")])
+                .await;
         }
         self.view.handle.requested().await;
-        self.tell(&[NotifyState::Stopping]);
+        self.tell(&[NotifyState::Stopping]).await;
         let mut progress = self.view.handle.progress();
         let mut goes_on = true;
         let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
@@ -138,7 +181,8 @@ impl Teller {
             self.tell(&[
                 NotifyState::ExtendTimeoutUsec(micros),
                 NotifyState::Status(&self.status(&progress)),
-            ]);
+            ])
+            .await;
             // What comes after the plan's end is this component's own.
             if let Ok(more) = timeout(BEAT, next(&mut progress, goes_on)).await {
                 goes_on = more;
@@ -160,8 +204,12 @@ impl Teller {
         format!("draining: {connections} connection{s}, in step {steps}")
     }
 
-    fn tell(&self, what: &[NotifyState<'_>]) {
-        notify(what, &self.complaints);
+    async fn tell(&self, what: &[NotifyState<'_>]) {
+        if let Err(error) = self.notifier.tell(what).await
+            && self.complaints.allows()
+        {
+            warn!(%error, "the service manager could not be told");
+        }
     }
 }
 
@@ -169,13 +217,5 @@ async fn next(progress: &mut Progress, goes_on: bool) -> bool {
     match goes_on {
         true => progress.changed().await,
         false => std::future::pending().await,
-    }
-}
-
-fn notify(what: &[NotifyState<'_>], complaints: &Throttle) {
-    if let Err(error) = sd_notify::notify(what)
-        && complaints.allows()
-    {
-        warn!(%error, "the service manager could not be told");
     }
 }

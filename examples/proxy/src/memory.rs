@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::breaker::Tripped;
@@ -91,12 +92,19 @@ impl Memory {
         });
     }
 
-    /// Keeps up with these from now on.
+    /// Keeps up with these from now on, until another process does, which `left`
+    /// tells.
     #[must_use]
-    pub fn of(self, routes: Arc<Routes>, peers: Option<PeerTable>) -> Keeper {
+    pub fn of(
+        self,
+        routes: Arc<Routes>,
+        peers: Option<PeerTable>,
+        left: CancellationToken,
+    ) -> Keeper {
         Keeper {
             file: self.0,
             sources: Sources { routes, peers },
+            left,
         }
     }
 }
@@ -107,6 +115,7 @@ impl Memory {
 pub struct Keeper {
     file: Arc<StateFile<Known>>,
     sources: Sources,
+    left: CancellationToken,
 }
 
 #[derive(Clone, Debug)]
@@ -144,10 +153,19 @@ impl Sources {
 }
 
 impl Keeper {
+    /// Saves what is known now, for another process to begin with.
+    pub async fn save(&self) {
+        self.sources.collect(&self.file);
+        if let Err(error) = self.file.save().await {
+            warn!(%error, "the state is not saved");
+        }
+    }
+
     /// Saves what has changed, now and then: a task without an end.
     pub fn save_every(&self, period: Duration) -> impl Future<Output = ()> + Send + use<> {
         let (file, sources) = (self.file.clone(), self.sources.clone());
-        async move {
+        let left = self.left.clone();
+        let saving = async move {
             let complaints = Throttle::default();
             let mut failed = 0_u64;
             let mut ticks = interval(period);
@@ -162,12 +180,17 @@ impl Keeper {
                     }
                 }
             }
-        }
+        };
+        async move { left.run_until_cancelled(saving).await.unwrap_or(()) }
     }
 }
 
 impl Component for Keeper {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        if self.left.is_cancelled() {
+            info!("the state is another process's by now");
+            return Ok(());
+        }
         self.sources.collect(&self.file);
         Component::cleanup(&mut &*self.file, cx).await?;
         info!(path = %self.file.path().display(), "state saved");

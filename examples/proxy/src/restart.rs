@@ -136,6 +136,9 @@ async fn replace(server: &ProxyServer, stop: &CancellationToken) -> Result<Succe
     if process::id() == 1 {
         return Err(Failure::Init);
     }
+    if let Some(memory) = server.memory() {
+        memory.save().await;
+    }
     let sockets = server.listening().duplicates();
     let successor = sockets.and_then(Successor::start);
     let mut successor = successor.map_err(Failure::NotStarted)?;
@@ -160,11 +163,12 @@ async fn replace(server: &ProxyServer, stop: &CancellationToken) -> Result<Succe
 /// The new process serves; this one sees those out who are with it.
 async fn hand_over(server: &ProxyServer, successor: Successor, stop: &CancellationToken) {
     let pid = successor.release();
-    info!(pid, "handed over: a new process serves");
     if let (Some(manager), Some(pid)) = (server.manager(), pid) {
-        manager.pass_on(pid);
+        manager.pass_on(pid).await;
     }
+    server.discovery().pass_on();
     server.listening().leave();
+    info!(pid, "handed over: a new process serves");
     stop.run_until_cancelled(linger(server)).await;
     server.handle().request(Reason::Signal(signal()));
 }

@@ -66,6 +66,11 @@ impl Routes {
         found.map(|route| &route.target)
     }
 
+    /// All of them, in the order in which they are tried.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+
     /// All HTTP servers, each with what its route is called.
     pub fn members(&self) -> impl Iterator<Item = (String, &Member)> {
         self.0.iter().flat_map(|route| {

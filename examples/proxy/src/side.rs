@@ -18,9 +18,9 @@ use crate::sockets::Listener;
 pub struct SideServer {
     #[shutdown(skip)]
     address: SocketAddr,
-    #[shutdown(priority = 0, timeout = "50ms")]
+    #[shutdown(priority = 0, timeout = "250ms")]
     accept: AcceptLoops,
-    #[shutdown(priority = 10, timeout = "150ms", best_effort)]
+    #[shutdown(priority = 10, timeout = "250ms", best_effort)]
     connections: Connections,
 }
 

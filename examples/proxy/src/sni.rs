@@ -129,6 +129,7 @@ impl Serve for Passthrough {
         limits: Limits,
         connection: Connection,
     ) -> End {
+        connection.speaks("TLS");
         let opened = self.0.open(&mut stream, limits.hello, &connection);
         let (upstream, hello) = match opened.await {
             Ok(Some(opened)) => opened,
@@ -176,6 +177,7 @@ impl Inner {
             debug!(address, %error, "TCP_NODELAY was not set");
         }
         debug!(name, address, "a TLS connection is passed on");
+        connection.tells(move || format!("to {name}"));
         Ok(Some((upstream, hello)))
     }
 

@@ -5,14 +5,14 @@ mod activation;
 
 use std::fmt;
 use std::io;
-use std::net::{self, SocketAddr};
-use std::os::fd::AsFd as _;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lifecycle_runtime::ShutdownHandle;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -30,21 +30,25 @@ pub enum Role {
     Tls,
     /// Those who look after the proxy.
     Admin,
+    /// Other proxies, which send datagrams.
+    Peers,
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Self::Http, Self::Tls, Self::Admin];
+    /// Those that a service manager may open sockets for.
+    const OPENED: [Self; 3] = [Self::Http, Self::Tls, Self::Admin];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Tls => "tls",
             Self::Admin => "admin",
+            Self::Peers => "peers",
         }
     }
 
     fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.name() == name)
+        Self::OPENED.into_iter().find(|role| role.name() == name)
     }
 }
 
@@ -54,7 +58,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// A listening socket that this process has not made.
+/// A socket that this process has not made.
 #[derive(Debug)]
 pub struct Socket {
     /// What it is for.
@@ -65,7 +69,7 @@ pub struct Socket {
     /// Where it listens.
     pub address: SocketAddr,
     /// Itself.
-    pub listener: net::TcpListener,
+    pub descriptor: OwnedFd,
 }
 
 /// Sockets that were there before this process.
@@ -141,9 +145,9 @@ impl Drop for Given {
 
 /// A socket that this process listens on.
 #[derive(Debug)]
-pub struct Listener {
+pub struct Listener<T = TcpListener> {
     /// Itself.
-    pub socket: Arc<TcpListener>,
+    pub socket: Arc<T>,
     /// Where it listens.
     pub address: SocketAddr,
 }
@@ -167,8 +171,13 @@ struct Shared {
 struct Kept {
     role: Role,
     asked: Option<SocketAddr>,
-    socket: Weak<TcpListener>,
+    address: SocketAddr,
+    socket: Weak<dyn Open>,
 }
+
+trait Open: AsFd + fmt::Debug + Send + Sync {}
+
+impl<T: AsFd + fmt::Debug + Send + Sync> Open for T {}
 
 impl Listening {
     /// Listens on sockets that are given, and on the addresses that none is given
@@ -188,35 +197,56 @@ impl Listening {
         if made.is_empty() {
             for &asked in addresses {
                 let (socket, address) = match given.for_address(role, asked) {
-                    Some(socket) => listener::adopt(socket.listener, asked)?,
+                    Some(socket) => listener::adopt(socket.descriptor, asked)?,
                     None => listener::bind(asked).await?,
                 };
                 listeners.push(self.keep(role, Some(asked), socket, address));
             }
         }
         for Socket {
-            listener, address, ..
+            descriptor,
+            address,
+            ..
         } in made
         {
-            let (socket, address) = listener::adopt(listener, address)?;
+            let (socket, address) = listener::adopt(descriptor, address)?;
             info!(%address, %role, "the service manager listens on this address");
             listeners.push(self.keep(role, None, socket, address));
         }
         Ok(listeners)
     }
 
-    fn keep(
+    /// Takes datagrams of peers by a socket that is given, or else at `asked`.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be listened on.
+    pub async fn listen_to_peers(
+        &self,
+        given: &mut Given,
+        asked: SocketAddr,
+    ) -> Result<Listener<UdpSocket>, BindError> {
+        let (socket, address) = match given.for_address(Role::Peers, asked) {
+            Some(socket) => listener::adopt_datagrams(socket.descriptor, asked)?,
+            None => listener::bind_datagrams(asked).await?,
+        };
+        Ok(self.keep(Role::Peers, Some(asked), socket, address))
+    }
+
+    fn keep<T: Open + 'static>(
         &self,
         role: Role,
         asked: Option<SocketAddr>,
-        socket: TcpListener,
+        socket: T,
         address: SocketAddr,
-    ) -> Listener {
+    ) -> Listener<T> {
         let socket = Arc::new(socket);
+        let kept: Weak<T> = Arc::downgrade(&socket);
         self.kept().push(Kept {
             role,
             asked,
-            socket: Arc::downgrade(&socket),
+            address,
+            socket: kept,
         });
         Listener { socket, address }
     }
@@ -232,12 +262,11 @@ impl Listening {
             let Some(socket) = kept.socket.upgrade() else {
                 continue;
             };
-            let listener = net::TcpListener::from(socket.as_fd().try_clone_to_owned()?);
             sockets.push(Socket {
                 role: kept.role,
                 asked: kept.asked,
-                address: listener.local_addr()?,
-                listener,
+                address: kept.address,
+                descriptor: socket.as_fd().try_clone_to_owned()?,
             });
         }
         Ok(sockets)

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -57,6 +57,8 @@ fn sigterm_triggers_the_shutdown_and_requests_complete_while_new_ones_are_refuse
     let head = client.response_head();
     proxy.signal(Signal::TERM);
     let (goodbye, from) = peer.next("goodbye");
+    // Until everyone knows, it serves.
+    assert_eq!(proxy.connect().get("/").0.status, 200);
     peer.send("ack", &goodbye["nonce"], from);
     proxy.log().find("no longer listening");
     assert!(TcpStream::connect(proxy.address()).is_err());
@@ -112,8 +114,7 @@ fn the_announcement_has_the_real_port_and_is_withdrawn_with_a_ttl_of_0() {
     assert!(here.ttl > 0, "{here:?}");
     proxy.log().find("announced by multicast DNS");
     proxy.signal(Signal::TERM);
-    let gone = std::iter::repeat_with(|| link.next()).find(|said| said.ttl == 0);
-    let gone = gone.unwrap();
+    let gone = link.goodbye();
     assert_eq!((&gone.name, gone.port), (&here.name, here.port));
     assert_eq!(
         link.next().ttl,
@@ -186,6 +187,24 @@ fn a_peers_goodbye_is_acknowledged_and_remembered_and_bad_bytes_are_not() {
         "it is still gone"
     );
     assert!(!peer.rest().contains(&json!("goodbye")));
+}
+
+#[test]
+fn two_proxies_know_of_each_other_until_one_leaves() {
+    let (one, two) = (Peer::nobody(), Peer::nobody());
+    let start = |id: &str, listen, tell| {
+        Proxy::start(&format!(
+            "discovery: {{id: {id}, peers: {{listen: {listen}, tell: [{tell}], hello: 1}}}}"
+        ))
+    };
+    let (first, second) = (start("one", one, two), start("two", two, one));
+    assert_eq!(first.log().find("a peer is there")["peer"], "two");
+    assert_eq!(second.log().find("a peer is there")["peer"], "one");
+    let ended = end(first);
+    assert_eq!(ended.log.find("peers told of the end")["told"], 1);
+    assert_eq!(second.log().find("a peer said goodbye")["peer"], "one");
+    let ended = end(second);
+    assert_eq!(ended.log.find("peers told of the end")["told"], 0);
 }
 
 #[test]
@@ -275,8 +294,13 @@ fn without_a_runner_the_plan_says_the_goodbyes() {
     let text = format!(
         "listen_addrs: [127.0.0.1:0]\n\
          discovery:\n  mdns: {{port: {}}}\n  peers: {{listen: 127.0.0.1:0, tell: [{}]}}\n  \
-         consul: {{url: http://{}}}\n  etcd: {{endpoints: [http://{}]}}\n",
-        link.port, peer.address, consul.address, etcd.address
+         consul: {{url: http://{}}}\n  etcd: {{endpoints: [http://{}]}}\n\
+         audit: {{path: {}}}\n",
+        link.port,
+        peer.address,
+        consul.address,
+        etcd.address,
+        directory.path().join("audit.ndjson").display(),
     );
     std::fs::write(&file, text).unwrap();
     let config = Config::load(&file).unwrap();
@@ -293,13 +317,40 @@ fn without_a_runner_the_plan_says_the_goodbyes() {
     });
     let report = runtime.block_on(server.shutdown_gracefully(Duration::from_secs(20)));
     let report = report.unwrap();
-    other.join().unwrap();
     for step in ["mdns", "peers", "consul", "etcd"] {
         assert_done(&report, &format!("discovery.{step}"));
     }
-    assert!(std::iter::repeat_with(|| link.next()).any(|said| said.ttl == 0));
+    other.join().unwrap();
+    link.goodbye();
     assert_eq!(consul.all("PUT /v1/agent/service/deregister").len(), 1);
     assert_eq!(etcd.all("POST /v3/lease/revoke").len(), 1);
+
+    let again = runtime.block_on(server.shutdown_gracefully(Duration::from_secs(20)));
+    assert!(again.is_ok());
+    let trail = std::fs::read_to_string(directory.path().join("audit.ndjson")).unwrap();
+    assert_eq!(trail.lines().count(), 1, "{trail}");
+}
+
+#[test]
+fn a_server_that_is_dropped_leaves_no_announcement_and_no_socket() {
+    let link = Link::start();
+    let peers = Peer::nobody();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("proxy.yaml");
+    let text = format!(
+        "listen_addrs: [127.0.0.1:0]\n\
+         discovery: {{mdns: {{port: {}}}, peers: {{listen: {peers}, tell: []}}}}\n",
+        link.port
+    );
+    std::fs::write(&file, text).unwrap();
+    let config = Config::load(&file).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(ProxyServer::start(config)).unwrap();
+    assert!(link.next().ttl > 0);
+    assert!(UdpSocket::bind(peers).is_err());
+    drop(server);
+    link.goodbye();
+    eventually("the end of the socket", || UdpSocket::bind(peers).ok());
 }
 
 #[track_caller]

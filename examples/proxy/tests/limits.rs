@@ -199,6 +199,36 @@ fn under_load_with_few_descriptors_it_answers_or_refuses_and_neither_crashes_nor
     assert_eq!(proxy.wait().code(), 0);
 }
 
+#[test]
+fn with_no_descriptor_left_it_waits_for_one_and_neither_ends_nor_spins() {
+    let proxy = Proxy::start("");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(proxy.id()).unwrap());
+    let allow = |current| {
+        let resource = rustix::process::Resource::Nofile;
+        let before = rustix::process::prlimit(
+            pid,
+            resource,
+            rustix::process::Rlimit {
+                current,
+                ..rustix::process::getrlimit(resource)
+            },
+        );
+        before.unwrap().current
+    };
+    let before = allow(Some(3));
+    let mut client = proxy.connect();
+    client.ask("/");
+    proxy.log().find("cannot accept connections");
+    let used = ticks(proxy.id());
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(ticks(proxy.id()) - used < 20, "it spins");
+    allow(before);
+    assert_eq!(client.response().0.status, 200);
+    // One line in a second, however often it was tried.
+    let complaints = proxy.log().all("cannot accept connections").len();
+    assert!(complaints < 10, "{complaints}");
+}
+
 /// A proxy with these limits, for whoever brings the crowd, which is gone when
 /// what this returns is dropped: load is shed with it, and taken again without.
 fn sheds_with<C>(resource: &str, config: &str, crowd: impl FnOnce(&Proxy) -> C) {

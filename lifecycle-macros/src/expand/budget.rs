@@ -21,7 +21,7 @@ pub(super) fn plan_const(plan: &Plan<'_>) -> TokenStream {
                 let shown = syn::ext::IdentExt::unraw(variant.ident).to_string();
                 let nested = structure(&format!("{name}::{shown}"), None, &variant.body);
                 let place = Literal::usize_unsuffixed(index);
-                here!(__lc::PlanStep::__new(#shown, #place).__nested(#nested))
+                here!(__lc::PlanStep::__new(#shown, #place).__nested(const { &#nested }))
             });
             here!(__lc::Plan::__one_of(#name, const { &[#(#rows),*] }))
         }
@@ -73,7 +73,7 @@ fn row(step: &Step<'_>) -> TokenStream {
     let nested = match &step.cleanup {
         Cleanup::Component { leaf: false } => here!(__lc::component::<#ty>()),
         Cleanup::Component { leaf: true } => here!(__lc::leaf::<#ty>()),
-        Cleanup::With(_) => here!(__lc::Plan::leaf()),
+        Cleanup::With(_) => here!(__lc::Plan::LEAF),
     };
     let mut row = here! {
         __lc::PlanStep::__of(#name, #priority, &[#(#after),*], #timeout, #nested)
@@ -107,47 +107,58 @@ pub(super) fn how(with: &With, marks: &str) -> String {
     }
 }
 
+/// What tells a value's timeouts, if some are expressions.
+pub(super) fn tell(plan: &Plan<'_>) -> Option<TokenStream> {
+    let by = if plan.is_owner() {
+        here!(Owner)
+    } else {
+        here!(Timed)
+    };
+    is_timed(plan).then(|| here!(&mut |__set| __lc::#by::__times(&*self, __set)))
+}
+
+fn is_timed(plan: &Plan<'_>) -> bool {
+    let total = match &plan.kind {
+        Kind::Owner { timeout, .. } => Some(timeout),
+        Kind::Part { timeout, .. } => timeout.as_ref().map(|(timeout, _)| timeout),
+        Kind::OneOf(_) => None,
+    };
+    let bodies = plan.bodies();
+    let mut steps = bodies.iter().flat_map(|body| &body.steps);
+    total.and_then(computed).is_some() || steps.any(is_computed)
+}
+
 /// `__times`: evaluates the timeouts that are expressions.
 pub(super) fn times(plan: &Plan<'_>) -> Option<TokenStream> {
-    let total = match &plan.kind {
-        Kind::Owner { timeout, .. } => computed(timeout),
-        Kind::Part { timeout, .. } => timeout.as_ref().and_then(|(timeout, _)| computed(timeout)),
-        Kind::OneOf(variants) => {
-            return times_of_variants(plan, variants.iter().map(|variant| &variant.body));
+    if !is_timed(plan) {
+        return None;
+    }
+    let body = match &plan.kind {
+        Kind::Owner { timeout, .. } => times_of_struct(plan, computed(timeout)),
+        Kind::Part { timeout, .. } => times_of_struct(
+            plan,
+            timeout.as_ref().and_then(|(timeout, _)| computed(timeout)),
+        ),
+        Kind::OneOf(_) => {
+            let arms = plan.arms().into_iter().map(|arm| {
+                let pattern = all_fields(&arm);
+                let sets = step_times(arm.body);
+                here!(#pattern => { #(#sets)* })
+            });
+            here!(match self { #(#arms)* })
         }
     };
-    let steps = plan.bodies().into_iter().flat_map(step_times);
-    let total = total.map(|expr| here!(__set(__lc::None, #expr);));
-    let sets: Vec<_> = total.into_iter().chain(steps).collect();
-    (!sets.is_empty()).then(|| {
-        here! {
-            fn __times(&self, __set: &mut __lc::SetTime<'_>) {
-                let __this = self;
-                #(#sets)*
-            }
+    Some(here! {
+        fn __times(&self, __set: &mut __lc::SetTime<'_>) {
+            #body
         }
     })
 }
 
-fn times_of_variants<'a>(
-    plan: &Plan<'_>,
-    mut bodies: impl Iterator<Item = &'a Body<'a>>,
-) -> Option<TokenStream> {
-    if !bodies.any(|body| body.steps.iter().any(is_computed)) {
-        return None;
-    }
-    let arms = plan.arms().into_iter().map(|arm| {
-        let pattern = all_fields(&arm);
-        let sets = step_times(arm.body);
-        here!(#pattern => { #(#sets)* })
-    });
-    Some(here! {
-        fn __times(&self, __set: &mut __lc::SetTime<'_>) {
-            match self {
-                #(#arms)*
-            }
-        }
-    })
+fn times_of_struct(plan: &Plan<'_>, total: Option<&TokenStream>) -> TokenStream {
+    let total = total.map(|expr| here!(__set(__lc::None, #expr);));
+    let steps = plan.bodies().into_iter().flat_map(step_times);
+    here!(let __this = self; #total #(#steps)*)
 }
 
 /// A timeout may read any field, whether it is a step or not.
@@ -192,24 +203,17 @@ fn is_computed(step: &Step<'_>) -> bool {
 
 /// `__plan`: the constant, with what only the value knows. Without that there is nothing to override.
 pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
-    let total_is_computed = match &plan.kind {
-        Kind::Owner { timeout, .. } => computed(timeout).is_some(),
-        Kind::Part { timeout, .. } => timeout
-            .as_ref()
-            .is_some_and(|(timeout, _)| computed(timeout).is_some()),
-        Kind::OneOf(_) => true,
-    };
     let bodies = plan.bodies();
-    let needed = total_is_computed
-        || bodies.iter().any(|body| {
-            body.steps
-                .iter()
-                .any(|step| is_computed(step) || is_nested(step))
-        });
+    let mut steps = bodies.iter().flat_map(|body| &body.steps);
+    let is_enum = matches!(plan.kind, Kind::OneOf(_));
+    let needed = is_enum || is_timed(plan) || steps.any(is_nested);
     if !needed || bodies.iter().all(|body| body.steps.is_empty()) {
         return None;
     }
-    let is_enum = matches!(plan.kind, Kind::OneOf(_));
+    let tell = match tell(plan) {
+        Some(tell) => here!(__lc::Some(#tell)),
+        None => here!(__lc::None),
+    };
     let arms = plan.arms().into_iter().enumerate().map(|(index, arm)| {
         let pattern = arm.pattern();
         if is_enum && arm.body.steps.is_empty() {
@@ -238,7 +242,7 @@ pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
         here!(#pattern => {
             let mut __fields = __lc::Fields::new();
             #(#nested)*
-            __lc::Fields::of(__fields, self, #constant)
+            __lc::Fields::of(__fields, #constant, #tell)
         })
     });
     Some(here! {

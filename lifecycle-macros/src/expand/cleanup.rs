@@ -1,4 +1,4 @@
-//! `cleanup`: one lazy future a step, all polled by one join.
+//! `cleanup`: one lazy future a step, all held and polled by one join.
 //!
 //! Methods are called by their paths: a trait of the user's that is implemented for every type would come first.
 
@@ -15,7 +15,7 @@ pub(super) fn cleanup(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
     .then(|| super::checks::proof(plan, &here!(Self)))
     .map(|proof| here!(const { #proof };));
     let body = match &plan.kind {
-        Kind::OneOf(_) => variants(plan),
+        Kind::OneOf(_) => one_of(plan),
         Kind::Owner { .. } | Kind::Part { .. } => structure(plan),
     };
     here! {
@@ -24,31 +24,40 @@ pub(super) fn cleanup(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
             __cx: &__lc::Context,
         ) -> impl __lc::Future<Output = __lc::Result<(), __lc::BoxError>> + __lc::Send {
             #proof
-            <__lc::Probe<Self>>::cleanup(async move { #body })
+            #body
         }
     }
 }
 
 fn structure(plan: &Plan<'_>) -> TokenStream {
+    let constant = here!(__lc::plan_of::<Self>());
     let open = if plan.is_owner() {
-        here!(open_owned(__cx, &mut *self, __lc::plan_of::<Self>()))
+        here!(__lc::Run::open_owned(__cx, &mut *self, #constant))
     } else {
-        here!(open(__cx, &*self, __lc::plan_of::<Self>()))
+        open(plan, &constant)
     };
     let arms = plan.arms().into_iter().map(|arm| {
         let (pattern, share, steps) = (arm.pattern(), arm.share(), steps(&arm));
         here!(let #pattern = self; #share #steps)
     });
-    here!(let __run = __lc::Run::#open; #(#arms)*)
+    here!(let __run = #open; #(#arms)*)
 }
 
-fn variants(plan: &Plan<'_>) -> TokenStream {
+fn open(plan: &Plan<'_>, constant: &TokenStream) -> TokenStream {
+    match super::budget::tell(plan) {
+        Some(tell) => here!(__lc::Run::open_timed(__cx, #constant, #tell)),
+        None => here!(__lc::Run::open(__cx, #constant)),
+    }
+}
+
+/// Variants differ in their futures, so one that awaits any of them is put around them.
+fn one_of(plan: &Plan<'_>) -> TokenStream {
     let arms = plan.arms();
     if arms.is_empty() {
-        return here!(match *self {});
+        return sent(&here!(match *self {}));
     }
     if arms.iter().all(|arm| arm.body.steps.is_empty()) {
-        return here!(__lc::Ok(()));
+        return sent(&here!(__lc::Ok(())));
     }
     let places = arms.iter().enumerate().map(|(place, arm)| {
         let (path, place) = (&arm.path, Literal::usize_unsuffixed(place));
@@ -64,47 +73,60 @@ fn variants(plan: &Plan<'_>) -> TokenStream {
             return here!(#path { .. } => __lc::Ok(()),);
         }
         let (pattern, share, steps) = (arm.pattern(), arm.share(), steps(arm));
-        here!(#pattern => { #share #steps })
+        here!(#pattern => { #share #steps.await })
     });
-    here! {
+    let open = open(
+        plan,
+        &here!(__lc::Plan::__variant(__lc::plan_of::<Self>(), __live)),
+    );
+    sent(&here! {
         let __live = match &*self { #(#places)* };
-        let __run = __lc::Run::open(__cx, &*self, __lc::Plan::__variant(__lc::plan_of::<Self>(), __live));
+        let __run = #open;
         match self { #(#cleaned)* }
-    }
+    })
+}
+
+/// A future that holds more than steps: where the type itself cannot be sent, that was told already.
+fn sent(body: &TokenStream) -> TokenStream {
+    here!(<__lc::Probe<Self>>::cleanup(async move { #body }))
 }
 
 /// How many steps one call joins.
 const JOINED_AT_ONCE: usize = 20;
 
+/// One future of all steps.
 fn steps(arm: &Arm<'_>) -> TokenStream {
     let steps = &arm.body.steps;
-    let futures: Vec<_> = steps
-        .iter()
-        .enumerate()
-        .map(|(place, step)| future(place, step))
-        .collect();
-    if (1..=JOINED_AT_ONCE).contains(&steps.len()) {
-        let by_count = |name| format_ident!("{name}{}", steps.len(), span = Span::mixed_site());
-        let (held, join) = (by_count("steps"), by_count("join"));
-        return here!(__lc::#join(&__run, __lc::pin!(__lc::#held(#(#futures),*))).await);
+    if steps.len() <= JOINED_AT_ONCE {
+        let steps_of = steps
+            .iter()
+            .enumerate()
+            .map(|(place, step)| self::step(place, step));
+        let join = format_ident!("join{}", steps.len(), span = Span::mixed_site());
+        return here!(__lc::#join(#(#steps_of,)* __run));
     }
     let locals: Vec<_> = (0..steps.len()).map(local).collect();
-    here! {
+    let futures = steps.iter().enumerate().map(|(place, step)| {
+        let step = self::step(place, step);
+        let place = Literal::usize_unsuffixed(place);
+        here!(__lc::Step::run(#step, __lc::Run::seat(&__run, #place)))
+    });
+    sent(&here! {
         #(let mut #locals = __lc::pin!(#futures);)*
-        __lc::Run::join(&__run, &mut [#(__lc::Pin::as_mut(&mut #locals)),*]).await
-    }
+        __lc::join_pinned(__run, &mut [#(__lc::Pin::as_mut(&mut #locals)),*]).await
+    })
 }
 
 fn local(place: usize) -> Ident {
     format_ident!("__s{}", place, span = Span::mixed_site())
 }
 
-fn future(place: usize, step: &Step<'_>) -> TokenStream {
+fn step(place: usize, step: &Step<'_>) -> TokenStream {
     let place = Literal::usize_unsuffixed(place);
     let with = match &step.cleanup {
         Cleanup::Component { .. } => {
             let (ty, field) = (step.field.ty, super::binding(step.index));
-            return here!(<__lc::Probe<#ty>>::component(&__run, #place, #field));
+            return here!(<__lc::Probe<#ty>>::own(#field));
         }
         Cleanup::With(with) => with,
     };
@@ -118,11 +140,12 @@ fn future(place: usize, step: &Step<'_>) -> TokenStream {
     };
     let abort = super::forced::abort_call(with, &field);
     let body = here! {
-        let __step = __lc::Run::step(&__run, #place);
+        let __step = __lc::StepRun::begin(__seat);
         let __ending = __lc::StepRun::run(&__step, async { #call }).await;
         __lc::StepRun::end(__step, __ending, || { #abort });
     };
-    quote_spanned!(span=> __lc::sendable(async { #body }))
+    let step = quote_spanned!(span=> __lc::sendable(async move { #body }));
+    here!({ let __seat = __lc::Run::seat(&__run, #place); #step })
 }
 
 /// On the task itself: the value is borrowed, or moved out of its `Option`.

@@ -3,37 +3,24 @@
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::quote_spanned;
 
-use super::{Arm, Target, binding};
+use super::{Arm, binding};
 use crate::ast::Field;
 use crate::plan::{Cleanup, Kind, Plan, Through, With};
 
 /// Both are one list of the steps.
-pub(super) fn methods() -> TokenStream {
-    here! {
-        fn abort(&mut self) {
-            __lc::Forcible::__force(self, __lc::End::Abort);
-        }
-        fn release(&mut self) {
-            __lc::Forcible::__force(self, __lc::End::Release);
-        }
-    }
-}
-
-/// The list.
-pub(super) fn forcible(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
+pub(super) fn method(plan: &Plan<'_>) -> TokenStream {
     let body = match &plan.kind {
         Kind::Owner { state, .. } => owner(plan, state),
         Kind::Part { .. } | Kind::OneOf(_) => part(plan),
     };
-    let method = here!(fn __force(&mut self, __end: __lc::End) { #body });
-    target.implement(here!(__lc::Forcible), method)
+    here!(fn __force(&mut self, __end: __lc::End) { #body })
 }
 
 fn owner(plan: &Plan<'_>, state: &Field<'_>) -> TokenStream {
     let ty = state.ty;
     let arms = plan.arms().into_iter().map(|arm| {
         let (pattern, share, calls) = (arm.pattern(), arm.share(), calls(&arm));
-        here!(let #pattern = self; #share let __state = <__lc::StateOf<#ty>>::of_mut(__state); let __by = __lc::Force::owner(__end, &*__state); #calls)
+        here!(let #pattern = self; #share let __state = <__lc::StateOf<#ty>>::of(__state); let __by = __lc::Force::owner(__end, &*__state); #calls)
     });
     // What was forced has nothing left to release or to be told of.
     here!(#(#arms)* __lc::disarm(__state);)

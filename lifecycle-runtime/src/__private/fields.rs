@@ -1,5 +1,6 @@
 //! The plan of a value, put together field by field.
 
+use crate::engine::SetTime;
 use crate::{Component, Plan, ResolvedPlan};
 
 /// The plans of a value's fields.
@@ -18,8 +19,8 @@ impl Fields {
         self.0.push((i, field.__plan()));
     }
 
-    /// The plan of `this`, with the timeouts that only it knows and the plans of its fields.
-    pub fn of<C: Component + ?Sized>(self, this: &C, plan: &Plan) -> ResolvedPlan {
-        crate::plan::resolve(|set| this.__times(set), *plan, self.0)
+    /// The plan of a value, with the plans of its fields and, where `tell` tells some, the timeouts that only it knows.
+    pub fn of(self, plan: &Plan, tell: Option<&mut dyn FnMut(&mut SetTime<'_>)>) -> ResolvedPlan {
+        crate::plan::resolve(*plan, self.0, tell)
     }
 }

@@ -1,22 +1,8 @@
 //! `abort` and `release` of a derived type: one list of its steps serves both.
 
 use super::contain;
+use crate::component::End;
 use crate::{Component, ShutdownState};
-
-/// How a value is forced to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// [`Component::abort`]
-    Abort,
-    /// [`Component::release`]
-    Release,
-}
-
-/// What the derive writes for both.
-pub trait Forcible {
-    /// Forces every step that has not ended.
-    fn __force(&mut self, end: End);
-}
 
 /// The steps of one value, about to be forced.
 #[derive(Debug)]

@@ -1,45 +1,97 @@
-//! All steps of a plan, joined. Their futures are pinned together, so that what is left of a derived `cleanup` is a call.
+//! All steps of a plan, joined: so many futures, each held once, and a poll of them that is compiled once for each list of types.
 
-use std::future::Future;
+use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::BoxError;
-use crate::engine::Run;
+use crate::engine::{Join, Run, Seat, StepFuture, component};
+use crate::{BoxError, Component};
+
+/// What is run as a step.
+pub trait Step: Send {
+    /// Runs it, from the first poll on.
+    fn run(self, seat: Seat) -> impl Future<Output = ()> + Send;
+}
+
+/// A field that is a component.
+#[derive(Debug)]
+pub struct Own<'a, C: ?Sized>(&'a mut C);
+
+impl<'a, C: ?Sized> Own<'a, C> {
+    /// The step of this field.
+    pub fn of(field: &'a mut C) -> Self {
+        Self(field)
+    }
+}
+
+impl<C: Component + ?Sized> Step for Own<'_, C> {
+    fn run(self, seat: Seat) -> impl Future<Output = ()> + Send {
+        component(seat, self.0)
+    }
+}
+
+/// A field that is cleaned as its attribute says: the future begins its step by itself.
+#[derive(Debug)]
+struct With<F>(F);
+
+impl<F: Future<Output = ()> + Send> Step for With<F> {
+    fn run(self, _: Seat) -> impl Future<Output = ()> + Send {
+        self.0
+    }
+}
+
+/// A field that is no component, of which was told.
+#[derive(Debug)]
+pub struct Nothing;
+
+impl Step for Nothing {
+    fn run(self, _: Seat) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
+}
+
+/// A step's future. It demands `Send` of each by itself, so that the error is about the step.
+pub fn sendable<F: Future<Output = ()> + Send>(step: F) -> impl Step {
+    With(step)
+}
+
+/// Of a plan without steps.
+pub fn join0(run: Run) -> impl Future<Output = Result<(), BoxError>> + Send {
+    let mut join = Join::new(run);
+    poll_fn(move |cx| join.poll(&mut [], cx))
+}
 
 macro_rules! join {
-    ($Steps:ident $steps:ident $join:ident: $($Step:ident $step:ident)+) => {
+    ($Steps:ident $join:ident: $($Step:ident $step:ident $place:literal,)+) => {
         pin_project! {
-            /// So many futures. They are held once: an async function that is given them would hold them twice, and
+            /// So many steps. They are held once: an async function that is given them would hold them twice, and
             /// so a plan four levels deep sixteen times.
-            #[derive(Debug)]
-            pub struct $Steps<$($Step),+> {
+            struct $Steps<$($Step),+> {
+                join: Join,
                 $(#[pin] $step: $Step,)+
             }
         }
 
-        /// Holds so many futures.
-        #[allow(clippy::too_many_arguments)] // one a step
-        pub fn $steps<$($Step),+>($($step: $Step),+) -> $Steps<$($Step),+> {
-            $Steps { $($step),+ }
+        impl<$($Step: Future<Output = ()> + Send),+> Future for $Steps<$($Step),+> {
+            type Output = Result<(), BoxError>;
+
+            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+                let this = self.project();
+                this.join.poll(&mut [$(this.$step as StepFuture<'_, '_>),+], cx)
+            }
         }
 
         /// Joins so many steps.
-        ///
-        /// # Errors
-        ///
-        /// Those of [`Run::join`].
-        pub fn $join<$($Step),+>(
-            run: &Run,
-            steps: Pin<&mut $Steps<$($Step),+>>,
-        ) -> impl Future<Output = Result<(), BoxError>> + Send
-        where
-            $($Step: Future<Output = ()> + Send,)+
-        {
-            async move {
-                let steps = steps.project();
-                run.join(&mut [$(steps.$step),+]).await
+        #[allow(clippy::too_many_arguments)] // one a step
+        pub fn $join<$($Step: Step),+>(
+            $($step: $Step,)+
+            run: Run,
+        ) -> impl Future<Output = Result<(), BoxError>> + Send {
+            $Steps {
+                $($step: $step.run(run.seat($place)),)+
+                join: Join::new(run),
             }
         }
     };
@@ -47,17 +99,17 @@ macro_rules! join {
 
 /// One function for each beginning of the list; the derive pins more steps than the longest takes by itself.
 macro_rules! joins {
-    ($($before:ident)*;) => {};
-    ($($before:ident)*; $Steps:ident $steps:ident $join:ident $Step:ident $step:ident, $($rest:tt)*) => {
-        join!($Steps $steps $join: $($before)* $Step $step);
-        joins!($($before)* $Step $step; $($rest)*);
+    ([$($before:tt)*]) => {};
+    ([$($before:tt)*] $Steps:ident $join:ident $Step:ident $step:ident $place:literal, $($rest:tt)*) => {
+        join!($Steps $join: $($before)* $Step $step $place,);
+        joins!([$($before)* $Step $step $place,] $($rest)*);
     };
 }
 
-joins! {;
-    Steps1 steps1 join1 A a, Steps2 steps2 join2 B b, Steps3 steps3 join3 C c, Steps4 steps4 join4 D d,
-    Steps5 steps5 join5 E e, Steps6 steps6 join6 F f, Steps7 steps7 join7 G g, Steps8 steps8 join8 H h,
-    Steps9 steps9 join9 I i, Steps10 steps10 join10 J j, Steps11 steps11 join11 K k, Steps12 steps12 join12 L l,
-    Steps13 steps13 join13 M m, Steps14 steps14 join14 N n, Steps15 steps15 join15 O o, Steps16 steps16 join16 P p,
-    Steps17 steps17 join17 Q q, Steps18 steps18 join18 R r, Steps19 steps19 join19 S s, Steps20 steps20 join20 T t,
+joins! { []
+    Steps1 join1 A a 0, Steps2 join2 B b 1, Steps3 join3 C c 2, Steps4 join4 D d 3,
+    Steps5 join5 E e 4, Steps6 join6 F f 5, Steps7 join7 G g 6, Steps8 join8 H h 7,
+    Steps9 join9 I i 8, Steps10 join10 J j 9, Steps11 join11 K k 10, Steps12 join12 L l 11,
+    Steps13 join13 M m 12, Steps14 join14 N n 13, Steps15 join15 O o 14, Steps16 join16 P p 15,
+    Steps17 join17 Q q 16, Steps18 join18 R r 17, Steps19 join19 S s 18, Steps20 join20 T t 19,
 }

@@ -4,11 +4,10 @@
 //! [`Fallback`] offers for every `T`. So a field whose type is no component is reported once, by [`component`], and
 //! everything else that the derive writes about it still compiles.
 
-use std::future::{Future, Pending, Ready, pending, ready};
+use std::future::{Future, Pending, pending};
 use std::marker::PhantomData;
 
-use super::{Fields, Force};
-use crate::engine::Run;
+use super::{Fields, Force, Nothing, Own};
 use crate::{BoxError, Component, Plan, ShutdownState};
 
 /// A field's type, to be asked.
@@ -32,13 +31,9 @@ impl<T: Component + ?Sized> Probe<T> {
         IsComponent
     }
 
-    /// Runs the step of a field.
-    pub fn component<'a>(
-        run: &'a Run,
-        step: usize,
-        field: &'a mut T,
-    ) -> impl Future<Output = ()> + Send + use<'a, T> {
-        run.component(step, field)
+    /// The step of a field.
+    pub fn own(field: &mut T) -> Own<'_, T> {
+        Own::of(field)
     }
 
     /// Forces the step of a field.
@@ -71,8 +66,8 @@ pub trait Fallback {
     }
 
     /// Ends at once.
-    fn component(_run: &Run, _step: usize, _field: &mut Self::Value) -> Ready<()> {
-        ready(())
+    fn own(_field: &mut Self::Value) -> Nothing {
+        Nothing
     }
 
     /// Of a type that cannot be sent, which was reported already: no future of it could be.
@@ -92,13 +87,13 @@ impl<T: ?Sized> Fallback for Probe<T> {
 }
 
 /// Demands a component, and gives its plan.
-pub const fn component<T: Component + ?Sized>() -> Plan {
-    T::PLAN
+pub const fn component<T: Component + ?Sized>() -> &'static Plan {
+    const { &T::PLAN }
 }
 
 /// Demands a component, and hides its plan.
-pub const fn leaf<T: Component + ?Sized>() -> Plan {
-    Plan::leaf()
+pub const fn leaf<T: Component + ?Sized>() -> &'static Plan {
+    Plan::LEAF
 }
 
 /// The plan of a type. Unlike `T::PLAN` it does not ask for what the trait demands of every component, which is asked,
@@ -113,12 +108,7 @@ pub struct StateOf<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
 
 impl StateOf<ShutdownState> {
     /// The state.
-    pub fn of(state: &ShutdownState) -> &ShutdownState {
-        state
-    }
-
-    /// The state.
-    pub fn of_mut(state: &mut ShutdownState) -> &mut ShutdownState {
+    pub fn of(state: &mut ShutdownState) -> &mut ShutdownState {
         state
     }
 }
@@ -129,13 +119,8 @@ pub trait NoState {
     type Value: ?Sized;
 
     /// Never called.
-    fn of(_value: &Self::Value) -> &ShutdownState {
+    fn of(_value: &mut Self::Value) -> &mut ShutdownState {
         super::no_state()
-    }
-
-    /// Never called.
-    fn of_mut(_value: &mut Self::Value) -> &mut ShutdownState {
-        super::no_state_mut()
     }
 }
 
@@ -217,12 +202,4 @@ impl<E: Into<BoxError>> Forced for Result<(), E> {
 /// Ends an `abort` call. A failure has nobody to go to: the report tells of the step's end already.
 pub fn forced(ended: impl Forced) {
     drop(ended.forced());
-}
-
-/// What [`Component::__times`] is given.
-pub type SetTime<'a> = dyn FnMut(Option<usize>, std::time::Duration) + 'a;
-
-/// A step's future. It demands `Send` of each by itself, so that the error is about the step.
-pub fn sendable<F: Future<Output = ()> + Send>(step: F) -> impl Future<Output = ()> + Send {
-    step
 }

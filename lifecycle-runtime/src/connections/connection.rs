@@ -290,6 +290,12 @@ impl Connection {
         self.state.protocol.get().copied()
     }
 
+    /// What goes on, if somebody [`tells`](Self::tells). It runs that closure.
+    pub fn about(&self) -> Option<String> {
+        let about = self.state.about.get().map(|about| about());
+        about.filter(|about| !about.is_empty())
+    }
+
     /// How long ago it was accepted.
     pub fn age(&self) -> Duration {
         self.state.since.elapsed()
@@ -328,13 +334,7 @@ impl Connection {
 
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let about = self
-            .state
-            .about
-            .get()
-            .map(|about| about())
-            .filter(|about| !about.is_empty());
-        match (self.protocol(), about) {
+        match (self.protocol(), self.about()) {
             (Some(protocol), Some(about)) => write!(f, "{} ({protocol}, {about})", self.state.peer),
             (Some(word), None) => write!(f, "{} ({word})", self.state.peer),
             (None, Some(word)) => write!(f, "{} ({word})", self.state.peer),
@@ -421,8 +421,10 @@ mod tests {
     async fn it_shows_who_what_and_what_for() {
         let connection = connection();
         assert_eq!(connection.to_string(), "somebody");
+        assert_eq!(connection.about(), None);
         connection.tells(|| "GET /".into());
         assert_eq!(connection.to_string(), "somebody (GET /)");
+        assert_eq!(connection.about().as_deref(), Some("GET /"));
         connection.speaks("h2");
         assert_eq!(connection.to_string(), "somebody (h2, GET /)");
     }

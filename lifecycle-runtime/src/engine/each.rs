@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::live::Turn;
-use super::{Run, Timer};
+use super::{Run, Seat, Timer, component};
 use crate::{BoxError, Component, Context, Report, clock};
 
 impl Context {
@@ -65,12 +65,12 @@ impl Context {
             // No element is left out for want of a name.
             None => Cow::Owned(format!("[{i}]")),
         });
-        let (run, places) = Run::open_elements(self, names.collect());
+        let (live, places) = Run::open_elements(self, names.collect());
         let mut cleanups: FuturesUnordered<_> = items
             .into_iter()
             .zip(places)
-            .filter(|&(_, i)| run.live.turn(i) != Turn::Ended)
-            .map(|(item, i)| run.component(i, item))
+            .filter(|&(_, i)| !live.has_ended(i))
+            .map(|(item, i)| component(Seat::step(Arc::clone(&live), i), item))
             .collect();
         // Inside a plan the engine wakes it.
         let mut timer = self.seat().is_none().then(Timer::new);
@@ -84,7 +84,7 @@ impl Context {
                 Some(timer) => timer.poll(Some(self.hard_deadline()), cx).is_ready(),
                 None => clock::now() >= self.hard_deadline(),
             };
-            if !over && run.live.origin.forced().is_none() {
+            if !over && live.origin.forced().is_none() {
                 return Poll::Pending;
             }
             // Only those that were woken are polled above; at the end every one has to cut itself.
@@ -95,6 +95,6 @@ impl Context {
             Poll::Ready(())
         })
         .await;
-        run.live.finish(clock::now()).clone()
+        live.finish(clock::now()).clone()
     }
 }

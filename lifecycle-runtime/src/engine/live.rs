@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::join::EndedRows;
 use super::{Times, contain};
 use crate::reason::Force;
 use crate::report::{Outcome, Report, Step};
-use crate::{Plan, Reason, StepProgress};
+use crate::{Context, Plan, Reason, StepProgress};
 
 /// What all plans of one shutdown share.
 pub(crate) struct Origin {
@@ -170,20 +171,11 @@ impl Row {
     }
 }
 
-/// Where a component sits: its row in a running plan. The root of a shutdown has no row above it.
+/// Where a component sits: its row in a running plan.
 #[derive(Clone)]
-pub(crate) struct Seat {
+pub struct Seat {
     live: Arc<Live>,
-    row: Option<usize>,
-}
-
-/// What the join may do with a step.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
-    Ended,
-    Waits,
-    /// Due, and if it runs already, until when.
-    Due(Option<Instant>),
+    row: usize,
 }
 
 /// How a step begins.
@@ -269,7 +261,7 @@ impl Live {
         self.report.get()
     }
 
-    /// Lays out the rows of `plan`, unless an earlier run has.
+    /// Lays out the rows of `plan`.
     ///
     /// `times` are those known at run time; `now` is when the plan starts: if less time is left than
     /// its longest path needs, all budgets shrink in proportion.
@@ -280,25 +272,21 @@ impl Live {
         times: &Times,
         now: Instant,
     ) -> Option<(Duration, Duration)> {
-        if self.is_open() {
-            return None;
-        }
         let mut rows = self.rows();
         let given = self.deadline.saturating_duration_since(now);
         let most = times.most(given);
-        let (tails, longest) = times.tails(plan, most);
-        rows.reserve_exact(tails.len());
-        for (i, (step, tail)) in plan.steps().iter().zip(tails).enumerate() {
+        rows.reserve_exact(plan.steps().len());
+        for (i, step) in plan.steps().iter().enumerate() {
             rows.push(Row {
                 priority: step.priority(),
                 after: step.after(),
                 required: step.is_required(),
                 best_effort: step.is_best_effort(),
                 timeout: times.timeout(plan, i, most),
-                tail,
                 ..Row::new(Cow::Borrowed(step.name()))
             });
         }
+        let longest = times.tails(plan, most, &mut rows, |row| &mut row.tail);
         if given >= longest {
             return None;
         }
@@ -343,26 +331,30 @@ impl Live {
         self.finish(now);
     }
 
-    /// Invariant 1: due once all that it depends on has ended.
-    pub(super) fn turn(&self, i: usize) -> Turn {
-        let rows = self.rows();
-        let row = &rows[i];
-        if row.ended() {
-            Turn::Ended
-        } else if row.started.is_some() || row.after.iter().all(|&earlier| rows[earlier].ended()) {
-            Turn::Due(row.hard)
-        } else {
-            Turn::Waits
+    /// Which rows have ended, for a run that takes them up.
+    pub(super) fn ended_rows(&self) -> EndedRows {
+        let mut ended = EndedRows::default();
+        for (i, row) in self.rows().iter().enumerate() {
+            if row.ended() {
+                ended.set(i);
+            }
         }
+        ended
     }
 
-    /// A row is being polled. Relaxed: it is looked at when nothing moves any more.
-    pub(super) fn polls(&self, i: usize) {
-        self.polled.store(i + 1, Ordering::Relaxed);
+    /// Whether a row has.
+    pub(super) fn has_ended(&self, i: usize) -> bool {
+        self.rows()[i].ended()
     }
 
-    pub(super) fn polled(&self) {
-        self.polled.store(0, Ordering::Relaxed);
+    /// Until when a row runs that has begun.
+    pub(super) fn hard(&self, i: usize) -> Option<Instant> {
+        self.rows()[i].hard
+    }
+
+    /// One more than the row that is being polled, or 0. Relaxed: it is looked at when nothing moves any more.
+    fn polls(&self, polled: usize) {
+        self.polled.store(polled, Ordering::Relaxed);
     }
 
     /// Starts a step, or takes it up again on its own clock after its future was dropped.
@@ -494,11 +486,7 @@ impl Live {
     }
 
     fn path_of(&self, row: &Row) -> String {
-        match &*self.path {
-            "" => row.name.to_string(),
-            path if row.name.starts_with('[') => format!("{path}{}", row.name),
-            path => format!("{path}.{}", row.name),
-        }
+        path(&self.path, &row.name)
     }
 
     /// Whether step `i` has not ended, for the `Drop` of an owner.
@@ -559,17 +547,55 @@ impl Live {
     }
 
     fn view(&self, row: &Row, now: Instant) -> StepProgress {
+        let ended = row.ended();
         StepProgress {
             path: self.path_of(row),
-            running: row.started.is_some(),
+            running: row.started.is_some() && !ended,
             polled: false,
-            elapsed: row
+            started: row
                 .started
-                .map(|started| now.saturating_duration_since(started))
-                .unwrap_or_default(),
-            remaining: row.hard.map(|hard| hard.saturating_duration_since(now)),
+                .map(|started| started.saturating_duration_since(self.origin.began)),
+            elapsed: match row.started {
+                Some(started) if !ended => now.saturating_duration_since(started),
+                _ => row.elapsed,
+            },
+            remaining: row
+                .hard
+                .filter(|_| !ended)
+                .map(|hard| hard.saturating_duration_since(now)),
             waiting_for: None,
+            outcome: row.outcome.clone(),
+            steps: Vec::new(),
         }
+    }
+
+    /// Every step in plan order, `main` first, each with those inside it.
+    pub(crate) fn all_steps(&self, now: Instant) -> Vec<StepProgress> {
+        if let Some(report) = self.report() {
+            let steps = report.steps().iter();
+            return steps.map(|step| ended_view(&self.path, step)).collect();
+        }
+        let mut rows = Vec::new();
+        if self.path.is_empty() {
+            let ahead = lock(&self.origin.ahead);
+            rows.extend(
+                ahead
+                    .as_ref()
+                    .map(|row| (self.open_step(row, now), Vec::new())),
+            );
+        }
+        rows.extend(
+            self.rows()
+                .iter()
+                .map(|row| (self.open_step(row, now), row.nested.clone())),
+        );
+        let whole = |(step, nested): (OpenStep, Vec<Arc<Live>>)| {
+            let mut view = step.described();
+            view.steps = nested.iter().flat_map(|live| live.all_steps(now)).collect();
+            view
+        };
+        // Components are asked outside the lock.
+        rows.into_iter().map(whole).collect()
     }
 
     /// The names of the steps that have ended, with how.
@@ -625,10 +651,6 @@ impl Live {
 }
 
 impl Seat {
-    pub(crate) fn root(live: Arc<Live>) -> Self {
-        Self { live, row: None }
-    }
-
     /// A `best_effort` step before any plan, which has begun. [`conclude`](Self::conclude) ends it.
     pub(crate) fn ahead(name: &'static str, origin: Arc<Origin>, deadline: Instant) -> Self {
         let began = origin.began;
@@ -644,19 +666,40 @@ impl Seat {
 
     /// Ends a step that was [`ahead`](Self::ahead): its row.
     pub(crate) fn conclude(&self, outcome: Outcome, now: Instant) -> Option<Step> {
-        self.live.end(self.row?, outcome, now);
+        self.live.end(self.row, outcome, now);
         self.live.finish(now).steps().first().cloned()
     }
 
-    pub(super) fn is_root(&self) -> bool {
-        self.row.is_none()
+    /// Starts the step that sits here, or takes it up again on its own clock: what its cleanup is told, and whether it
+    /// is skipped.
+    pub(super) fn begin(self, now: Instant) -> (Context, bool) {
+        let begin = self.live.begin(self.row, now);
+        let reason = self.live.origin.reason.clone();
+        let cx = Context::over(reason, begin.started, begin.hard).seated(self);
+        (cx, begin.skip)
+    }
+
+    /// Ends it.
+    pub(super) fn end(&self, outcome: Outcome, now: Instant) -> Ended<'_> {
+        self.live.end(self.row, outcome, now)
+    }
+
+    /// The step is being polled now.
+    pub(super) fn polls(&self) {
+        self.live.polls(self.row + 1);
+    }
+
+    /// It no longer is.
+    pub(super) fn polled(&self) {
+        self.live.polls(0);
+    }
+
+    pub(super) fn is_forced(&self) -> bool {
+        self.live.origin.forced().is_some()
     }
 
     pub(super) fn step(live: Arc<Live>, row: usize) -> Self {
-        Self {
-            live,
-            row: Some(row),
-        }
+        Self { live, row }
     }
 
     /// The plan that a component at this seat runs in this place: taken up again, or a new one.
@@ -666,11 +709,8 @@ impl Seat {
         component: &'static str,
         deadline: Instant,
     ) -> Arc<Live> {
-        let Some(row) = self.row else {
-            return Arc::clone(&self.live);
-        };
         let mut rows = self.live.rows();
-        let row = &mut rows[row];
+        let row = &mut rows[self.row];
         // Others between are plans of owners, or of what a component leaves out when it is taken up.
         let mut known = row.nested.iter().skip(place);
         if let Some(nested) = known.find(|nested| nested.component == component) {
@@ -686,66 +726,54 @@ impl Seat {
 
     /// Puts a plan that runs or ran by itself at this seat.
     pub(super) fn adopt(&self, live: &Arc<Live>) {
-        if let Some(row) = self.row {
-            let nested = &mut self.live.rows()[row].nested;
-            if !nested.iter().any(|known| Arc::ptr_eq(known, live)) {
-                nested.push(Arc::clone(live));
-            }
+        let nested = &mut self.live.rows()[self.row].nested;
+        if !nested.iter().any(|known| Arc::ptr_eq(known, live)) {
+            nested.push(Arc::clone(live));
         }
     }
 
     /// Whether plans were opened here, and all have ended, so that each of their steps was aborted
     /// where it had to be.
     pub(super) fn is_settled(&self) -> bool {
-        self.row.is_some_and(|row| {
-            let nested = &self.live.rows()[row].nested;
-            !nested.is_empty() && nested.iter().all(|live| live.report().is_some())
-        })
+        let nested = &self.live.rows()[self.row].nested;
+        !nested.is_empty() && nested.iter().all(|live| live.report().is_some())
     }
 
     pub(crate) fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {
-        let old = match self.row {
-            Some(row) => self.live.rows()[row].waiting_for.replace(Arc::new(text)),
-            None => None,
-        };
+        let old = self.live.rows()[self.row]
+            .waiting_for
+            .replace(Arc::new(text));
         // Dropped outside the lock.
         drop(old);
     }
 
     pub(crate) fn on_force(&self, hook: impl FnOnce() + Send + 'static) {
-        if let Some(row) = self.row {
-            self.live.rows()[row].on_force.push(Box::new(hook));
-        }
+        self.live.rows()[self.row].on_force.push(Box::new(hook));
     }
 
     /// Keeps what a step's future left behind, for its next run.
     pub(crate) fn leave(&self, left: Box<dyn Any + Send>) {
-        if let Some(row) = self.row {
-            let row = &mut self.live.rows()[row];
-            if !row.ended() {
-                row.left = Some(left);
-            }
+        let row = &mut self.live.rows()[self.row];
+        if !row.ended() {
+            row.left = Some(left);
         }
     }
 
     /// What an earlier run left behind.
     pub(crate) fn take_left(&self) -> Option<Box<dyn Any + Send>> {
-        self.live.rows()[self.row?].left.take()
+        self.live.rows()[self.row].left.take()
     }
 
     /// The dotted path of the step.
     pub(crate) fn path(&self) -> String {
-        match self.row {
-            Some(row) => self.live.path_of(&self.live.rows()[row]),
-            None => String::new(),
-        }
+        self.live.path_of(&self.live.rows()[self.row])
     }
 
     /// What the step says it waits for.
     pub(super) fn waits_for(&self) -> Option<String> {
         let text = {
             let rows = self.live.rows();
-            rows[self.row?].waiting_for.clone()
+            rows[self.row].waiting_for.clone()
         };
         text.and_then(describe)
     }
@@ -759,6 +787,32 @@ fn describe(text: Arc<dyn Fn() -> String + Send + Sync>) -> Option<String> {
     }) {
         Ok(said) => Some(said).filter(|said| !said.is_empty()),
         Err(message) => Some(format!("(saying what panicked: {message})")),
+    }
+}
+
+/// A step of a plan that has ended.
+fn ended_view(above: &str, step: &Step) -> StepProgress {
+    let path = path(above, &step.name);
+    let steps = step.steps.iter();
+    StepProgress {
+        running: false,
+        polled: false,
+        started: Some(step.started),
+        elapsed: step.elapsed,
+        remaining: None,
+        waiting_for: None,
+        outcome: Some(step.outcome.clone()),
+        steps: steps.map(|step| ended_view(&path, step)).collect(),
+        path,
+    }
+}
+
+/// The dotted path of what is called `name` inside the step `above`.
+fn path(above: &str, name: &str) -> String {
+    match above {
+        "" => name.to_owned(),
+        above if name.starts_with('[') => format!("{above}{name}"),
+        above => format!("{above}.{name}"),
     }
 }
 

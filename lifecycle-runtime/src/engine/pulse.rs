@@ -14,17 +14,16 @@ const PROGRESS: Duration = Duration::from_secs(5);
 /// How often a plan that waits shows that the executor gets to it.
 const BEAT: Duration = Duration::from_secs(1);
 
-pub(crate) struct Pulse<'a> {
-    live: &'a Live,
+#[derive(Debug)]
+pub(crate) struct Pulse {
     timer: Timer,
     /// When to say how it goes. Only the root does.
     progress: Option<Instant>,
 }
 
-impl<'a> Pulse<'a> {
-    pub(crate) fn new(live: &'a Live, root: bool) -> Self {
+impl Pulse {
+    pub(crate) fn new(live: &Live, root: bool) -> Self {
         Self {
-            live,
             timer: Timer::new(),
             progress: root.then(|| {
                 let mut next = after(live.origin.began, PROGRESS);
@@ -34,20 +33,25 @@ impl<'a> Pulse<'a> {
         }
     }
 
-    /// Has a forced end wake this task. Call before polling what it would cut.
-    pub(crate) fn register(&self, cx: &Context<'_>) {
+    /// Has a forced end wake this task. Call before looking whether there was one.
+    pub(crate) fn register(&self, live: &Live, cx: &Context<'_>) {
         if self.progress.is_some() {
-            self.live.origin.register(cx.waker());
+            live.origin.register(cx.waker());
         }
     }
 
     /// Ready when it is time to look again: at `next`, or after it told how things go.
-    pub(crate) fn poll(&mut self, mut next: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(
+        &mut self,
+        live: &Live,
+        mut next: Option<Instant>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         if let Some(progress) = &mut self.progress {
-            self.live.origin.beat();
+            live.origin.beat();
             let now = clock::now();
             if now >= *progress {
-                log::progress(self.live, now);
+                log::progress(live, now);
                 skip_past(progress, now);
             }
             let beat = now + BEAT;

@@ -1,24 +1,36 @@
 //! One step: polled, cut at its deadline, aborted, recorded.
+//!
+//! What differs from one component to the next is handed over as an object, so that the rest is compiled once.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
-use std::time::Instant;
 
 use pin_project_lite::pin_project;
 
-use super::{Run, Seat, contain};
+use super::{Seat, contain};
 use crate::report::Outcome;
-use crate::{BoxError, Context, clock, log};
+use crate::{BoxError, Component, Context, clock, log};
+
+/// The step of a component. Lazy: it begins when it is first polled.
+pub(crate) async fn component<C: Component + ?Sized>(seat: Seat, field: &mut C) {
+    let step = StepRun::begin(seat);
+    let ending = step.run(async { field.cleanup(step.cx()).await }).await;
+    // Each of its parts was aborted by itself, where it had to be; what is done stays so.
+    let settled = C::PLAN.whole && step.is_settled();
+    step.end(ending, || {
+        if !settled {
+            field.abort();
+        }
+    });
+}
 
 /// A step that has begun. What the derive writes for `with` calls it; nothing else should.
 #[derive(Debug)]
-pub struct StepRun<'a> {
-    run: &'a Run,
-    row: usize,
+pub struct StepRun {
+    /// It knows the seat.
     cx: Context,
-    hard: Instant,
     skip: bool,
 }
 
@@ -26,19 +38,11 @@ pub struct StepRun<'a> {
 #[derive(Debug)]
 pub struct Ending(Outcome);
 
-impl<'a> StepRun<'a> {
-    pub(super) fn begin(run: &'a Run, row: usize) -> Self {
-        let live = &run.live;
-        let begin = live.begin(row, clock::now());
-        let seat = Seat::step(Arc::clone(live), row);
-        let cx = Context::over(live.origin.reason.clone(), begin.started, begin.hard).seated(seat);
-        Self {
-            run,
-            row,
-            cx,
-            hard: begin.hard,
-            skip: begin.skip,
-        }
+impl StepRun {
+    /// Begins the step at a seat.
+    pub fn begin(seat: Seat) -> Self {
+        let (cx, skip) = seat.begin(clock::now());
+        Self { cx, skip }
     }
 
     /// What the cleanup is told.
@@ -47,7 +51,7 @@ impl<'a> StepRun<'a> {
     }
 
     /// Runs the cleanup until it ends, panics, or is cut. Its future is gone when this has ended.
-    pub fn run<F>(&self, cleanup: F) -> impl Future<Output = Ending> + use<'_, 'a, F>
+    pub fn run<F>(&self, cleanup: F) -> impl Future<Output = Ending> + use<'_, F>
     where
         F: Future<Output = Result<(), BoxError>>,
     {
@@ -60,71 +64,109 @@ impl<'a> StepRun<'a> {
     }
 
     /// Records the ending, after `abort` where the step is not done.
-    pub fn end(self, ending: Ending, abort: impl FnOnce()) {
-        let Ending(outcome) = ending;
+    pub fn end(self, ending: Ending, mut abort: impl FnMut()) {
+        self.end_by(ending, &mut abort);
+    }
+
+    fn end_by(self, Ending(outcome): Ending, abort: &mut dyn FnMut()) {
         if !outcome.is_done() {
             if let Err(message) = contain(abort) {
                 log::abort_panicked(self.cx.seat(), &message);
             }
         }
-        let ended = self.run.live.end(self.row, outcome, clock::now());
-        log::step_end(&ended);
+        if let Some(seat) = self.cx.seat() {
+            log::step_end(&seat.end(outcome, clock::now()));
+        }
     }
 
     /// Whether the plans inside it have all ended.
-    pub(super) fn is_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         self.cx.seat().is_some_and(Seat::is_settled)
     }
 
+    fn poll(&self, mut cleanup: Pin<&mut dyn Cleanup>, cx: &mut task::Context<'_>) -> Poll<Ending> {
+        if self.skip {
+            return Poll::Ready(Ending(Outcome::Skipped));
+        }
+        let seat = self.cx.seat();
+        // Invariants 2 and 3: first the cleanup, then the clock.
+        if let Some(seat) = seat {
+            seat.polls();
+        }
+        let polled = contain(|| cleanup.as_mut().poll(cx));
+        if let Some(seat) = seat {
+            seat.polled();
+        }
+        let mut outcome = match polled {
+            Ok(Poll::Ready(Ok(()))) => Outcome::Done,
+            Ok(Poll::Ready(Err(error))) => Outcome::Failed(Arc::from(error)),
+            Ok(Poll::Pending) if !self.is_over() => return Poll::Pending,
+            Ok(Poll::Pending) => Outcome::TimedOut {
+                waiting_for: seat.and_then(Seat::waits_for),
+            },
+            Err(message) => Outcome::Panicked(message),
+        };
+        // Invariant 4: dropped here, and contained, before anything is aborted.
+        if let Err(message) = contain(|| cleanup.clear()) {
+            if outcome.is_done() {
+                outcome = Outcome::Panicked(message);
+            }
+        }
+        Poll::Ready(Ending(outcome))
+    }
+
     fn is_over(&self) -> bool {
-        clock::now() >= self.hard || self.run.live.origin.forced().is_some()
+        clock::now() >= self.cx.hard_deadline() || self.cx.seat().is_some_and(Seat::is_forced)
     }
 }
 
 pin_project! {
     /// The cleanup of a step, as it runs. By hand, since an async function would hold what it is given and what it pins:
     /// the cleanup twice, and a plan ten levels deep a thousand times.
-    struct Running<'s, 'a, F> {
-        step: &'s StepRun<'a>,
+    struct Running<'s, F> {
+        step: &'s StepRun,
         #[pin]
         cleanup: Option<F>,
     }
+
+    impl<F> PinnedDrop for Running<'_, F> {
+        fn drop(this: Pin<&mut Self>) {
+            // Invariant 5, of a shutdown that is left half-way: a second panic while the first unwinds would abort.
+            let _ = contain(|| this.project().cleanup.set(None));
+        }
+    }
 }
 
-impl<F> Future for Running<'_, '_, F>
+impl<F> Future for Running<'_, F>
 where
     F: Future<Output = Result<(), BoxError>>,
 {
     type Output = Ending;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Ending> {
-        let mut this = self.project();
-        let step = *this.step;
-        if step.skip {
-            return Poll::Ready(Ending(Outcome::Skipped));
+        let this = self.project();
+        this.step.poll(this.cleanup, cx)
+    }
+}
+
+/// The future of a cleanup, until it is cleared.
+trait Cleanup {
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Result<(), BoxError>>;
+    fn clear(self: Pin<&mut Self>);
+}
+
+impl<F> Cleanup for Option<F>
+where
+    F: Future<Output = Result<(), BoxError>>,
+{
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Result<(), BoxError>> {
+        match self.as_pin_mut() {
+            Some(cleanup) => cleanup.poll(cx),
+            None => Poll::Ready(Ok(())),
         }
-        let Some(inner) = this.cleanup.as_mut().as_pin_mut() else {
-            return Poll::Ready(Ending(Outcome::Done));
-        };
-        // Invariants 2 and 3: first the cleanup, then the clock.
-        step.run.live.polls(step.row);
-        let polled = contain(|| inner.poll(cx));
-        step.run.live.polled();
-        let mut outcome = match polled {
-            Ok(Poll::Ready(Ok(()))) => Outcome::Done,
-            Ok(Poll::Ready(Err(error))) => Outcome::Failed(Arc::from(error)),
-            Ok(Poll::Pending) if !step.is_over() => return Poll::Pending,
-            Ok(Poll::Pending) => Outcome::TimedOut {
-                waiting_for: step.cx.seat().and_then(Seat::waits_for),
-            },
-            Err(message) => Outcome::Panicked(message),
-        };
-        // Invariant 4: dropped here, and contained, before anything is aborted.
-        if let Err(message) = contain(|| this.cleanup.set(None)) {
-            if outcome.is_done() {
-                outcome = Outcome::Panicked(message);
-            }
-        }
-        Poll::Ready(Ending(outcome))
+    }
+
+    fn clear(mut self: Pin<&mut Self>) {
+        self.set(None);
     }
 }

@@ -16,10 +16,12 @@ use crate::clock;
 
 /// Lazy, because tokio's `Sleep` panics when it is made without a time driver, and a plan whose steps
 /// are ready needs none.
+#[derive(Debug)]
 pub(crate) struct Timer {
     kind: Option<Kind>,
 }
 
+#[derive(Debug)]
 enum Kind {
     Tokio(Pin<Box<Sleep>>),
     /// Outside tokio, and on a runtime without time, a thread wakes the plan.
@@ -69,6 +71,7 @@ impl Kind {
     }
 }
 
+#[derive(Debug)]
 struct Alarm {
     at: Instant,
     waker: Waker,

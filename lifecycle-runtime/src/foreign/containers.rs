@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Debug;
 
+use crate::__private::plan_of;
 use crate::engine::contain;
 use crate::plan::{PlanStep, resolve};
 use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
@@ -29,7 +30,11 @@ pub(super) fn resolve_together(
 ) -> ResolvedPlan {
     let longest = insides.iter().filter_map(|(_, plan)| plan.budget()).max();
     match longest {
-        Some(longest) => resolve(|set| set(None, longest), Plan::together(steps), insides),
+        Some(longest) => resolve(
+            Plan::together(steps),
+            insides,
+            Some(&mut |set| set(None, longest)),
+        ),
         None => together(steps).into(),
     }
 }
@@ -53,7 +58,7 @@ macro_rules! container {
         $values:ident, $values_mut:ident, named |$this:ident| $names:expr
     ) => {
         impl<$($generics)*> Component for $container {
-            const PLAN: Plan = together(const { &[EACH.__nested(<$element>::PLAN)] });
+            const PLAN: Plan = together(const { &[EACH.__nested(plan_of::<$element>())] });
 
             async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
                 let $this = &*self;
@@ -73,7 +78,7 @@ macro_rules! container {
             fn __plan(&self) -> ResolvedPlan {
                 // One row stands for all: the longest says how long they take.
                 let longest = self.$values().map(Component::__plan).max_by_key(ResolvedPlan::budget);
-                let rows = const { &[EACH.__nested(<$element>::PLAN)] };
+                let rows = const { &[EACH.__nested(plan_of::<$element>())] };
                 resolve_together(rows, longest.map(|plan| (0, plan)).into_iter().collect())
             }
         }

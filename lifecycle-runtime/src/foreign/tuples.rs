@@ -1,25 +1,25 @@
 //! Tuples: cleaned together, a row for each place.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
 
 use super::containers::{on_each, resolve_together, together};
+use crate::__private::*;
 use crate::engine::Run;
 use crate::plan::PlanStep;
 use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
 
 macro_rules! tuple {
-    ($($T:ident $place:tt),+) => {
+    ($join:ident: $($T:ident $place:tt),+) => {
         impl<$($T: Component),+> Component for ($($T,)+) {
-            const PLAN: Plan = together(const { &steps([$($T::PLAN),+]) });
+            const PLAN: Plan = together(const { &steps([$(plan_of::<$T>()),+]) });
 
-            async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-                let rows = const { &Plan::together(const { &steps([$($T::PLAN),+]) }) };
-                let run = Run::open(cx, &*self, rows);
-                run.join(&mut [
-                    $(pin!(run.component($place, &mut self.$place)) as Pin<&mut (dyn Future<Output = ()> + Send + '_)>),+
-                ])
-                .await
+            fn cleanup(
+                &mut self,
+                cx: &Context,
+            ) -> impl Future<Output = Result<(), BoxError>> + Send {
+                let rows = const { &Plan::together(const { &steps([$(plan_of::<$T>()),+]) }) };
+                let run = Run::open(cx, rows);
+                $join($(Own::of(&mut self.$place)),+, run)
             }
 
             fn abort(&mut self) {
@@ -33,7 +33,7 @@ macro_rules! tuple {
             }
 
             fn __plan(&self) -> ResolvedPlan {
-                let rows = const { &steps([$($T::PLAN),+]) };
+                let rows = const { &steps([$(plan_of::<$T>()),+]) };
                 resolve_together(rows, vec![$(($place, self.$place.__plan())),+])
             }
         }
@@ -41,7 +41,7 @@ macro_rules! tuple {
 }
 
 /// A step for each place.
-const fn steps<const N: usize>(plans: [Plan; N]) -> [PlanStep; N] {
+const fn steps<const N: usize>(plans: [&'static Plan; N]) -> [PlanStep; N] {
     const NAMES: [&str; 12] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
     let mut steps = [PlanStep::__new("", 0); N];
     let mut i = 0;
@@ -52,15 +52,15 @@ const fn steps<const N: usize>(plans: [Plan; N]) -> [PlanStep; N] {
     steps
 }
 
-tuple!(A 0);
-tuple!(A 0, B 1);
-tuple!(A 0, B 1, C 2);
-tuple!(A 0, B 1, C 2, D 3);
-tuple!(A 0, B 1, C 2, D 3, E 4);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
+tuple!(join1: A 0);
+tuple!(join2: A 0, B 1);
+tuple!(join3: A 0, B 1, C 2);
+tuple!(join4: A 0, B 1, C 2, D 3);
+tuple!(join5: A 0, B 1, C 2, D 3, E 4);
+tuple!(join6: A 0, B 1, C 2, D 3, E 4, F 5);
+tuple!(join7: A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+tuple!(join8: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+tuple!(join9: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
+tuple!(join10: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
+tuple!(join11: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
+tuple!(join12: A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);

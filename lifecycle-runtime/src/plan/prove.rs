@@ -6,8 +6,61 @@ use super::{MAX_STEPS, Plan, PlanStep};
 
 /// The longest path: every step as long as its cost, started when all it waits for have ended.
 pub(super) const fn longest(steps: &[PlanStep]) -> Duration {
-    let paths = Paths::of(steps);
-    paths.longest
+    let finish = finishes(steps);
+    let mut longest = 0;
+    let mut i = 0;
+    while i < steps.len() {
+        if finish[i] > longest {
+            longest = finish[i];
+        }
+        i += 1;
+    }
+    from_nanos(longest)
+}
+
+/// When each step is over at the latest, in nanoseconds.
+///
+/// Every plan of every type is put through this while it compiles, and calls are most of what that takes: hence few.
+const fn finishes(steps: &[PlanStep]) -> [u128; MAX_STEPS] {
+    assert!(steps.len() <= MAX_STEPS, "a plan has at most 256 steps");
+    let mut finish = [0; MAX_STEPS];
+    let mut rest = steps;
+    let mut i = 0;
+    while let [step, others @ ..] = rest {
+        let mut start = 0;
+        let mut after = step.after;
+        while let [earlier, more @ ..] = after {
+            assert!(
+                *earlier < i,
+                "steps are listed in an order in which they can run"
+            );
+            if finish[*earlier] > start {
+                start = finish[*earlier];
+            }
+            after = more;
+        }
+        finish[i] = start + nanos(step);
+        rest = others;
+        i += 1;
+    }
+    finish
+}
+
+/// The cost of a step.
+const fn nanos(step: &PlanStep) -> u128 {
+    const UNSTATED: u128 = crate::plan::UNSTATED.as_nanos();
+    match (step.timeout, step.nested) {
+        (None, None) => UNSTATED,
+        _ => step.cost().as_nanos(),
+    }
+}
+
+const fn from_nanos(nanos: u128) -> Duration {
+    const SECOND: u128 = 1_000_000_000;
+    if nanos / SECOND > u64::MAX as u128 {
+        return Duration::MAX;
+    }
+    Duration::new((nanos / SECOND) as u64, (nanos % SECOND) as u32)
 }
 
 /// Fails the compilation if the plan cannot fit its timeouts, with the sum spelled out. `of_timeout` says more of the
@@ -48,20 +101,13 @@ pub(super) const fn prove(plan: &Plan, of_timeout: &str) {
 
 #[track_caller]
 const fn over_budget(plan: &Plan, timeout: Duration, of_timeout: &str) {
-    let paths = Paths::of(plan.steps);
-    let mut path = [0; MAX_STEPS];
-    let mut len = 0;
-    let mut at = paths.last;
-    while let Some(i) = at {
-        path[len] = i;
-        len += 1;
-        at = paths.before[i];
-    }
+    let path = Path::of(plan.steps);
+    let mut len = path.len;
     let is_sum = len > 1;
     let mut text = Text::new();
     while len > 0 {
         len -= 1;
-        let step = &plan.steps[path[len]];
+        let step = &plan.steps[path.steps[len]];
         text = text.push(step.name).push(" ").push_duration(step.cost());
         if step.timeout.is_none() && step.nested.is_none() {
             text = text.push(" (states no timeout)");
@@ -71,7 +117,7 @@ const fn over_budget(plan: &Plan, timeout: Duration, of_timeout: &str) {
         }
     }
     if is_sum {
-        text = text.push(" = ").push_duration(paths.longest);
+        text = text.push(" = ").push_duration(longest(plan.steps));
     }
     text.push(", but the timeout of `")
         .push(plan.name)
@@ -82,49 +128,56 @@ const fn over_budget(plan: &Plan, timeout: Duration, of_timeout: &str) {
         .panic();
 }
 
-struct Paths {
-    longest: Duration,
-    last: Option<usize>,
-    /// The step before each on its longest path.
-    before: [Option<usize>; MAX_STEPS],
+/// The longest path, step by step.
+struct Path {
+    /// The last step first.
+    steps: [usize; MAX_STEPS],
+    len: usize,
 }
 
-impl Paths {
+impl Path {
     const fn of(steps: &[PlanStep]) -> Self {
-        assert!(steps.len() <= MAX_STEPS, "a plan has at most 256 steps");
-        let mut finish = [Duration::ZERO; MAX_STEPS];
-        let mut before = [None; MAX_STEPS];
-        let mut longest = Duration::ZERO;
-        let mut last = None;
-        let mut i = 0;
-        while i < steps.len() {
-            let mut start = Duration::ZERO;
-            let mut j = 0;
-            while j < steps[i].after.len() {
-                let earlier = steps[i].after[j];
-                assert!(
-                    earlier < i,
-                    "steps are listed in an order in which they can run"
-                );
-                if before[i].is_none() || finish[earlier].as_nanos() > start.as_nanos() {
-                    start = finish[earlier];
-                    before[i] = Some(earlier);
-                }
-                j += 1;
-            }
-            finish[i] = start.saturating_add(steps[i].cost());
-            if last.is_none() || finish[i].as_nanos() > longest.as_nanos() {
-                longest = finish[i];
-                last = Some(i);
-            }
-            i += 1;
+        let finish = finishes(steps);
+        let mut path = Self {
+            steps: [0; MAX_STEPS],
+            len: 0,
+        };
+        let mut last = last_of(&finish, steps.len());
+        while let Some(step) = last {
+            path.steps[path.len] = step;
+            path.len += 1;
+            last = before(&finish, steps[step].after);
         }
-        Self {
-            longest,
-            last,
-            before,
-        }
+        path
     }
+}
+
+/// The first of the steps that end last.
+const fn last_of(finish: &[u128; MAX_STEPS], len: usize) -> Option<usize> {
+    let mut last = None;
+    let mut i = 0;
+    while i < len {
+        match last {
+            Some(last) if finish[i] <= finish[last] => {}
+            _ => last = Some(i),
+        }
+        i += 1;
+    }
+    last
+}
+
+/// The same of those that a step waits for.
+const fn before(finish: &[u128; MAX_STEPS], after: &[usize]) -> Option<usize> {
+    let mut last = None;
+    let mut i = 0;
+    while i < after.len() {
+        match last {
+            Some(last) if finish[after[i]] <= finish[last] => {}
+            _ => last = Some(after[i]),
+        }
+        i += 1;
+    }
+    last
 }
 
 /// A text that is put together while compiling, where nothing can be formatted.

@@ -5,6 +5,8 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::{Plan, PlanStep};
+#[cfg(feature = "rt")]
+use crate::engine::SetTime;
 
 /// The plan of one value: [`Plan`] with the timeouts that are known only at run time.
 ///
@@ -42,7 +44,7 @@ impl From<Plan> for ResolvedPlan {
 
 impl From<PlanStep> for ResolvedStep {
     fn from(step: PlanStep) -> Self {
-        let nested = step.nested.map(ResolvedPlan::from);
+        let nested = step.nested.map(|plan| ResolvedPlan::from(*plan));
         Self {
             budget: step.timeout.or(step.nested.and_then(|plan| plan.budget())),
             nested,
@@ -204,32 +206,12 @@ impl fmt::Display for Label<'_> {
     }
 }
 
-/// Told the timeouts that only a value knows: of the plan, or of the step at a place.
-#[cfg(feature = "rt")]
-type SetTime<'a> = dyn FnMut(Option<usize>, Duration) + 'a;
-
-/// `plan` with the timeouts of `this`, and with the plans of its fields, by the index of their step.
+/// `plan` with the plans of a value's fields, by the index of their step, and the timeouts that are told.
 #[cfg(feature = "rt")]
 pub(crate) fn resolve(
-    times: impl FnOnce(&mut SetTime<'_>),
     plan: Plan,
     fields: Vec<(usize, ResolvedPlan)>,
-) -> ResolvedPlan {
-    let mut times = Some(times);
-    let mut once = |set: &mut SetTime<'_>| {
-        if let Some(times) = times.take() {
-            times(set);
-        }
-    };
-    resolve_by(&mut once, plan, fields)
-}
-
-/// [`resolve`], compiled once and not for each type.
-#[cfg(feature = "rt")]
-fn resolve_by(
-    times: &mut dyn FnMut(&mut SetTime<'_>),
-    plan: Plan,
-    fields: Vec<(usize, ResolvedPlan)>,
+    tell: Option<&mut dyn FnMut(&mut SetTime<'_>)>,
 ) -> ResolvedPlan {
     let mut resolved = ResolvedPlan::from(plan);
     for (i, nested) in fields {
@@ -239,14 +221,17 @@ fn resolve_by(
         }
     }
     let mut total = None;
-    times(&mut |at, given| match at {
+    let mut set = |at: Option<usize>, given| match at {
         None => total = Some(clip(given, plan.timeout)),
         Some(i) => {
             if let Some(row) = resolved.steps.get_mut(i) {
                 row.budget = Some(clip(given, row.step.timeout));
             }
         }
-    });
+    };
+    if let Some(tell) = tell {
+        tell(&mut set);
+    }
     if let Some(total) = total.or(plan.timeout) {
         resolved.budget = Some(total);
     }
@@ -257,4 +242,63 @@ fn resolve_by(
 #[cfg(feature = "rt")]
 pub(crate) fn clip(given: Duration, at_most: Option<Duration>) -> Duration {
     at_most.map_or(given, |most| given.min(most))
+}
+
+#[cfg(feature = "serde")]
+mod serialize {
+    //! Plans as data: durations in whole milliseconds, what a step waits for by name.
+
+    use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+    use super::{Plan, ResolvedPlan, ResolvedStep};
+    use crate::report::millis;
+
+    impl Serialize for Plan {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            ResolvedPlan::from(*self).serialize(serializer)
+        }
+    }
+
+    impl Serialize for ResolvedPlan {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let steps: Vec<_> = self.steps.iter().map(|step| Row(self, step)).collect();
+            let mut out = serializer.serialize_struct("Plan", 4)?;
+            out.serialize_field("name", self.name)?;
+            out.serialize_field("budget_ms", &self.budget.map(millis))?;
+            out.serialize_field("one_of", &self.one_of)?;
+            out.serialize_field("steps", &steps)?;
+            out.end()
+        }
+    }
+
+    /// A step, in the plan whose steps it names.
+    struct Row<'a>(&'a ResolvedPlan, &'a ResolvedStep);
+
+    impl Serialize for Row<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let Self(
+                plan,
+                ResolvedStep {
+                    step,
+                    budget,
+                    nested,
+                },
+            ) = self;
+            let after: Vec<_> = step
+                .after
+                .iter()
+                .map(|&earlier| plan.steps[earlier].step.name)
+                .collect();
+            let mut out = serializer.serialize_struct("Step", 8)?;
+            out.serialize_field("name", step.name)?;
+            out.serialize_field("priority", &step.priority)?;
+            out.serialize_field("after", &after)?;
+            out.serialize_field("budget_ms", &budget.map(millis))?;
+            out.serialize_field("required", &step.required)?;
+            out.serialize_field("best_effort", &step.best_effort)?;
+            out.serialize_field("how", step.how)?;
+            out.serialize_field("plan", nested)?;
+            out.end()
+        }
+    }
 }

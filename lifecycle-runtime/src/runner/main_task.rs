@@ -52,7 +52,7 @@ where
             let mut pulse = Pulse::new(live, true);
             poll_fn(|cx| {
                 loop {
-                    pulse.register(cx);
+                    pulse.register(live, cx);
                     if self.poll(cx).is_ready() {
                         return Poll::Ready(());
                     }
@@ -60,7 +60,7 @@ where
                     if over || !firing.was_looked_at() {
                         return Poll::Ready(());
                     }
-                    if pulse.poll(Some(latest), cx).is_pending() {
+                    if pulse.poll(live, Some(latest), cx).is_pending() {
                         return Poll::Pending;
                     }
                 }

@@ -16,9 +16,20 @@ use crate::{BoxError, TaskOutcome};
 pin_project! {
     /// Fields are dropped in order: the task first.
     struct Watched<K: Keeper, F> {
+        // Absent once it is dropped.
         #[pin]
-        task: F,
+        task: Option<F>,
         place: Place<K>,
+    }
+
+    impl<K: Keeper, F> PinnedDrop for Watched<K, F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // The runtime would keep its panic for a handle that nobody awaits.
+            if let Err(message) = contain(|| this.task.set(None)) {
+                this.place.ended(Err(message));
+            }
+        }
     }
 }
 
@@ -63,7 +74,10 @@ impl<K: Keeper> Place<K> {
         F: Future<Output: TaskOutcome> + Send + 'static,
     {
         let ticket = self.ticket;
-        let join = tokio::spawn(Watched { task, place: self });
+        let join = tokio::spawn(Watched {
+            task: Some(task),
+            place: self,
+        });
         keeper.tracked().tasks.joined(ticket, join);
     }
 
@@ -93,7 +107,9 @@ impl<K: Keeper, F: Future<Output: TaskOutcome>> Future for Watched<K, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        let task = this.task;
+        let Some(task) = this.task.as_pin_mut() else {
+            return Poll::Ready(());
+        };
         let ended = match contain(|| task.poll(cx).map(TaskOutcome::into_outcome)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => Ok(outcome),

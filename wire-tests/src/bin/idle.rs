@@ -18,9 +18,10 @@ use cap::Cap;
 use h2::client::SendRequest;
 use http::Request;
 use lifecycle_http::HttpServer;
-use lifecycle_runtime::{BoxError, GracefulShutdown, ShutdownState};
+use lifecycle_runtime::{BoxError, GracefulShutdown};
 use lifecycle_wire_tests::app::{ANSWER, app};
 use lifecycle_wire_tests::load::descriptors;
+use lifecycle_wire_tests::server::Server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,15 +36,6 @@ static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
 const ROUNDS: usize = 5;
 const COUNTS: [usize; 4] = [0, 100, 1_000, 10_000];
-
-#[derive(GracefulShutdown)]
-#[shutdown(timeout = "25s")]
-struct Server {
-    #[shutdown(priority = 10, timeout = "20s")]
-    http: HttpServer,
-    #[shutdown(state)]
-    state: ShutdownState,
-}
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -81,14 +73,12 @@ fn stopped(start: Instant) {
 }
 
 async fn serve() -> Result<(), BoxError> {
-    let mut server = Server {
-        http: HttpServer::bind("127.0.0.1:0")
-            .await?
-            .connections(usize::MAX.try_into()?)
-            .serve(app()),
-        state: ShutdownState::new(),
-    };
-    println!("{}", server.http.addresses()[0]);
+    let http = HttpServer::bind("127.0.0.1:0")
+        .await?
+        .connections(usize::MAX.try_into()?)
+        .serve(app());
+    println!("{}", http.addresses()[0]);
+    let mut server = Server::new(http);
     let start = until_stopped().await?;
     let report = server.shutdown().await;
     stopped(start);

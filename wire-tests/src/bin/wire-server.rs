@@ -7,22 +7,14 @@ use std::str::FromStr;
 use axum::routing::get;
 use cap::Cap;
 use lifecycle_http::{HttpServer, Listener};
-use lifecycle_runtime::{BoxError, GracefulShutdown, Report, Runner, ShutdownState};
+use lifecycle_runtime::{BoxError, Report, Runner};
 use lifecycle_wire_tests::app::app;
+use lifecycle_wire_tests::server::Server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How much is allocated: what a process has of the kernel says little, since allocators keep what they got.
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
-
-#[derive(GracefulShutdown)]
-#[shutdown(timeout = "25s")]
-struct Server {
-    #[shutdown(priority = 10, timeout = "20s")]
-    http: HttpServer,
-    #[shutdown(state)]
-    state: ShutdownState,
-}
 
 #[tokio::main]
 async fn main() -> Result<Report, BoxError> {
@@ -47,13 +39,11 @@ async fn start() -> Result<Server, BoxError> {
         None => 15_000.try_into()?,
     };
     let app = app().route("/heap", get(async || HEAP.allocated().to_string()));
-    let http = HttpServer::from_listener(listener);
-    let server = Server {
-        http: http.connections(most).serve(app),
-        state: ShutdownState::new(),
-    };
+    let http = HttpServer::from_listener(listener)
+        .connections(most)
+        .serve(app);
     println!("ready");
-    Ok(server)
+    Ok(Server::new(http))
 }
 
 fn variable<T: FromStr<Err: Into<BoxError>>>(name: &str) -> Result<Option<T>, BoxError> {

@@ -4,16 +4,20 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lifecycle_runtime::{Connections, Readiness, ShutdownHandle, ShutdownState, TaskGroup};
+use lifecycle_runtime::{
+    Connections, GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState, TaskGroup,
+};
+use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::ProxyServer;
 use crate::activity::Limits;
-use crate::admin::AdminServer;
+use crate::admin::{self, AdminServer};
 use crate::breaker;
-use crate::config::{self, Config, Health, PathPrefix, Upstream};
+use crate::config::{self, Config, Health, PathPrefix, Seconds, Upstream};
 use crate::connections::Intake;
 use crate::descriptors;
 use crate::discovery::{Discovery, Farewells};
@@ -162,17 +166,18 @@ impl Builder {
             metrics: metrics.clone(),
             recorder: recorder.clone(),
         };
-        let forward = Forward::new(client, routes.clone(), load, rules, books);
+        let forward = Forward::new(client, routes.clone(), load.clone(), rules, books);
 
         let discovery = match sockets.http.first().or(sockets.tls.first()) {
             Some(Listener { address, .. }) => {
                 let known = known.unwrap_or_default();
-                Discovery::start(&config.discovery, *address, known, &farewells).await?
+                let peers = sockets.peers;
+                Discovery::start(&config.discovery, *address, peers, known, &farewells)
             }
             None => Discovery::default(),
         };
         let memory = memory.map(|memory| {
-            let keeper = memory.of(routes, discovery.peers());
+            let keeper = memory.of(routes.clone(), discovery.peers(), listening.left());
             let saving = keeper.save_every(config.state.every.duration());
             spawn(&background, "state", saving);
             keeper
@@ -208,19 +213,10 @@ impl Builder {
             left: listening.left(),
         };
         let manager = notifier.map(|notifier| Manager::start(notifier, view));
-        let admin = sockets.admin.map(|listener| {
-            AdminServer::start(
-                listener,
-                limits,
-                metrics.clone(),
-                readiness,
-                listening.clone(),
-            )
-        });
         let parting = listening.clone().part_with(handle.clone());
         spawn(&background, "hand-over", parting);
 
-        Ok(ProxyServer {
+        let mut server = ProxyServer {
             token,
             accept,
             connections,
@@ -234,8 +230,9 @@ impl Builder {
             embedded,
             metrics,
             memory,
-            admin,
+            admin: None,
             manager,
+            audit: config.audit.path.clone(),
             config,
             sessions,
             addresses,
@@ -243,7 +240,25 @@ impl Builder {
             listening,
             handle,
             state: ShutdownState::new(),
-        })
+        };
+        server.admin = sockets.admin.map(|listener| {
+            let config = &server.config;
+            let sources = admin::Sources {
+                metrics: server.metrics.clone(),
+                connections: server.connections.acceptor(),
+                routes,
+                load,
+                readiness,
+                handle: server.handle.clone(),
+                // Known only now that all its parts are.
+                plan: server.plan(),
+                lame_duck: config.lame_duck.map_or(Duration::ZERO, Seconds::duration),
+                actions: config.admin.secret.is_some(),
+            };
+            let listening = server.listening.clone();
+            AdminServer::start(listener, limits, &config.admin, sources, listening)
+        });
+        Ok(server)
     }
 }
 
@@ -252,6 +267,7 @@ struct Sockets {
     http: Vec<Listener>,
     tls: Vec<Listener>,
     admin: Option<Listener>,
+    peers: Option<Listener<UdpSocket>>,
 }
 
 impl Sockets {
@@ -262,17 +278,19 @@ impl Sockets {
     ) -> Result<Self, BindError> {
         let http = &config.listen_addrs;
         let tls = &config.tls.listen_addrs;
-        let admin = [config.metrics.address];
         // Whoever passes a socket for it wants it.
-        let admin = match config.metrics.enabled || given.has(Role::Admin) {
-            true => &admin[..],
-            false => &[],
+        let passed = given.has(Role::Admin).then(|| config.admin_place());
+        let admin: Vec<_> = config.admin_address().or(passed).into_iter().collect();
+        let peers = match &config.discovery.peers {
+            Some(peers) => Some(listening.listen_to_peers(given, peers.listen).await?),
+            None => None,
         };
-        let mut admin = listening.listen(given, Role::Admin, admin).await?;
+        let mut admin = listening.listen(given, Role::Admin, &admin).await?;
         Ok(Self {
             http: listening.listen(given, Role::Http, http).await?,
             tls: listening.listen(given, Role::Tls, tls).await?,
             admin: admin.pop(),
+            peers,
         })
     }
 }

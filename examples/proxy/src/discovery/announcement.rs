@@ -113,6 +113,15 @@ fn end(responder: &ServiceDaemon) {
     let _ = responder.shutdown();
 }
 
+impl Announcement {
+    fn end(&self) {
+        // It would say goodbye in any case. Where it must not, it ends with the process.
+        if !self.farewell.withheld().is_cancelled() {
+            end(&self.responder);
+        }
+    }
+}
+
 /// Logs what the responder has to tell, until it ends.
 async fn tell(events: Receiver<DaemonEvent>) {
     let complaints = Throttle::default();
@@ -142,7 +151,7 @@ impl Component for Announcement {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         cx.waiting_for(|| "the goodbye by multicast DNS".into());
         let said = self.farewell.say().await;
-        end(&self.responder);
+        self.end();
         self.events.cleanup(cx).await?;
         said
     }
@@ -152,7 +161,7 @@ impl Component for Announcement {
     }
 
     fn release(&mut self) {
-        end(&self.responder);
+        self.end();
         self.events.abort();
     }
 }
@@ -168,5 +177,39 @@ impl fmt::Debug for Announcement {
         f.debug_struct("Announcement")
             .field("farewell", &self.farewell)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mdns_sd::DaemonStatus;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config;
+
+    #[tokio::test]
+    async fn its_thread_ends_with_it() {
+        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let listening = free.local_addr().unwrap();
+        drop(free);
+        let mdns: Mdns = serde_saphyr::from_str(&format!("port: {}", listening.port())).unwrap();
+        let identity = Identity::new(&config::Discovery::default(), listening);
+        let limit = Duration::from_secs(1);
+        let announcement = Announcement::start(&mdns, &identity, limit, Farewell::default());
+        let announcement = announcement.unwrap();
+        let responder = announcement.responder.clone();
+        drop(announcement);
+        let ended = async {
+            loop {
+                // One that ends meanwhile never answers.
+                let asked = responder.status().unwrap();
+                let status = timeout(Duration::from_millis(50), asked.recv_async()).await;
+                if matches!(status, Ok(Ok(DaemonStatus::Shutdown))) {
+                    return;
+                }
+            }
+        };
+        timeout(Duration::from_secs(30), ended).await.unwrap();
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lifecycle_runtime::BoxError;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 type Said = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 type Speech = Box<dyn Fn(Instant) -> Said + Send + Sync>;
@@ -22,6 +23,8 @@ struct Inner {
     /// say goodbye to.
     speech: OnceLock<(Duration, Speech)>,
     said: OnceCell<Result<(), String>>,
+    /// Cancelled: nothing is said.
+    withheld: CancellationToken,
 }
 
 impl Farewell {
@@ -39,6 +42,16 @@ impl Farewell {
         let _ = self.0.speech.set((limit, speech));
     }
 
+    /// Says nothing from now on: another process has gone on with what was announced.
+    pub(super) fn withhold(&self) {
+        self.0.withheld.cancel();
+    }
+
+    /// Cancelled once nothing is said.
+    pub(super) fn withheld(&self) -> CancellationToken {
+        self.0.withheld.clone()
+    }
+
     /// Says goodbye, or waits until it was said.
     ///
     /// # Errors
@@ -53,6 +66,9 @@ impl Farewell {
         let Some((limit, speech)) = self.0.speech.get() else {
             return Ok(());
         };
+        if self.0.withheld.is_cancelled() {
+            return Ok(());
+        }
         let said = self.0.said.get_or_init(|| async {
             let now = Instant::now();
             let until = now + *limit * 9 / 10;

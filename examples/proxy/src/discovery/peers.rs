@@ -4,7 +4,7 @@ mod datagram;
 mod table;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,8 +21,8 @@ use tracing::{info, warn};
 
 use super::{Farewell, Identity};
 use crate::config;
-use crate::listener::{self, BindError};
 use crate::logging::Throttle;
+use crate::sockets::Listener;
 use datagram::{Datagram, Kind, Nonce};
 
 pub use table::{Peer, PeerTable};
@@ -45,7 +45,8 @@ pub struct Peers {
 #[derive(Debug)]
 struct Shared {
     id: String,
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
+    is_ipv6: bool,
     table: PeerTable,
     /// Goodbyes that nobody has acknowledged yet.
     pending: Mutex<HashMap<(SocketAddr, Nonce), oneshot::Sender<()>>>,
@@ -57,19 +58,21 @@ struct Shared {
 
 impl Peers {
     /// Listens to the peers, and greets them.
-    pub(super) async fn start(
+    pub(super) fn start(
         config: &config::discovery::Peers,
+        socket: Listener<UdpSocket>,
         identity: &Identity,
         known: Vec<Peer>,
         limit: Duration,
         farewell: Farewell,
-    ) -> Result<Self, BindError> {
-        let (socket, address) = listener::bind_datagrams(config.listen).await?;
+    ) -> Self {
+        let Listener { socket, address } = socket;
         info!(%address, "listening for peers");
         let others = config.tell.iter().copied().filter(|peer| *peer != address);
         let shared = Arc::new(Shared {
             id: identity.id.clone(),
             socket,
+            is_ipv6: address.is_ipv6(),
             table: PeerTable::new(others, known),
             pending: Mutex::default(),
             leaving: CancellationToken::new(),
@@ -77,15 +80,20 @@ impl Peers {
             complaints: Throttle::default(),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(shared.clone().listen());
-        tasks.spawn(shared.clone().greet(config.hello.duration()));
+        // Once another process goes on with this, it is that one which is spoken to.
+        let withheld = farewell.withheld();
+        let listening = shared.clone().listen();
+        tasks.spawn(async move { withheld.run_until_cancelled(listening).await.unwrap_or(()) });
+        let withheld = farewell.withheld();
+        let greeting = shared.clone().greet(config.hello.duration());
+        tasks.spawn(async move { withheld.run_until_cancelled(greeting).await.unwrap_or(()) });
         let leaving = shared.clone();
         farewell.prepare(limit, move |until| leaving.clone().leave(until));
-        Ok(Self {
+        Self {
             shared,
             farewell,
             tasks,
-        })
+        }
     }
 
     pub(super) fn table(&self) -> PeerTable {
@@ -211,10 +219,21 @@ impl Shared {
             id: self.id.as_str().into(),
             nonce: nonce.into(),
         };
-        if let Err(error) = self.socket.send_to(&datagram.encode(), to).await
+        if let Err(error) = self
+            .socket
+            .send_to(&datagram.encode(), self.reached(to))
+            .await
             && self.complaints.allows()
         {
             warn!(%error, peer = %to, "a peer cannot be told");
+        }
+    }
+
+    /// An address as this socket has it: one of IPv6 reaches IPv4 by mapped ones.
+    fn reached(&self, to: SocketAddr) -> SocketAddr {
+        match to.ip() {
+            IpAddr::V4(ip) if self.is_ipv6 => (ip.to_ipv6_mapped(), to.port()).into(),
+            _ => to,
         }
     }
 
@@ -266,11 +285,19 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     async fn peers(tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Farewell) {
-        let text = "listen: 127.0.0.1:0\ntell: []\nhello: 3600\n";
-        let mut config: config::discovery::Peers = serde_saphyr::from_str(text).unwrap();
+        peers_at("127.0.0.1:0", tell, known).await
+    }
+
+    async fn peers_at(at: &str, tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Farewell) {
+        let text = format!("listen: \"{at}\"\ntell: []\nhello: 3600\n");
+        let mut config: config::discovery::Peers = serde_saphyr::from_str(&text).unwrap();
         config.tell = tell;
         let identity = Identity {
             service: "proxy".into(),
@@ -281,8 +308,13 @@ mod tests {
         };
         let farewell = Farewell::default();
         let limit = Duration::from_secs(1);
-        let peers = Peers::start(&config, &identity, known, limit, farewell.clone());
-        (peers.await.unwrap(), farewell)
+        let (socket, address) = socket().await;
+        let socket = Listener {
+            socket: Arc::new(socket),
+            address,
+        };
+        let peers = Peers::start(&config, socket, &identity, known, limit, farewell.clone());
+        (peers, farewell)
     }
 
     async fn socket() -> (UdpSocket, SocketAddr) {
@@ -293,7 +325,8 @@ mod tests {
 
     async fn receive(socket: &UdpSocket) -> (Kind, String, SocketAddr) {
         let mut buffer = [0; 512];
-        let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+        let received = timeout(PATIENCE, socket.recv_from(&mut buffer)).await;
+        let (length, from) = received.expect("a datagram").unwrap();
         let datagram = Datagram::decode(&buffer[..length]).unwrap();
         assert_eq!(datagram.id, "me");
         (datagram.kind, datagram.nonce.into_owned(), from)
@@ -316,6 +349,18 @@ mod tests {
         };
         let (said, ()) = tokio::join!(farewell.say(), peer);
         said.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_both_families_hears_a_peer_of_the_older_one() {
+        let (socket, address) = socket().await;
+        let (peers, farewell) = peers_at("[::]:0", vec![address], Vec::new()).await;
+        let (_, _, from) = receive(&socket).await;
+        let goodbye = b"{\"kind\":\"goodbye\",\"id\":\"you\",\"nonce\":\"n\"}";
+        socket.send_to(goodbye, from).await.unwrap();
+        assert_eq!(receive(&socket).await.0, Kind::Ack);
+        assert!(peers.table().list()[0].gone);
+        farewell.say().await.unwrap();
     }
 
     #[tokio::test]

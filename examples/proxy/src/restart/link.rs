@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -23,6 +23,7 @@ pub(super) const READY: u8 = b'\n';
 struct Line {
     role: Role,
     asked: Option<SocketAddr>,
+    address: SocketAddr,
 }
 
 /// Sends sockets. The other side need not be there yet.
@@ -31,9 +32,10 @@ pub(super) fn send(mut link: &UnixStream, sockets: &[Socket]) -> io::Result<()> 
         let mut line = serde_json::to_vec(&Line {
             role: socket.role,
             asked: socket.asked,
+            address: socket.address,
         })?;
         line.push(b'\n');
-        let descriptors = [socket.listener.as_fd()];
+        let descriptors = [socket.descriptor.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
@@ -86,17 +88,18 @@ pub(super) fn receive(link: &UnixStream) -> io::Result<Vec<Socket>> {
 
 fn socket(line: Line, descriptor: Option<OwnedFd>) -> io::Result<Socket> {
     let missing = || io::Error::other("a line came without its socket");
-    let listener = TcpListener::from(descriptor.ok_or_else(missing)?);
     Ok(Socket {
         role: line.role,
         asked: line.asked,
-        address: listener.local_addr()?,
-        listener,
+        address: line.address,
+        descriptor: descriptor.ok_or_else(missing)?,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -116,7 +119,7 @@ mod tests {
                 role,
                 asked,
                 address,
-                listener,
+                descriptor: listener.into(),
             }
         })
         .collect();
@@ -128,8 +131,11 @@ mod tests {
                 (made.role, made.asked, made.address),
                 (came.role, came.asked, came.address)
             );
-            let flags = rustix::io::fcntl_getfd(&came.listener).unwrap();
+            let flags = rustix::io::fcntl_getfd(&came.descriptor).unwrap();
             assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+            let descriptor = came.descriptor.try_clone().unwrap();
+            let listener = TcpListener::from(descriptor);
+            assert_eq!(listener.local_addr().unwrap(), made.address);
         }
     }
 
@@ -147,7 +153,7 @@ mod tests {
     #[test]
     fn a_line_without_its_socket_is_an_error() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        ours.write_all(b"{\"role\":\"http\",\"asked\":null}\n\n")
+        ours.write_all(b"{\"role\":\"http\",\"asked\":null,\"address\":\"127.0.0.1:1\"}\n\n")
             .unwrap();
         let error = receive(&theirs).unwrap_err().to_string();
         assert!(error.contains("without its socket"), "{error}");

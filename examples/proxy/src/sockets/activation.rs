@@ -80,6 +80,6 @@ fn socket(name: &str, listener: io::Result<Option<TcpListener>>) -> Result<Optio
         role,
         asked: None,
         address: listener.local_addr().map_err(Fault::Unusable)?,
-        listener,
+        descriptor: listener.into(),
     }))
 }

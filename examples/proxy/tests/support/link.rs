@@ -1,6 +1,7 @@
 //! Somebody else on the link who hears multicast DNS.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::time::Instant;
 
 use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 use simple_dns::Packet;
@@ -40,27 +41,57 @@ impl Link {
         Self { socket, port }
     }
 
-    /// The next answer that says where a service is.
+    /// The next answer that says where a service no longer is.
     #[track_caller]
-    pub fn next(&self) -> Said {
-        let mut buffer = [0; 9000];
+    pub fn goodbye(&self) -> Said {
+        let end = Instant::now() + PATIENCE;
         loop {
-            let length = self.socket.recv(&mut buffer).unwrap();
-            let packet = Packet::parse(&buffer[..length]).unwrap();
-            let found = packet
-                .answers
-                .iter()
-                .find_map(|answer| match &answer.rdata {
-                    RData::SRV(service) => Some(Said {
-                        name: answer.name.to_string(),
-                        port: service.port,
-                        ttl: answer.ttl,
-                    }),
-                    _ => None,
-                });
-            if let Some(said) = found {
+            assert!(Instant::now() < end, "no goodbye within {PATIENCE:?}");
+            let said = self.next();
+            if said.ttl == 0 {
                 return said;
             }
         }
     }
+
+    /// The next answer that says where a service is.
+    #[track_caller]
+    pub fn next(&self) -> Said {
+        let mut buffer = [0; 9000];
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end, "no answer within {PATIENCE:?}");
+            let length = self.socket.recv(&mut buffer).unwrap();
+            if let Some(said) = said(&buffer[..length]) {
+                return said;
+            }
+        }
+    }
+
+    /// Those that have come in and were not read.
+    pub fn rest(&self) -> Vec<Said> {
+        self.socket.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 9000];
+        let mut heard = Vec::new();
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            heard.extend(said(&buffer[..length]));
+        }
+        self.socket.set_nonblocking(false).unwrap();
+        heard
+    }
+}
+
+fn said(bytes: &[u8]) -> Option<Said> {
+    let packet = Packet::parse(bytes).unwrap();
+    packet
+        .answers
+        .iter()
+        .find_map(|answer| match &answer.rdata {
+            RData::SRV(service) => Some(Said {
+                name: answer.name.to_string(),
+                port: service.port,
+                ttl: answer.ttl,
+            }),
+            _ => None,
+        })
 }

@@ -1,6 +1,7 @@
 //! Another proxy, as far as datagrams go.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -19,11 +20,18 @@ impl Peer {
         Self { socket, address }
     }
 
+    /// An address that nobody is at.
+    pub fn nobody() -> SocketAddr {
+        Self::start().address
+    }
+
     /// The next datagram of this kind, and who sent it.
     #[track_caller]
     pub fn next(&self, kind: &str) -> (Value, SocketAddr) {
         let mut buffer = [0; 512];
+        let end = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < end, "no {kind} within {PATIENCE:?}");
             let (length, from) = self.socket.recv_from(&mut buffer).unwrap();
             let datagram: Value = serde_json::from_slice(&buffer[..length]).unwrap();
             if datagram["kind"] == kind {
@@ -41,7 +49,9 @@ impl Peer {
             let datagram: Value = serde_json::from_slice(&buffer[..length]).unwrap();
             Some(datagram["kind"].clone())
         });
-        datagrams.collect()
+        let kinds = datagrams.collect();
+        self.socket.set_nonblocking(false).unwrap();
+        kinds
     }
 
     pub fn send(&self, kind: &str, nonce: &Value, to: SocketAddr) {

@@ -53,8 +53,8 @@ impl<'a> Datagram<'a> {
 /// Something that nobody guesses.
 pub(super) fn nonce() -> Nonce {
     let mut bytes = [0; 8];
-    // Where the kernel has nothing random there is a counter's worth of it in zeros:
-    // an acknowledgement is only taken from the peer that was told.
+    // It fails where the call is forbidden. An acknowledgement is still taken only from
+    // the peer that was told.
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     format!("{:016x}", u64::from_ne_bytes(bytes))
 }

@@ -1,0 +1,127 @@
+//! All steps of a plan, polled as they are due until all have ended.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use super::{Pulse, Run};
+use crate::plan::MAX_STEPS;
+use crate::{BoxError, clock};
+
+/// A future of one step.
+pub(crate) type StepFuture<'a, 'b> = Pin<&'a mut (dyn Future<Output = ()> + Send + 'b)>;
+
+/// A plan that runs, and how far it has come. Its steps are held beside it by what polls it.
+#[derive(Debug)]
+pub(crate) struct Join {
+    run: Run,
+    ended: EndedRows,
+    /// Made when it first has to wait.
+    pulse: Option<Pulse>,
+}
+
+impl Join {
+    /// Of a plan that was opened; what had ended before stays so.
+    pub(crate) fn new(run: Run) -> Self {
+        let ended = run.live.ended_rows();
+        Self {
+            run,
+            ended,
+            pulse: None,
+        }
+    }
+
+    /// Polls every step that is due, until all have ended.
+    ///
+    /// # Errors
+    ///
+    /// A [`ShutdownError`](crate::ShutdownError) if a step that is not `best_effort` is not done.
+    pub(crate) fn poll(
+        &mut self,
+        steps: &mut [StepFuture<'_, '_>],
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), BoxError>> {
+        if self.run.live.report().is_none() {
+            ready!(self.poll_steps(steps, cx));
+        }
+        let report = self.run.live.finish(clock::now());
+        if report.is_clean() {
+            return Poll::Ready(Ok(()));
+        }
+        let result = report.clone().into_result();
+        Poll::Ready(result.map(drop).map_err(BoxError::from))
+    }
+
+    fn poll_steps(&mut self, steps: &mut [StepFuture<'_, '_>], cx: &mut Context<'_>) -> Poll<()> {
+        let mut forced = false;
+        loop {
+            let Some(next) = self.pass(steps, cx) else {
+                return Poll::Ready(());
+            };
+            let live = &*self.run.live;
+            let root = self.run.root;
+            let pulse = self.pulse.get_or_insert_with(|| Pulse::new(live, root));
+            pulse.register(live, cx);
+            // Forced after the steps looked, and before the waker was there: they look again.
+            if !forced && live.origin.forced().is_some() {
+                forced = true;
+                continue;
+            }
+            if pulse.poll(live, next, cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Polls each step that is due once. The first deadline among those that run, or `None` when all
+    /// have ended. One pass is enough: steps are listed after what they depend on.
+    fn pass(
+        &mut self,
+        steps: &mut [StepFuture<'_, '_>],
+        cx: &mut Context<'_>,
+    ) -> Option<Option<Instant>> {
+        let mut open = false;
+        let mut next: Option<Instant> = None;
+        for (i, (step, planned)) in steps.iter_mut().zip(self.run.plan.steps).enumerate() {
+            if self.ended.has(i) {
+                continue;
+            }
+            // Invariant 1.
+            let due = planned.after.iter().all(|&earlier| self.ended.has(earlier));
+            if due && step.as_mut().poll(cx).is_ready() {
+                self.ended.set(i);
+                continue;
+            }
+            open = true;
+            if let Some(hard) = due.then(|| self.run.live.hard(i)).flatten() {
+                next = Some(next.map_or(hard, |next| next.min(hard)));
+            }
+        }
+        open.then_some(next)
+    }
+}
+
+/// [`Join`] of more steps than one of its callers holds by itself.
+///
+/// # Errors
+///
+/// Those of [`Join::poll`].
+pub async fn join_pinned(run: Run, steps: &mut [StepFuture<'_, '_>]) -> Result<(), BoxError> {
+    let mut join = Join::new(run);
+    poll_fn(|cx| join.poll(steps, cx)).await
+}
+
+/// Which steps have ended. The rows say it to others; the join is what ends them, and need not ask.
+#[derive(Debug, Default)]
+pub(super) struct EndedRows([u64; MAX_STEPS / 64]);
+
+impl EndedRows {
+    fn has(&self, i: usize) -> bool {
+        self.0[i / 64] & (1 << (i % 64)) != 0
+    }
+
+    pub(super) fn set(&mut self, i: usize) {
+        self.0[i / 64] |= 1 << (i % 64);
+    }
+}
