@@ -38,6 +38,7 @@ struct Turn {
 
 impl Arena {
     fn new() -> Result<Self> {
+        peers::install()?;
         let directory = tempfile::tempdir()?;
         let address = free_address()?;
         let mut command = peers::upstream(directory.path(), address)?;

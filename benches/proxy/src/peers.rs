@@ -2,12 +2,46 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::Result;
 
 /// What is asked for, and its length.
 pub(crate) const BODIES: [(&str, usize); 2] = [("small", 100), ("large", 100_000)];
+
+/// Programs that are started here, and Debian's packages of them.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("nginx", "nginx-light"),
+    ("haproxy", "haproxy"),
+    ("wrk", "wrk"),
+];
+
+/// Installs the programs that are missing, which only root may.
+pub(crate) fn install() -> Result<()> {
+    let missing = PROGRAMS.iter().filter(|(program, _)| !is_there(program));
+    let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let script = format!(
+        "apt-get update -qq && apt-get install -y -qq {}",
+        packages.join(" ")
+    );
+    let installed = Command::new("sh").args(["-c", &script]).status()?;
+    if !installed.success() {
+        return Err(format!("this needs {}", packages.join(", ")).into());
+    }
+    Ok(())
+}
+
+fn is_there(program: &str) -> bool {
+    let asked = Command::new(program)
+        .arg("-v")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    asked.is_ok()
+}
 
 /// What both roles of nginx begin with. Its log would be a file of the system.
 fn nginx(directory: &Path, name: &str, config: &str) -> Result<Command> {

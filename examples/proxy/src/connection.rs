@@ -164,7 +164,7 @@ async fn serve_http<H: Handler>(stream: TcpStream, handler: H, link: Link) -> En
     let service = service_fn(move |request: Request<_>| {
         let (handler, link) = (handler.clone(), link.clone());
         let exchange = InExchange::begin(link.activity.clone(), request.version());
-        async move { Ok::<_, Infallible>(answer(handler, request, link, exchange).await) }
+        answer(handler, request, link, exchange)
     });
     let io = TokioIo::new(Watched::new(stream, activity.clone()));
     let mut http = auto::Builder::new(Streams(client.clone()));
@@ -205,7 +205,7 @@ async fn answer<H: Handler>(
     request: Request<hyper::body::Incoming>,
     link: Link,
     exchange: InExchange,
-) -> Response<Answer<H::Body>> {
+) -> Result<Response<Answer<H::Body>>, Infallible> {
     let version = request.version();
     let connection = link.connection.clone();
     connection.speaks(if version >= Version::HTTP_2 {
@@ -222,7 +222,7 @@ async fn answer<H: Handler>(
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
-    response.map(|body| Answer::new(body, exchange))
+    Ok(response.map(|body| Answer::new(body, exchange)))
 }
 
 /// Whether the client began to speak before it left or was told to close. A client

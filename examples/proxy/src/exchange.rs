@@ -35,7 +35,8 @@ pub struct Exchange {
     books: Arc<Books>,
     started: Instant,
     is_head: bool,
-    noted: Option<Noted>,
+    /// Boxed, as it is mostly absent and the response is moved about.
+    noted: Option<Box<Noted>>,
     status: Option<StatusCode>,
     bytes: u64,
     complete: bool,
@@ -54,11 +55,13 @@ impl Exchange {
     /// Begins with the request's head.
     pub fn begin<B>(books: &Arc<Books>, request: &Request<B>, link: &Link) -> Self {
         books.metrics.request_began();
-        let noted = books.recorder.as_ref().map(|_| Noted {
-            time: SystemTime::now(),
-            client: link.peer,
-            method: request.method().clone(),
-            uri: request.uri().clone(),
+        let noted = books.recorder.as_ref().map(|_| {
+            Box::new(Noted {
+                time: SystemTime::now(),
+                client: link.peer,
+                method: request.method().clone(),
+                uri: request.uri().clone(),
+            })
         });
         Self {
             books: books.clone(),
