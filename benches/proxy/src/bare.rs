@@ -102,7 +102,7 @@ fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
         path: PathPrefix::default(),
         target: Target::Http(Arc::new(Group::new(&[upstream], settings))),
     }]));
-    let load = Arc::new(Load::new([Bounds::NONE; Resource::ALL.len()]));
+    let load = Arc::new(Load::new([Bounds::NONE; Resource::ALL.len()], Box::new(Default::default)));
     let sources = Sources {
         connections: Box::new(ConnectionStats::default),
         recorder: None,

@@ -119,10 +119,13 @@ enum Pressure {
     Hard,
 }
 
+/// Tells what is used now.
+pub type Look = Box<dyn Fn() -> Each<Used> + Send + Sync>;
+
 /// What is used now, and whether that is too much.
-#[derive(Debug)]
 pub struct Load {
     bounds: Each<Bounds>,
+    look: Look,
     active: Each<AtomicU64>,
     peak: Each<AtomicU64>,
     stage: AtomicU8,
@@ -135,9 +138,10 @@ pub struct Load {
 impl Load {
     /// Nothing is used yet.
     #[must_use]
-    pub fn new(bounds: Each<Bounds>) -> Self {
+    pub fn new(bounds: Each<Bounds>, look: Look) -> Self {
         Self {
             bounds,
+            look,
             active: Default::default(),
             peak: Default::default(),
             stage: AtomicU8::new(Stage::Closed as u8),
@@ -148,27 +152,38 @@ impl Load {
         }
     }
 
-    /// Looks, for ever.
-    pub async fn watch(self: Arc<Self>, counted: Counted) {
-        self.watch_with(|| measure(&counted)).await;
-    }
-
-    async fn watch_with(&self, look: impl Fn() -> Each<Used>) {
+    /// Looks, for ever, and decides.
+    pub async fn watch(self: Arc<Self>) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.observe(look());
+            self.observe((self.look)());
+        }
+    }
+
+    /// What is used at this moment, and was at most. Nothing is decided by it, so it
+    /// may be asked for at any time.
+    #[must_use]
+    pub fn usage(&self) -> Each<Used> {
+        self.enter((self.look)());
+        Resource::ALL.map(|resource| self.used(resource))
+    }
+
+    fn enter(&self, used: Each<Used>) {
+        for resource in Resource::ALL {
+            let Used { active, peak } = used[resource as usize];
+            self.active[resource as usize].store(active, Ordering::Relaxed);
+            self.peak[resource as usize].fetch_max(peak.max(active), Ordering::Relaxed);
         }
     }
 
     /// Enters what is used, and decides.
     pub fn observe(&self, used: Each<Used>) {
+        self.enter(used);
         let mut worst = (Pressure::None, Resource::Files, 0);
         for resource in Resource::ALL {
-            let Used { active: now, peak } = used[resource as usize];
-            self.active[resource as usize].store(now, Ordering::Relaxed);
-            self.peak[resource as usize].fetch_max(peak.max(now), Ordering::Relaxed);
+            let now = used[resource as usize].active;
             let pressure = self.bounds[resource as usize].pressure(now);
             if pressure > worst.0 {
                 worst = (pressure, resource, now);
@@ -230,9 +245,7 @@ impl Load {
         self.pressed.load(Ordering::Relaxed) != Pressure::None as u8
     }
 
-    /// What is used of a resource, and was at most.
-    #[must_use]
-    pub fn used(&self, resource: Resource) -> Used {
+    fn used(&self, resource: Resource) -> Used {
         let read = |values: &Each<AtomicU64>| values[resource as usize].load(Ordering::Relaxed);
         Used {
             active: read(&self.active),
@@ -253,8 +266,17 @@ impl Load {
     }
 }
 
+impl fmt::Debug for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Load")
+            .field("stage", &self.stage())
+            .finish_non_exhaustive()
+    }
+}
+
 /// What this process uses now; what cannot be known is 0.
-fn measure(counted: &Counted) -> Each<Used> {
+#[must_use]
+pub fn measure(counted: &Counted) -> Each<Used> {
     let tasks = Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks());
     // What was between two looks is not seen.
     let seen = |active| Used {

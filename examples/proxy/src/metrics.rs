@@ -171,7 +171,8 @@ impl Metrics {
         let [r1, r2, r3, r4, r5] = &self.responses;
         let tape = sources.recorder.as_ref().map(|recorder| recorder.counts());
         let (tape_written, tape_dropped) = tape.unwrap_or_default();
-        let peak = |resource| sources.load.used(resource).peak;
+        let usage = sources.load.usage();
+        let peak = |resource: Resource| usage[resource as usize].peak;
         let refused = sni::Fate::ALL
             .into_iter()
             .filter(|fate| *fate != sni::Fate::Passed);
@@ -268,7 +269,10 @@ mod tests {
             connections: Box::new(ConnectionStats::default),
             recorder: None,
             routes: Arc::new(Routes::new(Vec::new())),
-            load: Arc::new(Load::new([crate::load::Bounds::NONE; Resource::ALL.len()])),
+            load: Arc::new(Load::new(
+                [crate::load::Bounds::NONE; Resource::ALL.len()],
+                Box::new(Default::default),
+            )),
             websockets: websocket::Open::default(),
             tls: sni::Counts::default(),
             handle: ShutdownHandle::new(),

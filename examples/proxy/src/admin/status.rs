@@ -359,8 +359,9 @@ fn program(route: &Route) -> Option<ProgramRow> {
 }
 
 fn load(load: &Load) -> LoadState {
+    let usage = load.usage();
     let used = Resource::ALL.map(|resource| {
-        let used = load.used(resource);
+        let used = usage[resource as usize];
         Used {
             name: resource.name(),
             now: used.active,

@@ -27,7 +27,7 @@ use crate::feed::Feed;
 use crate::forward::{Forward, Rules};
 use crate::health;
 use crate::listener::{AcceptLoops, BindError};
-use crate::load::{Bounds, Counted, Each, Load, Used};
+use crate::load::{Bounds, Counted, Each, Load, Used, measure};
 use crate::manager::{Manager, Notifier, View};
 use crate::memory::Memory;
 use crate::metrics::{Metrics, Sources};
@@ -124,14 +124,15 @@ impl Builder {
         let most = descriptors::connections(config.max_connections, each);
         let connections = Connections::new(most);
         let background = TaskGroup::new();
-        let load = Arc::new(Load::new(bounds_of(&config.limits)));
+        let sessions = Tally::default();
+        let counted = counted(&connections, &sessions);
+        let look = Box::new(move || measure(&counted));
+        let load = Arc::new(Load::new(bounds_of(&config.limits), look));
+        spawn(&background, "load", load.clone().watch());
         let recorder = recorder_of(&config, &background);
 
         let (pool, client) = UpstreamPool::new(&config.timeouts);
-        let sessions = Tally::default();
         let (routes, owned) = routes_of(&config, upstream, &client, &background, &sessions);
-        let watching = load.clone().watch(counted(&connections, &sessions));
-        spawn(&background, "load", watching);
         let memory = Memory::recall(&config.state).await;
         let known = memory.as_ref().map(|memory| {
             memory.resume(&routes);

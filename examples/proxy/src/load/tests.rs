@@ -6,7 +6,7 @@ use super::*;
 fn load_of(resource: Resource) -> Load {
     let mut bounds = [Bounds::NONE; Resource::ALL.len()];
     bounds[resource as usize] = Bounds { soft: 80, hard: 90 };
-    Load::new(bounds)
+    Load::new(bounds, Box::new(Each::default))
 }
 
 fn used(resource: Resource, active: u64) -> Each<Used> {
@@ -88,15 +88,26 @@ fn a_peak_that_was_between_two_looks_is_told_by_who_counted_it() {
     assert_eq!(load.stage(), Stage::Closed, "it is over");
 }
 
+#[test]
+fn what_is_used_is_known_when_it_is_asked_for_and_decides_nothing() {
+    let mut load = load_of(Resource::Sessions);
+    load.look = Box::new(|| used(Resource::Sessions, 95));
+    let now = load.usage()[Resource::Sessions as usize];
+    assert_eq!((now.active, now.peak), (95, 95));
+    assert_eq!(load.stage(), Stage::Closed);
+    load.look = Box::new(Each::default);
+    let now = load.usage()[Resource::Sessions as usize];
+    assert_eq!((now.active, now.peak), (0, 95));
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_looks_four_times_a_second_and_takes_two_looks_to_close_again() {
-    let load = Arc::new(load_of(Resource::Connections));
     let active = Arc::new(AtomicU64::new(0));
-    let (watched, now) = (load.clone(), active.clone());
-    let watching = tokio::spawn(async move {
-        let look = || used(Resource::Connections, now.load(Ordering::Relaxed));
-        watched.watch_with(look).await;
-    });
+    let now = active.clone();
+    let mut load = load_of(Resource::Connections);
+    load.look = Box::new(move || used(Resource::Connections, now.load(Ordering::Relaxed)));
+    let load = Arc::new(load);
+    let watching = tokio::spawn(load.clone().watch());
     advance(INTERVAL).await;
     for (connections, stage) in [
         (89, Stage::Closed),

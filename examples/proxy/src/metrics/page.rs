@@ -18,7 +18,7 @@ use super::Metrics;
 use crate::breaker::Stage;
 use crate::feed;
 use crate::feed::source::State;
-use crate::load::Resource;
+use crate::load::{Resource, Used};
 use crate::routes::{Member, Target};
 use crate::sni::Fate;
 use crate::stdio::Counts;
@@ -175,8 +175,11 @@ impl Numbers {
 
     fn of_load(&self, to: &mut Writer<'_>) -> fmt::Result {
         let load = &self.0.sources.load;
-        let used = Resource::ALL.map(|resource| ([("resource", resource.name())], load.used(resource).active));
-        let peak = Resource::ALL.map(|resource| ([("resource", resource.name())], load.used(resource).peak));
+        let usage = load.usage();
+        let of = |value: fn(Used) -> u64| {
+            Resource::ALL.map(|resource| ([("resource", resource.name())], value(usage[resource as usize])))
+        };
+        let (used, peak) = (of(|used| used.active), of(|used| used.peak));
         to.gauges("resource_used", "What the process uses.", &used)?;
         to.gauges("resource_peak", "What it used at most.", &peak)?;
         to.gauge("load_breaker", "Whether requests are taken: 0 all are, 1 some are, 2 none is.", rank(load.stage()))?;
