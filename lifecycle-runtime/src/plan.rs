@@ -1,11 +1,13 @@
 //! Plans: the steps of a type with their order and budgets, as constants.
 
+mod places;
 mod prove;
 mod resolved;
 
 use std::fmt;
 use std::time::Duration;
 
+pub(crate) use places::Places;
 pub(crate) use resolved::Label;
 pub use resolved::ResolvedPlan;
 #[cfg(feature = "rt")]
@@ -39,6 +41,8 @@ pub struct Plan {
     /// Whether all there is to the component are its parts, each of which has a row.
     #[cfg_attr(not(feature = "rt"), allow(dead_code))] // only the engine asks
     pub(crate) whole: bool,
+    /// What a step without a timeout counts for that has this plan, in nanoseconds.
+    pub(crate) cost: u128,
 }
 
 impl Plan {
@@ -54,6 +58,7 @@ impl Plan {
             steps: &[],
             one_of: false,
             whole: false,
+            cost: UNSTATED.as_nanos(),
         }
     }
 
@@ -98,34 +103,39 @@ impl Plan {
         timeout: Option<Duration>,
         steps: &'static [PlanStep],
     ) -> Self {
+        let longest = prove::longest(steps);
         Self {
             name,
             timeout,
-            longest: Some(prove::longest(steps)),
+            longest: Some(longest),
             steps,
             one_of: false,
             whole: true,
+            cost: match timeout {
+                Some(timeout) => timeout.as_nanos(),
+                None => longest.as_nanos(),
+            },
         }
     }
 
     #[doc(hidden)]
     pub const fn __one_of(name: &'static str, variants: &'static [PlanStep]) -> Self {
-        let mut most = Duration::ZERO;
+        let mut most = 0;
         let mut i = 0;
         while i < variants.len() {
-            let cost = variants[i].cost();
-            if cost.as_nanos() > most.as_nanos() {
-                most = cost;
+            if variants[i].cost > most {
+                most = variants[i].cost;
             }
             i += 1;
         }
         Self {
             name,
             timeout: None,
-            longest: Some(most),
+            longest: Some(prove::from_nanos(most)),
             steps: variants,
             one_of: true,
             whole: true,
+            cost: most,
         }
     }
 
@@ -169,7 +179,7 @@ impl fmt::Display for Plan {
 pub struct PlanStep {
     pub(crate) name: &'static str,
     pub(crate) priority: i32,
-    pub(crate) after: &'static [usize],
+    pub(crate) after: Places,
     pub(crate) timeout: Option<Duration>,
     pub(crate) runtime: bool,
     pub(crate) required: bool,
@@ -177,6 +187,8 @@ pub struct PlanStep {
     pub(crate) how: &'static str,
     /// Not a leaf's, which adds nothing to say.
     pub(crate) nested: Option<&'static Plan>,
+    /// What it counts for in the longest path, in nanoseconds.
+    pub(crate) cost: u128,
 }
 
 impl PlanStep {
@@ -191,8 +203,8 @@ impl PlanStep {
     }
 
     /// The steps it waits for directly, as indices into the plan's steps.
-    pub const fn after(&self) -> &'static [usize] {
-        self.after
+    pub fn after(&self) -> impl Iterator<Item = usize> + use<> {
+        self.after.iter()
     }
 
     /// Its own timeout, as far as it is known at compile time.
@@ -215,40 +227,19 @@ impl PlanStep {
         self.nested
     }
 
-    /// What the step counts for in the longest path.
-    pub(crate) const fn cost(&self) -> Duration {
-        // By matches instead of calls, which is most of what an evaluation takes: this is done for each step of each type.
-        match (&self.timeout, self.nested) {
-            (Some(timeout), _)
-            | (
-                None,
-                Some(
-                    Plan {
-                        timeout: Some(timeout),
-                        ..
-                    }
-                    | Plan {
-                        longest: Some(timeout),
-                        ..
-                    },
-                ),
-            ) => *timeout,
-            _ => UNSTATED,
-        }
-    }
-
     #[doc(hidden)]
     pub const fn __new(name: &'static str, priority: i32) -> Self {
         Self {
             name,
             priority,
-            after: &[],
+            after: Places::NONE,
             timeout: None,
             runtime: false,
             required: false,
             best_effort: false,
             how: "",
             nested: None,
+            cost: UNSTATED.as_nanos(),
         }
     }
 
@@ -257,14 +248,17 @@ impl PlanStep {
     pub const fn __of(
         name: &'static str,
         priority: i32,
-        after: &'static [usize],
+        after: u128,
         timeout: Option<Duration>,
         nested: &'static Plan,
     ) -> Self {
         Self {
             name,
             priority,
-            after,
+            after: Places {
+                low: after,
+                high: 0,
+            },
             timeout,
             runtime: false,
             required: false,
@@ -274,7 +268,18 @@ impl PlanStep {
                 [] => None,
                 _ => Some(nested),
             },
+            cost: match timeout {
+                Some(timeout) => timeout.as_nanos(),
+                None => nested.cost,
+            },
         }
+    }
+
+    /// It waits for steps from the 129th on too.
+    #[doc(hidden)]
+    pub const fn __after_late(mut self, late: u128) -> Self {
+        self.after.high = late;
+        self
     }
 
     #[doc(hidden)]
@@ -308,6 +313,7 @@ impl PlanStep {
                 [] => None,
                 _ => Some(plan),
             },
+            cost: plan.cost,
             ..self
         }
     }

@@ -42,8 +42,8 @@ struct Named {
 }
 
 fn edges(plan: Plan) -> Vec<(&'static str, i32, Vec<&'static str>)> {
-    let name = |&step: &usize| plan.steps()[step].name();
-    plan.steps().iter().map(|step| (step.name(), step.priority(), step.after().iter().map(name).collect())).collect()
+    let name = |step: usize| plan.steps()[step].name();
+    plan.steps().iter().map(|step| (step.name(), step.priority(), step.after().map(name).collect())).collect()
 }
 
 fn main() {

@@ -60,10 +60,7 @@ fn time(known: &Known<'_>) -> TokenStream {
 fn row(step: &Step<'_>) -> TokenStream {
     let name = &step.field.name;
     let priority = Literal::i32_unsuffixed(step.priority);
-    let after = step
-        .after
-        .iter()
-        .map(|&place| Literal::usize_unsuffixed(place));
+    let (after, late) = places(&step.after);
     let timeout = match step.budget.as_ref().and_then(proved) {
         Some(time) => here!(__lc::Some(#time)),
         None => here!(__lc::None),
@@ -76,8 +73,11 @@ fn row(step: &Step<'_>) -> TokenStream {
         Cleanup::With(_) => here!(__lc::Plan::LEAF),
     };
     let mut row = here! {
-        __lc::PlanStep::__of(#name, #priority, &[#(#after),*], #timeout, #nested)
+        __lc::PlanStep::__of(#name, #priority, #after, #timeout, #nested)
     };
+    if let Some(late) = late {
+        row.extend(here!(.__after_late(#late)));
+    }
     if let Some(Budget::Computed { .. }) = &step.budget {
         row.extend(here!(.__runtime()));
     }
@@ -91,6 +91,18 @@ fn row(step: &Step<'_>) -> TokenStream {
         row.extend(here!(.__how(#how)));
     }
     row
+}
+
+/// Steps as a bit each: those below 128, and if there are any, those from there on.
+fn places(places: &[usize]) -> (Literal, Option<Literal>) {
+    let bits = |of: fn(usize) -> Option<u32>| {
+        let places = places.iter().filter_map(|&place| of(place));
+        places.fold(0_u128, |bits, place| bits | 1 << place)
+    };
+    let low = bits(|place| u32::try_from(place).ok().filter(|place| *place < 128));
+    let high = bits(|place| u32::try_from(place).ok()?.checked_sub(128));
+    let literal = Literal::u128_unsuffixed;
+    (literal(low), (high != 0).then(|| literal(high)))
 }
 
 /// How a step is cleaned, for tables; what is Rust stands in `marks`.
@@ -256,4 +268,20 @@ pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
 
 fn is_nested(step: &Step<'_>) -> bool {
     matches!(step.cleanup, Cleanup::Component { leaf: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_a_bit_each_in_two_numbers() {
+        let shown = |of: &[usize]| {
+            let (low, high) = places(of);
+            (low.to_string(), high.map(|high| high.to_string()))
+        };
+        assert_eq!(shown(&[]), ("0".into(), None));
+        assert_eq!(shown(&[0, 2]), ("5".into(), None));
+        assert_eq!(shown(&[1, 128, 131]), ("2".into(), Some("9".into())));
+    }
 }

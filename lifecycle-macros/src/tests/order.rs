@@ -8,9 +8,17 @@ fn plan(fields: &str) -> String {
     assert_eq!(mistakes(&source), Vec::<String>::new());
     let output = derive(&source).to_string().replace(' ', "");
     let steps = output.split("PlanStep::__of(").skip(1).map(|step| {
-        let (head, after) = step.split_once(",&[").unwrap_or_default();
-        let after = after.split(']').next().unwrap_or_default();
-        format!("{}<-[{after}]", head.replace('"', "").replace(',', ":"))
+        let [name, priority, after, ..] = *step.split(',').collect::<Vec<_>>() else {
+            panic!("a step has a name, a priority, and what it waits for: {step}");
+        };
+        // A bit a step.
+        let bits: u128 = after.parse().expect("a number");
+        let after: Vec<_> = (0..128)
+            .filter(|place| bits >> place & 1 != 0)
+            .map(|place| place.to_string())
+            .collect();
+        let name = name.replace('"', "");
+        format!("{name}:{priority}<-[{}]", after.join(","))
     });
     steps.collect::<Vec<_>>().join(" ")
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use super::{Pulse, Run};
-use crate::plan::MAX_STEPS;
+use crate::plan::Places;
 use crate::{BoxError, clock};
 
 /// A future of one step.
@@ -16,7 +16,8 @@ pub(crate) type StepFuture<'a, 'b> = Pin<&'a mut (dyn Future<Output = ()> + Send
 #[derive(Debug)]
 pub(crate) struct Join {
     run: Run,
-    ended: EndedRows,
+    /// Which steps have ended. The rows say it to others; the join is what ends them, and need not ask.
+    ended: Places,
     /// Made when it first has to wait.
     pulse: Option<Pulse>,
 }
@@ -88,9 +89,9 @@ impl Join {
                 continue;
             }
             // Invariant 1.
-            let due = planned.after.iter().all(|&earlier| self.ended.has(earlier));
+            let due = planned.after.are_among(&self.ended);
             if due && step.as_mut().poll(cx).is_ready() {
-                self.ended.set(i);
+                self.ended.add(i);
                 continue;
             }
             open = true;
@@ -110,18 +111,4 @@ impl Join {
 pub async fn join_pinned(run: Run, steps: &mut [StepFuture<'_, '_>]) -> Result<(), BoxError> {
     let mut join = Join::new(run);
     poll_fn(|cx| join.poll(steps, cx)).await
-}
-
-/// Which steps have ended. The rows say it to others; the join is what ends them, and need not ask.
-#[derive(Debug, Default)]
-pub(super) struct EndedRows([u64; MAX_STEPS / 64]);
-
-impl EndedRows {
-    fn has(&self, i: usize) -> bool {
-        self.0[i / 64] & (1 << (i % 64)) != 0
-    }
-
-    pub(super) fn set(&mut self, i: usize) {
-        self.0[i / 64] |= 1 << (i % 64);
-    }
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::join::EndedRows;
 use super::{Times, contain};
+use crate::plan::Places;
 use crate::reason::Force;
 use crate::report::{Outcome, Report, Step};
 use crate::{Context, Plan, Reason, StepProgress};
@@ -123,7 +123,7 @@ pub(crate) const MAIN: &str = "main";
 pub(super) struct Row {
     name: Cow<'static, str>,
     priority: i32,
-    after: &'static [usize],
+    after: Places,
     required: bool,
     best_effort: bool,
     /// Its own timeout, shrunk where less time is given than the plan needs.
@@ -149,7 +149,7 @@ impl Row {
         Self {
             name,
             priority: 0,
-            after: &[],
+            after: Places::NONE,
             required: false,
             best_effort: false,
             timeout: None,
@@ -279,7 +279,7 @@ impl Live {
         for (i, step) in plan.steps().iter().enumerate() {
             rows.push(Row {
                 priority: step.priority(),
-                after: step.after(),
+                after: step.after,
                 required: step.is_required(),
                 best_effort: step.is_best_effort(),
                 timeout: times.timeout(plan, i, most),
@@ -332,11 +332,11 @@ impl Live {
     }
 
     /// Which rows have ended, for a run that takes them up.
-    pub(super) fn ended_rows(&self) -> EndedRows {
-        let mut ended = EndedRows::default();
+    pub(super) fn ended_rows(&self) -> Places {
+        let mut ended = Places::NONE;
         for (i, row) in self.rows().iter().enumerate() {
             if row.ended() {
-                ended.set(i);
+                ended.add(i);
             }
         }
         ended
@@ -403,7 +403,7 @@ impl Live {
         };
         if row.skip || (row.required && !ended.outcome.is_done()) {
             for later in i + 1..rows.len() {
-                if rows[later].after.contains(&i) {
+                if rows[later].after.has(i) {
                     rows[later].skip = true;
                 }
             }

@@ -95,7 +95,7 @@ impl Times {
                 .unwrap_or(UNSTATED);
             let path = tail(&mut rows[i]).saturating_add(cost);
             longest = longest.max(path);
-            for &earlier in step.after {
+            for earlier in step.after() {
                 let tail = tail(&mut rows[earlier]);
                 *tail = path.max(*tail);
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{MAX_STEPS, Plan, PlanStep};
+use super::{MAX_STEPS, Places, Plan, PlanStep};
 
 /// The longest path: every step as long as its cost, started when all it waits for have ended.
 pub(super) const fn longest(steps: &[PlanStep]) -> Duration {
@@ -28,34 +28,34 @@ const fn finishes(steps: &[PlanStep]) -> [u128; MAX_STEPS] {
     let mut i = 0;
     while let [step, others @ ..] = rest {
         let mut start = 0;
-        let mut after = step.after;
-        while let [earlier, more @ ..] = after {
+        let Places { mut low, mut high } = step.after;
+        while low != 0 || high != 0 {
+            let earlier = if low != 0 {
+                low.trailing_zeros() as usize
+            } else {
+                128 + high.trailing_zeros() as usize
+            };
+            if low != 0 {
+                low &= low - 1;
+            } else {
+                high &= high - 1;
+            }
             assert!(
-                *earlier < i,
+                earlier < i,
                 "steps are listed in an order in which they can run"
             );
-            if finish[*earlier] > start {
-                start = finish[*earlier];
+            if finish[earlier] > start {
+                start = finish[earlier];
             }
-            after = more;
         }
-        finish[i] = start + nanos(step);
+        finish[i] = start + step.cost;
         rest = others;
         i += 1;
     }
     finish
 }
 
-/// The cost of a step.
-const fn nanos(step: &PlanStep) -> u128 {
-    const UNSTATED: u128 = crate::plan::UNSTATED.as_nanos();
-    match (step.timeout, step.nested) {
-        (None, None) => UNSTATED,
-        _ => step.cost().as_nanos(),
-    }
-}
-
-const fn from_nanos(nanos: u128) -> Duration {
+pub(super) const fn from_nanos(nanos: u128) -> Duration {
     const SECOND: u128 = 1_000_000_000;
     if nanos / SECOND > u64::MAX as u128 {
         return Duration::MAX;
@@ -108,7 +108,7 @@ const fn over_budget(plan: &Plan, timeout: Duration, of_timeout: &str) {
     while len > 0 {
         len -= 1;
         let step = &plan.steps[path.steps[len]];
-        text = text.push(step.name).push(" ").push_duration(step.cost());
+        text = text.push(step.name).push(" ").push_nanos(step.cost);
         if step.timeout.is_none() && step.nested.is_none() {
             text = text.push(" (states no timeout)");
         }
@@ -142,38 +142,29 @@ impl Path {
             steps: [0; MAX_STEPS],
             len: 0,
         };
-        let mut last = last_of(&finish, steps.len());
+        let mut last = last_of(&finish, steps.len(), None);
         while let Some(step) = last {
             path.steps[path.len] = step;
             path.len += 1;
-            last = before(&finish, steps[step].after);
+            last = last_of(&finish, step, Some(steps[step].after));
         }
         path
     }
 }
 
-/// The first of the steps that end last.
-const fn last_of(finish: &[u128; MAX_STEPS], len: usize) -> Option<usize> {
+/// The first of the steps among these that end last.
+const fn last_of(finish: &[u128; MAX_STEPS], len: usize, among: Option<Places>) -> Option<usize> {
     let mut last = None;
     let mut i = 0;
     while i < len {
+        let counts = match among {
+            Some(among) => among.has(i),
+            None => true,
+        };
         match last {
-            Some(last) if finish[i] <= finish[last] => {}
-            _ => last = Some(i),
-        }
-        i += 1;
-    }
-    last
-}
-
-/// The same of those that a step waits for.
-const fn before(finish: &[u128; MAX_STEPS], after: &[usize]) -> Option<usize> {
-    let mut last = None;
-    let mut i = 0;
-    while i < after.len() {
-        match last {
-            Some(last) if finish[after[i]] <= finish[last] => {}
-            _ => last = Some(after[i]),
+            Some(last) if !counts || finish[i] <= finish[last] => {}
+            _ if counts => last = Some(i),
+            _ => {}
         }
         i += 1;
     }
@@ -225,7 +216,10 @@ impl Text {
     }
 
     const fn push_duration(self, duration: Duration) -> Self {
-        let nanos = duration.as_nanos();
+        self.push_nanos(duration.as_nanos())
+    }
+
+    const fn push_nanos(self, nanos: u128) -> Self {
         if nanos % 1_000_000_000 == 0 {
             self.push_number(nanos / 1_000_000_000).push("s")
         } else if nanos % 1_000_000 == 0 {

@@ -109,7 +109,7 @@ impl ResolvedPlan {
             }
         }
         for (i, row) in self.steps.iter().enumerate() {
-            for &earlier in row.step.after {
+            for earlier in row.step.after() {
                 let _ = writeln!(out, "{pad}{prefix}{earlier} --> {prefix}{i}");
             }
         }
@@ -119,11 +119,7 @@ impl ResolvedPlan {
         let indent = "  ".repeat(depth);
         for row in &self.steps {
             let step = &row.step;
-            let after: Vec<_> = step
-                .after
-                .iter()
-                .map(|&i| self.steps[i].step.name)
-                .collect();
+            let after: Vec<_> = step.after().map(|i| self.steps[i].step.name).collect();
             // A variant is what is in it.
             let is_empty = self.one_of && row.nested.is_none();
             let mut how = Cow::from(if is_empty { NOTHING } else { step.how });
