@@ -283,7 +283,7 @@ mod serialize {
             let after: Vec<_> = step
                 .after
                 .iter()
-                .map(|&earlier| plan.steps[earlier].step.name)
+                .map(|earlier| plan.steps[earlier].step.name)
                 .collect();
             let mut out = serializer.serialize_struct("Step", 8)?;
             out.serialize_field("name", step.name)?;
