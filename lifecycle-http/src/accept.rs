@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use http_body::Body;
-use lifecycle_runtime::{Acceptor, BoxError, Peer, Refused, TaskStop};
+use lifecycle_runtime::{Acceptor, Peer, Refused, TaskStop};
 use tokio::time::{Instant, sleep};
-use tower_service::Service;
 use tracing::{debug, warn};
 
+use crate::app::{App, AppBody};
 use crate::connection::{self, Common};
 use crate::listener::{is_of_one_client, tune};
 use crate::socket::Raw;
-use crate::{Handshake, Listener, RequestBody};
+use crate::{Handshake, Listener};
 
 /// The pause after an accept that failed for want of something, doubled each time, so that a full descriptor table does
 /// not make the loop spin.
@@ -44,11 +42,8 @@ pub(crate) struct Door<H, S> {
 pub(crate) async fn accept<H, S, B>(listener: Listener, mut door: Door<H, S>, stop: TaskStop)
 where
     H: Handshake,
-    S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>, Future: Send>
-        + Clone
-        + Send
-        + 'static,
-    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    S: App<B>,
+    B: AppBody,
 {
     let mut pause = FIRST_PAUSE;
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
@@ -76,15 +71,8 @@ impl<H, S> Door<H, S> {
     fn admit<B>(&mut self, raw: Raw, peer: Peer)
     where
         H: Handshake,
-        S: Service<
-                Request<RequestBody>,
-                Response = Response<B>,
-                Error: Into<BoxError>,
-                Future: Send,
-            > + Clone
-            + Send
-            + 'static,
-        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+        S: App<B>,
+        B: AppBody,
     {
         let mut raw = Some(raw);
         let refused = self.acceptor.spawn(peer.clone(), |connection| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{Method, Uri};
 use tokio::time::Instant;
 
+use crate::Limits;
 use crate::socket::Wire;
 
 /// How many requests of a connection are named.
@@ -15,6 +16,9 @@ const NAMED: usize = 2;
 
 /// So many bytes to an h2 client are more than pings: it takes what it asked for.
 const PROGRESS: u64 = 1024;
+
+/// So many bytes may be in the buffers of kernels for longer than a round trip.
+const BULK: u64 = 64 * 1024;
 
 /// The clock and the counts of one connection, kept by its stream, its exchanges and its bodies, and read by its task.
 ///
@@ -34,6 +38,9 @@ pub(crate) struct Activity {
     taken: AtomicU64,
     /// When an h2 body last moved.
     moved: AtomicU64,
+    /// When an h2 client had last been sent much, 0 if never, and how many bytes since then.
+    bulk: AtomicU64,
+    sent: AtomicU64,
     exchanges: AtomicUsize,
     /// h2 response bodies that wait for the client to take what it was sent.
     owing: AtomicUsize,
@@ -60,6 +67,7 @@ pub(crate) struct Seen {
     pub(crate) quiet: Duration,
     pub(crate) wrote: Duration,
     pub(crate) moved: Duration,
+    pub(crate) bulk: Option<Duration>,
     pub(crate) exchanges: usize,
     pub(crate) owing: usize,
     pub(crate) tunnel: bool,
@@ -76,6 +84,8 @@ impl Activity {
             wrote: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             moved: AtomicU64::new(0),
+            bulk: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             exchanges: AtomicUsize::new(0),
             owing: AtomicUsize::new(0),
             unread: AtomicBool::new(false),
@@ -113,6 +123,11 @@ impl Activity {
             if before + bytes as u64 >= PROGRESS {
                 self.moved();
             }
+            let before = self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+            if before + bytes as u64 >= BULK {
+                self.sent.store(0, Ordering::Relaxed);
+                self.bulk.store(self.elapsed().max(1), Ordering::Relaxed);
+            }
         }
     }
 
@@ -126,8 +141,21 @@ impl Activity {
         self.unread.store(unread, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_unread(&self) -> bool {
-        self.unread.load(Ordering::Relaxed)
+    /// How long a client has, once all is written, to take it and to close. `None`: it has it, and owes nothing.
+    ///
+    /// An h2 client goes on sending while it reads, window updates if nothing else, and what it sends to a closed socket
+    /// resets the connection over what the kernel still has for it.
+    pub(crate) fn lingers(&self, limits: &Limits) -> Option<Duration> {
+        let unread = self.unread.load(Ordering::Relaxed);
+        if !self.is_h2() {
+            return unread.then_some(limits.linger);
+        }
+        let seen = self.seen();
+        if seen.bulk.is_some_and(|bulk| seen.now < bulk + limits.stall) {
+            return Some(limits.stall);
+        }
+        let answered = seen.now < seen.quiet + limits.linger;
+        (unread || answered).then_some(limits.linger)
     }
 
     /// A request's head is complete. Its number.
@@ -173,12 +201,14 @@ impl Activity {
 
     pub(crate) fn seen(&self) -> Seen {
         let at = |of: &AtomicU64| Duration::from_millis(of.load(Ordering::Relaxed));
+        let if_ever = |of: &AtomicU64| Some(at(of)).filter(|at| !at.is_zero());
         Seen {
             now: self.opened.elapsed(),
-            head: Some(at(&self.head)).filter(|head| !head.is_zero()),
+            head: if_ever(&self.head),
             quiet: at(&self.quiet),
             wrote: at(&self.wrote),
             moved: at(&self.moved),
+            bulk: if_ever(&self.bulk),
             exchanges: self.exchanges.load(Ordering::Relaxed),
             owing: self.owing.load(Ordering::Relaxed),
             tunnel: self.tunnel.load(Ordering::Relaxed),

@@ -45,9 +45,9 @@ impl<H: Handshake> HttpBuilder<H> {
         self
     }
 
-    /// How long clients may take.
+    /// How long clients may take. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = limits.sane();
         self
     }
 

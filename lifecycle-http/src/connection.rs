@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Request;
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -22,15 +22,15 @@ use hyper_util::rt::TokioIo;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lifecycle_runtime::{BoxError, CloseReason, Connection, Gate, Spawner};
 use tokio::time::Instant;
-use tower_service::Service;
 use tracing::debug;
 
 use crate::activity::Activity;
+use crate::app::{App, AppBody};
 use crate::drive::{End, Http, Signal, Timer, drive};
 use crate::exchange::answer;
 use crate::sniff::Sniffed;
 use crate::socket::{Raw, Socket, Wire};
-use crate::{Handshake, Limits, Protocol, RequestBody};
+use crate::{Handshake, Limits, Protocol};
 
 /// The connection that a request came by, in the request's extensions: a [`Connection`], to ask who is at the other end
 /// and to wait until it should close, and a place for its upgrades.
@@ -93,11 +93,8 @@ pub(crate) async fn serve<H, S, B>(
 ) -> Result<(), BoxError>
 where
     H: Handshake,
-    S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>, Future: Send>
-        + Clone
-        + Send
-        + 'static,
-    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    S: App<B>,
+    B: AppBody,
 {
     let activity = Arc::new(Activity::new(Wire::new(raw)));
     let _cut = CutOnDrop(Arc::clone(&activity));

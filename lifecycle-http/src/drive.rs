@@ -197,8 +197,10 @@ fn next_h2(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &L
     }
     match parted {
         Some(parted) if !seen.tunnel => {
-            let last = parted.max(seen.wrote).max(seen.quiet);
-            by(last + limits.farewell, seen.now, Next::Cut)
+            let last = parted.max(seen.wrote).max(seen.quiet) + limits.farewell;
+            // It answers once it has read what was sent before, which may be much.
+            let taken = seen.bulk.map_or(last, |bulk| bulk + limits.stall);
+            by(last.max(taken), seen.now, Next::Cut)
         }
         _ => Next::Rest,
     }
@@ -219,6 +221,7 @@ mod tests {
             quiet: Duration::ZERO,
             wrote: Duration::ZERO,
             moved: Duration::ZERO,
+            bulk: None,
             exchanges: 0,
             owing: 0,
             tunnel: false,
@@ -316,6 +319,19 @@ mod tests {
             Next::Wait(seconds(12))
         );
         assert_eq!(next_h2(&seen(12), told, parted, &limits()), Next::Cut);
+    }
+
+    #[test]
+    fn h2_that_was_sent_much_has_the_time_to_take_it_first() {
+        let (told, parted) = (told(10, CloseReason::Drain), Some(seconds(10)));
+        let mut seen = seen(20);
+        seen.bulk = Some(seconds(9));
+        assert_eq!(
+            next_h2(&seen, told, parted, &limits()),
+            Next::Wait(seconds(39))
+        );
+        seen.now = seconds(39);
+        assert_eq!(next_h2(&seen, told, parted, &limits()), Next::Cut);
     }
 
     #[test]

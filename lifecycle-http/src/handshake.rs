@@ -9,12 +9,12 @@ use crate::Socket;
 
 /// Turns an accepted socket into a stream of HTTP: TLS, say.
 ///
-/// It has [`Limits::hello`](crate::Limits::hello) together with the client's first byte.
+/// It has [`Limits::hello`](crate::Limits::hello) together with the client's first byte, and is dropped after that.
 pub trait Handshake: Clone + Send + Sync + 'static {
     /// The stream of HTTP.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Shakes hands.
+    /// Shakes hands, and says what was agreed on (ALPN, RFC 7301).
     ///
     /// # Errors
     ///

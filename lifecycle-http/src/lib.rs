@@ -63,6 +63,7 @@
 
 mod accept;
 mod activity;
+mod app;
 mod builder;
 mod connection;
 mod drive;
@@ -88,7 +89,7 @@ pub use handshake::{Handshake, Plain, Protocol};
 pub use lifecycle_runtime::{CloseReason, Connection, ConnectionStats, Peer};
 pub use limits::Limits;
 pub use listener::Listener;
-pub use probes::Probes;
+pub use probes::{ProbeBody, Probes};
 pub use request_body::{BodyError, RequestBody};
 pub use server::HttpServer;
 pub use socket::Socket;

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// The time limits of connections. Each has a default that suits the open internet.
 ///
+/// `Duration::MAX` is "never", which is taken as ten years. Zero is a millisecond where nothing would be served
+/// otherwise: for [`hello`](Self::hello), [`idle`](Self::idle), [`stall`](Self::stall), [`ping`](Self::ping) and
+/// [`pong`](Self::pong). Elsewhere it is "at once".
+///
 /// ```
 /// use lifecycle_http::Limits;
 /// use std::time::Duration;
@@ -24,7 +28,7 @@ pub struct Limits {
     /// Default: 30 s. gRPC requests are exempt, since their streams may be silent; pings watch over those.
     pub stall: Duration,
     /// The slowest client, in bytes a second, in either direction; counted only while it is waited for, and on top of
-    /// one [`stall`](Self::stall). Default: 128.
+    /// one [`stall`](Self::stall). Zero is one. Default: 128.
     pub slowest: u32,
     /// Between the pings on h2, and TCP keep-alive probes. Default: 20 s.
     pub ping: Duration,
@@ -35,14 +39,39 @@ pub struct Limits {
     /// closed socket. Default: 250 ms.
     pub dialogue: Duration,
     /// While draining: for a client to finish a half-sent request head, and for an h2 client to acknowledge that the
-    /// connection ends. Default: 2 s.
-    pub farewell: Duration,
-    /// After the last response, until a client that is still sending is no longer read from (RFC 9112 §9.6).
+    /// connection ends, unless it was sent much lately: then it has the [`stall`](Self::stall) to take that first.
     /// Default: 2 s.
+    pub farewell: Duration,
+    /// After the last response, until a client that is still sending is no longer read from (RFC 9112 §9.6), and until an
+    /// h2 client has closed, too; one that was sent much lately has the [`stall`](Self::stall). Default: 2 s.
     pub linger: Duration,
     /// While draining: how far apart idle connections are closed, so that their clients do not all come back at once.
+    /// All of them should have their turn before the deadline, at which the rest is cut.
     /// Default: 20 µs, which spreads 10,000 over 200 ms.
     pub spread: Duration,
+}
+
+/// Times can be added to this without an overflow.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+const SHORTEST: Duration = Duration::from_millis(1);
+
+impl Limits {
+    /// What can be reckoned with.
+    pub(crate) fn sane(self) -> Self {
+        let some = |limit: Duration| limit.clamp(SHORTEST, NEVER);
+        Self {
+            hello: some(self.hello),
+            idle: some(self.idle),
+            stall: some(self.stall),
+            slowest: self.slowest.max(1),
+            ping: some(self.ping),
+            pong: some(self.pong),
+            dialogue: self.dialogue.min(NEVER),
+            farewell: self.farewell.min(NEVER),
+            linger: self.linger.min(NEVER),
+            spread: self.spread.min(NEVER),
+        }
+    }
 }
 
 impl Default for Limits {

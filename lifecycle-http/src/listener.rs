@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use lifecycle_runtime::Peer;
 use socket2::{SockRef, TcpKeepalive};
@@ -113,10 +114,15 @@ pub(crate) fn tune(socket: &Raw, limits: &Limits) {
     if let Raw::Tcp(tcp) = socket {
         let _ = tcp.set_nodelay(true);
         let probes = TcpKeepalive::new()
-            .with_time(limits.idle)
-            .with_interval(limits.ping);
+            .with_time(probing(limits.idle))
+            .with_interval(probing(limits.ping));
         let _ = SockRef::from(tcp).set_tcp_keepalive(&probes);
     }
+}
+
+/// Within what Linux takes for its probes, in whole seconds.
+fn probing(time: Duration) -> Duration {
+    time.clamp(Duration::from_secs(1), Duration::from_secs(i16::MAX as u64))
 }
 
 impl From<TcpListener> for Listener {
@@ -132,7 +138,7 @@ impl From<UnixListener> for Listener {
     }
 }
 
-/// Makes it non-blocking. Inside a tokio runtime.
+/// Makes it non-blocking; fails if the system does not let it. Panics outside a tokio runtime.
 impl TryFrom<std::net::TcpListener> for Listener {
     type Error = io::Error;
 
@@ -142,7 +148,7 @@ impl TryFrom<std::net::TcpListener> for Listener {
     }
 }
 
-/// Makes it non-blocking. Inside a tokio runtime.
+/// Makes it non-blocking; fails if the system does not let it. Panics outside a tokio runtime.
 #[cfg(unix)]
 impl TryFrom<std::os::unix::net::UnixListener> for Listener {
     type Error = io::Error;

@@ -25,7 +25,7 @@ impl Pace {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             stall: limits.stall,
-            slowest: limits.slowest.max(1),
+            slowest: limits.slowest,
             credit: limits.stall,
             waiting: None,
             timer: None,

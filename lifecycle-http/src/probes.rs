@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,7 +10,6 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use lifecycle_runtime::Readiness;
-use std::pin::Pin;
 use tower_service::Service;
 
 /// Answers `/livez` and `/readyz` from a [`Readiness`]: a service, to mount beside others.
@@ -34,9 +34,9 @@ pub struct Probes {
     readiness: Readiness,
 }
 
-/// A short text.
+/// The body of an answer of [`Probes`]: a word or two.
 #[derive(Clone, Debug, Default)]
-pub struct Text(Option<Bytes>);
+pub struct ProbeBody(Option<Bytes>);
 
 impl Probes {
     /// Answers from this.
@@ -47,7 +47,7 @@ impl Probes {
     }
 
     /// The answer, if `path` is one of its two: for a handler of one's own.
-    pub fn answer(&self, path: &str) -> Option<Response<Text>> {
+    pub fn answer(&self, path: &str) -> Option<Response<ProbeBody>> {
         match path {
             "/livez" => Some(text(StatusCode::OK, "live".into())),
             "/readyz" if self.readiness.is_ready() => Some(text(StatusCode::OK, "ready".into())),
@@ -60,8 +60,8 @@ impl Probes {
     }
 }
 
-fn text(status: StatusCode, text: String) -> Response<Text> {
-    let mut response = Response::new(Text(Some(text.into())));
+fn text(status: StatusCode, text: String) -> Response<ProbeBody> {
+    let mut response = Response::new(ProbeBody(Some(text.into())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(
@@ -74,9 +74,9 @@ fn text(status: StatusCode, text: String) -> Response<Text> {
 
 /// 404 for other paths, 405 for other methods than GET and HEAD.
 impl<B> Service<Request<B>> for Probes {
-    type Response = Response<Text>;
+    type Response = Response<ProbeBody>;
     type Error = Infallible;
-    type Future = Ready<Result<Response<Text>, Infallible>>;
+    type Future = Ready<Result<Response<ProbeBody>, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -92,7 +92,7 @@ impl<B> Service<Request<B>> for Probes {
     }
 }
 
-impl Body for Text {
+impl Body for ProbeBody {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -15,48 +15,46 @@ use crate::sse::SseBody;
 /// asks for the next: in one piece, a large body would have ended long before its client has it.
 const PIECE: usize = 16 * 1024;
 
-/// Bytes of a body, or of what is said after it.
+/// A frame of a body as the service made it, or bytes that were taken from one.
 #[derive(Debug)]
-pub enum Piece<D> {
-    /// The service's.
-    Theirs(D),
-    /// Ours.
-    Ours(Bytes),
+pub(crate) enum Piece<D> {
+    Frame(D),
+    Bytes(Bytes),
 }
 
 impl<D: Buf> Buf for Piece<D> {
     fn remaining(&self) -> usize {
         match self {
-            Self::Theirs(data) => data.remaining(),
-            Self::Ours(data) => data.remaining(),
+            Self::Frame(data) => data.remaining(),
+            Self::Bytes(data) => data.remaining(),
         }
     }
 
     fn chunk(&self) -> &[u8] {
         match self {
-            Self::Theirs(data) => data.chunk(),
-            Self::Ours(data) => data.chunk(),
+            Self::Frame(data) => data.chunk(),
+            Self::Bytes(data) => data.chunk(),
         }
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         match self {
-            Self::Theirs(data) => data.chunks_vectored(slices),
-            Self::Ours(data) => data.chunks_vectored(slices),
+            Self::Frame(data) => data.chunks_vectored(slices),
+            Self::Bytes(data) => data.chunks_vectored(slices),
         }
     }
 
     fn advance(&mut self, count: usize) {
         match self {
-            Self::Theirs(data) => data.advance(count),
-            Self::Ours(data) => data.advance(count),
+            Self::Frame(data) => data.advance(count),
+            Self::Bytes(data) => data.advance(count),
         }
     }
 
     fn copy_to_bytes(&mut self, length: usize) -> Bytes {
         match self {
-            Self::Theirs(data) => data.copy_to_bytes(length),
-            Self::Ours(data) => data.copy_to_bytes(length),
+            Self::Frame(data) => data.copy_to_bytes(length),
+            Self::Bytes(data) => data.copy_to_bytes(length),
         }
     }
 }
@@ -106,7 +104,7 @@ fn first<D: Buf>(mut data: Piece<D>, rest: &mut Option<Piece<D>>) -> Piece<D> {
     }
     let first = data.copy_to_bytes(PIECE);
     *rest = Some(data);
-    Piece::Ours(first)
+    Piece::Bytes(first)
 }
 
 impl<B: Body> Body for ResponseBody<B> {
@@ -125,9 +123,12 @@ impl<B: Body> Body for ResponseBody<B> {
             None => match this.body.project() {
                 KindProjection::Plain { body } => {
                     let frame = ready!(body.poll_frame(cx));
-                    frame.map(|frame| frame.map(|frame| frame.map_data(Piece::Theirs)))
+                    frame.map(|frame| frame.map(|frame| frame.map_data(Piece::Frame)))
                 }
-                KindProjection::Events { body } => ready!(body.poll_frame(cx)),
+                KindProjection::Events { body } => {
+                    let frame = ready!(body.poll_frame(cx));
+                    frame.map(|frame| frame.map(|frame| frame.map_data(Piece::Bytes)))
+                }
             },
         };
         if !this.exchange.is_h2() {

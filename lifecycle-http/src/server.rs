@@ -6,21 +6,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use http::{Request, Response};
-use http_body::Body;
 use lifecycle_runtime::{
     BoxError, Component, Connection, ConnectionStats, Connections, Context, Gate, TaskGroup,
 };
 use tokio::net::{TcpListener, ToSocketAddrs};
-use tower_service::Service;
 
 use crate::accept::{Door, accept};
+use crate::app::{App, AppBody};
 use crate::connection::Common;
-use crate::{Handshake, HttpBuilder, Listener, RequestBody};
+use crate::{Handshake, HttpBuilder, Listener};
 
 /// An HTTP server. See the [crate](crate) for how it drains.
 ///
-/// It accepts from the moment it is made, on tasks of its own. As a component it stops accepting, serves what the
+/// It accepts from the moment it is made, on tasks of its own: make it in [`Runner::build`](lifecycle_runtime::Runner::build),
+/// so that signals are heard before the first client can come. An accept that fails for want of descriptors or memory is
+/// tried again after 5 ms, then twice as long each time, up to 1 s; that is logged, at most every 5 s. As a component it stops accepting, serves what the
 /// kernel had queued, tells every connection to close and waits for them; at the soft deadline those that are left are
 /// cut, and named in the report. Dropping it cuts them at once.
 ///
@@ -34,11 +34,16 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Listens on a TCP address.
+    /// Listens on a TCP address: the first of those `address` stands for that can be had, as
+    /// [`TcpListener::bind`](tokio::net::TcpListener::bind) does.
     ///
     /// # Errors
     ///
-    /// When the address is taken, not of this machine, or not allowed.
+    /// When none can: taken, not of this machine, or not allowed.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<HttpBuilder> {
         Ok(Self::from_listener(TcpListener::bind(address).await?))
     }
@@ -60,15 +65,8 @@ impl HttpServer {
     pub(crate) fn start<H, S, B>(builder: HttpBuilder<H>, service: S) -> Self
     where
         H: Handshake,
-        S: Service<
-                Request<RequestBody>,
-                Response = Response<B>,
-                Error: Into<BoxError>,
-                Future: Send,
-            > + Clone
-            + Send
-            + 'static,
-        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+        S: App<B>,
+        B: AppBody,
     {
         let server = Self {
             accepting: TaskGroup::new(),
@@ -124,8 +122,8 @@ impl HttpServer {
         self.exchanges.in_flight()
     }
 
-    /// Stops accepting. Connections that the kernel had completed are still taken in, and those there are go on. Waits
-    /// for nobody.
+    /// Stops accepting. Connections that the kernel had completed are still taken in, and those there are go on: they are
+    /// told by the shutdown. Waits for nobody.
     pub fn close(&self) {
         self.accepting.close();
     }

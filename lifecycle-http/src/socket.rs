@@ -187,36 +187,30 @@ impl Socket {
     /// Reads what the client still sends, until it closes too or time is up.
     ///
     /// A socket that is closed over unread bytes is reset, and a reset can overtake the response that was just written
-    /// (RFC 9112 §9.6). A client that owes nothing and is silent is not waited for.
+    /// (RFC 9112 §9.6). A client that owes nothing and is silent is not waited for: see [`Activity::lingers`].
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scrap = [0; 4096];
         loop {
             let mut buffer = ReadBuf::new(&mut scrap);
-            match self.wire().poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    self.activity.unread(true);
-                }
+            let read = self.wire().poll_read(cx, &mut buffer);
+            match read {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.activity.unread(true),
                 Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending if !self.activity.is_unread() => return Poll::Ready(()),
-                Poll::Pending => break,
+                Poll::Pending => {}
             }
-            if self.overstayed(cx) {
+            let Some(limit) = self.activity.lingers(&self.limits) else {
+                return Poll::Ready(());
+            };
+            let timer = self
+                .linger
+                .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
+            if timer.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
+            if read.is_pending() {
+                return Poll::Pending;
+            }
         }
-        if self.overstayed(cx) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
-
-    fn overstayed(&mut self, cx: &mut Context<'_>) -> bool {
-        let limit = self.limits.linger;
-        let timer = self
-            .linger
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
-        timer.as_mut().poll(cx).is_ready()
     }
 }
 

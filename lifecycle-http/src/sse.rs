@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::io::IoSlice;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,8 +13,6 @@ use http_body::{Body, Frame, SizeHint};
 use lifecycle_runtime::Connection;
 use pin_project_lite::pin_project;
 
-use crate::response_body::Piece;
-
 /// When clients come back: each is told a time in here, so that they do not come all at once.
 const RETRY: RangeInclusive<u64> = 500..=3_000;
 
@@ -23,8 +20,22 @@ pin_project! {
     /// An event stream (`text/event-stream`) that ends when its connection should close: at the next event boundary, with
     /// a `retry:` of its own for each client. Clients reconnect, and say which event they saw last.
     ///
-    /// [`HttpServer`](crate::HttpServer) does this by itself for responses of that type; one that answers for itself is
-    /// left alone there if it has a `content-encoding`.
+    /// [`HttpServer`](crate::HttpServer) does this by itself for responses of that type, unless they have a
+    /// `content-encoding`. Elsewhere, in front of axum's own server, say:
+    ///
+    /// ```
+    /// use http::{HeaderValue, Response, header::CONTENT_TYPE};
+    /// use http_body::Body;
+    /// use lifecycle_http::SseBody;
+    /// use lifecycle_runtime::ShutdownHandle;
+    ///
+    /// fn events<B: Body>(handle: &ShutdownHandle, body: B) -> Response<SseBody<B>> {
+    ///     let mut response = Response::new(SseBody::until(body, handle.token().cancelled_owned()));
+    ///     let kind = HeaderValue::from_static("text/event-stream");
+    ///     response.headers_mut().insert(CONTENT_TYPE, kind);
+    ///     response
+    /// }
+    /// ```
     pub struct SseBody<B> {
         #[pin]
         body: B,
@@ -106,13 +117,14 @@ fn farewell(retry: &RangeInclusive<u64>) -> Bytes {
 }
 
 impl<B: Body> Body for SseBody<B> {
-    type Data = Piece<B::Data>;
+    /// The inner body's bytes, which costs nothing if they are `Bytes`, and the last event.
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
         if *this.state == State::Ended {
             return Poll::Ready(None);
@@ -122,19 +134,18 @@ impl<B: Body> Body for SseBody<B> {
         }
         if *this.state == State::Told && this.tail.is_boundary() {
             *this.state = State::Ended;
-            return Poll::Ready(Some(Ok(Frame::data(Piece::Ours(farewell(this.retry))))));
+            return Poll::Ready(Some(Ok(Frame::data(farewell(this.retry)))));
         }
         let frame = ready!(this.body.poll_frame(cx));
+        let frame = frame.map(|frame| {
+            frame.map(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
+        });
         if let Some(Ok(frame)) = &frame {
             if let Some(data) = frame.data_ref() {
-                let mut slices = [IoSlice::new(&[]); 16];
-                let filled = data.chunks_vectored(&mut slices);
-                slices[..filled]
-                    .iter()
-                    .for_each(|slice| this.tail.sent(slice));
+                this.tail.sent(data);
             }
         }
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(Piece::Theirs))))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -46,7 +46,7 @@ pub struct NotWebSocket;
 /// Answers the request for a WebSocket, over HTTP/1.1 or HTTP/2 (RFC 8441), and serves it on a task that the server
 /// awaits: see [`upgrade_tracked`].
 ///
-/// The response has no body; give it one of your type.
+/// The response has no body; give it one of your type. Messages may have 64 MiB and frames 16, as tungstenite has it.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -186,11 +186,15 @@ impl WebSocket {
         }
     }
 
-    /// Sends a message.
+    /// Sends a message, once the client has room for it.
     ///
     /// # Errors
     ///
     /// When the connection broke, or the client was told to go.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: if it is dropped, the message is sent later, with the next one or by [`next`](Self::next), or not at all.
     pub async fn send(&mut self, message: Message) -> Result<(), Error> {
         self.stream.send(message).await
     }

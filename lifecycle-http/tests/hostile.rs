@@ -252,3 +252,33 @@ async fn a_reset_while_draining_ends_the_wait() {
         assert!(start.elapsed() < Duration::from_secs(1), "after {said:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn limits_may_be_as_long_and_as_short_as_a_duration_can_be() {
+    for extreme in [Duration::ZERO, Duration::MAX] {
+        let mut limits = Limits::default();
+        limits.hello = extreme;
+        limits.idle = extreme;
+        limits.stall = extreme;
+        limits.slowest = 0;
+        limits.ping = extreme;
+        limits.pong = extreme;
+        limits.dialogue = extreme;
+        limits.farewell = extreme;
+        limits.linger = extreme;
+        limits.spread = extreme;
+        let site = site(limits).await;
+        let mut silent = site.client().await;
+        site.has(1).await;
+        let mut client = site.client().await;
+        client.says(GET).await;
+        if extreme.is_zero() {
+            assert!(silent.is_closed().await);
+        } else {
+            assert!(client.hears().await.ends_with("hello"));
+        }
+        let stopped = site.stop_within(Duration::from_secs(1)).await;
+        assert_eq!(stopped.is_ok(), extreme.is_zero(), "{stopped:?}");
+        assert_eq!(site.http.stats().failed, 0, "no task panicked");
+    }
+}

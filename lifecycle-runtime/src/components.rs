@@ -149,14 +149,15 @@ impl Components {
 
     /// [`remove`](Self::remove) with a time of its own.
     pub async fn remove_within(&self, id: Id, within: Duration) -> Option<Report> {
+        let name;
         let (item, pass) = {
             let mut items = self.shared.items();
             if items.closed {
                 return None;
             }
             // Under the lock: a shutdown that does not find the component finds who removes it.
-            let name = items.here.get(&id)?.name.clone();
-            let pass = self.shared.removals.enter_labelled(name).ok()?;
+            name = items.here.get(&id)?.name.clone();
+            let pass = self.shared.removals.enter_labelled(name.clone()).ok()?;
             (items.here.remove(&id)?, pass)
         };
         let mut taken = Taken {
@@ -172,7 +173,7 @@ impl Components {
             .run_until_cancelled(taken.clean(&cx))
             .await?;
         taken.ended = true;
-        Some(report)
+        Some(report.named(name))
     }
 
     /// How many there are.
@@ -257,10 +258,14 @@ impl Component for &Components {
         };
         let (report, cut) = join(taken.clean(cx), self.shared.end_removals(cx)).await;
         taken.ended = true;
-        report.into_result()?;
-        match cut {
-            None => Ok(()),
-            Some(names) => Err(format!("cut at the deadline: {names}").into()),
+        let unclean = report.into_result().err();
+        match (unclean, cut) {
+            (None, None) => Ok(()),
+            (Some(unclean), None) => Err(unclean.into()),
+            (None, Some(names)) => Err(format!("cut at the deadline: {names}").into()),
+            (Some(unclean), Some(names)) => {
+                Err(format!("{unclean}; cut at the deadline: {names}").into())
+            }
         }
     }
 

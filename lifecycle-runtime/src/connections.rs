@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::engine::contain;
-use crate::tracked::{self, Keeper, Tracked};
+use crate::gate::Pass;
+use crate::tracked::{self, Keeper, Place, Tracked};
 use crate::{BoxError, Component, Context, TaskOutcome, log};
 
 pub use connection::{Busy, CloseReason, Connection, Peer};
@@ -71,6 +72,13 @@ pub struct Connections {
 #[derive(Clone)]
 pub struct Acceptor {
     shared: Arc<Shared>,
+}
+
+/// A place for a connection that is not served yet; given back if it is dropped.
+#[must_use = "one that is dropped gives its place back"]
+pub struct Admission {
+    connection: Connection,
+    place: Place<Shared>,
 }
 
 struct Shared {
@@ -209,22 +217,30 @@ impl Acceptor {
     where
         F: Future<Output: TaskOutcome> + Send + 'static,
     {
+        self.admit(peer)?.spawn(serve);
+        Ok(())
+    }
+
+    /// Takes a place for a connection, before its socket is given to whoever serves it: one that is refused can still be
+    /// told so.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    pub fn admit(&self, peer: impl Into<Peer>) -> Result<Admission, Refused> {
         let shared = &self.shared;
         if shared.tracked.gate.is_closed() {
             return Err(Refused::Closed);
         }
         shared.take_place()?;
         let connection = Connection::new(peer.into(), shared.tracked.gate.clone());
-        // Its place is given back when the task is gone.
-        tracked::spawn(shared, connection.clone(), || serve(connection)).map_err(|_| {
-            shared.give_back();
-            Refused::Closed
-        })?;
-        shared.accepted.fetch_add(1, Ordering::Relaxed);
-        if let Some(idle) = shared.idle {
-            sweep::watch(shared, idle);
+        match Place::enter(shared, connection.clone()) {
+            Ok(place) => Ok(Admission { connection, place }),
+            Err(_) => {
+                shared.give_back();
+                Err(Refused::Closed)
+            }
         }
-        Ok(())
     }
 
     /// The numbers up to now.
@@ -249,12 +265,40 @@ impl Acceptor {
     }
 }
 
+impl Admission {
+    /// Serves the connection on a task of its own.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn spawn<F>(self, serve: impl FnOnce(Connection) -> F)
+    where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        let shared = Arc::clone(self.place.keeper());
+        self.place.spawn(&shared, serve(self.connection));
+        shared.accepted.fetch_add(1, Ordering::Relaxed);
+        if let Some(idle) = shared.idle {
+            sweep::watch(&shared, idle);
+        }
+    }
+
+    /// The connection that will be.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
 impl Keeper for Shared {
     type Task = Connection;
     const NOUN: &'static str = "connection";
 
     fn tracked(&self) -> &Tracked<Connection> {
         &self.tracked
+    }
+
+    fn admitted(&self, connection: &Connection, pass: &Pass) {
+        connection.admitted(pass);
     }
 
     fn failed(&self, connection: &Connection, error: BoxError) {
@@ -265,6 +309,7 @@ impl Keeper for Shared {
     }
 
     fn gone(&self, connection: &Connection) {
+        connection.left();
         self.give_back();
         let count = match connection.close_reason() {
             Some(CloseReason::Idle) => &self.expired,
@@ -348,6 +393,12 @@ impl fmt::Debug for Acceptor {
         f.debug_struct("Acceptor")
             .field("stats", &self.stats())
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Admission").field(&self.connection).finish()
     }
 }
 

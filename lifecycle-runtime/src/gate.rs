@@ -5,7 +5,8 @@
 //!
 //! 1. Admission is one atomic addition to a shard, and the value it returns decides: without `CLOSED` the
 //!    pass is issued, with it the addition is undone. So a pass is issued before its shard closes or never.
-//! 2. `close` marks the door, then every shard, before it returns. After that no pass is issued.
+//!    A clone of a pass is added to the same shard whether that is closed or not: it cannot be empty meanwhile.
+//! 2. `close` marks the door, then every shard, before it returns. After that no pass is issued but clones.
 //! 3. A shard is *taken* once: by whoever turns it from closed, empty and untaken into taken, in one
 //!    compare-exchange. Each taken shard takes one from `remaining`.
 //! 4. The gate is drained when `remaining` is zero: then every shard is closed, and every pass has left. It
@@ -85,6 +86,9 @@ impl Drop for Handle {
 }
 
 /// An admission. Dropped when the request has ended, on whatever thread.
+///
+/// A clone is for a part of the request that may outlive the rest: the gate waits for all of them, and there may be more
+/// also once it is closed.
 #[must_use = "a pass that is dropped at once has left the gate"]
 pub struct Pass {
     core: &'static Core,
@@ -234,6 +238,14 @@ impl Pass {
     #[inline]
     pub fn is_closing(&self) -> bool {
         self.core.is_closed()
+    }
+}
+
+impl Clone for Pass {
+    #[inline]
+    fn clone(&self) -> Self {
+        self.core.enter_again(self.shard);
+        Self { ..*self }
     }
 }
 

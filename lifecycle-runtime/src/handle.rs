@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Live;
-use crate::{Reason, clock};
+use crate::{Outcome, Reason, clock};
 
 /// Begins a shutdown from anywhere, and tells of it. Clones are cheap and equal.
 ///
@@ -36,6 +36,8 @@ struct Shared {
     plan: Mutex<Option<Arc<Live>>>,
     /// Ends the lame duck, while that is running.
     lame_duck: Mutex<Option<CancellationToken>>,
+    /// When a runner took the request up.
+    began: OnceLock<Instant>,
     started: watch::Sender<bool>,
 }
 
@@ -93,7 +95,8 @@ impl ShutdownHandle {
     }
 
     /// A lame duck has begun, which this ends.
-    pub(crate) fn begin_lame_duck(&self) -> CancellationToken {
+    pub(crate) fn begin_lame_duck(&self, began: Instant) -> CancellationToken {
+        self.shared.began.get_or_init(|| began);
         let over = CancellationToken::new();
         *self.shared.lame_duck() = Some(over.clone());
         over
@@ -175,9 +178,36 @@ impl Progress {
     }
 
     /// The steps of the plan that have ended, with how.
-    pub fn ended(&self) -> Vec<(String, crate::Outcome)> {
+    pub fn ended(&self) -> Vec<(String, Outcome)> {
         let live = self.shared.plan().clone();
         live.map(|live| live.ended()).unwrap_or_default()
+    }
+
+    /// The whole plan as it stands: every step in plan order, `main` first, each with those inside it.
+    /// Empty before the shutdown.
+    pub fn steps(&self) -> Vec<StepProgress> {
+        let live = self.shared.plan().clone();
+        live.map(|live| live.all_steps(clock::now()))
+            .unwrap_or_default()
+    }
+
+    /// How long the shutdown has been going on, or took; with its lame duck. `None` before it begins.
+    pub fn elapsed(&self) -> Option<Duration> {
+        let live = self.shared.plan().clone();
+        if let Some(report) = live.as_ref().and_then(|live| live.report()) {
+            return Some(report.elapsed());
+        }
+        let began = live.map(|live| live.origin.began);
+        let began = began.or_else(|| self.shared.began.get().copied())?;
+        Some(clock::now().saturating_duration_since(began))
+    }
+
+    /// How long the plan has until its deadline. `None` before it begins, during a lame duck too, and
+    /// once it has ended.
+    pub fn remaining(&self) -> Option<Duration> {
+        let live = self.shared.plan().clone()?;
+        let until = live.deadline.saturating_duration_since(clock::now());
+        live.report().is_none().then_some(until)
     }
 }
 
@@ -187,7 +217,7 @@ impl fmt::Debug for Progress {
     }
 }
 
-/// A step that has not ended, as [`Progress`] shows it.
+/// A step as [`Progress`] shows it.
 #[derive(Clone, Debug)]
 pub struct StepProgress {
     pub(crate) path: String,
@@ -196,6 +226,9 @@ pub struct StepProgress {
     pub(crate) elapsed: Duration,
     pub(crate) remaining: Option<Duration>,
     pub(crate) waiting_for: Option<String>,
+    pub(crate) started: Option<Duration>,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) steps: Vec<StepProgress>,
 }
 
 impl StepProgress {
@@ -204,7 +237,7 @@ impl StepProgress {
         &self.path
     }
 
-    /// Whether it runs; if not, it waits for other steps.
+    /// Whether it runs; if not, it has ended or waits for other steps.
     pub fn is_running(&self) -> bool {
         self.running
     }
@@ -214,7 +247,12 @@ impl StepProgress {
         self.polled
     }
 
-    /// How long it has run.
+    /// When it started, since the shutdown began; `None` while it waits for other steps.
+    pub fn started(&self) -> Option<Duration> {
+        self.started
+    }
+
+    /// How long it has run, or took.
     pub fn elapsed(&self) -> Duration {
         self.elapsed
     }
@@ -227,5 +265,15 @@ impl StepProgress {
     /// What it says it waits for.
     pub fn waiting_for(&self) -> Option<&str> {
         self.waiting_for.as_deref()
+    }
+
+    /// How it ended, if it has.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// The steps inside it, where [`Progress::steps`] shows it.
+    pub fn steps(&self) -> &[StepProgress] {
+        &self.steps
     }
 }

@@ -128,7 +128,7 @@ pub use component::GracefulShutdown;
 pub use components::{Components, Id};
 #[cfg(feature = "rt")]
 pub use connections::{
-    Acceptor, Busy, CloseReason, Connection, ConnectionStats, Connections, Peer, Refused,
+    Acceptor, Admission, Busy, CloseReason, Connection, ConnectionStats, Connections, Peer, Refused,
 };
 #[cfg(feature = "rt")]
 pub use gate::{Closed, Gate, LabelledPass, Pass};

@@ -268,11 +268,12 @@ pub(crate) fn state_not_saved(path: &std::path::Path, error: &(dyn std::error::E
 }
 
 pub(crate) fn executor_blocked(live: &Live, since: Duration) {
-    let steps = live.unfinished(Instant::now());
+    // No component is asked what it waits for: it may well wait for what is blocked.
+    let steps = live.open_steps(Instant::now());
     let polled = steps
         .iter()
-        .filter(|step| step.is_polled())
-        .map(|step| step.path());
+        .filter(|step| step.view.is_polled())
+        .map(|step| step.view.path());
     let steps: Vec<_> = polled.collect();
     warn!(
         target: "lifecycle",

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Why a shutdown began. The first reason wins; later ones change nothing.
@@ -146,22 +147,45 @@ impl fmt::Display for Force {
 }
 
 /// An error and all its causes on one line.
+///
+/// They are told where nothing may panic, in the middle of a shutdown, and an error is somebody's code: what
+/// panics when it is told says just that.
 pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'a));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.to_string();
+        let mut shown = text(self.0);
         f.write_str(&shown)?;
-        let mut next = self.0.source();
-        while let Some(cause) = next {
-            let text = cause.to_string();
+        let mut next = cause(self.0);
+        while let Some(error) = next {
+            let text = text(error);
             // Many errors print their cause themselves.
             if !shown.ends_with(&text) {
                 write!(f, ": {text}")?;
                 shown = text;
             }
-            next = cause.source();
+            next = cause(error);
         }
         Ok(())
+    }
+}
+
+fn text(error: &dyn Error) -> String {
+    told(|| error.to_string()).unwrap_or_else(|| "an error that panics when it is told".into())
+}
+
+fn cause<'a>(error: &'a (dyn Error + 'a)) -> Option<&'a (dyn Error + 'a)> {
+    told(|| error.source().map(|cause| cause as &dyn Error)).flatten()
+}
+
+/// What it says, unless it panics.
+fn told<T>(tell: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(tell)) {
+        Ok(said) => Some(said),
+        Err(payload) => {
+            // A payload may panic when it is dropped.
+            std::mem::forget(payload);
+            None
+        }
     }
 }

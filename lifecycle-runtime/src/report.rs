@@ -28,7 +28,7 @@ pub struct Report {
 
 #[derive(Clone, Debug)]
 struct Body {
-    component: &'static str,
+    component: Cow<'static, str>,
     reason: Reason,
     elapsed: Duration,
     forced: Option<Force>,
@@ -37,9 +37,10 @@ struct Body {
 }
 
 impl Report {
-    /// The name of the type that was shut down.
+    /// The name of the type that was shut down; of one that was removed from `Components`, the name it had there.
+    /// Empty for elements that were cleaned outside of any plan.
     pub fn component(&self) -> &str {
-        self.body.component
+        &self.body.component
     }
 
     /// Why the shutdown began.
@@ -115,13 +116,15 @@ impl Report {
         table::gantt(self)
     }
 
-    /// A step may be called main as well, but main is before all priorities.
+    /// A step may be called main as well, but main is before all priorities, and only a lame duck is before main.
     fn main_panicked(&self) -> bool {
-        let main = self
+        let mut ahead = self
             .body
             .steps
-            .first()
-            .filter(|step| step.name == "main" && step.priority == i32::MIN);
+            .iter()
+            .take(2)
+            .take_while(|step| step.priority == i32::MIN);
+        let main = ahead.find(|step| step.name == "main");
         main.is_some_and(|main| matches!(main.outcome, Outcome::Panicked(_)))
     }
 }
@@ -137,7 +140,7 @@ impl Report {
     ) -> Self {
         Self {
             body: Arc::new(Body {
-                component,
+                component: component.into(),
                 reason,
                 elapsed,
                 forced,
@@ -151,6 +154,15 @@ impl Report {
     pub(crate) fn preceded_by(self, steps: &[Step]) -> Self {
         let mut body = Arc::unwrap_or_clone(self.body);
         body.steps.splice(0..0, steps.iter().cloned());
+        Self {
+            body: Arc::new(body),
+        }
+    }
+
+    /// The report of what is known by this name.
+    pub(crate) fn named(self, name: Cow<'static, str>) -> Self {
+        let mut body = Arc::unwrap_or_clone(self.body);
+        body.component = name;
         Self {
             body: Arc::new(body),
         }
@@ -345,11 +357,10 @@ impl ShutdownError {
 
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the shutdown of {} was not clean",
-            self.report.component()
-        )?;
+        match self.report.component() {
+            "" => f.write_str("not clean")?,
+            component => write!(f, "the shutdown of {component} was not clean")?,
+        }
         if let Some(force) = self.report.forced() {
             write!(f, ", it was forced by {force}")?;
         }
@@ -399,14 +410,14 @@ mod serialize {
 
     use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-    use super::{Body, Chain, Step};
+    use super::{Body, Chain, Step, millis};
 
     pub(super) fn body<S: Serializer>(body: &Arc<Body>, serializer: S) -> Result<S::Ok, S::Error> {
         let mut out = serializer.serialize_struct("Report", 6)?;
         let report = super::Report {
             body: Arc::clone(body),
         };
-        out.serialize_field("component", body.component)?;
+        out.serialize_field("component", &body.component)?;
         out.serialize_field("reason", &body.reason)?;
         out.serialize_field("clean", &report.is_clean())?;
         out.serialize_field("exit_code", &report.exit_code())?;
@@ -444,8 +455,10 @@ mod serialize {
         out.serialize_field("message", message)?;
         out.end()
     }
+}
 
-    fn millis(duration: std::time::Duration) -> u64 {
-        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-    }
+/// Durations as data.
+#[cfg(feature = "serde")]
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

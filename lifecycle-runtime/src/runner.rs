@@ -348,7 +348,9 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
         guard.watch("main", bounds.allowed);
         let (stop, firing) = stop::pair();
         let (live, lame_duck) = {
-            let main = pin!(main.map(|main| main(&mut server, stop)));
+            let server = &mut server;
+            // Lazy, so that a panic of the call itself is main's too.
+            let main = pin!(main.map(|main| async move { main(server, stop).await }));
             let mut main = main.is_some().then(|| MainTask::new(main));
             let reason = serve(main.as_mut(), &mut options, &mut guard).await;
             // Where there never was one, tasks serve.
@@ -526,7 +528,7 @@ where
     let minimum = lame_duck.kept(&reason, main_gone);
     log::begin(name, &reason, minimum, bounds.total);
     guard.begins("main or a deregistration hook");
-    let over = options.handle.begin_lame_duck();
+    let over = options.handle.begin_lame_duck(began);
     let row = lame_duck.run(minimum, began, &reason, main, &over).await;
     options.handle.end_lame_duck();
     if let Some(row) = &row {

@@ -164,8 +164,9 @@ impl<'a, S: GracefulShutdown> Shutdown<'a, S> {
         self
     }
 
-    /// Gives it this long instead of the plan's timeout. Where that is less than the plan needs, all
-    /// budgets shrink in proportion.
+    /// Gives it this long instead of the plan's timeout, from its first poll. Where that is less than the plan
+    /// needs, all budgets shrink in proportion; with nothing at all every step is still polled once. A shutdown that
+    /// has begun keeps its deadline.
     pub fn within(mut self, within: Duration) -> Self {
         self.begun.within = Some(within);
         self

@@ -93,6 +93,14 @@ where
     /// is set aside and logged.
     ///
     /// `name` says whose file it is, `version` which shape the state has.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, as the file is read on its blocking pool; so does every save.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: dropped half-way it may have set a damaged file aside, and the next call starts anew.
     pub async fn open(path: impl AsRef<Path>, name: &'static str, version: u32) -> Self {
         let path = path.as_ref().to_path_buf();
         let at = path.clone();
@@ -137,12 +145,14 @@ impl<T> StateFile<T> {
         &self.shared.path
     }
 
-    /// Looks at the state.
+    /// Looks at the state, under a lock that `update` and saves share: do not call either from inside, which would
+    /// deadlock, and do not block.
     pub fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
         look(&self.shared.memory().state)
     }
 
-    /// Changes the state. It is on the disk after the next save.
+    /// Changes the state. It is on the disk after the next save. Likewise under the lock; if `change` panics, what
+    /// it did until then stays.
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut memory = self.shared.memory();
         memory.dirty = true;
@@ -164,7 +174,9 @@ impl<T: Serialize + Send + 'static> StateFile<T> {
         self.shared.save(None).await
     }
 
-    /// Saves the state now and then, as far as it changed: a task to be aborted. Failures are logged.
+    /// Saves the state every `period`, the first time at once, as far as it changed; a period below 1 ms is 1 ms.
+    /// It never ends: spawn it, into a [`TaskGroup`](crate::TaskGroup) say, which aborts it. Failures are logged, and the
+    /// next save tries again.
     pub fn save_every(&self, period: Duration) -> impl Future<Output = ()> + Send + use<T> {
         let shared = Arc::clone(&self.shared);
         async move {

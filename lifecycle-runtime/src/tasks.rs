@@ -187,6 +187,29 @@ impl Spawner {
         })
     }
 
+    /// Spawns a task that has no end of its own: it is dropped, wherever it is, when the shutdown begins.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn spawn_until_stop<F>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        task: F,
+    ) -> Result<(), Closed>
+    where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        self.spawn_with(name, |stop| async move {
+            let ended = stop.run_until_cancelled(task).await;
+            ended.map_or(Ok(()), TaskOutcome::into_outcome)
+        })
+    }
+
     /// Runs a closure on the blocking pool, counted and named as a task. Once it runs it cannot be
     /// aborted: the report names it, and the step is cut.
     ///

@@ -11,11 +11,11 @@ use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 
 use crate::engine::contain;
-use crate::gate::{self, Closed, Gate};
+use crate::gate::{self, Closed, Gate, Pass};
 use crate::{BoxError, Context, TaskOutcome};
 
 use self::registry::Registry;
-use self::watched::{Place, Watched};
+pub(crate) use self::watched::Place;
 
 /// What keeps tracked tasks.
 pub(crate) trait Keeper: Send + Sync + 'static {
@@ -25,6 +25,11 @@ pub(crate) trait Keeper: Send + Sync + 'static {
     const NOUN: &'static str;
 
     fn tracked(&self) -> &Tracked<Self::Task>;
+
+    /// A task is about to be spawned, under a pass.
+    fn admitted(&self, task: &Self::Task, pass: &Pass) {
+        let _ = (task, pass);
+    }
 
     /// A task ended with an error, or panicked.
     fn failed(&self, task: &Self::Task, error: BoxError);
@@ -101,9 +106,7 @@ where
     F: Future<Output: TaskOutcome> + Send + 'static,
 {
     let place = Place::enter(keeper, task)?;
-    let ticket = place.ticket();
-    let join = tokio::spawn(Watched::new(make(), place));
-    keeper.tracked().tasks.joined(ticket, join);
+    place.spawn(keeper, make());
     Ok(())
 }
 

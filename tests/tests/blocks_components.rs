@@ -310,3 +310,51 @@ async fn a_boxed_plugin_is_a_component_like_others() {
         .unwrap();
     assert_eq!(trace.all(), ["plugin"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_is_cut_is_named_beside_those_that_failed() {
+    let trace = Trace::new();
+    let mut server = Server::new();
+    let plugins = server.plugins.clone();
+    let slow = plugins
+        .insert("slow", Probe::new(&trace, "slow").hang())
+        .unwrap();
+    plugins
+        .insert("bad", Probe::new(&trace, "bad").error("disk full"))
+        .unwrap();
+    // In this order: the removal has the component before the shutdown comes.
+    let (removed, report) = tokio::join!(biased; plugins.remove(slow), server.shutdown());
+    assert!(removed.is_none());
+    let outcome = report.step("plugins").unwrap().outcome().to_string();
+    assert!(outcome.contains("[bad] failed: disk full"), "{outcome}");
+    assert!(outcome.contains("1 removal: slow"), "{outcome}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_of_a_removal_bears_the_components_name() {
+    let trace = Trace::new();
+    let plugins = Components::new();
+    let id = plugins
+        .insert("auth", Probe::new(&trace, "auth").error("disk full"))
+        .unwrap();
+    let report = plugins.remove(id).await.expect("it was there");
+    assert_eq!(report.component(), "auth");
+    assert!(
+        report
+            .to_string()
+            .starts_with("shutdown of auth (requested): not clean"),
+        "{report}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_error_of_elements_without_a_plan_reads_as_a_sentence() {
+    let trace = Trace::new();
+    let mut both = [
+        Probe::new(&trace, "good"),
+        Probe::new(&trace, "bad").error("disk full"),
+    ];
+    let cx = Context::new(Reason::Requested, secs(1));
+    let error = both.cleanup(&cx).await.unwrap_err();
+    assert_eq!(error.to_string(), "not clean: [1] failed: disk full");
+}

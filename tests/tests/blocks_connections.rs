@@ -1,10 +1,11 @@
 //! Connections: a limit that is exact, idle expiry, reasons, counters.
 
-use std::future::pending;
+use std::future::{Future as _, pending, poll_fn};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::task::Poll;
 use std::thread;
 
 use lifecycle_runtime::{
@@ -136,6 +137,29 @@ async fn a_place_is_free_again_when_what_serves_panics_before_it_is_a_task() {
     assert!(std::panic::catch_unwind(panics).is_err());
     assert_eq!(connections.stats().active, 0);
     connections.spawn("next", |_| async {}).unwrap();
+}
+
+#[tokio::test]
+async fn a_place_is_taken_before_there_is_a_task_and_given_back_without_one() {
+    let connections = Connections::new(limit(1));
+    let admission = connections.admit("first").expect("there is a place");
+    assert_eq!(connections.stats().active, 1);
+    let full = connections.admit("second").map(drop);
+    assert_eq!(full, Err(Refused::Full { limit: 1 }));
+    drop(admission);
+    let stats = connections.stats();
+    assert_eq!((stats.active, stats.accepted, stats.rejected), (0, 0, 1));
+
+    let admission = connections.admit("third").expect("there is a place");
+    connections.close();
+    let mut drained = spawn(connections.drained());
+    assert!(drained.poll().is_pending(), "it was admitted");
+    admission.spawn(|connection| async move {
+        connection.closing().await;
+    });
+    drained.await;
+    assert_eq!(connections.stats().accepted, 1);
+    assert_eq!(connections.admit("late").map(drop), Err(Refused::Closed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -386,4 +410,117 @@ async fn dropping_them_aborts_every_connection_whoever_holds_an_acceptor() {
     }
     assert_eq!(acceptor.spawn("late", |_| async {}), Err(Refused::Closed));
     assert_eq!(acceptor.list().count(), 0);
+}
+
+/// A connection with a part that never ends, and what learns of that part's end.
+fn with_part(connections: &Connections) -> (Connection, oneshot::Receiver<()>) {
+    let (tell, gone) = oneshot::channel::<()>();
+    let spawned = connections.spawn("peer", |connection| async move {
+        let part = connection.spawn(async move {
+            let _tell = tell;
+            pending::<()>().await;
+        });
+        part.expect("its task is there");
+        connection.closing().await;
+    });
+    spawned.expect("there is a place");
+    let connection = connections.list().next().expect("it is there");
+    (connection, gone)
+}
+
+#[tokio::test]
+async fn a_part_of_a_connection_is_dropped_when_the_connections_own_task_is_gone() {
+    let connections = Connections::new(limit(9));
+    let (connection, gone) = with_part(&connections);
+    yield_now().await;
+    connection.close(CloseReason::Limit);
+    assert!(gone.await.is_err());
+    let late = connection.spawn(async { unreachable!("it is refused") });
+    assert!(late.is_err());
+    let stats = connections.stats();
+    assert_eq!((stats.active, stats.failed), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_a_connection_that_is_cut_are_awaited() {
+    struct Slow(std::sync::mpsc::Sender<()>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+    let mut server = Server::new(Connections::new(limit(9)));
+    let (send, sent) = mpsc::channel();
+    let spawned = server.connections.spawn("peer", |connection| async move {
+        connection.closing().await;
+        // A stream that was opened before the client knew.
+        let late = connection.spawn(async move {
+            let _slow = Slow(send);
+            pending::<()>().await;
+        });
+        late.expect("its task is there");
+        pending::<()>().await;
+    });
+    spawned.unwrap();
+    let report = server.shutdown().await;
+    assert_eq!(report.elapsed(), secs(9), "{report}");
+    assert_eq!(sent.try_recv(), Ok(()), "gone when the step ended");
+}
+
+#[tokio::test]
+async fn a_part_that_panics_ends_nothing_else() {
+    let connections = Connections::new(limit(9));
+    let mut told = told(&connections, "peer");
+    let connection = connections.list().next().expect("it is there");
+    connection.spawn(async { panic!("a bad stream") }).unwrap();
+    for _ in 0..3 {
+        yield_now().await;
+    }
+    assert_eq!(connection.close_reason(), None);
+    assert!(told.try_recv().is_err(), "it goes on");
+    connections.close();
+    connections.drained().await;
+}
+
+#[tokio::test]
+async fn a_connection_alone_closes_when_it_is_told_and_has_parts_too() {
+    let connection = Connection::alone("test");
+    let (tell, told) = oneshot::channel();
+    let part = connection.clone();
+    let spawned = connection.spawn(async move {
+        let _ = tell.send(part.closing().await);
+    });
+    spawned.unwrap();
+    yield_now().await;
+    connection.close(CloseReason::Drain);
+    assert_eq!(told.await, Ok(CloseReason::Drain));
+}
+
+#[tokio::test]
+async fn whoever_waits_for_the_close_is_woken_also_after_other_wake_ups_and_on_another_task() {
+    let connections = Connections::new(limit(9));
+    let (tell, mut told) = oneshot::channel();
+    let (moved, waits) = oneshot::channel();
+    let spawned = connections.spawn("peer", |connection| async move {
+        let mut closing = Box::pin(async move { connection.closing().await });
+        // Polled again and again by one task, then handed to another.
+        for _ in 0..5 {
+            let polled = poll_fn(|cx| Poll::Ready(closing.as_mut().poll(cx))).await;
+            assert!(polled.is_pending());
+            yield_now().await;
+        }
+        let _ = moved.send(closing);
+        pending::<()>().await;
+    });
+    spawned.unwrap();
+    let waits = waits.await.expect("it is handed over");
+    tokio::spawn(async move {
+        let _ = tell.send(waits.await);
+    });
+    for _ in 0..5 {
+        yield_now().await;
+    }
+    assert!(told.try_recv().is_err());
+    connections.close();
+    assert_eq!(told.await, Ok(CloseReason::Drain));
 }

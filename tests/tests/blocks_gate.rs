@@ -65,6 +65,19 @@ fn it_is_drained_when_the_last_pass_has_left_and_not_before_it_is_closed() {
 }
 
 #[test]
+fn a_clone_of_a_pass_is_waited_for_also_when_it_was_made_after_the_close() {
+    let gate = Gate::new();
+    let pass = gate.enter().unwrap();
+    gate.close();
+    let part = pass.clone();
+    drop(pass);
+    assert!(!gate.is_drained());
+    assert_eq!(gate.in_flight(), 1);
+    drop(part);
+    assert!(gate.is_drained());
+}
+
+#[test]
 fn every_waiter_is_told_and_one_that_gave_up_takes_nobodys_wake_up() {
     let gate = Gate::new();
     let pass = gate.enter().unwrap();

@@ -449,3 +449,50 @@ async fn what_runs_until_it_is_cancelled_gives_its_output_or_is_dropped() {
     tasks.drained().await;
     assert_eq!(sent.recv(), Ok((Some(7), None, true)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_task_without_an_end_is_dropped_at_the_beginning_of_the_shutdown_and_its_error_is_kept() {
+    let mut server = Server::new();
+    let trace = Trace::new();
+    let inside = Inside(trace.clone(), "watch");
+    let watch = async move {
+        let _inside = inside;
+        pending::<()>().await;
+    };
+    server.tasks.spawn_until_stop("watch", watch).unwrap();
+    let fails = ready(Err::<(), _>("no such file"));
+    server.tasks.spawn_until_stop("reader", fails).unwrap();
+    yield_now().await;
+    assert_eq!(trace.all(), [""; 0]);
+    let report = server.shutdown().await;
+    assert_eq!(error_of(&report), "reader: no such file");
+    assert_eq!(report.elapsed(), secs(0));
+    assert_eq!(trace.all(), ["watch is gone"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_drop_of_a_task_is_kept_and_the_others_are_awaited() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("the drop of a task");
+        }
+    }
+    let mut server = Server::new();
+    server
+        .tasks
+        .spawn("bomb", async {
+            let _bomb = Bomb;
+            pending::<()>().await;
+        })
+        .unwrap();
+    server.tasks.spawn("other", pending::<()>()).unwrap();
+    let report = server.shutdown().await;
+    let error = error_of(&report);
+    assert!(
+        error.contains("bomb: panicked: the drop of a task"),
+        "{error}"
+    );
+    assert!(error.contains("2 tasks"), "{error}");
+    assert!(server.tasks.is_empty());
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lifecycle_runtime::{GracefulShutdown, Outcome, Report, ShutdownState};
+use lifecycle_runtime::{GracefulShutdown, Outcome, Report, Runner, ShutdownState};
 use lifecycle_tests::{Logs, Probe, Trace, ms, secs};
 use tracing::Level;
 
@@ -623,6 +623,15 @@ fn outside_tokio_a_deadline_is_kept_too() {
         is_cut(&report, "free") && is_cut(&report, "held"),
         "{report}"
     );
+    assert_eq!(trace.count("last ends"), 1);
+}
+
+#[test]
+fn outside_tokio_a_runner_runs_too() {
+    let trace = Trace::new();
+    let report = block_on(Runner::new(hangs_for_a_moment(&trace)).run(async |_, _| ()));
+    assert!(report.step("main").unwrap().outcome().is_done(), "{report}");
+    assert!(is_cut(&report, "held"), "{report}");
     assert_eq!(trace.count("last ends"), 1);
 }
 

@@ -579,3 +579,93 @@ async fn an_error_keeps_its_causes() {
     };
     assert!(error.downcast_ref::<Flush>().is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_panics_when_it_is_told_is_an_outcome_like_others() {
+    /// An error with a bug in its text, or in its cause.
+    #[derive(Debug)]
+    struct Bad(bool);
+    impl std::fmt::Display for Bad {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            assert!(self.0, "the text of an error");
+            f.write_str("a text")
+        }
+    }
+    impl std::error::Error for Bad {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            panic!("the cause of an error")
+        }
+    }
+    struct Fails(bool);
+    impl Component for Fails {
+        async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+            Err(Bad(self.0).into())
+        }
+    }
+    #[derive(GracefulShutdown)]
+    struct Pair {
+        #[shutdown]
+        inner: Vec<Fails>,
+        #[shutdown]
+        last: Probe,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let report = Pair {
+        inner: vec![Fails(false), Fails(true)],
+        last: Probe::new(&trace, "last"),
+        state: ShutdownState::new(),
+    }
+    .shutdown()
+    .await;
+    assert_eq!(trace.all(), ["last begins", "last ends"]);
+    assert!(
+        matches!(outcome(&report, "inner[0]"), Outcome::Failed(_)),
+        "{report}"
+    );
+    assert!(
+        report.to_string().contains("panics when it is told"),
+        "{report}"
+    );
+    assert!(report.to_string().contains("a text"), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn panics_in_the_drops_of_what_is_left_half_way_are_contained() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("the drop of a cleanup");
+        }
+    }
+    struct Hangs;
+    impl Component for Hangs {
+        async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+            let _bomb = Bomb;
+            std::future::pending().await
+        }
+    }
+    #[derive(GracefulShutdown)]
+    struct Pair {
+        #[shutdown(priority = 0, timeout = "1s")]
+        one: Hangs,
+        #[shutdown(priority = 0, timeout = "1s")]
+        other: Hangs,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let mut pair = Pair {
+        one: Hangs,
+        other: Hangs,
+        state: ShutdownState::new(),
+    };
+    let mut shutdown = tokio_test::task::spawn(pair.shutdown());
+    tokio_test::assert_pending!(shutdown.poll());
+    drop(shutdown);
+    let report = pair.shutdown().await;
+    assert!(
+        matches!(outcome(&report, "other"), Outcome::TimedOut { .. }),
+        "{report}"
+    );
+}

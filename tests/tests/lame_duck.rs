@@ -82,6 +82,31 @@ async fn main_goes_on_serving_for_the_minimum_and_is_told_then() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_watches_knows_how_long_it_has_been_going_on() {
+    let handle = sigterm();
+    let progress = handle.progress();
+    assert_eq!(progress.elapsed(), None, "nobody has taken it up");
+    Runner::new(server(&Trace::new()))
+        .handle(&handle)
+        .lame_duck(secs(7))
+        .run(async |_: &mut Server, stop: Stop| {
+            sleep(secs(3)).await;
+            assert_eq!(
+                (progress.elapsed(), progress.remaining()),
+                (Some(secs(3)), None)
+            );
+            stop.cancelled().await;
+            sleep(secs(1)).await;
+            assert_eq!(
+                (progress.elapsed(), progress.remaining()),
+                (Some(secs(8)), Some(secs(9)))
+            );
+        })
+        .await;
+    assert_eq!(handle.progress().elapsed(), Some(secs(8)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_plan_has_its_whole_budget_after_the_lame_duck() {
     let trace = Trace::new();
     let mut server = server(&trace);
@@ -452,4 +477,21 @@ fn sigint_makes_no_lame_duck_of_a_process() {
         ended.says(&["deregistered"]) && ended.says(&["told"]),
         "{ended:#?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_main_that_panics_during_the_lame_duck_keeps_the_reason_and_the_exit_code_is_101() {
+    let trace = Trace::new();
+    let report = Runner::new(server(&trace))
+        .handle(&sigterm())
+        .lame_duck(secs(5))
+        .run(async |_: &mut Server, _: Stop| {
+            sleep(secs(1)).await;
+            panic!("a bad request")
+        })
+        .await;
+    assert_eq!(report.reason().to_string(), "SIGTERM");
+    assert!(report.step("lame_duck").is_some(), "{report}");
+    assert_eq!(report.exit_code(), 101, "{report}");
+    assert_eq!(trace.count("pool ends"), 1);
 }

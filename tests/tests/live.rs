@@ -125,6 +125,104 @@ async fn progress_shows_what_runs_what_it_waits_for_and_what_has_ended() {
     );
 }
 
+/// Path, start, time so far, and the first letters of the outcome.
+fn rows(steps: &[StepProgress]) -> Vec<String> {
+    let row = |step: &StepProgress| {
+        let started = step.started().map(|at| at.as_secs());
+        let ended = step.outcome().map(ToString::to_string);
+        let (path, took) = (step.path(), step.elapsed().as_secs());
+        format!("{path} {started:?} {took} {}", ended.unwrap_or_default())
+    };
+    let of = |step: &StepProgress| [vec![row(step)], rows(step.steps())].concat();
+    steps.iter().flat_map(of).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_whole_plan_is_shown_as_it_stands_with_times_and_to_its_end() {
+    let trace = Trace::new();
+    let (drain, hold_drain) = Probe::held(&trace, "drain");
+    let (disk, hold_disk) = Probe::held(&trace, "disk");
+    let server = Server {
+        drain,
+        storage: Storage {
+            writer: Probe::new(&trace, "writer").error("full"),
+            disk: disk.says("fsync"),
+        },
+        plugins: [("auth", Probe::new(&trace, "auth"))].into(),
+        state: ShutdownState::new(),
+    };
+    let handle = ShutdownHandle::new();
+    let progress = handle.progress();
+    assert_eq!((progress.elapsed(), progress.remaining()), (None, None));
+    assert!(progress.steps().is_empty());
+    let mut run = spawn(
+        Runner::new(server)
+            .handle(&handle)
+            .run(async |_: &mut Server, stop| stop.cancelled().await),
+    );
+    while progress.unfinished().is_empty() {
+        assert_pending!(run.poll());
+        handle.request(Reason::Requested);
+        tokio::task::yield_now().await;
+    }
+    tokio::time::advance(secs(1)).await;
+    assert_eq!(
+        (progress.elapsed(), progress.remaining()),
+        (Some(secs(1)), Some(secs(19)))
+    );
+    assert_eq!(
+        rows(&progress.steps()),
+        [
+            "main Some(0) 0 done",
+            "drain Some(0) 1 ",
+            "storage None 0 ",
+            "plugins None 0 "
+        ]
+    );
+
+    hold_drain.release();
+    assert_pending!(run.poll());
+    tokio::time::advance(secs(2)).await;
+    let steps = progress.steps();
+    assert_eq!(
+        rows(&steps),
+        [
+            "main Some(0) 0 done",
+            "drain Some(0) 1 done",
+            "storage Some(1) 2 ",
+            "storage.writer Some(1) 0 failed: full",
+            "storage.disk Some(1) 2 ",
+            "plugins None 0 "
+        ]
+    );
+    let disk = &steps[2].steps()[1];
+    assert_eq!(
+        (disk.waiting_for(), disk.is_running()),
+        (Some("fsync"), true)
+    );
+    assert!(!steps[1].is_running() && steps[1].remaining().is_none());
+
+    hold_disk.release();
+    while run.poll().is_pending() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        rows(&progress.steps())[1..],
+        [
+            "drain Some(0) 1 done",
+            "storage Some(1) 2 failed: the shutdown of Storage was not clean: writer failed: full",
+            "storage.writer Some(1) 0 failed: full",
+            "storage.disk Some(1) 2 done",
+            "plugins Some(3) 0 done",
+            "plugins[auth] Some(3) 0 done"
+        ]
+    );
+    assert_eq!(
+        (progress.elapsed(), progress.remaining()),
+        (Some(secs(3)), None)
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_who_watches_a_shutdown_hears_of_its_end() {
     let trace = Trace::new();

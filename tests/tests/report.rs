@@ -1,8 +1,11 @@
 //! The report says what a shutdown did, to people and to programs.
 
 use std::process::{ExitCode, Termination as _};
+use std::time::Duration;
 
-use lifecycle_runtime::{GracefulShutdown, Outcome, Plan, Reason, Report, ShutdownState, Signal};
+use lifecycle_runtime::{
+    Component as _, GracefulShutdown, Outcome, Plan, Reason, Report, ShutdownState, Signal,
+};
 use lifecycle_tests::{Probe, Trace, ms, secs};
 use serde_json::{Value, json};
 
@@ -273,6 +276,68 @@ async fn it_is_data() {
     assert_eq!(step(2)["steps"][1]["outcome"], json!({ "kind": "done" }));
     assert_eq!(step(4)["outcome"], json!({ "kind": "skipped" }));
     assert_eq!(step(5), Value::Null);
+}
+
+#[test]
+fn a_plan_is_data() {
+    #[derive(GracefulShutdown)]
+    #[shutdown(part)]
+    struct Inner {
+        #[shutdown(timeout = "2s")]
+        disk: Probe,
+    }
+    #[derive(GracefulShutdown)]
+    #[shutdown(timeout = "10s")]
+    struct Outer {
+        #[shutdown(priority = 0, best_effort)]
+        drain: Probe,
+        #[shutdown(after = drain, required)]
+        inner: Inner,
+        #[shutdown(after = drain, timeout = self.limit, at_most = "3s", with = |_| ())]
+        pool: u8,
+        #[shutdown(skip)]
+        limit: Duration,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let mut outer = Outer {
+        drain: Probe::new(&trace, "drain"),
+        inner: Inner {
+            disk: Probe::new(&trace, "disk"),
+        },
+        pool: 0,
+        limit: ms(1500),
+        state: ShutdownState::new(),
+    };
+    let data = serde_json::to_value(outer.plan()).unwrap();
+    assert_eq!(
+        (&data["name"], &data["budget_ms"]),
+        (&json!("Outer"), &json!(10_000))
+    );
+    let [drain, inner, pool] = &data["steps"].as_array().unwrap()[..] else {
+        panic!("{data}");
+    };
+    assert_eq!(
+        (&drain["after"], &drain["budget_ms"]),
+        (&json!([]), &Value::Null)
+    );
+    assert_eq!(drain["best_effort"], true);
+    assert_eq!(
+        (&inner["after"], &inner["required"]),
+        (&json!(["drain"]), &json!(true))
+    );
+    assert_eq!(inner["plan"]["steps"][0]["name"], "disk");
+    assert_eq!(inner["plan"]["steps"][0]["budget_ms"], 2_000);
+    assert_eq!(
+        (&pool["after"], &pool["budget_ms"]),
+        (&json!(["drain"]), &json!(1_500))
+    );
+    assert_eq!(
+        serde_json::to_value(Outer::PLAN).unwrap()["steps"][2]["budget_ms"],
+        3_000
+    );
+    outer.state.disarm();
 }
 
 #[tokio::test(start_paused = true)]

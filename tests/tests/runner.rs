@@ -484,3 +484,33 @@ async fn runners_may_follow_each_other_and_run_side_by_side() {
     assert!(one.unwrap().is_clean() && two.unwrap().is_clean());
     assert_eq!(trace.count("pool ends"), 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_main_that_panics_before_its_future_is_there_is_contained_too() {
+    fn never(_: &mut Server, _: Stop) -> std::future::Ready<()> {
+        panic!("no port")
+    }
+    let trace = Trace::new();
+    let report = run(server(&trace), never).await;
+    assert_eq!(report.reason().to_string(), "main panicked: no port");
+    assert_eq!(report.exit_code(), 101);
+    assert_eq!(trace.count("pool ends"), 1, "it is cleaned all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_main_that_panics_when_it_is_told_is_an_error_like_others() {
+    #[derive(Debug)]
+    struct Bad;
+    impl std::fmt::Display for Bad {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("the text of an error")
+        }
+    }
+    impl std::error::Error for Bad {}
+    let trace = Trace::new();
+    let (logs, _guard) = Logs::capture();
+    let report = run(server(&trace), async |_: &mut Server, _| Err::<(), _>(Bad)).await;
+    assert_eq!(logs.named("shutdown_begin").len(), 1, "{logs:#?}");
+    assert_eq!(report.exit_code(), 1);
+    assert_eq!(trace.count("pool ends"), 1);
+}

@@ -72,6 +72,17 @@ fn a_step_that_blocks_the_only_thread_is_named_with_what_the_others_wait_for() {
 }
 
 #[test]
+fn a_step_that_blocks_who_asks_what_it_waits_for_cannot_hold_the_watchdog_nor_the_hooks() {
+    let ended = told("blocked-mute");
+    assert_forced(&ended);
+    assert!(
+        ended.says(&["! ", "not done: drain was running and holds the executor"]),
+        "{ended:#?}"
+    );
+    assert!(ended.says(&["the hook ran"]), "{ended:#?}");
+}
+
+#[test]
 fn an_executor_that_was_blocked_for_a_while_is_logged_and_nothing_is_forced() {
     let ended = told("blocked-a-while");
     assert_eq!(ended.code, Some(0), "{ended:#?}");

@@ -37,57 +37,104 @@ impl fmt::Display for Seen {
 
 type Run = fn(Subject) -> Pin<Box<dyn Future<Output = Seen>>>;
 
-/// Every row: its name, and what happens.
-pub const ALL: &[(&str, Run)] = &[
-    ("h1 idle keep-alive", |it| Box::pin(h1_idle(it))),
-    ("h1 in dialogue, next request 50 ms later", |it| {
-        Box::pin(h1_dialogue(it))
-    }),
-    ("silent after connect", |it| Box::pin(says(it, ""))),
-    ("partial h2 preface", |it| {
-        Box::pin(says(it, "PRI * HTTP/2.0\r\n\r\nS"))
-    }),
-    ("h1 in flight", |it| Box::pin(h1_in_flight(it))),
-    ("h1 half a request head", |it| {
-        Box::pin(says(it, "GET / HTTP/1.1\r\nho"))
-    }),
-    ("h1 half a body", |it| {
-        Box::pin(says(
-            it,
-            "POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345",
-        ))
-    }),
-    ("h1 client that never reads 20 MB", |it| {
-        Box::pin(says(it, "GET /big HTTP/1.1\r\nhost: a\r\n\r\n"))
-    }),
-    ("h1 endless SSE", |it| Box::pin(events(it))),
-    ("WebSocket over h1", |it| Box::pin(websocket(it))),
-    ("WebSocket over h2 (RFC 8441)", |it| {
-        Box::pin(h2_websocket(it))
-    }),
-    ("h2 idle", |it| Box::pin(h2_idle(it))),
-    ("h2 in flight", |it| Box::pin(h2_in_flight(it))),
-    ("h2 preface, then silence", |it| {
-        Box::pin(says(it, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
-    }),
-    ("h2 client that never acknowledges", |it| {
-        Box::pin(says(
-            it,
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
-        ))
-    }),
-    ("in the accept queue, not accepted yet", |it| {
-        Box::pin(queued(it))
-    }),
-];
-
-pub async fn run(name: &str, kind: Kind) -> Seen {
-    let (_, run) = ALL
-        .iter()
-        .find(|(known, _)| *known == name)
-        .expect("the case is known");
-    run(Subject::start(kind).await).await
+/// A row of the table: a connection in some state, and what its client sees when either server stops.
+pub struct Row {
+    pub name: &'static str,
+    pub plain: Cell,
+    pub ours: Cell,
+    run: Run,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// The stop ends, and this is what the client sees.
+    Well(&'static str),
+    /// The stop ends, and this is what the client suffers.
+    Badly(&'static str),
+    Hangs,
+}
+use Cell::{Badly, Hangs, Well};
+
+impl Cell {
+    pub fn is(self, seen: &Seen) -> bool {
+        match self {
+            Well(client) | Badly(client) => seen.took.is_some() && seen.client == client,
+            Hangs => seen.took.is_none(),
+        }
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Well(client) => f.write_str(client),
+            Badly(client) => write!(f, "**{client}**"),
+            Hangs => f.write_str("**hangs**"),
+        }
+    }
+}
+
+/// A row of the table in the README.
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "| {} | {} | {} |", self.name, self.plain, self.ours)
+    }
+}
+
+impl Row {
+    pub async fn run(&self, kind: Kind) -> Seen {
+        (self.run)(Subject::start(kind).await).await
+    }
+
+    pub fn expected(&self, kind: Kind) -> Cell {
+        match kind {
+            Kind::Plain => self.plain,
+            Kind::Ours => self.ours,
+        }
+    }
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const HALF_A_HEAD: &str = "GET / HTTP/1.1\r\nho";
+const HALF_A_BODY: &str = "POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345";
+const GET_BIG: &str = "GET /big HTTP/1.1\r\nhost: a\r\n\r\n";
+const HALF_A_PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nS";
+const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PREFACE_AND_SETTINGS: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+macro_rules! rows {
+    ($($name:literal, $plain:expr, $ours:expr => $run:ident($($text:expr)?);)*) => {
+        &[$(Row {
+            name: $name,
+            plain: $plain,
+            ours: $ours,
+            run: |it| Box::pin($run(it $(, $text)?)),
+        }),*]
+    };
+}
+
+/// The table: what plain axum's client sees, and ours.
+pub const ALL: &[Row] = rows! {
+    "h1 idle", Well("closed"), Well("closed") => h1_idle();
+    "h1, next request 50 ms after an answer", Badly("lost"), Well("answered, told to close") => h1_dialogue();
+    "h1 in flight", Well("answered, told to close"), Well("answered, told to close") => h1_in_flight();
+    "in the accept queue, not accepted yet", Badly("some of 20 lost"), Well("all of 20 answered") => queued();
+    "h1 endless SSE", Hangs, Well("ended after an event, told when to come back") => events();
+    "WebSocket over h1", Badly("lives on, told nothing"), Well("told 1001, closed") => websocket();
+    "WebSocket over h2 (RFC 8441)", Hangs, Well("told 1001, closed") => h2_websocket();
+    "h2 idle", Well("GOAWAY, closed"), Well("GOAWAY, closed") => h2_idle();
+    "h2 in flight", Well("answered"), Well("answered") => h2_in_flight();
+    "silent after connect", Well("closed"), Well("closed") => says("");
+    "half an h2 preface", Well("closed"), Well("closed") => says(HALF_A_PREFACE);
+    "h1 half a request head", Hangs, Well("closed") => says(HALF_A_HEAD);
+    "h1 slowloris, a header every 50 ms", Hangs, Well("closed") => trickles();
+    "h1 half a body", Hangs, Well("closed") => says(HALF_A_BODY);
+    "h1 client that never reads 20 MB", Hangs, Well("closed") => says(GET_BIG);
+    "h1 reset in flight", Well("forgotten"), Well("forgotten") => resets();
+    "h2 preface, then silence", Hangs, Well("closed") => says(PREFACE);
+    "h2 client that never acknowledges", Hangs, Well("closed") => says(PREFACE_AND_SETTINGS);
+    "h2 client that never reads 20 MB", Hangs, Well("closed") => h2_never_reads();
+};
 
 async fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).await.expect("it listens");
@@ -110,11 +157,9 @@ async fn hears(stream: &mut TcpStream) -> Option<bool> {
     Some(String::from_utf8_lossy(&head).contains("connection: close"))
 }
 
-const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-
 async fn h1_idle(it: Subject) -> Seen {
     let mut client = connect(it.address).await;
-    client.write_all(GET).await.expect("it is sent");
+    client.write_all(GET.as_bytes()).await.expect("it is sent");
     hears(&mut client).await.expect("it is answered");
     settle().await;
     let took = it.stop().await;
@@ -129,11 +174,11 @@ async fn closed(took: Option<Duration>, mut client: TcpStream) -> Seen {
 
 async fn h1_dialogue(it: Subject) -> Seen {
     let mut client = connect(it.address).await;
-    client.write_all(GET).await.expect("it is sent");
+    client.write_all(GET.as_bytes()).await.expect("it is sent");
     hears(&mut client).await.expect("it is answered");
     let (took, answer) = tokio::join!(it.stop(), async {
         sleep(Duration::from_millis(50)).await;
-        let _ = client.write_all(GET).await;
+        let _ = client.write_all(GET.as_bytes()).await;
         hears(&mut client).await
     });
     Seen {
@@ -155,11 +200,57 @@ async fn says(it: Subject, text: &str) -> Seen {
     client.write_all(text.as_bytes()).await.expect("it is sent");
     settle().await;
     let took = it.stop().await;
-    let client = if took.is_some() {
-        "closed"
-    } else {
-        "left open"
+    // Whatever it was sent comes first.
+    let mut rest = Vec::new();
+    let end = timeout(Duration::from_secs(1), client.read_to_end(&mut rest)).await;
+    let client = if end.is_ok() { "closed" } else { "left open" };
+    Seen { took, client }
+}
+
+/// A head that never ends.
+async fn trickles(it: Subject) -> Seen {
+    let mut client = connect(it.address).await;
+    let head = b"GET / HTTP/1.1\r\n";
+    client.write_all(head).await.expect("it is sent");
+    let trickle = async {
+        while client.write_all(b"a: b\r\n").await.is_ok() {
+            sleep(Duration::from_millis(50)).await;
+        }
     };
+    tokio::select! {
+        () = trickle => Seen { took: None, client: "closed before" },
+        took = async {
+            settle().await;
+            it.stop().await
+        } => closed(took, client).await,
+    }
+}
+
+/// It is gone when the server stops, without a word.
+async fn resets(it: Subject) -> Seen {
+    let mut client = connect(it.address).await;
+    let ask = b"GET /slow?ms=60000 HTTP/1.1\r\nhost: a\r\n\r\n";
+    client.write_all(ask).await.expect("it is sent");
+    settle().await;
+    client.set_zero_linger().expect("it is TCP");
+    drop(client);
+    let took = it.stop().await;
+    Seen {
+        took,
+        client: "forgotten",
+    }
+}
+
+/// It opens no window.
+async fn h2_never_reads(it: Subject) -> Seen {
+    let (mut send, driver) = h2(it.address).await;
+    let request = Request::get("http://a/big").body(()).expect("it is valid");
+    let (answer, _) = send.send_request(request, true).expect("it is sent");
+    let _body = answer.await.expect("it is answered").into_body();
+    settle().await;
+    let took = it.stop().await;
+    let ended = timeout(Duration::from_millis(100), driver).await;
+    let client = if ended.is_ok() { "closed" } else { "left open" };
     Seen { took, client }
 }
 
@@ -335,7 +426,7 @@ async fn queued(it: Subject) -> Seen {
     let mut clients: Vec<_> = (0..20)
         .map(|_| {
             let mut client = std::net::TcpStream::connect(it.address).expect("it listens");
-            std::io::Write::write_all(&mut client, GET).expect("it is sent");
+            std::io::Write::write_all(&mut client, GET.as_bytes()).expect("it is sent");
             client
         })
         .collect();

@@ -173,6 +173,19 @@ fn is_retriable(error: &h2::Error) -> bool {
         || error.reason() == Some(h2::Reason::REFUSED_STREAM)
 }
 
+/// How many file descriptors a process has.
+pub fn descriptors(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
+}
+
+pub async fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill")
+        .args(["-s", name, &process.to_string()])
+        .status()
+        .await;
+    assert!(sent.is_ok_and(|status| status.success()));
+}
+
 /// A server in a process of its own.
 pub struct Process {
     child: Child,
@@ -217,12 +230,7 @@ impl Process {
     }
 
     pub async fn terminate(&self) {
-        let sent = Command::new("kill")
-            .arg("-TERM")
-            .arg(self.id().to_string())
-            .status()
-            .await;
-        assert!(sent.is_ok_and(|status| status.success()));
+        signal(self.id(), "TERM").await;
     }
 
     /// Waits for its end. Its exit code, and the report it printed.

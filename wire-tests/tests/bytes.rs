@@ -1,7 +1,11 @@
 //! Where the bytes of a large answer are when the pass of its request is given back: not with the client. What is printed
 //! here is what `ShutdownLayer` warns of.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -9,11 +13,12 @@ use axum::body::{Body, Bytes};
 use axum::routing::get;
 use lifecycle_http::HttpServer;
 use lifecycle_runtime::{Component, Context, Gate, Reason, ShutdownLayer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, Sleep, sleep};
 
 const BODY: usize = 20 << 20;
 
@@ -121,4 +126,141 @@ async fn bytes_are_safe_only_if_the_server_is_awaited_too() {
         assert_eq!(server, BODY, "{path}: axum's server awaits its connections");
         assert_eq!(ours, BODY, "{path}: HttpServer awaits the last byte");
     }
+}
+
+/// A server that stops once curl has begun to take 20 MB, at a rate that leaves a part of it in the kernel's buffers for
+/// longer than any farewell.
+async fn curl(version: &str) -> (usize, String) {
+    let mut http = HttpServer::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .serve(app(&Gate::new()));
+    let url = format!("http://{}/one", http.addresses()[0]);
+    let mut curl = Command::new("curl")
+        .args(["-sS", "--limit-rate", "2M", version, &url])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut body = Vec::new();
+    let mut output = curl.stdout.take().unwrap();
+    output.read_buf(&mut body).await.unwrap();
+    let cx = Context::new(Reason::Requested, Duration::from_secs(60));
+    let (stopped, read) = tokio::join!(http.cleanup(&cx), output.read_to_end(&mut body));
+    stopped.unwrap();
+    read.unwrap();
+    let said = curl.wait_with_output().await.unwrap().stderr;
+    (body.len(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_slow_to_take_the_last_bytes_gets_them_all() {
+    let ((h1, h1_said), (h2, h2_said)) =
+        tokio::join!(curl("--http1.1"), curl("--http2-prior-knowledge"));
+    assert_eq!(h1, BODY, "{h1_said}");
+    assert_eq!(h2, BODY, "{h2_said}");
+}
+
+/// A socket that is read from at 8 MB a second at most.
+struct Slow {
+    stream: TcpStream,
+    pause: Pin<Box<Sleep>>,
+}
+
+impl AsyncRead for Slow {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.pause.as_mut().poll(cx));
+        let mut some = [0; 8 << 10];
+        let room = buffer.remaining().min(some.len());
+        let mut some = ReadBuf::new(&mut some[..room]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut some))?;
+        buffer.put_slice(some.filled());
+        self.pause
+            .as_mut()
+            .reset(Instant::now() + Duration::from_millis(1));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Slow {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// How much a client gets that has a window of 4 MB and opens it as it reads.
+async fn read_h2(address: SocketAddr, began: oneshot::Sender<()>) -> usize {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let pause = Box::pin(sleep(Duration::ZERO));
+    let (mut send, connection) = h2::client::Builder::new()
+        .initial_window_size(4 << 20)
+        .initial_connection_window_size(4 << 20)
+        .handshake::<_, Bytes>(Slow { stream, pause })
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("http://a/one").body(()).unwrap();
+    let (answer, _) = send.send_request(request, true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    began.send(()).unwrap();
+    let mut read = 0;
+    while let Some(Ok(data)) = body.data().await {
+        read += data.len();
+        let _ = body.flow_control().release_capacity(data.len());
+    }
+    read
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_h2_client_that_opens_its_window_as_it_reads_gets_the_last_bytes_too() {
+    let ours = async {
+        let builder = HttpServer::bind("127.0.0.1:0").await.unwrap();
+        let http = builder.serve(app(&Gate::new()));
+        let (began, begun) = oneshot::channel();
+        let stop = async {
+            begun.await.unwrap();
+            let cx = Context::new(Reason::Requested, Duration::from_secs(60));
+            (&http).cleanup(&cx).await.unwrap();
+        };
+        tokio::join!(read_h2(http.addresses()[0], began), stop).0
+    };
+    let plain = async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (began, begun) = oneshot::channel();
+        let serve = axum::serve(listener, app(&Gate::new()))
+            .with_graceful_shutdown(async { begun.await.unwrap() });
+        let (read, served) = tokio::join!(read_h2(address, began), serve.into_future());
+        served.unwrap();
+        read
+    };
+    let (plain, ours) = tokio::join!(plain, ours);
+    println!("over h2: {} bytes lost by axum's server", BODY - plain);
+    assert_eq!(
+        ours, BODY,
+        "HttpServer waits until its client has closed, too"
+    );
 }

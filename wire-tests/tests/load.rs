@@ -1,12 +1,12 @@
 //! Stopped under full load: what was begun is whole; and with a second instance on the same socket nothing fails at all.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lifecycle_wire_tests::load::{Process, Tally, ask_h1, ask_h2};
+use lifecycle_wire_tests::load::{Process, Tally, ask_h1, ask_h2, descriptors, signal};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -23,42 +23,59 @@ fn runs() -> usize {
 fn tool(name: &str, arguments: &[&str]) -> Child {
     let spawned = Command::new(name)
         .args(arguments)
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn();
     spawned.unwrap_or_else(|error| panic!("{name}: {error}; `.ci/wire` installs it"))
 }
 
+/// `  1234 requests in 1.00s, 5.00MB read`
+fn requests(wrk: &str) -> Option<u64> {
+    let line = wrk.lines().find(|line| line.contains(" requests in "))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+const H1: usize = 16;
+const H2: usize = 4;
+const WRK: usize = 64;
+const H2LOAD: usize = 16;
+
 struct Load {
     tally: Arc<Tally>,
     end: Arc<AtomicBool>,
     clients: JoinSet<()>,
-    /// They ask as fast as they can; the clients above look at every byte.
-    _tools: [Child; 2],
+    // They ask as fast as they can; the clients above look at every byte.
+    wrk: Child,
+    _h2load: Child,
 }
 
 impl Load {
-    fn start(address: SocketAddr) -> Self {
+    /// Returns once all of its clients are connected to `process`.
+    async fn start(process: &Process) -> Self {
+        let address = process.address;
         let (tally, end) = (Arc::<Tally>::default(), Arc::<AtomicBool>::default());
         let mut clients = JoinSet::new();
-        for _ in 0..16 {
+        for _ in 0..H1 {
             clients.spawn(ask_h1(address, tally.clone(), end.clone()));
         }
-        for _ in 0..4 {
+        for _ in 0..H2 {
             clients.spawn(ask_h2(address, tally.clone(), end.clone()));
         }
         let url = format!("http://{address}/");
-        let tools = [
-            tool("wrk", &["-t1", "-c64", "-d60s", &url]),
-            tool("h2load", &["-c16", "-m16", "-D60", &url]),
-        ];
-        Self {
+        let load = Self {
             tally,
             end,
             clients,
-            _tools: tools,
+            wrk: tool("wrk", &["-t1", &format!("-c{WRK}"), "-d60s", &url]),
+            _h2load: tool("h2load", &[&format!("-c{H2LOAD}"), "-m16", "-D60", &url]),
+        };
+        let start = Instant::now();
+        while descriptors(process.id()) < H1 + H2 + WRK + H2LOAD {
+            assert!(start.elapsed() < Duration::from_secs(60), "not all connect");
+            sleep(Duration::from_millis(1)).await;
         }
+        load
     }
 
     /// Waits until so many more answers have come, within a generous time.
@@ -74,10 +91,17 @@ impl Load {
         }
     }
 
-    async fn ends(mut self) -> Arc<Tally> {
+    /// What the clients saw, and what wrk says.
+    async fn ends(mut self) -> (Arc<Tally>, String) {
         self.end.store(true, Ordering::Relaxed);
         while self.clients.join_next().await.is_some() {}
-        self.tally
+        let wrk = self.wrk.id().expect("it runs for longer");
+        signal(wrk, "INT").await;
+        let said = self.wrk.wait_with_output().await.expect("it ends");
+        (
+            self.tally,
+            String::from_utf8_lossy(&said.stdout).into_owned(),
+        )
     }
 }
 
@@ -87,12 +111,12 @@ async fn every_answer_that_was_begun_is_whole() {
     for _ in 0..runs() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let process = Process::start(SERVER, &listener).await.unwrap();
-        let load = Load::start(process.address);
+        let load = Load::start(&process).await;
         drop(listener);
         load.answers(500).await;
         process.terminate().await;
         let (code, report) = process.ended().await;
-        let tally = load.ends().await;
+        let (tally, _) = load.ends().await;
         assert_eq!(code, Some(0), "{report}");
         whole += Tally::get(&tally.whole);
         broken += Tally::get(&tally.broken);
@@ -104,11 +128,11 @@ async fn every_answer_that_was_begun_is_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_successor_on_the_same_socket_no_request_fails() {
-    let (mut whole, mut failed) = (0, 0);
+    let (mut whole, mut by_wrk, mut failed) = (0, 0, 0);
     for run in 0..runs() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let first = Process::start(SERVER, &listener).await.unwrap();
-        let load = Load::start(first.address);
+        let load = Load::start(&first).await;
         load.answers(300).await;
         let second = Process::start(SERVER, &listener).await.unwrap();
         load.answers(100).await;
@@ -116,7 +140,7 @@ async fn with_a_successor_on_the_same_socket_no_request_fails() {
         let (code, report) = first.ended().await;
         assert_eq!(code, Some(0), "{report}");
         load.answers(100).await;
-        let tally = load.ends().await;
+        let (tally, wrk) = load.ends().await;
         second.terminate().await;
         let (code, report) = second.ended().await;
         assert_eq!(code, Some(0), "{report}");
@@ -125,9 +149,13 @@ async fn with_a_successor_on_the_same_socket_no_request_fails() {
         if lost > 0 {
             println!("run {run}: {tally:?}");
         }
+        // It says so only if there were any.
+        let complains = wrk.contains("Socket errors") || wrk.contains("Non-2xx");
+        assert!(!complains, "{wrk}");
+        by_wrk += requests(&wrk).expect("wrk tells how many it sent");
         whole += Tally::get(&tally.whole);
         failed += lost;
     }
-    println!("two instances: {whole} whole, {failed} failed");
+    println!("two instances: {whole} whole and {by_wrk} by wrk, {failed} failed");
     assert_eq!(failed, 0);
 }

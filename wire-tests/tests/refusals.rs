@@ -161,6 +161,15 @@ async fn curl_asks_again_by_itself_over_h2() {
     }
 }
 
+/// axum replaces the bodies of what answers HEAD.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_request_to_axum_is_answered_503_over_h2() {
+    let (address, connections) = serve(axum).await;
+    let (_, said) = curl(&["--http2-prior-knowledge", "--head"], address).await;
+    assert!(said.contains("< HTTP/2 503"), "{said}");
+    assert_eq!(connections.load(Ordering::Relaxed), 1, "{said}");
+}
+
 #[tokio::test]
 async fn curl_is_told_over_h1_when_to_come_back() {
     let (address, connections) = serve(axum).await;

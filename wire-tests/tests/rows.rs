@@ -1,41 +1,52 @@
-//! Every row of the table, against `HttpServer`: it ends, and its client sees what it should.
+//! The table of the README, against either server.
 
-use lifecycle_wire_tests::cases;
+use std::thread;
+
+use lifecycle_wire_tests::cases::{self, Row};
 use lifecycle_wire_tests::subject::Kind;
 
-macro_rules! rows {
-    ($($test:ident: $name:literal => $client:literal;)*) => {
-        $(#[tokio::test]
-        async fn $test() {
-            let seen = cases::run($name, Kind::Ours).await;
-            assert!(seen.took.is_some(), "{seen}");
-            assert_eq!(seen.client, $client, "{seen}");
-        })*
-
-        #[test]
-        fn every_row_has_its_test() {
-            let tested = [$($name),*];
-            let known: Vec<_> = cases::ALL.iter().map(|(name, _)| *name).collect();
-            assert_eq!(known, tested);
-        }
-    };
+/// What is not as the row says, if anything.
+fn contradiction(row: &Row, kind: Kind) -> Option<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let seen = runtime.block_on(row.run(kind));
+    println!("{}, {kind:?}: {seen}", row.name);
+    let expected = row.expected(kind);
+    (!expected.is(&seen)).then(|| format!("{}, {kind:?}: {seen}, not {expected}", row.name))
 }
 
-rows! {
-    h1_idle: "h1 idle keep-alive" => "closed";
-    h1_dialogue: "h1 in dialogue, next request 50 ms later" => "answered, told to close";
-    silent: "silent after connect" => "closed";
-    partial_preface: "partial h2 preface" => "closed";
-    h1_in_flight: "h1 in flight" => "answered, told to close";
-    half_a_head: "h1 half a request head" => "closed";
-    half_a_body: "h1 half a body" => "closed";
-    never_reads: "h1 client that never reads 20 MB" => "closed";
-    h1_sse: "h1 endless SSE" => "ended after an event, told when to come back";
-    websocket: "WebSocket over h1" => "told 1001, closed";
-    h2_websocket: "WebSocket over h2 (RFC 8441)" => "told 1001, closed";
-    h2_idle: "h2 idle" => "GOAWAY, closed";
-    h2_in_flight: "h2 in flight" => "answered";
-    h2_preface: "h2 preface, then silence" => "closed";
-    h2_no_ack: "h2 client that never acknowledges" => "closed";
-    queued: "in the accept queue, not accepted yet" => "all of 20 answered";
+#[test]
+fn clients_of_either_server_see_what_the_table_says() {
+    // Most of it is waiting, for what hangs.
+    let contradictions: Vec<_> = thread::scope(|scope| {
+        let rows: Vec<_> = cases::ALL
+            .iter()
+            .map(|row| {
+                scope.spawn(|| {
+                    let kinds = [Kind::Plain, Kind::Ours];
+                    kinds.map(|kind| contradiction(row, kind))
+                })
+            })
+            .collect();
+        let rows = rows.into_iter().map(|row| row.join().unwrap());
+        rows.flatten().flatten().collect()
+    });
+    assert!(contradictions.is_empty(), "{contradictions:#?}");
+}
+
+#[test]
+fn the_readme_shows_the_table() {
+    let readme = include_str!("../../README.md");
+    let (_, table) = readme
+        .split_once("| connection when the server is told to stop |")
+        .expect("the README has the table");
+    let shown: Vec<_> = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let rows: Vec<_> = cases::ALL.iter().map(Row::to_string).collect();
+    assert_eq!(shown, rows, "in the README:\n{}", rows.join("\n"));
 }

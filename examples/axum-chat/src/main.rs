@@ -56,7 +56,11 @@ async fn main() -> Result<Report, BoxError> {
 
     let handle = ShutdownHandle::new();
     let visitors = tokio::spawn(visit(address, handle.clone()));
-    let report = Runner::new(server).handle(&handle).run_until_signal().await;
+    let report = Runner::new(server)
+        .handle(&handle)
+        .readiness(&readiness)
+        .run_until_signal()
+        .await;
     println!("{report}\n");
     println!("{}", visitors.await??);
     Ok(report)

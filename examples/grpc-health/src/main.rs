@@ -15,7 +15,7 @@ use lifecycle_runtime::{
     ShutdownState, TaskGroup,
 };
 use tonic::service::Routes;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -87,24 +87,37 @@ async fn follow(readiness: &Readiness, reporter: &HealthReporter) {
 
 /// Watches until the stream ends; asks for the shutdown once the server is healthy, as an operator would.
 async fn watch(address: SocketAddr, handle: ShutdownHandle) -> Result<Vec<String>, BoxError> {
-    let channel = Endpoint::try_from(format!("http://{address}"))?
-        .connect()
-        .await?;
-    let mut client = HealthClient::new(channel);
+    let mut client = connect(address).await?;
     let mut seen = Vec::new();
     let mut statuses = client
         .watch(HealthCheckRequest::default())
         .await?
         .into_inner();
     while let Some(message) = statuses.message().await? {
-        let status = message.status();
-        if seen.last().is_none_or(|last| last != status.as_str_name()) {
-            seen.push(status.as_str_name().to_owned());
+        let status = message.status().as_str_name();
+        if seen.last().is_some_and(|last| last == status) {
+            continue;
         }
-        if status.as_str_name() == "SERVING" {
-            handle.request(Reason::Requested);
+        seen.push(status.to_owned());
+        match status {
+            "SERVING" => {
+                handle.request(Reason::Requested);
+            }
+            // The lame duck has only begun: who does not know yet is answered as ever.
+            "NOT_SERVING" => {
+                let mut newcomer = connect(address).await?;
+                let answer = newcomer.check(HealthCheckRequest::default()).await?;
+                let status = answer.into_inner().status();
+                seen.push(format!("a newcomer answered {}", status.as_str_name()));
+            }
+            _ => {}
         }
     }
     seen.push("the end of the stream".into());
     Ok(seen)
+}
+
+async fn connect(address: SocketAddr) -> Result<HealthClient<Channel>, BoxError> {
+    let endpoint = Endpoint::try_from(format!("http://{address}"))?;
+    Ok(HealthClient::new(endpoint.connect().await?))
 }

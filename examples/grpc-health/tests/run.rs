@@ -18,8 +18,10 @@ fn who_watches_the_health_is_told_before_anything_stops() {
     let mut lines = stdout.lines();
     for expected in [
         "shutdown of Server (requested): clean",
+        "  lame_duck  done",
         "the client saw: SERVING",
         "the client saw: NOT_SERVING",
+        "the client saw: a newcomer answered NOT_SERVING",
         "the client saw: the end of the stream",
     ] {
         let found = lines.any(|line| line.starts_with(expected));

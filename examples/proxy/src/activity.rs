@@ -2,19 +2,30 @@
 //! every phase with a single timer, and its socket is closed without losing the
 //! last response.
 
+mod doing;
+
+use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use hyper::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use doing::Asked;
 
 /// How long a closed connection is read from, when the client was still sending.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// Requests that the client of a connection may give up without their answers,
+/// beyond those that it waits for.
+const MOST_ABANDONED: usize = 100;
 
 /// The time limits of a client connection.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +49,9 @@ const ANSWER: u8 = 4;
 /// It is a connection in HTTP/2: what goes on in it is counted, not named.
 const MULTIPLEXED: u8 = 5;
 
+/// It was upgraded: what goes on is no HTTP any more.
+const UPGRADED: u8 = 6;
+
 /// The clock of one connection. Orderings are relaxed: it is read by the task
 /// that owns the connection, for time limits and a choice of how to close.
 #[derive(Debug)]
@@ -53,6 +67,13 @@ pub struct Activity {
     unread: AtomicBool,
     /// In HTTP/2, requests whose answer has not begun.
     owed: AtomicUsize,
+    /// Requests that the client gave up before their answer began, less those
+    /// that were answered since.
+    abandoned: AtomicUsize,
+    enough: CancellationToken,
+    too_much: CancellationToken,
+    /// For people who look.
+    asked: Asked,
 }
 
 impl Activity {
@@ -67,7 +88,22 @@ impl Activity {
             phase: AtomicU8::new(WAITING),
             unread: AtomicBool::new(false),
             owed: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
+            enough: CancellationToken::new(),
+            too_much: CancellationToken::new(),
+            asked: Asked::default(),
         }
+    }
+
+    /// This request begins.
+    pub fn asked<B>(&self, request: &Request<B>) {
+        self.asked
+            .begins(request, self.last.load(Ordering::Relaxed));
+    }
+
+    /// It is no HTTP connection any more.
+    pub fn upgraded(&self) {
+        self.phase.store(UPGRADED, Ordering::Relaxed);
     }
 
     /// A request's head is complete, on a connection in HTTP/2.
@@ -76,8 +112,40 @@ impl Activity {
         self.phase.store(MULTIPLEXED, Ordering::Relaxed);
     }
 
-    /// Its response begins, or will not.
+    /// Its response begins.
     pub fn stream_answered(&self) {
+        self.stream_is_settled();
+        let fewer = |abandoned: usize| abandoned.checked_sub(1);
+        // None to forget is as good.
+        let _ = self
+            .abandoned
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+    }
+
+    /// Its client does not want the response any more.
+    pub fn stream_abandoned(&self) {
+        self.stream_is_settled();
+        let abandoned = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
+        if abandoned >= MOST_ABANDONED {
+            self.enough.cancel();
+        }
+        if abandoned >= MOST_ABANDONED * 2 {
+            self.too_much.cancel();
+        }
+    }
+
+    /// Waits until the client has given up so many requests that it only makes
+    /// work: each costs it a few bytes, and the upstream a request.
+    pub async fn enough(&self) {
+        self.enough.cancelled().await;
+    }
+
+    /// Waits until it has gone on like that.
+    pub async fn too_much(&self) {
+        self.too_much.cancelled().await;
+    }
+
+    fn stream_is_settled(&self) {
         self.touch();
         self.owed.fetch_sub(1, Ordering::Relaxed);
     }
@@ -105,8 +173,8 @@ impl Activity {
 
     /// The response was handed over to its last byte.
     pub fn exchange_ended(&self) {
-        self.touch();
         self.phase.store(WAITING, Ordering::Relaxed);
+        self.asked.is_over();
     }
 
     /// When the last byte passed, in either direction.
@@ -114,11 +182,30 @@ impl Activity {
         self.at(&self.last)
     }
 
-    /// Becomes ready when the connection has outstayed the limit of its phase.
+    /// Ends when the connection has outstayed the limit of its phase.
     ///
     /// Poll it after the connection, in the same task: what the connection did
     /// moves the deadline, both ways.
-    pub fn poll_expired(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
+    pub async fn expired(&self) {
+        let mut timer = pin!(sleep_until(Instant::now() + self.limits.idle));
+        let mut waits: Option<Waker> = None;
+        poll_fn(|cx| {
+            // Only a head brings the deadline forward. Otherwise there is nothing to
+            // ask, neither timer nor clock, until the timer has woken this task.
+            let waker = cx.waker();
+            let is_set = waits.as_ref().is_some_and(|waits| waits.will_wake(waker));
+            if is_set && self.phase.load(Ordering::Relaxed) != HEAD && !timer.is_elapsed() {
+                return Poll::Pending;
+            }
+            if !is_set {
+                waits = Some(waker.clone());
+            }
+            self.poll_expired(cx, timer.as_mut())
+        })
+        .await
+    }
+
+    fn poll_expired(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
         loop {
             let deadline = self.deadline();
             if deadline < timer.deadline() {
@@ -259,9 +346,7 @@ impl AsyncWrite for Watched {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-    use std::pin::pin;
-
+    use futures_util::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -274,8 +359,7 @@ mod tests {
     /// How long until `activity` expires, if nothing more happens.
     async fn left(activity: &Activity) -> Duration {
         let start = Instant::now();
-        let mut timer = pin!(sleep_until(start + LIMITS.idle));
-        poll_fn(|cx| activity.poll_expired(cx, timer.as_mut())).await;
+        activity.expired().await;
         start.elapsed()
     }
 
@@ -370,5 +454,30 @@ mod tests {
         assert_eq!(left(&activity).await.as_secs(), 10);
         activity.bytes_arrived();
         assert_eq!(left(&activity).await.as_secs(), 10, "a ping is no head");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_gives_up_more_requests_than_it_waits_for_has_had_enough() {
+        let activity = Activity::new(LIMITS);
+        for _ in 0..1000 {
+            activity.stream_begins();
+            activity.stream_abandoned();
+            activity.stream_begins();
+            activity.stream_answered();
+        }
+        for _ in 1..MOST_ABANDONED {
+            activity.stream_begins();
+            activity.stream_abandoned();
+        }
+        assert!(activity.enough().now_or_never().is_none());
+        activity.stream_begins();
+        activity.stream_abandoned();
+        assert!(activity.enough().now_or_never().is_some());
+        assert!(activity.too_much().now_or_never().is_none());
+        for _ in 0..MOST_ABANDONED {
+            activity.stream_begins();
+            activity.stream_abandoned();
+        }
+        assert!(activity.too_much().now_or_never().is_some());
     }
 }

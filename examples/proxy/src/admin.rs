@@ -1,52 +1,87 @@
-//! The listener for those who look after the proxy: metrics and probes, until
-//! the very end of a shutdown.
+//! The listener for those who look after the proxy: a page to look at, numbers,
+//! probes, and a way to begin the shutdown, until the very end of it.
 
+pub mod access;
+pub mod feed;
+pub mod page;
+pub mod status;
+
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
-use lifecycle_runtime::{BoxError, Component, Context, Plan, Readiness};
-use tracing::info;
+use lifecycle_runtime::{BoxError, Component, Context, Plan, Reason};
+use tracing::{info, warn};
 
 use crate::activity::Limits;
 use crate::body::Upload;
+use crate::config::Admin;
 use crate::connection::{Handler, Link};
 use crate::fault::{options, plain};
-use crate::listener::BindError;
-use crate::metrics::{self, Metrics, Page};
+use crate::logging::Throttle;
+use crate::metrics::{self, Page};
 use crate::side::SideServer;
+use crate::sockets::{Listener, Listening};
+use access::{Access, Denied};
+use status::Status;
 
-/// Scrapers are few.
+pub use status::Sources;
+
+/// Scrapers, probes and people are few.
 const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(64).unwrap() };
 
-/// Serves `GET /metrics`, `/livez` and `/readyz`.
+const PATHS: &str = "see /, /status, /events, /metrics, /livez, /readyz\n";
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// Serves the page, its data, `/metrics`, `/livez` and `/readyz`, and takes
+/// `POST /drain`.
 #[derive(Debug)]
 pub struct AdminServer(SideServer);
 
 impl AdminServer {
-    /// Listens on `address`.
-    ///
-    /// # Errors
-    ///
-    /// When the address cannot be listened on.
-    pub async fn start(
-        address: SocketAddr,
+    /// Accepts from `listener`, which is one of `listening`, and shows `sources`.
+    #[must_use]
+    pub fn start(
+        listener: Listener,
         limits: Limits,
-        metrics: Arc<Metrics>,
-        readiness: Readiness,
-    ) -> Result<Self, BindError> {
-        let handler = Desk {
-            page: Arc::new(Page::new(metrics)),
-            readiness,
-        };
-        let server = SideServer::start(address, MOST_CONNECTIONS, limits, handler).await?;
-        info!(address = %server.address(), "serving metrics and probes");
-        Ok(Self(server))
+        config: &Admin,
+        sources: Sources,
+        listening: Listening,
+    ) -> Self {
+        let (left, address) = (listening.left(), listener.address);
+        if is_exposed(address, config.public) {
+            warn!(
+                %address,
+                "the admin listener can be reached from other machines, and shows clients and upstreams; \
+                 set `admin.public: true` if that is meant"
+            );
+        }
+        let desk = Desk(Arc::new(Inner {
+            numbers: Page::new(sources.metrics.clone()),
+            status: Arc::new(Status::new(sources)),
+            access: Access::new(config),
+            // A feed is never silent for so long that it is ended for it.
+            period: feed::PERIOD.min(limits.idle / 2),
+            listening,
+            complaints: Throttle::default(),
+        }));
+        let server = SideServer::start(listener, left, MOST_CONNECTIONS, limits, desk);
+        info!(%address, "serving metrics and probes");
+        Self(server)
     }
+}
+
+/// Whether others than this machine reach it, which nobody said is meant.
+fn is_exposed(address: SocketAddr, public: bool) -> bool {
+    !(address.ip().to_canonical().is_loopback() || public)
 }
 
 impl Component for AdminServer {
@@ -68,43 +103,166 @@ impl Component for AdminServer {
 }
 
 #[derive(Clone)]
-struct Desk {
-    page: Arc<Page>,
-    readiness: Readiness,
+struct Desk(Arc<Inner>);
+
+struct Inner {
+    numbers: Page,
+    status: Arc<Status>,
+    access: Access,
+    period: Duration,
+    listening: Listening,
+    complaints: Throttle,
 }
 
-impl Desk {
+impl Handler for Desk {
+    type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+    async fn handle(&self, request: Request<Upload>, link: Link) -> Answer {
+        let mut answer = match (request.method(), request.uri().path()) {
+            (&Method::OPTIONS, _) => whole(options()),
+            (&Method::GET | &Method::HEAD, "/metrics") => self.0.metrics(),
+            // Live is whoever answers: what drains must not be killed for it.
+            (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "live\n"),
+            (&Method::GET | &Method::HEAD, "/readyz") => self.0.readyz(),
+            (_, "/" | "/status" | "/events" | "/drain") if !self.0.access.is_for_us(&request) => {
+                text(
+                    StatusCode::FORBIDDEN,
+                    "not under this name; those that may be used are in `admin.hosts`\n",
+                )
+            }
+            (&Method::GET | &Method::HEAD, "/") => return whole(page::response()),
+            (&Method::GET | &Method::HEAD, "/status") => self.0.status(),
+            (&Method::GET | &Method::HEAD, "/events") => self.0.events(&link),
+            (&Method::POST, "/drain") => self.0.drain(&request, &link).await,
+            (_, "/drain") => only("POST"),
+            (&Method::GET | &Method::HEAD, _) => text(StatusCode::NOT_FOUND, PATHS),
+            _ => only("GET, HEAD"),
+        };
+        page::harden(answer.headers_mut());
+        answer
+    }
+
+    /// Once another process accepts, it is that one which should be asked.
+    fn is_pressed(&self) -> bool {
+        self.0.listening.left().is_cancelled()
+    }
+}
+
+impl Inner {
+    fn metrics(&self) -> Answer {
+        typed(metrics::CONTENT_TYPE, self.numbers.text())
+    }
+
     /// Whether requests should be sent here; while it drains they should not.
-    fn readyz(&self) -> Response<Full<Bytes>> {
-        let state = self.readiness.state();
-        let status = if self.readiness.is_ready() {
+    fn readyz(&self) -> Answer {
+        let readiness = &self.status.sources().readiness;
+        let state = readiness.state();
+        let status = if readiness.is_ready() {
             StatusCode::OK
         } else {
             StatusCode::SERVICE_UNAVAILABLE
         };
-        plain(status, format!("{state}\n"))
+        text(status, format!("{state}\n"))
+    }
+
+    fn status(&self) -> Answer {
+        typed("application/json", self.status.json())
+    }
+
+    fn events(&self, link: &Link) -> Answer {
+        let events = feed::stream(self.status.clone(), self.period, link.connection.clone());
+        let mut answer = Response::new(StreamBody::new(events).boxed_unsync());
+        let kind = HeaderValue::from_static("text/event-stream");
+        answer.headers_mut().insert(CONTENT_TYPE, kind);
+        answer
+    }
+
+    /// Begins the shutdown for whoever has the token. The token is in a field that
+    /// no page from elsewhere can set, so nothing else is asked for.
+    async fn drain(&self, request: &Request<Upload>, link: &Link) -> Answer {
+        let peer = link.peer;
+        let denied = match self.access.allows(request).await {
+            Ok(()) => {
+                let first = self.status.sources().handle.request(Reason::Requested);
+                info!(%peer, first, "a drain was asked for at the admin listener");
+                let said = if first {
+                    "draining\n"
+                } else {
+                    "it drains already\n"
+                };
+                return text(StatusCode::ACCEPTED, said);
+            }
+            Err(denied) => denied,
+        };
+        if self.complaints.allows() {
+            warn!(%peer, ?denied, "a drain was asked for by somebody who may not");
+        }
+        let (status, said) = match denied {
+            Denied::Disabled => (
+                StatusCode::FORBIDDEN,
+                "nobody may: there is no `admin.token` and no `admin.token_file`\n",
+            ),
+            Denied::Anonymous => (
+                StatusCode::UNAUTHORIZED,
+                "send the token: `Authorization: Bearer …`\n",
+            ),
+            Denied::Wrong => (StatusCode::UNAUTHORIZED, "this is not the token\n"),
+            Denied::Broken => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the token file is of no use now; the log says why\n",
+            ),
+        };
+        let mut answer = text(status, said);
+        if status == StatusCode::UNAUTHORIZED {
+            let bearer = HeaderValue::from_static("Bearer");
+            answer.headers_mut().insert(WWW_AUTHENTICATE, bearer);
+        }
+        answer
     }
 }
 
-impl Handler for Desk {
-    type Body = Full<Bytes>;
+fn whole(response: Response<Full<Bytes>>) -> Answer {
+    response.map(BodyExt::boxed_unsync)
+}
 
-    async fn handle(&self, request: Request<Upload>, _: Link) -> Response<Full<Bytes>> {
-        match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/metrics") => {
-                let mut response = plain(StatusCode::OK, self.page.text());
-                let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
-                response.headers_mut().insert(CONTENT_TYPE, kind);
-                response
-            }
-            // Live is whoever answers: what drains must not be killed for it.
-            (&Method::GET | &Method::HEAD, "/livez") => plain(StatusCode::OK, "live\n"),
-            (&Method::GET | &Method::HEAD, "/readyz") => self.readyz(),
-            (&Method::GET | &Method::HEAD, _) => {
-                plain(StatusCode::NOT_FOUND, "see /metrics, /livez, /readyz\n")
-            }
-            (&Method::OPTIONS, _) => options(),
-            _ => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n"),
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    whole(plain(status, text))
+}
+
+fn typed(kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = text(StatusCode::OK, body);
+    let kind = HeaderValue::from_static(kind);
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
+}
+
+fn only(methods: &'static str) -> Answer {
+    let mut answer = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("only {methods} is answered here\n"),
+    );
+    let methods = HeaderValue::from_static(methods);
+    answer.headers_mut().insert(ALLOW, methods);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_reach_is_warned_of_unless_it_is_meant() {
+        for (address, public, exposed) in [
+            ("127.0.0.1:1", false, false),
+            ("[::1]:1", false, false),
+            ("[::ffff:127.0.0.1]:1", false, false),
+            ("0.0.0.0:1", false, true),
+            ("[::]:1", false, true),
+            ("192.0.2.1:1", false, true),
+            ("0.0.0.0:1", true, false),
+        ] {
+            let given = address.parse().unwrap();
+            assert_eq!(is_exposed(given, public), exposed, "{address} {public}");
         }
     }
 }

@@ -4,23 +4,34 @@ mod builder;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifecycle_runtime::{GracefulShutdown, Report, ShutdownError, ShutdownHandle, ShutdownState};
-use tokio::task::JoinSet;
+use lifecycle_runtime::{
+    ConnectionStats, Connections, GracefulShutdown, Report, ShutdownError, ShutdownHandle,
+    ShutdownState, TaskGroup,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminServer;
+use crate::audit;
 use crate::config::{Config, LONGEST_SHUTDOWN};
-use crate::connections::{Connections, Counts};
+use crate::discovery::{Discovery, Peer, PeerTable};
 use crate::feed::Feed;
 use crate::feed::source::State;
 use crate::listener::{AcceptLoops, BindError};
+use crate::load::Used;
+use crate::manager::Manager;
+use crate::memory::Keeper;
 use crate::metrics::Metrics;
 use crate::recorder::TapeRecorder;
+use crate::restart::{self, Outcome, Requests};
+use crate::sessions::{Sessions, Tally};
 use crate::side::SideServer;
+use crate::sockets::Listening;
 use crate::stdio::StdioPool;
+use crate::sticky::Affinity;
 use crate::upstream::UpstreamPool;
 
 pub use builder::Builder;
@@ -44,13 +55,19 @@ pub struct ProxyServer {
     accept: AcceptLoops,
     /// Drains: takes what the later steps leave of the time.
     #[shutdown(priority = 20, best_effort)]
-    connections: Arc<Connections>,
+    connections: Connections,
+    /// Says goodbye to those who send work, where no lame duck has done it.
+    #[shutdown(priority = 20, best_effort, timeout = self.config.share(15), at_most = "5s")]
+    discovery: Discovery,
     /// Ends what nobody waits for any more.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
-    background: JoinSet<()>,
+    background: TaskGroup,
     /// Hangs up on those whose events nobody hears any more.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     feeds: BTreeMap<String, Feed>,
+    /// Forgets which clients belong to which upstream.
+    #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
+    sticky: BTreeMap<String, Sessions<Affinity>>,
     /// Puts the last exchanges on the disk.
     #[shutdown(
         priority = 40,
@@ -76,15 +93,28 @@ pub struct ProxyServer {
         with = Metrics::persist
     )]
     metrics: Arc<Metrics>,
+    /// Saves what the next start should know.
+    #[shutdown(priority = 60, timeout = self.config.share(5), at_most = "2s")]
+    memory: Option<Keeper>,
     /// Answers scrapers and probes until then.
     #[shutdown(priority = 70, timeout = self.config.share(5), at_most = "1s")]
     admin: Option<AdminServer>,
+    /// Has told the service manager how far all this is.
+    #[shutdown(priority = 80, timeout = self.config.share(1), at_most = "100ms")]
+    manager: Option<Manager>,
     #[shutdown(skip)]
     config: Config,
+    #[shutdown(skip)]
+    sessions: Tally,
     #[shutdown(skip)]
     addresses: Vec<SocketAddr>,
     #[shutdown(skip)]
     tls_addresses: Vec<SocketAddr>,
+    /// Where the report goes that nobody else adds.
+    #[shutdown(skip)]
+    audit: Option<PathBuf>,
+    #[shutdown(skip)]
+    listening: Listening,
     #[shutdown(skip)]
     handle: ShutdownHandle,
     #[shutdown(state)]
@@ -120,14 +150,34 @@ impl ProxyServer {
 
     /// Numbers about its connections.
     #[must_use]
-    pub fn connections(&self) -> Counts {
-        self.connections.counts()
+    pub fn connections(&self) -> ConnectionStats {
+        self.connections.stats()
     }
 
     /// The feeds by their routes, and where each stands.
     pub fn feeds(&self) -> impl Iterator<Item = (&str, State)> {
         let feeds = self.feeds.iter();
         feeds.map(|(route, feed)| (route.as_str(), feed.client().state()))
+    }
+
+    /// How many clients have a session, of all routes together.
+    #[must_use]
+    pub fn sessions(&self) -> Used {
+        self.sessions.used()
+    }
+
+    /// How many clients listen to feeds.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        let feeds = self.feeds.values();
+        feeds.map(|feed| feed.client().counts().hub.listeners).sum()
+    }
+
+    /// What it knows of its peers.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        let peers = self.discovery.peers();
+        peers.as_ref().map(PeerTable::list).unwrap_or_default()
     }
 
     /// Whether requests go to the demo upstream.
@@ -144,8 +194,38 @@ impl ProxyServer {
         self.handle.clone()
     }
 
+    /// Replaces this process by a new one whenever that is requested, until the
+    /// shutdown is asked for, or a new one has taken over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it kills a new process that has not taken over yet.
+    pub async fn restart_on(&self, requests: &Requests) -> Outcome {
+        restart::attend(self, requests).await
+    }
+
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) const fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
+    pub(crate) const fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    pub(crate) const fn memory(&self) -> Option<&Keeper> {
+        self.memory.as_ref()
+    }
+
+    pub(crate) const fn manager(&self) -> Option<&Manager> {
+        self.manager.as_ref()
+    }
+
     /// Shuts the server down within `timeout`, for those who embed it and run it
-    /// themselves.
+    /// themselves. The report goes into the audit trail, if there is one.
     ///
     /// # Errors
     ///
@@ -158,6 +238,13 @@ impl ProxyServer {
         &mut self,
         timeout: Duration,
     ) -> Result<Report, ShutdownError> {
-        self.shutdown().within(timeout).await.into_result()
+        let report = self.shutdown().within(timeout).await;
+        if let Some(path) = self.audit.take() {
+            let told = report.clone();
+            let recorded = tokio::task::spawn_blocking(move || audit::record(&path, &told));
+            // It ends also where nobody waits for it.
+            let _ = recorded.await;
+        }
+        report.into_result()
     }
 }

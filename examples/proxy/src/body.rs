@@ -170,7 +170,7 @@ impl Drop for InExchange {
     fn drop(&mut self) {
         match (self.multiplexed, self.answered) {
             (false, _) => self.activity.exchange_ended(),
-            (true, false) => self.activity.stream_answered(),
+            (true, false) => self.activity.stream_abandoned(),
             (true, true) => {}
         }
     }

@@ -3,9 +3,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+
+use crate::timestamp;
 
 /// The pause doubles with every trial that fails, up to so many times the first.
 const LONGEST: u32 = 16;
@@ -46,6 +49,18 @@ pub enum Stage {
     HalfOpen,
     /// Nobody passes.
     Open,
+}
+
+/// A breaker that does not let everyone pass, by the wall clock, so that it can be
+/// told to another process.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Tripped {
+    /// Nobody passes until then; one does after.
+    #[serde(with = "timestamp::unix_millis")]
+    until: Option<SystemTime>,
+    /// Its last pause; doubled if the next trial fails.
+    #[serde(rename = "pause_ms", with = "timestamp::whole_millis")]
+    pause: Duration,
 }
 
 /// Leave to try. Its holder says how it went; one that is dropped without a word
@@ -109,10 +124,53 @@ impl Breaker {
         }
     }
 
+    /// How long it lets nobody through from now on.
+    #[must_use]
+    pub fn pause(&self) -> Option<Duration> {
+        match *self.state() {
+            State::Open { until, .. } => {
+                let pause = until.saturating_duration_since(Instant::now());
+                (!pause.is_zero()).then_some(pause)
+            }
+            _ => None,
+        }
+    }
+
     /// How often it opened.
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.0.opened.load(Ordering::Relaxed)
+    }
+
+    /// What another process should know of it: nothing while it is closed.
+    #[must_use]
+    pub fn tripped(&self) -> Option<Tripped> {
+        let (until, pause) = match *self.state() {
+            State::Closed { .. } => return None,
+            State::Open { until, pause } => (until, pause),
+            State::HalfOpen { pause, .. } => (Instant::now(), pause),
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        Some(Tripped {
+            until: SystemTime::now().checked_add(left),
+            pause,
+        })
+    }
+
+    /// Goes on where a breaker stood in another process, for the rest of its pause. A
+    /// clock that was set back meanwhile makes that no longer than the pause.
+    pub fn resume(&self, tripped: Tripped) {
+        let pause = self.bounded(tripped.pause);
+        let until = tripped.until.unwrap_or(SystemTime::UNIX_EPOCH);
+        let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+        *self.state() = State::Open {
+            until: Instant::now() + left.min(pause),
+            pause,
+        };
+    }
+
+    fn bounded(&self, pause: Duration) -> Duration {
+        pause.min(self.0.settings.open * LONGEST)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,7 +179,7 @@ impl Breaker {
 
     fn open(&self, pause: Duration) -> State {
         self.0.opened.fetch_add(1, Ordering::Relaxed);
-        let pause = pause.min(self.0.settings.open * LONGEST);
+        let pause = self.bounded(pause);
         State::Open {
             until: Instant::now() + pause,
             pause,
@@ -201,6 +259,8 @@ mod tests {
         fail(&breaker, 1);
         assert_eq!((breaker.stage(), breaker.opened()), (Stage::Open, 1));
         assert!(breaker.admit().is_none());
+        advance(PAUSE / 4).await;
+        assert_eq!(breaker.pause(), Some(PAUSE * 3 / 4));
     }
 
     #[tokio::test(start_paused = true)]
@@ -248,5 +308,37 @@ mod tests {
         assert_eq!(breaker.stage(), Stage::Open);
         late.failed();
         assert_eq!(breaker.opened(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_resumed_stays_open_for_the_rest_of_its_pause() {
+        let (before, after) = (breaker(), breaker());
+        assert_eq!(before.tripped(), None);
+        fail(&before, 3);
+        advance(PAUSE - Duration::from_secs(4)).await;
+        after.resume(before.tripped().unwrap());
+        advance(Duration::from_secs(3)).await;
+        assert!(after.admit().is_none());
+        // The wall clock, which is not paused, may have gone on between the two.
+        advance(Duration::from_secs(1)).await;
+        after.admit().unwrap().failed();
+        advance(PAUSE * 2 - Duration::from_secs(1)).await;
+        assert!(after.admit().is_none(), "the pause has doubled");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_set_back_makes_no_pause_longer() {
+        let breaker = breaker();
+        breaker.resume(Tripped {
+            until: SystemTime::now().checked_add(PAUSE * 1000),
+            pause: PAUSE,
+        });
+        advance(PAUSE).await;
+        assert_eq!(breaker.stage(), Stage::HalfOpen);
+        breaker.resume(Tripped {
+            until: None,
+            pause: PAUSE * 1000,
+        });
+        assert_eq!(breaker.stage(), Stage::HalfOpen);
     }
 }

@@ -2,7 +2,12 @@
 //! Each type refuses what cannot work while it is read, so that the message
 //! carries the line.
 
+mod admin;
+pub mod discovery;
 mod feed;
+mod memory;
+mod restart;
+mod sessions;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,7 +22,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::hosts::HostPattern;
 
+pub use admin::{Admin, Secret, Token, UnusableToken};
+pub use discovery::Discovery;
 pub use feed::{Feed, FeedUrl};
+pub use memory::{Audit, State};
+pub use restart::Restart;
+pub use sessions::{Sessions, Sticky, StickyBy};
 
 /// The most that `shutdown_timeout` may ask for.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);
@@ -54,10 +64,20 @@ pub struct Config {
     /// How long it goes on serving, unready, once it was told to stop, since those
     /// who send work learn of it late.
     pub lame_duck: Option<Seconds>,
-    /// The metrics listener.
+    /// How a new process takes over.
+    pub restart: Restart,
+    /// The admin listener.
+    pub admin: Admin,
+    /// The numbers.
     pub metrics: Metrics,
     /// The traffic tape.
     pub recorder: Recorder,
+    /// How others learn of it.
+    pub discovery: Discovery,
+    /// What it remembers at its next start.
+    pub state: State,
+    /// What is written of every shutdown.
+    pub audit: Audit,
 }
 
 impl Default for Config {
@@ -75,8 +95,13 @@ impl Default for Config {
             max_connections: const { NonZeroUsize::new(10_000).unwrap() },
             shutdown_timeout: Seconds(30),
             lame_duck: None,
+            admin: Admin::default(),
+            restart: Restart::default(),
             metrics: Metrics::default(),
             recorder: Recorder::default(),
+            discovery: Discovery::default(),
+            state: State::default(),
+            audit: Audit::default(),
         }
     }
 }
@@ -111,13 +136,13 @@ impl Default for Timeouts {
     }
 }
 
-/// The metrics listener and the file that outlives it.
+/// The numbers, and the older way to say where they are served.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// Whether to listen.
+    /// Whether the admin listener is started.
     pub enabled: bool,
-    /// Where to listen.
+    /// Where that listens, unless `admin` says it.
     pub address: SocketAddr,
     /// Where the last values are saved, as JSON, when the proxy ends.
     pub file: Option<PathBuf>,
@@ -127,7 +152,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             enabled: false,
-            address: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            address: admin::ADDRESS,
             file: None,
         }
     }
@@ -170,6 +195,8 @@ pub struct Route {
     pub path: PathPrefix,
     /// Where they go.
     pub target: Target,
+    /// Whether a client is always sent to the same one of several upstreams.
+    pub sticky: Option<Sticky>,
 }
 
 /// Where requests go.
@@ -193,6 +220,7 @@ struct RouteFields {
     health: Option<Health>,
     stdio: Option<Stdio>,
     feed: Option<Feed>,
+    sticky: Option<Sticky>,
 }
 
 impl TryFrom<RouteFields> for Route {
@@ -202,6 +230,9 @@ impl TryFrom<RouteFields> for Route {
         let upstreams = Some(fields.upstreams).filter(|upstreams| !upstreams.is_empty());
         if upstreams.is_none() && fields.health.is_some() {
             return Err("`health` is for `upstreams`");
+        }
+        if upstreams.is_none() && fields.sticky.is_some() {
+            return Err("`sticky` is for `upstreams`");
         }
         let target = match (upstreams, fields.stdio, fields.feed) {
             (Some(upstreams), None, None) => Target::Upstreams(upstreams, fields.health),
@@ -214,6 +245,7 @@ impl TryFrom<RouteFields> for Route {
             host: fields.host,
             path: fields.path,
             target,
+            sticky: fields.sticky,
         })
     }
 }
@@ -325,6 +357,10 @@ pub struct Limits {
     pub memory_mib: Option<Bounds>,
     /// Tasks of the runtime.
     pub tasks: Option<Bounds>,
+    /// Client connections.
+    pub connections: Option<Bounds>,
+    /// Sessions of clients, of all routes together.
+    pub sessions: Option<Bounds>,
 }
 
 /// Two limits of the same thing.
@@ -413,25 +449,6 @@ pub struct Stdio {
     pub max_message: NonZeroUsize,
     /// Whether a client may have a process of its own.
     pub sessions: Option<Sessions>,
-}
-
-/// Clients that have a process of their own.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sessions {
-    /// Sessions at the same time.
-    pub most: NonZeroUsize,
-    /// A session that is not used is ended after this, in seconds.
-    pub idle: Seconds,
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self {
-            most: const { NonZeroUsize::new(64).unwrap() },
-            idle: Seconds(600),
-        }
-    }
 }
 
 impl Stdio {
@@ -661,6 +678,18 @@ impl Config {
         self.shutdown_timeout.duration() * hundredths / 100
     }
 
+    /// Where the admin listener is, if there is to be one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        let enabled = self.admin.enabled || self.metrics.enabled;
+        enabled.then(|| self.admin_place())
+    }
+
+    /// Where the admin listener is, or would be.
+    pub(crate) fn admin_place(&self) -> SocketAddr {
+        self.admin.address.unwrap_or(self.metrics.address)
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         // An empty document is null to YAML, and "all defaults" to people.
         let config: Option<Self> =
@@ -744,6 +773,16 @@ mod tests {
                 "exclude each other",
             ),
             ("routes:\n  - stdio: {command: []}\n", "line 2", "program"),
+            (
+                "routes:\n  - upstreams: [http://a]\n    sticky: {cookie: a b}\n",
+                "line 3",
+                "no name of a cookie",
+            ),
+            (
+                "routes:\n  - feed: {url: http://a}\n    sticky: {header: x}\n",
+                "line 2",
+                "`sticky` is for `upstreams`",
+            ),
             ("routes:\n  - feed: {url: /events}\n", "line 2", "http://"),
             ("routes:\n  - host: a b\n", "line 2", "`a b` is no host"),
             (

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,15 +15,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use lifecycle_runtime::BoxError;
+use lifecycle_runtime::{BoxError, Connection};
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
 
 use crate::activity::{Activity, Limits, Watched};
 use crate::body::{Answer, InExchange, Upload};
-use crate::executor::Tasks;
+use crate::executor::Streams;
 
 /// A client in HTTP/2 that does not answer a ping in this time is gone.
 const PING: Duration = Duration::from_secs(20);
@@ -37,8 +36,8 @@ pub struct Link {
     pub local: SocketAddr,
     /// The connection's clock.
     pub activity: Arc<Activity>,
-    /// Cancelled: what has no end of its own should come to one.
-    pub closing: CancellationToken,
+    /// Tells when what has no end of its own should come to one.
+    pub connection: Connection,
     /// What the connection becomes after an upgrade.
     pub sequel: Sequel,
 }
@@ -56,10 +55,13 @@ impl Sequel {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(sequel));
     }
 
-    async fn run(&self) -> End {
+    async fn run(&self, activity: &Activity) -> End {
         let sequel = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match sequel {
-            Some(sequel) => sequel.await,
+            Some(sequel) => {
+                activity.upgraded();
+                sequel.await
+            }
             None => End::Closed,
         }
     }
@@ -107,22 +109,21 @@ pub enum End {
 
 /// Serves connections.
 pub trait Serve: Clone + Send + Sync + 'static {
-    /// Serves one until it ends. Once `closing` is cancelled it ends as soon as
-    /// that loses nothing. What it spawns, `tasks` has.
+    /// Serves one until it ends. Once `connection` is told to close it ends as soon
+    /// as that loses nothing.
     fn serve(
         self,
         stream: TcpStream,
         addresses: (SocketAddr, SocketAddr),
         limits: Limits,
-        closing: CancellationToken,
-        tasks: Tasks,
+        connection: Connection,
     ) -> impl Future<Output = End> + Send;
 
     /// Whether another connection can be taken on.
     fn admits(&self) -> bool;
 }
 
-/// HTTP: after `closing` a connection ends with the requests it is in, or at once
+/// HTTP: told to close, a connection ends with the requests it is in, or at once
 /// between requests.
 impl<H: Handler> Serve for H {
     async fn serve(
@@ -130,10 +131,12 @@ impl<H: Handler> Serve for H {
         stream: TcpStream,
         (peer, local): (SocketAddr, SocketAddr),
         limits: Limits,
-        closing: CancellationToken,
-        tasks: Tasks,
+        connection: Connection,
     ) -> End {
-        match timeout(limits.hello, first_byte(&stream, &closing)).await {
+        let activity = Arc::new(Activity::new(limits));
+        let doing = activity.clone();
+        connection.tells(move || doing.to_string());
+        match timeout(limits.hello, first_byte(&stream, &connection)).await {
             Ok(true) => {}
             Ok(false) => return End::Closed,
             Err(_) => return End::Expired,
@@ -141,12 +144,12 @@ impl<H: Handler> Serve for H {
         let link = Link {
             peer,
             local,
-            activity: Arc::new(Activity::new(limits)),
-            closing,
+            activity,
+            connection,
             sequel: Sequel::default(),
         };
-        match serve_http(stream, self, limits, link.clone(), tasks).await {
-            End::Closed => link.sequel.run().await,
+        match serve_http(stream, self, link.clone()).await {
+            End::Closed => link.sequel.run(&link.activity).await,
             other => other,
         }
     }
@@ -156,21 +159,15 @@ impl<H: Handler> Serve for H {
     }
 }
 
-async fn serve_http<H: Handler>(
-    stream: TcpStream,
-    handler: H,
-    limits: Limits,
-    link: Link,
-    tasks: Tasks,
-) -> End {
-    let (activity, closing) = (link.activity.clone(), link.closing.clone());
+async fn serve_http<H: Handler>(stream: TcpStream, handler: H, link: Link) -> End {
+    let (activity, client) = (link.activity.clone(), link.connection.clone());
     let service = service_fn(move |request: Request<_>| {
         let (handler, link) = (handler.clone(), link.clone());
         let exchange = InExchange::begin(link.activity.clone(), request.version());
-        async move { Ok::<_, Infallible>(answer(handler, request, link, exchange).await) }
+        answer(handler, request, link, exchange)
     });
     let io = TokioIo::new(Watched::new(stream, activity.clone()));
-    let mut http = auto::Builder::new(tasks);
+    let mut http = auto::Builder::new(Streams(client.clone()));
     // hyper's limit for heads would also end connections between requests, where
     // another limit holds: `Activity` keeps both.
     http.http1().header_read_timeout(None);
@@ -179,7 +176,8 @@ async fn serve_http<H: Handler>(
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING);
     let mut connection = pin!(http.serve_connection_with_upgrades(io, service));
-    let mut timer = pin!(sleep_until(Instant::now() + limits.idle));
+    let mut expired = pin!(activity.expired());
+    let mut closing = pin!(client.closing());
     let mut told = false;
     loop {
         // In this order: a request that has arrived is taken up before the
@@ -187,11 +185,17 @@ async fn serve_http<H: Handler>(
         tokio::select! {
             biased;
             ended = connection.as_mut() => return ended.map_or_else(End::Failed, |()| End::Closed),
-            () = closing.cancelled(), if !told => {
+            _ = closing.as_mut(), if !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = poll_fn(|cx| activity.poll_expired(cx, timer.as_mut())) => return End::Expired,
+            () = activity.enough(), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // It was told, and does not listen.
+            () = activity.too_much() => return End::Failed("too many requests were given up".into()),
+            () = expired.as_mut() => return End::Expired,
         }
     }
 }
@@ -201,30 +205,36 @@ async fn answer<H: Handler>(
     request: Request<hyper::body::Incoming>,
     link: Link,
     exchange: InExchange,
-) -> Response<Answer<H::Body>> {
+) -> Result<Response<Answer<H::Body>>, Infallible> {
     let version = request.version();
-    let closing = link.closing.clone();
+    let connection = link.connection.clone();
+    connection.speaks(if version >= Version::HTTP_2 {
+        "HTTP/2"
+    } else {
+        "HTTP/1"
+    });
+    link.activity.asked(&request);
     let request = request.map(|body| Upload::new(body, link.activity.clone()));
     let mut response = handler.handle(request, link).await;
-    let last = closing.is_cancelled() || handler.is_pressed();
+    let last = connection.close_reason().is_some() || handler.is_pressed();
     if last && version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // Said here, as the connection may not have been told yet.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
-    response.map(|body| Answer::new(body, exchange))
+    Ok(response.map(|body| Answer::new(body, exchange)))
 }
 
-/// Whether the client began to speak before it left or `closing` was cancelled.
-/// A client that never speaks is otherwise never timed out.
-async fn first_byte(stream: &TcpStream, closing: &CancellationToken) -> bool {
+/// Whether the client began to speak before it left or was told to close. A client
+/// that never speaks is otherwise never timed out.
+async fn first_byte(stream: &TcpStream, connection: &Connection) -> bool {
     let mut byte = [0];
     tokio::select! {
         biased;
         peeked = stream.peek(&mut byte) => matches!(peeked, Ok(1..)),
         // What the kernel already holds was sent to a server that was still
         // there, so it is answered.
-        () = closing.cancelled() => holds_bytes(stream) && stream.readable().await.is_ok(),
+        _ = connection.closing() => holds_bytes(stream) && stream.readable().await.is_ok(),
     }
 }
 

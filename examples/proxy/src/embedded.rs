@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use tokio::time::{Interval, interval};
+use tokio_util::sync::CancellationToken;
 
 use crate::activity::Limits;
 use crate::body::Upload;
 use crate::connection::{Handler, Link};
-use crate::listener::BindError;
+use crate::listener::{self, BindError};
 use crate::side::SideServer;
+use crate::sockets::Listener;
 
 /// What can be asked for, for people.
 pub const ROUTES: &str = "\
@@ -56,8 +59,20 @@ const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(1 << 20).unwrap
 ///
 /// When there is no free port.
 pub async fn start(limits: Limits) -> Result<SideServer, BindError> {
-    let address = ([127, 0, 0, 1], 0).into();
-    SideServer::start(address, MOST_CONNECTIONS, limits, Demo).await
+    let (socket, address) = listener::bind(([127, 0, 0, 1], 0).into()).await?;
+    let listener = Listener {
+        socket: Arc::new(socket),
+        address,
+    };
+    // It is this process's own, so nobody takes over.
+    let left = CancellationToken::new();
+    Ok(SideServer::start(
+        listener,
+        left,
+        MOST_CONNECTIONS,
+        limits,
+        Demo,
+    ))
 }
 
 #[derive(Clone, Copy)]

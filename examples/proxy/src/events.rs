@@ -2,6 +2,7 @@
 //! own, so when the proxy is to end, so is the stream: between two events, with a
 //! word on when to come again.
 
+use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
@@ -10,31 +11,41 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::Response;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use lifecycle_runtime::{CloseReason, Connection};
 
 /// Clients come again within so many milliseconds after the first so many, each
 /// at a time of its own.
 const RETRY: u64 = 1000;
 
 /// Watches for the ends of events in a stream.
-#[derive(Debug)]
 pub struct Events {
-    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    closing: Pin<Box<dyn Future<Output = CloseReason> + Send>>,
     /// The last bytes that passed.
     tail: [u8; 4],
     ended: bool,
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Events {
     /// Whether `response` is such a stream, in a form that something can be
     /// added to.
     #[must_use]
-    pub fn of<B>(response: &Response<B>, closing: &CancellationToken) -> Option<Self> {
-        is_event_stream(response.headers()).then(|| Self {
-            closing: Box::pin(closing.clone().cancelled_owned()),
-            // As if an event had just ended.
-            tail: *b"\n\n\n\n",
-            ended: false,
+    pub fn of<B>(response: &Response<B>, connection: &Connection) -> Option<Self> {
+        is_event_stream(response.headers()).then(|| {
+            let connection = connection.clone();
+            Self {
+                closing: Box::pin(async move { connection.closing().await }),
+                // As if an event had just ended.
+                tail: *b"\n\n\n\n",
+                ended: false,
+            }
         })
     }
 
@@ -100,10 +111,10 @@ mod tests {
 
     use super::*;
 
-    fn events(closing: &CancellationToken) -> Events {
+    fn events(connection: &Connection) -> Events {
         let response =
             Response::builder().header("content-type", "text/event-stream; charset=utf-8");
-        Events::of(&response.body(()).unwrap(), closing).unwrap()
+        Events::of(&response.body(()).unwrap(), connection).unwrap()
     }
 
     fn end(events: &mut Events) -> Option<Option<Bytes>> {
@@ -112,10 +123,10 @@ mod tests {
 
     #[test]
     fn a_stream_ends_between_events_only_and_once() {
-        let closing = CancellationToken::new();
-        let mut events = events(&closing);
+        let connection = Connection::alone("client");
+        let mut events = events(&connection);
         assert_eq!(end(&mut events), None);
-        closing.cancel();
+        connection.close(CloseReason::Drain);
         events.pass(b"data: half");
         assert_eq!(end(&mut events), None);
         events.pass(b"\r");
@@ -142,7 +153,7 @@ mod tests {
             let value = hyper::header::HeaderValue::from_static(value);
             response.headers_mut().insert(name, value);
             assert!(
-                Events::of(&response, &CancellationToken::new()).is_none(),
+                Events::of(&response, &Connection::alone("client")).is_none(),
                 "{name}"
             );
         }

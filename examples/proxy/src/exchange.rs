@@ -11,9 +11,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use lifecycle_runtime::BoxError;
+use lifecycle_runtime::{BoxError, Connection};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::body::Content;
 use crate::connection::Link;
@@ -34,27 +33,41 @@ pub struct Books {
 #[derive(Debug)]
 pub struct Exchange {
     books: Arc<Books>,
-    began: SystemTime,
     started: Instant,
-    client: SocketAddr,
-    method: Method,
-    uri: Uri,
+    is_head: bool,
+    /// Boxed, as it is mostly absent and the response is moved about.
+    noted: Option<Box<Noted>>,
     status: Option<StatusCode>,
     bytes: u64,
     complete: bool,
+}
+
+/// What the traffic tape is told of a request, if there is one.
+#[derive(Debug)]
+struct Noted {
+    time: SystemTime,
+    client: SocketAddr,
+    method: Method,
+    uri: Uri,
 }
 
 impl Exchange {
     /// Begins with the request's head.
     pub fn begin<B>(books: &Arc<Books>, request: &Request<B>, link: &Link) -> Self {
         books.metrics.request_began();
+        let noted = books.recorder.as_ref().map(|_| {
+            Box::new(Noted {
+                time: SystemTime::now(),
+                client: link.peer,
+                method: request.method().clone(),
+                uri: request.uri().clone(),
+            })
+        });
         Self {
             books: books.clone(),
-            began: SystemTime::now(),
             started: Instant::now(),
-            client: link.peer,
-            method: request.method().clone(),
-            uri: request.uri().clone(),
+            is_head: request.method() == Method::HEAD,
+            noted,
             status: None,
             bytes: 0,
             complete: false,
@@ -65,12 +78,12 @@ impl Exchange {
     pub fn answer(
         mut self,
         response: Response<Content>,
-        closing: &CancellationToken,
+        connection: &Connection,
     ) -> Response<Download> {
         self.status = Some(response.status());
         // Nobody asks for the body of a response to HEAD.
-        self.complete = self.method == Method::HEAD;
-        let events = Events::of(&response, closing);
+        self.complete = self.is_head;
+        let events = Events::of(&response, connection);
         response.map(|body| Download {
             body,
             events,
@@ -84,12 +97,12 @@ impl Drop for Exchange {
         let Books { metrics, recorder } = &*self.books;
         let duration = self.started.elapsed();
         metrics.request_ended(self.status, self.bytes, self.complete, duration);
-        if let Some(recorder) = recorder {
+        if let (Some(recorder), Some(noted)) = (recorder, &self.noted) {
             recorder.record(&Entry {
-                time: self.began,
-                client: self.client,
-                method: self.method.as_str(),
-                path: self.uri.path_and_query().map_or("*", |path| path.as_str()),
+                time: noted.time,
+                client: noted.client,
+                method: noted.method.as_str(),
+                path: noted.uri.path_and_query().map_or("*", |path| path.as_str()),
                 status: self.status.map(|status| status.as_u16()),
                 duration,
                 bytes: self.bytes,

@@ -3,22 +3,27 @@
 use std::future::Future;
 
 use hyper::rt::Executor;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use lifecycle_runtime::{Connection, Spawner};
 
-/// An executor whose tasks are counted, and cut together. A cheap clone.
-#[derive(Clone, Debug, Default)]
-pub struct Tasks {
-    /// Counts them.
-    pub tracker: TaskTracker,
-    /// Cancelled: they end at once.
-    pub cut: CancellationToken,
+/// Has a client connection's tasks, one for each stream of HTTP/2, run as parts of
+/// it: drained with it, and gone when it is.
+#[derive(Clone, Debug)]
+pub struct Streams(pub Connection);
+
+/// Has the tasks of upstream connections run in a group.
+#[derive(Clone, Debug)]
+pub struct Upstreams(pub Spawner);
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, task: F) {
+        // Refused when the connection is gone, and so is who waits for the task.
+        let _ = self.0.spawn(async { drop(task.await) });
+    }
 }
 
-impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Upstreams {
     fn execute(&self, task: F) {
-        let cut = self.cut.clone();
-        self.tracker
-            .spawn(async move { cut.run_until_cancelled(task).await.map(drop) });
+        // Refused when the pool is closed, after all who could ask.
+        let _ = self.0.spawn("upstream", async { drop(task.await) });
     }
 }

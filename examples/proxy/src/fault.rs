@@ -39,6 +39,8 @@ pub enum Fault {
     Terminated,
     /// The upstream did not answer in time.
     ResponseTimeout,
+    /// The client did not send its request to the end.
+    BrokenOff,
     /// What the upstream sent is not an HTTP response that can be passed on.
     BadResponse,
     /// It is known to be unwell, so it was not asked.
@@ -66,8 +68,11 @@ impl Fault {
         if error.is_connect() {
             return Self::of_connect(error);
         }
-        let unreadable = causes(error)
-            .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
+        let of_http = || causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+        if of_http().any(hyper::Error::is_user) {
+            return Self::BrokenOff;
+        }
+        let unreadable = of_http()
             .any(|error| error.is_parse() || error.is_parse_too_large() || error.is_parse_status());
         if unreadable {
             return Self::BadResponse;
@@ -91,7 +96,7 @@ impl Fault {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::BrokenOff => StatusCode::BAD_REQUEST,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -108,6 +113,7 @@ impl Fault {
     pub const fn name(self) -> &'static str {
         match self {
             Self::BadRequest(_)
+            | Self::BrokenOff
             | Self::Expectation
             | Self::NotImplemented(_)
             | Self::TooLarge
@@ -137,6 +143,7 @@ impl Fault {
             Self::ConnectTimeout => "it did not take the connection in time",
             Self::Terminated => "it closed the connection before it answered",
             Self::ResponseTimeout => "it did not answer in time",
+            Self::BrokenOff => "the body did not arrive",
             Self::BadResponse => "it did not answer in the HTTP that was asked of it",
             Self::Unavailable => "it has failed too often to be asked now",
             Self::Unstarted => "it cannot be started",

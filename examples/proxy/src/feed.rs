@@ -32,8 +32,15 @@ use source::{Answer, Source, State};
 /// The id of the last event that whoever asks has seen.
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// How often a client of a quiet feed is shown that it is still there, at least.
+/// The longest [`beat`].
 const LONGEST_BEAT: Duration = Duration::from_secs(15);
+
+/// How often a client is shown that a quiet stream is still there, so that its
+/// connection does not expire.
+#[must_use]
+pub fn beat(timeouts: &Timeouts) -> Duration {
+    (timeouts.idle.duration() / 2).min(LONGEST_BEAT)
+}
 
 /// The owner of a feed: of the one connection that its events come by.
 #[derive(Debug, GracefulShutdown)]
@@ -83,7 +90,7 @@ impl Feed {
             url: config.url.clone(),
             source: Source::new(config.url.to_string(), limits),
             hub: Arc::new(Hub::new(config.queue, config.replay)),
-            beat: (timeouts.idle.duration() / 2).min(LONGEST_BEAT),
+            beat: beat(timeouts),
         }));
         let listening = feed.clone();
         let limit = timeouts.response.duration();

@@ -21,14 +21,17 @@ use crate::config::Upstream;
 use crate::connection::{Handler, Link};
 use crate::exchange::{Books, Download, Exchange};
 use crate::fault::{Fault, plain};
+use crate::feed::listener::Listener;
 use crate::feed::{FeedClient, LAST_EVENT_ID};
 use crate::headers::{self, Origin};
 use crate::load::Load;
 use crate::logging::Throttle;
 use crate::request::{Verdict, judge};
-use crate::routes::{Group, Pick, Routes, Target};
+use crate::routes::{Group, Member, Pick, Routes, Target};
+use crate::sockets::Listening;
 use crate::stdio::message::Call;
 use crate::stdio::{self, StdioClient};
+use crate::sticky::Claim;
 use crate::upstream::Client;
 use crate::websocket;
 
@@ -55,10 +58,15 @@ pub struct Rules {
     pub trust_forwarded: bool,
     /// How WebSocket connections are kept.
     pub websocket: websocket::Keep,
+    /// Whether clients should connect again.
+    pub listening: Listening,
 }
 
 /// A response whose body may be the proxy's own.
 type Passed = Response<Content>;
+
+/// A response, and whose it is.
+type Answered = (Response<Incoming>, Arc<Member>);
 
 /// A fault, and the upstream whose it is.
 #[derive(Debug)]
@@ -119,7 +127,7 @@ impl Handler for Forward {
             Verdict::Refuse(fault) => Err(fault.into()),
         };
         let response = response.unwrap_or_else(|failure| self.0.fail(failure));
-        exchange.answer(response, &link.closing)
+        exchange.answer(response, &link.connection)
     }
 
     fn admits(&self) -> bool {
@@ -127,7 +135,7 @@ impl Handler for Forward {
     }
 
     fn is_pressed(&self) -> bool {
-        self.0.load.is_pressed()
+        self.0.load.is_pressed() || self.0.rules.listening.is_parting()
     }
 }
 
@@ -161,12 +169,25 @@ impl Inner {
         if client.is_some() {
             headers::upgrade_to_websocket(&mut parts.headers);
         }
-        let mut response = self.send(parts, body, &link.activity, group).await?;
+        let method = parts.method.clone();
+        let claim = match group.sticky() {
+            Some(sticky) => sticky.claim(&parts.headers).await,
+            None => Claim::default(),
+        };
+        let wanted = claim.member();
+        let sent = self
+            .send(parts, body, &link.activity, (group, wanted))
+            .await;
+        let (mut response, member) = sent?;
         let version = response.version();
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let upstream = switches.then(|| hyper::upgrade::on(&mut response));
         headers::for_client(response.headers_mut(), version);
         *response.version_mut() = Version::HTTP_11;
+        if let Some(sticky) = group.sticky() {
+            let answer = (response.status(), response.headers_mut());
+            sticky.answered(claim, &member, &method, answer).await;
+        }
         match (client, upstream) {
             (_, None) => Ok(response.map(Content::Upstream)),
             // No upgrade was asked for, so none can be meant.
@@ -181,9 +202,9 @@ impl Inner {
 
     fn relay(&self, client: OnUpgrade, upstream: OnUpgrade, link: &Link) {
         let keep = self.rules.websocket.clone();
-        let closing = link.closing.clone();
+        let connection = link.connection.clone();
         link.sequel
-            .set(websocket::relay(client, upstream, keep, closing));
+            .set(websocket::relay(client, upstream, keep, connection));
     }
 
     /// Makes the client's fields this proxy's own.
@@ -210,13 +231,19 @@ impl Inner {
         parts: Parts,
         body: Upload,
         activity: &Activity,
-        group: &Group,
-    ) -> Result<Response<Incoming>, Failure> {
+        (group, wanted): (&Group, Option<Arc<Member>>),
+    ) -> Result<Answered, Failure> {
         let again = may_repeat(&parts.method, &body).then(|| parts.clone());
-        let first = self.send_to_next(parts, body, activity, group).await;
+        let to = (group, wanted.clone());
+        let first = self.send_to_next(parts, body, activity, to).await;
         match (first, again) {
             (Err(failure), Some(parts)) if is_worth_another(failure.fault, group) => {
-                self.send_to_next(parts, Upload::empty(), activity, group)
+                let next = if failure.fault.is_of_connecting() {
+                    wanted.and_then(|gone| group.next_after(&gone))
+                } else {
+                    wanted
+                };
+                self.send_to_next(parts, Upload::empty(), activity, (group, next))
                     .await
             }
             (result, _) => result,
@@ -228,9 +255,9 @@ impl Inner {
         mut parts: Parts,
         body: Upload,
         activity: &Activity,
-        group: &Group,
-    ) -> Result<Response<Incoming>, Failure> {
-        let Some(Pick { member, ticket }) = group.pick() else {
+        (group, wanted): (&Group, Option<Arc<Member>>),
+    ) -> Result<Answered, Failure> {
+        let Some(Pick { member, ticket }) = group.pick_or(wanted) else {
             return Err(Failure::of(Fault::Unavailable, group));
         };
         let upstream = &member.upstream;
@@ -239,10 +266,13 @@ impl Inner {
         match self.attempt(upstream, request, activity).await {
             Ok(response) => {
                 ticket.succeeded();
-                Ok(response)
+                Ok((response, member))
             }
             Err(fault) => {
-                ticket.failed();
+                // What its client does says nothing of an upstream.
+                if fault.is_of_upstream() {
+                    ticket.failed();
+                }
                 Err(Failure::of(fault, upstream))
             }
         }
@@ -345,6 +375,10 @@ async fn call(request: Request<Upload>, program: &StdioClient) -> Result<Passed,
                 .then(|| empty(StatusCode::NO_CONTENT))
                 .ok_or(Fault::NoSession.into())
         }
+        (&Method::GET, Some(session)) => {
+            let events = program.listen(&session, last_event(&request)).await;
+            events.map(stream).map_err(|_| Fault::NoSession.into())
+        }
         (&Method::POST, session) => {
             let message = message(request, program).await?;
             answer(message, session, program).await
@@ -412,17 +446,23 @@ fn listen(request: &Request<Upload>, feed: &FeedClient) -> Result<Passed, Fault>
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Err(Fault::GetOnly);
     }
-    let last = request.headers().get(LAST_EVENT_ID);
-    let last = last.and_then(|last| std::str::from_utf8(last.as_bytes()).ok());
     // Clients take this as the end for good, as the proxy does.
-    let Some(events) = feed.listen(last) else {
-        return Ok(empty(StatusCode::NO_CONTENT));
-    };
+    let events = feed.listen(last_event(request)).map(stream);
+    Ok(events.unwrap_or_else(|| empty(StatusCode::NO_CONTENT)))
+}
+
+/// The last event that a client has seen.
+fn last_event(request: &Request<Upload>) -> Option<&str> {
+    let last = request.headers().get(LAST_EVENT_ID)?;
+    std::str::from_utf8(last.as_bytes()).ok()
+}
+
+fn stream(events: Listener) -> Passed {
     let mut response = Response::new(Content::Events(events));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    response
 }
 
 fn empty(status: StatusCode) -> Passed {

@@ -2,6 +2,7 @@
 //! (RFC 9110 §7.6.1), leaves its trace in `Via` (§7.6.3), and tells the next
 //! hop who asked, in `Forwarded` (RFC 7239) and `X-Forwarded-*`.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{
@@ -123,8 +124,11 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+    // Mostly there is none: to compare the few names there are is less than to look each up.
+    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
+        }
     }
 }
 
@@ -154,33 +158,40 @@ pub fn list_members<'a>(
 }
 
 fn append_via(headers: &mut HeaderMap, received: Version) {
-    let protocol = match received {
-        Version::HTTP_09 => "0.9",
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2",
-        Version::HTTP_3 => "3",
-        _ => "1.1",
+    let member = match received {
+        Version::HTTP_09 => const { HeaderValue::from_static("0.9 lifecycle-proxy") },
+        Version::HTTP_10 => const { HeaderValue::from_static("1.0 lifecycle-proxy") },
+        Version::HTTP_2 => const { HeaderValue::from_static("2 lifecycle-proxy") },
+        Version::HTTP_3 => const { HeaderValue::from_static("3 lifecycle-proxy") },
+        _ => const { HeaderValue::from_static("1.1 lifecycle-proxy") },
     };
-    append_member(headers, VIA, format!("{protocol} {PSEUDONYM}").as_bytes());
+    append_member(headers, VIA, member);
 }
 
 fn append_forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
-    let mut element = format!(
-        "for={};by={}",
-        quoted_if_needed(node(origin.peer.ip()).as_bytes()),
-        quoted_if_needed(node_with_port(origin.local).as_bytes()),
-    );
+    // Long enough for addresses of IPv4 and a name.
+    let mut element = String::with_capacity(96);
+    // Writing to a string does not fail.
+    let _ = match origin.peer.ip().to_canonical() {
+        IpAddr::V4(ip) => write!(element, "for={ip}"),
+        IpAddr::V6(ip) => write!(element, "for=\"[{ip}]\""),
+    };
+    let port = origin.local.port();
+    let _ = match origin.local.ip().to_canonical() {
+        IpAddr::V4(ip) => write!(element, ";by=\"{ip}:{port}\""),
+        IpAddr::V6(ip) => write!(element, ";by=\"[{ip}]:{port}\""),
+    };
     if let Some(host) = origin.host {
         element.push_str(";host=");
-        element.push_str(&quoted_if_needed(host.as_bytes()));
+        push_quoted_if_needed(&mut element, host.as_bytes());
     }
     element.push_str(";proto=http");
-    append_member(headers, FORWARDED, element.as_bytes());
+    append_text(headers, FORWARDED, element);
 }
 
 fn append_x_forwarded(headers: &mut HeaderMap, origin: &Origin<'_>, trust: bool) {
     let peer = origin.peer.ip().to_canonical().to_string();
-    append_member(headers, X_FORWARDED_FOR, peer.as_bytes());
+    append_text(headers, X_FORWARDED_FOR, peer);
     if !(trust && headers.contains_key(X_FORWARDED_PROTO)) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
@@ -192,49 +203,47 @@ fn append_x_forwarded(headers: &mut HeaderMap, origin: &Origin<'_>, trust: bool)
     }
 }
 
+/// Text of valid values or plain ASCII.
+fn append_text(headers: &mut HeaderMap, name: HeaderName, text: String) {
+    if let Ok(member) = HeaderValue::try_from(text) {
+        append_member(headers, name, member);
+    }
+}
+
 /// Adds a member at the end of a list field, joining its lines into one, so
 /// that a recipient that reads a single line sees the whole list.
-fn append_member(headers: &mut HeaderMap, name: HeaderName, member: &[u8]) {
-    let mut joined = Vec::with_capacity(member.len());
+fn append_member(headers: &mut HeaderMap, name: HeaderName, member: HeaderValue) {
+    let mut joined = Vec::new();
     for line in headers.get_all(&name) {
         joined.extend_from_slice(line.as_bytes());
         joined.extend_from_slice(b", ");
     }
-    joined.extend_from_slice(member);
-    // Both halves came from valid values or are plain ASCII.
+    if joined.is_empty() {
+        headers.insert(name, member);
+        return;
+    }
+    joined.extend_from_slice(member.as_bytes());
+    // Both halves came from valid values.
     if let Ok(value) = HeaderValue::from_bytes(&joined) {
         headers.insert(name, value);
     }
 }
 
-/// A node as RFC 7239 §6 writes it: an IPv6 address goes in brackets.
-fn node(ip: IpAddr) -> String {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    }
-}
-
-fn node_with_port(address: SocketAddr) -> String {
-    format!("{}:{}", node(address.ip()), address.port())
-}
-
 /// A value as a token where that is possible, else as a quoted string.
-fn quoted_if_needed(value: &[u8]) -> String {
+fn push_quoted_if_needed(to: &mut String, value: &[u8]) {
     let text = String::from_utf8_lossy(value);
     if !value.is_empty() && value.iter().all(|byte| is_token_byte(*byte)) {
-        return text.into_owned();
+        to.push_str(&text);
+        return;
     }
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
+    to.push('"');
     for character in text.chars() {
         if matches!(character, '"' | '\\') {
-            quoted.push('\\');
+            to.push('\\');
         }
-        quoted.push(character);
+        to.push(character);
     }
-    quoted.push('"');
-    quoted
+    to.push('"');
 }
 
 /// RFC 9110 §5.6.2.
@@ -416,6 +425,11 @@ mod tests {
 
     #[test]
     fn quotes_and_backslashes_are_escaped() {
+        let quoted_if_needed = |value: &[u8]| {
+            let mut text = String::new();
+            push_quoted_if_needed(&mut text, value);
+            text
+        };
         assert_eq!(quoted_if_needed(br#"a"\b"#), r#""a\"\\b""#);
         assert_eq!(quoted_if_needed(b""), r#""""#);
         assert_eq!(quoted_if_needed(b"_hidden"), "_hidden");

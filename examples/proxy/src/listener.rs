@@ -2,19 +2,20 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle_runtime::{BoxError, Component, Context};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::connection::Serve;
-use crate::connections::Connections;
+use crate::connections::Intake;
 use crate::logging::Throttle;
 
 /// The pause after an accept that failed for want of something, doubled each
@@ -62,35 +63,89 @@ pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Bind
     bound.await.map_err(|error| BindError { address, error })
 }
 
+/// Binds a socket for datagrams, and returns the address it has then.
+///
+/// # Errors
+///
+/// As [`bind`].
+pub async fn bind_datagrams(address: SocketAddr) -> Result<(UdpSocket, SocketAddr), BindError> {
+    let bound = async {
+        let socket = UdpSocket::bind(address).await?;
+        let address = socket.local_addr()?;
+        Ok((socket, address))
+    };
+    bound.await.map_err(|error| BindError { address, error })
+}
+
+/// Takes datagrams by a socket that there is already, as [`adopt`].
+///
+/// # Errors
+///
+/// When it is of no use to the event loop.
+pub fn adopt_datagrams(
+    socket: OwnedFd,
+    asked: SocketAddr,
+) -> Result<(UdpSocket, SocketAddr), BindError> {
+    let adopted = || {
+        let socket = net::UdpSocket::from(socket);
+        socket.set_nonblocking(true)?;
+        let socket = UdpSocket::from_std(socket)?;
+        let address = socket.local_addr()?;
+        Ok((socket, address))
+    };
+    adopted().map_err(|error| BindError {
+        address: asked,
+        error,
+    })
+}
+
+/// Listens on a socket that there is already, for what was to listen on `asked`.
+///
+/// # Errors
+///
+/// When it is of no use to the event loop.
+pub fn adopt(socket: OwnedFd, asked: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let adopted = || {
+        let socket = net::TcpListener::from(socket);
+        socket.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(socket)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    adopted().map_err(|error| BindError {
+        address: asked,
+        error,
+    })
+}
+
 /// Accept loops. Their cleanup closes the listening sockets.
 #[derive(Debug)]
 pub struct AcceptLoops {
     stop: CancellationToken,
+    left: CancellationToken,
     loops: JoinSet<()>,
 }
 
 impl AcceptLoops {
-    /// No loop yet. They end when `stop` is cancelled, or with this value.
+    /// No loop yet. They end when `stop` is cancelled, when another process has
+    /// taken over, which `left` tells, or with this value.
     #[must_use]
-    pub fn new(stop: CancellationToken) -> Self {
+    pub fn new(stop: CancellationToken, left: CancellationToken) -> Self {
         Self {
             stop,
+            left,
             loops: JoinSet::new(),
         }
     }
 
     /// Accepts from `listener` and hands the connections on.
-    pub fn spawn<S: Serve>(
-        &mut self,
-        listener: TcpListener,
-        connections: Arc<Connections>,
-        server: S,
-    ) {
-        let stop = self.stop.clone();
+    pub fn spawn<S: Serve>(&mut self, listener: Arc<TcpListener>, intake: Intake, server: S) {
+        let (stop, left) = (self.stop.clone(), self.left.clone());
         self.loops.spawn(async move {
-            accept_until(&stop, &listener, &connections, &server).await;
+            left.run_until_cancelled(accept_until(&stop, &listener, &intake, &server))
+                .await;
             let address = listener.local_addr().ok();
-            accept_queued(listener, &connections, &server);
+            accept_queued(listener, &intake, &server);
             info!(
                 address = address.map(tracing::field::display),
                 "no longer listening"
@@ -102,7 +157,7 @@ impl AcceptLoops {
 async fn accept_until<S: Serve>(
     stop: &CancellationToken,
     listener: &TcpListener,
-    connections: &Connections,
+    intake: &Intake,
     server: &S,
 ) {
     let mut pause = FIRST_PAUSE;
@@ -111,7 +166,7 @@ async fn accept_until<S: Serve>(
         match accepted {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
-                connections.take(stream, peer, server);
+                intake.take(stream, peer, server);
             }
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
@@ -136,10 +191,12 @@ fn is_of_one_client(error: &io::Error) -> bool {
 
 /// Takes in the connections that the kernel has already completed: closing the
 /// socket over them would reset clients that did nothing wrong.
-fn accept_queued<S: Serve>(listener: TcpListener, connections: &Connections, server: &S) {
-    let Ok(queue) = listener.into_std() else {
+fn accept_queued<S: Serve>(listener: Arc<TcpListener>, intake: &Intake, server: &S) {
+    // Asked directly: the event loop may not know of them yet.
+    let Ok(queue) = listener.as_fd().try_clone_to_owned() else {
         return;
     };
+    let queue = net::TcpListener::from(queue);
     // Bounded, as clients may come faster than they are taken in.
     for _ in 0..BACKLOG {
         let Ok((stream, peer)) = queue.accept() else {
@@ -149,7 +206,7 @@ fn accept_queued<S: Serve>(listener: TcpListener, connections: &Connections, ser
             .set_nonblocking(true)
             .and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
-            connections.take(stream, peer, server);
+            intake.take(stream, peer, server);
         }
     }
 }
@@ -181,7 +238,7 @@ mod tests {
     use bytes::Bytes;
     use http_body_util::Full;
     use hyper::{Request, Response};
-    use lifecycle_runtime::Reason;
+    use lifecycle_runtime::{Connections, Reason};
 
     use super::*;
     use crate::activity::Limits;
@@ -206,10 +263,10 @@ mod tests {
             hello: hour,
             idle: hour,
         };
-        let connections = Arc::new(Connections::new(NonZeroUsize::MAX, limits));
+        let mut connections = Connections::new(NonZeroUsize::MAX);
+        let intake = Intake::new(connections.acceptor(), limits);
         let cx = Context::new(Reason::Requested, hour);
-        // All is over before the loop begins: it finds only what is queued.
-        (&*connections).cleanup(&cx).await.unwrap();
+        // Told before the loop begins: it finds only what is queued.
         let stop = CancellationToken::new();
         stop.cancel();
 
@@ -224,16 +281,15 @@ mod tests {
         }
         let silent = std::net::TcpStream::connect(address).unwrap();
 
-        let mut accept = AcceptLoops::new(stop);
-        accept.spawn(listener, connections.clone(), Greet);
+        let mut accept = AcceptLoops::new(stop, CancellationToken::new());
+        accept.spawn(Arc::new(listener), intake, Greet);
         accept.cleanup(&cx).await.unwrap();
-        (&*connections).cleanup(&cx).await.unwrap();
+        connections.cleanup(&cx).await.unwrap();
 
         for mut client in clients {
             let mut text = String::new();
             client.read_to_string(&mut text).unwrap();
             assert!(text.ends_with("hello"), "{text:?}");
-            assert!(text.contains("connection: close"), "{text:?}");
         }
         assert_eq!((&silent).read(&mut [0]).unwrap(), 0, "it had said nothing");
         assert!(std::net::TcpStream::connect(address).is_err());

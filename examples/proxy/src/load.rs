@@ -1,11 +1,11 @@
 //! What the process uses, and what it refuses to do when that is too much:
 //! load is shed before file descriptors or memory run out.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::param::page_size;
 use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
@@ -29,11 +29,21 @@ pub enum Resource {
     Memory,
     /// Tasks of the runtime.
     Tasks,
+    /// Client connections.
+    Connections,
+    /// Sessions of clients.
+    Sessions,
 }
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Files, Self::Memory, Self::Tasks];
+    pub const ALL: [Self; 5] = [
+        Self::Files,
+        Self::Memory,
+        Self::Tasks,
+        Self::Connections,
+        Self::Sessions,
+    ];
 
     /// Its name, for logs and labels.
     #[must_use]
@@ -42,7 +52,35 @@ impl Resource {
             Self::Files => "open_files",
             Self::Memory => "memory_bytes",
             Self::Tasks => "tasks",
+            Self::Connections => "connections",
+            Self::Sessions => "sessions",
         }
+    }
+}
+
+/// A number for each of them, in their order.
+pub type Each<T> = [T; Resource::ALL.len()];
+
+/// How much of something there is, and was at most.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Used {
+    /// Now.
+    pub active: u64,
+    /// At the same time, at most.
+    pub peak: u64,
+}
+
+/// What others count.
+pub struct Counted {
+    /// Client connections.
+    pub connections: Box<dyn Fn() -> Used + Send + Sync>,
+    /// Sessions of clients.
+    pub sessions: Box<dyn Fn() -> Used + Send + Sync>,
+}
+
+impl fmt::Debug for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counted").finish_non_exhaustive()
     }
 }
 
@@ -84,9 +122,9 @@ enum Pressure {
 /// What is used now, and whether that is too much.
 #[derive(Debug)]
 pub struct Load {
-    bounds: [Bounds; 3],
-    active: [AtomicU64; 3],
-    peak: [AtomicU64; 3],
+    bounds: Each<Bounds>,
+    active: Each<AtomicU64>,
+    peak: Each<AtomicU64>,
     stage: AtomicU8,
     pressed: AtomicU8,
     asked: AtomicU64,
@@ -97,7 +135,7 @@ pub struct Load {
 impl Load {
     /// Nothing is used yet.
     #[must_use]
-    pub fn new(bounds: [Bounds; 3]) -> Self {
+    pub fn new(bounds: Each<Bounds>) -> Self {
         Self {
             bounds,
             active: Default::default(),
@@ -111,22 +149,26 @@ impl Load {
     }
 
     /// Looks, for ever.
-    pub async fn watch(self: Arc<Self>) {
+    pub async fn watch(self: Arc<Self>, counted: Counted) {
+        self.watch_with(|| measure(&counted)).await;
+    }
+
+    async fn watch_with(&self, look: impl Fn() -> Each<Used>) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.observe(measure());
+            self.observe(look());
         }
     }
 
     /// Enters what is used, and decides.
-    pub fn observe(&self, used: [u64; 3]) {
+    pub fn observe(&self, used: Each<Used>) {
         let mut worst = (Pressure::None, Resource::Files, 0);
         for resource in Resource::ALL {
-            let now = used[resource as usize];
+            let Used { active: now, peak } = used[resource as usize];
             self.active[resource as usize].store(now, Ordering::Relaxed);
-            self.peak[resource as usize].fetch_max(now, Ordering::Relaxed);
+            self.peak[resource as usize].fetch_max(peak.max(now), Ordering::Relaxed);
             let pressure = self.bounds[resource as usize].pressure(now);
             if pressure > worst.0 {
                 worst = (pressure, resource, now);
@@ -190,9 +232,12 @@ impl Load {
 
     /// What is used of a resource, and was at most.
     #[must_use]
-    pub fn used(&self, resource: Resource) -> (u64, u64) {
-        let read = |values: &[AtomicU64; 3]| values[resource as usize].load(Ordering::Relaxed);
-        (read(&self.active), read(&self.peak))
+    pub fn used(&self, resource: Resource) -> Used {
+        let read = |values: &Each<AtomicU64>| values[resource as usize].load(Ordering::Relaxed);
+        Used {
+            active: read(&self.active),
+            peak: read(&self.peak),
+        }
     }
 
     /// How many were refused.
@@ -209,9 +254,20 @@ impl Load {
 }
 
 /// What this process uses now; what cannot be known is 0.
-fn measure() -> [u64; 3] {
+fn measure(counted: &Counted) -> Each<Used> {
     let tasks = Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks());
-    [open_files(), memory(), tasks as u64]
+    // What was between two looks is not seen.
+    let seen = |active| Used {
+        active,
+        peak: active,
+    };
+    [
+        seen(open_files()),
+        seen(memory()),
+        seen(tasks as u64),
+        (counted.connections)(),
+        (counted.sessions)(),
+    ]
 }
 
 /// Linux tells it as the directory's size since 6.2; before, they are counted.
@@ -225,69 +281,14 @@ fn open_files() -> u64 {
     counted.saturating_sub(1) as u64
 }
 
+/// In kilobytes, whatever the size of a page: asking for that is what valgrind does
+/// not survive.
 fn memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = text.split(' ').nth(1).and_then(|text| text.parse().ok());
-    pages.map_or(0, |pages: u64| pages.saturating_mul(page_size() as u64))
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
+    kilobytes.map_or(0, |kilobytes: u64| kilobytes.saturating_mul(1024))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load() -> Load {
-        let files = Bounds { soft: 80, hard: 90 };
-        Load::new([files, Bounds::NONE, Bounds::NONE])
-    }
-
-    #[test]
-    fn it_is_shed_from_the_hard_limit_until_below_the_soft_one() {
-        let load = load();
-        for (files, stage, pressed) in [
-            (79, Stage::Closed, false),
-            (85, Stage::Closed, true),
-            (90, Stage::Open, true),
-            (85, Stage::Open, true),
-            (79, Stage::HalfOpen, false),
-            (85, Stage::HalfOpen, true),
-            (79, Stage::Closed, false),
-            (95, Stage::Open, true),
-            (10, Stage::HalfOpen, false),
-            (95, Stage::Open, true),
-        ] {
-            load.observe([files, 0, 0]);
-            assert_eq!(
-                (load.stage(), load.is_pressed()),
-                (stage, pressed),
-                "{files}"
-            );
-        }
-        assert_eq!(load.opened(), 3);
-        assert_eq!(load.used(Resource::Files), (95, 95));
-    }
-
-    #[test]
-    fn half_open_lets_some_through_and_counts_the_others() {
-        let load = load();
-        load.observe([90, 0, 0]);
-        assert!(!load.admits());
-        load.observe([0, 0, 0]);
-        let admitted = (0..8).filter(|_| load.admits()).count();
-        assert_eq!((admitted, load.shed()), (2, 7));
-        load.observe([0, 0, 0]);
-        assert!((0..8).all(|_| load.admits()));
-    }
-
-    #[tokio::test]
-    async fn this_process_uses_files_memory_and_tasks() {
-        let before = measure();
-        assert!(before[0] >= 3 && before[1] > 1 << 16, "{before:?}");
-        let files: Vec<_> = (0..20).map(|_| std::fs::File::open("/dev/null")).collect();
-        let task = tokio::spawn(std::future::pending::<()>());
-        let after = measure();
-        assert!(after[0] >= 23, "{after:?}");
-        assert!(after[2] > before[2], "{before:?} {after:?}");
-        drop(files);
-        task.abort();
-    }
-}
+mod tests;

@@ -1,15 +1,20 @@
 //! The program: read what is wanted, start, serve until told to stop, report.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use lifecycle_proxy::app::ProxyServer;
+use lifecycle_proxy::audit;
 use lifecycle_proxy::cli::Cli;
 use lifecycle_proxy::config::{Config, Seconds};
 use lifecycle_proxy::console::Console;
+use lifecycle_proxy::discovery::Farewells;
 use lifecycle_proxy::logging;
-use lifecycle_runtime::{Readiness, Reason, Report, Runner, ShutdownHandle};
+use lifecycle_proxy::manager::Notifier;
+use lifecycle_proxy::restart::{self, Inheritance, Outcome, Requests};
+use lifecycle_runtime::{Readiness, Reason, Report, Runner, ShutdownHandle, Stop};
 use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
@@ -25,28 +30,58 @@ fn main() -> ExitCode {
             console.checked();
             ExitCode::SUCCESS
         }
-        Ok(config) => ExitCode::from(serve(config, console).exit_code()),
+        Ok(config) => match Inheritance::take() {
+            Err(error) => {
+                error!("{error}");
+                ExitCode::FAILURE
+            }
+            Ok(inheritance) => ExitCode::from(serve(config, console, inheritance).exit_code()),
+        },
     }
 }
 
-fn serve(config: Config, console: Console) -> Report {
+fn serve(config: Config, console: Console, inheritance: Inheritance) -> Report {
     let (handle, readiness) = (ShutdownHandle::new(), Readiness::new());
     let lame_duck = config.lame_duck.map_or(Duration::ZERO, Seconds::duration);
+    let (discovery, audit) = (config.discovery.clone(), config.audit.path.clone());
+    let farewells = Farewells::default();
+    let (sockets, predecessor) = inheritance.into_parts();
+    let restarts = Requests::default();
+    let asked = restarts.clone();
     let builder = ProxyServer::builder(config)
         .handle(&handle)
-        .readiness(&readiness);
-    let main = async |server: &mut ProxyServer, stop: lifecycle_runtime::Stop| {
+        .readiness(&readiness)
+        .farewells(&farewells)
+        .sockets(sockets)
+        .manager(Notifier::from_env());
+    let main = async |server: &mut ProxyServer, stop: Stop| {
+        let stopped = stop.cancelled();
         console.invite(server);
         readiness.set_ready();
         info!("waiting for connections");
-        stop.cancelled().await;
+        if let Some(predecessor) = predecessor {
+            predecessor.relieve();
+        }
+        match server.restart_on(&restarts).await {
+            Outcome::Stopping => stopped.await,
+            // Nobody comes here any more, so there is nothing to stay for.
+            Outcome::HandedOver => {}
+        }
         let reason = handle.requested().await;
         info!(%reason, "signal received: draining");
+        let count = server.connections().active;
+        if count > 0 {
+            info!(count, "waiting for {count} connections");
+        }
     };
-    let report = Runner::build(async || builder.start().await)
+    let runner = Runner::build(async || builder.start().await);
+    let report = farewells
+        .hook(runner, &discovery)
         .handle(&handle)
         .readiness(&readiness)
         .lame_duck(lame_duck)
+        .on_signal(restart::signal(), move || asked.ask())
+        .finally(move |report| record(audit.as_deref(), report))
         .finally(conclude)
         .block_on(main);
     if let Reason::StartFailed(_) = report.reason() {
@@ -54,6 +89,13 @@ fn serve(config: Config, console: Console) -> Report {
     }
     console.report(&report);
     report
+}
+
+/// Adds the report to the audit trail; a start that failed has none.
+fn record(audit: Option<&Path>, report: &Report) {
+    if let Some(path) = audit.filter(|_| !matches!(report.reason(), Reason::StartFailed(_))) {
+        audit::record(path, report);
+    }
 }
 
 fn conclude(report: &Report) {

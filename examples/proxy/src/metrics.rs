@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::StatusCode;
-use lifecycle_runtime::ShutdownHandle;
+use lifecycle_runtime::{ConnectionStats, ShutdownHandle};
 use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
 use tracing::info;
 
-use crate::connections::Counts;
 use crate::fault::Fault;
 use crate::load::{Load, Resource};
 use crate::recorder::TapeRecorder;
@@ -32,7 +31,7 @@ const DURATIONS: [f64; 10] = [0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 1
 /// Where numbers are that others count.
 pub struct Sources {
     /// Client connections.
-    pub connections: Box<dyn Fn() -> Counts + Send + Sync>,
+    pub connections: Box<dyn Fn() -> ConnectionStats + Send + Sync>,
     /// The traffic tape, if there is one.
     pub recorder: Option<Arc<TapeRecorder>>,
     /// Upstreams and their breakers, programs and their pools.
@@ -104,6 +103,7 @@ pub struct Snapshot {
     pub open_files_peak: u64,
     pub memory_bytes_peak: u64,
     pub tasks_peak: u64,
+    pub sessions_peak: u64,
     pub breakers_opened: u64,
     pub processes_started: u64,
     pub tls_passed: u64,
@@ -171,17 +171,17 @@ impl Metrics {
         let [r1, r2, r3, r4, r5] = &self.responses;
         let tape = sources.recorder.as_ref().map(|recorder| recorder.counts());
         let (tape_written, tape_dropped) = tape.unwrap_or_default();
-        let peak = |resource| sources.load.used(resource).1;
+        let peak = |resource| sources.load.used(resource).peak;
         let refused = sni::Fate::ALL
             .into_iter()
             .filter(|fate| *fate != sni::Fate::Passed);
         Snapshot {
-            connections_active: connections.active,
-            connections_peak: connections.peak,
+            connections_active: connections.active as u64,
+            connections_peak: connections.peak as u64,
             connections_accepted: connections.accepted,
-            connections_refused: connections.refused,
+            connections_refused: connections.rejected,
             connections_expired: connections.expired,
-            connections_cut: connections.cut,
+            connections_cut: connections.forced,
             requests: count(&self.requests),
             requests_unfinished: count(&self.unfinished),
             requests_aborted: count(&self.aborted),
@@ -200,6 +200,7 @@ impl Metrics {
             open_files_peak: peak(Resource::Files),
             memory_bytes_peak: peak(Resource::Memory),
             tasks_peak: peak(Resource::Tasks),
+            sessions_peak: peak(Resource::Sessions),
             breakers_opened: self.breakers_opened(),
             processes_started: self.processes_started(),
             tls_passed: sources.tls.of(sni::Fate::Passed),
@@ -264,10 +265,10 @@ mod tests {
 
     fn metrics(file: Option<PathBuf>) -> Metrics {
         let sources = Sources {
-            connections: Box::new(Counts::default),
+            connections: Box::new(ConnectionStats::default),
             recorder: None,
             routes: Arc::new(Routes::new(Vec::new())),
-            load: Arc::new(Load::new([crate::load::Bounds::NONE; 3])),
+            load: Arc::new(Load::new([crate::load::Bounds::NONE; Resource::ALL.len()])),
             websockets: websocket::Open::default(),
             tls: sni::Counts::default(),
             handle: ShutdownHandle::new(),

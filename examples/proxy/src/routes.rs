@@ -13,6 +13,7 @@ use crate::config::{PathPrefix, Upstream};
 use crate::feed::FeedClient;
 use crate::hosts::HostPattern;
 use crate::stdio::StdioClient;
+use crate::sticky::Sticky;
 
 /// All routes, the one that says most first.
 #[derive(Debug)]
@@ -65,10 +66,41 @@ impl Routes {
         found.map(|route| &route.target)
     }
 
+    /// All of them, in the order in which they are tried.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+
+    /// All HTTP servers, each with what its route is called.
+    pub fn members(&self) -> impl Iterator<Item = (String, &Member)> {
+        self.0.iter().flat_map(|route| {
+            let members = match &route.target {
+                Target::Http(group) => group.members(),
+                Target::Stdio(_) | Target::Feed(_) => &[],
+            };
+            members.iter().map(|member| (route.name(), &**member))
+        })
+    }
+
     /// All targets.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.0.iter().map(|route| &route.target)
     }
+}
+
+impl Route {
+    /// What it is called in reports.
+    #[must_use]
+    pub fn name(&self) -> String {
+        name_of(self.host.as_ref(), &self.path)
+    }
+}
+
+/// What a route for `host` and `path` is called in reports.
+#[must_use]
+pub fn name_of(host: Option<&HostPattern>, path: &PathPrefix) -> String {
+    let host = host.map(ToString::to_string);
+    host.unwrap_or_default() + path.as_str()
 }
 
 /// HTTP servers that answer the same requests, each in its turn.
@@ -76,6 +108,7 @@ impl Routes {
 pub struct Group {
     members: Vec<Arc<Member>>,
     next: AtomicUsize,
+    sticky: Option<Sticky>,
 }
 
 /// One of them.
@@ -112,7 +145,30 @@ impl Group {
         Self {
             members: upstreams.iter().map(member).collect(),
             next: AtomicUsize::new(0),
+            sticky: None,
         }
+    }
+
+    /// The same, where a client is always sent to the same one.
+    #[must_use]
+    pub fn with(self, sticky: Option<Sticky>) -> Self {
+        Self { sticky, ..self }
+    }
+
+    /// Who remembers the clients, if somebody does.
+    #[must_use]
+    pub const fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_ref()
+    }
+
+    /// `member`, if that is well; else the next one that is.
+    pub fn pick_or(&self, member: Option<Arc<Member>>) -> Option<Pick> {
+        let wanted = member.filter(|member| member.is_healthy());
+        let wanted = wanted.and_then(|member| {
+            let ticket = member.breaker.admit()?;
+            Some(Pick { member, ticket })
+        });
+        wanted.or_else(|| self.pick())
     }
 
     /// The next member that is well. None if there is none.
@@ -129,6 +185,15 @@ impl Group {
                 ticket,
             })
         })
+    }
+
+    /// The next one after `member` that is well, if there is another.
+    #[must_use]
+    pub fn next_after(&self, member: &Arc<Member>) -> Option<Arc<Member>> {
+        let is_it = |other: &Arc<Member>| Arc::ptr_eq(other, member);
+        let (before, from) = self.members.split_at(self.members.iter().position(is_it)?);
+        let mut others = from[1..].iter().chain(before);
+        others.find(|other| other.is_healthy()).cloned()
     }
 
     /// All of them.

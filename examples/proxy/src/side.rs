@@ -2,15 +2,15 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 
-use lifecycle_runtime::GracefulShutdown;
+use lifecycle_runtime::{Connections, GracefulShutdown};
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::Limits;
 use crate::connection::Handler;
-use crate::connections::Connections;
-use crate::listener::{self, AcceptLoops, BindError};
+use crate::connections::Intake;
+use crate::listener::AcceptLoops;
+use crate::sockets::Listener;
 
 /// A listener, its accept loop and its connections.
 #[derive(Debug, GracefulShutdown)]
@@ -18,34 +18,33 @@ use crate::listener::{self, AcceptLoops, BindError};
 pub struct SideServer {
     #[shutdown(skip)]
     address: SocketAddr,
-    #[shutdown(priority = 0, timeout = "50ms")]
+    #[shutdown(priority = 0, timeout = "250ms")]
     accept: AcceptLoops,
-    #[shutdown(priority = 10, timeout = "150ms", best_effort)]
-    connections: Arc<Connections>,
+    #[shutdown(priority = 10, timeout = "250ms", best_effort)]
+    connections: Connections,
 }
 
 impl SideServer {
-    /// Listens on `address`, and answers with `handler`.
-    ///
-    /// # Errors
-    ///
-    /// When the address cannot be listened on.
-    pub async fn start<H: Handler>(
-        address: SocketAddr,
+    /// Accepts from `listener` until another process does, which `left` tells, and
+    /// answers with `handler`.
+    pub fn start<H: Handler>(
+        listener: Listener,
+        left: CancellationToken,
         most: NonZeroUsize,
         limits: Limits,
         handler: H,
-    ) -> Result<Self, BindError> {
-        let (listener, address) = listener::bind(address).await?;
-        let connections = Arc::new(Connections::new(most, limits));
+    ) -> Self {
+        let Listener { socket, address } = listener;
+        let connections = Connections::new(most);
         // Told by its own cleanup only: it serves until the others have ended.
-        let mut accept = AcceptLoops::new(CancellationToken::new());
-        accept.spawn(listener, connections.clone(), handler);
-        Ok(Self {
+        let mut accept = AcceptLoops::new(CancellationToken::new(), left);
+        let intake = Intake::new(connections.acceptor(), limits);
+        accept.spawn(socket, intake, handler);
+        Self {
             address,
             accept,
             connections,
-        })
+        }
     }
 
     /// Where it listens.

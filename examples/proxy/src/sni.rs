@@ -8,18 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lifecycle_runtime::BoxError;
+use lifecycle_runtime::{BoxError, Connection};
 use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::activity::{Activity, Limits, Watched};
 use crate::config::{Allowed, Timeouts};
 use crate::connection::{End, Serve};
-use crate::executor::Tasks;
 use crate::load::Load;
 use crate::logging::Throttle;
 
@@ -129,10 +127,10 @@ impl Serve for Passthrough {
         mut stream: TcpStream,
         addresses: (SocketAddr, SocketAddr),
         limits: Limits,
-        closing: CancellationToken,
-        _: Tasks,
+        connection: Connection,
     ) -> End {
-        let opened = self.0.open(&mut stream, limits.hello, &closing);
+        connection.speaks("TLS");
+        let opened = self.0.open(&mut stream, limits.hello, &connection);
         let (upstream, hello) = match opened.await {
             Ok(Some(opened)) => opened,
             Ok(None) => return End::Closed,
@@ -157,10 +155,10 @@ impl Inner {
         &self,
         stream: &mut TcpStream,
         limit: Duration,
-        closing: &CancellationToken,
+        connection: &Connection,
     ) -> Result<Option<(TcpStream, Vec<u8>)>, Refusal> {
         let refusal = |fate| move |error: BoxError| Refusal { fate, error };
-        let read = timeout(limit, read_hello(stream, closing)).await;
+        let read = timeout(limit, read_hello(stream, connection)).await;
         let read = read
             .unwrap_or_else(|_| Err("it did not come in time".into()))
             .map_err(refusal(Fate::NoHello))?;
@@ -179,6 +177,7 @@ impl Inner {
             debug!(address, %error, "TCP_NODELAY was not set");
         }
         debug!(name, address, "a TLS connection is passed on");
+        connection.tells(move || format!("to {name}"));
         Ok(Some((upstream, hello)))
     }
 
@@ -210,7 +209,7 @@ impl Inner {
 /// nothing had arrived when the client left or the end came.
 async fn read_hello(
     stream: &mut TcpStream,
-    closing: &CancellationToken,
+    connection: &Connection,
 ) -> Result<Option<(Option<String>, Vec<u8>)>, BoxError> {
     let mut acceptor = Acceptor::default();
     let mut hello = Vec::with_capacity(1024);
@@ -219,7 +218,7 @@ async fn read_hello(
         let read = tokio::select! {
             biased;
             read = stream.read_buf(&mut hello) => read?,
-            () = closing.cancelled(), if before == 0 => 0,
+            _ = connection.closing(), if before == 0 => 0,
         };
         if read == 0 && before == 0 {
             return Ok(None);
@@ -254,13 +253,12 @@ async fn pass(stream: TcpStream, mut upstream: TcpStream, hello: &[u8], limits: 
         copy_bidirectional(&mut client, &mut upstream).await
     };
     let mut relayed = std::pin::pin!(relayed);
-    let mut timer = std::pin::pin!(sleep_until(Instant::now() + limits.idle));
     tokio::select! {
         biased;
         ended = relayed.as_mut() => match ended {
             Ok(_) => End::Closed,
             Err(error) => End::Failed(error.into()),
         },
-        () = std::future::poll_fn(|cx| activity.poll_expired(cx, timer.as_mut())) => End::Expired,
+        () = activity.expired() => End::Expired,
     }
 }

@@ -3,9 +3,11 @@
 //! requests, so that one process serves many.
 
 pub mod attendant;
+pub mod belongings;
 pub mod message;
+pub mod outbox;
 pub mod process;
-pub mod sessions;
+pub mod session;
 
 use std::fmt;
 use std::io;
@@ -17,7 +19,6 @@ use deadpool::managed::{
     Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, WeakPool,
 };
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown};
-use tempfile::TempDir;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
@@ -25,12 +26,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::config;
+use crate::config::{self, Timeouts};
+use crate::feed::{self, listener::Listener};
 use crate::logging::Throttle;
+use crate::sessions::{Sessions, Shelf, Tally};
 use attendant::{Attendant, Groups, Orders, Started};
+use belongings::Belongings;
 use message::Call;
+use outbox::Outbox;
 use process::{Broken, Process};
-use sessions::{Sessions, Shelf};
+use session::Session;
 
 /// The owner of a pool of subprocesses.
 #[derive(Debug, GracefulShutdown)]
@@ -41,7 +46,7 @@ pub struct StdioPool {
     maintenance: JoinHandle<()>,
     /// Gives up the processes that clients have for themselves.
     #[shutdown(priority = 0, timeout = "500ms")]
-    sessions: Option<Sessions>,
+    sessions: Option<Sessions<Session>>,
     /// Sees the processes out.
     #[shutdown(priority = 10)]
     processes: Processes,
@@ -51,8 +56,9 @@ pub struct StdioPool {
 #[derive(Clone)]
 pub struct StdioClient {
     pool: Pool<Spawner>,
-    sessions: Option<Shelf>,
+    sessions: Option<Shelf<Session>>,
     limit: Duration,
+    beat: Duration,
 }
 
 /// Why a call was not answered.
@@ -97,24 +103,32 @@ pub struct Counts {
     /// Processes ever started.
     pub started: u64,
     /// Sessions that have not ended.
-    pub sessions: usize,
+    pub sessions: u64,
 }
 
 impl StdioPool {
     /// A pool that starts processes as they are needed, and the client that
-    /// uses it. A call may take `limit`, with the wait for a process.
+    /// uses it. A call may take as long as a response may, with the wait for a
+    /// process. Its sessions are counted in `sessions` as well.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn new(config: &config::Stdio, limit: Duration) -> (Self, StdioClient) {
+    pub fn new(
+        config: &config::Stdio,
+        timeouts: &Timeouts,
+        sessions: &Tally,
+    ) -> (Self, StdioClient) {
         let (ended, endings) = mpsc::unbounded_channel();
         let spawner = Spawner {
             config: config.clone(),
             places: Arc::new(Semaphore::new(config.processes.get())),
             session_places: Arc::new(Semaphore::new(
-                config.sessions.map_or(0, |sessions| sessions.most.get()),
+                config
+                    .sessions
+                    .as_ref()
+                    .map_or(0, |sessions| sessions.most.get()),
             )),
             groups: Groups::default(),
             orders: Orders::default(),
@@ -130,9 +144,10 @@ impl StdioPool {
             .expect("no timeout is set, which would need a runtime");
         let idle = config.idle.duration();
         let maintenance = tokio::spawn(maintain(pool.weak(), endings, idle));
-        let sessions = config
-            .sessions
-            .map(|sessions| Sessions::new(sessions.idle.duration()));
+        let sessions = config.sessions.as_ref().map(|config| {
+            // Their places are the limit.
+            Sessions::new(config.idle.duration(), u64::MAX, sessions)
+        });
         let (sessions, shelf) = sessions.unzip();
         let owner = Self {
             maintenance,
@@ -142,7 +157,8 @@ impl StdioPool {
         let client = StdioClient {
             pool,
             sessions: shelf,
-            limit,
+            limit: timeouts.response.duration(),
+            beat: feed::beat(timeouts),
         };
         (owner, client)
     }
@@ -214,14 +230,15 @@ impl StdioClient {
             Err(TryAcquireError::NoPermits) => return Err(Failure::Full),
             Err(TryAcquireError::Closed) => return Err(Failure::Closed),
         };
-        let directory = tempfile::tempdir().map_err(Failure::Unstarted)?;
-        let process = spawner.start(place, Some(directory));
+        let outbox = Arc::new(Outbox::new(self.beat));
+        let process = spawner.start_for(&outbox, place);
         let mut process = process.map_err(Failure::Unstarted)?;
         let answer = timeout(self.limit, process.call(call)).await;
         let answer = answer
             .map_err(|_| Failure::Late)?
             .map_err(Failure::Broken)?;
-        let name = shelf.begin(process).await.ok_or(Failure::Closed)?;
+        let session = Session::new(process, outbox, shelf.enter());
+        let name = shelf.begin(session).await.ok_or(Failure::Closed)?;
         Ok((name, answer))
     }
 
@@ -242,6 +259,17 @@ impl StdioClient {
         };
         shelf.end(name).await;
         Err(failure)
+    }
+
+    /// A stream of what the program of a session says unasked.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such session.
+    pub async fn listen(&self, name: &str, last: Option<&str>) -> Result<Listener, Failure> {
+        let shelf = self.sessions.as_ref().ok_or(Failure::NoSession)?;
+        let session = shelf.find(name).await.ok_or(Failure::NoSession)?;
+        session.outbox().listen(last).ok_or(Failure::NoSession)
     }
 
     /// Ends a session. Whether there was one.
@@ -266,7 +294,10 @@ impl StdioClient {
             running: spawner.groups.count(),
             idle: self.pool.status().available,
             started: spawner.started.load(Ordering::Relaxed),
-            sessions: self.sessions.as_ref().map_or(0, Shelf::active),
+            sessions: self
+                .sessions
+                .as_ref()
+                .map_or(0, |shelf| shelf.used().active),
         }
     }
 }
@@ -300,12 +331,20 @@ struct Spawner {
 }
 
 impl Spawner {
+    /// Starts the process of a session, with all that it has.
+    fn start_for(&self, outbox: &Arc<Outbox>, place: OwnedSemaphorePermit) -> io::Result<Process> {
+        let config = self.config.sessions.clone().unwrap_or_default();
+        let belongings = Belongings::new(&config, outbox, self.config.max_message.get())?;
+        self.start(place, Some(belongings), Some(outbox.clone()))
+    }
+
     fn start(
         &self,
         place: OwnedSemaphorePermit,
-        directory: Option<TempDir>,
+        belongings: Option<Belongings>,
+        outbox: Option<Arc<Outbox>>,
     ) -> io::Result<Process> {
-        let started = Attendant::start(&self.config.command, &self.groups, place, directory)?;
+        let started = Attendant::start(&self.config.command, &self.groups, place, belongings)?;
         let Started {
             stdin,
             stdout,
@@ -314,7 +353,7 @@ impl Spawner {
         let (released, gone) = (CancellationToken::new(), CancellationToken::new());
         let longest = self.config.max_message.get();
         let guard = released.clone().drop_guard();
-        let process = Process::new(stdin, stdout, longest, gone.clone(), guard);
+        let process = Process::new(stdin, stdout, longest, gone.clone(), guard, outbox);
         debug!(pid = %attendant.pid(), command = ?self.config.command, "a subprocess was started");
         self.started.fetch_add(1, Ordering::Relaxed);
         let attended = attendant.attend(
@@ -340,7 +379,7 @@ impl Manager for Spawner {
     async fn create(&self) -> io::Result<Process> {
         let place = self.places.clone().acquire_owned().await;
         let place = place.map_err(io::Error::other)?;
-        self.start(place, None).inspect_err(|error| {
+        self.start(place, None, None).inspect_err(|error| {
             if self.complaints.allows() {
                 warn!(command = ?self.config.command, %error, "a subprocess cannot be started");
             }

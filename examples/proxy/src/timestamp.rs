@@ -25,6 +25,67 @@ pub fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok,
     serializer.collect_str(&Utc(*time))
 }
 
+/// Durations as whole milliseconds.
+pub mod whole_millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes a duration.
+    ///
+    /// # Errors
+    ///
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        millis.serialize(serializer)
+    }
+
+    /// Reads a duration.
+    ///
+    /// # Errors
+    ///
+    /// When it is no number.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+/// Times that may be missing, as milliseconds since 1970.
+pub mod unix_millis {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes a time. One before 1970 becomes that.
+    ///
+    /// # Errors
+    ///
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(
+        time: &Option<SystemTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let millis = time.map(|time| {
+            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
+        millis.serialize(serializer)
+    }
+
+    /// Reads a time. One that the system cannot have is none.
+    ///
+    /// # Errors
+    ///
+    /// When it is no number.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SystemTime>, D::Error> {
+        let millis = Option::<u64>::deserialize(deserializer)?;
+        Ok(millis.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis))))
+    }
+}
+
 struct Utc(SystemTime);
 
 impl fmt::Display for Utc {

@@ -6,12 +6,11 @@ use hyper::Request;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, ResponseFuture};
 use hyper_util::rt::TokioTimer;
-use lifecycle_runtime::{BoxError, Component, Context};
-use tokio::time::{Instant, timeout_at};
+use lifecycle_runtime::{GracefulShutdown, TaskGroup};
 
 use crate::body::Upload;
 use crate::config::{Timeouts, Upstream};
-use crate::executor::Tasks;
+use crate::executor::Upstreams;
 
 /// Sends requests over the pool's connections. A cheap clone.
 #[derive(Clone, Debug)]
@@ -45,12 +44,15 @@ const PING: Duration = Duration::from_secs(20);
 /// The owner of the upstream connections.
 ///
 /// The client has no close: its unused connections end when its last clone is
-/// dropped. So the pool holds one, which its cleanup takes and drops, after all
-/// who had others; then it waits until the connections are gone.
-#[derive(Debug)]
+/// dropped. So the pool holds one, which is dropped after all who had others; then
+/// it is waited until the connections are gone.
+#[derive(Debug, GracefulShutdown)]
+#[shutdown(part, strict, timeout = "1s")]
 pub struct UpstreamPool {
+    #[shutdown(priority = 0, timeout = "50ms", take, with = drop)]
     client: Option<Client>,
-    tasks: Tasks,
+    #[shutdown(priority = 10, timeout = "950ms")]
+    connections: TaskGroup,
 }
 
 impl UpstreamPool {
@@ -61,8 +63,8 @@ impl UpstreamPool {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeouts.connect.duration()));
         connector.set_happy_eyeballs_timeout(Some(HAPPY_EYEBALLS));
-        let tasks = Tasks::default();
-        let mut builder = legacy::Client::builder(tasks.clone());
+        let connections = TaskGroup::new();
+        let mut builder = legacy::Client::builder(Upstreams(connections.spawner()));
         builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -76,42 +78,8 @@ impl UpstreamPool {
         let client = Client { http1, http2 };
         let pool = Self {
             client: Some(client.clone()),
-            tasks,
+            connections,
         };
         (pool, client)
-    }
-}
-
-impl Component for UpstreamPool {
-    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        drop(self.client.take());
-        let Tasks { tracker, cut } = self.tasks.clone();
-        tracker.close();
-        let open = tracker.clone();
-        cx.waiting_for(move || format!("{} tasks of upstream connections", open.len()));
-        let deadline = Instant::from_std(cx.deadline());
-        if timeout_at(deadline, tracker.wait()).await.is_ok() {
-            return Ok(());
-        }
-        let left = tracker.len();
-        cut.cancel();
-        tracker.wait().await;
-        Err(format!("{left} tasks of upstream connections cut at the deadline").into())
-    }
-
-    fn abort(&mut self) {
-        self.release();
-    }
-
-    fn release(&mut self) {
-        drop(self.client.take());
-        self.tasks.cut.cancel();
-    }
-}
-
-impl Drop for UpstreamPool {
-    /// Who could have awaited the connections is gone.
-    fn drop(&mut self) {
-        self.tasks.cut.cancel();
     }
 }

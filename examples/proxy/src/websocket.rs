@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use lifecycle_runtime::Connection;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 
 use crate::connection::End;
 
@@ -65,19 +65,19 @@ pub struct Keep {
 }
 
 /// Relays between a client and an upstream that have both agreed to it, until
-/// either is gone, or `closing` is cancelled and the client has said goodbye.
+/// either is gone, or `connection` is told to close and the client has said goodbye.
 pub async fn relay(
     client: OnUpgrade,
     upstream: OnUpgrade,
     keep: Keep,
-    closing: CancellationToken,
+    connection: Connection,
 ) -> End {
     let _entered = keep.open.enter();
     let both = async { tokio::try_join!(client, upstream) };
     match both.await {
         Ok((client, upstream)) => {
             let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-            pass(client, upstream, keep.ping, &closing).await
+            pass(client, upstream, keep.ping, &connection).await
         }
         Err(error) => End::Failed(error.into()),
     }
@@ -87,7 +87,7 @@ async fn pass(
     client: impl AsyncRead + AsyncWrite,
     upstream: impl AsyncRead + AsyncWrite,
     ping: Duration,
-    closing: &CancellationToken,
+    connection: &Connection,
 ) -> End {
     let (from_client, to_client) = split(client);
     let (from_upstream, to_upstream) = split(upstream);
@@ -99,7 +99,7 @@ async fn pass(
         ping,
         heard: &heard,
     };
-    let down = down.pass(from_upstream, closing);
+    let down = down.pass(from_upstream, connection);
     let ended = tokio::select! {
         ended = up => ended.map(|()| End::Closed),
         ended = down => ended,
@@ -174,7 +174,7 @@ impl<W: AsyncWrite + Unpin> Down<'_, W> {
     async fn pass(
         mut self,
         mut from: impl AsyncRead + Unpin,
-        closing: &CancellationToken,
+        connection: &Connection,
     ) -> io::Result<End> {
         let mut buffer = vec![0; BUFFER];
         // When the client was asked, and when it had last been heard then.
@@ -203,7 +203,7 @@ impl<W: AsyncWrite + Unpin> Down<'_, W> {
                         self.heard.touch();
                     }
                 }
-                () = closing.cancelled(), if whole => {
+                _ = connection.closing(), if whole => {
                     return self.say_goodbye(from).await;
                 }
                 () = sleep_until(next) => {
@@ -311,6 +311,7 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use lifecycle_runtime::CloseReason;
     use tokio::io::{DuplexStream, duplex};
     use tokio::task::JoinHandle;
 
@@ -321,20 +322,20 @@ mod tests {
     struct Ends {
         client: DuplexStream,
         upstream: DuplexStream,
-        closing: CancellationToken,
+        connection: Connection,
         relay: JoinHandle<End>,
     }
 
     fn ends(ping: Duration) -> Ends {
         let (client, inner) = duplex(1 << 16);
         let (outer, upstream) = duplex(1 << 16);
-        let closing = CancellationToken::new();
-        let told = closing.clone();
+        let connection = Connection::alone("client");
+        let told = connection.clone();
         let relay = tokio::spawn(async move { pass(inner, outer, ping, &told).await });
         Ends {
             client,
             upstream,
-            closing,
+            connection,
             relay,
         }
     }
@@ -410,7 +411,7 @@ mod tests {
         let mut ends = ends(30 * SECOND);
         ends.upstream.write_all(&[0x81, 2, b'a']).await.unwrap();
         assert_eq!(read::<3>(&mut ends.client).await[2], b'a');
-        ends.closing.cancel();
+        ends.connection.close(CloseReason::Drain);
         tokio::task::yield_now().await;
         ends.upstream.write_all(b"b").await.unwrap();
         assert_eq!(read::<1>(&mut ends.client).await, *b"b");
@@ -426,7 +427,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_answer_the_close_is_left_after_a_while() {
         let ends = ends(30 * SECOND);
-        ends.closing.cancel();
+        ends.connection.close(CloseReason::Drain);
         let start = Instant::now();
         assert!(matches!(ends.relay.await.unwrap(), End::Closed));
         assert_eq!(start.elapsed(), FAREWELL);

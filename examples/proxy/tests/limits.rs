@@ -200,25 +200,110 @@ fn under_load_with_few_descriptors_it_answers_or_refuses_and_neither_crashes_nor
 }
 
 #[test]
-fn load_is_shed_above_the_hard_limit_and_taken_again_below_the_soft_one() {
-    let proxy = Proxy::start(
-        "limits: {open_files: {soft: 60, hard: 80}}\n\
-         metrics: {enabled: true, address: \"127.0.0.1:0\"}",
-    );
+fn with_no_descriptor_left_it_waits_for_one_and_neither_ends_nor_spins() {
+    let proxy = Proxy::start("");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(proxy.id()).unwrap());
+    let allow = |current| {
+        let resource = rustix::process::Resource::Nofile;
+        let before = rustix::process::prlimit(
+            pid,
+            resource,
+            rustix::process::Rlimit {
+                current,
+                ..rustix::process::getrlimit(resource)
+            },
+        );
+        before.unwrap().current
+    };
+    let before = allow(Some(3));
+    let mut client = proxy.connect();
+    client.ask("/");
+    proxy.log().find("cannot accept connections");
+    let used = ticks(proxy.id());
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(ticks(proxy.id()) - used < 20, "it spins");
+    allow(before);
+    assert_eq!(client.response().0.status, 200);
+    // One line in a second, however often it was tried.
+    let complaints = proxy.log().all("cannot accept connections").len();
+    assert!(complaints < 10, "{complaints}");
+}
+
+/// A proxy with these limits, for whoever brings the crowd, which is gone when
+/// what this returns is dropped: load is shed with it, and taken again without.
+fn sheds_with<C>(resource: &str, config: &str, crowd: impl FnOnce(&Proxy) -> C) {
+    let proxy = Proxy::start(&format!(
+        "{config}\nmetrics: {{enabled: true, address: \"127.0.0.1:0\"}}\n"
+    ));
     let mut kept = proxy.connect();
     assert_eq!(kept.get("/").0.status, 200);
     let mut scraper = Client::connect(proxy.metrics_address());
-    let crowd: Vec<_> = (0..60).map(|_| proxy.connect()).collect();
-    proxy.log().find("load is shed");
+    let mut metrics = || String::from_utf8(scraper.get("/metrics").1).unwrap();
+    let crowd = crowd(&proxy);
+    assert_eq!(proxy.log().find("load is shed")["resource"], resource);
     let (response, _) = kept.get("/");
     assert_eq!(response.status, 503);
     assert_eq!(response.header("connection"), Some("close"));
     assert_eq!(proxy.connect().response().0.status, 503, "nor a connection");
-    let text = String::from_utf8(scraper.get("/metrics").1).unwrap();
+    let text = metrics();
     assert!(text.contains("\nproxy_load_breaker 2\n"), "{text}");
+    let value = |text: &str, name: &str| -> u64 {
+        let label = format!("proxy_resource_{name}{{resource=\"{resource}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&label));
+        line.unwrap().parse().unwrap()
+    };
+    let most = value(&text, "used");
     drop(crowd);
     proxy.log().find("load is taken again");
+    let text = metrics();
+    assert!(value(&text, "used") < most, "{text}");
+    assert!(value(&text, "peak") >= most, "{text}");
+    assert!(text.contains("\nproxy_load_breaker 0\n"), "{text}");
     assert_eq!(proxy.connect().get("/").0.status, 200);
+}
+
+#[test]
+fn load_is_shed_while_too_many_files_are_open() {
+    let config = "limits: {open_files: {soft: 60, hard: 80}}";
+    sheds_with("open_files", config, |proxy| {
+        (0..60).map(|_| proxy.connect()).collect::<Vec<_>>()
+    });
+}
+
+#[test]
+fn load_is_shed_while_there_are_too_many_connections() {
+    let config = "limits: {connections: {soft: 10, hard: 20}}";
+    sheds_with("connections", config, |proxy| {
+        (0..25).map(|_| proxy.connect()).collect::<Vec<_>>()
+    });
+}
+
+#[test]
+fn load_is_shed_while_there_are_too_many_tasks() {
+    let config = "limits: {tasks: {soft: 30, hard: 50}}";
+    sheds_with("tasks", config, |proxy| {
+        (0..60).map(|_| proxy.connect()).collect::<Vec<_>>()
+    });
+}
+
+#[test]
+fn load_is_shed_while_there_are_too_many_sessions() {
+    let upstream = Upstream::start(|_, client| {
+        while client.next_head().is_some() {
+            client.send(OK);
+        }
+    });
+    let to = upstream.address;
+    let config = format!(
+        "limits: {{sessions: {{soft: 3, hard: 6}}}}\nroutes:\n\
+         - upstreams: [\"http://{to}\"]\n  sticky: {{cookie: whose, idle: 2}}\n"
+    );
+    // They are gone by themselves.
+    sheds_with("sessions", &config, |proxy| {
+        for _ in 0..7 {
+            assert_eq!(proxy.connect().get("/").0.status, 200);
+        }
+    });
 }
 
 #[test]

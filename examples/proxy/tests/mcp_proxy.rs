@@ -172,8 +172,8 @@ fn a_call_that_is_under_way_when_the_proxy_is_told_to_end_is_answered() {
     let ended = proxy.wait();
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
     // The order in which the parts have ended.
-    let mut place = 0;
-    for step in [
+    let (_, report) = ended.stdout.split_once("shutdown of ProxyServer").unwrap();
+    let steps = [
         "connections",
         "background",
         "recorder",
@@ -181,17 +181,24 @@ fn a_call_that_is_under_way_when_the_proxy_is_told_to_end_is_answered() {
         "pool",
         "metrics",
         "admin",
-    ] {
-        let found = ended.stdout[place..].find(step);
-        place += found.unwrap_or_else(|| panic!("no {step} in order: {}", ended.stdout));
-    }
+    ];
+    let rows = report.lines().filter(|line| !line.starts_with("   "));
+    let rows = rows.filter_map(|line| line.split_whitespace().next());
+    let ended: Vec<_> = rows.filter(|step| steps.contains(step)).collect();
+    assert_eq!(ended, steps, "{report}");
 }
 
-/// Counts what it is told, and has a temporary file.
-const COUNT: &str = r#"file=$(mktemp); n=0; while read -r line; do
+/// Counts what it is told, tells of that unasked, has a temporary file, knows its
+/// socket and talks to standard error.
+const COUNT: &str = r#"file=$(mktemp); n=0; echo "I am $$" >&2; while read -r line; do
       id=${line#*\"id\":}; id=${id%%,*}; n=$((n + 1))
-      printf '{"jsonrpc":"2.0","id":%s,"result":{"pid":%s,"count":%s,"file":"%s"}}\n' "$id" $$ $n "$file"
+      printf '{"jsonrpc":"2.0","method":"counted","params":[%s]}\n' $n
+      printf '{"jsonrpc":"2.0","id":%s,"result":{"pid":%s,"count":%s,"file":"%s","socket":"%s"}}\n' \
+        "$id" $$ $n "$file" "$MCP_SESSION_SOCKET"
     done"#;
+
+/// All that a session can have.
+const EVERYTHING: &str = "most: 2, socket: true, log: logs";
 
 /// A call of `method`, in a session or in none: the answer, and the session that
 /// it begins.
@@ -214,6 +221,159 @@ fn in_session(proxy: &Proxy, method: &str, session: Option<&str>) -> (u16, Optio
 fn has_ended(result: &Value) -> bool {
     let file = std::path::Path::new(result["file"].as_str().unwrap());
     !exists(result["pid"].as_u64().unwrap()) && !file.exists() && !file.parent().unwrap().exists()
+}
+
+/// How many descriptors the proxy has open, by what they are.
+fn descriptors(proxy: &Proxy) -> std::collections::BTreeMap<String, usize> {
+    let mut kinds = std::collections::BTreeMap::new();
+    let links = std::fs::read_dir(format!("/proc/{}/fd", proxy.id())).unwrap();
+    for link in links.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()) {
+        let kind = link.to_str().unwrap().split(':').next().unwrap().to_owned();
+        *kinds.entry(kind).or_default() += 1;
+    }
+    kinds
+}
+
+/// The descriptors of a proxy that nobody uses.
+struct Quiet {
+    scraper: Client,
+    descriptors: std::collections::BTreeMap<String, usize>,
+}
+
+impl Quiet {
+    /// Waits for the ends of all connections and processes.
+    fn of(proxy: &Proxy) -> Self {
+        let mut scraper = Client::connect(proxy.metrics_address());
+        eventually("that nobody uses it", || is_quiet(&mut scraper));
+        Self {
+            scraper,
+            descriptors: descriptors(proxy),
+        }
+    }
+
+    /// Waits until there are as many as before.
+    fn again(&mut self, proxy: &Proxy) {
+        eventually("the descriptors of before", || {
+            is_quiet(&mut self.scraper)?;
+            (descriptors(proxy) == self.descriptors).then_some(())
+        });
+    }
+}
+
+fn is_quiet(scraper: &mut Client) -> Option<()> {
+    let text = String::from_utf8(scraper.get("/metrics").1).unwrap();
+    let quiet = text.contains("proxy_connections_active 0\n")
+        && text.contains("proxy_processes_running{program=\"sh\",route=\"0\"} 0\n");
+    quiet.then_some(())
+}
+
+/// The proxy with [`COUNT`] behind it, once its first session has come and gone.
+fn with_sessions(sessions: &str) -> (Proxy, Quiet) {
+    let proxy = Proxy::start(&config(COUNT, &format!("sessions: {{{sessions}}}")));
+    let (_, session, first) = in_session(&proxy, "initialize", None);
+    end(&proxy, &session.unwrap());
+    eventually("the end of the session", || has_ended(&first).then_some(()));
+    let quiet = Quiet::of(&proxy);
+    (proxy, quiet)
+}
+
+/// Leaves without a word.
+fn reset(client: Client) {
+    rustix::net::sockopt::set_socket_linger(&client.stream, Some(std::time::Duration::ZERO))
+        .unwrap();
+}
+
+fn end(proxy: &Proxy, session: &str) {
+    let mut client = proxy.connect();
+    client.send(format!(
+        "DELETE /mcp HTTP/1.1\r\nHost: a\r\nMcp-Session-Id: {session}\r\n\r\n"
+    ));
+    assert_eq!(client.response_head().status, 204);
+}
+
+/// A client that hears what the program of a session says unasked.
+fn listen(proxy: &Proxy, session: &str, last: &str) -> Client {
+    let mut client = proxy.connect();
+    client.send(format!(
+        "GET /mcp HTTP/1.1\r\nHost: a\r\nMcp-Session-Id: {session}\r\n{last}\r\n"
+    ));
+    let response = client.response_head();
+    assert_eq!(response.status, 200, "{response:?}");
+    assert_eq!(response.header("content-type"), Some("text/event-stream"));
+    client
+}
+
+/// The next message, and its number. None at the end.
+fn message(client: &mut Client) -> Option<(u64, Value)> {
+    let text = client.event()?;
+    let (data, id) = text.trim_end().split_once("\nid: ").unwrap();
+    let data = data.strip_prefix("data: ").unwrap();
+    Some((id.parse().unwrap(), serde_json::from_str(data).unwrap()))
+}
+
+#[test]
+fn what_the_program_of_a_session_says_unasked_reaches_its_client_and_no_other() {
+    let (proxy, mut quiet) = with_sessions(EVERYTHING);
+    let (_, one, result) = in_session(&proxy, "initialize", None);
+    let (_, two, _) = in_session(&proxy, "initialize", None);
+    let (one, two) = (one.unwrap(), two.unwrap());
+    let mut client = listen(&proxy, &one, "");
+    let mut other = listen(&proxy, &two, "");
+    in_session(&proxy, "x", Some(&one));
+    let (id, said) = message(&mut client).unwrap();
+    assert_eq!((id, &said["params"][0]), (2, &json!(2)));
+    // Whoever knows the socket, as a child of the program does, at any time.
+    let socket = result["socket"].as_str().unwrap();
+    let mut child = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let progress = "{\"jsonrpc\":\"2.0\",\"method\":\"progress\",\"params\":{\"a\":1}}\n";
+    let nobody_answers = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ask\"}\nnonsense\n";
+    std::io::Write::write_all(&mut child, nobody_answers.as_bytes()).unwrap();
+    std::io::Write::write_all(&mut child, progress.as_bytes()).unwrap();
+    let (id, said) = message(&mut client).unwrap();
+    assert_eq!((id, said), (3, serde_json::from_str(progress).unwrap()));
+    // One that comes again misses nothing.
+    drop(client);
+    let mut again = listen(&proxy, &one, "Last-Event-ID: 1\r\n");
+    assert_eq!(message(&mut again).unwrap().0, 2);
+    assert_eq!(message(&mut again).unwrap().0, 3);
+    // With the session all goes, also what others still hold.
+    end(&proxy, &one);
+    assert_eq!(message(&mut again), None);
+    eventually("the end of the session", || {
+        has_ended(&result).then_some(())
+    });
+    let left = std::io::Write::write_all(&mut child, progress.as_bytes());
+    assert!(left.is_err(), "nobody reads it");
+    end(&proxy, &two);
+    assert_eq!(message(&mut other), None, "the other one heard none of it");
+    drop((again, other));
+    quiet.again(&proxy);
+    let refused = in_session(&proxy, "x", Some(&one));
+    assert_eq!(refused.0, 404);
+}
+
+#[test]
+fn a_session_has_a_log_which_stays() {
+    let (proxy, _) = with_sessions("log: logs/sessions");
+    let (_, session, result) = in_session(&proxy, "initialize", None);
+    let logs = || {
+        let files = std::fs::read_dir(proxy.file("logs/sessions")).unwrap();
+        let text = |file: std::io::Result<std::fs::DirEntry>| file.map(|it| it.path());
+        files.map(text).map(Result::unwrap).collect::<Vec<_>>()
+    };
+    assert_eq!(logs().len(), 2, "the first one's is still there");
+    let line = format!("I am {}\n", result["pid"]);
+    let is_of_it = |path: &std::path::PathBuf| std::fs::read_to_string(path).unwrap() == line;
+    eventually("its line", || logs().iter().any(is_of_it).then_some(()));
+    for path in logs() {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(
+            !name.contains(session.as_ref().unwrap()),
+            "a name is a secret"
+        );
+        let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o77, 0);
+    }
 }
 
 #[test]
@@ -239,11 +399,7 @@ fn a_session_has_a_process_and_temporary_files_of_its_own_which_end_with_it() {
     );
     assert_eq!(in_session(&proxy, "x", Some("guessed")).0, 404);
 
-    let mut client = proxy.connect();
-    client.send(format!(
-        "DELETE /mcp HTTP/1.1\r\nHost: a\r\nMcp-Session-Id: {one}\r\n\r\n"
-    ));
-    assert_eq!(client.response_head().status, 204);
+    end(&proxy, &one);
     assert_eq!(in_session(&proxy, "x", Some(&one)).0, 404);
     eventually("the end of the session", || has_ended(&first).then_some(()));
     let text = proxy.metrics();
@@ -260,12 +416,21 @@ fn a_session_has_a_process_and_temporary_files_of_its_own_which_end_with_it() {
 
 #[test]
 fn a_session_that_is_not_used_expires_with_all_it_has() {
-    let proxy = Proxy::start(&config(COUNT, "sessions: {idle: 1}"));
+    let (proxy, mut quiet) = with_sessions(&format!("{EVERYTHING}, idle: 1"));
     let (_, session, result) = in_session(&proxy, "initialize", None);
+    let (_, listened, held) = in_session(&proxy, "initialize", None);
+    let client = listen(&proxy, &listened.unwrap(), "");
     eventually("the end of the session", || {
         has_ended(&result).then_some(())
     });
     assert_eq!(in_session(&proxy, "x", session.as_deref()).0, 404);
+    // To listen is to use.
+    let (_, _, next) = in_session(&proxy, "initialize", None);
+    eventually("the end of a later one", || has_ended(&next).then_some(()));
+    assert!(!has_ended(&held));
+    reset(client);
+    eventually("the end of that too", || has_ended(&held).then_some(()));
+    quiet.again(&proxy);
 }
 
 #[test]
@@ -273,7 +438,7 @@ fn a_session_whose_client_leaves_in_a_call_ends_with_all_it_has() {
     let mute = r#"file=$(mktemp); read -r line
         printf '{"jsonrpc":"2.0","id":1,"result":{"pid":%s,"file":"%s"}}\n' $$ "$file"
         read -r line; printf called > "$file"; read -r line"#;
-    let proxy = Proxy::start(&config(mute, "sessions: {}"));
+    let proxy = Proxy::start(&config(mute, &format!("sessions: {{{EVERYTHING}}}")));
     let (_, session, result) = in_session(&proxy, "initialize", None);
     let session = session.unwrap();
     let mut client = proxy.connect();

@@ -167,6 +167,30 @@ fn silent_and_half_open_clients_do_not_hold_the_shutdown() {
 }
 
 #[test]
+fn many_idle_connections_are_all_closed_and_the_report_is_clean() {
+    let config = "shutdown_timeout: 600\nmetrics: {file: numbers.json}";
+    let proxy = Proxy::start(config);
+    let mut clients: Vec<_> = (0..300).map(|_| proxy.connect()).collect();
+    // Some have been answered, some have not begun to speak.
+    for client in clients.iter_mut().step_by(3) {
+        assert_eq!(client.get("/").0.status, 200);
+    }
+    proxy.signal(Signal::TERM);
+    for client in &mut clients {
+        assert_eq!(client.rest(), b"");
+    }
+    let ended = proxy.wait();
+    assert_clean(&ended);
+    let numbers = std::fs::read_to_string(ended.directory.path().join("numbers.json")).unwrap();
+    let numbers: serde_json::Value = serde_json::from_str(&numbers).unwrap();
+    assert_eq!(numbers["connections_accepted"], 300);
+    assert_eq!(numbers["connections_active"], 0);
+    for kind in ["connections_cut", "connections_expired", "requests_aborted"] {
+        assert_eq!(numbers[kind], 0, "{kind}");
+    }
+}
+
+#[test]
 fn at_the_deadline_what_hangs_is_cut_and_named_and_the_other_steps_still_run() {
     let upstream = Upstream::start(|_, client| {
         client.head();
@@ -296,7 +320,9 @@ fn it_serves_through_the_lame_duck_but_is_not_ready_from_its_first_moment() {
     });
     assert_eq!(probe("/readyz").1, "draining\n");
     assert_eq!(probe("/livez").0, 200);
-    assert_eq!(proxy.connect().get("/").0.status, 200);
+    let (response, _) = proxy.connect().get("/");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("connection"), Some("close"));
     assert!(proxy.log().all("no longer listening").is_empty());
     let ended = proxy.wait();
     assert_clean(&ended);

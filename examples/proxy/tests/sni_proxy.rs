@@ -144,7 +144,7 @@ fn a_client_that_does_not_finish_its_hello_is_let_go() {
 #[test]
 fn at_the_end_connections_are_waited_for_within_the_shutdown_timeout_then_cut() {
     let upstream = echo();
-    let proxy = Proxy::start(&format!("{}shutdown_timeout: 2\n", config(&upstream)));
+    let proxy = Proxy::start(&format!("{}shutdown_timeout: 4\n", config(&upstream)));
     let hello = hello(Some("a.shop.example"));
     let through = || {
         let mut client = connect(&proxy);

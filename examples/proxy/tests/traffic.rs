@@ -148,6 +148,42 @@ fn a_breaker_opens_answers_at_once_and_closes_when_the_upstream_is_back() {
     assert_eq!(ask(&proxy, "x", "/").0, 200);
 }
 
+#[test]
+fn clients_that_break_off_their_uploads_do_not_open_a_breaker() {
+    let upstream = Upstream::start(|_, client| {
+        while let Some(head) = client.next_head() {
+            if head.starts_with("POST ") {
+                // Says nothing until it has all.
+                client.rest();
+                return;
+            }
+            client.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let proxy = Proxy::before(
+        &upstream,
+        "breaker: {failures: 2, open: 3600}\nmetrics: {enabled: true, address: \"127.0.0.1:0\"}",
+    );
+    for _ in 0..5 {
+        let mut client = proxy.connect();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
+        client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        // An answer, or the end: nobody waits for it.
+        client.rest();
+    }
+    eventually("their ends", || {
+        let text = proxy.metrics();
+        text.contains("\nproxy_requests_unfinished 0\n")
+            .then_some(())
+    });
+    assert_eq!(ask(&proxy, "x", "/"), (200, "ok".into()));
+    let text = proxy.metrics();
+    assert!(
+        text.contains("\nproxy_upstream_failures_total 0\n"),
+        "{text}"
+    );
+}
+
 const ASK_FOR_WEBSOCKET: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -331,9 +367,10 @@ fn http2_upstream() -> SocketAddr {
                         service_fn(|request: Request<hyper::body::Incoming>| async move {
                             assert_eq!(request.version(), Version::HTTP_2);
                             let text = format!(
-                                "{} {:?}",
+                                "{} {:?} {:?}",
                                 request.uri().path(),
-                                request.headers().get("connection")
+                                request.headers().get("connection"),
+                                request.headers().get("host")
                             );
                             Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from(
                                 text,
@@ -354,7 +391,7 @@ fn an_upstream_may_speak_http_2() {
     let mut client = proxy.connect();
     client.send("GET /x HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n");
     let (response, body) = client.response();
-    assert_eq!((response.status, &*body), (200, &b"/x None"[..]));
+    assert_eq!((response.status, &*body), (200, &b"/x None None"[..]));
     assert!(response.head.starts_with("HTTP/1.1 "), "{response:?}");
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.wait().code(), 0);

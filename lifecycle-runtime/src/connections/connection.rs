@@ -6,14 +6,15 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::gate::Gate;
+use crate::gate::{Closed, Gate, Pass};
 
 /// One of [`Connections`](super::Connections): for its task to serve by, for a dashboard to show. Clones are
 /// cheap and the same.
@@ -40,6 +41,14 @@ struct State {
     reason: AtomicU8,
     told: Notify,
     gate: Gate,
+    /// For tasks that are a part of it, as long as its own is there.
+    parts: Mutex<Option<Parts>>,
+}
+
+struct Parts {
+    pass: Pass,
+    /// Cancelled when the connection's own task is gone. Made for the first part.
+    cut: Option<CancellationToken>,
 }
 
 /// Keeps a [`Connection`] from being idle, until it is dropped.
@@ -100,8 +109,69 @@ impl Connection {
                 reason: AtomicU8::new(0),
                 told: Notify::new(),
                 gate,
+                parts: Mutex::default(),
             }),
         }
+    }
+
+    /// One that no [`Connections`](super::Connections) serve, to test with what does the serving. It closes when it is
+    /// told.
+    pub fn alone(peer: impl Into<Peer>) -> Self {
+        let gate = Gate::new();
+        let pass = gate.enter();
+        let connection = Self::new(peer.into(), gate);
+        if let Ok(pass) = &pass {
+            connection.admitted(pass);
+        }
+        connection
+    }
+
+    /// Its task is about to be spawned.
+    pub(super) fn admitted(&self, pass: &Pass) {
+        let pass = pass.clone();
+        *self.parts() = Some(Parts { pass, cut: None });
+    }
+
+    /// Its task is gone.
+    pub(super) fn left(&self) {
+        let parts = self.parts().take();
+        // Not under the lock: it wakes tasks.
+        if let Some(cut) = parts.and_then(|parts| parts.cut) {
+            cut.cancel();
+        }
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Option<Parts>> {
+        self.state
+            .parts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a task that is a part of this connection, a stream of HTTP/2, say: also while the connection closes. The
+    /// shutdown waits for it as well. It is dropped once the connection's own task is gone, however that ended; a panic
+    /// of it ends nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the connection's own task is gone; the future is dropped.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), Closed> {
+        let part = {
+            let mut parts = self.parts();
+            let Parts { pass, cut } = parts.as_mut().ok_or(Closed)?;
+            let cut = cut.get_or_insert_default().clone();
+            // One value, whose fields are dropped in this order also if it never runs: the task first.
+            (cut.run_until_cancelled_owned(task), pass.clone())
+        };
+        tokio::spawn(async move {
+            let (task, _pass) = part;
+            task.await;
+        });
+        Ok(())
     }
 
     /// Waits until it should close, and says why: end at the next place where nothing is lost.
@@ -113,13 +183,20 @@ impl Connection {
         // Asked before looking: it counts every telling from here on.
         let mut told = pin!(self.state.told.notified());
         let mut drain = pin!(self.state.gate.closed());
+        let mut waits: Option<Waker> = None;
         poll_fn(|cx| {
-            // Who tells sets the reason first. Both are polled, so that both wake this task.
-            if told.as_mut().poll(cx).is_pending() & drain.as_mut().poll(cx).is_pending() {
-                if let Some(reason) = self.close_reason() {
-                    return Poll::Ready(reason);
-                }
+            // Who tells sets the reason first, and never in vain. While there is none and both would wake this task,
+            // they need not be asked: each takes a lock, one of them shared by all connections.
+            if let Some(reason) = self.close_reason() {
+                return Poll::Ready(reason);
+            }
+            if waits.as_ref().is_some_and(|it| it.will_wake(cx.waker())) {
                 return Poll::Pending;
+            }
+            // Both are polled, so that both wake it.
+            if told.as_mut().poll(cx).is_pending() & drain.as_mut().poll(cx).is_pending() {
+                waits = Some(cx.waker().clone());
+                return self.close_reason().map_or(Poll::Pending, Poll::Ready);
             }
             Poll::Ready(self.close_reason().unwrap_or(CloseReason::Drain))
         })
@@ -213,6 +290,12 @@ impl Connection {
         self.state.protocol.get().copied()
     }
 
+    /// What goes on, if somebody [`tells`](Self::tells). It runs that closure.
+    pub fn about(&self) -> Option<String> {
+        let about = self.state.about.get().map(|about| about());
+        about.filter(|about| !about.is_empty())
+    }
+
     /// How long ago it was accepted.
     pub fn age(&self) -> Duration {
         self.state.since.elapsed()
@@ -251,13 +334,7 @@ impl Connection {
 
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let about = self
-            .state
-            .about
-            .get()
-            .map(|about| about())
-            .filter(|about| !about.is_empty());
-        match (self.protocol(), about) {
+        match (self.protocol(), self.about()) {
             (Some(protocol), Some(about)) => write!(f, "{} ({protocol}, {about})", self.state.peer),
             (Some(word), None) => write!(f, "{} ({word})", self.state.peer),
             (None, Some(word)) => write!(f, "{} ({word})", self.state.peer),
@@ -344,8 +421,10 @@ mod tests {
     async fn it_shows_who_what_and_what_for() {
         let connection = connection();
         assert_eq!(connection.to_string(), "somebody");
+        assert_eq!(connection.about(), None);
         connection.tells(|| "GET /".into());
         assert_eq!(connection.to_string(), "somebody (GET /)");
+        assert_eq!(connection.about().as_deref(), Some("GET /"));
         connection.speaks("h2");
         assert_eq!(connection.to_string(), "somebody (h2, GET /)");
     }

@@ -486,11 +486,7 @@ impl Live {
     }
 
     fn path_of(&self, row: &Row) -> String {
-        match &*self.path {
-            "" => row.name.to_string(),
-            path if row.name.starts_with('[') => format!("{path}{}", row.name),
-            path => format!("{path}.{}", row.name),
-        }
+        path(&self.path, &row.name)
     }
 
     /// Whether step `i` has not ended, for the `Drop` of an owner.
@@ -551,17 +547,55 @@ impl Live {
     }
 
     fn view(&self, row: &Row, now: Instant) -> StepProgress {
+        let ended = row.ended();
         StepProgress {
             path: self.path_of(row),
-            running: row.started.is_some(),
+            running: row.started.is_some() && !ended,
             polled: false,
-            elapsed: row
+            started: row
                 .started
-                .map(|started| now.saturating_duration_since(started))
-                .unwrap_or_default(),
-            remaining: row.hard.map(|hard| hard.saturating_duration_since(now)),
+                .map(|started| started.saturating_duration_since(self.origin.began)),
+            elapsed: match row.started {
+                Some(started) if !ended => now.saturating_duration_since(started),
+                _ => row.elapsed,
+            },
+            remaining: row
+                .hard
+                .filter(|_| !ended)
+                .map(|hard| hard.saturating_duration_since(now)),
             waiting_for: None,
+            outcome: row.outcome.clone(),
+            steps: Vec::new(),
         }
+    }
+
+    /// Every step in plan order, `main` first, each with those inside it.
+    pub(crate) fn all_steps(&self, now: Instant) -> Vec<StepProgress> {
+        if let Some(report) = self.report() {
+            let steps = report.steps().iter();
+            return steps.map(|step| ended_view(&self.path, step)).collect();
+        }
+        let mut rows = Vec::new();
+        if self.path.is_empty() {
+            let ahead = lock(&self.origin.ahead);
+            rows.extend(
+                ahead
+                    .as_ref()
+                    .map(|row| (self.open_step(row, now), Vec::new())),
+            );
+        }
+        rows.extend(
+            self.rows()
+                .iter()
+                .map(|row| (self.open_step(row, now), row.nested.clone())),
+        );
+        let whole = |(step, nested): (OpenStep, Vec<Arc<Live>>)| {
+            let mut view = step.described();
+            view.steps = nested.iter().flat_map(|live| live.all_steps(now)).collect();
+            view
+        };
+        // Components are asked outside the lock.
+        rows.into_iter().map(whole).collect()
     }
 
     /// The names of the steps that have ended, with how.
@@ -753,6 +787,32 @@ fn describe(text: Arc<dyn Fn() -> String + Send + Sync>) -> Option<String> {
     }) {
         Ok(said) => Some(said).filter(|said| !said.is_empty()),
         Err(message) => Some(format!("(saying what panicked: {message})")),
+    }
+}
+
+/// A step of a plan that has ended.
+fn ended_view(above: &str, step: &Step) -> StepProgress {
+    let path = path(above, &step.name);
+    let steps = step.steps.iter();
+    StepProgress {
+        running: false,
+        polled: false,
+        started: Some(step.started),
+        elapsed: step.elapsed,
+        remaining: None,
+        waiting_for: None,
+        outcome: Some(step.outcome.clone()),
+        steps: steps.map(|step| ended_view(&path, step)).collect(),
+        path,
+    }
+}
+
+/// The dotted path of what is called `name` inside the step `above`.
+fn path(above: &str, name: &str) -> String {
+    match above {
+        "" => name.to_owned(),
+        above if name.starts_with('[') => format!("{above}{name}"),
+        above => format!("{above}.{name}"),
     }
 }
 

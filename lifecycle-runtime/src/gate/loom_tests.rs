@@ -92,6 +92,27 @@ fn two_closers_and_a_pass() {
 }
 
 #[test]
+fn a_clone_that_is_made_while_the_gate_closes_is_waited_for() {
+    check(|| {
+        let gate = Gate::new();
+        let pass = gate.enter().unwrap();
+        let work = Arc::new(AtomicUsize::new(0));
+        let done = Arc::clone(&work);
+        let part = thread::spawn(move || {
+            let clone = pass.clone();
+            drop(pass);
+            // Relaxed: the gate has to order it.
+            done.store(1, Ordering::Relaxed);
+            drop(clone);
+        });
+        gate.close();
+        block_on(gate.drained());
+        assert_eq!(work.load(Ordering::Relaxed), 1);
+        part.join().unwrap();
+    });
+}
+
+#[test]
 fn a_waiter_may_come_before_the_close_or_after_the_drain() {
     check(|| {
         let gate = Gate::new();

@@ -239,3 +239,61 @@ pub(crate) fn resolve(
 pub(crate) fn clip(given: Duration, at_most: Option<Duration>) -> Duration {
     at_most.map_or(given, |most| given.min(most))
 }
+
+#[cfg(feature = "serde")]
+mod serialize {
+    //! Plans as data: durations in whole milliseconds, what a step waits for by name.
+
+    use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+    use super::{Plan, ResolvedPlan, ResolvedStep};
+    use crate::report::millis;
+
+    impl Serialize for Plan {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            ResolvedPlan::from(*self).serialize(serializer)
+        }
+    }
+
+    impl Serialize for ResolvedPlan {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let steps: Vec<_> = self.steps.iter().map(|step| Row(self, step)).collect();
+            let mut out = serializer.serialize_struct("Plan", 4)?;
+            out.serialize_field("name", self.name)?;
+            out.serialize_field("budget_ms", &self.budget.map(millis))?;
+            out.serialize_field("one_of", &self.one_of)?;
+            out.serialize_field("steps", &steps)?;
+            out.end()
+        }
+    }
+
+    /// A step, in the plan whose steps it names.
+    struct Row<'a>(&'a ResolvedPlan, &'a ResolvedStep);
+
+    impl Serialize for Row<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let Self(
+                plan,
+                ResolvedStep {
+                    step,
+                    budget,
+                    nested,
+                },
+            ) = self;
+            let after: Vec<_> = step
+                .after()
+                .map(|earlier| plan.steps[earlier].step.name)
+                .collect();
+            let mut out = serializer.serialize_struct("Step", 8)?;
+            out.serialize_field("name", step.name)?;
+            out.serialize_field("priority", &step.priority)?;
+            out.serialize_field("after", &after)?;
+            out.serialize_field("budget_ms", &budget.map(millis))?;
+            out.serialize_field("required", &step.required)?;
+            out.serialize_field("best_effort", &step.best_effort)?;
+            out.serialize_field("how", step.how)?;
+            out.serialize_field("plan", nested)?;
+            out.end()
+        }
+    }
+}

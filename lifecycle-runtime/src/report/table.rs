@@ -33,10 +33,13 @@ pub(super) fn report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result
         None if report.is_clean() => "clean".into(),
         None => "not clean".into(),
     };
+    f.write_str("shutdown")?;
+    if !report.component().is_empty() {
+        write!(f, " of {}", report.component())?;
+    }
     write!(
         f,
-        "shutdown of {} ({}): {verdict} after {}",
-        report.component(),
+        " ({}): {verdict} after {}",
         report.reason(),
         Time(report.elapsed()),
     )?;
@@ -114,7 +117,10 @@ const OVERRUN: Duration = Duration::from_millis(10);
 pub(super) fn gantt(report: &Report) -> String {
     let mut out = String::from("gantt\n    dateFormat x\n    axisFormat %S.%L s\n");
     // Writing to a String cannot fail; so for each of these.
-    let _ = writeln!(out, "    title shutdown of {}", Label(report.component()));
+    let _ = match report.component() {
+        "" => writeln!(out, "    title shutdown"),
+        component => writeln!(out, "    title shutdown of {}", Label(component)),
+    };
     for step in report.steps() {
         bar(step, &Task(&step.name).to_string(), &mut out);
     }

@@ -45,7 +45,7 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
     let hooks = plans.iter().flat_map(|live| live.take_hooks()).collect();
     let told = plans.clone();
     let log = move || told.iter().for_each(|live| log::forced(live, by));
-    let (steps, ran) = ask(open, log, hooks);
+    let steps = ask(open, log);
 
     let mut text = format!("lifecycle: the end is forced by {by}\n");
     steps.iter().for_each(|step| text.push_str(&line(step)));
@@ -67,7 +67,7 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
 
     // All hooks have run, or go on beside the aborts. First they, since the process may well end by itself
     // once the engine is told.
-    let _ = ran.recv_timeout(HOOKS);
+    let _ = run(hooks).recv_timeout(HOOKS);
     for live in &plans {
         live.origin.force(by);
     }
@@ -85,19 +85,14 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
     process::exit(i32::from(by.exit_code()));
 }
 
-/// Asks every step what it waits for, then runs the hooks: a component's code, which may block, so it
-/// runs on a thread that is left behind. The second is told when all hooks have run.
-fn ask(
-    open: Vec<OpenStep>,
-    log: impl FnOnce() + Send + 'static,
-    hooks: Vec<Hook>,
-) -> (Vec<StepProgress>, mpsc::Receiver<()>) {
+/// Asks every step what it waits for, and logs: a component's code and a subscriber's, which may block, so it runs
+/// on a thread that is left behind.
+fn ask(open: Vec<OpenStep>, log: impl FnOnce() + Send + 'static) -> Vec<StepProgress> {
     let mut steps: Vec<StepProgress> = open.iter().map(|step| step.view.clone()).collect();
     let (says, said) = mpsc::channel();
-    let (runs, ran) = mpsc::channel();
     // Without a thread the process still ends, and says less.
     let _ = thread::Builder::new()
-        .name("lifecycle-force".into())
+        .name("lifecycle-ask".into())
         .spawn(move || {
             for (i, step) in open.into_iter().enumerate() {
                 // The guard may have stopped listening.
@@ -106,6 +101,21 @@ fn ask(
             drop(says);
             // A subscriber is somebody's code too.
             let _ = contain(log);
+        });
+    let until = Instant::now() + ANSWERS;
+    while let Ok((i, step)) = said.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        steps[i] = step;
+    }
+    steps
+}
+
+/// Runs the hooks, on another thread than [`ask`], which may hang in what a component says. Told when all have run.
+fn run(hooks: Vec<Hook>) -> mpsc::Receiver<()> {
+    let (runs, ran) = mpsc::channel();
+    // Without a thread none is run, and the engine is told at once.
+    let _ = thread::Builder::new()
+        .name("lifecycle-force".into())
+        .spawn(move || {
             for hook in hooks {
                 if let Err(message) = contain(hook) {
                     log::on_force_panicked(&message);
@@ -113,11 +123,7 @@ fn ask(
             }
             drop(runs);
         });
-    let until = Instant::now() + ANSWERS;
-    while let Ok((i, step)) = said.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        steps[i] = step;
-    }
-    (steps, ran)
+    ran
 }
 
 fn tell(text: &str) {

@@ -24,6 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::force::{Forced, force};
 use super::signals::Signals;
 use crate::context::after;
+use crate::engine::{Live, contain};
 use crate::{Force, Reason, ShutdownHandle, Signal, log};
 
 /// Terminals and process managers send a signal twice; that is one request.
@@ -329,7 +330,12 @@ fn next_look(now: Instant) -> Option<Instant> {
 fn look(now: Instant) {
     let (late, running) = {
         let posts = posts();
-        posts.armed.iter().for_each(|post| post.look(now));
+        let blocked: Vec<_> = posts
+            .armed
+            .iter()
+            .filter_map(|post| post.look(now))
+            .collect();
+        tell_blocked(blocked);
         let is_late = |post: &&Arc<Post>| lock(&post.times).gone_by.is_some_and(|by| now >= by);
         let late: Vec<_> = watched(&posts).filter(is_late).cloned().collect();
         (late, !posts.armed.is_empty())
@@ -337,6 +343,21 @@ fn look(now: Instant) {
     if !late.is_empty() {
         end(Force::Watchdog, &late, running);
     }
+}
+
+/// On a thread that is left behind: a subscriber may wait for what is blocked, or panic, and the guard must do neither.
+fn tell_blocked(blocked: Vec<(Arc<Live>, Duration)>) {
+    if blocked.is_empty() {
+        return;
+    }
+    // Without a thread it is not said; the watchdog goes on.
+    let _ = thread::Builder::new()
+        .name("lifecycle-blocked".into())
+        .spawn(move || {
+            for (live, since) in blocked {
+                let _ = contain(|| log::executor_blocked(&live, since));
+            }
+        });
 }
 
 fn end(by: Force, posts: &[Arc<Post>], running: bool) -> ! {
@@ -400,17 +421,13 @@ impl Post {
         first.is_none_or(|first| now.saturating_duration_since(first) >= SAME)
     }
 
-    /// Says once that the executor does not get to the plan, and who holds it.
-    fn look(&self, now: Instant) {
-        let Some(live) = self.handle.live() else {
-            return;
-        };
+    /// The plan that the executor does not get to, and for how long, if that is to be said: once.
+    fn look(&self, now: Instant) -> Option<(Arc<Live>, Duration)> {
+        let live = self.handle.live()?;
         let since = live.origin.since_beat(now);
         let mut times = lock(&self.times);
         let blocked = times.gone_by.is_some() && live.report().is_none() && since > BLOCKED;
-        if blocked && !times.said_blocked {
-            log::executor_blocked(&live, since);
-        }
-        times.said_blocked = blocked;
+        let said = std::mem::replace(&mut times.said_blocked, blocked);
+        (blocked && !said).then_some((live, since))
     }
 }

@@ -15,15 +15,26 @@ use crate::{BoxError, TaskOutcome};
 
 pin_project! {
     /// Fields are dropped in order: the task first.
-    pub(super) struct Watched<K: Keeper, F> {
+    struct Watched<K: Keeper, F> {
+        // Absent once it is dropped.
         #[pin]
-        task: F,
+        task: Option<F>,
         place: Place<K>,
+    }
+
+    impl<K: Keeper, F> PinnedDrop for Watched<K, F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // The runtime would keep its panic for a handle that nobody awaits.
+            if let Err(message) = contain(|| this.task.set(None)) {
+                this.place.ended(Err(message));
+            }
+        }
     }
 }
 
 /// Counted out when it is dropped: however the task ended, and also when it never ran.
-pub(super) struct Place<K: Keeper> {
+pub(crate) struct Place<K: Keeper> {
     keeper: Arc<K>,
     ticket: Ticket,
     // Dropped after what `Drop` does, so that the gate is drained once all is told.
@@ -39,8 +50,9 @@ impl<K: Keeper> Drop for Place<K> {
 }
 
 impl<K: Keeper> Place<K> {
-    pub(super) fn enter(keeper: &Arc<K>, task: K::Task) -> Result<Self, Closed> {
+    pub(crate) fn enter(keeper: &Arc<K>, task: K::Task) -> Result<Self, Closed> {
         let pass = keeper.tracked().gate.enter()?;
+        keeper.admitted(&task, &pass);
         Ok(Self {
             keeper: Arc::clone(keeper),
             ticket: keeper.tracked().tasks.enter(task),
@@ -48,8 +60,25 @@ impl<K: Keeper> Place<K> {
         })
     }
 
+    pub(crate) fn keeper(&self) -> &Arc<K> {
+        &self.keeper
+    }
+
     pub(super) fn ticket(&self) -> Ticket {
         self.ticket
+    }
+
+    /// Has a task run in it. The keeper is its own, which who calls this has anyway.
+    pub(crate) fn spawn<F>(self, keeper: &K, task: F)
+    where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        let ticket = self.ticket;
+        let join = tokio::spawn(Watched {
+            task: Some(task),
+            place: self,
+        });
+        keeper.tracked().tasks.joined(ticket, join);
     }
 
     /// Runs a task that is a function.
@@ -73,18 +102,14 @@ impl<K: Keeper> Place<K> {
     }
 }
 
-impl<K: Keeper, F> Watched<K, F> {
-    pub(super) fn new(task: F, place: Place<K>) -> Self {
-        Self { task, place }
-    }
-}
-
 impl<K: Keeper, F: Future<Output: TaskOutcome>> Future for Watched<K, F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        let task = this.task;
+        let Some(task) = this.task.as_pin_mut() else {
+            return Poll::Ready(());
+        };
         let ended = match contain(|| task.poll(cx).map(TaskOutcome::into_outcome)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => Ok(outcome),

@@ -19,6 +19,8 @@ enum Act {
     Hang,
     /// Holds the executor for good.
     Block,
+    /// Likewise, and so does whoever asks what it waits for.
+    BlockMute,
     /// Holds it for longer than a plan may go unseen.
     BlockAWhile,
 }
@@ -27,7 +29,13 @@ struct Drain(Act, Logs);
 
 impl Component for Drain {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        cx.waiting_for(|| "3 connections".into());
+        match self.0 {
+            Act::BlockMute => cx.waiting_for(|| {
+                block();
+                String::new()
+            }),
+            _ => cx.waiting_for(|| "3 connections".into()),
+        }
         let logs = self.1.clone();
         cx.on_force(move || {
             println!("the hook ran");
@@ -36,7 +44,7 @@ impl Component for Drain {
         match self.0 {
             Act::End => {}
             Act::Hang => pending().await,
-            Act::Block => block(),
+            Act::Block | Act::BlockMute => block(),
             Act::BlockAWhile => {
                 // Once the others are under way.
                 tokio::task::yield_now().await;
@@ -162,8 +170,8 @@ fn watched(server: Server) -> Runner<Server> {
     Runner::new(server).watchdog(ms(200))
 }
 
-fn blocked_step(logs: &Logs) -> Report {
-    let mut server = server(Act::Block, logs);
+fn blocked_step(act: Act, logs: &Logs) -> Report {
+    let mut server = server(act, logs);
     // Time to see that the executor is blocked.
     server.patience = secs(4);
     server.relay = Some(Relay);
@@ -209,7 +217,8 @@ fn main() -> ExitCode {
     let report = match &*how {
         "clean" => multi_thread().block_on(watched(server(Act::End, &logs)).run(serve)),
         "hang" => multi_thread().block_on(watched(server(Act::Hang, &logs)).run(serve)),
-        "blocked-step" => blocked_step(&logs),
+        "blocked-step" => blocked_step(Act::Block, &logs),
+        "blocked-mute" => blocked_step(Act::BlockMute, &logs),
         "blocked-a-while" => {
             let mut server = server(Act::BlockAWhile, &logs);
             server.patience = secs(30);

@@ -1,36 +1,44 @@
 //! Makes a server: all that is shared once, then the parts, each with what it
 //! needs in its constructor, so that none can stay unconnected.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lifecycle_runtime::{Readiness, ShutdownHandle, ShutdownState};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use lifecycle_runtime::{
+    Connections, GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState, TaskGroup,
+};
+use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::ProxyServer;
 use crate::activity::Limits;
-use crate::admin::AdminServer;
+use crate::admin::{self, AdminServer};
 use crate::breaker;
-use crate::config::{self, Config, Health, PathPrefix, Upstream};
-use crate::connections::Connections;
+use crate::config::{self, Config, Health, PathPrefix, Seconds, Upstream};
+use crate::connections::Intake;
 use crate::descriptors;
+use crate::discovery::{Discovery, Farewells};
 use crate::embedded;
 use crate::exchange::Books;
 use crate::feed::Feed;
 use crate::forward::{Forward, Rules};
 use crate::health;
-use crate::listener::{self, AcceptLoops, BindError};
-use crate::load::{Bounds, Load};
+use crate::listener::{AcceptLoops, BindError};
+use crate::load::{Bounds, Counted, Each, Load, Used};
+use crate::manager::{Manager, Notifier, View};
+use crate::memory::Memory;
 use crate::metrics::{Metrics, Sources};
 use crate::recorder::TapeRecorder;
-use crate::routes::{Group, Route, Routes, Target};
+use crate::routes::{Group, Route, Routes, Target, name_of};
+use crate::sessions::{Sessions, Tally};
 use crate::side::SideServer;
 use crate::sni::Passthrough;
+use crate::sockets::{Given, Listener, Listening, Role};
 use crate::stdio::StdioPool;
+use crate::sticky::{Affinity, Sticky};
 use crate::upstream::{Client, UpstreamPool};
 use crate::websocket;
 
@@ -41,6 +49,9 @@ pub struct Builder {
     config: Config,
     handle: ShutdownHandle,
     readiness: Readiness,
+    farewells: Farewells,
+    given: Given,
+    notifier: Option<Notifier>,
 }
 
 impl Builder {
@@ -49,6 +60,9 @@ impl Builder {
             config,
             handle: ShutdownHandle::new(),
             readiness: Readiness::new(),
+            farewells: Farewells::default(),
+            given: Given::default(),
+            notifier: None,
         }
     }
 
@@ -66,6 +80,24 @@ impl Builder {
         self
     }
 
+    /// Lets whoever runs the server say its goodbyes before it shuts down.
+    pub fn farewells(mut self, farewells: &Farewells) -> Self {
+        self.farewells = farewells.clone();
+        self
+    }
+
+    /// Listens on these sockets, where they are for what the configuration names.
+    pub fn sockets(mut self, given: Given) -> Self {
+        self.given = given;
+        self
+    }
+
+    /// Tells the service manager how it is, if there is one.
+    pub fn manager(mut self, notifier: Option<Notifier>) -> Self {
+        self.notifier = notifier;
+        self
+    }
+
     /// Binds the addresses and begins to serve.
     ///
     /// # Errors
@@ -76,25 +108,35 @@ impl Builder {
             config,
             handle,
             readiness,
+            farewells,
+            mut given,
+            notifier,
         } = self;
         let limits = Limits {
             hello: config.timeouts.client_hello.duration(),
             idle: config.timeouts.idle.duration(),
         };
-        let http = bind_all(&config.listen_addrs).await?;
-        let tls = bind_all(&config.tls.listen_addrs).await?;
+        let listening = Listening::default();
+        let sockets = Sockets::open(&config, &listening, &mut given).await?;
         let (upstream, embedded) = upstream_of(&config, limits).await?;
 
         let each = if embedded.is_some() { 3 } else { 2 };
         let most = descriptors::connections(config.max_connections, each);
-        let connections = Arc::new(Connections::new(most, limits));
-        let mut background = JoinSet::new();
+        let connections = Connections::new(most);
+        let background = TaskGroup::new();
         let load = Arc::new(Load::new(bounds_of(&config.limits)));
-        background.spawn(load.clone().watch());
-        let recorder = recorder_of(&config, &mut background);
+        let recorder = recorder_of(&config, &background);
 
         let (pool, client) = UpstreamPool::new(&config.timeouts);
-        let (routes, stdio, feeds) = routes_of(&config, upstream, &client, &mut background);
+        let sessions = Tally::default();
+        let (routes, owned) = routes_of(&config, upstream, &client, &background, &sessions);
+        let watching = load.clone().watch(counted(&connections, &sessions));
+        spawn(&background, "load", watching);
+        let memory = Memory::recall(&config.state).await;
+        let known = memory.as_ref().map(|memory| {
+            memory.resume(&routes);
+            memory.peers()
+        });
         let websocket = websocket::Keep {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
@@ -102,7 +144,10 @@ impl Builder {
         let passthrough = Passthrough::new(&config.tls.allow, &config.timeouts, load.clone());
 
         let sources = Sources {
-            connections: Box::new(connections.counter()),
+            connections: Box::new({
+                let acceptor = connections.acceptor();
+                move || acceptor.stats()
+            }),
             recorder: recorder.clone(),
             routes: routes.clone(),
             load: load.clone(),
@@ -111,61 +156,143 @@ impl Builder {
             handle: handle.clone(),
         };
         let metrics = Arc::new(Metrics::new(sources, config.metrics.file.clone()));
-        let admin = admin_of(&config, limits, &metrics, readiness).await?;
-
         let rules = Rules {
             response_limit: config.timeouts.response.duration(),
             trust_forwarded: config.trust_forwarded,
             websocket,
+            listening: listening.clone(),
         };
         let books = Books {
             metrics: metrics.clone(),
             recorder: recorder.clone(),
         };
-        let forward = Forward::new(client, routes, load, rules, books);
+        let forward = Forward::new(client, routes.clone(), load.clone(), rules, books);
+
+        let discovery = match sockets.http.first().or(sockets.tls.first()) {
+            Some(Listener { address, .. }) => {
+                let known = known.unwrap_or_default();
+                let peers = sockets.peers;
+                Discovery::start(&config.discovery, *address, peers, known, &farewells)
+            }
+            None => Discovery::default(),
+        };
+        let memory = memory.map(|memory| {
+            let keeper = memory.of(routes.clone(), discovery.peers(), listening.left());
+            let saving = keeper.save_every(config.state.every.duration());
+            spawn(&background, "state", saving);
+            keeper
+        });
 
         let token = CancellationToken::new();
-        let mut accept = AcceptLoops::new(token.child_token());
-        let mut addresses = Vec::with_capacity(http.len());
-        for (listener, address) in http {
+        let mut accept = AcceptLoops::new(token.child_token(), listening.left());
+        let intake = Intake::new(connections.acceptor(), limits);
+        let mut addresses = Vec::with_capacity(sockets.http.len());
+        for Listener { socket, address } in sockets.http {
             info!(%address, "listening");
             addresses.push(address);
-            accept.spawn(listener, connections.clone(), forward.clone());
+            accept.spawn(socket, intake.clone(), forward.clone());
         }
-        let mut tls_addresses = Vec::with_capacity(tls.len());
-        for (listener, address) in tls {
+        let mut tls_addresses = Vec::with_capacity(sockets.tls.len());
+        for Listener { socket, address } in sockets.tls {
             info!(%address, "listening for TLS");
             tls_addresses.push(address);
-            accept.spawn(listener, connections.clone(), passthrough.clone());
+            accept.spawn(socket, intake.clone(), passthrough.clone());
         }
+        if given.is_shared() {
+            // Nothing can fail any more, and whoever probes the shared address must
+            // not be told by one of the two that it is starting.
+            readiness.set_ready();
+        }
+        let view = View {
+            handle: handle.clone(),
+            readiness: readiness.clone(),
+            connections: Box::new({
+                let acceptor = connections.acceptor();
+                move || acceptor.stats()
+            }),
+            left: listening.left(),
+        };
+        let manager = notifier.map(|notifier| Manager::start(notifier, view));
+        let parting = listening.clone().part_with(handle.clone());
+        spawn(&background, "hand-over", parting);
 
-        Ok(ProxyServer {
+        let mut server = ProxyServer {
             token,
             accept,
             connections,
+            discovery,
             background,
-            feeds,
+            feeds: owned.feeds,
+            sticky: owned.sticky,
             recorder,
-            stdio,
+            stdio: owned.stdio,
             pool,
             embedded,
             metrics,
-            admin,
+            memory,
+            admin: None,
+            manager,
+            audit: config.audit.path.clone(),
             config,
+            sessions,
             addresses,
             tls_addresses,
+            listening,
             handle,
             state: ShutdownState::new(),
-        })
+        };
+        server.admin = sockets.admin.map(|listener| {
+            let config = &server.config;
+            let sources = admin::Sources {
+                metrics: server.metrics.clone(),
+                connections: server.connections.acceptor(),
+                routes,
+                load,
+                readiness,
+                handle: server.handle.clone(),
+                // Known only now that all its parts are.
+                plan: server.plan(),
+                lame_duck: config.lame_duck.map_or(Duration::ZERO, Seconds::duration),
+                actions: config.admin.secret.is_some(),
+            };
+            let listening = server.listening.clone();
+            AdminServer::start(listener, limits, &config.admin, sources, listening)
+        });
+        Ok(server)
     }
 }
 
-async fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<(TcpListener, SocketAddr)>, BindError> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        listeners.push(listener::bind(*address).await?);
+/// All that is listened on.
+struct Sockets {
+    http: Vec<Listener>,
+    tls: Vec<Listener>,
+    admin: Option<Listener>,
+    peers: Option<Listener<UdpSocket>>,
+}
+
+impl Sockets {
+    async fn open(
+        config: &Config,
+        listening: &Listening,
+        given: &mut Given,
+    ) -> Result<Self, BindError> {
+        let http = &config.listen_addrs;
+        let tls = &config.tls.listen_addrs;
+        // Whoever passes a socket for it wants it.
+        let passed = given.has(Role::Admin).then(|| config.admin_place());
+        let admin: Vec<_> = config.admin_address().or(passed).into_iter().collect();
+        let peers = match &config.discovery.peers {
+            Some(peers) => Some(listening.listen_to_peers(given, peers.listen).await?),
+            None => None,
+        };
+        let mut admin = listening.listen(given, Role::Admin, &admin).await?;
+        Ok(Self {
+            http: listening.listen(given, Role::Http, http).await?,
+            tls: listening.listen(given, Role::Tls, tls).await?,
+            admin: admin.pop(),
+            peers,
+        })
     }
-    Ok(listeners)
 }
 
 /// Where requests go that no route is for.
@@ -186,46 +313,53 @@ async fn upstream_of(
     Ok((Some(upstream), Some(embedded)))
 }
 
-/// The routes, with the pools of programs, the feeds and the health checks that
-/// they need.
+/// What belongs to single routes, by their names.
+#[derive(Default)]
+struct Owned {
+    stdio: BTreeMap<String, StdioPool>,
+    feeds: BTreeMap<String, Feed>,
+    sticky: BTreeMap<String, Sessions<Affinity>>,
+}
+
+/// The routes, with what they need and the health checks of their upstreams.
 fn routes_of(
     config: &Config,
     upstream: Option<Upstream>,
     client: &Client,
-    background: &mut JoinSet<()>,
-) -> (
-    Arc<Routes>,
-    BTreeMap<String, StdioPool>,
-    BTreeMap<String, Feed>,
-) {
+    background: &TaskGroup,
+    sessions: &Tally,
+) -> (Arc<Routes>, Owned) {
     let settings = breaker::Settings {
         failures: config.breaker.failures.get(),
         open: config.breaker.open.duration(),
     };
-    let mut pools = BTreeMap::new();
-    let mut feeds = BTreeMap::new();
+    let mut owned = Owned::default();
     let mut routes = Vec::with_capacity(config.routes.len() + 1);
     for route in &config.routes {
-        let name = name_of(route);
+        let name = name_of(route.host.as_ref(), &route.path);
         let target = match &route.target {
             config::Target::Upstreams(upstreams, health) => {
-                let group = Arc::new(Group::new(upstreams, settings));
+                let sticky = route.sticky.as_ref().map(|sticky| {
+                    let (clients, sticky) = Sticky::new(sticky, &route.path, sessions);
+                    owned.sticky.insert(name.clone(), clients);
+                    sticky
+                });
+                let group = Arc::new(Group::new(upstreams, settings).with(sticky));
                 info!(route = name, upstreams = %group, "passing requests on");
                 watch(&group, health.as_ref(), client, background);
                 Target::Http(group)
             }
             config::Target::Stdio(stdio) => {
-                let limit = config.timeouts.response.duration();
-                let (pool, program) = StdioPool::new(stdio, limit);
+                let (pool, program) = StdioPool::new(stdio, &config.timeouts, sessions);
                 info!(route = name, %program, "passing requests on");
-                pools.insert(name, pool);
+                owned.stdio.insert(name, pool);
                 Target::Stdio(program)
             }
             config::Target::Feed(feed) => {
                 let feed = Feed::start(feed, &config.timeouts, client.clone());
                 let listening = feed.client();
                 info!(route = name, feed = %listening, "listening to events");
-                feeds.insert(name, feed);
+                owned.feeds.insert(name, feed);
                 Target::Feed(listening)
             }
         };
@@ -240,31 +374,35 @@ fn routes_of(
         path: PathPrefix::default(),
         target: Target::Http(Arc::new(Group::new(&[upstream], settings))),
     }));
-    (Arc::new(Routes::new(routes)), pools, feeds)
+    (Arc::new(Routes::new(routes)), owned)
 }
 
-fn watch(group: &Group, health: Option<&Health>, client: &Client, background: &mut JoinSet<()>) {
+fn watch(group: &Group, health: Option<&Health>, client: &Client, background: &TaskGroup) {
     let Some(health) = health else { return };
     for member in group.members() {
         let asked = health::watch(member.clone(), health.clone(), client.clone());
-        background.spawn(asked);
+        spawn(background, format!("health of {}", member.upstream), asked);
     }
 }
 
-/// What a route is called in reports.
-fn name_of(route: &config::Route) -> String {
-    let host = route.host.as_ref().map(ToString::to_string);
-    host.unwrap_or_default() + route.path.as_str()
+/// Has a task run that has no end of its own.
+fn spawn(
+    background: &TaskGroup,
+    name: impl Into<Cow<'static, str>>,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    // It is refused only while the server shuts down, which it cannot before it is built.
+    let _ = background.spawn_until_stop(name, task);
 }
 
-fn recorder_of(config: &Config, background: &mut JoinSet<()>) -> Option<Arc<TapeRecorder>> {
+fn recorder_of(config: &Config, background: &TaskGroup) -> Option<Arc<TapeRecorder>> {
     let recorder = Arc::new(TapeRecorder::new(&config.recorder)?);
     let writer = recorder.clone();
-    background.spawn(async move { writer.run().await });
+    spawn(background, "recorder", async move { writer.run().await });
     Some(recorder)
 }
 
-fn bounds_of(limits: &config::Limits) -> [Bounds; 3] {
+fn bounds_of(limits: &config::Limits) -> Each<Bounds> {
     let bounds = |given: Option<config::Bounds>, unit: u64, default: Bounds| {
         given.map_or(default, |config::Bounds { soft, hard }| Bounds {
             soft: soft.saturating_mul(unit),
@@ -279,19 +417,22 @@ fn bounds_of(limits: &config::Limits) -> [Bounds; 3] {
         bounds(limits.open_files, 1, files),
         bounds(limits.memory_mib, 1 << 20, Bounds::NONE),
         bounds(limits.tasks, 1, Bounds::NONE),
+        bounds(limits.connections, 1, Bounds::NONE),
+        bounds(limits.sessions, 1, Bounds::NONE),
     ]
 }
 
-async fn admin_of(
-    config: &Config,
-    limits: Limits,
-    metrics: &Arc<Metrics>,
-    readiness: Readiness,
-) -> Result<Option<AdminServer>, BindError> {
-    if !config.metrics.enabled {
-        return Ok(None);
+/// What the load is told of what others count.
+fn counted(connections: &Connections, sessions: &Tally) -> Counted {
+    let (acceptor, sessions) = (connections.acceptor(), sessions.clone());
+    Counted {
+        connections: Box::new(move || {
+            let stats = acceptor.stats();
+            Used {
+                active: stats.active as u64,
+                peak: stats.peak as u64,
+            }
+        }),
+        sessions: Box::new(move || sessions.used()),
     }
-    let address = config.metrics.address;
-    let server = AdminServer::start(address, limits, metrics.clone(), readiness).await?;
-    Ok(Some(server))
 }

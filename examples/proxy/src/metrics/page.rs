@@ -122,6 +122,11 @@ impl Numbers {
         let stage = samples(&|same| same.iter().map(|member| rank(member.breaker.stage())).max().unwrap_or(0));
         let opened = samples(&|same| same.iter().map(|member| member.breaker.opened()).sum());
         let healthy = samples(&|same| u64::from(same.iter().all(|member| member.is_healthy())));
+        let sticky = self.0.sources.routes.targets().enumerate().filter_map(|(index, target)| match target {
+            Target::Http(group) => Some(([("route", index.to_string())], group.sticky()?.active())),
+            _ => None,
+        });
+        to.gauges("sticky_active", "Clients that belong to an upstream.", &sticky.collect::<Vec<_>>())?;
         to.gauges("upstream_breaker", "Whether requests pass: 0 all do, 1 one does, 2 none does.", &stage)?;
         to.counters("upstream_breaker_opened", "How often the breaker opened.", &opened)?;
         to.gauges("upstream_healthy", "What the health check last said.", &healthy)
@@ -141,7 +146,7 @@ impl Numbers {
         };
         to.gauges("processes_running", "Subprocesses that run.", &samples(|counts| counts.running as u64))?;
         to.gauges("processes_idle", "Those of them that wait for a request.", &samples(|counts| counts.idle as u64))?;
-        to.gauges("sessions_active", "Clients that have a subprocess of their own.", &samples(|counts| counts.sessions as u64))?;
+        to.gauges("sessions_active", "Clients that have a subprocess of their own.", &samples(|counts| counts.sessions))?;
         to.counters("processes_started", "Subprocesses that were started.", &samples(|counts| counts.started))
     }
 
@@ -170,8 +175,8 @@ impl Numbers {
 
     fn of_load(&self, to: &mut Writer<'_>) -> fmt::Result {
         let load = &self.0.sources.load;
-        let used = Resource::ALL.map(|resource| ([("resource", resource.name())], load.used(resource).0));
-        let peak = Resource::ALL.map(|resource| ([("resource", resource.name())], load.used(resource).1));
+        let used = Resource::ALL.map(|resource| ([("resource", resource.name())], load.used(resource).active));
+        let peak = Resource::ALL.map(|resource| ([("resource", resource.name())], load.used(resource).peak));
         to.gauges("resource_used", "What the process uses.", &used)?;
         to.gauges("resource_peak", "What it used at most.", &peak)?;
         to.gauge("load_breaker", "Whether requests are taken: 0 all are, 1 some are, 2 none is.", rank(load.stage()))?;

@@ -1,11 +1,16 @@
 //! The files that a tape consists of: the one that is written, and those that
 //! were put aside when they were full. Everything here blocks.
+//!
+//! While a new process takes over, two write the same tape. Each appends whole
+//! lines, and holds a lock on the file meanwhile; once it has the lock it looks
+//! whether the other one has put the file aside, and how long it is by now.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::num::NonZeroU64;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Lines are written together, up to about so many bytes.
@@ -113,18 +118,42 @@ impl Reel {
 
     fn append_batch(&mut self, batch: &[u8]) -> io::Result<()> {
         let most = self.most.map_or(u64::MAX, NonZeroU64::get);
-        let length = self.opened()?.length;
-        if length > 0 && length + batch.len() as u64 > most {
+        let mut length = self.locked()?.length;
+        while length > 0 && length + batch.len() as u64 > most {
             self.put_aside()?;
+            // Another process may have been faster, and filled the next one too.
+            length = self.locked()?.length;
         }
         let open = self.opened()?;
-        if let Err(error) = open.file.write_all(batch) {
+        let written = open.file.write_all(batch);
+        match &written {
             // A part of a line may be there; without it the next one is whole.
-            let _ = open.file.set_len(open.length);
-            return Err(error);
+            Err(_) => drop(open.file.set_len(length)),
+            Ok(()) => open.length = length + batch.len() as u64,
         }
-        open.length += batch.len() as u64;
-        Ok(())
+        unlock(&open.file)?;
+        written
+    }
+
+    /// The file that has the name now, under a lock, and as long as it is then.
+    fn locked(&mut self) -> io::Result<&mut Open> {
+        loop {
+            let mut held = match self.file.take() {
+                Some(file) => file,
+                None => open(&self.path)?,
+            };
+            lock(&held.file)?;
+            let metadata = held.file.metadata()?;
+            match fs::metadata(&self.path) {
+                Ok(named) if (named.dev(), named.ino()) == (metadata.dev(), metadata.ino()) => {
+                    held.length = metadata.len();
+                    return Ok(self.file.insert(held));
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                // Another one has it. Closed, this one is no longer locked.
+                _ => {}
+            }
+        }
     }
 
     fn opened(&mut self) -> io::Result<&mut Open> {
@@ -135,11 +164,13 @@ impl Reel {
         Ok(self.file.insert(file))
     }
 
-    /// Gives the file the name with `.1`, after those that had such names.
+    /// Gives the file the name with `.1`, after those that had such names, and then
+    /// lets go of its lock.
     fn put_aside(&mut self) -> io::Result<()> {
-        if let Some(open) = self.file.take() {
-            open.file.sync_all()?;
-        }
+        let Some(open) = self.file.take() else {
+            return Ok(());
+        };
+        open.file.sync_all()?;
         if self.keep == 0 {
             return fs::remove_file(&self.path);
         }
@@ -161,6 +192,7 @@ fn open(path: &Path) -> io::Result<Open> {
         .append(true)
         .read(true)
         .open(path)?;
+    lock(&file)?;
     let mut length = file.metadata()?.len();
     if length > 0 {
         let mut last = [0];
@@ -171,7 +203,24 @@ fn open(path: &Path) -> io::Result<Open> {
             length += 1;
         }
     }
+    unlock(&file)?;
     Ok(Open { file, length })
+}
+
+/// Keeps the other process away; where files cannot be locked, nothing does.
+fn lock(file: &File) -> io::Result<()> {
+    supported(file.lock())
+}
+
+fn unlock(file: &File) -> io::Result<()> {
+    supported(file.unlock())
+}
+
+fn supported(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        result => result,
+    }
 }
 
 fn aside(path: &Path, number: u32) -> PathBuf {
@@ -243,6 +292,30 @@ mod tests {
         assert_eq!(reel.append(lines(3)).lines, 3);
         assert_eq!(names(&directory), ["tape"]);
         assert_eq!(text(&directory, "tape"), "000000002\n");
+    }
+
+    #[test]
+    fn two_that_write_one_tape_lose_no_line_and_fill_no_file_beyond_its_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut reels = [reel(&directory, 100, 1000), reel(&directory, 100, 1000)];
+        std::thread::scope(|scope| {
+            for reel in &mut reels {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        assert_eq!(reel.append(lines(3)).lines, 3);
+                    }
+                });
+            }
+        });
+        let texts: Vec<_> = names(&directory)
+            .iter()
+            .map(|name| text(&directory, name))
+            .collect();
+        assert!(texts.iter().all(|text| text.len() <= 100), "{texts:?}");
+        for line in ["000000000", "000000001", "000000002"] {
+            let count = texts.iter().flat_map(|text| text.lines());
+            assert_eq!(count.filter(|found| *found == line).count(), 200);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! zombie.
 
 use std::collections::BTreeSet;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::process::Stdio;
@@ -12,18 +12,22 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use tempfile::TempDir;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
-use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::belongings::{Belongings, SessionLog};
+
 /// How much of a line on standard error is logged.
 const LONGEST_LINE: usize = 4096;
+
+/// How long standard error is read once the process has ended: another one may
+/// have inherited it.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What all attendants of a pool are told.
 #[derive(Clone, Debug, Default)]
@@ -97,13 +101,12 @@ pub struct Attendant {
     changes: unix::Signal,
     registered: Registered,
     place: OwnedSemaphorePermit,
-    directory: Option<TempDir>,
+    belongings: Option<Belongings>,
 }
 
 impl Attendant {
     /// Starts `command` as the leader of a process group. It takes up `place`
-    /// until it is reaped, and so it does `directory`, which is where it puts its
-    /// temporary files.
+    /// until it is reaped, and so it does its `belongings`.
     ///
     /// # Errors
     ///
@@ -112,7 +115,7 @@ impl Attendant {
         command: &[String],
         groups: &Groups,
         place: OwnedSemaphorePermit,
-        directory: Option<TempDir>,
+        belongings: Option<Belongings>,
     ) -> io::Result<Started> {
         // Before the process, so that its end is not missed.
         let changes = unix::signal(SignalKind::child())?;
@@ -120,8 +123,8 @@ impl Attendant {
             .split_first()
             .ok_or_else(|| io::Error::other("the command is empty"))?;
         let mut command = Command::new(program);
-        if let Some(directory) = &directory {
-            command.env("TMPDIR", directory.path());
+        if let Some(belongings) = &belongings {
+            belongings.equip(&mut command);
         }
         let mut child = command
             .args(arguments)
@@ -151,7 +154,7 @@ impl Attendant {
                 changes,
                 registered,
                 place,
-                directory,
+                belongings,
             },
         })
     }
@@ -177,7 +180,7 @@ impl Attendant {
             mut changes,
             registered,
             place,
-            directory,
+            mut belongings,
         } = self;
         let pid = registered.group;
         let ending = async {
@@ -194,17 +197,23 @@ impl Attendant {
             drop(registered);
             let status = child.wait().await;
             debug!(%pid, ?status, "a subprocess was reaped");
-            if let Some(directory) = directory {
-                // Dropped on the way there, it is removed as well.
-                let removed = spawn_blocking(move || directory.close()).await;
-                debug!(%pid, ?removed, "its temporary files were removed");
-            }
-            drop(place);
         };
-        tokio::select! {
-            () = ending => {}
-            () = log_lines(pid, stderr) => {}
+        let log = belongings.as_mut().and_then(Belongings::take_log);
+        let listening = async {
+            let last_words = async {
+                ended.cancelled().await;
+                sleep(LAST_WORDS).await;
+            };
+            tokio::select! {
+                () = log_lines(pid, stderr, log) => {}
+                () = last_words => {}
+            }
+        };
+        tokio::join!(ending, listening);
+        if let Some(belongings) = belongings {
+            belongings.close().await;
         }
+        drop(place);
     }
 }
 
@@ -240,14 +249,22 @@ async fn exit_of(pid: Pid, changes: &mut unix::Signal) {
     }
 }
 
-/// Logs what a process says on standard error. Never ends.
-async fn log_lines(pid: Pid, stderr: ChildStderr) {
+/// Logs what a process says on standard error, to its end.
+async fn log_lines(pid: Pid, stderr: ChildStderr, mut log: Option<SessionLog>) {
     let mut lines = FramedRead::new(stderr, LinesCodec::new_with_max_length(LONGEST_LINE));
     while let Some(line) = lines.next().await {
         // After a line that was too long the rest of it is skipped.
-        if let Ok(line) = line {
-            debug!(%pid, line, "a subprocess says");
+        let line = match line {
+            Ok(line) => line,
+            Err(LinesCodecError::MaxLineLengthExceeded) => continue,
+            Err(LinesCodecError::Io(_)) => return,
+        };
+        debug!(%pid, line, "a subprocess says");
+        if let Some(to) = &mut log
+            && let Err(error) = to.write(&line).await
+        {
+            debug!(%pid, %error, "the log of a session cannot be written");
+            log = None;
         }
     }
-    pending().await
 }

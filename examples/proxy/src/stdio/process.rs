@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::io::AsyncWriteExt as _;
@@ -10,6 +11,7 @@ use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::message::Call;
+use super::outbox::Outbox;
 
 /// Why a process is of no use any more.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct Process {
     calls: u64,
     /// A request was begun and not answered, so what comes next is not known.
     open: bool,
+    /// Where goes what is no answer.
+    outbox: Option<Arc<Outbox>>,
     _released: DropGuard,
 }
 
@@ -55,6 +59,7 @@ impl Process {
         longest: usize,
         ended: CancellationToken,
         released: DropGuard,
+        outbox: Option<Arc<Outbox>>,
     ) -> Self {
         Self {
             stdin,
@@ -62,6 +67,7 @@ impl Process {
             ended,
             calls: 0,
             open: false,
+            outbox,
             _released: released,
         }
     }
@@ -84,7 +90,11 @@ impl Process {
         let mut answer = None;
         while !call.is_notification() && answer.is_none() {
             let line = self.lines.next().await.ok_or(Broken::Closed)?;
-            answer = call.answer(self.calls, &line.map_err(Broken::Unreadable)?);
+            let line = line.map_err(Broken::Unreadable)?;
+            answer = call.answer(self.calls, &line);
+            if let (None, Some(outbox)) = (&answer, &self.outbox) {
+                outbox.say(&line);
+            }
         }
         self.open = false;
         Ok(answer)

@@ -18,7 +18,7 @@ fn config(script: &str) -> config::Stdio {
 }
 
 fn pool_of(config: &config::Stdio) -> (StdioPool, StdioClient) {
-    StdioPool::new(config, Duration::from_secs(30))
+    StdioPool::new(config, &Timeouts::default(), &Tally::default())
 }
 
 fn call() -> Call {
@@ -118,7 +118,11 @@ async fn a_process_that_closed_its_output_while_it_waited_is_not_used_again() {
 #[tokio::test]
 async fn a_process_that_was_abandoned_in_a_call_is_not_used_again() {
     let mute = "while read -r line; do :; done";
-    let (mut pool, client) = StdioPool::new(&config(mute), Duration::from_millis(50));
+    let timeouts = Timeouts {
+        response: Seconds::of(1),
+        ..Timeouts::default()
+    };
+    let (mut pool, client) = StdioPool::new(&config(mute), &timeouts, &Tally::default());
     assert!(matches!(client.call(&call()).await, Err(Failure::Late)));
     assert!(matches!(client.call(&call()).await, Err(Failure::Late)));
     assert_eq!(client.counts().started, 2);

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use super::PATIENCE;
 
@@ -156,6 +157,20 @@ impl Client {
         Some(chunk)
     }
 
+    /// Reads chunks up to the next event of a stream, without the comments before
+    /// it. None at the end.
+    #[track_caller]
+    pub fn event(&mut self) -> Option<String> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let text = String::from_utf8(self.chunk()?).unwrap();
+            if text != ":\n\n" {
+                return Some(text);
+            }
+            assert!(Instant::now() < end, "no event within {PATIENCE:?}");
+        }
+    }
+
     fn trailers(&mut self) -> String {
         let mut section = String::new();
         while self.reader.read_line(&mut section).unwrap() > 2 {}
@@ -181,6 +196,11 @@ impl Client {
         let before = into.len();
         into.resize(before + length, 0);
         self.reader.read_exact(&mut into[before..]).unwrap();
+    }
+
+    /// Fills `into`. Whether there was so much.
+    pub fn read_exactly(&mut self, into: &mut [u8]) -> bool {
+        self.reader.read_exact(into).is_ok()
     }
 
     /// Waits for the end of the connection, and returns what came before it.

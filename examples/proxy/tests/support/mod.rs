@@ -8,6 +8,9 @@
 )]
 
 pub mod client;
+pub mod link;
+pub mod peer;
+pub mod registry;
 pub mod upstream;
 
 use std::io::{BufRead, BufReader, Read};
@@ -73,9 +76,19 @@ impl Proxy {
         Self::start(&format!("upstream: http://{}\n{config}", upstream.address))
     }
 
+    /// Starts the program where another one has been, and waits until it serves.
+    pub fn again(directory: TempDir, config: &str) -> Self {
+        let proxy = Self::spawn_in(directory, config, &[]);
+        proxy.log.find("waiting for connections");
+        proxy
+    }
+
     /// Starts the program, and waits for nothing.
     pub fn spawn(config: &str, arguments: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::spawn_in(tempfile::tempdir().unwrap(), config, arguments)
+    }
+
+    fn spawn_in(directory: TempDir, config: &str, arguments: &[&str]) -> Self {
         let file = directory.path().join("proxy.yaml");
         std::fs::write(&file, config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_proxy"));
@@ -130,6 +143,11 @@ impl Proxy {
     /// Where it serves metrics.
     pub fn metrics_address(&self) -> SocketAddr {
         self.address_in("serving metrics and probes")
+    }
+
+    /// Where it listens to its peers.
+    pub fn peers_address(&self) -> SocketAddr {
+        self.address_in("listening for peers")
     }
 
     fn address_in(&self, message: &str) -> SocketAddr {

@@ -1,0 +1,140 @@
+//! The proxy in a process of its own: as it is, or its way of a request on a bare accept loop.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use hyper::Request;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use lifecycle_proxy::activity::{Activity, Limits};
+use lifecycle_proxy::app::ProxyServer;
+use lifecycle_proxy::body::Upload;
+use lifecycle_proxy::breaker;
+use lifecycle_proxy::config::{Config, PathPrefix, Upstream};
+use lifecycle_proxy::connection::{Handler as _, Link, Sequel};
+use lifecycle_proxy::exchange::Books;
+use lifecycle_proxy::forward::{Forward, Rules};
+use lifecycle_proxy::load::{Bounds, Load, Resource};
+use lifecycle_proxy::metrics::{Metrics, Sources};
+use lifecycle_proxy::routes::{Group, Route, Routes, Target};
+use lifecycle_proxy::sockets::Listening;
+use lifecycle_proxy::upstream::UpstreamPool;
+use lifecycle_proxy::{sni, websocket};
+use lifecycle_runtime::{Connection, ConnectionStats, Runner, ShutdownHandle};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::Result;
+
+pub(crate) const ROLE: &str = "proxy";
+pub(crate) const TRACKED: &str = "tracked";
+pub(crate) const UNTRACKED: &str = "untracked";
+
+pub(crate) fn run(with: &str, listen: &str, upstream: &str) -> Result<ExitCode> {
+    let config = Config {
+        listen_addrs: vec![listen.parse()?],
+        upstream: Some(format!("http://{upstream}").parse()?),
+        ..Config::default()
+    };
+    if with == TRACKED {
+        let report = Runner::build(async || ProxyServer::start(config).await)
+            .block_on(async |_: &mut ProxyServer, stop| stop.cancelled().await);
+        return Ok(ExitCode::from(report.exit_code()));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(untracked(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves for ever. Nobody counts, limits, times, tells or awaits the connections.
+async fn untracked(config: Config) -> Result<()> {
+    let limits = Limits {
+        hello: config.timeouts.client_hello.duration(),
+        idle: config.timeouts.idle.duration(),
+    };
+    let upstream = config.upstream.clone().ok_or("no upstream")?;
+    let (_pool, forward) = forward(&config, upstream);
+    // The one that all requests are told of; it is never told to close.
+    let connection = Connection::alone("everyone");
+    let listener = TcpListener::bind(config.listen_addrs[0]).await?;
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let link = Link {
+            peer,
+            local: stream.local_addr()?,
+            activity: Arc::new(Activity::new(limits)),
+            connection: connection.clone(),
+            sequel: Sequel::default(),
+        };
+        tokio::spawn(serve(stream, forward.clone(), link));
+    }
+}
+
+async fn serve(stream: TcpStream, forward: Forward, link: Link) {
+    let service = service_fn(move |request: Request<_>| {
+        let (forward, link) = (forward.clone(), link.clone());
+        async move {
+            let request = request.map(|body| Upload::new(body, link.activity.clone()));
+            Ok::<_, Infallible>(forward.handle(request, link).await)
+        }
+    });
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().header_read_timeout(None);
+    let served = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    // A client that breaks off is no concern of a measurement.
+    let _ = served.await;
+}
+
+/// The way of a request as the proxy has it, its books included.
+fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
+    let (pool, client) = UpstreamPool::new(&config.timeouts);
+    let settings = breaker::Settings {
+        failures: config.breaker.failures.get(),
+        open: config.breaker.open.duration(),
+    };
+    let routes = Arc::new(Routes::new(vec![Route {
+        host: None,
+        path: PathPrefix::default(),
+        target: Target::Http(Arc::new(Group::new(&[upstream], settings))),
+    }]));
+    let load = Arc::new(Load::new([Bounds::NONE; Resource::ALL.len()]));
+    let sources = Sources {
+        connections: Box::new(ConnectionStats::default),
+        recorder: None,
+        routes: routes.clone(),
+        load: load.clone(),
+        websockets: websocket::Open::default(),
+        tls: sni::Counts::default(),
+        handle: ShutdownHandle::new(),
+    };
+    let books = Books {
+        metrics: Arc::new(Metrics::new(sources, None)),
+        recorder: None,
+    };
+    let rules = Rules {
+        response_limit: config.timeouts.response.duration(),
+        trust_forwarded: config.trust_forwarded,
+        websocket: websocket::Keep {
+            ping: config.websocket.ping.duration(),
+            open: websocket::Open::default(),
+        },
+        listening: Listening::default(),
+    };
+    (pool, Forward::new(client, routes, load, rules, books))
+}
+
+/// The command that runs one.
+pub(crate) fn command(
+    with: &str,
+    listen: SocketAddr,
+    upstream: SocketAddr,
+) -> Result<std::process::Command> {
+    let mut command = crate::process::this_as(ROLE)?;
+    command.args([with, &listen.to_string(), &upstream.to_string()]);
+    Ok(command)
+}

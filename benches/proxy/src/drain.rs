@@ -1,0 +1,103 @@
+//! How long the proxy takes from SIGTERM to its end, with many idle connections.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::Result;
+use crate::clients::Clients;
+use crate::process::{Server, build_proxy, free_address, now, raise_open_files};
+use crate::stats::spread;
+use crate::upstream::Upstream;
+
+/// Connections, and how long the shutdown may take with them, in milliseconds.
+const GOALS: [(usize, f64); 4] = [(0, 5.0), (100, 10.0), (1_000, 50.0), (10_000, 500.0)];
+
+/// Descriptors that are no connections, with room to spare.
+const RESERVE: u64 = 64;
+
+/// One shutdown, in milliseconds.
+struct Drain {
+    /// From the signal until the last client saw its connection closed.
+    closed: f64,
+    /// From the signal until the process had ended.
+    ended: f64,
+}
+
+/// Whether the goals hold.
+pub(crate) fn run(rounds: usize) -> Result<bool> {
+    let proxy = build_proxy()?;
+    let upstream = Upstream::start()?;
+    // A connection may have one to an upstream as well.
+    let most = usize::try_from(raise_open_files()?.saturating_sub(RESERVE) / 2)?;
+    println!("Shutdown with idle connections, {rounds} rounds, ms: median (quartiles)\n");
+    println!("| connections | last one closed | process ended | goal | |");
+    println!("|---:|---:|---:|---:|---|");
+    let mut holds = true;
+    for (count, goal) in GOALS {
+        let count = count.min(most);
+        // The first one warms the page cache.
+        once(&proxy, &upstream, count)?;
+        let drains: Vec<_> = (0..rounds)
+            .map(|_| once(&proxy, &upstream, count))
+            .collect::<Result<_>>()?;
+        let closed = spread(drains.iter().map(|drain| drain.closed));
+        let ended = spread(drains.iter().map(|drain| drain.ended));
+        let met = ended.median <= goal;
+        holds &= met;
+        println!(
+            "| {count} | {:.1} ({:.1}–{:.1}) | {:.1} ({:.1}–{:.1}) | {goal} | {} |",
+            closed.median,
+            closed.low,
+            closed.high,
+            ended.median,
+            ended.low,
+            ended.high,
+            if met { "holds" } else { "missed" },
+        );
+    }
+    println!();
+    Ok(holds)
+}
+
+fn once(proxy: &Path, upstream: &Upstream, connections: usize) -> Result<Drain> {
+    let directory = tempfile::tempdir()?;
+    let address = free_address()?;
+    let config = directory.path().join("proxy.yaml");
+    std::fs::write(&config, config_of(address, upstream, connections))?;
+    let mut command = Command::new(proxy);
+    command.arg("-c").arg(&config).args(["--log", "json"]);
+    let log = directory.path().join("log");
+    let mut server = Server::start(&mut command, address, &log)?;
+    let clients = Clients::start(address, connections)?;
+
+    let told = now();
+    let orderly = server.stop()?;
+    let ended = now() - told;
+    let (closed, at) = clients.closed()?;
+    if !orderly || closed < connections {
+        let log = std::fs::read_to_string(log)?;
+        return Err(format!("{closed} of {connections} closed in order\n{log}").into());
+    }
+    let closed = Duration::from_nanos(at).saturating_sub(told);
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    Ok(Drain {
+        // With nobody there, that is when the clients' process was waited for.
+        closed: if connections == 0 {
+            0.0
+        } else {
+            millis(closed)
+        },
+        ended: millis(ended),
+    })
+}
+
+fn config_of(address: SocketAddr, upstream: &Upstream, connections: usize) -> String {
+    format!(
+        "listen_addrs: [\"{address}\"]\nupstream: http://{}\nmax_connections: {}\n",
+        upstream.address,
+        // One looks whether the proxy listens.
+        connections + 1,
+    )
+}

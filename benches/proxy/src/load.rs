@@ -1,0 +1,181 @@
+//! What is passed on in a second, and how long the slowest hundredth takes.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::thread::available_parallelism;
+
+use tempfile::TempDir;
+
+use crate::bare::{self, TRACKED, UNTRACKED};
+use crate::peers::{self, BODIES};
+use crate::process::{Server, free_address};
+use crate::stats::{median, spread};
+use crate::{Result, wrk};
+
+const CLIENTS: usize = 64;
+
+/// Tracking on ÷ off: of the throughput at least, of the 99th percentile at most.
+const GOALS: (f64, f64) = (0.99, 1.02);
+
+struct Contestant {
+    name: &'static str,
+    server: Server,
+}
+
+struct Arena {
+    directory: TempDir,
+    upstream: Server,
+}
+
+/// What a contestant did in one turn.
+struct Turn {
+    requests_a_second: f64,
+    p99_ms: f64,
+    /// Processor time of a request, in microseconds.
+    processor_us: f64,
+}
+
+impl Arena {
+    fn new() -> Result<Self> {
+        peers::install()?;
+        let directory = tempfile::tempdir()?;
+        let address = free_address()?;
+        let mut command = peers::upstream(directory.path(), address)?;
+        let upstream = Server::start(
+            &mut command,
+            address,
+            &directory.path().join("upstream.log"),
+        )?;
+        Ok(Self {
+            directory,
+            upstream,
+        })
+    }
+
+    fn enter(
+        &self,
+        name: &'static str,
+        command: impl FnOnce(&Path, SocketAddr, SocketAddr) -> Result<Command>,
+    ) -> Result<Contestant> {
+        let (directory, address) = (self.directory.path(), free_address()?);
+        let mut command = command(directory, address, self.upstream.address)?;
+        let log = directory.join(format!("{name}.log"));
+        let server = Server::start(&mut command, address, &log)?;
+        Ok(Contestant { name, server })
+    }
+}
+
+/// Beside the peers. There is no goal: where it is slower, a profile says why.
+pub(crate) fn beside_peers(rounds: usize) -> Result<()> {
+    let threads = available_parallelism()?.get();
+    let arena = Arena::new()?;
+    let contestants = [
+        arena.enter("nginx", |directory, at, to| {
+            peers::nginx_proxy(directory, at, to, threads)
+        })?,
+        arena.enter("haproxy", |directory, at, to| {
+            peers::haproxy(directory, at, to, threads)
+        })?,
+        arena.enter("this proxy", |_, at, to| bare::command(TRACKED, at, to))?,
+    ];
+    for (body, length) in BODIES {
+        let turns = play(&contestants, body, rounds, 3)?;
+        println!("Bodies of {length} bytes, {CLIENTS} connections, {rounds} rounds of 3 s\n");
+        println!(
+            "| | requests/s | p99, ms | processor, µs a request | throughput ÷ nginx | ÷ haproxy |"
+        );
+        println!("|---|---:|---:|---:|---:|---:|");
+        for (contestant, own) in contestants.iter().zip(&turns) {
+            println!(
+                "| {} | {:.0} | {:.2} | {:.1} | {:.2} | {:.2} |",
+                contestant.name,
+                median(own.iter().map(|turn| turn.requests_a_second)),
+                median(own.iter().map(|turn| turn.p99_ms)),
+                median(own.iter().map(|turn| turn.processor_us)),
+                ratio(own, &turns[0], |turn| turn.requests_a_second),
+                ratio(own, &turns[1], |turn| turn.requests_a_second),
+            );
+        }
+        println!();
+    }
+    Ok(())
+}
+
+/// With and without tracking; whether the goals hold.
+pub(crate) fn tracking(rounds: usize) -> Result<bool> {
+    let arena = Arena::new()?;
+    let contestants = [
+        arena.enter("on", |_, at, to| bare::command(TRACKED, at, to))?,
+        arena.enter("off", |_, at, to| bare::command(UNTRACKED, at, to))?,
+    ];
+    let mut holds = true;
+    println!(
+        "Tracking on ÷ off, {CLIENTS} connections, {rounds} rounds of 1 s: median (quartiles)\n"
+    );
+    println!("| body | throughput | goal | p99 | goal | processor a request | |");
+    println!("|---:|---:|---:|---:|---:|---:|---|");
+    for (body, length) in BODIES {
+        let turns = play(&contestants, body, rounds, 1)?;
+        let [on, off] = &turns[..] else {
+            return Err("two contestants".into());
+        };
+        let of = |value: fn(&Turn) -> f64| spread(ratios(on, off, value));
+        let throughput = of(|turn| turn.requests_a_second);
+        let p99 = of(|turn| turn.p99_ms);
+        let processor = of(|turn| turn.processor_us);
+        let met = throughput.median >= GOALS.0 && p99.median <= GOALS.1;
+        holds &= met;
+        println!(
+            "| {length} | {throughput} | ≥ {} | {p99} | ≤ {} | {processor} | {} |",
+            GOALS.0,
+            GOALS.1,
+            if met { "holds" } else { "missed" }
+        );
+    }
+    println!();
+    Ok(holds)
+}
+
+/// All contestants in every round, in an order that rotates.
+fn play(
+    contestants: &[Contestant],
+    body: &str,
+    rounds: usize,
+    seconds: u32,
+) -> Result<Vec<Vec<Turn>>> {
+    let mut turns: Vec<_> = contestants.iter().map(|_| Vec::new()).collect();
+    for contestant in contestants {
+        turn(contestant, body, 1)?;
+    }
+    for round in 0..rounds {
+        for place in 0..contestants.len() {
+            let index = (round + place) % contestants.len();
+            turns[index].push(turn(&contestants[index], body, seconds)?);
+        }
+    }
+    Ok(turns)
+}
+
+fn turn(contestant: &Contestant, body: &str, seconds: u32) -> Result<Turn> {
+    let before = contestant.server.processor_time()?;
+    let load = wrk::run(contestant.server.address, body, CLIENTS, seconds)
+        .map_err(|error| format!("{}: {error}", contestant.name))?;
+    let used = contestant.server.processor_time()? - before;
+    Ok(Turn {
+        requests_a_second: load.requests_a_second,
+        p99_ms: load.p99_ms,
+        processor_us: used.as_secs_f64() * 1e6 / load.requests,
+    })
+}
+
+fn ratios(own: &[Turn], other: &[Turn], value: impl Fn(&Turn) -> f64) -> Vec<f64> {
+    let pairs = own.iter().zip(other);
+    pairs
+        .map(|(own, other)| value(own) / value(other))
+        .collect()
+}
+
+fn ratio(own: &[Turn], other: &[Turn], value: impl Fn(&Turn) -> f64) -> f64 {
+    median(ratios(own, other, value))
+}

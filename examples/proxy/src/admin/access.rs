@@ -1,0 +1,171 @@
+//! Who may do what.
+
+use hyper::Request;
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::http::uri::Authority;
+use std::net::IpAddr;
+use tracing::error;
+
+use crate::config::{Admin, Secret};
+use crate::hosts::HostPattern;
+
+/// The rules.
+#[derive(Clone, Debug)]
+pub struct Access {
+    hosts: Vec<HostPattern>,
+    secret: Option<Secret>,
+}
+
+/// Why somebody may not act.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Denied {
+    /// Nobody may.
+    Disabled,
+    /// The request has no token.
+    Anonymous,
+    /// It has another one.
+    Wrong,
+    /// The token's file is of no use now.
+    Broken,
+}
+
+impl Access {
+    /// As the configuration says.
+    #[must_use]
+    pub fn new(config: &Admin) -> Self {
+        Self {
+            hosts: config.hosts.clone(),
+            secret: config.secret.clone(),
+        }
+    }
+
+    /// Whether anybody may act.
+    #[must_use]
+    pub const fn is_possible(&self) -> bool {
+        self.secret.is_some()
+    }
+
+    /// Whether the name that a request was sent to can be meant for this server. A
+    /// page from elsewhere can have its own name point here (DNS rebinding), and
+    /// its browser would let it read what comes back.
+    #[must_use]
+    pub fn is_for_us<B>(&self, request: &Request<B>) -> bool {
+        let host = request.headers().get(HOST);
+        let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let Some(authority) = request.uri().authority().cloned().or(host) else {
+            return false;
+        };
+        let name = authority.host();
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        name.parse::<IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || self.hosts.iter().any(|host| host.matches(name))
+    }
+
+    /// Whether whoever sent a request may act.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub async fn allows<B>(&self, request: &Request<B>) -> Result<(), Denied> {
+        let secret = self.secret.clone().ok_or(Denied::Disabled)?;
+        let given = request.headers().get(AUTHORIZATION);
+        let given = given.and_then(|value| bearer(value.as_bytes()));
+        let given = given.ok_or(Denied::Anonymous)?.to_owned();
+        let token = tokio::task::spawn_blocking(move || secret.token()).await;
+        match token {
+            Ok(Ok(token)) if token.is(&given) => Ok(()),
+            Ok(Ok(_)) => Err(Denied::Wrong),
+            Ok(Err(error)) => {
+                error!(%error, "nobody can act");
+                Err(Denied::Broken)
+            }
+            Err(error) => {
+                error!(%error, "nobody can act");
+                Err(Denied::Broken)
+            }
+        }
+    }
+}
+
+/// The token of `Bearer token` (RFC 6750 §2.1); the scheme's case is of no meaning.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked("Bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then(|| rest.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(secret: Option<Secret>) -> Access {
+        Access {
+            hosts: vec!["*.internal".parse().unwrap()],
+            secret,
+        }
+    }
+
+    #[test]
+    fn only_addresses_this_machine_and_names_that_were_given_are_for_us() {
+        for (host, ours) in [
+            (Some("127.0.0.1:9090"), true),
+            (Some("[::1]:9090"), true),
+            (Some("10.1.2.3"), true),
+            (Some("localhost:9090"), true),
+            (Some("proxy.internal:9090"), true),
+            (Some("evil.example:9090"), false),
+            (Some("localhost.evil.example"), false),
+            (Some("127.0.0.1.evil.example"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            let mut request = Request::get("/status");
+            if let Some(host) = host {
+                request = request.header(HOST, host);
+            }
+            let request = request.body(()).unwrap();
+            assert_eq!(access(None).is_for_us(&request), ours, "{host:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_who_has_the_token_may_act() {
+        let token = Secret::Token("correct-horse-battery".parse().unwrap());
+        let missing = Secret::File("/nonexistent/token".into());
+        for (secret, header, expected) in [
+            (
+                None,
+                Some("Bearer correct-horse-battery"),
+                Err(Denied::Disabled),
+            ),
+            (Some(token.clone()), None, Err(Denied::Anonymous)),
+            (
+                Some(token.clone()),
+                Some("Basic abc"),
+                Err(Denied::Anonymous),
+            ),
+            (Some(token.clone()), Some("Bearer"), Err(Denied::Anonymous)),
+            (
+                Some(token.clone()),
+                Some("Bearer correct-horse"),
+                Err(Denied::Wrong),
+            ),
+            (Some(token), Some("bearer correct-horse-battery"), Ok(())),
+            (
+                Some(missing),
+                Some("Bearer correct-horse-battery"),
+                Err(Denied::Broken),
+            ),
+        ] {
+            let mut request = Request::post("/drain");
+            if let Some(header) = header {
+                request = request.header(AUTHORIZATION, header);
+            }
+            let request = request.body(()).unwrap();
+            let shown = format!("{secret:?} {header:?}");
+            assert_eq!(access(secret).allows(&request).await, expected, "{shown}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The snapshots as server-sent events: one a second, and one at every change of
+//! a shutdown. The stream ends between two events, at the admin listener's own
+//! step; its last event is called `last`.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use hyper::body::Frame;
+use lifecycle_runtime::{CloseReason, Connection, Progress, ReadyState};
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::status::Status;
+
+/// How often a snapshot is sent, at least.
+pub const PERIOD: Duration = Duration::from_secs(1);
+
+/// A client that lost the connection comes again after so many milliseconds.
+const RETRY: &str = "retry: 1000\n\n";
+
+/// The events, until `connection` is to close.
+pub fn stream(
+    status: Arc<Status>,
+    period: Duration,
+    connection: Connection,
+) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let sources = status.sources();
+    let watch = Watch {
+        ticks,
+        progress: Some(sources.handle.progress()),
+        requested: Some(sources.handle.token()),
+        readiness: sources.readiness.watch(),
+        closing: Box::pin(async move { connection.closing().await }),
+    };
+    unfold((Some(watch), RETRY), move |(watch, lead)| {
+        let status = status.clone();
+        async move {
+            let mut watch = watch?;
+            let (name, next) = if watch.changed().await {
+                ("snapshot", Some(watch))
+            } else {
+                ("last", None)
+            };
+            let frame = Frame::data(event(lead, name, &status.json()));
+            Some((Ok(frame), (next, "")))
+        }
+    })
+}
+
+/// What a snapshot is taken for.
+struct Watch {
+    /// The first one is due at once.
+    ticks: Interval,
+    /// None once there is nothing more to come.
+    progress: Option<Progress>,
+    requested: Option<CancellationToken>,
+    readiness: watch::Receiver<ReadyState>,
+    closing: Pin<Box<dyn Future<Output = CloseReason> + Send>>,
+}
+
+impl Watch {
+    /// Whether it goes on.
+    async fn changed(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.closing.as_mut() => return false,
+            more = next(&mut self.progress) => if !more { self.progress = None },
+            () = asked(&self.requested) => self.requested = None,
+            // The sender is among the sources, so this is no end.
+            _ = self.readiness.changed() => {}
+            _ = self.ticks.tick() => {}
+        }
+        true
+    }
+}
+
+async fn next(progress: &mut Option<Progress>) -> bool {
+    match progress {
+        Some(progress) => progress.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn asked(requested: &Option<CancellationToken>) {
+    match requested {
+        Some(requested) => requested.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// JSON has no line ends of its own, so one line is enough.
+fn event(lead: &str, name: &str, json: &[u8]) -> Bytes {
+    let mut text = BytesMut::with_capacity(json.len() + 64);
+    for part in [lead, "event: ", name, "\ndata: "] {
+        text.put_slice(part.as_bytes());
+    }
+    text.put_slice(json);
+    text.put_slice(b"\n\n");
+    text.freeze()
+}

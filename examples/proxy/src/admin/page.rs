@@ -1,0 +1,76 @@
+//! The page: one document with everything in it, that runs nothing else and asks
+//! nobody else.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use hyper::{Response, StatusCode};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::fault::plain;
+
+const DOCUMENT: &str = include_str!("page/index.html");
+const STYLE: &str = include_str!("page/style.css");
+const SCRIPT: &str = include_str!("page/script.js");
+
+/// Only what carries the nonce runs, only this server is asked, and no text
+/// becomes markup.
+const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'nonce-{nonce}'; \
+     style-src 'nonce-{nonce}'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// The page, with a nonce of its own.
+pub fn response() -> Response<Full<Bytes>> {
+    let Some(nonce) = nonce() else {
+        let text = "no random numbers are to be had\n";
+        return plain(StatusCode::SERVICE_UNAVAILABLE, text);
+    };
+    // The nonce first: in the parts nothing is replaced.
+    let document = DOCUMENT
+        .replace("{nonce}", &nonce)
+        .replace("{style}", STYLE)
+        .replace("{script}", SCRIPT);
+    let mut response = Response::new(Full::from(document));
+    let headers = response.headers_mut();
+    harden(headers);
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    headers.insert(CONTENT_TYPE, html);
+    if let Ok(policy) = HeaderValue::try_from(POLICY.replace("{nonce}", &nonce)) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+/// Nothing is kept, guessed at, framed or told to others.
+pub fn harden(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// 128 bits that nobody can guess.
+fn nonce() -> Option<String> {
+    let mut bytes = [0; 16];
+    let read = getrandom(&mut bytes, GetRandomFlags::empty()).ok()?;
+    (read == bytes.len()).then(|| format!("{:032x}", u128::from_be_bytes(bytes)))
+}

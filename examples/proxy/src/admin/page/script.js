@@ -1,0 +1,455 @@
+"use strict";
+
+// Everything that comes from the server is set as text, never as markup.
+const at = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+
+const set = (node, text) => {
+  // What did not change is left alone, so that a selection of it lasts.
+  if (node.textContent !== text) node.textContent = text;
+};
+const mark = (node, name, value) => {
+  if (value === undefined || value === null || value === "") node.removeAttribute(name);
+  else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+};
+const draw = (tag, attributes, ...children) => {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) mark(node, name, value);
+  node.append(...children);
+  return node;
+};
+const make = (tag, className, text) => {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+};
+
+const time = (ms) => {
+  if (ms === null || ms === undefined) return "";
+  if (ms < 1) return "< 1 ms";
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60e3) return `${(ms / 1000).toFixed(ms < 10e3 ? 1 : 0)} s`;
+  const [days, hours] = [Math.floor(ms / 864e5), Math.floor(ms / 36e5) % 24];
+  const [minutes, seconds] = [Math.floor(ms / 6e4) % 60, Math.floor(ms / 1000) % 60];
+  if (days > 0) return `${days} d ${hours} h`;
+  return hours > 0 ? `${hours} h ${minutes} min` : `${minutes} min ${seconds} s`;
+};
+const count = (number) => number.toLocaleString("en");
+const bytes = (number) => {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const rank = number > 0 ? Math.min(Math.floor(Math.log2(number) / 10), units.length - 1) : 0;
+  return `${(number / 2 ** (10 * rank)).toFixed(rank > 1 ? 1 : 0)} ${units[rank]}`;
+};
+const words = (name) => name.replaceAll("_", " ");
+
+// Rows of cells: `[text, class, tone]`, or a node that is kept.
+const fill = (table, rows) => {
+  const body = table.tBodies[0];
+  while (body.rows.length > rows.length) body.deleteRow(-1);
+  rows.forEach((cells, index) => {
+    const row = body.rows[index] ?? body.insertRow();
+    while (row.cells.length < cells.length) row.insertCell();
+    cells.forEach((cell, place) => {
+      const [text, className = "", tone] = cell;
+      const node = row.cells[place];
+      if (node.className !== className) node.className = className;
+      mark(node, "data-tone", tone);
+      if (typeof text === "function") text(node);
+      else set(node, text);
+    });
+  });
+};
+
+const STATES = {
+  waiting: ["quiet", "○ waits"],
+  running: ["busy", "▶ running"],
+  done: ["good", "✓ done"],
+  failed: ["bad", "✕ failed"],
+  panicked: ["bad", "✕ panicked"],
+  timed_out: ["warn", "⏱ timed out"],
+  skipped: ["warn", "– skipped"],
+};
+const PHASES = {
+  serving: "serving",
+  lame_duck: "lame duck",
+  draining: "draining",
+  ended: "ended",
+};
+
+let last = null;
+let before = null;
+let over = false;
+
+const phase = (now) => {
+  if (over) return ["ended", "quiet"];
+  if (now.phase !== "serving") return [PHASES[now.phase], "warn"];
+  return now.readiness === "ready" ? ["ready", "good"] : [now.readiness, "warn"];
+};
+
+const showHead = (now) => {
+  const [text, tone] = phase(now);
+  set(at("phase"), text);
+  mark(at("phase"), "data-tone", tone);
+  document.title = `${text} · proxy`;
+  const facts = [["up", time(now.process.uptime_ms)], ["pid", String(now.process.pid)], ["version", now.process.version]];
+  const list = at("facts");
+  while (list.children.length < facts.length) {
+    const pair = document.createElement("div");
+    pair.append(make("dt"), make("dd"));
+    list.append(pair);
+  }
+  facts.forEach(([name, value], index) => {
+    set(list.children[index].children[0], name);
+    set(list.children[index].children[1], value);
+  });
+  const button = at("drain");
+  button.hidden = over;
+  button.disabled = !now.actions || now.phase !== "serving";
+  const reason = now.actions ? "" : "No admin token is configured, so nobody can drain from here.";
+  mark(button, "title", reason);
+};
+
+const rate = (now) => {
+  const since = before ? now.process.now - before.process.now : 0;
+  if (since <= 0) return "";
+  const each = ((now.numbers.requests - before.numbers.requests) * 1000) / since;
+  return `${each < 10 ? each.toFixed(1) : count(Math.round(each))} a second`;
+};
+
+const showTiles = (now) => {
+  const numbers = now.numbers;
+  const used = Object.fromEntries(now.load.used.map((each) => [each.name, each]));
+  const shed = now.load.breaker === "closed" ? "quiet" : "bad";
+  const tiles = [
+    ["Connections", count(numbers.connections_active), `${count(numbers.connections_peak)} at most`],
+    ["Requests in work", count(numbers.requests_unfinished), rate(now)],
+    ["Answered", count(numbers.requests - numbers.requests_unfinished), `${count(numbers.responses_4xx)} × 4xx, ${count(numbers.responses_5xx)} × 5xx`],
+    ["Upstream failures", count(numbers.upstream_failures), `${count(numbers.upstream_timeouts)} too late`],
+    ["Refused", count(numbers.connections_refused + numbers.load_shed), now.load.breaker === "closed" ? "load is taken" : "load is shed", shed],
+  ];
+  const resources = { memory_bytes: ["Memory", bytes], open_files: ["Open files", count], sessions: ["Sessions", count] };
+  for (const [name, [title, text]] of Object.entries(resources)) {
+    if (used[name]) tiles.push([title, text(used[name].now), `${text(used[name].peak)} at most`]);
+  }
+  const box = at("tiles");
+  while (box.children.length < tiles.length) {
+    const tile = make("div", "tile");
+    tile.append(make("p", "name"), make("p", "value"), make("p", "more"));
+    box.append(tile);
+  }
+  tiles.forEach(([name, value, more, tone = "quiet"], index) => {
+    const tile = box.children[index];
+    mark(tile, "data-tone", tone);
+    [name, value, more].forEach((text, place) => set(tile.children[place], text));
+  });
+};
+
+const showConnections = (now) => {
+  const { rows, count: all } = now.connections;
+  fill(at("connections"), rows.map((row) => [
+    [row.peer, "code"],
+    [row.protocol ?? ""],
+    [time(row.age_ms), "number"],
+    [row.does ?? "", "free", /^(idle|silent)/.test(row.does) ? "quiet" : undefined],
+  ]));
+  set(at("connections-text"), all > rows.length ? `the oldest ${count(rows.length)} of ${count(all)}` : count(all));
+  at("connections-empty").hidden = all > 0;
+};
+
+const showUpstreams = (now) => {
+  const breakers = { closed: ["good", "closed"], half_open: ["warn", "trying"], open: ["bad", "open"] };
+  fill(at("upstreams"), now.upstreams.map((row) => {
+    const [tone, text] = breakers[row.breaker] ?? ["quiet", row.breaker];
+    return [
+      [row.route, "code"],
+      [row.upstream, "code"],
+      row.healthy ? ["not failing", "", "quiet"] : ["failing", "", "bad"],
+      [text, "", tone],
+      [time(row.pause_ms), "number"],
+      [`${count(row.opened)} ×`, "number"],
+    ];
+  }));
+  const feeds = { open: "good", ended: "quiet" };
+  fill(at("feeds"), now.feeds.map((row) => [
+    [row.route, "code"],
+    [words(row.state), "", feeds[row.state] ?? "warn"],
+    ...[row.listeners, row.events, row.dropped, row.opened].map((number) => [count(number), "number"]),
+  ]));
+  fill(at("programs"), now.programs.map((row) => [
+    [row.route, "code"],
+    [row.program, "code free"],
+    ...[row.sessions, row.running, row.idle, row.started].map((number) => [count(number), "number"]),
+  ]));
+  for (const id of ["upstreams", "feeds", "programs"]) at(id).closest("section").hidden = now[id].length === 0;
+};
+
+// A row for each rank: a step stands below the last of those it waits for. An
+// edge that passes a rank has a place of its own there.
+const ranks = (steps) => {
+  const rank = new Map();
+  for (const step of steps) {
+    rank.set(step.name, Math.max(-1, ...step.after.map((name) => rank.get(name) ?? -1)) + 1);
+  }
+  const rows = [];
+  const put = (at, place) => {
+    const row = (rows[at] ??= []);
+    if (!row.some((each) => each.name === place.name)) row.push(place);
+  };
+  for (const step of steps) {
+    put(rank.get(step.name), { name: step.name, wide: WIDE, from: step.after });
+    for (const name of step.after) {
+      for (let at = rank.get(name) + 1; at < rank.get(step.name); at += 1) {
+        put(at, { name: `${name} ${at}`, wide: THIN, from: [at - 1 > rank.get(name) ? `${name} ${at - 1}` : name] });
+      }
+    }
+  }
+  return { rank, rows };
+};
+
+const [WIDE, THIN, HIGH, GAP_X, GAP_Y] = [112, 10, 40, 12, 26];
+
+// Where each place is: its middle and its top.
+const layout = (steps) => {
+  const { rank, rows } = ranks(steps);
+  const wideOf = (row) => row.reduce((sum, place) => sum + place.wide + GAP_X, -GAP_X);
+  const width = Math.max(2 * WIDE + GAP_X, ...rows.map(wideOf)) + 4;
+  const places = new Map();
+  rows.forEach((row, index) => {
+    const middle = (place) => place.from.reduce((sum, name) => sum + places.get(name)[0], 0) / (place.from.length || 1);
+    const ordered = row.map((place) => [place, middle(place)]).sort(([, one], [, other]) => one - other);
+    let x = (width - wideOf(row)) / 2;
+    for (const [place] of ordered) {
+      places.set(place.name, [x + place.wide / 2, 2 + index * (HIGH + GAP_Y)]);
+      x += place.wide + GAP_X;
+    }
+  });
+  return { rank, places, width, height: rows.length * (HIGH + GAP_Y) - GAP_Y + 4 };
+};
+
+// From one step to another, through the places in between.
+const edge = ({ rank, places }, from, to) => {
+  const [start, end] = [places.get(from), places.get(to)];
+  let [x, y] = [start[0], start[1] + HIGH];
+  let path = `M${x} ${y}`;
+  const bend = (toX, toY) => {
+    const middle = (y + toY) / 2;
+    path += `C${x} ${middle} ${toX} ${middle} ${toX} ${toY}`;
+    [x, y] = [toX, toY];
+  };
+  for (let at = rank.get(from) + 1; at < rank.get(to); at += 1) {
+    const [toX, top] = places.get(`${from} ${at}`);
+    bend(toX, top);
+    y = top + HIGH;
+    path += `L${x} ${y}`;
+  }
+  bend(end[0], end[1] - 1);
+  return draw("path", { class: "edge", d: path, "marker-end": "url(#tip)" });
+};
+
+const limit = (step) => (step.budget_ms === null ? "what is left" : `≤ ${time(step.budget_ms)}`);
+
+const node = (step, [x, y]) => {
+  const name = draw("text", { class: "name", x, y: y + 17 });
+  name.textContent = step.name;
+  const below = draw("text", { class: "limit", x, y: y + 32 });
+  below.textContent = limit(step);
+  const after = step.after.length > 0 ? `, after ${step.after.join(", ")}` : "";
+  const label = `${step.name}: ${limit(step)}${after}${step.best_effort ? ", best effort" : ""}`;
+  const title = draw("title", {});
+  title.textContent = [label, step.how].filter(Boolean).join(". ");
+  const box = draw("rect", { x: x - WIDE / 2, y, width: WIDE, height: HIGH, rx: 6 });
+  const kind = step.best_effort ? "node loose" : "node";
+  return draw("g", { class: kind, role: "listitem", "aria-label": label, "data-step": step.name }, title, box, name, below);
+};
+
+const drawPlan = (plan) => {
+  const drawing = layout(plan.steps);
+  const label = `The steps of ${plan.name}, in order`;
+  const root = draw("svg", { viewBox: `0 0 ${drawing.width} ${drawing.height}`, role: "list", "aria-label": label });
+  const tip = draw("marker", { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" },
+    draw("path", { d: "M0 0L8 4L0 8z", class: "tip" }));
+  const edges = plan.steps.flatMap((step) => step.after.map((name) => edge(drawing, name, step.name)));
+  const nodes = plan.steps.map((step) => node(step, drawing.places.get(step.name)));
+  root.append(draw("defs", {}, tip), draw("g", { "aria-hidden": "true" }, ...edges), ...nodes);
+  // Small enough to fit, but not too small to read.
+  root.style.minWidth = `${drawing.width * 0.85}px`;
+  at("plan").replaceChildren(root);
+  set(at("plan-text"), plan.budget_ms === null ? "" : `at most ${time(plan.budget_ms)}`);
+};
+
+let drawn = "";
+const showPlan = (now) => {
+  const text = JSON.stringify(now.plan);
+  if (text !== drawn) {
+    drawn = text;
+    drawPlan(now.plan);
+  }
+  const steps = new Map((now.shutdown?.steps ?? []).map((step) => [step.path, step]));
+  for (const shape of at("plan").querySelectorAll(".node")) {
+    const step = steps.get(shape.dataset.step);
+    if (!step || step.state === "waiting") continue;
+    const [tone, text] = stateOf(step);
+    mark(shape, "data-tone", tone);
+    mark(shape, "aria-label", `${step.path}: ${text}`);
+    set(shape.querySelector(".limit"), text);
+  }
+};
+
+const stateOf = (step) => {
+  // Nobody is left to tell of them.
+  if (over && step.state === "running") return ["quiet", "▶ to the end"];
+  if (over && step.state === "waiting") return ["quiet", "○ comes last"];
+  return STATES[step.state] ?? ["quiet", words(step.state)];
+};
+
+// What is inside a step is shown while it matters.
+const flat = (steps, depth = 0) => steps.flatMap((step) => {
+  const matters = (inner) => inner.state !== "done" || (step.state === "running" && !over);
+  const inner = over && step.state === "running" ? [] : step.steps.filter(matters);
+  return [[step, depth], ...flat(inner, depth + 1)];
+});
+
+// The time from its start to now or its end, and then to when it is cut.
+const bar = (step, whole) => (cell) => {
+  let svg = cell.firstElementChild;
+  if (!svg) {
+    svg = draw("svg", { viewBox: "0 0 1000 20", preserveAspectRatio: "none", "aria-hidden": "true" },
+      draw("rect", { class: "rail", x: 0, y: 8, width: 1000, height: 4 }),
+      draw("rect", { class: "rest", y: 3, height: 14 }), draw("rect", { class: "bar", y: 3, height: 14 }));
+    cell.replaceChildren(svg);
+  }
+  const [, rest, took] = svg.children;
+  mark(svg, "data-tone", stateOf(step)[0]);
+  const place = (shape, from, ms, least) => {
+    // A step that took no time is still to be seen.
+    const width = ms === 0 ? 0 : Math.max((ms / whole) * 1000, least);
+    mark(shape, "x", Math.min((from / whole) * 1000, 1000 - least));
+    mark(shape, "width", width);
+  };
+  const runs = step.started_ms !== null && step.state !== "waiting";
+  const from = step.started_ms ?? 0;
+  place(took, from, runs ? Math.max(step.elapsed_ms, 0.5) : 0, 4);
+  place(rest, from + step.elapsed_ms, (!over && step.remaining_ms) || 0, 0);
+};
+
+const verdict = (shutdown) => {
+  const amiss = flat(shutdown.steps).filter(([step]) => ["failed", "panicked", "timed_out", "skipped"].includes(step.state));
+  if (amiss.length === 0) return "no step went wrong";
+  return `not done: ${amiss.map(([step]) => words(step.path)).join(", ")}`;
+};
+
+const showShutdown = (now) => {
+  const shutdown = now.shutdown;
+  at("shutdown").hidden = !shutdown;
+  if (!shutdown) return;
+  const rows = flat(shutdown.steps);
+  const ends = over ? [] : rows.map(([step]) => (step.started_ms ?? 0) + step.elapsed_ms + (step.remaining_ms ?? 0));
+  const whole = Math.max(shutdown.elapsed_ms, 20, ...ends);
+  fill(at("steps"), rows.map(([step, depth]) => {
+    const [tone, text] = stateOf(step);
+    const waits = step.state === "waiting";
+    return [
+      [depth > 0 ? step.path.slice(step.path.lastIndexOf(".") + 1) : words(step.path), depth > 0 ? "inner" : "step"],
+      [text, "", tone],
+      [waits ? "" : time(step.elapsed_ms), "number"],
+      [over ? "" : time(step.remaining_ms), "number left"],
+      [bar(step, whole), "lane"],
+      [step.note ?? "", "free"],
+    ];
+  }));
+  rows.forEach(([step], index) => mark(at("steps").tBodies[0].rows[index], "data-path", step.path));
+  at("steps").classList.toggle("over", over);
+  const axis = at("axis");
+  const marks = [0, 1, 2, 3].map((part) => (part === 0 ? "0" : time((whole * part) / 3)));
+  while (axis.children.length < marks.length) axis.append(make("span"));
+  marks.forEach((text, index) => set(axis.children[index], text));
+  const so = `${shutdown.reason}; ${over ? "took" : "for"} ${time(shutdown.elapsed_ms)}`;
+  const left = shutdown.remaining_ms === null ? "" : `, at most ${time(shutdown.remaining_ms)} more`;
+  set(at("shutdown-text"), over ? `${so}; ${verdict(shutdown)}` : so + left);
+};
+
+// For those who listen: only what is new, not every second's numbers.
+const tell = (now) => {
+  const news = [];
+  const [text] = phase(now);
+  if (!last || phase(last)[0] !== text) news.push(`The proxy is ${text}.`);
+  const known = new Map((last?.shutdown?.steps ?? []).map((step) => [step.path, step.state]));
+  for (const step of now.shutdown?.steps ?? []) {
+    if (last && known.get(step.path) !== step.state && step.state !== "waiting") news.push(`${words(step.path)}: ${words(step.state)}.`);
+  }
+  if (news.length > 0) set(at("news"), news.join(" "));
+};
+
+const show = (now) => {
+  if (last && last.process.now < now.process.now - 500) before = last;
+  tell(now);
+  showHead(now);
+  showTiles(now);
+  showConnections(now);
+  showUpstreams(now);
+  showPlan(now);
+  showShutdown(now);
+  last = now;
+};
+
+const feed = (tone, text) => {
+  mark(at("feed"), "data-tone", tone);
+  set(at("feed-text"), text);
+};
+const banner = (text) => {
+  at("banner").hidden = text === "";
+  set(at("banner-text"), text);
+};
+
+const listen = () => {
+  const events = new EventSource("/events");
+  events.addEventListener("snapshot", (event) => {
+    feed("good", "live");
+    banner("");
+    show(JSON.parse(event.data));
+  });
+  // The admin listener ends last, so this is how the shutdown went.
+  events.addEventListener("last", (event) => {
+    events.close();
+    over = true;
+    show(JSON.parse(event.data));
+    feed("quiet", "ended");
+    const when = new Date(last.process.now).toLocaleTimeString("en-GB");
+    mark(at("banner"), "data-tone", "quiet");
+    banner(`The proxy ended at ${when}. This is what it told until its last step.`);
+  });
+  events.addEventListener("error", () => {
+    if (over) return;
+    feed("bad", "connection lost");
+    const since = last ? ` What is shown is as of ${new Date(last.process.now).toLocaleTimeString("en-GB")}.` : "";
+    banner(`The connection to the proxy is lost, and tried again.${since}`);
+  });
+};
+
+const ask = at("ask");
+at("again").addEventListener("click", () => location.reload());
+at("drain").addEventListener("click", () => {
+  set(at("ask-error"), "");
+  ask.showModal();
+  at("token").focus();
+});
+at("cancel").addEventListener("click", () => ask.close());
+ask.addEventListener("close", () => { at("token").value = ""; });
+at("ask-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const confirm = at("confirm");
+  confirm.disabled = true;
+  try {
+    const headers = { Authorization: `Bearer ${at("token").value.trim()}` };
+    const answer = await fetch("/drain", { method: "POST", headers, credentials: "omit" });
+    if (answer.ok) ask.close();
+    else set(at("ask-error"), `Not done (${answer.status}): ${(await answer.text()).trim()}`);
+  } catch {
+    set(at("ask-error"), "Not done: the proxy does not answer, or this is no token.");
+  } finally {
+    confirm.disabled = false;
+  }
+});
+
+listen();

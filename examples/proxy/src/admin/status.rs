@@ -1,0 +1,386 @@
+//! What there is to see: a snapshot of everything, as JSON.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use lifecycle_runtime::{
+    Acceptor, Connection, Outcome, Progress, Readiness, ResolvedPlan, ShutdownHandle, StepProgress,
+};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::breaker::Stage;
+use crate::load::{Load, Resource};
+use crate::metrics::{self, Metrics};
+use crate::routes::{Member, Route, Routes, Target};
+
+/// Connections that are shown; the rest is counted.
+const MOST_ROWS: usize = 100;
+
+/// Steps inside a step that are shown.
+const MOST_INNER: usize = 50;
+
+/// Where everything is that is shown.
+#[derive(Debug)]
+pub struct Sources {
+    /// Numbers.
+    pub metrics: Arc<Metrics>,
+    /// Client connections.
+    pub connections: Acceptor,
+    /// Upstreams and their breakers, programs and their pools.
+    pub routes: Arc<Routes>,
+    /// What the process uses.
+    pub load: Arc<Load>,
+    /// Whether it should be sent work.
+    pub readiness: Readiness,
+    /// The shutdown and its steps.
+    pub handle: ShutdownHandle,
+    /// How it will be shut down.
+    pub plan: ResolvedPlan,
+    /// How long it goes on serving before that.
+    pub lame_duck: Duration,
+    /// Whether there is a token, so that somebody may act.
+    pub actions: bool,
+}
+
+/// Looks. It never holds anything up that it looks at.
+#[derive(Debug)]
+pub struct Status {
+    sources: Sources,
+    started: Instant,
+}
+
+/// Everything at one time.
+#[derive(Debug, Serialize)]
+struct Snapshot<'a> {
+    process: Process,
+    /// What a probe is told.
+    readiness: String,
+    phase: Phase,
+    /// Whether somebody may act.
+    actions: bool,
+    connections: Connections,
+    numbers: metrics::Snapshot,
+    upstreams: Vec<UpstreamRow>,
+    feeds: Vec<FeedRow>,
+    programs: Vec<ProgramRow>,
+    load: LoadState,
+    plan: &'a ResolvedPlan,
+    shutdown: Option<Shutdown>,
+}
+
+#[derive(Debug, Serialize)]
+struct Process {
+    version: &'static str,
+    pid: u32,
+    uptime_ms: u64,
+    /// Milliseconds since 1970.
+    now: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Phase {
+    Serving,
+    LameDuck,
+    Draining,
+    Ended,
+}
+
+#[derive(Debug, Serialize)]
+struct Connections {
+    count: usize,
+    /// The oldest.
+    rows: Vec<ConnectionRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct ConnectionRow {
+    peer: String,
+    protocol: Option<&'static str>,
+    age_ms: u64,
+    does: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct UpstreamRow {
+    route: String,
+    upstream: String,
+    healthy: bool,
+    breaker: &'static str,
+    /// For so long nobody is let through.
+    pause_ms: Option<u64>,
+    opened: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct FeedRow {
+    route: String,
+    state: &'static str,
+    listeners: usize,
+    events: u64,
+    /// Listeners that fell behind.
+    dropped: u64,
+    opened: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ProgramRow {
+    route: String,
+    program: String,
+    running: usize,
+    idle: usize,
+    started: u64,
+    sessions: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct LoadState {
+    breaker: &'static str,
+    used: Vec<Used>,
+}
+
+#[derive(Debug, Serialize)]
+struct Used {
+    name: &'static str,
+    now: u64,
+    peak: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Shutdown {
+    reason: String,
+    elapsed_ms: u64,
+    remaining_ms: Option<u64>,
+    steps: Vec<StepRow>,
+}
+
+/// A step as it stands.
+#[derive(Debug, Serialize)]
+struct StepRow {
+    path: String,
+    state: &'static str,
+    started_ms: Option<u64>,
+    elapsed_ms: u64,
+    remaining_ms: Option<u64>,
+    /// What it waits for, or what went wrong.
+    note: Option<String>,
+    steps: Vec<Self>,
+}
+
+impl Connections {
+    fn of(acceptor: &Acceptor) -> Self {
+        let row = |connection: Connection| ConnectionRow {
+            peer: connection.peer().to_string(),
+            protocol: connection.protocol(),
+            age_ms: millis(connection.age()),
+            does: connection.about(),
+        };
+        Self {
+            count: acceptor.stats().active,
+            rows: acceptor.list().take(MOST_ROWS).map(row).collect(),
+        }
+    }
+}
+
+impl Status {
+    /// Shows these, for a process that starts now.
+    #[must_use]
+    pub fn new(sources: Sources) -> Self {
+        Self {
+            sources,
+            started: Instant::now(),
+        }
+    }
+
+    /// Where it all comes from.
+    #[must_use]
+    pub const fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Everything as it is now.
+    #[must_use]
+    pub fn json(&self) -> Bytes {
+        let text = serde_json::to_vec(&self.snapshot());
+        // Strings as keys and finite numbers are all there is, so this cannot fail.
+        text.unwrap_or_default().into()
+    }
+
+    fn snapshot(&self) -> Snapshot<'_> {
+        let sources = &self.sources;
+        let shutdown = self.shutdown();
+        let progress = sources.handle.progress();
+        let phase = match &shutdown {
+            None => Phase::Serving,
+            Some(_) if progress.remaining().is_some() => Phase::Draining,
+            Some(_) if !progress.steps().is_empty() => Phase::Ended,
+            Some(_) if sources.lame_duck.is_zero() => Phase::Draining,
+            Some(_) => Phase::LameDuck,
+        };
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Snapshot {
+            process: Process {
+                version: env!("CARGO_PKG_VERSION"),
+                pid: std::process::id(),
+                uptime_ms: millis(self.started.elapsed()),
+                now: millis(since_1970.unwrap_or_default()),
+            },
+            readiness: sources.readiness.state().to_string(),
+            phase,
+            actions: sources.actions,
+            connections: Connections::of(&sources.connections),
+            numbers: sources.metrics.snapshot(),
+            upstreams: sources.routes.iter().flat_map(upstreams).collect(),
+            feeds: sources.routes.iter().filter_map(feed).collect(),
+            programs: sources.routes.iter().filter_map(program).collect(),
+            load: load(&sources.load),
+            plan: &sources.plan,
+            shutdown,
+        }
+    }
+
+    fn shutdown(&self) -> Option<Shutdown> {
+        let Sources {
+            handle, lame_duck, ..
+        } = &self.sources;
+        let reason = handle.requested().now_or_never()?;
+        let progress = handle.progress();
+        let elapsed = progress.elapsed().unwrap_or_default();
+        let mut steps: Vec<_> = progress.steps().iter().map(StepRow::of).collect();
+        if let Some(row) = lame_duck_row(*lame_duck, &progress, &steps) {
+            steps.insert(0, row);
+        }
+        Some(Shutdown {
+            reason: reason.to_string(),
+            elapsed_ms: millis(elapsed),
+            remaining_ms: progress.remaining().map(millis),
+            steps,
+        })
+    }
+}
+
+/// The lame duck comes before the plan, which begins at its end.
+fn lame_duck_row(minimum: Duration, progress: &Progress, plan: &[StepRow]) -> Option<StepRow> {
+    // Nothing yet, where the request has not been taken up.
+    let elapsed = progress.elapsed().unwrap_or_default();
+    let (state, elapsed, remaining) = match plan.first() {
+        None if minimum.is_zero() => return None,
+        None => ("running", elapsed, Some(minimum.saturating_sub(elapsed))),
+        Some(first) => {
+            let took = Duration::from_millis(first.started_ms?);
+            if took.is_zero() {
+                return None;
+            }
+            ("done", took, None)
+        }
+    };
+    Some(StepRow {
+        path: "lame_duck".into(),
+        state,
+        started_ms: Some(0),
+        elapsed_ms: millis(elapsed),
+        remaining_ms: remaining.map(millis),
+        note: None,
+        steps: Vec::new(),
+    })
+}
+
+impl StepRow {
+    fn of(step: &StepProgress) -> Self {
+        let (state, fault) = match step.outcome() {
+            None if step.is_running() => ("running", None),
+            None => ("waiting", None),
+            Some(Outcome::Done) => ("done", None),
+            Some(Outcome::Failed(error)) => ("failed", Some(error.to_string())),
+            Some(Outcome::Panicked(message)) => ("panicked", Some(message.clone())),
+            Some(Outcome::TimedOut { waiting_for }) => ("timed_out", waiting_for.clone()),
+            Some(Outcome::Skipped) => ("skipped", None),
+            Some(other) => ("failed", Some(other.to_string())),
+        };
+        let inner = step.steps().iter().take(MOST_INNER);
+        Self {
+            path: step.path().to_owned(),
+            state,
+            started_ms: step.started().map(millis),
+            elapsed_ms: millis(step.elapsed()),
+            remaining_ms: step.remaining().map(millis),
+            note: fault.or_else(|| step.waiting_for().map(str::to_owned)),
+            steps: inner.map(Self::of).collect(),
+        }
+    }
+}
+
+fn upstreams(route: &Route) -> Vec<UpstreamRow> {
+    let Target::Http(group) = &route.target else {
+        return Vec::new();
+    };
+    let row = |member: &Arc<Member>| UpstreamRow {
+        route: route.name(),
+        upstream: member.upstream.to_string(),
+        healthy: member.is_healthy(),
+        breaker: word(member.breaker.stage()),
+        pause_ms: member.breaker.pause().map(millis),
+        opened: member.breaker.opened(),
+    };
+    group.members().iter().map(row).collect()
+}
+
+fn feed(route: &Route) -> Option<FeedRow> {
+    let Target::Feed(feed) = &route.target else {
+        return None;
+    };
+    let counts = feed.counts();
+    Some(FeedRow {
+        route: route.name(),
+        state: counts.state.name(),
+        listeners: counts.hub.listeners,
+        events: counts.hub.events,
+        dropped: counts.hub.dropped,
+        opened: counts.opened,
+    })
+}
+
+fn program(route: &Route) -> Option<ProgramRow> {
+    let Target::Stdio(program) = &route.target else {
+        return None;
+    };
+    let counts = program.counts();
+    Some(ProgramRow {
+        route: route.name(),
+        program: program.to_string(),
+        running: counts.running,
+        idle: counts.idle,
+        started: counts.started,
+        sessions: counts.sessions,
+    })
+}
+
+fn load(load: &Load) -> LoadState {
+    let used = Resource::ALL.map(|resource| {
+        let used = load.used(resource);
+        Used {
+            name: resource.name(),
+            now: used.active,
+            peak: used.peak,
+        }
+    });
+    LoadState {
+        breaker: word(load.stage()),
+        used: used.into(),
+    }
+}
+
+const fn word(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Closed => "closed",
+        Stage::HalfOpen => "half_open",
+        Stage::Open => "open",
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,235 @@
+//! The listener for those who look after the proxy, and who may act through it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+use subtle::ConstantTimeEq as _;
+
+use crate::hosts::HostPattern;
+
+/// Where it listens unless it is told otherwise.
+pub(super) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+
+/// The admin listener.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(try_from = "Fields")]
+pub struct Admin {
+    /// Whether to listen.
+    pub enabled: bool,
+    /// Where to listen.
+    pub address: Option<SocketAddr>,
+    /// It is meant that others than this machine reach it.
+    pub public: bool,
+    /// Names under which browsers may reach it, besides addresses and `localhost`.
+    pub hosts: Vec<HostPattern>,
+    /// What those know who may act. Without it nobody may.
+    pub secret: Option<Secret>,
+}
+
+/// Where the token is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Secret {
+    /// In the configuration.
+    Token(Token),
+    /// In a file that is read each time, so that it can be replaced.
+    File(PathBuf),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Fields {
+    enabled: bool,
+    address: Option<SocketAddr>,
+    public: bool,
+    hosts: Vec<HostPattern>,
+    token: Option<Token>,
+    token_file: Option<PathBuf>,
+}
+
+impl TryFrom<Fields> for Admin {
+    type Error = &'static str;
+
+    fn try_from(fields: Fields) -> Result<Self, Self::Error> {
+        let secret = match (fields.token, fields.token_file) {
+            (Some(_), Some(_)) => return Err("`token` and `token_file` exclude each other"),
+            (Some(token), None) => Some(Secret::Token(token)),
+            (None, file) => file.map(Secret::File),
+        };
+        Ok(Self {
+            enabled: fields.enabled,
+            address: fields.address,
+            public: fields.public,
+            hosts: fields.hosts,
+            secret,
+        })
+    }
+}
+
+impl Secret {
+    /// The token as it is now. Blocks, if it is in a file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or what is in it is no token.
+    pub fn token(&self) -> Result<Token, UnusableToken> {
+        match self {
+            Self::Token(token) => Ok(token.clone()),
+            Self::File(path) => read(path).map_err(|fault| UnusableToken {
+                path: path.clone(),
+                fault,
+            }),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Token, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    text.trim().parse().map_err(str::to_owned)
+}
+
+/// A token file that is of no use.
+#[derive(Debug)]
+pub struct UnusableToken {
+    path: PathBuf,
+    fault: String,
+}
+
+impl fmt::Display for UnusableToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, fault } = self;
+        write!(f, "the token file {}: {fault}", path.display())
+    }
+}
+
+impl std::error::Error for UnusableToken {}
+
+/// What those know who may act. It is never shown.
+#[derive(Clone, PartialEq)]
+pub struct Token(String);
+
+impl Token {
+    /// Fewer characters could be guessed.
+    const SHORTEST: usize = 16;
+
+    /// Whether `given` is it. How long that takes says nothing of where they differ.
+    #[must_use]
+    pub fn is(&self, given: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(given).into()
+    }
+}
+
+impl FromStr for Token {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("a token has no spaces, and nothing beyond ASCII");
+        }
+        if text.len() < Self::SHORTEST {
+            return Err("a token has at least 16 characters");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const TOKEN: &str = "correct-horse-battery";
+
+    #[test]
+    fn nobody_listens_unless_told_and_then_on_this_machine_only() {
+        for (text, address) in [
+            ("", None),
+            ("admin: {enabled: true}", Some("127.0.0.1:9090")),
+            (
+                "admin: {enabled: true, address: \"[::1]:1\"}",
+                Some("[::1]:1"),
+            ),
+            ("admin: {address: \"127.0.0.1:1\"}", None),
+            ("metrics: {enabled: true}", Some("127.0.0.1:9090")),
+            (
+                "metrics: {enabled: true, address: \"127.0.0.1:2\"}",
+                Some("127.0.0.1:2"),
+            ),
+            (
+                "metrics: {enabled: true, address: \"127.0.0.1:2\"}\n\
+                 admin: {enabled: true, address: \"127.0.0.1:3\"}",
+                Some("127.0.0.1:3"),
+            ),
+            (
+                "metrics: {address: \"127.0.0.1:2\"}\nadmin: {enabled: true}",
+                Some("127.0.0.1:2"),
+            ),
+        ] {
+            let config = Config::parse(text).unwrap();
+            let found = config.admin_address().map(|address| address.to_string());
+            assert_eq!(found.as_deref(), address, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_one_place_long_enough_and_not_shown() {
+        let config = Config::parse(&format!("admin: {{token: {TOKEN}}}")).unwrap();
+        let shown = format!("{config:?}");
+        assert!(
+            !shown.contains(TOKEN) && shown.contains("Token(Token)"),
+            "{shown}"
+        );
+        for (text, part) in [
+            ("admin: {token: short}", "16 characters"),
+            ("admin: {token: \"with some spaces in it\"}", "no spaces"),
+            (
+                "admin: {token: correct-horse-battery, token_file: a}",
+                "exclude each other",
+            ),
+        ] {
+            let message = Config::parse(text).unwrap_err();
+            assert!(
+                message.contains(part) && message.contains("line 1"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_whole_token_is_it() {
+        let token: Token = TOKEN.parse().unwrap();
+        assert!(token.is(TOKEN.as_bytes()));
+        for other in ["", "correct-horse-batterz", "correct-horse-battery-"] {
+            assert!(!token.is(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_token_file_is_read_anew_and_named_when_it_is_of_no_use() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        let secret = Secret::File(path.clone());
+        let missing = secret.token().unwrap_err().to_string();
+        assert!(missing.contains(path.to_str().unwrap()), "{missing}");
+        std::fs::write(&path, "short\n").unwrap();
+        assert!(secret.token().unwrap_err().to_string().contains("16"));
+        std::fs::write(&path, format!("{TOKEN}\n")).unwrap();
+        assert!(secret.token().unwrap().is(TOKEN.as_bytes()));
+    }
+}

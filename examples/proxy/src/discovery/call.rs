@@ -1,0 +1,100 @@
+//! A request to a registry: one connection, one answer, nothing left running.
+
+use std::fmt;
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST, HeaderValue};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use lifecycle_runtime::BoxError;
+use tokio::net::TcpStream;
+
+use crate::config::discovery::Endpoint;
+
+/// The longest answer, in bytes.
+const LONGEST: usize = 64 * 1024;
+
+/// Why there was no good answer.
+#[derive(Debug)]
+pub(super) struct CallError {
+    whom: String,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    Answered(StatusCode, String),
+    Failed(BoxError),
+}
+
+impl CallError {
+    /// Whether it was answered with this status.
+    pub(super) fn is(&self, status: StatusCode) -> bool {
+        matches!(self.why, Why::Answered(answered, _) if answered == status)
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whom = &self.whom;
+        match &self.why {
+            Why::Answered(status, text) => write!(f, "{whom} answered {status} {text}"),
+            Why::Failed(error) => write!(f, "{whom}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// Sends `request`, whose URI is a path, and returns the body of a good answer.
+///
+/// # Cancel safety
+///
+/// Dropped, it closes the connection; whether the request arrived is not known.
+pub(super) async fn call(
+    endpoint: &Endpoint,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Bytes, CallError> {
+    let authority = endpoint.authority().as_str();
+    if let Ok(host) = HeaderValue::try_from(authority) {
+        request.headers_mut().insert(HOST, host);
+    }
+    let close = HeaderValue::from_static("close");
+    request.headers_mut().insert(CONNECTION, close);
+    let failed = |why| CallError {
+        whom: endpoint.to_string(),
+        why,
+    };
+    match exchange(authority, request).await {
+        Ok((status, body)) if status.is_success() => Ok(body),
+        Ok((status, body)) => {
+            let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
+            Err(failed(Why::Answered(status, text.trim().to_owned())))
+        }
+        Err(error) => Err(failed(Why::Failed(error))),
+    }
+}
+
+async fn exchange(
+    authority: &str,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), BoxError> {
+    let stream = TcpStream::connect(authority).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let answer = std::pin::pin!(async move {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, LONGEST).collect().await?;
+        Ok::<_, BoxError>((head.status, body.to_bytes()))
+    });
+    // The connection is driven here, so that it ends with the call.
+    match select(answer, connection).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right((ended, answer)) => {
+            ended?;
+            answer.await
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! Other proxies: greeted now and then, told of the end, and listened to.
+
+mod datagram;
+mod table;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::future::join_all;
+use lifecycle_runtime::{BoxError, Component, Context};
+use tokio::net::UdpSocket;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Farewell, Identity};
+use crate::config;
+use crate::logging::Throttle;
+use crate::sockets::Listener;
+use datagram::{Datagram, Kind, Nonce};
+
+pub use table::{Peer, PeerTable};
+
+/// The pause after a socket failed, so that the loop does not spin.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A goodbye is sent again after this, then after twice as long, …
+const FIRST_REPEAT: Duration = Duration::from_millis(50);
+const LONGEST_REPEAT: Duration = Duration::from_millis(500);
+
+/// The socket that peers are spoken to with, and what is done with it.
+#[derive(Debug)]
+pub struct Peers {
+    shared: Arc<Shared>,
+    farewell: Farewell,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    id: String,
+    socket: Arc<UdpSocket>,
+    is_ipv6: bool,
+    table: PeerTable,
+    /// Goodbyes that nobody has acknowledged yet.
+    pending: Mutex<HashMap<(SocketAddr, Nonce), oneshot::Sender<()>>>,
+    /// From now on nobody is greeted.
+    leaving: CancellationToken,
+    ignored: AtomicU64,
+    complaints: Throttle,
+}
+
+impl Peers {
+    /// Listens to the peers, and greets them.
+    pub(super) fn start(
+        config: &config::discovery::Peers,
+        socket: Listener<UdpSocket>,
+        identity: &Identity,
+        known: Vec<Peer>,
+        limit: Duration,
+        farewell: Farewell,
+    ) -> Self {
+        let Listener { socket, address } = socket;
+        info!(%address, "listening for peers");
+        let others = config.tell.iter().copied().filter(|peer| *peer != address);
+        let shared = Arc::new(Shared {
+            id: identity.id.clone(),
+            socket,
+            is_ipv6: address.is_ipv6(),
+            table: PeerTable::new(others, known),
+            pending: Mutex::default(),
+            leaving: CancellationToken::new(),
+            ignored: AtomicU64::new(0),
+            complaints: Throttle::default(),
+        });
+        let mut tasks = JoinSet::new();
+        // Once another process goes on with this, it is that one which is spoken to.
+        let withheld = farewell.withheld();
+        let listening = shared.clone().listen();
+        tasks.spawn(async move { withheld.run_until_cancelled(listening).await.unwrap_or(()) });
+        let withheld = farewell.withheld();
+        let greeting = shared.clone().greet(config.hello.duration());
+        tasks.spawn(async move { withheld.run_until_cancelled(greeting).await.unwrap_or(()) });
+        let leaving = shared.clone();
+        farewell.prepare(limit, move |until| leaving.clone().leave(until));
+        Self {
+            shared,
+            farewell,
+            tasks,
+        }
+    }
+
+    pub(super) fn table(&self) -> PeerTable {
+        self.shared.table.clone()
+    }
+}
+
+/// Waits for an acknowledgement.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    key: (SocketAddr, Nonce),
+    heard: oneshot::Receiver<()>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.pending().remove(&self.key);
+    }
+}
+
+impl Component for Peers {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let shared = self.shared.clone();
+        cx.waiting_for(move || format!("acknowledgements from {}", shared.unheard()));
+        let said = self.farewell.say().await;
+        self.tasks.cleanup(cx).await?;
+        said
+    }
+
+    fn abort(&mut self) {
+        self.tasks.abort();
+    }
+
+    fn release(&mut self) {
+        self.tasks.abort();
+    }
+}
+
+impl Shared {
+    /// Tells everyone who is there that this one goes, until they acknowledge it.
+    async fn leave(self: Arc<Self>, until: Instant) -> Result<(), BoxError> {
+        self.leaving.cancel();
+        let present = self.table.present();
+        let told = present.iter().map(|peer| self.tell(*peer, until));
+        let told = join_all(told).await;
+        let deaf: Vec<_> = std::iter::zip(&present, told)
+            .filter(|(_, heard)| !heard)
+            .map(|(peer, _)| peer.to_string())
+            .collect();
+        info!(told = present.len() - deaf.len(), "peers told of the end");
+        if deaf.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("no acknowledgement from {}", deaf.join(", ")).into())
+        }
+    }
+
+    /// Whether `peer` acknowledged a goodbye in time.
+    async fn tell(&self, peer: SocketAddr, until: Instant) -> bool {
+        let nonce = datagram::nonce();
+        let mut waiting = self.expect(peer, &nonce);
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(FIRST_REPEAT)
+            .with_max_delay(LONGEST_REPEAT)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        for pause in pauses {
+            self.send(Kind::Goodbye, &nonce, peer).await;
+            let next = until.min(Instant::now() + pause);
+            if timeout_at(next, &mut waiting.heard).await.is_ok() {
+                return true;
+            }
+            if next == until {
+                break;
+            }
+        }
+        false
+    }
+
+    fn expect(&self, peer: SocketAddr, nonce: &str) -> Waiting<'_> {
+        let (hears, heard) = oneshot::channel();
+        let key = (peer, nonce.to_owned());
+        self.pending().insert(key.clone(), hears);
+        Waiting {
+            shared: self,
+            key,
+            heard,
+        }
+    }
+
+    /// Those whose acknowledgement is waited for.
+    fn unheard(&self) -> String {
+        let mut peers: Vec<_> = self.pending().keys().map(|(peer, _)| *peer).collect();
+        peers.sort();
+        let peers: Vec<_> = peers.iter().map(ToString::to_string).collect();
+        peers.join(", ")
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashMap<(SocketAddr, Nonce), oneshot::Sender<()>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Greets everyone, again and again, until this one leaves.
+    async fn greet(self: Arc<Self>, every: Duration) {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self
+            .leaving
+            .run_until_cancelled(ticks.tick())
+            .await
+            .is_some()
+        {
+            for peer in self.table.addresses() {
+                self.send(Kind::Hello, &datagram::nonce(), peer).await;
+            }
+        }
+    }
+
+    async fn send(&self, kind: Kind, nonce: &str, to: SocketAddr) {
+        let datagram = Datagram {
+            kind,
+            id: self.id.as_str().into(),
+            nonce: nonce.into(),
+        };
+        if let Err(error) = self
+            .socket
+            .send_to(&datagram.encode(), self.reached(to))
+            .await
+            && self.complaints.allows()
+        {
+            warn!(%error, peer = %to, "a peer cannot be told");
+        }
+    }
+
+    /// An address as this socket has it: one of IPv6 reaches IPv4 by mapped ones.
+    fn reached(&self, to: SocketAddr) -> SocketAddr {
+        match to.ip() {
+            IpAddr::V4(ip) if self.is_ipv6 => (ip.to_ipv6_mapped(), to.port()).into(),
+            _ => to,
+        }
+    }
+
+    /// Takes what peers send, for ever.
+    async fn listen(self: Arc<Self>) {
+        let mut buffer = [0; datagram::LONGEST + 1];
+        loop {
+            match self.socket.recv_from(&mut buffer).await {
+                Ok((length, from)) => self.received(&buffer[..length], from).await,
+                Err(error) => {
+                    self.ignore(None, &error.into());
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn received(&self, bytes: &[u8], from: SocketAddr) {
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        let datagram = match Datagram::decode(bytes) {
+            _ if !self.table.knows(from) => Err("it is no peer".into()),
+            Ok(datagram) if datagram.id == self.id => Err("it has the same id as this one".into()),
+            other => other,
+        };
+        match datagram {
+            Ok(Datagram { kind, id, nonce }) => {
+                self.table.heard(from, &id, kind);
+                if kind == Kind::Ack {
+                    let heard = self.pending().remove(&(from, nonce.into_owned()));
+                    // Who waited for it may have given up.
+                    heard.map(|heard| heard.send(()));
+                } else {
+                    self.send(Kind::Ack, &nonce, from).await;
+                }
+            }
+            Err(error) => self.ignore(Some(from), &error),
+        }
+    }
+
+    fn ignore(&self, from: Option<SocketAddr>, error: &BoxError) {
+        // Relaxed: it only counts.
+        let ignored = self.ignored.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.complaints.allows() {
+            let from = from.map(tracing::field::display);
+            warn!(from, %error, ignored, "a datagram is ignored");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn peers(tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Farewell) {
+        peers_at("127.0.0.1:0", tell, known).await
+    }
+
+    async fn peers_at(at: &str, tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Farewell) {
+        let text = format!("listen: \"{at}\"\ntell: []\nhello: 3600\n");
+        let mut config: config::discovery::Peers = serde_saphyr::from_str(&text).unwrap();
+        config.tell = tell;
+        let identity = Identity {
+            service: "proxy".into(),
+            id: "me".into(),
+            host: "here".into(),
+            listening: SocketAddr::from(([127, 0, 0, 1], 1)),
+            address: "127.0.0.1".into(),
+        };
+        let farewell = Farewell::default();
+        let limit = Duration::from_secs(1);
+        let (socket, address) = socket().await;
+        let socket = Listener {
+            socket: Arc::new(socket),
+            address,
+        };
+        let peers = Peers::start(&config, socket, &identity, known, limit, farewell.clone());
+        (peers, farewell)
+    }
+
+    async fn socket() -> (UdpSocket, SocketAddr) {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
+    async fn receive(socket: &UdpSocket) -> (Kind, String, SocketAddr) {
+        let mut buffer = [0; 512];
+        let received = timeout(PATIENCE, socket.recv_from(&mut buffer)).await;
+        let (length, from) = received.expect("a datagram").unwrap();
+        let datagram = Datagram::decode(&buffer[..length]).unwrap();
+        assert_eq!(datagram.id, "me");
+        (datagram.kind, datagram.nonce.into_owned(), from)
+    }
+
+    #[tokio::test]
+    async fn a_goodbye_is_sent_again_until_its_nonce_comes_back() {
+        let (socket, address) = socket().await;
+        let (_peers, farewell) = peers(vec![address], Vec::new()).await;
+        assert_eq!(receive(&socket).await.0, Kind::Hello);
+        let peer = async {
+            let (kind, first, _) = receive(&socket).await;
+            assert_eq!(kind, Kind::Goodbye);
+            let (_, again, from) = receive(&socket).await;
+            assert_eq!(again, first);
+            for nonce in ["wrong", &again] {
+                let ack = format!("{{\"kind\":\"ack\",\"id\":\"you\",\"nonce\":\"{nonce}\"}}");
+                socket.send_to(ack.as_bytes(), from).await.unwrap();
+            }
+        };
+        let (said, ()) = tokio::join!(farewell.say(), peer);
+        said.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_both_families_hears_a_peer_of_the_older_one() {
+        let (socket, address) = socket().await;
+        let (peers, farewell) = peers_at("[::]:0", vec![address], Vec::new()).await;
+        let (_, _, from) = receive(&socket).await;
+        let goodbye = b"{\"kind\":\"goodbye\",\"id\":\"you\",\"nonce\":\"n\"}";
+        socket.send_to(goodbye, from).await.unwrap();
+        assert_eq!(receive(&socket).await.0, Kind::Ack);
+        assert!(peers.table().list()[0].gone);
+        farewell.say().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_deaf_is_named_and_one_that_is_gone_is_not_told() {
+        let (_deaf, deaf) = socket().await;
+        let (_gone, gone) = socket().await;
+        let known = vec![Peer {
+            address: gone,
+            id: Some("other".into()),
+            last_seen: None,
+            gone: true,
+        }];
+        let (_peers, farewell) = peers(vec![deaf, gone], known).await;
+        let error = farewell.say().await.unwrap_err().to_string();
+        assert_eq!(error, format!("no acknowledgement from {deaf}"));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_datagram_of_a_peer_is_counted_and_changes_nothing() {
+        let (socket, address) = socket().await;
+        let (stranger, _) = self::socket().await;
+        let (peers, _) = peers(vec![address], Vec::new()).await;
+        let (_, _, to) = receive(&socket).await;
+        let goodbye = b"{\"kind\":\"goodbye\",\"id\":\"you\",\"nonce\":\"n\"}";
+        let own = b"{\"kind\":\"goodbye\",\"id\":\"me\",\"nonce\":\"n\"}";
+        stranger.send_to(goodbye, to).await.unwrap();
+        for bad in [&own[..], b"\xff\x00", b"{}", b"[]", &[b' '; 2000], b""] {
+            socket.send_to(bad, to).await.unwrap();
+        }
+        socket.send_to(goodbye, to).await.unwrap();
+        assert_eq!(receive(&socket).await.0, Kind::Ack);
+        assert_eq!(peers.shared.ignored.load(Ordering::Relaxed), 7);
+        let known = peers.table().list();
+        assert!(known[0].gone && known[0].last_seen.is_some(), "{known:?}");
+        assert_eq!(known[0].id.as_deref(), Some("you"));
+    }
+}

@@ -1,0 +1,97 @@
+//! Somebody else on the link who hears multicast DNS.
+
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::time::Instant;
+
+use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
+use simple_dns::Packet;
+use simple_dns::rdata::RData;
+
+use super::PATIENCE;
+
+const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+
+/// Listens on the loopback interface, at a port that is not everyone's.
+pub struct Link {
+    socket: UdpSocket,
+    pub port: u16,
+}
+
+/// Where a service is said to be, and for how many seconds that is so.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Said {
+    pub name: String,
+    pub port: u16,
+    pub ttl: u32,
+}
+
+impl Link {
+    pub fn start() -> Self {
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
+        sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+        sockopt::set_socket_reuseport(&socket, true).unwrap();
+        bind(&socket, &SocketAddrV4::new(GROUP, port)).unwrap();
+        let socket = UdpSocket::from(socket);
+        socket
+            .join_multicast_v4(&GROUP, &Ipv4Addr::LOCALHOST)
+            .unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { socket, port }
+    }
+
+    /// The next answer that says where a service no longer is.
+    #[track_caller]
+    pub fn goodbye(&self) -> Said {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end, "no goodbye within {PATIENCE:?}");
+            let said = self.next();
+            if said.ttl == 0 {
+                return said;
+            }
+        }
+    }
+
+    /// The next answer that says where a service is.
+    #[track_caller]
+    pub fn next(&self) -> Said {
+        let mut buffer = [0; 9000];
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end, "no answer within {PATIENCE:?}");
+            let length = self.socket.recv(&mut buffer).unwrap();
+            if let Some(said) = said(&buffer[..length]) {
+                return said;
+            }
+        }
+    }
+
+    /// Those that have come in and were not read.
+    pub fn rest(&self) -> Vec<Said> {
+        self.socket.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 9000];
+        let mut heard = Vec::new();
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            heard.extend(said(&buffer[..length]));
+        }
+        self.socket.set_nonblocking(false).unwrap();
+        heard
+    }
+}
+
+fn said(bytes: &[u8]) -> Option<Said> {
+    let packet = Packet::parse(bytes).unwrap();
+    packet
+        .answers
+        .iter()
+        .find_map(|answer| match &answer.rdata {
+            RData::SRV(service) => Some(Said {
+                name: answer.name.to_string(),
+                port: service.port,
+                ttl: answer.ttl,
+            }),
+            _ => None,
+        })
+}
