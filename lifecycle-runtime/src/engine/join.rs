@@ -103,11 +103,11 @@ impl Join {
     }
 }
 
-/// [`Join`] of more steps than one of its callers holds by itself.
+/// A join of more steps than one of its callers holds by itself.
 ///
 /// # Errors
 ///
-/// Those of [`Join::poll`].
+/// A [`ShutdownError`](crate::ShutdownError) if a step that is not `best_effort` is not done.
 pub async fn join_pinned(run: Run, steps: &mut [StepFuture<'_, '_>]) -> Result<(), BoxError> {
     let mut join = Join::new(run);
     poll_fn(|cx| join.poll(steps, cx)).await

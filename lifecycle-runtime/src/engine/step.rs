@@ -107,7 +107,7 @@ impl StepRun {
             Err(message) => Outcome::Panicked(message),
         };
         // Invariant 4: dropped here, and contained, before anything is aborted.
-        if let Err(message) = contain(|| cleanup.clear()) {
+        if let Err(message) = clear(cleanup) {
             if outcome.is_done() {
                 outcome = Outcome::Panicked(message);
             }
@@ -123,16 +123,22 @@ impl StepRun {
 pin_project! {
     /// The cleanup of a step, as it runs. By hand, since an async function would hold what it is given and what it pins:
     /// the cleanup twice, and a plan ten levels deep a thousand times.
-    struct Running<'s, F> {
+    struct Running<'s, F>
+    where
+        F: Future<Output = Result<(), BoxError>>,
+    {
         step: &'s StepRun,
         #[pin]
         cleanup: Option<F>,
     }
 
-    impl<F> PinnedDrop for Running<'_, F> {
+    impl<F> PinnedDrop for Running<'_, F>
+    where
+        F: Future<Output = Result<(), BoxError>>,
+    {
         fn drop(this: Pin<&mut Self>) {
             // Invariant 5, of a shutdown that is left half-way: a second panic while the first unwinds would abort.
-            let _ = contain(|| this.project().cleanup.set(None));
+            let _ = clear(this.project().cleanup);
         }
     }
 }
@@ -147,6 +153,11 @@ where
         let this = self.project();
         this.step.poll(this.cleanup, cx)
     }
+}
+
+/// Drops the future of a cleanup; its panic is returned.
+fn clear(cleanup: Pin<&mut dyn Cleanup>) -> Result<(), String> {
+    contain(|| cleanup.clear())
 }
 
 /// The future of a cleanup, until it is cleared.

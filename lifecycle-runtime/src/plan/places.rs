@@ -38,7 +38,18 @@ impl Places {
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
-        (0..MAX_STEPS).filter(move |&place| self.has(place))
+        let Self { mut low, mut high } = self;
+        std::iter::from_fn(move || {
+            let (bits, first) = if low == 0 {
+                (&mut high, 128)
+            } else {
+                (&mut low, 0)
+            };
+            let place = bits.trailing_zeros() as usize;
+            // The lowest bit is taken off; of none there is nothing to take.
+            *bits &= bits.checked_sub(1)?;
+            Some(first + place)
+        })
     }
 }
 

@@ -281,8 +281,7 @@ mod serialize {
                 },
             ) = self;
             let after: Vec<_> = step
-                .after
-                .iter()
+                .after()
                 .map(|earlier| plan.steps[earlier].step.name)
                 .collect();
             let mut out = serializer.serialize_struct("Step", 8)?;
