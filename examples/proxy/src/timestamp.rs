@@ -1,6 +1,5 @@
 //! Times as the traffic tape writes them.
 
-use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serializer;
@@ -22,7 +21,9 @@ pub fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok
 ///
 /// Those of the serializer.
 pub fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&Utc(*time))
+    // A clock that is set before 1970 says nothing anyway.
+    let time = (*time).max(UNIX_EPOCH);
+    serializer.collect_str(&humantime::format_rfc3339_millis(time))
 }
 
 /// Durations as whole milliseconds.
@@ -86,62 +87,21 @@ pub mod unix_millis {
     }
 }
 
-struct Utc(SystemTime);
-
-impl fmt::Display for Utc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-        let (year, month, day) = date(days);
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        let millis = since.subsec_millis();
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
-        )
-    }
-}
-
-/// The Gregorian date, `days` after 1970-01-01.
-fn date(days: u64) -> (u64, u64, u64) {
-    let mut year = 1970;
-    let mut rest = days;
-    while rest >= 365 + u64::from(is_leap(year)) {
-        rest -= 365 + u64::from(is_leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(is_leap(year));
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if rest < length {
-            break;
-        }
-        rest -= length;
-        month += 1;
-    }
-    (year, month, rest + 1)
-}
-
-const fn is_leap(year: u64) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
 #[cfg(test)]
 mod tests {
+    use serde::Serialize;
+
     use super::*;
 
-    #[test]
-    fn dates_are_gregorian() {
-        assert_eq!(date(0), (1970, 1, 1));
-        assert_eq!(date(364), (1970, 12, 31));
-        assert_eq!(date(11_016), (2000, 2, 29));
-        assert_eq!(date(20_453), (2025, 12, 31));
-        assert_eq!(date(20_454), (2026, 1, 1));
-    }
+    #[derive(Serialize)]
+    struct At(#[serde(serialize_with = "rfc3339")] SystemTime);
 
     #[test]
     fn a_time_is_written_to_the_millisecond() {
         let time = UNIX_EPOCH + Duration::from_millis(951_827_696_789);
-        assert_eq!(Utc(time).to_string(), "2000-02-29T12:34:56.789Z");
+        let text = |time| serde_json::to_value(At(time)).unwrap();
+        assert_eq!(text(time), "2000-02-29T12:34:56.789Z");
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(text(before), "1970-01-01T00:00:00.000Z");
     }
 }
