@@ -71,6 +71,22 @@ fn a_signal_that_is_repeated_at_once_is_the_same_request() {
 }
 
 #[test]
+fn a_hook_that_hangs_keeps_no_other_from_running_nor_the_process_from_ending() {
+    let ended = forced(
+        serving("hang-twice"),
+        Signal::TERM,
+        "draining",
+        Signal::TERM,
+    );
+    assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
+    assert!(
+        ended.says(&["the hook ran"]) && ended.says(&["so did the next"]),
+        "{ended:#?}"
+    );
+    assert!(ended.says(&["drain aborted"]), "{ended:#?}");
+}
+
+#[test]
 fn a_later_signal_forces_the_end_names_what_runs_and_runs_hooks_and_aborts() {
     let ended = forced(serving("hang"), Signal::TERM, "draining", Signal::TERM);
     assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");

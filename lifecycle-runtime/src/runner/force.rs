@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 use std::process;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+use std::vec;
 
 use crate::engine::{Live, OpenStep, contain};
 use crate::{Force, StepProgress, clock, log};
@@ -17,6 +18,9 @@ const ANSWERS: Duration = Duration::from_millis(250);
 
 /// How long their hooks have, before the engine is told; later they go on beside the aborts.
 const HOOKS: Duration = Duration::from_secs(1);
+
+/// Threads that run them: so many may hang, and the others are still run.
+const THREADS: usize = 8;
 
 /// What a component has run by a forced end.
 type Hook = Box<dyn FnOnce() + Send>;
@@ -109,21 +113,31 @@ fn ask(open: Vec<OpenStep>, log: impl FnOnce() + Send + 'static) -> Vec<StepProg
     steps
 }
 
-/// Runs the hooks, on another thread than [`ask`], which may hang in what a component says. Told when all have run.
+/// Runs the hooks, on other threads than [`ask`], which may hang in what a component says. There are several, so that a
+/// hook that hangs keeps no other from running. Told when all have run.
 fn run(hooks: Vec<Hook>) -> mpsc::Receiver<()> {
     let (runs, ran) = mpsc::channel();
-    // Without a thread none is run, and the engine is told at once.
-    let _ = thread::Builder::new()
-        .name("lifecycle-force".into())
-        .spawn(move || {
-            for hook in hooks {
-                if let Err(message) = contain(hook) {
-                    log::on_force_panicked(&message);
+    let threads = hooks.len().min(THREADS);
+    let hooks = Arc::new(Mutex::new(hooks.into_iter()));
+    for _ in 0..threads {
+        let (hooks, runs) = (Arc::clone(&hooks), runs.clone());
+        // Without any thread none is run, and the engine is told at once.
+        let _ = thread::Builder::new()
+            .name("lifecycle-force".into())
+            .spawn(move || {
+                while let Some(hook) = next(&hooks) {
+                    if let Err(message) = contain(hook) {
+                        log::on_force_panicked(&message);
+                    }
                 }
-            }
-            drop(runs);
-        });
+                drop(runs);
+            });
+    }
     ran
+}
+
+fn next(hooks: &Mutex<vec::IntoIter<Hook>>) -> Option<Hook> {
+    hooks.lock().unwrap_or_else(PoisonError::into_inner).next()
 }
 
 fn tell(text: &str) {

@@ -18,6 +18,8 @@ use tokio::runtime::{Builder, Runtime};
 enum Act {
     End,
     Hang,
+    /// And so does its hook.
+    HangTwice,
     Panic,
     Block,
     /// Waits for a line of stdin.
@@ -29,13 +31,16 @@ struct Drain(Act);
 impl Component for Drain {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         cx.waiting_for(|| "3 connections".into());
+        if matches!(self.0, Act::HangTwice) {
+            cx.on_force(block);
+        }
         cx.on_force(|| println!("the hook ran"));
         cx.on_force(|| panic!("a hook that panics"));
         cx.on_force(|| println!("so did the next"));
         println!("draining");
         match self.0 {
             Act::End => {}
-            Act::Hang => pending().await,
+            Act::Hang | Act::HangTwice => pending().await,
             Act::Panic => panic!("no connections"),
             Act::Block => block(),
             Act::Line => {
@@ -128,6 +133,7 @@ fn main() -> ExitCode {
     let how = std::env::args().nth(1).unwrap_or_default();
     let report = match &*how {
         "hang" => on(multi_thread(), server(Act::Hang)),
+        "hang-twice" => on(multi_thread(), server(Act::HangTwice)),
         "cut" => {
             let mut server = server(Act::Hang);
             server.patience = secs(1);
