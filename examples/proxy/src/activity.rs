@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use hyper::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use doing::Asked;
 
@@ -70,8 +70,10 @@ pub struct Activity {
     /// Requests that the client gave up before their answer began, less those
     /// that were answered since.
     abandoned: AtomicUsize,
-    enough: CancellationToken,
-    too_much: CancellationToken,
+    /// How many times over that was too many, at most.
+    given_up: AtomicUsize,
+    /// The task that owns the connection, if it waits for that.
+    owner: AtomicWaker,
     /// For people who look.
     asked: Asked,
 }
@@ -89,8 +91,8 @@ impl Activity {
             unread: AtomicBool::new(false),
             owed: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
-            enough: CancellationToken::new(),
-            too_much: CancellationToken::new(),
+            given_up: AtomicUsize::new(0),
+            owner: AtomicWaker::new(),
             asked: Asked::default(),
         }
     }
@@ -126,23 +128,21 @@ impl Activity {
     pub fn stream_abandoned(&self) {
         self.stream_is_settled();
         let abandoned = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
-        if abandoned >= MOST_ABANDONED {
-            self.enough.cancel();
-        }
-        if abandoned >= MOST_ABANDONED * 2 {
-            self.too_much.cancel();
+        let times = abandoned / MOST_ABANDONED;
+        if self.given_up.fetch_max(times, Ordering::Relaxed) < times {
+            self.owner.wake();
         }
     }
 
     /// Waits until the client has given up so many requests that it only makes
     /// work: each costs it a few bytes, and the upstream a request.
     pub async fn enough(&self) {
-        self.enough.cancelled().await;
+        poll_fn(|cx| self.poll_given_up(cx, 1)).await;
     }
 
     /// Waits until it has gone on like that.
     pub async fn too_much(&self) {
-        self.too_much.cancelled().await;
+        poll_fn(|cx| self.poll_given_up(cx, 2)).await;
     }
 
     fn stream_is_settled(&self) {
@@ -169,6 +169,19 @@ impl Activity {
     pub fn answered(&self) {
         self.touch();
         self.phase.store(ANSWER, Ordering::Relaxed);
+    }
+
+    fn poll_given_up(&self, cx: &mut Context<'_>, times: usize) -> Poll<()> {
+        // Over HTTP/1.1 who gives up a request gives up the connection.
+        if self.phase.load(Ordering::Relaxed) != MULTIPLEXED {
+            return Poll::Pending;
+        }
+        self.owner.register(cx.waker());
+        if self.given_up.load(Ordering::Relaxed) >= times {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// The response was handed over to its last byte.
