@@ -200,7 +200,7 @@ fn cleanup(
     let abort = attrs
         .abort
         .value()
-        .map(|abort| calls::abort(abort, &scope, lent, errors));
+        .map(|abort| calls::abort(abort, attrs.blocking.is_given(), &scope, lent, errors));
     let Some(with) = attrs.with.value() else {
         return Some(Cleanup::Component {
             leaf: attrs.leaf.is_given(),

@@ -1,9 +1,9 @@
 //! What `#[derive(GracefulShutdown)]` writes calls. Not for use by hand: it may change in any release.
 
+mod blocking;
 mod fields;
 mod force;
 mod join;
-mod lend;
 mod owner;
 mod probe;
 mod settle;
@@ -18,15 +18,15 @@ pub use std::result::Result::{self, Err, Ok};
 pub use std::time::Duration;
 
 pub use crate::component::End;
-pub use crate::engine::{Ending, Run, Seat, SetTime, StepRun, join_pinned};
+pub use crate::engine::{CleanupResult, Identity, OpenPlan, SetTimeout, StepHandle, StepRun, join_pinned};
 pub use crate::{
     BoxError, Component, Context, GracefulShutdown, Plan, PlanStep, Report, ResolvedPlan,
     ShutdownState,
 };
+pub use blocking::{Blocking, abort_blocking, blocking, blocking_taken};
 pub use fields::Fields;
 pub use force::Force;
 pub use join::*;
-pub use lend::{Lend, blocking};
 pub use owner::{Owner, Steps, Timed};
 pub use probe::*;
 pub use settle::*;
@@ -41,13 +41,13 @@ pub const fn prove(plan: &Plan) {
     plan.__prove();
 }
 
-/// The same of a plan that states no timeout.
+/// Like [`prove`], for a plan with the default timeout.
 #[track_caller]
 pub const fn prove_default(plan: &Plan) {
     plan.__prove_default();
 }
 
-/// There is nothing to shut down any more.
+/// Disarms an owner: there is nothing to shut down any more.
 pub fn disarm(state: &mut ShutdownState) {
     state.disarm();
 }
@@ -64,7 +64,7 @@ pub fn call<'a, T: ?Sized, R>(f: impl FnOnce(&'a mut T) -> R, value: &'a mut T) 
     f(value)
 }
 
-/// Likewise, with the context.
+/// Like [`call`], with the context.
 pub fn call_cx<'a, T: ?Sized, R>(
     f: impl FnOnce(&'a mut T, &'a Context) -> R,
     value: &'a mut T,
@@ -73,18 +73,23 @@ pub fn call_cx<'a, T: ?Sized, R>(
     f(value, cx)
 }
 
-/// Likewise, with a value that is consumed.
+/// Calls a closure that consumes the value.
 pub fn call_owned<T, R>(f: impl FnOnce(T) -> R, value: T) -> R {
     f(value)
 }
 
-/// Likewise, with the context.
+/// Like [`call_owned`], with the context.
 pub fn call_owned_cx<'a, T, R>(
     f: impl FnOnce(T, &'a Context) -> R,
     value: T,
     cx: &'a Context,
 ) -> R {
     f(value, cx)
+}
+
+/// The address of a value, to find the plan it opened while nobody can move it.
+pub fn address<T: ?Sized>(value: &T) -> usize {
+    crate::engine::address_of(value)
 }
 
 /// Stands for the state of a struct whose derive failed: that code never runs.

@@ -8,6 +8,17 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// Returns whether tokio's clock stands still, as in tests with paused time.
+#[cfg(feature = "rt")]
+pub(crate) fn is_paused() -> bool {
+    let (before, real) = (now(), Instant::now());
+    // A clock that runs has moved once the real one has.
+    while Instant::now() == real {
+        std::hint::spin_loop();
+    }
+    now() == before
+}
+
 #[cfg(not(feature = "rt"))]
 pub(crate) fn now() -> Instant {
     Instant::now()

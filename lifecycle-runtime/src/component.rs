@@ -20,10 +20,11 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// # Cancel safety
 ///
-/// The future of [`cleanup`](Component::cleanup) may be dropped half-way, and `cleanup` may be called
-/// again after that or after it ended: a second run takes up what is left, and finds nothing to do
-/// where nothing is. A component that cleans several parts or containers does so in the same order each
-/// time, so that each finds its own rows again.
+/// The future of [`cleanup`](Component::cleanup) may be dropped half-way, and `cleanup` may be called again, after that
+/// or after it ended. A second run cleans what is left, and finds nothing to do where nothing is. The engine does not
+/// run again what it knows to have ended: the steps of a derived type that is the field itself, owners, tasks, and the
+/// elements of [`Components`](crate::Components). All else is run again, in whatever order the component chooses: it may
+/// let go of what it has cleaned, and its parts may be removed, added or reordered between two runs.
 ///
 /// # Implementations
 ///
@@ -32,7 +33,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// | type | cleanup | `abort` | `release` |
 /// |---|---|---|---|
-/// | `tokio::task::JoinHandle`, `JoinSet` | aborts, then awaits; a panic of a task is an error with its message | aborts | aborts |
+/// | `tokio::task::JoinHandle`, `JoinSet` | waits until [`Context::deadline`]; aborts and awaits what still runs, which is [`TimedOut`](crate::TimedOut); an error or panic of a task is the step's | aborts | aborts |
+/// | `tokio_util::task::AbortOnDropHandle` | aborts, then awaits; an error or panic of the task is the step's | aborts | aborts |
 /// | `CancellationToken` | cancels | cancels | nothing: others hold it |
 /// | `TaskTracker` | closes, waits for every tracked task | nothing | nothing |
 /// | `tokio::process::Child` | SIGTERM, waits; SIGKILL at [`Context::deadline`], which is an error | SIGKILL | SIGKILL |
@@ -44,7 +46,10 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// | `Mutex`, `RwLock` of std and tokio | of what is inside | the same | the same |
 /// | `&Mutex`, `&RwLock`, hence `Arc<Mutex<T>>`, where `T: Default` | takes out what is inside, unlocks, cleans it | the same, if the lock is free | the same, if the lock is free |
 ///
-/// - **Waiting for an end** of tasks, without aborting them first, is `TaskTracker`'s.
+/// - **Tasks** are waited for. To abort them at once, hold them in an `AbortOnDropHandle`, or write
+///   `with = JoinSet::shutdown`. A task's output must be a [`TaskOutcome`](crate::TaskOutcome), so that an `Err` is seen.
+/// - **A `TaskTracker`** does not know how its tasks ended: one that failed or panicked cannot be seen there.
+///   A [`TaskGroup`](crate::TaskGroup) keeps every error and panic with the task's name.
 /// - **A handle that was read.** A `JoinHandle` panics when it is awaited after it gave its output, and does not tell
 ///   that it did. A cleanup of a finished one therefore tries, and contains that panic; a panic hook still sees it. In a
 ///   `select!` await the handle through an `Option` that is set to `None` when it is done.
@@ -55,7 +60,6 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///   dropped half-way puts back what it took; what was put in meanwhile is then aborted, released and dropped, and if
 ///   the lock is not free, so is what was taken. What is put in while a cleanup runs that ends well is left there: close
 ///   what feeds it first. An owner has no sensible `Default`: write `Mutex<Option<Owner>>`.
-/// - **What a task returns** is dropped, also where that is an `Err`.
 ///
 /// # Examples
 ///
@@ -68,7 +72,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// impl Component for Journal {
 ///     async fn cleanup(&mut self, _cx: &Context) -> Result<(), BoxError> {
-///         // Written one by one, each removed once it is safe: repeatable from any await.
+///         // Each line is removed once it is written, so a second run goes on with the rest.
 ///         while let Some(line) = self.pending.last() {
 ///             println!("{line}");
 ///             self.pending.pop();
@@ -126,6 +130,29 @@ pub trait Component: Send {
     #[doc(hidden)]
     fn __plan(&self) -> crate::ResolvedPlan {
         Self::PLAN.into()
+    }
+
+    /// Whether its cleanup does nothing but run the plan of this very value, which is known by its field.
+    #[doc(hidden)]
+    const __IS_PLAN: bool = false;
+
+    /// Whether there is nothing to clean, so that `cleanup` need not run.
+    #[doc(hidden)]
+    fn __is_empty(&self) -> bool {
+        false
+    }
+
+    /// Whether each of its parts has a row of its own, so that none is aborted twice.
+    #[doc(hidden)]
+    fn __is_composite(&self) -> bool {
+        Self::PLAN.is_composite
+    }
+
+    /// What tells this value from all others, wherever it is moved.
+    #[cfg(feature = "rt")]
+    #[doc(hidden)]
+    fn __identity(&mut self) -> Option<crate::engine::Identity> {
+        None
     }
 }
 
@@ -201,6 +228,13 @@ pub trait DynComponent: Send {
     fn dyn_release(&mut self);
     /// [`Component::PLAN`], with the timeouts that are known only at run time.
     fn dyn_plan(&self) -> crate::ResolvedPlan;
+    #[doc(hidden)]
+    fn __dyn_is_empty(&self) -> bool;
+    #[doc(hidden)]
+    fn __dyn_is_composite(&self) -> bool;
+    #[cfg(feature = "rt")]
+    #[doc(hidden)]
+    fn __dyn_identity(&mut self) -> Option<crate::engine::Identity>;
 }
 
 impl<T: Component> DynComponent for T {
@@ -222,6 +256,19 @@ impl<T: Component> DynComponent for T {
     fn dyn_plan(&self) -> crate::ResolvedPlan {
         self.__plan()
     }
+
+    fn __dyn_is_empty(&self) -> bool {
+        self.__is_empty()
+    }
+
+    fn __dyn_is_composite(&self) -> bool {
+        self.__is_composite()
+    }
+
+    #[cfg(feature = "rt")]
+    fn __dyn_identity(&mut self) -> Option<crate::engine::Identity> {
+        self.__identity()
+    }
 }
 
 impl Component for dyn DynComponent + '_ {
@@ -239,5 +286,18 @@ impl Component for dyn DynComponent + '_ {
 
     fn __plan(&self) -> crate::ResolvedPlan {
         self.dyn_plan()
+    }
+
+    fn __is_empty(&self) -> bool {
+        self.__dyn_is_empty()
+    }
+
+    fn __is_composite(&self) -> bool {
+        self.__dyn_is_composite()
+    }
+
+    #[cfg(feature = "rt")]
+    fn __identity(&mut self) -> Option<crate::engine::Identity> {
+        self.__dyn_identity()
     }
 }

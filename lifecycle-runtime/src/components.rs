@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::contain;
+use crate::engine::{Element, Identity, contain};
 use crate::gate::{Gate, LabelledPass};
 use crate::state::DEFAULT_TIMEOUT;
 use crate::{BoxError, Component, Context, DynComponent, Reason, Report};
@@ -74,10 +75,12 @@ impl Drop for Shared {
     }
 }
 
+/// The next [`Id`]. One for the process, so that an id tells a component wherever it is.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 #[derive(Default)]
 struct Items {
     closed: bool,
-    next: u64,
     here: BTreeMap<Id, Item>,
 }
 
@@ -126,8 +129,8 @@ impl Components {
         if items.closed {
             return Err(component);
         }
-        let id = Id(items.next);
-        items.next += 1;
+        // Relaxed: only its being unique matters.
+        let id = Id(NEXT.fetch_add(1, Ordering::Relaxed));
         let item = Item {
             name: name.into(),
             component: Box::new(component),
@@ -220,13 +223,12 @@ struct Taken<'a> {
 
 impl Taken<'_> {
     async fn clean(&mut self, cx: &Context) -> Report {
-        let names: Vec<_> = self
-            .items
-            .iter()
-            .map(|(_, item)| item.name.clone())
-            .collect();
-        let components = self.items.iter_mut().map(|(_, item)| &mut *item.component);
-        cx.each_reported(names, components).await
+        let elements = self.items.iter_mut().map(|(id, item)| Element {
+            name: format!("[{}]", item.name).into(),
+            identity: Some(Identity::Component(id.0)),
+            item: &mut *item.component,
+        });
+        cx.clean_elements(elements.collect()).await
     }
 }
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::engine::contain;
 use crate::gate::Pass;
 use crate::tracked::{self, Keeper, Place, Tracked};
 use crate::{BoxError, Component, Context, TaskOutcome, log};
@@ -305,7 +304,7 @@ impl Keeper for Shared {
         connection.close(CloseReason::Error);
         self.failed.fetch_add(1, Ordering::Relaxed);
         // The error, what the connection tells and a subscriber are somebody's code.
-        let _ = contain(|| log::connection_failed(connection, &*error));
+        log::connection_failed(connection, &*error);
     }
 
     fn gone(&self, connection: &Connection) {

@@ -7,14 +7,23 @@ use crate::{Reason, clock};
 
 /// Tells a component why it is cleaned and how long it has, and lets it say what it waits for.
 pub struct Context {
-    reason: Reason,
-    soft: Instant,
+    start: Instant,
     hard: Instant,
-    #[cfg(feature = "rt")]
     place: Place,
-    /// How many plans were opened through it.
+    /// Whether the next plan that is opened through it is that of the very component that the step cleans.
     #[cfg(feature = "rt")]
-    opened: std::sync::atomic::AtomicUsize,
+    is_own: std::sync::atomic::AtomicBool,
+}
+
+/// Where it is that something is cleaned.
+enum Place {
+    /// In no plan.
+    Outside(Reason),
+    /// In its own plan, which no step is around.
+    #[cfg(feature = "rt")]
+    Root,
+    #[cfg(feature = "rt")]
+    Step(crate::engine::StepHandle),
 }
 
 impl Context {
@@ -29,25 +38,28 @@ impl Context {
     /// ```
     pub fn new(reason: Reason, within: Duration) -> Self {
         let now = clock::now();
-        Self::over(reason, now, after(now, within))
+        Self::at(Place::Outside(reason), now, after(now, within))
     }
 
-    /// A context from `start` to the hard deadline.
-    pub(crate) fn over(reason: Reason, start: Instant, hard: Instant) -> Self {
+    fn at(place: Place, start: Instant, hard: Instant) -> Self {
         Self {
-            reason,
-            soft: soft(start, hard),
+            start,
             hard,
+            place,
             #[cfg(feature = "rt")]
-            place: Place::Outside,
-            #[cfg(feature = "rt")]
-            opened: std::sync::atomic::AtomicUsize::new(0),
+            is_own: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
     /// Why the shutdown began.
     pub fn reason(&self) -> &Reason {
-        &self.reason
+        match &self.place {
+            Place::Outside(reason) => reason,
+            #[cfg(feature = "rt")]
+            Place::Root => &Reason::Requested,
+            #[cfg(feature = "rt")]
+            Place::Step(step) => &step.shared().reason,
+        }
     }
 
     /// The soft deadline, on tokio's clock: what still runs then should be aborted *and awaited* in
@@ -55,7 +67,7 @@ impl Context {
     ///
     /// `tokio::time::Instant::from_std` makes it an argument for `timeout_at`.
     pub fn deadline(&self) -> Instant {
-        self.soft
+        soft(self.start, self.hard)
     }
 
     /// The hard deadline, at which the future of the cleanup is dropped and the component aborted.
@@ -65,7 +77,7 @@ impl Context {
 
     /// How long it is until the soft [`deadline`](Self::deadline); zero once it has passed.
     pub fn remaining(&self) -> Duration {
-        self.soft.saturating_duration_since(clock::now())
+        self.deadline().saturating_duration_since(clock::now())
     }
 
     /// Says what the step is waiting for. Read for progress, when the step is cut at its deadline, and
@@ -75,8 +87,8 @@ impl Context {
     /// it, briefly, and do not block.
     pub fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {
         #[cfg(feature = "rt")]
-        if let Some(seat) = self.seat() {
-            seat.waiting_for(text);
+        if let Some(step) = self.step() {
+            step.waiting_for(text);
         }
         #[cfg(not(feature = "rt"))]
         drop(text);
@@ -86,43 +98,41 @@ impl Context {
     /// killing a child, say. Each hook is run at most once; its panics are contained.
     pub fn on_force(&self, hook: impl FnOnce() + Send + 'static) {
         #[cfg(feature = "rt")]
-        if let Some(seat) = self.seat() {
-            seat.on_force(hook);
+        if let Some(step) = self.step() {
+            step.on_force(hook);
         }
         #[cfg(not(feature = "rt"))]
         drop(hook);
     }
 }
 
-/// Where it is that something is cleaned.
-#[cfg(feature = "rt")]
-enum Place {
-    /// In no plan.
-    Outside,
-    /// In none that is around it, but in its own.
-    Root,
-    Seat(crate::engine::Seat),
-}
-
 #[cfg(feature = "rt")]
 impl Context {
-    pub(crate) fn seated(mut self, seat: crate::engine::Seat) -> Self {
-        self.place = Place::Seat(seat);
-        self
-    }
-
-    pub(crate) fn seat(&self) -> Option<&crate::engine::Seat> {
-        match &self.place {
-            Place::Seat(seat) => Some(seat),
-            Place::Root | Place::Outside => None,
+    /// What the component of this step is told. `is_own` if its plan is the step's own.
+    pub(crate) fn of_step(
+        step: crate::engine::StepHandle,
+        start: Instant,
+        hard: Instant,
+        is_own: bool,
+    ) -> Self {
+        Self {
+            is_own: is_own.into(),
+            ..Self::at(Place::Step(step), start, hard)
         }
     }
 
-    /// What an owner is cleaned with whose plan runs by itself: that was begun, so that nothing is left to tell.
+    pub(crate) fn step(&self) -> Option<&crate::engine::StepHandle> {
+        match &self.place {
+            Place::Step(step) => Some(step),
+            Place::Root | Place::Outside(_) => None,
+        }
+    }
+
+    /// What an owner is cleaned with whose plan runs by itself: it was begun, so nothing is left to tell.
     pub(crate) fn root() -> &'static Self {
-        static ROOT: std::sync::LazyLock<Context> = std::sync::LazyLock::new(|| Context {
-            place: Place::Root,
-            ..Context::new(Reason::Requested, Duration::ZERO)
+        static ROOT: std::sync::LazyLock<Context> = std::sync::LazyLock::new(|| {
+            let now = clock::now();
+            Context::at(Place::Root, now, now)
         });
         &ROOT
     }
@@ -131,19 +141,23 @@ impl Context {
         matches!(self.place, Place::Root)
     }
 
-    /// The place of the next plan that is opened through it: a component may clean several, and a run
-    /// that takes them up again opens them in the same order.
-    pub(crate) fn open_next(&self) -> usize {
-        // Relaxed: it only counts.
-        self.opened
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    /// Whether the plan that is opened next is that of the very component that the step cleans.
+    pub(crate) fn is_own(&self) -> bool {
+        // Relaxed: a cleanup opens its plan on one thread.
+        self.is_own.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// [`is_own`](Self::is_own), once: a plan that is opened later is another component's.
+    pub(crate) fn take_own(&self) -> bool {
+        self.is_own
+            .swap(false, std::sync::atomic::Ordering::Relaxed)
     }
 }
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
-            .field("reason", &self.reason)
+            .field("reason", self.reason())
             .field("remaining", &self.remaining())
             .finish_non_exhaustive()
     }

@@ -8,31 +8,54 @@
 //!    and tells of them before its parent cuts it.
 //! 4. A step ends exactly once. Its future is gone before its `abort` runs, and both before what
 //!    depends on it starts.
-//! 5. Nothing a component does unwinds out of the engine: polling, dropping, aborting, describing.
-//! 6. No lock is held while code of a component runs.
+//! 5. Nothing that foreign code does unwinds out of the engine: polling, dropping, aborting, describing, waking, logging.
+//!    All of it is called through [`contain`].
+//! 6. No lock is held while foreign code runs.
+//! 7. Progress belongs to a component. Where a component cannot be told from another, it is cleaned again
+//!    (`resumed`), and a row that had failed, or begun and gone, stays in the report.
 
+mod abort_scope;
+mod alarm;
 mod contain;
 mod each;
 mod join;
-mod live;
-mod pulse;
-mod run;
+mod open;
+mod resumed;
+mod row;
+mod running;
+mod shared;
 mod step;
+mod step_handle;
+mod timeouts;
 mod timer;
-mod times;
+mod views;
+mod wakeups;
 
+pub(crate) use abort_scope::{KnownElements, KnownSteps, address_of};
 #[cfg(feature = "state-file")]
 pub(crate) use contain::message_of;
 pub(crate) use contain::{contain, message};
+pub(crate) use each::Element;
 pub(crate) use join::{Join, StepFuture};
-pub(crate) use live::{Ended, Live, OpenStep, Origin};
-pub(crate) use pulse::Pulse;
+pub(crate) use row::ForceHook;
+pub(crate) use running::{EndedStep, RunningPlan};
+pub(crate) use shared::ShutdownShared;
 pub(crate) use step::component;
+pub(crate) use timeouts::RuntimeTimeouts;
 pub(crate) use timer::Timer;
-pub(crate) use times::Times;
+pub(crate) use views::UnfinishedStep;
+pub(crate) use wakeups::Wakeups;
 
 pub use join::join_pinned;
-pub use live::Seat;
-pub use run::Run;
-pub use step::{Ending, StepRun};
-pub use times::SetTime;
+pub use open::OpenPlan;
+pub use row::Identity;
+pub use step::{CleanupResult, StepRun};
+pub use step_handle::StepHandle;
+pub use timeouts::SetTimeout;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks. What a panicking thread left in these locks is whole: every change is a single store.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Live;
+use crate::engine::RunningPlan;
 use crate::{Outcome, Reason, clock};
 
 /// Begins a shutdown from anywhere, and tells of it. Clones are cheap and equal.
@@ -33,7 +33,7 @@ struct Shared {
     reason: OnceLock<Reason>,
     /// Cancelled once a reason is set.
     requested: CancellationToken,
-    plan: Mutex<Option<Arc<Live>>>,
+    plan: Mutex<Option<Arc<RunningPlan>>>,
     /// Ends the lame duck, while that is running.
     lame_duck: Mutex<Option<CancellationToken>>,
     /// When a runner took the request up.
@@ -89,8 +89,8 @@ impl ShutdownHandle {
         self.shared.reason.get().cloned().unwrap_or_default()
     }
 
-    pub(crate) fn runs(&self, live: &Arc<Live>) {
-        *self.shared.plan() = Some(Arc::clone(live));
+    pub(crate) fn runs(&self, plan: &Arc<RunningPlan>) {
+        *self.shared.plan() = Some(Arc::clone(plan));
         self.shared.started.send_replace(true);
     }
 
@@ -108,13 +108,13 @@ impl ShutdownHandle {
         over.as_ref().inspect(|over| over.cancel()).is_some()
     }
 
-    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+    pub(crate) fn running(&self) -> Option<Arc<RunningPlan>> {
         self.shared.plan().clone()
     }
 }
 
 impl Shared {
-    fn plan(&self) -> std::sync::MutexGuard<'_, Option<Arc<Live>>> {
+    fn plan(&self) -> std::sync::MutexGuard<'_, Option<Arc<RunningPlan>>> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -150,9 +150,9 @@ impl Progress {
     ///
     /// Safe: a change is not lost if this is dropped.
     pub async fn changed(&mut self) -> bool {
-        let live = loop {
-            if let Some(live) = self.shared.plan().clone() {
-                break live;
+        let plan = loop {
+            if let Some(plan) = self.shared.plan().clone() {
+                break plan;
             }
             if self.started.changed().await.is_err() {
                 return false;
@@ -161,9 +161,9 @@ impl Progress {
         let mut first = false;
         let changes = self.changes.get_or_insert_with(|| {
             first = true;
-            live.origin.watch()
+            plan.shared.watch()
         });
-        if live.report().is_some() && !changes.has_changed().unwrap_or(false) {
+        if plan.report().is_some() && !changes.has_changed().unwrap_or(false) {
             return first;
         }
         first || changes.changed().await.is_ok()
@@ -172,32 +172,32 @@ impl Progress {
     /// The steps that have not ended, the innermost of nested ones; `main` first. Empty before the
     /// shutdown and after it.
     pub fn unfinished(&self) -> Vec<StepProgress> {
-        let live = self.shared.plan().clone();
-        let views = live.map(|live| live.unfinished(clock::now()));
+        let plan = self.shared.plan().clone();
+        let views = plan.map(|plan| plan.unfinished(clock::now()));
         views.unwrap_or_default()
     }
 
     /// The steps of the plan that have ended, with how.
     pub fn ended(&self) -> Vec<(String, Outcome)> {
-        let live = self.shared.plan().clone();
-        live.map(|live| live.ended()).unwrap_or_default()
+        let plan = self.shared.plan().clone();
+        plan.map(|plan| plan.ended()).unwrap_or_default()
     }
 
     /// The whole plan as it stands: every step in plan order, `main` first, each with those inside it.
     /// Empty before the shutdown.
     pub fn steps(&self) -> Vec<StepProgress> {
-        let live = self.shared.plan().clone();
-        live.map(|live| live.all_steps(clock::now()))
+        let plan = self.shared.plan().clone();
+        plan.map(|plan| plan.all_steps(clock::now()))
             .unwrap_or_default()
     }
 
     /// How long the shutdown has been going on, or took; with its lame duck. `None` before it begins.
     pub fn elapsed(&self) -> Option<Duration> {
-        let live = self.shared.plan().clone();
-        if let Some(report) = live.as_ref().and_then(|live| live.report()) {
+        let plan = self.shared.plan().clone();
+        if let Some(report) = plan.as_ref().and_then(|plan| plan.report()) {
             return Some(report.elapsed());
         }
-        let began = live.map(|live| live.origin.began);
+        let began = plan.map(|plan| plan.shared.began);
         let began = began.or_else(|| self.shared.began.get().copied())?;
         Some(clock::now().saturating_duration_since(began))
     }
@@ -205,9 +205,9 @@ impl Progress {
     /// How long the plan has until its deadline. `None` before it begins, during a lame duck too, and
     /// once it has ended.
     pub fn remaining(&self) -> Option<Duration> {
-        let live = self.shared.plan().clone()?;
-        let until = live.deadline.saturating_duration_since(clock::now());
-        live.report().is_none().then_some(until)
+        let plan = self.shared.plan().clone()?;
+        let until = plan.deadline().saturating_duration_since(clock::now());
+        plan.report().is_none().then_some(until)
     }
 }
 

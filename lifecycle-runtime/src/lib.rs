@@ -77,6 +77,7 @@ mod context;
 mod plan;
 mod reason;
 mod report;
+mod text;
 
 #[cfg(feature = "rt")]
 mod components;
@@ -120,7 +121,7 @@ pub use component::{BoxError, Component, DynComponent};
 pub use context::Context;
 pub use plan::{Plan, PlanStep, ResolvedPlan};
 pub use reason::{Force, Reason, Signal};
-pub use report::{Outcome, Report, ShutdownError, Step};
+pub use report::{Outcome, Report, ShutdownError, Step, TimedOut};
 
 #[cfg(feature = "rt")]
 pub use component::GracefulShutdown;

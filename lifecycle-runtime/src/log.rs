@@ -5,7 +5,7 @@
 //! | `shutdown_begin` | INFO | component, reason, lame_duck_ms, budget_ms |
 //! | `shutdown_progress` | INFO | unfinished, waiting_for, elapsed_ms, remaining_ms |
 //! | `step_end` | INFO; DEBUG for an element that is done; WARN or, for a step that is not `best_effort`, ERROR otherwise | step, outcome, elapsed_ms, budget_ms, over_ms, error, waiting_for |
-//! | `shutdown_end` | INFO if clean, else ERROR | component, reason, done, failed, panicked, timed_out, skipped, slowest, elapsed_ms, forced, exit_code |
+//! | `shutdown_end` | INFO if clean, else ERROR | component, reason, done, failed, panicked, timed_out, aborted, skipped, slowest, elapsed_ms, forced, hurried, exit_code |
 //! | `connection_failed` | DEBUG, as clients do that | connection, error |
 //! | `task_failed` | ERROR | task, error |
 //! | `shutdown_forced` | WARN | component, by |
@@ -18,19 +18,36 @@
 
 use std::time::{Duration, Instant};
 
-use tracing::{debug, error, info, warn};
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, debug, error, info, warn};
 
-use crate::engine::{Ended, Live, Seat};
+use crate::engine::{EndedStep, RunningPlan, StepHandle, contain};
 use crate::report::{Outcome, Report};
+use crate::text::millis;
 use crate::{Reason, Step};
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// Logs an event of target `lifecycle`. A subscriber is foreign code, as is what it formats, so the event is contained;
+/// and it costs nothing where nobody listens.
+macro_rules! event {
+    (error, $($event:tt)*) => { event!(Level::ERROR, error!($($event)*)) };
+    (warn, $($event:tt)*) => { event!(Level::WARN, warn!($($event)*)) };
+    (info, $($event:tt)*) => { event!(Level::INFO, info!($($event)*)) };
+    (debug, $($event:tt)*) => { event!(Level::DEBUG, debug!($($event)*)) };
+    ($level:expr, $log:ident!($($event:tt)*)) => {
+        if $level <= LevelFilter::current() {
+            let _ = contain(|| $log!(target: "lifecycle", $($event)*));
+        }
+    };
+}
+
+/// Returns whether somebody may read events.
+pub(crate) fn is_read() -> bool {
+    LevelFilter::current() != LevelFilter::OFF
 }
 
 pub(crate) fn begin(component: &str, reason: &Reason, lame_duck: Duration, budget: Duration) {
-    info!(
-        target: "lifecycle",
+    event!(
+        info,
         component,
         %reason,
         lame_duck_ms = millis(lame_duck),
@@ -39,71 +56,88 @@ pub(crate) fn begin(component: &str, reason: &Reason, lame_duck: Duration, budge
     );
 }
 
-pub(crate) fn progress(live: &Live, now: Instant) {
-    let unfinished = live.unfinished(now);
+pub(crate) fn progress(plan: &RunningPlan, now: Instant) {
+    if Level::INFO > LevelFilter::current() {
+        return;
+    }
+    let unfinished = plan.unfinished(now);
     let running = unfinished.iter().filter(|step| step.running);
     let names: Vec<_> = running.clone().map(|step| step.path.as_str()).collect();
     let waiting_for: Vec<_> = running
         .filter_map(|step| Some(format!("{}: {}", step.path, step.waiting_for.as_ref()?)))
         .collect();
-    info!(
-        target: "lifecycle",
-        component = live.component,
+    event!(
+        info,
+        component = plan.component,
         unfinished = names.join(", "),
         waiting_for = waiting_for.join("; "),
-        elapsed_ms = millis(now.saturating_duration_since(live.origin.began)),
-        remaining_ms = millis(live.deadline.saturating_duration_since(now)),
+        elapsed_ms = millis(now.saturating_duration_since(plan.shared.began)),
+        remaining_ms = millis(plan.deadline().saturating_duration_since(now)),
         "shutdown_progress"
     );
 }
 
-pub(crate) fn step_end(ended: &Ended<'_>) {
+pub(crate) fn step_end(ended: &EndedStep) {
     /// The level of an event is part of its call site.
     macro_rules! step_end {
-        ($level:ident, $($field:tt)*) => {
-            $level!(
-                target: "lifecycle",
-                step = ended.path(),
-                outcome = ended.outcome.word(),
-                elapsed_ms = millis(ended.elapsed),
-                budget_ms = millis(ended.budget),
-                over_ms = millis(ended.elapsed.saturating_sub(ended.budget)),
+        ($level:ident, $step:ident, $($field:tt)*) => {
+            event!(
+                $level,
+                step = ended.path,
+                outcome = $step.outcome.word(),
+                elapsed_ms = millis($step.elapsed),
+                budget_ms = millis($step.budget),
+                over_ms = millis($step.elapsed.saturating_sub($step.budget)),
                 $($field)*
                 "step_end"
             )
         };
     }
-    let (error, waiting_for) = match &ended.outcome {
-        Outcome::Done if ended.element => return step_end!(debug,),
-        Outcome::Done => return step_end!(info,),
-        Outcome::TimedOut { waiting_for } => (None, waiting_for.clone()),
-        other => (other.detail(), None),
+    let step = &ended.step;
+    // Telling an error is foreign code; `Chain` contains it.
+    let (error, waiting_for) = match &step.outcome {
+        Outcome::Done if step.is_element() => return step_end!(debug, step,),
+        Outcome::Done => return step_end!(info, step,),
+        Outcome::TimedOut { waiting_for } => (step.why.as_deref(), waiting_for.clone()),
+        _ => (None, None),
     };
-    if ended.best_effort {
-        step_end!(warn, error, waiting_for,);
+    let detail = match step.outcome {
+        Outcome::TimedOut { .. } => None,
+        _ => step.detail(),
+    };
+    let error = error.or(detail.as_deref());
+    if step.nothing {
+        step_end!(info, step, error, waiting_for,);
+    } else if ended.best_effort {
+        step_end!(warn, step, error, waiting_for,);
     } else {
-        step_end!(error, error, waiting_for,);
+        step_end!(error, step, error, waiting_for,);
     }
 }
 
 pub(crate) fn end(report: &Report, exit_code: u8) {
+    if !is_read() {
+        return;
+    }
     let mut counts = Counts::default();
     counts.add(report.steps());
     let slowest = report.steps().iter().max_by_key(|step| step.elapsed());
     macro_rules! shutdown_end {
         ($level:ident) => {
-            $level!(
-                target: "lifecycle",
+            event!(
+                $level,
                 component = report.component(),
                 reason = %report.reason(),
                 done = counts.done,
                 failed = counts.failed,
                 panicked = counts.panicked,
                 timed_out = counts.timed_out,
+                aborted = counts.aborted,
                 skipped = counts.skipped,
                 slowest = slowest.map(Step::name),
                 elapsed_ms = millis(report.elapsed()),
                 forced = report.forced().is_some(),
+                hurried = report.was_hurried(),
                 exit_code,
                 "shutdown_end"
             )
@@ -123,6 +157,7 @@ struct Counts {
     failed: u64,
     panicked: u64,
     timed_out: u64,
+    aborted: u64,
     skipped: u64,
 }
 
@@ -138,6 +173,7 @@ impl Counts {
                 Outcome::Failed(_) => &mut self.failed,
                 Outcome::Panicked(_) => &mut self.panicked,
                 Outcome::TimedOut { .. } => &mut self.timed_out,
+                Outcome::Aborted => &mut self.aborted,
                 Outcome::Skipped => &mut self.skipped,
             } += 1;
         }
@@ -147,18 +183,29 @@ impl Counts {
 pub(crate) fn dropped(component: &str, fields: &[&str]) {
     #[cfg(feature = "testing")]
     crate::testing::dropped(component, fields);
-    warn!(
-        target: "lifecycle",
+    let panicking = std::thread::panicking();
+    if !tracing::dispatcher::has_been_set() {
+        // Where nobody ever listens to events, the line goes where the default panic hook writes to, too.
+        let fields = fields.join(", ");
+        let line = format!(
+            "lifecycle: dropped_unshut component={component} fields=\"{fields}\" panicking={panicking}\n"
+        );
+        // Nobody is left to tell if stderr is gone.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        return;
+    }
+    event!(
+        warn,
         component,
         fields = fields.join(", "),
-        panicking = std::thread::panicking(),
+        panicking,
         "dropped_unshut"
     );
 }
 
 pub(crate) fn shrunk(component: &str, needed: Duration, given: Duration) {
-    warn!(
-        target: "lifecycle",
+    event!(
+        warn,
         component,
         needed_ms = millis(needed),
         given_ms = millis(given),
@@ -167,74 +214,77 @@ pub(crate) fn shrunk(component: &str, needed: Duration, given: Duration) {
 }
 
 pub(crate) fn timeout_panicked(component: &str, message: &str) {
-    error!(
-        target: "lifecycle",
+    event!(
+        error,
         component,
         error = message,
         "a `timeout = …` expression panicked: its step has what the others leave"
     );
 }
 
-pub(crate) fn abort_panicked(seat: Option<&Seat>, message: &str) {
+pub(crate) fn abort_panicked(step: &StepHandle, message: &str) {
     #[cfg(feature = "testing")]
-    crate::testing::abort_panicked(&seat.map(Seat::path).unwrap_or_default(), message);
-    error!(
-        target: "lifecycle",
-        step = seat.map(Seat::path),
+    crate::testing::abort_panicked(&step.path(), message);
+    event!(
+        error,
+        step = step.path(),
         error = message,
         "an `abort` panicked"
     );
 }
 
 pub(crate) fn release_panicked(message: &str) {
-    error!(target: "lifecycle", error = message, "a `release` panicked");
+    event!(error, error = message, "a `release` panicked");
 }
 
 pub(crate) fn no_timer(error: &std::io::Error) {
-    error!(
-        target: "lifecycle",
+    event!(
+        error,
         %error,
         "no timer: outside tokio a deadline needs a thread, and none could be started"
     );
 }
 
-pub(crate) fn forced(live: &Live, by: crate::Force) {
-    warn!(target: "lifecycle", component = live.component, %by, "shutdown_forced");
+pub(crate) fn forced(plan: &RunningPlan, by: crate::Force) {
+    event!(warn, component = plan.component, %by, "shutdown_forced");
 }
 
 pub(crate) fn on_force_panicked(message: &str) {
-    error!(target: "lifecycle", error = message, "an `on_force` hook panicked");
+    event!(error, error = message, "an `on_force` hook panicked");
 }
 
 pub(crate) fn finally_panicked(message: &str) {
-    error!(target: "lifecycle", error = message, "a `finally` hook panicked");
+    event!(error, error = message, "a `finally` hook panicked");
 }
 
 pub(crate) fn finally_left() {
-    warn!(target: "lifecycle", "the `finally` hooks took more than 1 s and are left behind");
+    event!(
+        warn,
+        "the `finally` hooks took more than 1 s and are left behind"
+    );
 }
 
 pub(crate) fn no_thread(what: &str, error: &std::io::Error) {
-    error!(target: "lifecycle", %error, "no thread could be started for {what}");
+    event!(error, %error, "no thread could be started for {what}");
 }
 
 pub(crate) fn no_signals(error: &std::io::Error) {
-    error!(target: "lifecycle", %error, "signals are not heard: only main and handles begin the shutdown");
+    event!(error, %error, "signals are not heard: only main and handles begin the shutdown");
 }
 
 pub(crate) fn not_hooked(signal: crate::Signal, error: &std::io::Error) {
-    error!(target: "lifecycle", %signal, %error, "a signal cannot be heard: its hook is never called");
+    event!(error, %signal, %error, "a signal cannot be heard: its hook is never called");
 }
 
 pub(crate) fn task_failed(task: &str, error: &(dyn std::error::Error + 'static)) {
-    error!(target: "lifecycle", task, error = %crate::reason::Chain(error), "task_failed");
+    event!(error, task, error = %crate::reason::Chain(error), "task_failed");
 }
 
 pub(crate) fn connection_failed(
     connection: &crate::Connection,
     error: &(dyn std::error::Error + 'static),
 ) {
-    debug!(target: "lifecycle", %connection, error = %crate::reason::Chain(error), "connection_failed");
+    event!(debug, %connection, error = %crate::reason::Chain(error), "connection_failed");
 }
 
 #[cfg(feature = "state-file")]
@@ -245,16 +295,12 @@ pub(crate) fn state_set_aside(
 ) {
     let path = path.display();
     match aside {
-        Ok(aside) => warn!(
-            target: "lifecycle",
-            %path,
+        Ok(aside) => event!(warn, %path,
             error = why,
             aside = %aside.display(),
             "a state file is set aside, the state starts anew"
         ),
-        Err(error) => warn!(
-            target: "lifecycle",
-            %path,
+        Err(error) => event!(warn, %path,
             error = why,
             aside_error = %error,
             "a state file cannot be used nor set aside, the state starts anew"
@@ -264,20 +310,20 @@ pub(crate) fn state_set_aside(
 
 #[cfg(feature = "state-file")]
 pub(crate) fn state_not_saved(path: &std::path::Path, error: &(dyn std::error::Error + 'static)) {
-    warn!(target: "lifecycle", path = %path.display(), %error, "a state file was not saved");
+    event!(warn, path = %path.display(), %error, "a state file was not saved");
 }
 
-pub(crate) fn executor_blocked(live: &Live, since: Duration) {
+pub(crate) fn executor_blocked(plan: &RunningPlan, since: Duration) {
     // No component is asked what it waits for: it may well wait for what is blocked.
-    let steps = live.open_steps(Instant::now());
+    let steps = plan.unfinished_steps(Instant::now());
     let polled = steps
         .iter()
         .filter(|step| step.view.is_polled())
         .map(|step| step.view.path());
     let steps: Vec<_> = polled.collect();
-    warn!(
-        target: "lifecycle",
-        component = live.component,
+    event!(
+        warn,
+        component = plan.component,
         steps = steps.join(", "),
         blocked_ms = millis(since),
         "executor_blocked"
@@ -285,8 +331,8 @@ pub(crate) fn executor_blocked(live: &Live, since: Duration) {
 }
 
 pub(crate) fn lame_duck_end(component: &str, step: &Step) {
-    info!(
-        target: "lifecycle",
+    event!(
+        info,
         component,
         outcome = %step.outcome(),
         elapsed_ms = millis(step.elapsed()),
@@ -301,8 +347,8 @@ pub(crate) fn grace_short(
     budget: Duration,
     after: Duration,
 ) {
-    warn!(
-        target: "lifecycle",
+    event!(
+        warn,
         component,
         grace_ms = millis(grace),
         lame_duck_ms = millis(lame_duck),
@@ -313,13 +359,13 @@ pub(crate) fn grace_short(
 }
 
 pub(crate) fn grace_unreadable(component: &str) {
-    warn!(
-        target: "lifecycle",
+    event!(
+        warn,
         component,
         "the grace period is no duration such as \"30s\" or \"1m 30s\": nothing is checked"
     );
 }
 
 pub(crate) fn hook_panicked(signal: crate::Signal, message: &str) {
-    error!(target: "lifecycle", %signal, error = message, "the hook of a signal panicked");
+    event!(error, %signal, error = message, "the hook of a signal panicked");
 }

@@ -1,17 +1,16 @@
 //! Plans: the steps of a type with their order and budgets, as constants.
 
-mod places;
 mod prove;
 mod resolved;
+mod step_set;
 
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use places::Places;
-pub(crate) use resolved::Label;
 pub use resolved::ResolvedPlan;
 #[cfg(feature = "rt")]
 pub(crate) use resolved::{clip, resolve};
+pub(crate) use step_set::StepSet;
 
 /// How many steps one plan may have.
 pub(crate) const MAX_STEPS: usize = 256;
@@ -38,9 +37,9 @@ pub struct Plan {
     pub(crate) longest: Option<Duration>,
     pub(crate) steps: &'static [PlanStep],
     pub(crate) one_of: bool,
-    /// Whether all there is to the component are its parts, each of which has a row.
+    /// Whether the component is nothing but its parts, each of which has a row.
     #[cfg_attr(not(feature = "rt"), allow(dead_code))] // only the engine asks
-    pub(crate) whole: bool,
+    pub(crate) is_composite: bool,
     /// What a step without a timeout counts for that has this plan, in nanoseconds.
     pub(crate) cost: u128,
 }
@@ -57,7 +56,7 @@ impl Plan {
             longest: None,
             steps: &[],
             one_of: false,
-            whole: false,
+            is_composite: false,
             cost: UNSTATED.as_nanos(),
         }
     }
@@ -66,7 +65,7 @@ impl Plan {
     #[cfg(feature = "rt")]
     pub(crate) const fn of_leaves() -> Self {
         Self {
-            whole: true,
+            is_composite: true,
             ..Self::leaf()
         }
     }
@@ -110,7 +109,7 @@ impl Plan {
             longest: Some(longest),
             steps,
             one_of: false,
-            whole: true,
+            is_composite: true,
             cost: match timeout {
                 Some(timeout) => timeout.as_nanos(),
                 None => longest.as_nanos(),
@@ -134,7 +133,7 @@ impl Plan {
             longest: Some(prove::from_nanos(most)),
             steps: variants,
             one_of: true,
-            whole: true,
+            is_composite: true,
             cost: most,
         }
     }
@@ -179,7 +178,7 @@ impl fmt::Display for Plan {
 pub struct PlanStep {
     pub(crate) name: &'static str,
     pub(crate) priority: i32,
-    pub(crate) after: Places,
+    pub(crate) after: StepSet,
     pub(crate) timeout: Option<Duration>,
     pub(crate) runtime: bool,
     pub(crate) required: bool,
@@ -232,7 +231,7 @@ impl PlanStep {
         Self {
             name,
             priority,
-            after: Places::NONE,
+            after: StepSet::NONE,
             timeout: None,
             runtime: false,
             required: false,
@@ -255,7 +254,7 @@ impl PlanStep {
         Self {
             name,
             priority,
-            after: Places {
+            after: StepSet {
                 low: after,
                 high: 0,
             },

@@ -24,12 +24,13 @@ use std::{fmt, io};
 use tokio::sync::oneshot;
 
 use crate::context::after;
-use crate::engine::{Live, Origin, Times, contain};
+use crate::engine::{RunningPlan, RuntimeTimeouts, ShutdownShared, contain};
 use crate::plan::UNSTATED;
-use crate::state::{self, Conduct, DEFAULT_TIMEOUT};
+use crate::report::Cut;
+use crate::state::{self, DEFAULT_TIMEOUT, RunPlan};
 use crate::{
-    BoxError, GracefulShutdown, Readiness, Reason, Report, ShutdownHandle, Signal, Step,
-    TaskOutcome, clock, log,
+    BoxError, GracefulShutdown, Readiness, Reason, Report, ShutdownHandle, Signal, TaskOutcome,
+    clock, log,
 };
 
 pub use grace::Grace;
@@ -305,7 +306,13 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
             Ok(runtime) => runtime,
             Err(error) => {
                 let reason = Reason::StartFailed(Arc::new(error));
-                return Report::new(S::PLAN.name(), reason, Duration::ZERO, None, Vec::new());
+                return Report::new(
+                    S::PLAN.name(),
+                    reason,
+                    Duration::ZERO,
+                    Cut::default(),
+                    Vec::new(),
+                );
             }
         };
         let (report, guard) = runtime.block_on(self.conduct(Some(main)));
@@ -347,7 +354,7 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
         let bounds = Bounds::of(&server, &options);
         guard.watch("main", bounds.allowed);
         let (stop, firing) = stop::pair();
-        let (live, lame_duck) = {
+        let plan = {
             let server = &mut server;
             // Lazy, so that a panic of the call itself is main's too.
             let main = pin!(main.map(|main| async move { main(server, stop).await }));
@@ -355,19 +362,16 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
             let reason = serve(main.as_mut(), &mut options, &mut guard).await;
             // Where there never was one, tasks serve.
             let gone = main.as_ref().map_or(failed, MainTask::has_ended);
-            let (live, lame_duck) =
+            let plan =
                 begin::<S, _, _>(&mut options, &bounds, &guard, reason, main.as_mut(), gone).await;
             if let Some(main) = main {
-                let latest = live.deadline.checked_sub(bounds.reserve);
-                main.finish(&live, latest.unwrap_or(live.origin.began), &firing)
+                let latest = plan.deadline().checked_sub(bounds.reserve);
+                main.finish(&plan, latest.unwrap_or(plan.shared.began), &firing)
                     .await;
             }
-            (live, lame_duck)
+            plan
         };
-        let mut report = shut_down(&mut server, live, &options.handle).await;
-        if let Some(row) = lame_duck {
-            report = report.preceded_by(&[row]);
-        }
+        let report = shut_down(&mut server, plan, &options.handle).await;
         (end(Some(server), report, options).await, guard)
     }
 }
@@ -418,7 +422,13 @@ async fn start<S, B: Source<S>>(source: B, handle: &ShutdownHandle) -> Started<S
 
 /// The report of a server that never was.
 fn nothing<S: GracefulShutdown>(reason: Reason) -> Report {
-    Report::new(S::PLAN.name(), reason, Duration::ZERO, None, Vec::new())
+    Report::new(
+        S::PLAN.name(),
+        reason,
+        Duration::ZERO,
+        Cut::default(),
+        Vec::new(),
+    )
 }
 
 /// The times of a shutdown, known before it begins.
@@ -433,7 +443,7 @@ struct Bounds {
 
 impl Bounds {
     fn of<S: GracefulShutdown>(server: &S, options: &Options) -> Self {
-        let times = Times::of(server, &S::PLAN);
+        let times = RuntimeTimeouts::of(server, &S::PLAN);
         let total = times.total.unwrap_or(DEFAULT_TIMEOUT);
         let longest = times.longest(&S::PLAN, total);
         let lame_duck = options.lame_duck.longest();
@@ -513,7 +523,7 @@ async fn begin<S, F, T>(
     reason: Reason,
     main: Option<&mut MainTask<'_, F>>,
     main_gone: bool,
-) -> (Arc<Live>, Option<Step>)
+) -> Arc<RunningPlan>
 where
     S: GracefulShutdown,
     F: Future<Output = T>,
@@ -529,32 +539,30 @@ where
     log::begin(name, &reason, minimum, bounds.total);
     guard.begins("main or a deregistration hook");
     let over = options.handle.begin_lame_duck(began);
-    let row = lame_duck.run(minimum, began, &reason, main, &over).await;
+    let shared = ShutdownShared::new(reason, began);
+    let plan = RunningPlan::root(name, shared, after(began, bounds.total));
+    lame_duck.run(minimum, &plan, main, &over).await;
     options.handle.end_lame_duck();
-    if let Some(row) = &row {
-        log::lame_duck_end(name, row);
-    }
-    let deadline = after(clock::now(), bounds.total);
-    let live = Live::root(name, Origin::new(reason, began), deadline);
-    options.handle.runs(&live);
-    (live, row)
+    plan.set_deadline(after(clock::now(), bounds.total));
+    options.handle.runs(&plan);
+    plan
 }
 
 /// Runs the plan on the clock that was started, or what main has left of it.
 async fn shut_down<S: GracefulShutdown>(
     server: &mut S,
-    live: Arc<Live>,
+    plan: Arc<RunningPlan>,
     handle: &ShutdownHandle,
 ) -> Report {
-    let resumed = state::resume(server, Arc::clone(&live));
+    let resumed = state::resume(server, Arc::clone(&plan));
     handle.runs(&resumed);
-    let report = Conduct::of(server, Arc::clone(&resumed)).await;
-    if Arc::ptr_eq(&resumed, &live) {
+    let report = RunPlan::of(server, Arc::clone(&resumed)).await;
+    if Arc::ptr_eq(&resumed, &plan) {
         return report;
     }
     // Main shut the server down itself, so that its own row is on a clock of its own.
-    live.finish_empty(clock::now());
-    live.report()
+    plan.finish_empty(clock::now());
+    plan.report()
         .map_or(report.clone(), |main| report.preceded_by(main.steps()))
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::__private::{Owner, Steps, plan_of};
 use crate::context::after;
-use crate::engine::{Live, Origin, Times, contain};
+use crate::engine::{RunningPlan, RuntimeTimeouts, ShutdownShared, contain};
+use crate::report::Cut;
 use crate::{GracefulShutdown, Plan, Reason, Report, clock, log};
 
 /// The total budget of an owner that states none: Kubernetes kills after 30 s, and 5 s are left for
@@ -32,8 +33,8 @@ pub struct ShutdownState {
 enum Inner {
     #[default]
     Armed,
-    /// Begun; ended once the plan has a report.
-    Running(Arc<Live>),
+    /// ShutdownInner; ended once the plan has a report.
+    Running(Arc<RunningPlan>),
     Disarmed,
 }
 
@@ -52,15 +53,15 @@ impl ShutdownState {
         self.inner = Inner::Disarmed;
     }
 
-    pub(crate) fn live(&self) -> Option<&Arc<Live>> {
+    pub(crate) fn running(&self) -> Option<&Arc<RunningPlan>> {
         match &self.inner {
-            Inner::Running(live) => Some(live),
+            Inner::Running(plan) => Some(plan),
             Inner::Armed | Inner::Disarmed => None,
         }
     }
 
-    pub(crate) fn run(&mut self, live: Arc<Live>) {
-        self.inner = Inner::Running(live);
+    pub(crate) fn run(&mut self, plan: Arc<RunningPlan>) {
+        self.inner = Inner::Running(plan);
     }
 
     pub(crate) fn is_disarmed(&self) -> bool {
@@ -69,7 +70,11 @@ impl ShutdownState {
 
     /// Logs that its owner of this plan is dropped, unless that has nothing left to release.
     pub(crate) fn tell_of_drop(&self, plan: &Plan) -> bool {
-        if self.is_disarmed() || self.live().is_some_and(|live| live.report().is_some()) {
+        if self.is_disarmed()
+            || self
+                .running()
+                .is_some_and(|running| running.report().is_some())
+        {
             return false;
         }
         let steps = plan.steps().iter().enumerate();
@@ -77,8 +82,7 @@ impl ShutdownState {
             .filter(|&(i, _)| self.is_unfinished(i))
             .map(|(_, step)| step.name())
             .collect();
-        // A subscriber is somebody's code too.
-        let _ = contain(|| log::dropped(plan.name(), &left));
+        log::dropped(plan.name(), &left);
         true
     }
 
@@ -86,7 +90,7 @@ impl ShutdownState {
     pub(crate) fn is_unfinished(&self, i: usize) -> bool {
         match &self.inner {
             Inner::Armed => true,
-            Inner::Running(live) => live.is_unfinished(i),
+            Inner::Running(plan) => plan.is_unfinished(i),
             Inner::Disarmed => false,
         }
     }
@@ -97,16 +101,17 @@ impl Drop for ShutdownState {
     /// type's name is known once its shutdown began.
     fn drop(&mut self) {
         match &self.inner {
-            Inner::Armed => {
-                let _ = contain(|| log::dropped("an unnamed owner", &[]));
-            }
-            Inner::Running(live) if live.report().is_none() => {
-                let steps = live.unfinished(clock::now());
+            Inner::Armed => log::dropped("an unnamed owner", &[]),
+            Inner::Running(plan) if plan.report().is_none() => {
+                let steps = plan.unfinished(clock::now());
                 let left: Vec<_> = steps.iter().map(|step| step.path()).collect();
-                let _ = contain(|| log::dropped(live.component, &left));
+                log::dropped(plan.component, &left);
             }
             Inner::Running(_) | Inner::Disarmed => {}
         }
+        // What is in the rows is foreign: errors, closures.
+        let inner = std::mem::take(&mut self.inner);
+        let _ = contain(|| drop(inner));
     }
 }
 
@@ -114,7 +119,7 @@ impl fmt::Debug for ShutdownState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.inner {
             Inner::Armed => "ShutdownState(armed)",
-            Inner::Running(live) if live.report().is_none() => "ShutdownState(running)",
+            Inner::Running(plan) if plan.report().is_none() => "ShutdownState(running)",
             Inner::Running(_) => "ShutdownState(ended)",
             Inner::Disarmed => "ShutdownState(disarmed)",
         })
@@ -129,12 +134,12 @@ impl fmt::Debug for ShutdownState {
 /// that have not ended, on the same clock.
 #[must_use = "a shutdown does nothing until it is awaited: write `.await`"]
 pub struct Shutdown<'a, S> {
-    begun: Begun<'a>,
+    inner: ShutdownInner<'a>,
     owner: PhantomData<&'a mut S>,
 }
 
 /// All of it but the owner's type, so that it is compiled once.
-struct Begun<'a> {
+struct ShutdownInner<'a> {
     reason: Reason,
     within: Option<Duration>,
     phase: Phase<'a>,
@@ -142,14 +147,14 @@ struct Begun<'a> {
 
 enum Phase<'a> {
     Waiting(&'a mut (dyn Owner + Send + 'a), &'static Plan),
-    Running(Conduct<'a>),
+    Running(RunPlan<'a>),
     Gone,
 }
 
 impl<'a, S: GracefulShutdown> Shutdown<'a, S> {
     pub(crate) fn new(server: &'a mut S) -> Self {
         Self {
-            begun: Begun {
+            inner: ShutdownInner {
                 reason: Reason::Requested,
                 within: None,
                 phase: Phase::Waiting(server, plan_of::<S>()),
@@ -160,7 +165,7 @@ impl<'a, S: GracefulShutdown> Shutdown<'a, S> {
 
     /// Says why. A shutdown that has begun keeps its first reason.
     pub fn reason(mut self, reason: Reason) -> Self {
-        self.begun.reason = reason;
+        self.inner.reason = reason;
         self
     }
 
@@ -168,7 +173,7 @@ impl<'a, S: GracefulShutdown> Shutdown<'a, S> {
     /// needs, all budgets shrink in proportion; with nothing at all every step is still polled once. A shutdown that
     /// has begun keeps its deadline.
     pub fn within(mut self, within: Duration) -> Self {
-        self.begun.within = Some(within);
+        self.inner.within = Some(within);
         self
     }
 }
@@ -177,16 +182,16 @@ impl<S: GracefulShutdown> Future for Shutdown<'_, S> {
     type Output = Report;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Report> {
-        self.get_mut().begun.poll(cx)
+        self.get_mut().inner.poll(cx)
     }
 }
 
-impl Begun<'_> {
+impl ShutdownInner<'_> {
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Report> {
         if let Phase::Waiting(..) = self.phase {
             if let Phase::Waiting(owner, plan) = std::mem::replace(&mut self.phase, Phase::Gone) {
                 match begin(owner, plan, self.reason.clone(), self.within) {
-                    Ok(conduct) => self.phase = Phase::Running(conduct),
+                    Ok(run) => self.phase = Phase::Running(run),
                     Err(report) => return Poll::Ready(report),
                 }
             }
@@ -203,8 +208,8 @@ impl Begun<'_> {
 impl<S> fmt::Debug for Shutdown<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shutdown")
-            .field("reason", &self.begun.reason)
-            .field("within", &self.begun.within)
+            .field("reason", &self.inner.reason)
+            .field("within", &self.inner.within)
             .finish_non_exhaustive()
     }
 }
@@ -215,62 +220,70 @@ fn begin<'a>(
     plan: &'static Plan,
     reason: Reason,
     within: Option<Duration>,
-) -> Result<Conduct<'a>, Report> {
+) -> Result<RunPlan<'a>, Report> {
     let name = plan.name();
     if owner.__state().is_disarmed() {
-        return Err(Report::new(name, reason, Duration::ZERO, None, Vec::new()));
+        return Err(Report::new(
+            name,
+            reason,
+            Duration::ZERO,
+            Cut::default(),
+            Vec::new(),
+        ));
     }
-    let live = match owner.__state().live() {
-        Some(live) => Arc::clone(live),
+    let running = match owner.__state().running() {
+        Some(running) => Arc::clone(running),
         None => {
             let now = clock::now();
             let within = within.unwrap_or_else(|| total(owner, plan));
             log::begin(name, &reason, Duration::ZERO, within);
-            let live = Live::root(name, Origin::new(reason, now), after(now, within));
-            resume(owner, live)
+            let shared = ShutdownShared::new(reason, now);
+            resume(owner, RunningPlan::root(name, shared, after(now, within)))
         }
     };
-    match live.report() {
+    match running.report() {
         Some(report) => Err(report.clone()),
-        None => Ok(Conduct::of(owner, live)),
+        None => Ok(RunPlan::of(owner, running)),
     }
 }
 
 /// The total budget of this value.
 fn total(owner: &dyn Owner, plan: &Plan) -> Duration {
-    Times::of(owner, plan).total.unwrap_or(DEFAULT_TIMEOUT)
+    RuntimeTimeouts::of(owner, plan)
+        .total
+        .unwrap_or(DEFAULT_TIMEOUT)
 }
 
-/// Has the owner's plan run on a clock that was started. If the owner began by itself before, that is
-/// what goes on, and is returned.
-pub(crate) fn resume(owner: &mut dyn Owner, live: Arc<Live>) -> Arc<Live> {
+/// Has the owner's plan run on a clock that was started. If the owner began by itself before, that plan goes on and is
+/// returned.
+pub(crate) fn resume(owner: &mut dyn Owner, plan: Arc<RunningPlan>) -> Arc<RunningPlan> {
     let state = owner.__state();
     if state.is_disarmed() {
-        live.finish_empty(clock::now());
-        return live;
+        plan.finish_empty(clock::now());
+        return plan;
     }
-    if let Some(live) = state.live() {
-        return Arc::clone(live);
+    if let Some(running) = state.running() {
+        return Arc::clone(running);
     }
-    state.run(Arc::clone(&live));
-    live
+    state.run(Arc::clone(&plan));
+    plan
 }
 
 /// The plan of an owner as it runs, or what is left of it. Its state holds the same.
-pub(crate) struct Conduct<'a> {
-    live: Arc<Live>,
-    /// What it comes to is in the report.
+pub(crate) struct RunPlan<'a> {
+    running: Arc<RunningPlan>,
+    /// Their result is in the report.
     steps: Option<Steps<'a>>,
 }
 
-impl<'a> Conduct<'a> {
-    pub(crate) fn of(owner: &'a mut (dyn Owner + Send + 'a), live: Arc<Live>) -> Self {
-        let steps = live.report().is_none().then(|| owner.__run());
-        Self { live, steps }
+impl<'a> RunPlan<'a> {
+    pub(crate) fn of(owner: &'a mut (dyn Owner + Send + 'a), running: Arc<RunningPlan>) -> Self {
+        let steps = running.report().is_none().then(|| owner.__run());
+        Self { running, steps }
     }
 }
 
-impl Future for Conduct<'_> {
+impl Future for RunPlan<'_> {
     type Output = Report;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Report> {
@@ -278,6 +291,6 @@ impl Future for Conduct<'_> {
             let _ = ready!(steps.as_mut().poll(cx));
             self.steps = None;
         }
-        Poll::Ready(self.live.finish(clock::now()).clone())
+        Poll::Ready(self.running.finish(clock::now()).clone())
     }
 }

@@ -1,15 +1,27 @@
-//! What a main or a task may return.
+//! What a main, a task or a cleanup may return.
 
-use crate::BoxError;
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-/// What a main or a task may return: `()`, a `Result` whose error is `Into<BoxError>`, or nothing ever (`!`).
+use crate::{BoxError, Report};
+
+/// What a main, a task or a cleanup may return: `()`, a `Result` whose error is `Into<BoxError>`, a [`Report`], a plain
+/// value that cannot fail, or nothing ever (`!`).
+///
+/// Results in results count too, as joining a task gives: any `Err` is a failure. What a successful one holds is dropped.
+///
+/// Implement it for a type of your own that a task returns, so that a handle of the task is a
+/// [`Component`](crate::Component).
 #[diagnostic::on_unimplemented(
-    message = "a main or a task cannot return `{Self}`",
-    label = "neither `()` nor a `Result`",
-    note = "return `()`, or a `Result` whose error is `Into<BoxError>`: `Ok::<_, BoxError>(())`"
+    message = "a cleanup, a main or a task cannot return `{Self}`",
+    label = "this does not say whether it succeeded",
+    note = "return `()`, a `Report`, or a `Result` whose error is `Into<BoxError>`, such as `Ok::<_, BoxError>(())`",
+    note = "to ignore what a call returns, write a closure: `|value| {{ value.close(); }}`",
+    note = "`with` may also return a future of one of these; `abort` never waits, so what takes time belongs into `with`"
 )]
 pub trait TaskOutcome {
-    /// Whether it succeeded.
+    /// Returns whether it succeeded.
     ///
     /// # Errors
     ///
@@ -17,15 +29,15 @@ pub trait TaskOutcome {
     fn into_outcome(self) -> Result<(), BoxError>;
 }
 
-impl TaskOutcome for () {
-    fn into_outcome(self) -> Result<(), BoxError> {
-        Ok(())
-    }
-}
-
 impl<T: TaskOutcome, E: Into<BoxError>> TaskOutcome for Result<T, E> {
     fn into_outcome(self) -> Result<(), BoxError> {
         self.map_err(Into::into)?.into_outcome()
+    }
+}
+
+impl TaskOutcome for Report {
+    fn into_outcome(self) -> Result<(), BoxError> {
+        self.into_result().map(drop).map_err(BoxError::from)
     }
 }
 
@@ -35,12 +47,83 @@ impl TaskOutcome for Never {
     }
 }
 
+impl<T: TaskOutcome> TaskOutcome for Option<T> {
+    fn into_outcome(self) -> Result<(), BoxError> {
+        self.map_or(Ok(()), T::into_outcome)
+    }
+}
+
+/// Values that cannot say that something failed.
+macro_rules! value {
+    ($($value:ty),+ $(,)?) => {$(
+        impl TaskOutcome for $value {
+            fn into_outcome(self) -> Result<(), BoxError> {
+                Ok(())
+            }
+        }
+    )+};
+}
+
+value!(
+    (),
+    bool,
+    char,
+    u8,
+    u16,
+    u32,
+    u64,
+    u128,
+    usize,
+    i8,
+    i16,
+    i32,
+    i64,
+    i128,
+    isize,
+    f32,
+    f64,
+    String,
+    &str,
+    Cow<'_, str>,
+    PathBuf,
+    std::time::Duration,
+    std::time::Instant,
+    tokio::time::Instant,
+);
+
+macro_rules! holder {
+    ($($holder:ty),+ $(,)?) => {$(
+        impl<T> TaskOutcome for $holder {
+            fn into_outcome(self) -> Result<(), BoxError> {
+                Ok(())
+            }
+        }
+    )+};
+}
+
+holder!(Vec<T>, Box<T>, Arc<T>);
+
+macro_rules! tuple {
+    ($($T:ident),+) => {
+        impl<$($T),+> TaskOutcome for ($($T,)+) {
+            fn into_outcome(self) -> Result<(), BoxError> {
+                Ok(())
+            }
+        }
+    };
+}
+
+tuple!(A);
+tuple!(A, B);
+tuple!(A, B, C);
+tuple!(A, B, C, D);
+
 /// `!`, which cannot be named yet but as what such a function returns.
 type Never = <fn() -> ! as Returns>::Output;
 
 /// What a function returns.
 pub trait Returns {
-    /// It.
+    /// The type of it.
     type Output;
 }
 

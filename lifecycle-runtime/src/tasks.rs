@@ -288,7 +288,7 @@ impl Keeper for Shared {
         // The error and a subscriber are somebody's code: contained, and not under the lock.
         let text = contain(|| format!("{name}: {}", Chain(&*error)));
         let text = text.unwrap_or_else(|_| format!("{name}: an error that panics when it is told"));
-        let _ = contain(|| log::task_failed(name, &*error));
+        log::task_failed(name, &*error);
         self.failures
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -76,6 +76,7 @@ fn with_form(blocking: bool) -> (&'static str, &'static str) {
 /// The forced end of a step: synchronous, of the value alone.
 pub(super) fn abort(
     call: &Call,
+    blocking: bool,
     scope: &Scope<'_>,
     lent: &mut [bool],
     errors: &mut Errors,
@@ -102,7 +103,11 @@ pub(super) fn abort(
     }
     Some(Callee {
         function: Function::Closure {
-            tokens: lend(closure, scope, lent, errors),
+            tokens: if blocking {
+                stands_alone(closure, scope, errors)
+            } else {
+                lend(closure, scope, lent, errors)
+            },
             cx: false,
         },
         span,

@@ -120,7 +120,7 @@ pub(super) fn how(with: &With, marks: &str) -> String {
 }
 
 /// What tells a value's timeouts, if some are expressions.
-pub(super) fn tell(plan: &Plan<'_>) -> Option<TokenStream> {
+pub(super) fn collect(plan: &Plan<'_>) -> Option<TokenStream> {
     let by = if plan.is_owner() {
         here!(Owner)
     } else {
@@ -161,7 +161,7 @@ pub(super) fn times(plan: &Plan<'_>) -> Option<TokenStream> {
         }
     };
     Some(here! {
-        fn __times(&self, __set: &mut __lc::SetTime<'_>) {
+        fn __times(&self, __set: &mut __lc::SetTimeout<'_>) {
             #body
         }
     })
@@ -222,7 +222,7 @@ pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
     if !needed || bodies.iter().all(|body| body.steps.is_empty()) {
         return None;
     }
-    let tell = match tell(plan) {
+    let tell = match collect(plan) {
         Some(tell) => here!(__lc::Some(#tell)),
         None => here!(__lc::None),
     };

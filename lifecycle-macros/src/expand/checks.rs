@@ -39,7 +39,7 @@ fn is_none(plan: &Plan<'_>, field: &Field<'_>) -> TokenStream {
         field.name, plan.source.ident
     );
     let span = Span::mixed_site().located_at(field.span());
-    quote_spanned!(span=> __lc::attended(<__lc::Probe<#ty>>::IS_COMPONENT, #text))
+    quote_spanned!(span=> __lc::assert_not_component(<__lc::Probe<#ty>>::IS_COMPONENT, #text))
 }
 
 /// As a type: decided while the parameters are still unknown. A type of the field's name lends it to the error.
@@ -55,7 +55,7 @@ fn is_none_by_type(field: &Field<'_>) -> TokenStream {
         let __verdict = <__lc::Probe<#ty>>::verdict();
         {
             enum #name {}
-            __lc::attended_by_type::<#name, Self, _>(&__verdict);
+            __lc::assert_not_component_by_type::<#name, Self, _>(&__verdict);
         }
     }
 }

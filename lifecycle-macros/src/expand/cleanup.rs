@@ -32,7 +32,7 @@ pub(super) fn cleanup(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
 fn structure(plan: &Plan<'_>) -> TokenStream {
     let constant = here!(__lc::plan_of::<Self>());
     let open = if plan.is_owner() {
-        here!(__lc::Run::open_owned(__cx, &mut *self, #constant))
+        here!(__lc::OpenPlan::owner(__cx, &mut *self, #constant))
     } else {
         open(plan, &constant)
     };
@@ -40,13 +40,14 @@ fn structure(plan: &Plan<'_>) -> TokenStream {
         let (pattern, share, steps) = (arm.pattern(), arm.share(), steps(&arm));
         here!(let #pattern = self; #share #steps)
     });
-    here!(let __run = #open; #(#arms)*)
+    here!(let __plan = #open; #(#arms)*)
 }
 
 fn open(plan: &Plan<'_>, constant: &TokenStream) -> TokenStream {
-    match super::budget::tell(plan) {
-        Some(tell) => here!(__lc::Run::open_timed(__cx, #constant, #tell)),
-        None => here!(__lc::Run::open(__cx, #constant)),
+    let address = here!(__lc::address(&*self));
+    match super::budget::collect(plan) {
+        Some(collect) => here!(__lc::OpenPlan::timed_part(__cx, #constant, #address, #collect)),
+        None => here!(__lc::OpenPlan::part(__cx, #constant, #address)),
     }
 }
 
@@ -81,7 +82,7 @@ fn one_of(plan: &Plan<'_>) -> TokenStream {
     );
     sent(&here! {
         let __live = match &*self { #(#places)* };
-        let __run = #open;
+        let __plan = #open;
         match self { #(#cleaned)* }
     })
 }
@@ -103,17 +104,17 @@ fn steps(arm: &Arm<'_>) -> TokenStream {
             .enumerate()
             .map(|(place, step)| self::step(place, step));
         let join = format_ident!("join{}", steps.len(), span = Span::mixed_site());
-        return here!(__lc::#join(#(#steps_of,)* __run));
+        return here!(__lc::#join(#(#steps_of,)* __plan));
     }
     let locals: Vec<_> = (0..steps.len()).map(local).collect();
     let futures = steps.iter().enumerate().map(|(place, step)| {
         let step = self::step(place, step);
         let place = Literal::usize_unsuffixed(place);
-        here!(__lc::Step::run(#step, __lc::Run::seat(&__run, #place)))
+        here!(__lc::Step::run(#step, __lc::OpenPlan::step(&__plan, #place)))
     });
     sent(&here! {
         #(let mut #locals = __lc::pin!(#futures);)*
-        __lc::join_pinned(__run, &mut [#(__lc::Pin::as_mut(&mut #locals)),*]).await
+        __lc::join_pinned(__plan, &mut [#(__lc::Pin::as_mut(&mut #locals)),*]).await
     })
 }
 
@@ -138,14 +139,14 @@ fn step(place: usize, step: &Step<'_>) -> TokenStream {
     } else {
         asynchronous(with, &field)
     };
-    let abort = super::forced::abort_call(with, &field);
+    let abort = super::forced::abort_of_step(with, &field);
     let body = here! {
-        let __step = __lc::StepRun::begin(__seat);
-        let __ending = __lc::StepRun::run(&__step, async { #call }).await;
-        __lc::StepRun::end(__step, __ending, || { #abort });
+        let __step = __lc::StepRun::begin(__handle);
+        let __result = __lc::StepRun::run(&__step, async { #call }).await;
+        __lc::StepRun::end(__step, __result, |__step| { #abort });
     };
     let step = quote_spanned!(span=> __lc::sendable(async move { #body }));
-    here!({ let __seat = __lc::Run::seat(&__run, #place); #step })
+    here!({ let __handle = __lc::OpenPlan::step(&__plan, #place); #step })
 }
 
 /// On the task itself: the value is borrowed, or moved out of its `Option`.
@@ -164,11 +165,14 @@ fn asynchronous(with: &With, field: &Ident) -> TokenStream {
         ),
         Through::Option => {
             let call = settle(&with.call, &value, "call", &cx);
-            here!(match &mut *#field { __lc::Some(__value) => #call, __lc::None => __lc::Ok(()) })
+            here!(match &mut *#field { __lc::Some(__value) => #call, __lc::None => __lc::StepRun::found_nothing(&__step) })
         }
         Through::Taken => {
             let call = settle(&with.call, &value, "call_owned", &cx);
-            here!(match __lc::Option::take(#field) { __lc::Some(__value) => #call, __lc::None => __lc::Ok(()) })
+            here!(match __lc::Option::take(#field) {
+                __lc::Some(__value) => { __lc::StepRun::took(&__step); #call }
+                __lc::None => __lc::StepRun::found_nothing(&__step),
+            })
         }
     }
 }
@@ -205,22 +209,10 @@ pub(super) fn call(
 fn blocking(with: &With, field: &Ident) -> TokenStream {
     let span = Span::mixed_site().located_at(with.call.span);
     let value = quote_spanned!(span=> __value);
-    match with.through {
-        Through::Field | Through::Option => {
-            let call = call(&with.call, &value, "call", None);
-            quote_spanned!(span=> __lc::blocking(#field, __lc::StepRun::cx(&__step), |__value| __lc::settle_now!(#call)).await)
-        }
-        Through::Taken => {
-            let call = call(&with.call, &value, "call_owned", None);
-            quote_spanned! {span=>
-                __lc::blocking(&mut __lc::Option::map(__lc::Option::take(#field), __lc::Some), __lc::StepRun::cx(&__step), |__taken| {
-                    match __lc::Option::take(__taken) {
-                        __lc::Some(__value) => __lc::settle_now!(#call),
-                        __lc::None => __lc::Ok(()),
-                    }
-                })
-                .await
-            }
-        }
-    }
+    let (by, on_pool) = match with.through {
+        Through::Field | Through::Option => ("call", quote_spanned!(span=> blocking)),
+        Through::Taken => ("call_owned", quote_spanned!(span=> blocking_taken)),
+    };
+    let call = call(&with.call, &value, by, None);
+    quote_spanned!(span=> __lc::#on_pool(#field, &__step, |__value| __lc::settle_now!(#call)).await)
 }

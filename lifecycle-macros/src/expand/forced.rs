@@ -5,7 +5,7 @@ use quote::quote_spanned;
 
 use super::{Arm, binding};
 use crate::ast::Field;
-use crate::plan::{Cleanup, Kind, Plan, Through, With};
+use crate::plan::{Callee, Cleanup, Kind, Plan, Through, With};
 
 /// Both are one list of the steps.
 pub(super) fn method(plan: &Plan<'_>) -> TokenStream {
@@ -35,7 +35,7 @@ fn part(plan: &Plan<'_>) -> TokenStream {
         let (pattern, share, calls) = (arm.pattern(), arm.share(), calls(arm));
         here!(#pattern => { #share #calls })
     });
-    here!(let __by = __lc::Force::part(__end); match self { #(#arms)* })
+    here!(let __by = __lc::Force::part(__end, &*self, __lc::plan_of::<Self>()); match self { #(#arms)* })
 }
 
 fn calls(arm: &Arm<'_>) -> TokenStream {
@@ -51,13 +51,11 @@ fn calls(arm: &Arm<'_>) -> TokenStream {
                 }
                 Cleanup::With(with) if with.abort.is_none() => TokenStream::new(),
                 Cleanup::With(with) => {
-                    let abort = abort_call(with, &field);
+                    let abort = abort_here(with, &field);
                     here! {
-                        if __lc::Force::is_due(&__by, #place) {
-                            __lc::contain(|| {
-                                if __lc::Force::aborts(&__by) || __lc::sole!(&mut *#field) { #abort }
-                            });
-                        }
+                        __lc::Force::call(&__by, #place, || {
+                            if __lc::Force::aborts(&__by) || __lc::sole!(&mut *#field) { #abort }
+                        });
                     }
                 }
             }
@@ -65,26 +63,52 @@ fn calls(arm: &Arm<'_>) -> TokenStream {
         .collect()
 }
 
+/// The `abort = …` of a step that has run. The value of a `blocking` one may still be on the blocking pool.
+pub(super) fn abort_of_step(with: &With, field: &Ident) -> TokenStream {
+    match &with.abort {
+        Some(abort) if with.blocking && with.through != Through::Taken => {
+            let span = Span::mixed_site().located_at(abort.span);
+            let field = at(field, span);
+            let call = called(abort, &quote_spanned!(span=> __value), "call");
+            quote_spanned!(span=> __lc::abort_blocking(#field, __step, |__value| #call);)
+        }
+        _ => abort_here(with, field),
+    }
+}
+
 /// The `abort = …` of a step, on its field; nothing without one.
-pub(super) fn abort_call(with: &With, field: &Ident) -> TokenStream {
+fn abort_here(with: &With, field: &Ident) -> TokenStream {
     let Some(abort) = &with.abort else {
         return TokenStream::new();
     };
-    let mut field = field.clone();
-    field.set_span(Span::mixed_site().located_at(abort.span));
     let span = Span::mixed_site().located_at(abort.span);
-    let forced = |value: TokenStream| {
-        let call = super::cleanup::call(abort, &value, "call", None);
-        quote_spanned!(span=> __lc::forced(#call))
-    };
+    let field = at(field, span);
+    let value = quote_spanned!(span=> __value);
     match with.through {
         Through::Field => {
-            let call = forced(quote_spanned!(span=> &mut *#field));
+            let call = called(abort, &quote_spanned!(span=> &mut *#field), "call");
             here!(#call;)
         }
-        Through::Option | Through::Taken => {
-            let call = forced(quote_spanned!(span=> __value));
+        Through::Option => {
+            let call = called(abort, &value, "call");
             here!(if let __lc::Some(__value) = &mut *#field { #call; })
         }
+        Through::Taken => {
+            let call = called(abort, &value, "call_owned");
+            here!(if let __lc::Some(__value) = __lc::Option::take(&mut *#field) { #call; })
+        }
     }
+}
+
+fn called(abort: &Callee, value: &TokenStream, by: &str) -> TokenStream {
+    let call = super::cleanup::call(abort, value, by, None);
+    let span = Span::mixed_site().located_at(abort.span);
+    quote_spanned!(span=> __lc::aborted(#call))
+}
+
+/// The field, where the call is written, so that errors about its type land there.
+fn at(field: &Ident, span: Span) -> Ident {
+    let mut field = field.clone();
+    field.set_span(span);
+    field
 }

@@ -1,6 +1,6 @@
 //! The plan of a value, put together field by field.
 
-use crate::engine::SetTime;
+use crate::engine::SetTimeout;
 use crate::{Component, Plan, ResolvedPlan};
 
 /// The plans of a value's fields.
@@ -20,7 +20,11 @@ impl Fields {
     }
 
     /// The plan of a value, with the plans of its fields and, where `tell` tells some, the timeouts that only it knows.
-    pub fn of(self, plan: &Plan, tell: Option<&mut dyn FnMut(&mut SetTime<'_>)>) -> ResolvedPlan {
+    pub fn of(
+        self,
+        plan: &Plan,
+        tell: Option<&mut dyn FnMut(&mut SetTimeout<'_>)>,
+    ) -> ResolvedPlan {
         crate::plan::resolve(*plan, self.0, tell)
     }
 }

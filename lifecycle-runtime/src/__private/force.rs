@@ -2,47 +2,63 @@
 
 use super::contain;
 use crate::component::End;
-use crate::{Component, ShutdownState};
+use crate::engine::{KnownSteps, address_of};
+use crate::{Component, Plan, ShutdownState};
 
 /// The steps of one value, about to be forced.
 #[derive(Debug)]
-pub struct Force<'a> {
+pub struct Force {
     end: End,
-    /// Of an owner: it knows which steps have ended.
-    state: Option<&'a ShutdownState>,
+    known: KnownSteps,
+    /// There is nothing to shut down any more.
+    is_disarmed: bool,
 }
 
-impl<'a> Force<'a> {
-    /// Of a part.
-    pub fn part(end: End) -> Self {
-        Self { end, state: None }
-    }
-
-    /// Of an owner.
-    pub fn owner(end: End, state: &'a ShutdownState) -> Self {
+impl Force {
+    /// Forces the steps of a part.
+    pub fn part<C: Component + ?Sized>(end: End, part: &C, plan: &Plan) -> Self {
         Self {
             end,
-            state: Some(state),
+            known: KnownSteps::of_part(plan, address_of(part)),
+            is_disarmed: false,
         }
     }
 
-    /// Whether step `i` has not ended.
-    pub fn is_due(&self, i: usize) -> bool {
-        self.state.is_none_or(|state| state.is_unfinished(i))
+    /// Forces the steps of an owner, which knows which of them have ended.
+    pub fn owner(end: End, state: &ShutdownState) -> Self {
+        Self {
+            end,
+            known: KnownSteps::of_plan(state.running()),
+            is_disarmed: state.is_disarmed(),
+        }
     }
 
-    /// Whether it is shared values too that are forced.
+    /// Returns whether step `i` has not ended.
+    pub fn is_due(&self, i: usize) -> bool {
+        !self.is_disarmed && self.known.is_due(i)
+    }
+
+    /// Returns whether shared values are forced too.
     pub fn aborts(&self) -> bool {
         self.end == End::Abort
     }
 
     /// Forces step `i`, of a field that is a component.
     pub fn component<C: Component + ?Sized>(&self, i: usize, field: &mut C) {
+        self.step(i, C::__IS_PLAN, || match self.end {
+            End::Abort => field.abort(),
+            End::Release => field.release(),
+        });
+    }
+
+    /// Forces step `i`, of a field with `abort = …`.
+    pub fn call(&self, i: usize, abort: impl FnOnce()) {
+        self.step(i, false, abort);
+    }
+
+    fn step(&self, i: usize, is_plan: bool, f: impl FnOnce()) {
         if self.is_due(i) {
-            contain(|| match self.end {
-                End::Abort => field.abort(),
-                End::Release => field.release(),
-            });
+            contain(|| self.known.step(i, is_plan, f));
         }
     }
 }

@@ -6,29 +6,29 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::engine::{Join, Run, Seat, StepFuture, component};
+use crate::engine::{Join, OpenPlan, StepFuture, StepHandle, component};
 use crate::{BoxError, Component};
 
 /// What is run as a step.
 pub trait Step: Send {
     /// Runs it, from the first poll on.
-    fn run(self, seat: Seat) -> impl Future<Output = ()> + Send;
+    fn run(self, handle: StepHandle) -> impl Future<Output = ()> + Send;
 }
 
 /// A field that is a component.
 #[derive(Debug)]
-pub struct Own<'a, C: ?Sized>(&'a mut C);
+pub struct FieldStep<'a, C: ?Sized>(&'a mut C);
 
-impl<'a, C: ?Sized> Own<'a, C> {
+impl<'a, C: ?Sized> FieldStep<'a, C> {
     /// The step of this field.
     pub fn of(field: &'a mut C) -> Self {
         Self(field)
     }
 }
 
-impl<C: Component + ?Sized> Step for Own<'_, C> {
-    fn run(self, seat: Seat) -> impl Future<Output = ()> + Send {
-        component(seat, self.0)
+impl<C: Component + ?Sized> Step for FieldStep<'_, C> {
+    fn run(self, handle: StepHandle) -> impl Future<Output = ()> + Send {
+        component(handle, self.0)
     }
 }
 
@@ -37,29 +37,29 @@ impl<C: Component + ?Sized> Step for Own<'_, C> {
 struct With<F>(F);
 
 impl<F: Future<Output = ()> + Send> Step for With<F> {
-    fn run(self, _: Seat) -> impl Future<Output = ()> + Send {
+    fn run(self, _: StepHandle) -> impl Future<Output = ()> + Send {
         self.0
     }
 }
 
-/// A field that is no component, of which was told.
+/// Stands for a field that is no component, which is reported elsewhere.
 #[derive(Debug)]
-pub struct Nothing;
+pub struct NoStep;
 
-impl Step for Nothing {
-    fn run(self, _: Seat) -> impl Future<Output = ()> + Send {
+impl Step for NoStep {
+    fn run(self, _: StepHandle) -> impl Future<Output = ()> + Send {
         ready(())
     }
 }
 
-/// A step's future. It demands `Send` of each by itself, so that the error is about the step.
+/// Makes a future a step. It demands `Send` of each by itself, so that the error is about the step.
 pub fn sendable<F: Future<Output = ()> + Send>(step: F) -> impl Step {
     With(step)
 }
 
-/// Of a plan without steps.
-pub fn join0(run: Run) -> impl Future<Output = Result<(), BoxError>> + Send {
-    let mut join = Join::new(run);
+/// Joins a plan without steps.
+pub fn join0(plan: OpenPlan) -> impl Future<Output = Result<(), BoxError>> + Send {
+    let mut join = Join::new(plan);
     poll_fn(move |cx| join.poll(&mut [], cx))
 }
 
@@ -87,11 +87,11 @@ macro_rules! join {
         #[allow(clippy::too_many_arguments)] // one a step
         pub fn $join<$($Step: Step),+>(
             $($step: $Step,)+
-            run: Run,
+            plan: OpenPlan,
         ) -> impl Future<Output = Result<(), BoxError>> + Send {
             $Steps {
-                $($step: $step.run(run.seat($place)),)+
-                join: Join::new(run),
+                $($step: $step.run(plan.step($place)),)+
+                join: Join::new(plan),
             }
         }
     };

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::plan_of;
-use crate::engine::SetTime;
+use crate::engine::SetTimeout;
 use crate::{BoxError, Component, Context, ShutdownState};
 
 /// What the derive writes for every owner. It can be made an object, so that what runs an owner is compiled once; and its
@@ -14,7 +14,7 @@ pub trait Owner {
     fn __state(&mut self) -> &mut ShutdownState;
 
     /// Tells the timeouts that only the value knows.
-    fn __times(&self, _set: &mut SetTime<'_>) {}
+    fn __times(&self, _set: &mut SetTimeout<'_>) {}
 
     /// Its cleanup, by itself: what that comes to is in the report.
     fn __run(&mut self) -> Steps<'_>;
@@ -43,7 +43,7 @@ pub trait Owner {
 /// What the derive writes for a part whose timeouts are computed.
 pub trait Timed {
     /// Tells the timeouts that only the value knows.
-    fn __times(&self, set: &mut SetTime<'_>);
+    fn __times(&self, set: &mut SetTimeout<'_>);
 }
 
 /// The steps of an owner that is run by itself.

@@ -7,8 +7,8 @@
 use std::future::{Future, Pending, pending};
 use std::marker::PhantomData;
 
-use super::{Fields, Force, Nothing, Own};
-use crate::{BoxError, Component, Plan, ShutdownState};
+use super::{FieldStep, Fields, Force, NoStep};
+use crate::{BoxError, Component, Plan, ShutdownState, TaskOutcome};
 
 /// A field's type, to be asked.
 #[derive(Debug)]
@@ -32,12 +32,12 @@ impl<T: Component + ?Sized> Probe<T> {
     }
 
     /// The step of a field.
-    pub fn own(field: &mut T) -> Own<'_, T> {
-        Own::of(field)
+    pub fn own(field: &mut T) -> FieldStep<'_, T> {
+        FieldStep::of(field)
     }
 
     /// Forces the step of a field.
-    pub fn force(by: &Force<'_>, step: usize, field: &mut T) {
+    pub fn force(by: &Force, step: usize, field: &mut T) {
         by.component(step, field);
     }
 
@@ -66,8 +66,8 @@ pub trait Fallback {
     }
 
     /// Ends at once.
-    fn own(_field: &mut Self::Value) -> Nothing {
-        Nothing
+    fn own(_field: &mut Self::Value) -> NoStep {
+        NoStep
     }
 
     /// Of a type that cannot be sent, which was reported already: no future of it could be.
@@ -76,7 +76,7 @@ pub trait Fallback {
     }
 
     /// Does nothing.
-    fn force(_by: &Force<'_>, _step: usize, _field: &mut Self::Value) {}
+    fn force(_by: &Force, _step: usize, _field: &mut Self::Value) {}
 
     /// Adds nothing.
     fn plan(_fields: &mut Fields, _step: usize, _field: &Self::Value) {}
@@ -143,7 +143,7 @@ pub const fn state<T: IsState + ?Sized>() {}
 
 /// Fails the compilation if a field was forgotten.
 #[track_caller]
-pub const fn attended(is_component: bool, message: &'static str) {
+pub const fn assert_not_component(is_component: bool, message: &'static str) {
     if is_component {
         panic!("{}", message);
     }
@@ -155,12 +155,16 @@ pub const fn attended(is_component: bool, message: &'static str) {
     label = "a forgotten component",
     note = "write `#[shutdown]` with its place in the order above it, or `#[shutdown(skip)]` if another owner cleans it"
 )]
-pub trait Attended<Field, Owner: ?Sized> {}
+pub trait NotComponent<Field, Owner: ?Sized> {}
 
-impl<Field, Owner: ?Sized> Attended<Field, Owner> for NoComponent {}
+impl<Field, Owner: ?Sized> NotComponent<Field, Owner> for NoComponent {}
 
-/// [`attended`], for a type that depends on parameters.
-pub const fn attended_by_type<Field, Owner: ?Sized, Verdict: Attended<Field, Owner>>(
+/// [`assert_not_component`], for a type that depends on parameters.
+pub const fn assert_not_component_by_type<
+    Field,
+    Owner: ?Sized,
+    Verdict: NotComponent<Field, Owner>,
+>(
     _verdict: &Verdict,
 ) {
 }
@@ -171,35 +175,7 @@ pub trait Check {
     fn check();
 }
 
-/// What `abort = …` may return.
-#[diagnostic::on_unimplemented(
-    message = "`abort` cannot return `{Self}`",
-    label = "neither `()` nor a `Result`",
-    note = "`abort` forces the end now and never waits: it may return `()` or a `Result<(), _>`; a future would never run",
-    note = "what takes time belongs into `with`; to ignore what the call returns, write a closure: `|value| {{ value.kill(); }}`"
-)]
-pub trait Forced {
-    /// What went wrong, if anything did.
-    ///
-    /// # Errors
-    ///
-    /// The error of the call.
-    fn forced(self) -> Result<(), BoxError>;
-}
-
-impl Forced for () {
-    fn forced(self) -> Result<(), BoxError> {
-        Ok(())
-    }
-}
-
-impl<E: Into<BoxError>> Forced for Result<(), E> {
-    fn forced(self) -> Result<(), BoxError> {
-        self.map_err(Into::into)
-    }
-}
-
-/// Ends an `abort` call. A failure has nobody to go to: the report tells of the step's end already.
-pub fn forced(ended: impl Forced) {
-    drop(ended.forced());
+/// Ends an `abort` call. The report tells of the step's end already, so its failure has no place of its own.
+pub fn aborted(ended: impl TaskOutcome) {
+    drop(ended.into_outcome());
 }

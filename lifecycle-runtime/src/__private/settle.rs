@@ -1,4 +1,4 @@
-//! What a `with = …` returns, made one kind: sync or async, and `()`, a report or a result.
+//! What a `with = …` returns, made one kind: sync or async, and whatever [`TaskOutcome`] is.
 //!
 //! Which it is, method resolution finds by autoref: the call is made on `&&Kind<T>`, for which a
 //! method of `&Kind<T>` comes before one of `Kind<T>`. The last of each row says what is allowed.
@@ -6,7 +6,7 @@
 use std::future::{Future, Ready, ready};
 use std::marker::PhantomData;
 
-use crate::{BoxError, Report};
+use crate::{BoxError, TaskOutcome};
 
 /// The type of a value, without the value.
 #[derive(Debug)]
@@ -41,36 +41,8 @@ impl<T> WhenReady<T> for Kind<T> {
     }
 }
 
-/// What a cleanup may yield.
-#[diagnostic::on_unimplemented(
-    message = "a cleanup cannot yield `{Self}`",
-    label = "neither `()`, a `Report`, nor a `Result` whose error converts into `BoxError`",
-    note = "`with = …` may return `()`, a `Report`, a `Result` whose error is `Into<BoxError>`, or a future of one of them",
-    note = "to ignore what it returns, write a closure: `|value| {{ value.close(); }}`"
-)]
-pub trait Yields {
-    /// Whether the cleanup succeeded.
-    ///
-    /// # Errors
-    ///
-    /// What went wrong.
-    fn settled(self) -> Result<(), BoxError>;
-}
-
-impl Yields for () {
-    fn settled(self) -> Result<(), BoxError> {
-        Ok(())
-    }
-}
-
-impl Yields for Report {
-    fn settled(self) -> Result<(), BoxError> {
-        self.into_result().map(drop).map_err(BoxError::from)
-    }
-}
-
-/// Results of results count too, as joining a task gives.
-pub trait WhenNested<T> {
+/// Anything that says whether it succeeded is asked…
+pub trait WhenOutcome<T> {
     /// Whether the cleanup succeeded.
     ///
     /// # Errors
@@ -79,23 +51,13 @@ pub trait WhenNested<T> {
     fn __settled(&self, value: T) -> Result<(), BoxError>;
 }
 
-impl<T, E, F> WhenNested<Result<Result<T, E>, F>> for &&Kind<Result<Result<T, E>, F>>
-where
-    E: Into<BoxError>,
-    F: Into<BoxError>,
-{
-    fn __settled(&self, value: Result<Result<T, E>, F>) -> Result<(), BoxError> {
-        value.map_err(Into::into)?.map(drop).map_err(Into::into)
+impl<T: TaskOutcome> WhenOutcome<T> for &&Kind<T> {
+    fn __settled(&self, value: T) -> Result<(), BoxError> {
+        value.into_outcome()
     }
 }
 
-impl<E: Into<BoxError>> WhenNested<Result<Report, E>> for &&Kind<Result<Report, E>> {
-    fn __settled(&self, value: Result<Report, E>) -> Result<(), BoxError> {
-        value.map_err(Into::into)?.settled()
-    }
-}
-
-/// A result's value is not looked at.
+/// …of a result with any other value only the error is looked at…
 pub trait WhenResult<T> {
     /// Whether the cleanup succeeded.
     ///
@@ -111,8 +73,8 @@ impl<T, E: Into<BoxError>> WhenResult<Result<T, E>> for &Kind<Result<T, E>> {
     }
 }
 
-/// All the rest has to be [`Yields`].
-pub trait WhenYields<T> {
+/// …and nothing else is allowed.
+pub trait WhenOther<T> {
     /// Whether the cleanup succeeded.
     ///
     /// # Errors
@@ -120,15 +82,15 @@ pub trait WhenYields<T> {
     /// What went wrong.
     fn __settled(&self, value: T) -> Result<(), BoxError>
     where
-        T: Yields;
+        T: TaskOutcome;
 }
 
-impl<T> WhenYields<T> for Kind<T> {
+impl<T> WhenOther<T> for Kind<T> {
     fn __settled(&self, value: T) -> Result<(), BoxError>
     where
-        T: Yields,
+        T: TaskOutcome,
     {
-        value.settled()
+        value.into_outcome()
     }
 }
 
@@ -175,7 +137,7 @@ macro_rules! __lifecycle_settle {
     ($call:expr) => {{
         #[allow(unused_imports)] // which of them is used depends on the type
         use $crate::__private::{
-            WhenFuture as _, WhenNested as _, WhenReady as _, WhenResult as _, WhenYields as _,
+            WhenFuture as _, WhenOther as _, WhenOutcome as _, WhenReady as _, WhenResult as _,
         };
         let value = $call;
         let value = (&&$crate::__private::kind(&value)).__awaited(value).await;
@@ -189,7 +151,7 @@ macro_rules! __lifecycle_settle {
 macro_rules! __lifecycle_settle_now {
     ($call:expr) => {{
         #[allow(unused_imports)] // which of them is used depends on the type
-        use $crate::__private::{WhenNested as _, WhenResult as _, WhenYields as _};
+        use $crate::__private::{WhenOther as _, WhenOutcome as _, WhenResult as _};
         let value = $call;
         (&&&$crate::__private::kind(&value)).__settled(value)
     }};

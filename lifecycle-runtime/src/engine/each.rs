@@ -7,8 +7,20 @@ use std::task::Poll;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::{Run, Seat, Timer, component};
+use super::abort_scope::address_of;
+use super::resumed::{NestedKind, give_back, known_elements};
+use super::row::{Identity, Row};
+use super::running::RunningPlan;
+use super::shared::ShutdownShared;
+use super::{StepHandle, Timer, component};
 use crate::{BoxError, Component, Context, Report, clock};
+
+/// One element of a container that is cleaned.
+pub(crate) struct Element<'a, C: ?Sized> {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) item: &'a mut C,
+}
 
 impl Context {
     /// Cleans the elements of a container together, each with a row of its own in the report:
@@ -33,8 +45,9 @@ impl Context {
     ///
     /// # Cancel safety
     ///
-    /// Dropped half-way and called again with the same names, it takes up the elements that have not
-    /// ended.
+    /// Dropped half-way and called again, it does not clean the elements again that have ended and can be told from
+    /// others wherever they were moved: tasks by their id. All others are cleaned again, since they may have been
+    /// removed, added or reordered meanwhile. What had begun and is not there any more is reported as aborted.
     pub async fn each<'a, N, C>(
         &self,
         names: impl IntoIterator<Item = N, IntoIter: Send> + Send,
@@ -58,22 +71,33 @@ impl Context {
         N: Into<Cow<'static, str>>,
         C: Component + ?Sized + 'a,
     {
-        let items: Vec<_> = items.into_iter().collect();
         let mut names = names.into_iter();
-        let names = (0..items.len()).map(|i| match names.next() {
-            Some(name) => Cow::Owned(format!("[{}]", name.into())),
-            // No element is left out for want of a name.
-            None => Cow::Owned(format!("[{i}]")),
+        let elements = items.into_iter().enumerate().map(|(i, item)| Element {
+            name: match names.next() {
+                Some(name) => Cow::Owned(format!("[{}]", name.into())),
+                // No element is left out for want of a name.
+                None => Cow::Owned(format!("[{i}]")),
+            },
+            identity: item.__identity(),
+            item,
         });
-        let (live, places) = Run::open_elements(self, names.collect());
-        let mut cleanups: FuturesUnordered<_> = items
+        self.clean_elements(elements.collect()).await
+    }
+
+    /// Cleans these elements together, each with a row of its own.
+    pub(crate) async fn clean_elements<C>(&self, elements: Vec<Element<'_, C>>) -> Report
+    where
+        C: Component + ?Sized,
+    {
+        let plan = open_elements(self, &elements);
+        let mut cleanups: FuturesUnordered<_> = elements
             .into_iter()
-            .zip(places)
-            .filter(|&(_, i)| !live.has_ended(i))
-            .map(|(item, i)| component(Seat::step(Arc::clone(&live), i), item))
+            .enumerate()
+            .filter(|&(row, _)| !plan.has_ended(row))
+            .map(|(row, element)| component(StepHandle::new(Arc::clone(&plan), row), element.item))
             .collect();
         // Inside a plan the engine wakes it.
-        let mut timer = self.seat().is_none().then(Timer::new);
+        let mut timer = self.step().is_none().then(Timer::new);
         poll_fn(|cx| {
             while let Poll::Ready(ended) = cleanups.poll_next_unpin(cx) {
                 if ended.is_none() {
@@ -84,7 +108,7 @@ impl Context {
                 Some(timer) => timer.poll(Some(self.hard_deadline()), cx).is_ready(),
                 None => clock::now() >= self.hard_deadline(),
             };
-            if !over && live.origin.forced().is_none() {
+            if !over && plan.shared.cut().count() == 0 {
                 return Poll::Pending;
             }
             // Only those that were woken are polled above; at the end every one has to cut itself.
@@ -95,6 +119,39 @@ impl Context {
             Poll::Ready(())
         })
         .await;
-        live.finish(clock::now()).clone()
+        plan.finish(clock::now()).clone()
     }
+}
+
+/// Opens a plan with a row for each element: the row of an earlier run where the element is known, or a new one.
+fn open_elements<C: ?Sized>(cx: &Context, elements: &[Element<'_, C>]) -> Arc<RunningPlan> {
+    let row = |element: &Element<'_, C>| {
+        let mut row = Row::new(element.name.clone(), 0);
+        if element.identity.is_some() {
+            row.warm().identity = element.identity;
+        }
+        row
+    };
+    // A container is its elements: a plan that is opened after it is another component's.
+    cx.take_own();
+    let Some(step) = cx.step() else {
+        let shared = ShutdownShared::new(cx.reason().clone(), clock::now());
+        let plan = RunningPlan::root("", shared, cx.hard_deadline());
+        plan.lay_out_elements(elements.iter().map(row).collect());
+        return plan;
+    };
+    let mut known = known_elements(step.plan(), step.row());
+    let rows = elements.iter().map(|element| {
+        let earlier = element
+            .identity
+            .and_then(|identity| known.remove(&identity));
+        earlier.unwrap_or_else(|| row(element))
+    });
+    let rows = rows.collect();
+    give_back(step.plan(), step.row(), known);
+    let addresses = elements.iter().map(|element| address_of(&*element.item));
+    let kind = NestedKind::Elements;
+    let plan = step.open(kind, "", cx.hard_deadline(), 0, addresses.collect());
+    plan.lay_out_elements(rows);
+    plan
 }

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use super::{Pulse, Run};
-use crate::plan::Places;
+use super::{OpenPlan, Wakeups};
+use crate::plan::StepSet;
 use crate::{BoxError, clock};
 
 /// A future of one step.
@@ -15,21 +15,25 @@ pub(crate) type StepFuture<'a, 'b> = Pin<&'a mut (dyn Future<Output = ()> + Send
 /// A plan that runs, and how far it has come. Its steps are held beside it by what polls it.
 #[derive(Debug)]
 pub(crate) struct Join {
-    run: Run,
-    /// Which steps have ended. The rows say it to others; the join is what ends them, and need not ask.
-    ended: Places,
+    open: OpenPlan,
+    /// The row of the plan's first step.
+    first: usize,
+    /// Which steps have ended. The rows say it to others; the join ends them and need not ask.
+    ended: StepSet,
     /// Made when it first has to wait.
-    pulse: Option<Pulse>,
+    wakeups: Option<Wakeups>,
 }
 
 impl Join {
-    /// Of a plan that was opened; what had ended before stays so.
-    pub(crate) fn new(run: Run) -> Self {
-        let ended = run.live.ended_rows();
+    /// Joins the steps of an opened plan. Those that had ended before stay so.
+    pub(crate) fn new(open: OpenPlan) -> Self {
+        let ended = open.running.ended_steps();
+        let first = open.running.first();
         Self {
-            run,
+            open,
+            first,
             ended,
-            pulse: None,
+            wakeups: None,
         }
     }
 
@@ -43,10 +47,10 @@ impl Join {
         steps: &mut [StepFuture<'_, '_>],
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), BoxError>> {
-        if self.run.live.report().is_none() {
+        if self.open.running.report().is_none() {
             ready!(self.poll_steps(steps, cx));
         }
-        let report = self.run.live.finish(clock::now());
+        let report = self.open.running.finish(clock::now());
         if report.is_clean() {
             return Poll::Ready(Ok(()));
         }
@@ -55,21 +59,24 @@ impl Join {
     }
 
     fn poll_steps(&mut self, steps: &mut [StepFuture<'_, '_>], cx: &mut Context<'_>) -> Poll<()> {
-        let mut forced = false;
+        let mut cut = self.open.running.shared.cut().count();
         loop {
             let Some(next) = self.pass(steps, cx) else {
                 return Poll::Ready(());
             };
-            let live = &*self.run.live;
-            let root = self.run.root;
-            let pulse = self.pulse.get_or_insert_with(|| Pulse::new(live, root));
-            pulse.register(live, cx);
-            // Forced after the steps looked, and before the waker was there: they look again.
-            if !forced && live.origin.forced().is_some() {
-                forced = true;
+            let running = &*self.open.running;
+            let root = self.open.is_root;
+            let wakeups = self
+                .wakeups
+                .get_or_insert_with(|| Wakeups::new(running, root));
+            wakeups.register(running, cx);
+            // Cut after the steps looked, and before the waker was registered: they look again.
+            let now_cut = running.shared.cut().count();
+            if cut != now_cut {
+                cut = now_cut;
                 continue;
             }
-            if pulse.poll(live, next, cx).is_pending() {
+            if wakeups.poll(running, next, cx).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -84,7 +91,7 @@ impl Join {
     ) -> Option<Option<Instant>> {
         let mut open = false;
         let mut next: Option<Instant> = None;
-        for (i, (step, planned)) in steps.iter_mut().zip(self.run.plan.steps).enumerate() {
+        for (i, (step, planned)) in steps.iter_mut().zip(self.open.plan.steps).enumerate() {
             if self.ended.has(i) {
                 continue;
             }
@@ -95,7 +102,10 @@ impl Join {
                 continue;
             }
             open = true;
-            if let Some(hard) = due.then(|| self.run.live.hard(i)).flatten() {
+            if let Some(hard) = due
+                .then(|| self.open.running.hard(self.first + i))
+                .flatten()
+            {
                 next = Some(next.map_or(hard, |next| next.min(hard)));
             }
         }
@@ -108,7 +118,7 @@ impl Join {
 /// # Errors
 ///
 /// A [`ShutdownError`](crate::ShutdownError) if a step that is not `best_effort` is not done.
-pub async fn join_pinned(run: Run, steps: &mut [StepFuture<'_, '_>]) -> Result<(), BoxError> {
-    let mut join = Join::new(run);
+pub async fn join_pinned(open: OpenPlan, steps: &mut [StepFuture<'_, '_>]) -> Result<(), BoxError> {
+    let mut join = Join::new(open);
     poll_fn(|cx| join.poll(steps, cx)).await
 }

@@ -2,6 +2,7 @@
 //!
 //! What differs from one component to the next is handed over as an object, so that the rest is compiled once.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,40 +10,105 @@ use std::task::{self, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::{Seat, contain};
-use crate::report::Outcome;
+use super::abort_scope;
+use super::row::Row;
+use super::{StepHandle, contain};
+use crate::report::{Outcome, TimedOut};
 use crate::{BoxError, Component, Context, clock, log};
 
-/// The step of a component. Lazy: it begins when it is first polled.
-pub(crate) async fn component<C: Component + ?Sized>(seat: Seat, field: &mut C) {
-    let step = StepRun::begin(seat);
-    let ending = step.run(async { field.cleanup(step.cx()).await }).await;
-    // Each of its parts was aborted by itself, where it had to be; what is done stays so.
-    let settled = C::PLAN.whole && step.is_settled();
-    step.end(ending, || {
+/// Runs the step of a component. Lazy: the step begins when this is first polled.
+pub(crate) async fn component<C: Component + ?Sized>(step: StepHandle, field: &mut C) {
+    let step = StepRun::begin_with(step, C::__IS_PLAN);
+    let result = if step.skip.is_none() && field.__is_empty() {
+        step.nothing()
+    } else {
+        step.run(async { field.cleanup(step.cx()).await }).await
+    };
+    // Each of its parts was aborted by itself, where it had to be.
+    let settled = field.__is_composite() && step.handle.is_settled();
+    step.end(result, |_| {
         if !settled {
             field.abort();
         }
     });
 }
 
-/// A step that has begun. What the derive writes for `with` calls it; nothing else should.
+/// A step that has begun. Called by what the derive writes for `with`.
 #[derive(Debug)]
 pub struct StepRun {
-    /// It knows the seat.
+    handle: StepHandle,
     cx: Context,
-    skip: bool,
+    /// Whether the step's component is known to be the field itself.
+    is_plan: bool,
+    skip: Option<Cow<'static, str>>,
 }
 
 /// How the future of a step ended.
 #[derive(Debug)]
-pub struct Ending(Outcome);
+pub struct CleanupResult {
+    outcome: Outcome,
+    why: Option<Cow<'static, str>>,
+    nothing: bool,
+}
+
+impl CleanupResult {
+    pub(crate) fn of(outcome: Outcome, why: Option<Cow<'static, str>>) -> Self {
+        Self {
+            outcome,
+            why,
+            nothing: false,
+        }
+    }
+
+    /// There was nothing to clean.
+    pub(super) fn nothing(why: &'static str) -> Self {
+        Self {
+            outcome: Outcome::Skipped,
+            why: Some(why.into()),
+            nothing: true,
+        }
+    }
+
+    /// Writes the result into the row. What the row knows decides what "done" means.
+    pub(super) fn record(self, row: &mut Row, lost: bool) {
+        let mut result = self;
+        if result.outcome.is_done() {
+            let cold = row.cold();
+            if lost {
+                let why = "what it was cleaning was gone when the shutdown was taken up again";
+                result = Self::of(Outcome::Aborted, Some(why.into()));
+            } else if cold.is_some_and(|cold| cold.lost) {
+                let why = "its value was lost with the future that was dropped half-way";
+                result = Self::of(Outcome::Aborted, Some(why.into()));
+            } else if let Some(why) = cold.and_then(|cold| cold.nothing) {
+                result = Self::nothing(why);
+            }
+        }
+        row.step.outcome = result.outcome;
+        row.step.why = result.why;
+        row.step.nothing = result.nothing;
+    }
+}
 
 impl StepRun {
-    /// Begins the step at a seat.
-    pub fn begin(seat: Seat) -> Self {
-        let (cx, skip) = seat.begin(clock::now());
-        Self { cx, skip }
+    /// Begins a step.
+    pub fn begin(step: StepHandle) -> Self {
+        Self::begin_with(step, false)
+    }
+
+    fn begin_with(handle: StepHandle, is_plan: bool) -> Self {
+        let begin = handle.begin(clock::now());
+        let cx = Context::of_step(handle.clone(), begin.started, begin.hard, is_plan);
+        Self {
+            handle,
+            cx,
+            is_plan,
+            skip: begin.skip,
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &StepHandle {
+        &self.handle
     }
 
     /// What the cleanup is told.
@@ -50,8 +116,27 @@ impl StepRun {
         &self.cx
     }
 
+    /// Notes that the cleanup has moved the value out of its field.
+    pub fn took(&self) {
+        self.handle.took();
+    }
+
+    /// Notes that the field holds nothing to clean.
+    ///
+    /// # Errors
+    ///
+    /// Never; it stands where a cleanup's result does.
+    pub fn found_nothing(&self) -> Result<(), BoxError> {
+        self.handle.found_nothing(EMPTY);
+        Ok(())
+    }
+
+    fn nothing(&self) -> CleanupResult {
+        CleanupResult::nothing(EMPTY)
+    }
+
     /// Runs the cleanup until it ends, panics, or is cut. Its future is gone when this has ended.
-    pub fn run<F>(&self, cleanup: F) -> impl Future<Output = Ending> + use<'_, F>
+    pub fn run<F>(&self, cleanup: F) -> impl Future<Output = CleanupResult> + use<'_, F>
     where
         F: Future<Output = Result<(), BoxError>>,
     {
@@ -63,60 +148,84 @@ impl StepRun {
         }
     }
 
-    /// Records the ending, after `abort` where the step is not done.
-    pub fn end(self, ending: Ending, mut abort: impl FnMut()) {
-        self.end_by(ending, &mut abort);
+    /// Records the result, after `abort` where the step is not done.
+    pub fn end(self, result: CleanupResult, mut abort: impl FnMut(&Self)) {
+        self.end_by(result, &mut abort);
     }
 
-    fn end_by(self, Ending(outcome): Ending, abort: &mut dyn FnMut()) {
-        if !outcome.is_done() {
-            if let Err(message) = contain(abort) {
-                log::abort_panicked(self.cx.seat(), &message);
+    fn end_by(self, result: CleanupResult, abort: &mut dyn FnMut(&Self)) {
+        if !result.outcome.is_done() && !result.nothing {
+            let aborted = contain(|| {
+                abort_scope::enter(&self.handle, self.is_plan, || abort(&self));
+            });
+            if let Err(message) = aborted {
+                log::abort_panicked(&self.handle, &message);
             }
         }
-        if let Some(seat) = self.cx.seat() {
-            log::step_end(&seat.end(outcome, clock::now()));
+        if let Some(ended) = self.handle.end(result, clock::now()) {
+            log::step_end(&ended);
         }
     }
 
-    /// Whether the plans inside it have all ended.
-    fn is_settled(&self) -> bool {
-        self.cx.seat().is_some_and(Seat::is_settled)
-    }
-
-    fn poll(&self, mut cleanup: Pin<&mut dyn Cleanup>, cx: &mut task::Context<'_>) -> Poll<Ending> {
-        if self.skip {
-            return Poll::Ready(Ending(Outcome::Skipped));
+    fn poll(
+        &self,
+        mut cleanup: Pin<&mut dyn Cleanup>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<CleanupResult> {
+        if let Some(why) = &self.skip {
+            return Poll::Ready(CleanupResult::of(Outcome::Skipped, Some(why.clone())));
         }
-        let seat = self.cx.seat();
         // Invariants 2 and 3: first the cleanup, then the clock.
-        if let Some(seat) = seat {
-            seat.polls();
-        }
-        let polled = contain(|| cleanup.as_mut().poll(cx));
-        if let Some(seat) = seat {
-            seat.polled();
-        }
-        let mut outcome = match polled {
-            Ok(Poll::Ready(Ok(()))) => Outcome::Done,
-            Ok(Poll::Ready(Err(error))) => Outcome::Failed(Arc::from(error)),
-            Ok(Poll::Pending) if !self.is_over() => return Poll::Pending,
-            Ok(Poll::Pending) => Outcome::TimedOut {
-                waiting_for: seat.and_then(Seat::waits_for),
-            },
-            Err(message) => Outcome::Panicked(message),
-        };
-        // Invariant 4: dropped here, and contained, before anything is aborted.
-        if let Err(message) = clear(cleanup) {
-            if outcome.is_done() {
-                outcome = Outcome::Panicked(message);
+        self.handle.polls();
+        let mut polled = Poll::Pending;
+        let contained = contain(|| {
+            polled = cleanup.as_mut().poll(cx);
+            // Invariant 4: dropped here, and contained, before anything is aborted.
+            if polled.is_ready() {
+                cleanup.as_mut().clear();
             }
-        }
-        Poll::Ready(Ending(outcome))
+        });
+        self.handle.polled();
+        let result = match (polled, contained) {
+            (Poll::Ready(Ok(())), Ok(())) => return done(Outcome::Done),
+            (Poll::Ready(Err(error)), _) => return done(failed(error)),
+            (_, Err(message)) => CleanupResult::of(Outcome::Panicked(message), None),
+            (Poll::Pending, Ok(())) => match self.over() {
+                None => return Poll::Pending,
+                Some(result) => result,
+            },
+        };
+        // The outcome stands, whatever the drop of the future does.
+        let _ = contain(|| cleanup.clear());
+        Poll::Ready(result)
     }
 
-    fn is_over(&self) -> bool {
-        clock::now() >= self.cx.hard_deadline() || self.cx.seat().is_some_and(Seat::is_forced)
+    /// How the step ends that goes on although it has to end.
+    fn over(&self) -> Option<CleanupResult> {
+        if let Some(mut why) = self.handle.cut() {
+            if let Some(waiting_for) = self.handle.waits_for() {
+                why = format!("{why}, while it was waiting for {waiting_for}").into();
+            }
+            return Some(CleanupResult::of(Outcome::Aborted, Some(why)));
+        }
+        (clock::now() >= self.cx.hard_deadline()).then(|| {
+            let waiting_for = self.handle.waits_for();
+            CleanupResult::of(Outcome::TimedOut { waiting_for }, None)
+        })
+    }
+}
+
+/// Why an empty field is skipped.
+const EMPTY: &str = "there was nothing in it";
+
+fn done(outcome: Outcome) -> Poll<CleanupResult> {
+    Poll::Ready(CleanupResult::of(outcome, None))
+}
+
+fn failed(error: BoxError) -> Outcome {
+    match error.downcast::<TimedOut>() {
+        Ok(timed_out) => timed_out.into_outcome(),
+        Err(error) => Outcome::Failed(Arc::from(error)),
     }
 }
 
@@ -137,8 +246,11 @@ pin_project! {
         F: Future<Output = Result<(), BoxError>>,
     {
         fn drop(this: Pin<&mut Self>) {
-            // Invariant 5, of a shutdown that is left half-way: a second panic while the first unwinds would abort.
-            let _ = clear(this.project().cleanup);
+            let mut cleanup = this.project().cleanup;
+            if cleanup.is_some() {
+                // Invariant 5, of a shutdown that is left half-way: a second panic while the first unwinds would abort.
+                let _ = contain(|| cleanup.set(None));
+            }
         }
     }
 }
@@ -147,17 +259,12 @@ impl<F> Future for Running<'_, F>
 where
     F: Future<Output = Result<(), BoxError>>,
 {
-    type Output = Ending;
+    type Output = CleanupResult;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Ending> {
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<CleanupResult> {
         let this = self.project();
         this.step.poll(this.cleanup, cx)
     }
-}
-
-/// Drops the future of a cleanup; its panic is returned.
-fn clear(cleanup: Pin<&mut dyn Cleanup>) -> Result<(), String> {
-    contain(|| cleanup.clear())
 }
 
 /// The future of a cleanup, until it is cleared.

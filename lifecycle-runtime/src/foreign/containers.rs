@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Debug;
 
 use crate::__private::plan_of;
-use crate::engine::contain;
+use crate::engine::{KnownElements, address_of, contain};
 use crate::plan::{PlanStep, resolve};
 use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
 
@@ -39,8 +39,19 @@ pub(super) fn resolve_together(
     }
 }
 
+/// Aborts or releases every element that has not ended, also those after one that panics, then lets the first panic go on.
+fn on_each<'a, T>(elements: impl IntoIterator<Item = &'a mut T>, f: fn(&mut T))
+where
+    T: Component + ?Sized + 'a,
+{
+    let known = KnownElements::of_scope();
+    all(elements, |element| {
+        known.element(address_of(element), || f(element))
+    });
+}
+
 /// Runs `f` on every item, also on those after one that panics, then lets the first panic go on.
-pub(super) fn on_each<T>(items: impl IntoIterator<Item = T>, mut f: impl FnMut(T)) {
+pub(super) fn all<T>(items: impl IntoIterator<Item = T>, mut f: impl FnMut(T)) {
     let mut panicked = None;
     for item in items {
         if let Err(message) = contain(|| f(item)) {

@@ -9,7 +9,7 @@ use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::until::pause;
-use crate::engine::contain;
+use crate::engine::{Identity, contain};
 use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
 
 /// A lock around a component.
@@ -24,8 +24,8 @@ trait Lock {
     where
         Self: Sync;
 
-    /// The plan of what is inside, if the lock is free.
-    fn plan(&self) -> Option<ResolvedPlan>;
+    /// Looks at what is inside, if the lock is free.
+    fn look<R>(&self, look: impl FnOnce(&Self::Inside) -> R) -> Option<R>;
 }
 
 async fn cleanup<L>(lock: &L, cx: &Context) -> Result<(), BoxError>
@@ -134,10 +134,10 @@ macro_rules! std_lock {
                 patiently(self, new)
             }
 
-            fn plan(&self) -> Option<ResolvedPlan> {
+            fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
                 match self.$try_read() {
-                    Ok(guard) => Some(guard.__plan()),
-                    Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner().__plan()),
+                    Ok(guard) => Some(look(&guard)),
+                    Err(TryLockError::Poisoned(poisoned)) => Some(look(&poisoned.into_inner())),
                     Err(TryLockError::WouldBlock) => None,
                 }
             }
@@ -167,8 +167,8 @@ macro_rules! tokio_lock {
                 mem::replace(&mut *self.$write().await, new)
             }
 
-            fn plan(&self) -> Option<ResolvedPlan> {
-                self.$try_read().ok().map(|guard| guard.__plan())
+            fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+                self.$try_read().ok().map(|guard| look(&guard))
             }
         }
     };
@@ -203,7 +203,22 @@ macro_rules! lock {
             }
 
             fn __plan(&self) -> ResolvedPlan {
-                self.plan().unwrap_or_else(|| T::PLAN.into())
+                self.look(Component::__plan).unwrap_or_else(|| T::PLAN.into())
+            }
+
+            const __IS_PLAN: bool = T::__IS_PLAN;
+
+            fn __is_empty(&self) -> bool {
+                self.look(Component::__is_empty).unwrap_or(false)
+            }
+
+            fn __is_composite(&self) -> bool {
+                self.look(Component::__is_composite).unwrap_or(false)
+            }
+
+            fn __identity(&mut self) -> Option<Identity> {
+                let $inside = self.get_mut();
+                $get_mut.__identity()
             }
         }
 
@@ -223,7 +238,11 @@ macro_rules! lock {
             }
 
             fn __plan(&self) -> ResolvedPlan {
-                self.plan().unwrap_or_else(|| T::PLAN.into())
+                self.look(Component::__plan).unwrap_or_else(|| T::PLAN.into())
+            }
+
+            fn __is_empty(&self) -> bool {
+                self.look(Component::__is_empty).unwrap_or(false)
             }
         }
     };

@@ -1,32 +1,35 @@
 //! Tasks, and what tells and counts them.
 
+use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::engine::{contain, message};
-use crate::{BoxError, Component, Context};
+use super::until::until;
+use crate::engine::{Identity, contain, message};
+use crate::{BoxError, Component, Context, TaskOutcome, TimedOut};
 
-impl<T: Send> Component for JoinHandle<T> {
+impl<T: TaskOutcome + Send> Component for JoinHandle<T> {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let id = self.id();
         if self.is_finished() {
-            return match read(self).await {
-                Some(Err(error)) => explain(error),
-                Some(Ok(_)) | None => Ok(()),
-            };
+            return read(self).await.map_or(Ok(()), |ended| outcome(id, ended));
+        }
+        cx.waiting_for(move || format!("task {id} to end"));
+        if let Some(ended) = until(cx.deadline(), &mut *self).await {
+            return outcome(id, ended);
         }
         JoinHandle::abort(self);
         cx.waiting_for(move || format!("task {id}, aborted, to end"));
         match self.await {
-            Ok(_) => Ok(()),
-            Err(error) => explain(error),
+            Err(error) if error.is_cancelled() => Err(TimedOut::new(format!("task {id}")).into()),
+            ended => outcome(id, ended),
         }
     }
 
@@ -37,53 +40,79 @@ impl<T: Send> Component for JoinHandle<T> {
     fn release(&mut self) {
         JoinHandle::abort(self);
     }
+
+    fn __identity(&mut self) -> Option<Identity> {
+        Some(Identity::Task(self.id()))
+    }
 }
 
-/// The end of a finished task, or `None` if somebody has read it before.
+impl<T: TaskOutcome + Send> Component for AbortOnDropHandle<T> {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let id = self.abort_handle().id();
+        AbortOnDropHandle::abort(self);
+        if self.is_finished() {
+            return read(self).await.map_or(Ok(()), |ended| outcome(id, ended));
+        }
+        cx.waiting_for(move || format!("task {id}, aborted, to end"));
+        outcome(id, self.await)
+    }
+
+    fn abort(&mut self) {
+        AbortOnDropHandle::abort(self);
+    }
+
+    fn release(&mut self) {
+        AbortOnDropHandle::abort(self);
+    }
+
+    fn __identity(&mut self) -> Option<Identity> {
+        Some(Identity::Task(self.abort_handle().id()))
+    }
+}
+
+/// The end of a finished task, or `None` if it was read before.
 ///
 /// A handle does not tell whether it was read, and panics when it is read twice: that panic is the answer.
 /// Where panics abort the process it cannot be asked, but there no task ends by panicking either.
-async fn read<T>(handle: &mut JoinHandle<T>) -> Option<Result<T, JoinError>> {
+async fn read<H, T>(handle: &mut H) -> Option<Result<T, JoinError>>
+where
+    H: Future<Output = Result<T, JoinError>> + Unpin,
+{
     if cfg!(panic = "abort") {
         return None;
     }
-    poll_fn(
-        |cx| match contain(|| Future::poll(Pin::new(&mut *handle), cx)) {
-            Ok(Poll::Ready(ended)) => Poll::Ready(Some(ended)),
-            Ok(Poll::Pending) => Poll::Pending,
-            Err(_) => Poll::Ready(None),
-        },
-    )
+    poll_fn(|cx| match contain(|| Pin::new(&mut *handle).poll(cx)) {
+        Ok(Poll::Ready(ended)) => Poll::Ready(Some(ended)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(_) => Poll::Ready(None),
+    })
     .await
 }
 
-/// A cancelled task is what was asked for; a panic keeps its message.
-fn explain(error: JoinError) -> Result<(), BoxError> {
-    let id = error.id();
-    match error.try_into_panic() {
-        Ok(payload) => Err(format!("task {id} panicked: {}", message(payload)).into()),
-        Err(_cancelled) => Ok(()),
+/// How a task ended. One that was cancelled has ended as asked; an error and a panic keep their text.
+fn outcome<T: TaskOutcome>(id: Id, ended: Result<T, JoinError>) -> Result<(), BoxError> {
+    match ended {
+        Ok(returned) => returned.into_outcome(),
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) => Err(format!("task {id} panicked: {}", message(payload)).into()),
+            Err(_cancelled) => Ok(()),
+        },
     }
 }
 
-impl<T: Send + 'static> Component for JoinSet<T> {
+impl<T: TaskOutcome + Send + 'static> Component for JoinSet<T> {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        self.abort_all();
         let left = Arc::new(AtomicUsize::new(self.len()));
-        let count = Arc::clone(&left);
-        // Relaxed: a number to be shown.
-        cx.waiting_for(move || match count.load(Ordering::Relaxed) {
-            1 => "1 aborted task to end".into(),
-            tasks => format!("{tasks} aborted tasks to end"),
-        });
-        let mut panics = Panics::default();
-        while let Some(joined) = self.join_next().await {
-            left.store(self.len(), Ordering::Relaxed);
-            if let Err(error) = joined.map(drop).or_else(explain) {
-                panics.add(error);
-            }
+        let mut ended = Ended::taken_up(cx);
+        say(cx, &left, "to end");
+        let soft = cx.deadline();
+        if until(soft, ended.join_all(self, &left)).await.is_none() {
+            ended.were_aborted = true;
+            self.abort_all();
+            say(cx, &left, "that was aborted to end");
+            ended.join_all(self, &left).await;
         }
-        panics.into_result()
+        ended.into_result()
     }
 
     fn abort(&mut self) {
@@ -95,26 +124,128 @@ impl<T: Send + 'static> Component for JoinSet<T> {
     }
 }
 
-/// How many tasks panicked, and what the first of them said.
-#[derive(Default)]
-struct Panics {
-    first: Option<BoxError>,
-    more: usize,
+/// Says how many tasks are waited for.
+fn say(cx: &Context, left: &Arc<AtomicUsize>, what: &'static str) {
+    let count = Arc::clone(left);
+    // Relaxed: a number to be shown.
+    cx.waiting_for(move || match count.load(Ordering::Relaxed) {
+        1 => format!("1 task {what}"),
+        tasks => format!("{tasks} tasks {}", what.replace("was", "were")),
+    });
 }
 
-impl Panics {
-    fn add(&mut self, error: BoxError) {
-        match self.first {
-            None => self.first = Some(error),
-            Some(_) => self.more += 1,
+/// How the tasks of a set have ended so far.
+#[derive(Default)]
+struct TaskEnds {
+    failures: Texts,
+    aborted: Texts,
+}
+
+/// As many texts as a report has room for.
+#[derive(Default)]
+struct Texts {
+    kept: String,
+    count: usize,
+}
+
+impl Texts {
+    const KEPT: usize = 8;
+
+    fn add(&mut self, mark: &str, text: &str) {
+        self.count += 1;
+        if self.count <= Self::KEPT {
+            let mark = if self.count == 1 { "" } else { mark };
+            // Writing to a String cannot fail; nor below.
+            let _ = write!(self.kept, "{mark}{text}");
         }
     }
 
-    fn into_result(self) -> Result<(), BoxError> {
-        match (self.first, self.more) {
-            (None, _) => Ok(()),
-            (Some(first), 0) => Err(first),
-            (Some(first), more) => Err(format!("{} tasks panicked; {first}", more + 1).into()),
+    fn into_text(mut self) -> Option<String> {
+        match self.count.checked_sub(Self::KEPT) {
+            _ if self.count == 0 => return None,
+            Some(more @ 1..) => {
+                let _ = write!(self.kept, " and {more} more");
+            }
+            Some(0) | None => {}
+        }
+        Some(self.kept)
+    }
+}
+
+/// The ends that a cleanup has seen. A set forgets the tasks that were joined, so a cleanup that is dropped leaves them
+/// to the next run.
+struct Ended<'a> {
+    ends: Option<TaskEnds>,
+    were_aborted: bool,
+    cx: &'a Context,
+}
+
+impl<'a> Ended<'a> {
+    fn taken_up(cx: &'a Context) -> Self {
+        let left = cx.step().and_then(|step| step.take_left());
+        let earlier = left.and_then(|left| left.downcast().ok());
+        Self {
+            ends: Some(earlier.map(|ends| *ends).unwrap_or_default()),
+            were_aborted: false,
+            cx,
+        }
+    }
+
+    async fn join_all<T: TaskOutcome + 'static>(
+        &mut self,
+        set: &mut JoinSet<T>,
+        left: &AtomicUsize,
+    ) {
+        while let Some(joined) = set.join_next_with_id().await {
+            left.store(set.len(), Ordering::Relaxed);
+            let (id, joined) = match joined {
+                Ok((id, returned)) => (id, Ok(returned)),
+                Err(error) => (error.id(), Err(error)),
+            };
+            self.add(id, joined);
+        }
+    }
+
+    fn add<T: TaskOutcome>(&mut self, id: Id, joined: Result<T, JoinError>) {
+        let ends = self.ends.get_or_insert_default();
+        match joined {
+            Err(error) if error.is_cancelled() => {
+                if self.were_aborted {
+                    ends.aborted.add(", ", &format!("task {id}"));
+                }
+            }
+            Err(error) => {
+                if let Err(error) = outcome::<()>(id, Err(error)) {
+                    ends.failures.add("; ", &error.to_string());
+                }
+            }
+            Ok(returned) => {
+                if let Err(error) = returned.into_outcome() {
+                    let text = crate::reason::Chain(&*error).to_string();
+                    ends.failures
+                        .add("; ", &format!("task {id} failed: {text}"));
+                }
+            }
+        }
+    }
+
+    fn into_result(mut self) -> Result<(), BoxError> {
+        let TaskEnds { failures, aborted } = self.ends.take().unwrap_or_default();
+        match (aborted.into_text(), failures.into_text()) {
+            (None, None) => Ok(()),
+            (None, Some(failures)) => Err(failures.into()),
+            (Some(aborted), None) => Err(TimedOut::new(aborted).into()),
+            (Some(aborted), Some(failures)) => {
+                Err(TimedOut::new(format!("{aborted}; {failures}")).into())
+            }
+        }
+    }
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if let (Some(ends), Some(step)) = (self.ends.take(), self.cx.step()) {
+            step.leave(Box::new(ends));
         }
     }
 }

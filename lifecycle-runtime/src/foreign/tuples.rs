@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
-use super::containers::{on_each, resolve_together, together};
+use super::containers::{resolve_together, together};
 use crate::__private::*;
-use crate::engine::Run;
+use crate::engine::{OpenPlan, address_of};
 use crate::plan::PlanStep;
 use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
 
@@ -13,23 +13,21 @@ macro_rules! tuple {
         impl<$($T: Component),+> Component for ($($T,)+) {
             const PLAN: Plan = together(const { &steps([$(plan_of::<$T>()),+]) });
 
+            const __IS_PLAN: bool = true;
+
             fn cleanup(
                 &mut self,
                 cx: &Context,
             ) -> impl Future<Output = Result<(), BoxError>> + Send {
                 let rows = const { &Plan::together(const { &steps([$(plan_of::<$T>()),+]) }) };
-                let run = Run::open(cx, rows);
-                $join($(Own::of(&mut self.$place)),+, run)
+                let plan = OpenPlan::part(cx, rows, address_of(self));
+                $join($(FieldStep::of(&mut self.$place)),+, plan)
             }
 
-            fn abort(&mut self) {
-                let each: [&mut dyn FnMut(); _] = [$(&mut || self.$place.abort()),+];
-                on_each(each, |abort| abort());
-            }
-
-            fn release(&mut self) {
-                let each: [&mut dyn FnMut(); _] = [$(&mut || self.$place.release()),+];
-                on_each(each, |release| release());
+            fn __force(&mut self, end: End) {
+                let plan = const { &Plan::together(const { &steps([$(plan_of::<$T>()),+]) }) };
+                let by = Force::part(end, self, plan);
+                $(by.component($place, &mut self.$place);)+
             }
 
             fn __plan(&self) -> ResolvedPlan {

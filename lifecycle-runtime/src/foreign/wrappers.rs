@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::engine::Identity;
 use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
 
 impl<T: Component> Component for Option<T> {
@@ -34,6 +35,18 @@ impl<T: Component> Component for Option<T> {
             None => Self::PLAN.into(),
         }
     }
+
+    fn __is_empty(&self) -> bool {
+        self.as_ref().is_none_or(Component::__is_empty)
+    }
+
+    fn __is_composite(&self) -> bool {
+        self.as_ref().is_some_and(Component::__is_composite)
+    }
+
+    fn __identity(&mut self) -> Option<Identity> {
+        self.as_mut()?.__identity()
+    }
 }
 
 impl<T: Component + ?Sized> Component for Box<T> {
@@ -56,6 +69,20 @@ impl<T: Component + ?Sized> Component for Box<T> {
 
     fn __plan(&self) -> ResolvedPlan {
         (**self).__plan()
+    }
+
+    const __IS_PLAN: bool = T::__IS_PLAN;
+
+    fn __is_empty(&self) -> bool {
+        (**self).__is_empty()
+    }
+
+    fn __is_composite(&self) -> bool {
+        (**self).__is_composite()
+    }
+
+    fn __identity(&mut self) -> Option<Identity> {
+        (**self).__identity()
     }
 }
 
@@ -86,5 +113,13 @@ where
 
     fn __plan(&self) -> ResolvedPlan {
         <&T as Component>::__plan(&&**self)
+    }
+
+    fn __is_empty(&self) -> bool {
+        <&T as Component>::__is_empty(&&**self)
+    }
+
+    fn __is_composite(&self) -> bool {
+        <&T as Component>::__is_composite(&&**self)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{MAX_STEPS, Places, Plan, PlanStep};
+use super::{MAX_STEPS, Plan, PlanStep, StepSet};
 
 /// The longest path: every step as long as its cost, started when all it waits for have ended.
 pub(super) const fn longest(steps: &[PlanStep]) -> Duration {
@@ -28,7 +28,7 @@ const fn finishes(steps: &[PlanStep]) -> [u128; MAX_STEPS] {
     let mut i = 0;
     while let [step, others @ ..] = rest {
         let mut start = 0;
-        let Places { mut low, mut high } = step.after;
+        let StepSet { mut low, mut high } = step.after;
         while low != 0 || high != 0 {
             let earlier = if low != 0 {
                 low.trailing_zeros() as usize
@@ -153,7 +153,7 @@ impl Path {
 }
 
 /// The first of the steps among these that end last.
-const fn last_of(finish: &[u128; MAX_STEPS], len: usize, among: Option<Places>) -> Option<usize> {
+const fn last_of(finish: &[u128; MAX_STEPS], len: usize, among: Option<StepSet>) -> Option<usize> {
     let mut last = None;
     let mut i = 0;
     while i < len {

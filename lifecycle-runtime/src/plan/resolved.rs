@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{Plan, PlanStep};
 #[cfg(feature = "rt")]
-use crate::engine::SetTime;
+use crate::engine::SetTimeout;
+use crate::text::{self, Label};
 
 /// The plan of one value: [`Plan`] with the timeouts that are known only at run time.
 ///
@@ -179,26 +180,7 @@ impl fmt::Display for ResolvedPlan {
         }
         let mut rows = vec![["order", "step", "waits for", "budget", "how"].map(String::from)];
         self.rows(0, &mut rows);
-        crate::report::table(f, &rows)
-    }
-}
-
-/// Text inside a Mermaid label: what begins something else there is written by its number.
-pub(crate) struct Label<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Label<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            // A label cannot be empty.
-            return f.write_char(' ');
-        }
-        self.0.chars().try_for_each(|c| match c {
-            '"' | '#' | ';' | ':' | ',' | '<' | '>' | '&' | '%' | '$' | '`' | '\\' => {
-                write!(f, "#{};", u32::from(c))
-            }
-            c if c.is_control() => f.write_char(' '),
-            c => f.write_char(c),
-        })
+        text::table(f, &rows)
     }
 }
 
@@ -207,7 +189,7 @@ impl fmt::Display for Label<'_> {
 pub(crate) fn resolve(
     plan: Plan,
     fields: Vec<(usize, ResolvedPlan)>,
-    tell: Option<&mut dyn FnMut(&mut SetTime<'_>)>,
+    tell: Option<&mut dyn FnMut(&mut SetTimeout<'_>)>,
 ) -> ResolvedPlan {
     let mut resolved = ResolvedPlan::from(plan);
     for (i, nested) in fields {
@@ -247,7 +229,7 @@ mod serialize {
     use serde::ser::{Serialize, SerializeStruct, Serializer};
 
     use super::{Plan, ResolvedPlan, ResolvedStep};
-    use crate::report::millis;
+    use crate::text::millis;
 
     impl Serialize for Plan {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -4,28 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::{Outcome, Report, Step};
-use crate::plan::Label;
-
-/// Rows as an aligned table, each on a line of its own; the first is the head.
-pub(crate) fn table<const N: usize>(
-    f: &mut fmt::Formatter<'_>,
-    rows: &[[String; N]],
-) -> fmt::Result {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            write!(line, "  {cell:<width$}")?;
-        }
-        write!(f, "\n{}", line.trim_end())?;
-    }
-    Ok(())
-}
+use crate::text::{Label, Time, table};
 
 pub(super) fn report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     let verdict = match report.forced() {
@@ -59,7 +38,7 @@ pub(super) fn report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result
 }
 
 fn push(step: &Step, depth: usize, rows: &mut Vec<[String; 6]>) {
-    let mut note = step.outcome.detail().unwrap_or_default();
+    let mut note = step.detail().unwrap_or_default().into_owned();
     if !step.steps.is_empty() && matches!(step.outcome, Outcome::Failed(_)) {
         // The rows below say it.
         note.clear();
@@ -74,7 +53,7 @@ fn push(step: &Step, depth: usize, rows: &mut Vec<[String; 6]>) {
     if over > OVERRUN {
         add(format!("{} over its budget", Time(over)));
     }
-    if step.best_effort && !step.outcome.is_done() {
+    if step.best_effort && !step.went_well() {
         add("best effort".into());
     }
     rows.push([
@@ -91,7 +70,7 @@ fn push(step: &Step, depth: usize, rows: &mut Vec<[String; 6]>) {
 /// A thousand elements that are done are one line.
 fn push_nested(steps: &[Step], depth: usize, rows: &mut Vec<[String; 6]>) {
     const ALIKE: usize = 8;
-    let dull = |step: &Step| step.name.starts_with('[') && step.outcome.is_done();
+    let dull = |step: &Step| step.is_element() && step.outcome.is_done() && step.is_clean();
     let done = steps.iter().filter(|step| dull(step)).count();
     for step in steps {
         if done <= ALIKE || !dull(step) {
@@ -128,11 +107,7 @@ pub(super) fn gantt(report: &Report) -> String {
 }
 
 fn bar(step: &Step, path: &str, out: &mut String) {
-    let tag = if step.outcome.is_done() {
-        "done"
-    } else {
-        "crit"
-    };
+    let tag = if step.went_well() { "done" } else { "crit" };
     let start = step.started.as_millis();
     let end = start + step.elapsed.as_millis().max(1);
     let _ = writeln!(
@@ -141,11 +116,7 @@ fn bar(step: &Step, path: &str, out: &mut String) {
         step.outcome.word()
     );
     for nested in &step.steps {
-        let mark = if nested.name.starts_with('[') {
-            ""
-        } else {
-            "."
-        };
+        let mark = if nested.is_element() { "" } else { "." };
         bar(nested, &format!("{path}{mark}{}", Label(&nested.name)), out);
     }
 }
@@ -187,20 +158,5 @@ impl fmt::Display for Task<'_> {
             }
         }
         Label(chars.as_str()).fmt(f)
-    }
-}
-
-/// A time as people read it: four digits at most.
-struct Time(Duration);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let micros = self.0.as_micros();
-        match micros {
-            0..1_000 => write!(f, "{micros} µs"),
-            1_000..10_000 => write!(f, "{:.1} ms", self.0.as_secs_f64() * 1e3),
-            10_000..1_000_000 => write!(f, "{} ms", micros / 1_000),
-            _ => write!(f, "{:.2} s", self.0.as_secs_f64()),
-        }
     }
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::vec;
 
-use crate::engine::{Live, OpenStep, contain};
+use crate::engine::{ForceHook, RunningPlan, UnfinishedStep, contain};
 use crate::{Force, StepProgress, clock, log};
 
 /// How long the engine has to abort what runs, once the end is forced.
@@ -22,12 +22,9 @@ const HOOKS: Duration = Duration::from_secs(1);
 /// Threads that run them: so many may hang, and the others are still run.
 const THREADS: usize = 8;
 
-/// What a component has run by a forced end.
-type Hook = Box<dyn FnOnce() + Send>;
-
 /// What is forced to end.
 pub(super) struct Forced {
-    pub(super) plans: Vec<Arc<Live>>,
+    pub(super) plans: Vec<Arc<RunningPlan>>,
     /// Who ran, of runners that have not begun their plan.
     pub(super) early: Vec<&'static str>,
     /// A runner has not ended.
@@ -44,11 +41,11 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
     // Before the engine is told: it lets go of both as it ends the steps.
     let open = plans
         .iter()
-        .flat_map(|live| live.open_steps(clock::now()))
+        .flat_map(|plan| plan.unfinished_steps(clock::now()))
         .collect();
-    let hooks = plans.iter().flat_map(|live| live.take_hooks()).collect();
+    let hooks = plans.iter().flat_map(|plan| plan.take_hooks()).collect();
     let told = plans.clone();
-    let log = move || told.iter().for_each(|live| log::forced(live, by));
+    let log = move || told.iter().for_each(|plan| log::forced(plan, by));
     let steps = ask(open, log);
 
     let mut text = format!("lifecycle: the end is forced by {by}\n");
@@ -58,13 +55,13 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
             "  the plan had not begun: {ahead} holds the executor\n"
         ));
     }
-    for live in &plans {
-        if live.report().is_none() && !live.is_open() {
-            let plan = live.component;
+    for plan in &plans {
+        if plan.report().is_none() && !plan.is_laid_out() {
+            let plan = plan.component;
             text.push_str(&format!("  not done: the plan of {plan} had not begun\n"));
         }
     }
-    if early.is_empty() && plans.iter().all(|live| live.report().is_some()) {
+    if early.is_empty() && plans.iter().all(|plan| plan.report().is_some()) {
         text.push_str("  every step has ended: something else holds the process\n");
     }
     tell(&text);
@@ -72,11 +69,11 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
     // All hooks have run, or go on beside the aborts. First they, since the process may well end by itself
     // once the engine is told.
     let _ = run(hooks).recv_timeout(HOOKS);
-    for live in &plans {
-        live.origin.force(by);
+    for plan in &plans {
+        plan.shared.force(by);
     }
     let until = Instant::now() + ABORTS;
-    let is_open = || plans.iter().any(|live| live.report().is_none());
+    let is_open = || plans.iter().any(|plan| plan.report().is_none());
     while Instant::now() < until && is_open() {
         thread::sleep(Duration::from_millis(5));
     }
@@ -91,7 +88,7 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
 
 /// Asks every step what it waits for, and logs: a component's code and a subscriber's, which may block, so it runs
 /// on a thread that is left behind.
-fn ask(open: Vec<OpenStep>, log: impl FnOnce() + Send + 'static) -> Vec<StepProgress> {
+fn ask(open: Vec<UnfinishedStep>, log: impl FnOnce() + Send + 'static) -> Vec<StepProgress> {
     let mut steps: Vec<StepProgress> = open.iter().map(|step| step.view.clone()).collect();
     let (says, said) = mpsc::channel();
     // Without a thread the process still ends, and says less.
@@ -115,7 +112,7 @@ fn ask(open: Vec<OpenStep>, log: impl FnOnce() + Send + 'static) -> Vec<StepProg
 
 /// Runs the hooks, on other threads than [`ask`], which may hang in what a component says. There are several, so that a
 /// hook that hangs keeps no other from running. Told when all have run.
-fn run(hooks: Vec<Hook>) -> mpsc::Receiver<()> {
+fn run(hooks: Vec<ForceHook>) -> mpsc::Receiver<()> {
     let (runs, ran) = mpsc::channel();
     let threads = hooks.len().min(THREADS);
     let hooks = Arc::new(Mutex::new(hooks.into_iter()));
@@ -136,7 +133,7 @@ fn run(hooks: Vec<Hook>) -> mpsc::Receiver<()> {
     ran
 }
 
-fn next(hooks: &Mutex<vec::IntoIter<Hook>>) -> Option<Hook> {
+fn next(hooks: &Mutex<vec::IntoIter<ForceHook>>) -> Option<ForceHook> {
     hooks.lock().unwrap_or_else(PoisonError::into_inner).next()
 }
 

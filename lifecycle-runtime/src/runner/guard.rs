@@ -24,7 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::force::{Forced, force};
 use super::signals::Signals;
 use crate::context::after;
-use crate::engine::{Live, contain};
+use crate::engine::RunningPlan;
 use crate::{Force, Reason, ShutdownHandle, Signal, log};
 
 /// Terminals and process managers send a signal twice; that is one request.
@@ -346,7 +346,7 @@ fn look(now: Instant) {
 }
 
 /// On a thread that is left behind: a subscriber may wait for what is blocked, or panic, and the guard must do neither.
-fn tell_blocked(blocked: Vec<(Arc<Live>, Duration)>) {
+fn tell_blocked(blocked: Vec<(Arc<RunningPlan>, Duration)>) {
     if blocked.is_empty() {
         return;
     }
@@ -355,16 +355,19 @@ fn tell_blocked(blocked: Vec<(Arc<Live>, Duration)>) {
         .name("lifecycle-blocked".into())
         .spawn(move || {
             for (live, since) in blocked {
-                let _ = contain(|| log::executor_blocked(&live, since));
+                log::executor_blocked(&live, since);
             }
         });
 }
 
 fn end(by: Force, posts: &[Arc<Post>], running: bool) -> ! {
-    let plans: Vec<_> = posts.iter().filter_map(|post| post.handle.live()).collect();
+    let plans: Vec<_> = posts
+        .iter()
+        .filter_map(|post| post.handle.running())
+        .collect();
     let early = posts
         .iter()
-        .filter(|post| running && post.handle.live().is_none());
+        .filter(|post| running && post.handle.running().is_none());
     let early = early.map(|post| lock(&post.times).ahead).collect();
     force(
         by,
@@ -422,9 +425,9 @@ impl Post {
     }
 
     /// The plan that the executor does not get to, and for how long, if that is to be said: once.
-    fn look(&self, now: Instant) -> Option<(Arc<Live>, Duration)> {
-        let live = self.handle.live()?;
-        let since = live.origin.since_beat(now);
+    fn look(&self, now: Instant) -> Option<(Arc<RunningPlan>, Duration)> {
+        let live = self.handle.running()?;
+        let since = live.shared.since_heartbeat(now);
         let mut times = lock(&self.times);
         let blocked = times.gone_by.is_some() && live.report().is_none() && since > BLOCKED;
         let said = std::mem::replace(&mut times.said_blocked, blocked);

@@ -4,16 +4,17 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::main_task::MainTask;
 use crate::context::after;
-use crate::engine::{Origin, Seat, Timer};
-use crate::report::{Outcome, Step};
-use crate::{BoxError, Component, Context, Reason, Report, Signal, TaskOutcome, clock};
+use crate::engine::{CleanupResult, RunningPlan, StepHandle, Timer, contain};
+use crate::report::Outcome;
+use crate::{BoxError, Component, Context, Reason, Report, Signal, TaskOutcome, clock, log};
 
 /// How long deregistration hooks have where the lame duck is shorter.
 const HOOKS: Duration = Duration::from_secs(5);
@@ -79,30 +80,30 @@ impl LameDuck {
     }
 
     /// Waits for the minimum and the hooks, while main goes on; the token ends both early. Main's end ends the
-    /// minimum. The row of it, if there was anything to wait for.
+    /// minimum. It is a row before the plan, if there was anything to wait for.
     pub(super) async fn run<F, T>(
         self,
         minimum: Duration,
-        began: Instant,
-        reason: &Reason,
+        plan: &Arc<RunningPlan>,
         mut main: Option<&mut MainTask<'_, F>>,
         over: &CancellationToken,
-    ) -> Option<Step>
-    where
+    ) where
         F: Future<Output = T>,
         T: TaskOutcome,
     {
         if minimum.is_zero() && self.hooks.is_empty() {
-            return None;
+            return;
         }
+        let began = plan.shared.began;
         let budget = match self.hooks.is_empty() {
             true => minimum,
             false => minimum.max(HOOKS),
         };
         let (until, hard) = (after(began, minimum), after(began, budget));
         let (names, mut hooks): (Vec<_>, Vec<_>) = self.hooks.into_iter().unzip();
-        let seat = Seat::ahead("lame_duck", Origin::new(reason.clone(), began), hard);
-        let cx = Context::over(reason.clone(), began, hard).seated(seat.clone());
+        let row = plan.lead("lame_duck", true, began, hard);
+        let step = StepHandle::new(Arc::clone(plan), row);
+        let cx = Context::of_step(step.clone(), began, hard, false);
         let (mut serving, mut hooking) = (Timer::new(), Timer::new());
         let mut hooked = None;
         {
@@ -128,23 +129,28 @@ impl LameDuck {
             })
             .await;
         }
-        seat.conclude(outcome(hooked.as_ref()), clock::now())
+        if let Some(ended) = step.end(result(hooked.as_ref()), clock::now()) {
+            log::lame_duck_end(plan.component, &ended.step);
+        }
+        // What a hook leaves is foreign.
+        let _ = contain(|| drop(hooks));
     }
 }
 
 /// How a lame duck ended, by what became of its hooks.
-fn outcome(hooked: Option<&Report>) -> Outcome {
+fn result(hooked: Option<&Report>) -> CleanupResult {
     let Some(hooked) = hooked else {
-        return Outcome::TimedOut {
-            waiting_for: Some("its hooks, when a signal ended it".into()),
-        };
+        let why = "a signal ended it before its hooks had ended";
+        return CleanupResult::of(Outcome::Aborted, Some(why.into()));
     };
-    match hooked.steps().iter().find(|step| !step.outcome().is_done()) {
+    let failed = hooked.steps().iter().find(|step| !step.is_clean());
+    let outcome = match failed {
         Some(step) => {
             Outcome::Failed(BoxError::from(format!("{} {}", step.name(), step.outcome())).into())
         }
         None => Outcome::Done,
-    }
+    };
+    CleanupResult::of(outcome, None)
 }
 
 impl fmt::Debug for LameDuck {

@@ -1,5 +1,6 @@
 //! Main: polled until it ends or is told to stop, then awaited as the step `main`.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::stop::Firing;
-use crate::engine::{Ended, Live, Pulse, contain};
+use crate::engine::{CleanupResult, RunningPlan, StepHandle, Wakeups, contain};
 use crate::report::Outcome;
 use crate::{Reason, TaskOutcome, clock, log};
 
@@ -43,49 +44,49 @@ where
         }
     }
 
-    /// Tells main, and awaits it as the step `main` until its latest finish; one that has not looked at
-    /// its `Stop` after another poll cannot know, and is dropped.
-    pub(super) async fn finish(mut self, live: &Live, latest: Instant, firing: &Firing) {
+    /// Tells main to stop, and awaits it as the step `main` until its latest finish. A main that has not looked at its
+    /// `Stop` after another poll cannot know that it should end, and is dropped.
+    pub(super) async fn finish(
+        mut self,
+        plan: &Arc<RunningPlan>,
+        latest: Instant,
+        firing: &Firing,
+    ) {
         firing.fire();
-        live.begin_main(clock::now(), latest);
+        let row = plan.lead(MAIN, false, clock::now(), latest);
+        let step = StepHandle::new(Arc::clone(plan), row);
+        let mut cut = None;
         if self.outcome.is_none() {
-            let mut pulse = Pulse::new(live, true);
+            let mut wakeups = Wakeups::new(plan, true);
             poll_fn(|cx| {
                 loop {
-                    pulse.register(live, cx);
+                    wakeups.register(plan, cx);
                     if self.poll(cx).is_ready() {
                         return Poll::Ready(());
                     }
-                    let over = clock::now() >= latest || live.origin.forced().is_some();
-                    if over || !firing.was_looked_at() {
+                    cut = why_cut(plan, firing);
+                    if cut.is_some() || clock::now() >= latest {
                         return Poll::Ready(());
                     }
-                    if pulse.poll(live, Some(latest), cx).is_pending() {
+                    if wakeups.poll(plan, Some(latest), cx).is_pending() {
                         return Poll::Pending;
                     }
                 }
             })
             .await;
         }
-        let mut outcome = self.outcome.take().unwrap_or_else(|| Outcome::TimedOut {
-            waiting_for: (!firing.was_looked_at())
-                .then(|| "what is not `stop`: it never looked".into()),
+        let ended = self.outcome.take();
+        let mut outcome = ended.unwrap_or_else(|| match cut {
+            Some(_) => Outcome::Aborted,
+            None => Outcome::TimedOut { waiting_for: None },
         });
         if let Err(message) = contain(|| self.future.set(None)) {
             if outcome.is_done() {
                 outcome = Outcome::Panicked(message);
             }
         }
-        let now = clock::now();
-        if let Some((elapsed, budget)) = live.end_main(outcome.clone(), now) {
-            log::step_end(&Ended {
-                at: None,
-                element: false,
-                best_effort: false,
-                outcome,
-                elapsed,
-                budget,
-            });
+        if let Some(ended) = step.end(CleanupResult::of(outcome, cut), clock::now()) {
+            log::step_end(&ended);
         }
     }
 
@@ -106,4 +107,19 @@ where
         self.outcome = Some(outcome);
         Poll::Ready(())
     }
+}
+
+/// The step that a runner awaits before the plan.
+const MAIN: &str = "main";
+
+/// Why a main that goes on has to be dropped before its latest finish, if it has to.
+fn why_cut(plan: &RunningPlan, firing: &Firing) -> Option<Cow<'static, str>> {
+    if let Some(by) = plan.shared.forced() {
+        return Some(format!("the end was forced by {by}").into());
+    }
+    if plan.shared.is_hurried() {
+        return Some("the shutdown was hurried".into());
+    }
+    (!firing.was_looked_at())
+        .then(|| "it never looked at `stop`, so it could not know that it should end".into())
 }

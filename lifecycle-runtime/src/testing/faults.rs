@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use tokio::time::sleep;
 
-use crate::engine::Seat;
+use crate::engine::StepHandle;
 use crate::{BoxError, Context};
 
 /// What [`explore`](super::explore) does to a step.
@@ -127,7 +127,7 @@ fn fault_of(cx: &Context) -> Fault {
         let Some(planned) = planned else {
             return Fault::None;
         };
-        if cx.seat().map(Seat::path).as_deref() != Some(&planned.path) {
+        if cx.step().map(StepHandle::path).as_deref() != Some(&planned.path) {
             return Fault::None;
         }
         planned.tried.reached = true;

@@ -1,4 +1,4 @@
-//! The timeouts of one value's plan, also those that only the value knows.
+//! The timeouts of one value's plan, with those that are known only at run time.
 
 use std::time::Duration;
 
@@ -8,35 +8,35 @@ use crate::context::FOREVER;
 use crate::plan::{UNSTATED, clip};
 use crate::{Plan, log};
 
-/// Told a timeout that only a value knows: of the plan, or of the step at a place.
-pub type SetTime<'a> = dyn FnMut(Option<usize>, Duration) + 'a;
+/// Sets a timeout that only a value knows: of the plan, or of the step with this index.
+pub type SetTimeout<'a> = dyn FnMut(Option<usize>, Duration) + 'a;
 
-pub(crate) struct Times {
+pub(crate) struct RuntimeTimeouts {
     pub(crate) total: Option<Duration>,
     steps: Vec<Option<Duration>>,
     /// Whether any of them was computed, so that no proof covers the plan.
-    pub(super) known_late: bool,
+    pub(super) has_runtime_timeouts: bool,
 }
 
-impl Times {
-    /// Of a plan that states all it has.
+impl RuntimeTimeouts {
+    /// Builds the timeouts of a plan whose durations are all constants.
     pub(super) fn stated(plan: &Plan) -> Self {
         Self {
             total: plan.timeout.map(|total| total.min(FOREVER)),
             steps: Vec::new(),
-            known_late: false,
+            has_runtime_timeouts: false,
         }
     }
 
-    /// Of an owner.
+    /// Collects the timeouts of an owner's plan.
     pub(crate) fn of(owner: &dyn Owner, plan: &Plan) -> Self {
-        Self::told(plan, &mut |set| owner.__times(set))
+        Self::collect(plan, &mut |set| owner.__times(set))
     }
 
-    /// Of a plan of which something else tells.
-    pub(super) fn told(plan: &Plan, tell: &mut dyn FnMut(&mut SetTime<'_>)) -> Self {
+    /// Builds the timeouts of a plan, with those that `collect` computes.
+    pub(super) fn collect(plan: &Plan, collect: &mut dyn FnMut(&mut SetTimeout<'_>)) -> Self {
         let mut times = Self::stated(plan);
-        let evaluated = contain(|| tell(&mut |at, given| times.set(plan, at, given)));
+        let evaluated = contain(|| collect(&mut |at, given| times.set(plan, at, given)));
         if let Err(message) = evaluated {
             log::timeout_panicked(plan.name(), &message);
         }
@@ -44,7 +44,7 @@ impl Times {
     }
 
     fn set(&mut self, plan: &Plan, at: Option<usize>, given: Duration) {
-        self.known_late = true;
+        self.has_runtime_timeouts = true;
         let Some(i) = at else {
             self.total = Some(clip(given, plan.timeout).min(FOREVER));
             return;

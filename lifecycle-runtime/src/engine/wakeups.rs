@@ -1,61 +1,60 @@
-//! What wakes a plan that waits: its next deadline, a forced end, and the time to say how it goes.
+//! What wakes a plan that waits: its next deadline, a forced end or a hurry, and the time to log progress.
 
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::Live;
+use super::running::RunningPlan;
 use super::timer::Timer;
 use crate::context::after;
 use crate::{clock, log};
 
-/// How often a running shutdown says what it waits for.
+/// How often a running shutdown logs what it waits for.
 const PROGRESS: Duration = Duration::from_secs(5);
 
 /// How often a plan that waits shows that the executor gets to it.
-const BEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Wakeups {
     timer: Timer,
-    /// When to say how it goes. Only the root does.
+    /// When to log progress. Only the root does.
     progress: Option<Instant>,
 }
 
-impl Pulse {
-    pub(crate) fn new(live: &Live, root: bool) -> Self {
+impl Wakeups {
+    pub(crate) fn new(plan: &RunningPlan, is_root: bool) -> Self {
         Self {
             timer: Timer::new(),
-            progress: root.then(|| {
-                let mut next = after(live.origin.began, PROGRESS);
+            progress: is_root.then(|| {
+                let mut next = after(plan.shared.began, PROGRESS);
                 skip_past(&mut next, clock::now());
                 next
             }),
         }
     }
 
-    /// Has a forced end wake this task. Call before looking whether there was one.
-    pub(crate) fn register(&self, live: &Live, cx: &Context<'_>) {
+    /// Has a forced end or a hurry wake this task. Call it before looking whether there was one.
+    pub(crate) fn register(&self, plan: &RunningPlan, cx: &Context<'_>) {
         if self.progress.is_some() {
-            live.origin.register(cx.waker());
+            plan.shared.register(cx.waker());
         }
     }
 
-    /// Ready when it is time to look again: at `next`, or after it told how things go.
+    /// Ready when it is time to look at the steps again: at `next`, or after progress was logged.
     pub(crate) fn poll(
         &mut self,
-        live: &Live,
+        plan: &RunningPlan,
         mut next: Option<Instant>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         if let Some(progress) = &mut self.progress {
-            live.origin.beat();
+            plan.shared.beat();
             let now = clock::now();
             if now >= *progress {
-                log::progress(live, now);
+                log::progress(plan, now);
                 skip_past(progress, now);
             }
-            let beat = now + BEAT;
-            let own = beat.min(*progress);
+            let own = (now + HEARTBEAT).min(*progress);
             next = Some(next.map_or(own, |next| next.min(own)));
         }
         self.timer.poll(next, cx)

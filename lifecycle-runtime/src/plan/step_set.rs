@@ -1,37 +1,37 @@
-//! Sets of steps.
+//! Sets of steps, a bit for each.
 
 use super::MAX_STEPS;
 
-/// Some steps of one plan, by their places. As numbers instead of a list, they cost a plan nothing to compile.
+/// Some steps of one plan, by their indices. Two numbers instead of a list, so that constants of them compile fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Places {
-    /// The places below 128, a bit each.
+pub(crate) struct StepSet {
+    /// The indices below 128, a bit each.
     pub(super) low: u128,
     /// Those from 128 on.
     pub(super) high: u128,
 }
 
-const _: () = assert!(MAX_STEPS == 256, "two numbers hold all places");
+const _: () = assert!(MAX_STEPS == 256, "two numbers hold every index");
 
-impl Places {
+impl StepSet {
     pub(crate) const NONE: Self = Self { low: 0, high: 0 };
 
-    pub(crate) const fn has(&self, place: usize) -> bool {
-        match place {
-            0..128 => self.low & (1 << place) != 0,
-            _ => self.high & (1 << (place - 128)) != 0,
+    pub(crate) const fn has(&self, index: usize) -> bool {
+        match index {
+            0..128 => self.low & (1 << index) != 0,
+            _ => self.high & (1 << (index - 128)) != 0,
         }
     }
 
     #[cfg(feature = "rt")]
-    pub(crate) fn add(&mut self, place: usize) {
-        match place {
-            0..128 => self.low |= 1 << place,
-            _ => self.high |= 1 << (place - 128),
+    pub(crate) fn add(&mut self, index: usize) {
+        match index {
+            0..128 => self.low |= 1 << index,
+            _ => self.high |= 1 << (index - 128),
         }
     }
 
-    /// Whether all of them are among `others`.
+    /// Returns whether all of them are among `others`.
     #[cfg(feature = "rt")]
     pub(crate) fn are_among(&self, others: &Self) -> bool {
         self.low & !others.low == 0 && self.high & !others.high == 0
@@ -45,10 +45,10 @@ impl Places {
             } else {
                 (&mut low, 0)
             };
-            let place = bits.trailing_zeros() as usize;
-            // The lowest bit is taken off; of none there is nothing to take.
+            let index = bits.trailing_zeros() as usize;
+            // Clears the lowest bit; ends when there is none.
             *bits &= bits.checked_sub(1)?;
-            Some(first + place)
+            Some(first + index)
         })
     }
 }
@@ -59,16 +59,16 @@ mod tests {
     use crate::{Plan, PlanStep};
 
     #[test]
-    fn places_from_128_on_are_places_like_others() {
-        let mut places = Places::NONE;
-        for place in [0, 127, 128, 255] {
-            assert!(!places.has(place));
-            places.add(place);
+    fn indices_from_128_on_work_like_the_others() {
+        let mut set = StepSet::NONE;
+        for index in [0, 127, 128, 255] {
+            assert!(!set.has(index));
+            set.add(index);
         }
-        assert!(places.iter().eq([0, 127, 128, 255]));
-        let mut fewer = Places::NONE;
+        assert!(set.iter().eq([0, 127, 128, 255]));
+        let mut fewer = StepSet::NONE;
         fewer.add(128);
-        assert!(fewer.are_among(&places) && !places.are_among(&fewer));
+        assert!(fewer.are_among(&set) && !set.are_among(&fewer));
     }
 
     /// A chain: each step waits for the one before it.

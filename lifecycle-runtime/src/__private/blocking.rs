@@ -1,0 +1,251 @@
+//! `blocking`: a cleanup that runs on tokio's blocking pool, which borrows nothing.
+
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::BoxError;
+use crate::engine::{StepRun, contain};
+
+/// A field whose value can be moved to the blocking pool and back.
+#[diagnostic::on_unimplemented(
+    message = "`blocking` cannot move a `{Self}` to the blocking pool and back",
+    label = "neither `Option<…>` nor `Arc<…>`",
+    note = "the blocking pool cannot borrow a field: write it as `Option<…>`, which is taken and put back, or as `Arc<…>`, which is cloned"
+)]
+pub trait Blocking {
+    /// What is moved.
+    type Lent: Send + 'static;
+    /// Takes it. `None` if there is nothing to clean.
+    fn lend(&mut self) -> Option<Self::Lent>;
+    /// Puts it back.
+    fn give_back(&mut self, lent: Self::Lent);
+    /// What is in the field now.
+    fn here(&mut self) -> Option<&mut Self::Lent>;
+}
+
+impl<T: Send + 'static> Blocking for Option<T> {
+    type Lent = T;
+
+    fn lend(&mut self) -> Option<T> {
+        self.take()
+    }
+
+    fn give_back(&mut self, lent: T) {
+        *self = Some(lent);
+    }
+
+    fn here(&mut self) -> Option<&mut T> {
+        self.as_mut()
+    }
+}
+
+impl<T: Send + Sync + ?Sized + 'static> Blocking for Arc<T> {
+    type Lent = Self;
+
+    fn lend(&mut self) -> Option<Self> {
+        Some(Self::clone(self))
+    }
+
+    fn give_back(&mut self, _lent: Self) {}
+
+    fn here(&mut self) -> Option<&mut Self> {
+        Some(self)
+    }
+}
+
+/// How a call ended: with what it returned, or its panic.
+type Returned = Result<Result<(), BoxError>, String>;
+
+/// Where a call leaves the value, and what becomes of it if nobody waits any more.
+enum Handover<T> {
+    Running,
+    Ended(T, Returned),
+    Abandoned(Box<dyn FnOnce(&mut T) + Send>),
+    Taken,
+}
+
+/// A call that runs on the blocking pool.
+struct Call<T> {
+    task: JoinHandle<()>,
+    handover: Arc<Mutex<Handover<T>>>,
+}
+
+/// Every change of a handover is a single store.
+fn lock<T>(handover: &Mutex<Handover<T>>) -> MutexGuard<'_, Handover<T>> {
+    handover.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<T: Send + 'static> Call<T> {
+    fn start(
+        runtime: &Handle,
+        mut value: T,
+        f: impl FnOnce(&mut T) -> Result<(), BoxError> + Send + 'static,
+    ) -> Self {
+        let handover = Arc::new(Mutex::new(Handover::Running));
+        let ends = Arc::clone(&handover);
+        let task = runtime.spawn_blocking(move || {
+            // Contained here, so that a panic does not take the value with it.
+            let returned = contain(|| f(&mut value));
+            let mut handover = lock(&ends);
+            match mem::replace(&mut *handover, Handover::Taken) {
+                Handover::Abandoned(abort) => {
+                    drop(handover);
+                    super::contain(|| abort(&mut value));
+                    let _ = contain(|| drop(value));
+                }
+                Handover::Running | Handover::Ended(..) | Handover::Taken => {
+                    *handover = Handover::Ended(value, returned);
+                }
+            }
+        });
+        Self { task, handover }
+    }
+
+    /// What it gave back, once it has ended.
+    fn take(&self) -> Option<(T, Returned)> {
+        let mut handover = lock(&self.handover);
+        match mem::replace(&mut *handover, Handover::Taken) {
+            Handover::Ended(value, returned) => Some((value, returned)),
+            other => {
+                *handover = other;
+                None
+            }
+        }
+    }
+
+    /// Has `abort` run on the value when the call gives it back. One that has ended returns value and closure.
+    fn abandon<A>(&self, abort: A) -> Option<(T, A)>
+    where
+        A: FnOnce(&mut T) + Send + 'static,
+    {
+        let mut handover = lock(&self.handover);
+        match mem::replace(&mut *handover, Handover::Taken) {
+            Handover::Ended(value, _) => Some((value, abort)),
+            Handover::Running | Handover::Abandoned(_) | Handover::Taken => {
+                *handover = Handover::Abandoned(Box::new(abort));
+                None
+            }
+        }
+    }
+}
+
+/// Runs `f` on the blocking pool. It cannot be cut there: at the deadline it is left behind.
+///
+/// Where the future is dropped before, the next run of the step awaits the call that runs already.
+///
+/// # Errors
+///
+/// Those of `f`, and that there is no runtime to run it on.
+///
+/// # Panics
+///
+/// With the panic of `f`; the engine, which is around this, makes an outcome of it.
+pub async fn blocking<B: Blocking>(
+    field: &mut B,
+    step: &StepRun,
+    f: impl FnOnce(&mut B::Lent) -> Result<(), BoxError> + Send + 'static,
+) -> Result<(), BoxError> {
+    let earlier = step.handle().take_left();
+    let call = match earlier.and_then(|left| left.downcast::<Call<B::Lent>>().ok()) {
+        Some(call) => *call,
+        None => {
+            // Asked first: without a runtime the value would be lost with the closure.
+            let runtime = Handle::try_current()?;
+            match field.lend() {
+                None => return step.found_nothing(),
+                Some(value) => Call::start(&runtime, value, f),
+            }
+        }
+    };
+    let cx = step.cx();
+    cx.waiting_for(|| "its call on the blocking pool, which cannot be cut and goes on".into());
+    let mut waiting = Waiting {
+        call: Some(call),
+        step,
+    };
+    let (task, given_back) = waiting.ended().await;
+    match (given_back, task) {
+        (Some((value, returned)), _) => {
+            field.give_back(value);
+            match returned {
+                Ok(returned) => returned,
+                Err(message) => std::panic::resume_unwind(Box::new(message)),
+            }
+        }
+        (None, Err(error)) => Err(error.into()),
+        (None, Ok(())) => Err("the call on the blocking pool gave nothing back".into()),
+    }
+}
+
+/// [`blocking`] with a value that `f` consumes.
+///
+/// # Errors
+///
+/// Those of `f`, and that there is no runtime to run it on.
+pub async fn blocking_taken<T: Send + 'static>(
+    field: &mut Option<T>,
+    step: &StepRun,
+    f: impl FnOnce(T) -> Result<(), BoxError> + Send + 'static,
+) -> Result<(), BoxError> {
+    let mut taken = field.take().map(Some);
+    let ended = blocking(&mut taken, step, |taken: &mut Option<T>| {
+        match taken.take() {
+            Some(value) => f(value),
+            None => Ok(()),
+        }
+    })
+    .await;
+    // Only a call that could not begin leaves it.
+    if let Some(Some(value)) = taken {
+        *field = Some(value);
+    }
+    ended
+}
+
+/// Runs `abort` on the value of a `blocking` step: at once where the value is, else when the call gives it back.
+pub fn abort_blocking<B: Blocking>(
+    field: &mut B,
+    step: &StepRun,
+    abort: impl FnOnce(&mut B::Lent) + Send + 'static,
+) {
+    if let Some(value) = field.here() {
+        return abort(value);
+    }
+    let left = step.handle().take_left();
+    let call = left.and_then(|left| left.downcast::<Call<B::Lent>>().ok());
+    if let Some((mut value, abort)) = call.and_then(|call| call.abandon(abort)) {
+        abort(&mut value);
+        field.give_back(value);
+    }
+}
+
+/// A call that is awaited; dropped before its end, it is left to the next run.
+struct Waiting<'a, T: Send + 'static> {
+    call: Option<Call<T>>,
+    step: &'a StepRun,
+}
+
+type TaskEnd = Result<(), tokio::task::JoinError>;
+
+impl<T: Send + 'static> Waiting<'_, T> {
+    async fn ended(&mut self) -> (TaskEnd, Option<(T, Returned)>) {
+        let Some(call) = &mut self.call else {
+            return std::future::pending().await;
+        };
+        let task = (&mut call.task).await;
+        let given_back = call.take();
+        self.call = None;
+        (task, given_back)
+    }
+}
+
+impl<T: Send + 'static> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.step.handle().leave(Box::new(call));
+        }
+    }
+}

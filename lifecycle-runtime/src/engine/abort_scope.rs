@@ -1,0 +1,176 @@
+//! Which steps of a value have ended already, for its `abort` and `release`.
+//!
+//! [`Component::abort`](crate::Component::abort) is told nothing, and may come through any wrapper: an object, a lock, a
+//! closure after `abort =`. So the engine notes for the time of the call which step it aborts, and derived types and
+//! containers look there for the plan that they opened in this run, by their address. A plan that went well is not
+//! looked for: its component may have let go of the part and moved another to its place.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::StepHandle;
+use super::resumed::{NestedKind, NestedPlan};
+use super::running::RunningPlan;
+use crate::Plan;
+
+/// The step whose component is being aborted or released.
+#[derive(Clone)]
+struct Scope {
+    step: StepHandle,
+    /// Whether the component is known to be the field itself, until its plan was looked up.
+    is_plan: bool,
+}
+
+thread_local! {
+    static SCOPE: RefCell<Option<Scope>> = const { RefCell::new(None) };
+}
+
+/// Restores the scope around it, also when a panic passes.
+struct Restore(Option<Scope>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        SCOPE.set(self.0.take());
+    }
+}
+
+/// Runs `f`, which aborts or releases the component of this step.
+pub(super) fn enter(step: &StepHandle, is_plan: bool, f: impl FnOnce()) {
+    let scope = Scope {
+        step: step.clone(),
+        is_plan,
+    };
+    let _restore = Restore(SCOPE.replace(Some(scope)));
+    f();
+}
+
+/// Runs `f`, which aborts or releases a value of which nothing is known.
+fn leave(f: impl FnOnce()) {
+    let _restore = Restore(SCOPE.take());
+    f();
+}
+
+/// What is known of a derived value that is being aborted or released.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownSteps {
+    plan: Option<Arc<RunningPlan>>,
+}
+
+impl KnownSteps {
+    /// What an owner knows by its state.
+    pub(crate) fn of_plan(plan: Option<&Arc<RunningPlan>>) -> Self {
+        Self {
+            plan: plan.cloned(),
+        }
+    }
+
+    /// What is known of the part at `address`, which has this plan.
+    pub(crate) fn of_part(plan: &Plan, address: usize) -> Self {
+        let known = SCOPE.with_borrow_mut(|scope| {
+            let scope = scope.as_mut()?;
+            let is_plan = std::mem::take(&mut scope.is_plan);
+            let nested = scope.step.nested();
+            if is_plan {
+                let own = nested.iter().find(|nested| nested.kind == NestedKind::Own);
+                return own.map(|own| Arc::clone(&own.plan));
+            }
+            find(&nested, address, &|nested| {
+                let went_well = nested.plan.report().is_some_and(crate::Report::is_clean);
+                let is_it = nested.kind != NestedKind::Elements
+                    && nested.address == address
+                    && is_called(plan, nested.plan.component);
+                (is_it && !went_well).then(|| Arc::clone(&nested.plan))
+            })
+        });
+        Self { plan: known }
+    }
+
+    /// Whether step `i` has not ended.
+    pub(crate) fn is_due(&self, i: usize) -> bool {
+        self.plan.as_ref().is_none_or(|plan| plan.is_unfinished(i))
+    }
+
+    /// Runs `f`, which aborts or releases the component of step `i`.
+    pub(crate) fn step(&self, i: usize, is_plan: bool, f: impl FnOnce()) {
+        match &self.plan {
+            Some(plan) if plan.report().is_none() && plan.is_laid_out() => {
+                let step = StepHandle::new(Arc::clone(plan), plan.first() + i);
+                enter(&step, is_plan, f);
+            }
+            _ => leave(f),
+        }
+    }
+}
+
+/// Whether a running plan of this name is one of `plan`, or of a variant of it.
+fn is_called(plan: &Plan, name: &str) -> bool {
+    let mut variants = plan.steps.iter().filter_map(|variant| variant.nested);
+    plan.name == name || (plan.one_of && variants.any(|variant| variant.name == name))
+}
+
+/// The elements that the step being aborted has cleaned, by their addresses: how to reach each that has not ended.
+pub(crate) struct KnownElements(HashMap<usize, Option<StepHandle>>);
+
+impl KnownElements {
+    pub(crate) fn of_scope() -> Self {
+        let nested = SCOPE.with_borrow(|scope| Some(scope.as_ref()?.step.nested()));
+        let mut known = HashMap::new();
+        collect(&nested.unwrap_or_default(), &mut known);
+        Self(known)
+    }
+
+    /// Runs `f`, which aborts or releases the element at `address`, unless that has ended.
+    pub(crate) fn element(&self, address: usize, f: impl FnOnce()) {
+        match self.0.get(&address) {
+            Some(None) => {}
+            Some(Some(step)) => enter(step, false, f),
+            // An element of another container, or of one that was not cleaned.
+            None => f(),
+        }
+    }
+}
+
+fn collect(nested: &[NestedPlan], known: &mut HashMap<usize, Option<StepHandle>>) {
+    for nested in nested
+        .iter()
+        .filter(|nested| nested.kind == NestedKind::Elements)
+    {
+        for (row, &address) in nested.elements.iter().enumerate().filter(|at| *at.1 != 0) {
+            let step = StepHandle::new(Arc::clone(&nested.plan), row);
+            known.insert(address, (!step.has_ended()).then_some(step));
+        }
+    }
+}
+
+/// Looks through nested plans, and through the elements of containers among them.
+fn find<T>(
+    nested: &[NestedPlan],
+    address: usize,
+    is_it: &dyn Fn(&NestedPlan) -> Option<T>,
+) -> Option<T> {
+    if address == 0 {
+        return None;
+    }
+    let found = nested.iter().find_map(is_it);
+    found.or_else(|| {
+        let elements = nested
+            .iter()
+            .filter(|nested| nested.kind == NestedKind::Elements);
+        elements
+            .flat_map(|elements| {
+                let rows = elements.plan.rows();
+                let rows = rows.list.iter();
+                rows.map(|row| row.nested().to_vec()).collect::<Vec<_>>()
+            })
+            .find_map(|inside| find(&inside, address, is_it))
+    })
+}
+
+/// The address of a value, to find it again while nobody can move it; 0 for one that shares its address with others.
+pub(crate) fn address_of<T: ?Sized>(value: &T) -> usize {
+    match size_of_val(value) {
+        0 => 0,
+        _ => std::ptr::from_ref(value).cast::<()>() as usize,
+    }
+}

@@ -1,0 +1,126 @@
+//! One thread that wakes every plan that waits in real time. It ends when none does.
+
+use std::collections::HashMap;
+use std::sync::{Condvar, LazyLock, Mutex};
+use std::task::Waker;
+use std::thread;
+use std::time::Instant;
+
+use super::{contain, lock};
+use crate::{clock, log};
+
+/// A wake-up at a real time. Dropped, it is off.
+#[derive(Debug)]
+pub(super) struct Alarm {
+    id: u64,
+}
+
+#[derive(Default)]
+struct Alarms {
+    next_id: u64,
+    set: HashMap<u64, (Instant, Waker)>,
+    /// How far the thread is; `None` if there is none.
+    thread: Option<Waiting>,
+}
+
+/// What the thread waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// It is about to look.
+    Looks,
+    Until(Instant),
+}
+
+static ALARMS: LazyLock<Mutex<Alarms>> = LazyLock::new(Mutex::default);
+static CHANGED: Condvar = Condvar::new();
+
+impl Alarm {
+    pub(super) fn new(at: Instant, waker: &Waker) -> Self {
+        let id = {
+            let mut alarms = lock(&ALARMS);
+            alarms.next_id += 1;
+            alarms.next_id
+        };
+        let alarm = Self { id };
+        alarm.set(at, waker);
+        alarm
+    }
+
+    /// Has `waker` woken at `at`, on the library's clock, and not at another time.
+    pub(super) fn set(&self, at: Instant, waker: &Waker) {
+        // Tokio's clock may differ from the thread's by what a test has advanced it.
+        let at = Instant::now() + at.saturating_duration_since(clock::now());
+        // A waker is foreign code, so it is cloned and dropped outside the lock. Without it nothing can be woken.
+        let Ok(waker) = contain(|| waker.clone()) else {
+            return;
+        };
+        let mut alarms = lock(&ALARMS);
+        let old = alarms.set.insert(self.id, (at, waker));
+        match alarms.thread {
+            None => {
+                alarms.thread = Some(Waiting::Looks);
+                drop(alarms);
+                start();
+            }
+            Some(Waiting::Until(until)) if at < until => {
+                alarms.thread = Some(Waiting::Looks);
+                CHANGED.notify_one();
+            }
+            Some(_) => {}
+        }
+        let _ = contain(|| drop(old));
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let mut alarms = lock(&ALARMS);
+        let old = alarms.set.remove(&self.id);
+        if alarms.set.is_empty() {
+            CHANGED.notify_one();
+        }
+        drop(alarms);
+        let _ = contain(|| drop(old));
+    }
+}
+
+fn start() {
+    let spawned = thread::Builder::new()
+        .name("lifecycle-timer".into())
+        .spawn(run);
+    if let Err(error) = spawned {
+        lock(&ALARMS).thread = None;
+        log::no_timer(&error);
+    }
+}
+
+fn run() {
+    let mut alarms = lock(&ALARMS);
+    loop {
+        let now = Instant::now();
+        let due: Vec<_> = alarms
+            .set
+            .iter()
+            .filter(|(_, (at, _))| *at <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        if !due.is_empty() {
+            let due: Vec<_> = due.iter().filter_map(|id| alarms.set.remove(id)).collect();
+            // A waker is foreign code: some executors poll at once.
+            drop(alarms);
+            for (_, waker) in due {
+                let _ = contain(|| waker.wake());
+            }
+            alarms = lock(&ALARMS);
+            continue;
+        }
+        let Some(next) = alarms.set.values().map(|(at, _)| *at).min() else {
+            alarms.thread = None;
+            return;
+        };
+        alarms.thread = Some(Waiting::Until(next));
+        let waited = CHANGED.wait_timeout(alarms, next.saturating_duration_since(now));
+        alarms = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        alarms.thread = Some(Waiting::Looks);
+    }
+}

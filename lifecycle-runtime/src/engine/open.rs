@@ -1,0 +1,128 @@
+//! A plan opened: laid out once, taken up again after that.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::StepHandle;
+use super::abort_scope::address_of;
+use super::resumed::NestedKind;
+use super::running::RunningPlan;
+use super::shared::ShutdownShared;
+use super::timeouts::{RuntimeTimeouts, SetTimeout};
+use crate::__private::Owner;
+use crate::context::after;
+use crate::{Context, Plan, clock, log};
+
+/// A plan that runs. What the derive writes opens it and has it joined.
+///
+/// Nothing here is generic over the type that the plan is of, so that it is compiled once.
+#[derive(Debug)]
+pub struct OpenPlan {
+    pub(super) running: Arc<RunningPlan>,
+    pub(super) plan: &'static Plan,
+    pub(super) is_root: bool,
+}
+
+impl OpenPlan {
+    /// Opens the plan of a part, or of a variant of one, that lies at `address`.
+    pub fn part(cx: &Context, plan: &'static Plan, address: usize) -> Self {
+        Self::nested(cx, plan, address, &RuntimeTimeouts::stated(plan))
+    }
+
+    /// Opens the plan of a part some of whose timeouts are computed.
+    pub fn timed_part(
+        cx: &Context,
+        plan: &'static Plan,
+        address: usize,
+        collect: &mut dyn FnMut(&mut SetTimeout<'_>),
+    ) -> Self {
+        Self::nested(cx, plan, address, &RuntimeTimeouts::collect(plan, collect))
+    }
+
+    /// Opens the plan of an owner, and has its state remember it.
+    pub fn owner(cx: &Context, owner: &mut dyn Owner, plan: &'static Plan) -> Self {
+        if let Some(running) = owner.__state().running() {
+            let running = Arc::clone(running);
+            if let Some(step) = cx.step() {
+                // It ran, or began to run, by itself before the step of the owner around it.
+                adopt(cx, step, &running, owner);
+            }
+            if !running.is_laid_out() {
+                let timeouts = RuntimeTimeouts::of(owner, plan);
+                lay_out(&running, plan, &timeouts, clock::now());
+            }
+            return Self {
+                running,
+                plan,
+                is_root: cx.is_root(),
+            };
+        }
+        let is_own = cx.is_own();
+        let timeouts = RuntimeTimeouts::of(owner, plan);
+        let open = Self::nested(cx, plan, address_of(owner), &timeouts);
+        if owner.__state().is_disarmed() {
+            open.running.finish_empty(clock::now());
+            if let (true, Some(step)) = (is_own, cx.step()) {
+                step.found_nothing("it was disarmed");
+            }
+        } else {
+            owner.__state().run(Arc::clone(&open.running));
+        }
+        open
+    }
+
+    fn nested(
+        cx: &Context,
+        plan: &'static Plan,
+        address: usize,
+        timeouts: &RuntimeTimeouts,
+    ) -> Self {
+        let now = clock::now();
+        let deadline = match timeouts.total {
+            Some(total) => cx.hard_deadline().min(after(now, total)),
+            None => cx.hard_deadline(),
+        };
+        let kind = match cx.take_own() {
+            true => NestedKind::Own,
+            false => NestedKind::Anonymous,
+        };
+        let running = match cx.step() {
+            Some(step) => step.open(kind, plan.name(), deadline, address, Arc::default()),
+            None => {
+                let shared = ShutdownShared::new(cx.reason().clone(), now);
+                RunningPlan::root(plan.name(), shared, deadline)
+            }
+        };
+        if !running.is_laid_out() {
+            lay_out(&running, plan, timeouts, now);
+        }
+        Self {
+            running,
+            plan,
+            is_root: false,
+        }
+    }
+
+    /// The handle of step `i`.
+    pub fn step(&self, i: usize) -> StepHandle {
+        StepHandle::new(Arc::clone(&self.running), self.running.first() + i)
+    }
+}
+
+/// Puts an owner's plan into the step that cleans it.
+fn adopt(cx: &Context, step: &StepHandle, running: &Arc<RunningPlan>, owner: &dyn Owner) {
+    step.adopt(running, address_of(owner));
+    let ended_before = running.report().is_some_and(crate::Report::is_clean)
+        && !Arc::ptr_eq(&running.shared, step.shared());
+    if cx.take_own() && ended_before {
+        step.found_nothing("it had been shut down before");
+    }
+}
+
+fn lay_out(running: &RunningPlan, plan: &'static Plan, timeouts: &RuntimeTimeouts, now: Instant) {
+    if let Some((needed, given)) = running.lay_out(plan, timeouts, now) {
+        if timeouts.has_runtime_timeouts {
+            log::shrunk(plan.name(), needed, given);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What becomes of nested plans and elements when a step is taken up again after its future was dropped.
+//!
+//! Progress belongs to a component, never to its place or name. It is known where the component is the field itself
+//! ([`Component::__IS_PLAN`](crate::Component)), where it carries its own state (owners), and where it has an
+//! [`Identity`]. Everything else is cleaned anew. The report loses nothing by that: rows that had failed are kept, and
+//! what had begun and is not there any more is told as aborted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::contain;
+use super::row::{Identity, Row};
+use super::running::RunningPlan;
+use crate::report::{Outcome, Step};
+
+/// A plan that a step's component opened.
+#[derive(Clone)]
+pub(super) struct NestedPlan {
+    pub(super) plan: Arc<RunningPlan>,
+    pub(super) kind: NestedKind,
+    /// Where its component lies during this run; 0 if that says nothing.
+    pub(super) address: usize,
+    /// Where the elements of a container lie, row by row.
+    pub(super) elements: Arc<[usize]>,
+    /// An earlier run opened it, and this one has not.
+    pub(super) is_earlier: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum NestedKind {
+    /// The plan of the very component that the step cleans.
+    Own,
+    /// The plan of an owner, which remembers it.
+    Owner,
+    /// The plan of a part that cannot be told from others of its type.
+    Anonymous,
+    /// The elements of a container.
+    Elements,
+}
+
+/// Prepares a step for another run: what it said is not true of this one, and what it opened is of an earlier one.
+pub(super) fn begin_again(plan: &RunningPlan, row: usize) {
+    settle(plan, row, false);
+    let foreign = {
+        let mut rows = plan.rows();
+        let row = &mut rows.list[row];
+        if let Some(cold) = row.cold_mut() {
+            cold.lost |= std::mem::take(&mut cold.took);
+            cold.nothing = None;
+            cold.nested
+                .iter_mut()
+                .for_each(|nested| nested.is_earlier = true);
+        }
+        row.take_foreign()
+    };
+    let _ = foreign.map(|foreign| contain(|| drop(foreign)));
+}
+
+/// Settles what earlier runs left of a step that ends now. Returns whether something it was cleaning was lost.
+pub(super) fn end(plan: &RunningPlan, row: usize) -> bool {
+    settle(plan, row, true)
+}
+
+/// Replaces what an earlier run opened by what the later one did. Where the step `ends`, nothing is left open.
+fn settle(plan: &RunningPlan, row: usize, ends: bool) -> bool {
+    let nested = {
+        let mut rows = plan.rows();
+        match rows.list[row].cold_mut() {
+            Some(cold) => std::mem::take(&mut cold.nested),
+            None => return false,
+        }
+    };
+    let (earlier, current): (Vec<_>, Vec<_>) =
+        nested.into_iter().partition(|nested| nested.is_earlier);
+    let mut settled = Settled::default();
+    let mut open = Vec::new();
+    let mut reopened: Vec<_> = current.iter().map(|nested| nested.plan.component).collect();
+    let (earlier_elements, earlier): (Vec<_>, Vec<_>) = earlier
+        .into_iter()
+        .partition(|nested| nested.kind == NestedKind::Elements);
+    for nested in earlier {
+        if let Some(report) = nested.plan.report() {
+            settled.keep_failed(report.steps().to_vec());
+            continue;
+        }
+        let again = reopened
+            .iter()
+            .position(|&name| name == nested.plan.component);
+        match again {
+            Some(at) => {
+                reopened.swap_remove(at);
+                settled.keep_inside(&nested);
+            }
+            None if ends => settled.lose(&nested),
+            None => open.push(nested),
+        }
+    }
+    let now_elements = current
+        .iter()
+        .filter(|nested| nested.kind == NestedKind::Elements);
+    if ends || now_elements.clone().next().is_some() {
+        let now: usize = now_elements.map(|nested| anonymous(&nested.plan)).sum();
+        settled.elements(earlier_elements, now);
+    } else {
+        open.extend(earlier_elements);
+    }
+    open.extend(current);
+    let Settled { kept, lost } = settled;
+    let mut rows = plan.rows();
+    let cold = rows.list[row].warm();
+    cold.nested = open;
+    cold.kept.extend(kept);
+    lost
+}
+
+/// How many elements have no identity.
+fn anonymous(elements: &RunningPlan) -> usize {
+    let rows = elements.rows();
+    let rows = rows.list.iter();
+    rows.filter(|row| row.identity().is_none()).count()
+}
+
+/// What is kept of earlier runs, and whether something was lost.
+#[derive(Default)]
+struct Settled {
+    kept: Vec<Step>,
+    lost: bool,
+}
+
+impl Settled {
+    /// Keeps the rows that had failed. Those that went well are cleaned anew, or were let go of.
+    fn keep_failed(&mut self, steps: Vec<Step>) {
+        self.kept
+            .extend(steps.into_iter().filter(|step| !step.is_clean()));
+    }
+
+    /// Keeps what had failed inside a plan that was opened anew.
+    fn keep_inside(&mut self, nested: &NestedPlan) {
+        // An owner's rows are in its own plan, which goes on.
+        if nested.kind == NestedKind::Owner {
+            return;
+        }
+        let rows = std::mem::take(&mut nested.plan.rows().list);
+        for row in rows {
+            self.keep_inside_row(row, &nested.plan);
+        }
+    }
+
+    fn keep_inside_row(&mut self, row: Row, plan: &RunningPlan) {
+        if row.ended {
+            self.keep_failed(vec![row.into_step(plan.shared.began, None)]);
+            return;
+        }
+        for inside in row.nested() {
+            match inside.plan.report() {
+                Some(report) => self.keep_failed(report.steps().to_vec()),
+                None => self.keep_inside(inside),
+            }
+        }
+    }
+
+    /// Tells of a plan that had begun and is not there any more.
+    fn lose(&mut self, nested: &NestedPlan) {
+        self.lost = true;
+        let mut above = Row::new(nested.plan.component.into(), 0).step;
+        above.outcome = Outcome::Aborted;
+        above.why = Some(GONE.into());
+        self.kept.extend(nested.plan.take_steps(&above));
+    }
+
+    /// Tells of the elements that had begun and are not there any more. `now` is how many without identity there are.
+    fn elements(&mut self, earlier: Vec<NestedPlan>, now: usize) {
+        let (mut then, mut unfinished) = (0_usize, 0);
+        for nested in earlier {
+            let rows = std::mem::take(&mut nested.plan.rows().list);
+            for row in rows {
+                let is_known = row.identity().is_some();
+                if !is_known {
+                    then += 1;
+                    unfinished += usize::from(!row.ended);
+                }
+                if is_known && !row.ended {
+                    self.lost = true;
+                    let mut above = Row::new("".into(), 0).step;
+                    above.outcome = Outcome::Aborted;
+                    above.why = Some(GONE.into());
+                    self.kept
+                        .push(row.into_step(nested.plan.shared.began, Some(&above)));
+                } else {
+                    self.keep_inside_row(row, &nested.plan);
+                }
+            }
+        }
+        // Which of them went cannot be known: at worst those that had not ended.
+        let gone = unfinished.min(then.saturating_sub(now));
+        if gone > 0 {
+            self.lost = true;
+            let mut step = Row::new("[removed]".into(), 0).step;
+            step.outcome = Outcome::Aborted;
+            step.why = Some(match gone {
+                1 => "an element was removed before its cleanup had ended".into(),
+                gone => {
+                    format!("{gone} elements were removed before their cleanup had ended").into()
+                }
+            });
+            self.kept.push(step);
+        }
+    }
+}
+
+/// Why something that had begun is aborted.
+const GONE: &str = "it had begun, and was gone when the shutdown was taken up again";
+
+/// The rows of elements that an earlier run of the same step cleaned, by their identity.
+pub(super) fn known_elements(plan: &RunningPlan, row: usize) -> HashMap<Identity, Row> {
+    let earlier: Vec<_> = {
+        let rows = plan.rows();
+        let nested = rows.list[row].nested().iter();
+        nested
+            .filter(|nested| nested.is_earlier && nested.kind == NestedKind::Elements)
+            .map(|nested| Arc::clone(&nested.plan))
+            .collect()
+    };
+    let mut known = HashMap::new();
+    for plan in earlier {
+        let mut rows = plan.rows();
+        let list = std::mem::take(&mut rows.list);
+        for row in list {
+            match row.identity() {
+                Some(identity) => drop(known.insert(identity, row)),
+                None => rows.list.push(row),
+            }
+        }
+    }
+    known
+}
+
+/// Gives back the rows of elements that are not there any more, to be settled when the step ends.
+pub(super) fn give_back(plan: &RunningPlan, row: usize, unclaimed: HashMap<Identity, Row>) {
+    if unclaimed.is_empty() {
+        return;
+    }
+    let rows = plan.rows();
+    let mut nested = rows.list[row].nested().iter();
+    let earlier = nested.find(|nested| nested.is_earlier && nested.kind == NestedKind::Elements);
+    if let Some(earlier) = earlier {
+        earlier.plan.rows().list.extend(unclaimed.into_values());
+    }
+}

@@ -1,0 +1,186 @@
+//! One step of a running plan; in the end, its row in the report.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::contain;
+use super::resumed::NestedPlan;
+use crate::report::{Outcome, Step};
+
+/// What a step says it waits for.
+pub(super) type WaitingFor = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What a step has run by a forced end.
+pub(crate) type ForceHook = Box<dyn FnOnce() + Send>;
+
+pub(super) struct Row {
+    /// What the report will say. Until the step has ended, its outcome is the one of a step that never began.
+    pub(super) step: Step,
+    pub(super) required: bool,
+    /// Its own timeout, shrunk where less time is given than the plan needs.
+    pub(super) timeout: Option<Duration>,
+    /// The longest path after it, shrunk likewise.
+    pub(super) tail: Duration,
+    /// The required step before it that failed.
+    pub(super) skip: Option<usize>,
+    pub(super) started: Option<Instant>,
+    pub(super) hard: Option<Instant>,
+    pub(super) ended: bool,
+    cold: Option<Box<Cold>>,
+}
+
+/// What only some steps have.
+#[derive(Default)]
+pub(super) struct Cold {
+    pub(super) nested: Vec<NestedPlan>,
+    /// Rows of earlier runs that the report must not lose.
+    pub(super) kept: Vec<Step>,
+    pub(super) waiting_for: Option<WaitingFor>,
+    pub(super) on_force: Vec<ForceHook>,
+    /// What its future left behind when it was dropped, for the next run.
+    pub(super) left: Option<Box<dyn Any + Send>>,
+    /// Its cleanup has moved the value out of the field.
+    pub(super) took: bool,
+    /// The value went with the future of an earlier run.
+    pub(super) lost: bool,
+    /// Why there was nothing to clean.
+    pub(super) nothing: Option<&'static str>,
+    pub(super) identity: Option<Identity>,
+}
+
+/// What tells one component from all others, wherever it is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// A task of tokio's.
+    Task(tokio::task::Id),
+    /// A component of [`Components`](crate::Components).
+    Component(u64),
+}
+
+impl Row {
+    pub(super) fn new(name: Cow<'static, str>, priority: i32) -> Self {
+        Self {
+            step: Step {
+                name,
+                priority,
+                started: Duration::ZERO,
+                elapsed: Duration::ZERO,
+                budget: Duration::ZERO,
+                best_effort: false,
+                outcome: Outcome::Skipped,
+                why: None,
+                nothing: false,
+                steps: Vec::new(),
+            },
+            required: false,
+            timeout: None,
+            tail: Duration::ZERO,
+            skip: None,
+            started: None,
+            hard: None,
+            ended: false,
+            cold: None,
+        }
+    }
+
+    pub(super) fn cold(&self) -> Option<&Cold> {
+        self.cold.as_deref()
+    }
+
+    pub(super) fn cold_mut(&mut self) -> Option<&mut Cold> {
+        self.cold.as_deref_mut()
+    }
+
+    pub(super) fn warm(&mut self) -> &mut Cold {
+        self.cold.get_or_insert_default()
+    }
+
+    pub(super) fn nested(&self) -> &[NestedPlan] {
+        self.cold().map_or(&[], |cold| &cold.nested)
+    }
+
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.cold()?.identity
+    }
+
+    /// The time it has, or had, when it began; its own timeout before.
+    pub(super) fn budget(&self) -> Duration {
+        match (self.started, self.hard) {
+            (Some(started), Some(hard)) => hard.saturating_duration_since(started),
+            _ => self.timeout.unwrap_or_default(),
+        }
+    }
+
+    /// What foreign code left in it, to be dropped outside the lock.
+    pub(super) fn take_foreign(&mut self) -> Option<Foreign> {
+        let cold = self.cold_mut()?;
+        let foreign = Foreign {
+            _waiting_for: cold.waiting_for.take(),
+            _on_force: std::mem::take(&mut cold.on_force),
+            _left: None,
+        };
+        (foreign._waiting_for.is_some() || !foreign._on_force.is_empty()).then_some(foreign)
+    }
+
+    /// [`take_foreign`](Self::take_foreign), with what is left behind for a next run.
+    pub(super) fn take_all_foreign(&mut self) -> Option<Foreign> {
+        let foreign = self.take_foreign();
+        let left = self.cold_mut()?.left.take();
+        match (foreign, left) {
+            (None, None) => None,
+            (foreign, left) => Some(Foreign {
+                _left: left,
+                ..foreign.unwrap_or_default()
+            }),
+        }
+    }
+
+    /// Becomes a row of the report. A step that never ended is told by how the step around it did.
+    pub(super) fn into_step(mut self, began: Instant, above: Option<&Step>) -> Step {
+        if !self.ended {
+            self.end_unfinished(began, above);
+        }
+        let foreign = self.take_all_foreign();
+        // Invariant 5.
+        let _ = foreign.map(|foreign| contain(|| drop(foreign)));
+        let mut step = self.step;
+        if let Some(cold) = self.cold {
+            let Cold { nested, kept, .. } = *cold;
+            step.steps = kept;
+            for nested in nested {
+                let inside = nested.plan.take_steps(&step);
+                step.steps.extend(inside);
+            }
+        }
+        step
+    }
+
+    fn end_unfinished(&mut self, began: Instant, above: Option<&Step>) {
+        let outcome = above.map(|above| &above.outcome);
+        let why = above.and_then(|above| above.why.clone());
+        self.step.budget = self.budget();
+        let Some(started) = self.started else {
+            self.step.why = why.or(Some("the step around it ended before it began".into()));
+            return;
+        };
+        self.step.started = started.saturating_duration_since(began);
+        (self.step.outcome, self.step.why) = match outcome {
+            Some(Outcome::TimedOut { .. }) => (Outcome::TimedOut { waiting_for: None }, None),
+            Some(Outcome::Aborted) => (Outcome::Aborted, why),
+            _ => (
+                Outcome::Aborted,
+                Some("its future was dropped before it had ended".into()),
+            ),
+        };
+    }
+}
+
+/// Closures and values of components. Their drops are foreign code.
+#[derive(Default)]
+pub(super) struct Foreign {
+    _waiting_for: Option<WaitingFor>,
+    _on_force: Vec<ForceHook>,
+    _left: Option<Box<dyn Any + Send>>,
+}

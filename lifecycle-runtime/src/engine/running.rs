@@ -1,0 +1,374 @@
+//! A running plan: its rows, from their layout to their end.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::row::Row;
+use super::shared::ShutdownShared;
+use super::step::CleanupResult;
+use super::{RuntimeTimeouts, contain, lock, resumed};
+use crate::context::after;
+use crate::plan::StepSet;
+use crate::report::{Outcome, Report, Step};
+use crate::{Plan, log, text};
+
+/// One running plan.
+pub(crate) struct RunningPlan {
+    pub(crate) component: &'static str,
+    /// The dotted path of the step this plan is nested in, empty for an owner's.
+    pub(super) path: Box<str>,
+    pub(crate) shared: Arc<ShutdownShared>,
+    /// Whether a step around it is `best_effort`: then its own steps are no worse.
+    pub(super) best_effort: bool,
+    rows: Mutex<Rows>,
+    /// One more than the row that is being polled, or 0.
+    polled: AtomicUsize,
+    /// Set once, when the plan has ended.
+    report: OnceLock<Report>,
+}
+
+/// The rows of a running plan: those a runner puts before the plan, then those of the plan.
+pub(super) struct Rows {
+    pub(super) list: Vec<Row>,
+    deadline: Instant,
+    /// What was laid out, and at which row it begins. `None` before, and for the elements of a container.
+    plan: Option<(&'static Plan, usize)>,
+    is_laid_out: bool,
+}
+
+/// How a step begins.
+pub(super) struct Begin {
+    pub(super) started: Instant,
+    pub(super) hard: Instant,
+    /// Why it is skipped instead.
+    pub(super) skip: Option<Cow<'static, str>>,
+}
+
+/// What there is to log of an ended step.
+pub(crate) struct EndedStep {
+    pub(crate) path: String,
+    pub(crate) step: Step,
+    /// Whether it is, or is inside of, a `best_effort` step.
+    pub(crate) best_effort: bool,
+}
+
+impl RunningPlan {
+    /// Makes the plan of an owner that is shut down by itself.
+    pub(crate) fn root(
+        component: &'static str,
+        shared: Arc<ShutdownShared>,
+        deadline: Instant,
+    ) -> Arc<Self> {
+        Arc::new(Self::new(
+            component,
+            Box::default(),
+            shared,
+            deadline,
+            false,
+        ))
+    }
+
+    pub(super) fn new(
+        component: &'static str,
+        path: Box<str>,
+        shared: Arc<ShutdownShared>,
+        deadline: Instant,
+        best_effort: bool,
+    ) -> Self {
+        Self {
+            component,
+            path,
+            shared,
+            best_effort,
+            rows: Mutex::new(Rows {
+                list: Vec::new(),
+                deadline,
+                plan: None,
+                is_laid_out: false,
+            }),
+            polled: AtomicUsize::new(0),
+            report: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn rows(&self) -> MutexGuard<'_, Rows> {
+        lock(&self.rows)
+    }
+
+    pub(crate) fn report(&self) -> Option<&Report> {
+        self.report.get()
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.rows().deadline
+    }
+
+    /// Sets the deadline of the plan, which is known only when the steps before the plan have ended.
+    pub(crate) fn set_deadline(&self, deadline: Instant) {
+        self.rows().deadline = deadline;
+    }
+
+    /// Adds a step before the plan, which has begun and may run until `hard`. Returns its row.
+    pub(crate) fn lead(
+        &self,
+        name: &'static str,
+        best_effort: bool,
+        now: Instant,
+        hard: Instant,
+    ) -> usize {
+        let mut row = Row::new(Cow::Borrowed(name), i32::MIN);
+        row.step.best_effort = best_effort;
+        row.started = Some(now);
+        row.hard = Some(hard.max(now));
+        let mut rows = self.rows();
+        rows.list.push(row);
+        let at = rows.list.len() - 1;
+        drop(rows);
+        self.shared.changed();
+        at
+    }
+
+    /// Lays out the rows of `plan`, which starts `now`. If less time is left than its longest path needs, all budgets
+    /// shrink in proportion; then what it needs and what it has is returned.
+    pub(super) fn lay_out(
+        &self,
+        plan: &'static Plan,
+        timeouts: &RuntimeTimeouts,
+        now: Instant,
+    ) -> Option<(Duration, Duration)> {
+        let mut rows = self.rows();
+        let given = rows.deadline.saturating_duration_since(now);
+        let first = rows.list.len();
+        rows.plan = Some((plan, first));
+        rows.is_laid_out = true;
+        let most = timeouts.most(given);
+        rows.list.reserve_exact(plan.steps.len());
+        for (i, step) in plan.steps.iter().enumerate() {
+            let mut row = Row::new(Cow::Borrowed(step.name), step.priority);
+            row.step.best_effort = step.best_effort;
+            row.required = step.required;
+            row.timeout = timeouts.timeout(plan, i, most);
+            rows.list.push(row);
+        }
+        let rows = &mut rows.list[first..];
+        let longest = timeouts.tails(plan, most, rows, |row| &mut row.tail);
+        if given >= longest {
+            return None;
+        }
+        let shrink = given.as_secs_f64() / longest.as_secs_f64();
+        for row in rows {
+            row.tail = row.tail.mul_f64(shrink);
+            row.timeout = row.timeout.map(|timeout| timeout.mul_f64(shrink));
+        }
+        Some((longest, given))
+    }
+
+    /// Lays out the elements of a container.
+    pub(super) fn lay_out_elements(&self, elements: Vec<Row>) {
+        let mut rows = self.rows();
+        rows.list = elements;
+        rows.is_laid_out = true;
+    }
+
+    /// Whether its rows are laid out, or were.
+    pub(crate) fn is_laid_out(&self) -> bool {
+        self.report().is_some() || self.rows().is_laid_out
+    }
+
+    /// Ends a plan whose own steps have nothing to do any more.
+    pub(crate) fn finish_empty(&self, now: Instant) {
+        let gone = {
+            let mut rows = self.rows();
+            let first = rows.plan.map_or(rows.list.len(), |(_, first)| first);
+            rows.list.split_off(first)
+        };
+        let _ = contain(|| drop(gone));
+        self.finish(now);
+    }
+
+    /// The row of the plan's first step.
+    pub(super) fn first(&self) -> usize {
+        self.rows().plan.map_or(0, |(_, first)| first)
+    }
+
+    /// Which steps of the plan have ended, for a run that takes them up.
+    pub(super) fn ended_steps(&self) -> StepSet {
+        let mut ended = StepSet::NONE;
+        let rows = self.rows();
+        let first = rows.plan.map_or(0, |(_, first)| first);
+        for (i, row) in rows.list.iter().skip(first).enumerate() {
+            if row.ended {
+                ended.add(i);
+            }
+        }
+        ended
+    }
+
+    pub(super) fn has_ended(&self, row: usize) -> bool {
+        self.rows().list.get(row).is_none_or(|row| row.ended)
+    }
+
+    /// Until when a row runs that has begun.
+    pub(super) fn hard(&self, row: usize) -> Option<Instant> {
+        self.rows().list.get(row)?.hard
+    }
+
+    /// Notes which row is being polled: one more than its index, or 0.
+    pub(super) fn set_polled(&self, polled: usize) {
+        // Relaxed: read when nothing moves any more.
+        self.polled.store(polled, Ordering::Relaxed);
+    }
+
+    /// The row that is being polled.
+    pub(super) fn polled(&self) -> Option<usize> {
+        self.polled.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Starts a step, or takes it up again on its own clock after its future was dropped.
+    pub(super) fn begin(&self, row: usize, now: Instant) -> Begin {
+        let mut rows = self.rows();
+        let deadline = rows.deadline;
+        let skip = rows.list[row].skip.map(|by| rows.list[by].why_skipped());
+        let this = &mut rows.list[row];
+        let again = this.started.is_some();
+        let started = *this.started.get_or_insert(now);
+        let latest = deadline.checked_sub(this.tail).unwrap_or(started);
+        let own = this.timeout.map(|timeout| after(started, timeout));
+        let hard = own.map_or(latest, |own| own.min(latest)).max(started);
+        this.hard = Some(hard);
+        this.step.started = started.saturating_duration_since(self.shared.began);
+        drop(rows);
+        if again {
+            resumed::begin_again(self, row);
+        }
+        self.shared.changed();
+        Begin {
+            started,
+            hard,
+            skip,
+        }
+    }
+
+    /// Ends a step (invariant 4), and marks the steps that a failed `required` one takes with it. What there is to log
+    /// of it is returned if somebody may read that.
+    pub(super) fn end(&self, row: usize, result: CleanupResult, now: Instant) -> Option<EndedStep> {
+        let mut rows = self.rows();
+        let mut lost = false;
+        if rows.list[row]
+            .nested()
+            .iter()
+            .any(|nested| nested.is_earlier)
+        {
+            drop(rows);
+            lost = resumed::end(self, row);
+            rows = self.rows();
+        }
+        let this = &mut rows.list[row];
+        let started = this.started.unwrap_or(now);
+        this.step.elapsed = now.saturating_duration_since(started);
+        this.step.budget = this.budget();
+        result.record(this, lost);
+        this.ended = true;
+        let foreign = this.take_all_foreign();
+        let failed = !this.step.went_well() && (this.required || this.skip.is_some());
+        let cause = this.skip.unwrap_or(row);
+        let ended = log::is_read().then(|| EndedStep {
+            path: self.path_of(&this.step.name),
+            best_effort: this.step.best_effort || self.best_effort,
+            step: this.step.clone(),
+        });
+        if let (true, Some((plan, first))) = (failed, rows.plan) {
+            let at = row.saturating_sub(first);
+            for (later, step) in plan.steps.iter().enumerate().skip(at + 1) {
+                if step.after.has(at) {
+                    rows.list[first + later].skip = Some(cause);
+                }
+            }
+        }
+        drop(rows);
+        // Invariants 5 and 6: what a component left there is dropped outside the lock, contained.
+        let _ = foreign.map(|foreign| contain(|| drop(foreign)));
+        self.shared.changed();
+        ended
+    }
+
+    /// Makes the rows the report's, once all have ended.
+    pub(crate) fn finish(&self, now: Instant) -> &Report {
+        if let Some(report) = self.report.get() {
+            return report;
+        }
+        let began = self.shared.began;
+        let rows = std::mem::take(&mut self.rows().list);
+        let steps = rows
+            .into_iter()
+            .map(|row| row.into_step(began, None))
+            .collect();
+        let report = Report::new(
+            self.component,
+            self.shared.reason.clone(),
+            now.saturating_duration_since(began),
+            self.shared.cut(),
+            steps,
+        );
+        // A plan is finished by the one task that polls it.
+        let report = self.report.get_or_init(|| report);
+        self.shared.changed();
+        report
+    }
+
+    /// Its rows as a report's, inside a step that has ended.
+    pub(super) fn take_steps(&self, above: &Step) -> Vec<Step> {
+        match self.report() {
+            Some(report) => report.steps().to_vec(),
+            None => {
+                let rows = std::mem::take(&mut self.rows().list);
+                let rows = rows.into_iter();
+                rows.map(|row| row.into_step(self.shared.began, Some(above)))
+                    .collect()
+            }
+        }
+    }
+
+    /// The dotted path of the step called `name`.
+    pub(super) fn path_of(&self, name: &str) -> String {
+        text::path(&self.path, name)
+    }
+
+    /// Whether step `i` of the plan has not ended, for the `Drop` of an owner.
+    pub(crate) fn is_unfinished(&self, i: usize) -> bool {
+        if self.report().is_some() {
+            return false;
+        }
+        let rows = self.rows();
+        let first = rows.plan.map_or(0, |(_, first)| first);
+        rows.list.get(first + i).is_none_or(|row| !row.ended)
+    }
+}
+
+impl Row {
+    /// Why the steps after it are skipped.
+    fn why_skipped(&self) -> Cow<'static, str> {
+        let step = &self.step;
+        match step.outcome {
+            Outcome::Skipped => format!("the required step `{}` was skipped", step.name).into(),
+            _ => format!(
+                "the required step `{}` is not done: {}",
+                step.name,
+                step.outcome.word()
+            )
+            .into(),
+        }
+    }
+}
+
+impl fmt::Debug for RunningPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningPlan")
+            .field("component", &self.component)
+            .field("ended", &self.report.get().is_some())
+            .finish_non_exhaustive()
+    }
+}

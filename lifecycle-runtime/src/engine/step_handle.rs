@@ -1,0 +1,219 @@
+//! A step's handle: what the step's own code, and the context it hands to its component, reach its row by.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::resumed::{NestedKind, NestedPlan};
+use super::row::Row;
+use super::running::{Begin, EndedStep, RunningPlan};
+use super::shared::ShutdownShared;
+use super::step::CleanupResult;
+use super::views::describe;
+
+/// A step of a running plan.
+#[derive(Clone)]
+pub struct StepHandle {
+    plan: Arc<RunningPlan>,
+    row: usize,
+}
+
+impl StepHandle {
+    pub(crate) fn new(plan: Arc<RunningPlan>, row: usize) -> Self {
+        Self { plan, row }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<ShutdownShared> {
+        &self.plan.shared
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Row) -> R) -> R {
+        f(&mut self.plan.rows().list[self.row])
+    }
+
+    /// Starts the step, or takes it up again on its own clock.
+    pub(super) fn begin(&self, now: Instant) -> Begin {
+        self.plan.begin(self.row, now)
+    }
+
+    /// Ends the step.
+    pub(crate) fn end(&self, result: CleanupResult, now: Instant) -> Option<EndedStep> {
+        self.plan.end(self.row, result, now)
+    }
+
+    /// Notes that the step is being polled.
+    pub(super) fn polls(&self) {
+        self.plan.set_polled(self.row + 1);
+    }
+
+    /// Notes that it no longer is.
+    pub(super) fn polled(&self) {
+        self.plan.set_polled(0);
+    }
+
+    /// Why the step has to end before its deadline, if it has to.
+    pub(super) fn cut(&self) -> Option<Cow<'static, str>> {
+        let shared = self.shared();
+        if let Some(by) = shared.forced() {
+            return Some(format!("the end was forced by {by}").into());
+        }
+        let is_best_effort = || self.plan.best_effort || self.with(|row| row.step.best_effort);
+        (shared.is_hurried() && is_best_effort()).then(|| "the shutdown was hurried".into())
+    }
+
+    /// Opens a plan that the step's component runs: the one an earlier run had begun, if this is the component's own
+    /// plan, or a new one.
+    pub(super) fn open(
+        &self,
+        kind: NestedKind,
+        component: &'static str,
+        deadline: Instant,
+        address: usize,
+        elements: Arc<[usize]>,
+    ) -> Arc<RunningPlan> {
+        let mut rows = self.plan.rows();
+        let row = &mut rows.list[self.row];
+        if kind == NestedKind::Own {
+            let own = |nested: &&mut NestedPlan| {
+                nested.kind == NestedKind::Own && nested.plan.component == component
+            };
+            let nested = row.cold_mut().map(|cold| cold.nested.iter_mut());
+            if let Some(own) = nested.and_then(|mut nested| nested.find(own)) {
+                own.is_earlier = false;
+                own.address = address;
+                return Arc::clone(&own.plan);
+            }
+        }
+        let path = self.plan.path_of(&row.step.name).into_boxed_str();
+        let best_effort = row.step.best_effort || self.plan.best_effort;
+        let shared = Arc::clone(&self.plan.shared);
+        let plan = Arc::new(RunningPlan::new(
+            component,
+            path,
+            shared,
+            deadline,
+            best_effort,
+        ));
+        row.warm().nested.push(NestedPlan {
+            plan: Arc::clone(&plan),
+            kind,
+            address,
+            elements,
+            is_earlier: false,
+        });
+        plan
+    }
+
+    /// Puts the plan of an owner, which runs or ran by itself, into this step.
+    pub(super) fn adopt(&self, plan: &Arc<RunningPlan>, address: usize) {
+        self.with(|row| {
+            let nested = &mut row.warm().nested;
+            let known = nested
+                .iter_mut()
+                .find(|known| Arc::ptr_eq(&known.plan, plan));
+            match known {
+                Some(known) => {
+                    known.is_earlier = false;
+                    known.address = address;
+                }
+                None => nested.push(NestedPlan {
+                    plan: Arc::clone(plan),
+                    kind: NestedKind::Owner,
+                    address,
+                    elements: Arc::default(),
+                    is_earlier: false,
+                }),
+            }
+        });
+    }
+
+    /// The plans that were opened in this run.
+    pub(super) fn nested(&self) -> Vec<NestedPlan> {
+        self.with(|row| {
+            let nested = row.nested().iter();
+            nested
+                .filter(|nested| !nested.is_earlier)
+                .cloned()
+                .collect()
+        })
+    }
+
+    /// Returns whether plans were opened in this run and all have ended, so that each of their steps was aborted where
+    /// it had to be.
+    pub(super) fn is_settled(&self) -> bool {
+        self.with(|row| {
+            let mut nested = row.nested().iter().filter(|nested| !nested.is_earlier);
+            nested.clone().next().is_some() && nested.all(|nested| nested.plan.report().is_some())
+        })
+    }
+
+    pub(super) fn plan(&self) -> &Arc<RunningPlan> {
+        &self.plan
+    }
+
+    pub(super) fn row(&self) -> usize {
+        self.row
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.plan.has_ended(self.row)
+    }
+
+    /// Notes why there was nothing to clean.
+    pub(super) fn found_nothing(&self, why: &'static str) {
+        self.with(|row| row.warm().nothing = Some(why));
+    }
+
+    /// Notes that the cleanup has moved the value out of its field.
+    pub(super) fn took(&self) {
+        self.with(|row| row.warm().took = true);
+    }
+
+    pub(crate) fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {
+        let old = self.with(|row| row.warm().waiting_for.replace(Arc::new(text)));
+        // Dropped outside the lock.
+        let _ = super::contain(|| drop(old));
+    }
+
+    pub(crate) fn on_force(&self, hook: impl FnOnce() + Send + 'static) {
+        self.with(|row| row.warm().on_force.push(Box::new(hook)));
+    }
+
+    /// Keeps what the step's future leaves behind, for its next run.
+    pub(crate) fn leave(&self, left: Box<dyn Any + Send>) {
+        let mut left = Some(left);
+        self.with(|row| {
+            if !row.ended {
+                row.warm().left = left.take();
+            }
+        });
+        let _ = super::contain(|| drop(left));
+    }
+
+    /// Takes what an earlier run left behind.
+    pub(crate) fn take_left(&self) -> Option<Box<dyn Any + Send>> {
+        self.with(|row| row.cold_mut()?.left.take())
+    }
+
+    /// The dotted path of the step.
+    pub(crate) fn path(&self) -> String {
+        let rows = self.plan.rows();
+        self.plan.path_of(&rows.list[self.row].step.name)
+    }
+
+    /// What the step says it waits for.
+    pub(super) fn waits_for(&self) -> Option<String> {
+        let text = self.with(|row| row.cold()?.waiting_for.clone());
+        text.and_then(describe)
+    }
+}
+
+impl fmt::Debug for StepHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StepHandle")
+            .field("row", &self.row)
+            .finish_non_exhaustive()
+    }
+}

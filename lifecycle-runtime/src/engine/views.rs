@@ -1,0 +1,180 @@
+//! What others see of a running plan: its progress, what it waits for, what a forced end has to run.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::contain;
+use super::row::{ForceHook, Row, WaitingFor};
+use super::running::RunningPlan;
+use crate::report::{Outcome, Step};
+use crate::{StepProgress, text};
+
+/// A step that has not ended, and what can say what it waits for.
+pub(crate) struct UnfinishedStep {
+    pub(crate) view: StepProgress,
+    waiting_for: Option<WaitingFor>,
+}
+
+impl UnfinishedStep {
+    /// Asks the component what it waits for, which runs its code.
+    pub(crate) fn described(mut self) -> StepProgress {
+        self.view.waiting_for = self.waiting_for.and_then(describe);
+        self.view
+    }
+}
+
+/// Calls what a component gave to say what it waits for.
+pub(super) fn describe(text: WaitingFor) -> Option<String> {
+    let said = contain(|| {
+        let said = text();
+        drop(text);
+        said
+    });
+    match said {
+        Ok(said) => Some(said).filter(|said| !said.is_empty()),
+        Err(message) => Some(format!("(its `waiting_for` panicked: {message})")),
+    }
+}
+
+impl RunningPlan {
+    /// The innermost steps that run or wait, those before the plan first.
+    pub(crate) fn unfinished(&self, now: Instant) -> Vec<StepProgress> {
+        let steps = self.unfinished_steps(now).into_iter();
+        steps.map(UnfinishedStep::described).collect()
+    }
+
+    /// [`unfinished`](Self::unfinished), before any component is asked what it waits for. Nothing here can block.
+    pub(crate) fn unfinished_steps(&self, now: Instant) -> Vec<UnfinishedStep> {
+        let mut steps = Vec::new();
+        self.collect(now, &mut steps);
+        steps
+    }
+
+    fn collect(&self, now: Instant, steps: &mut Vec<UnfinishedStep>) {
+        let polled = self.polled();
+        let unfinished: Vec<_> = {
+            let rows = self.rows();
+            let rows = rows.list.iter().enumerate().filter(|(_, row)| !row.ended);
+            rows.map(|(i, row)| {
+                let mut step = self.unfinished_step(row, now);
+                step.view.polled = polled == Some(i);
+                (step, nested(row))
+            })
+            .collect()
+        };
+        for (step, nested) in unfinished {
+            let before = steps.len();
+            for nested in nested {
+                nested.collect(now, steps);
+            }
+            if steps.len() == before {
+                steps.push(step);
+            }
+        }
+    }
+
+    fn unfinished_step(&self, row: &Row, now: Instant) -> UnfinishedStep {
+        UnfinishedStep {
+            view: self.view(row, now),
+            waiting_for: row.cold().and_then(|cold| cold.waiting_for.clone()),
+        }
+    }
+
+    fn view(&self, row: &Row, now: Instant) -> StepProgress {
+        let running = row.started.filter(|_| !row.ended);
+        StepProgress {
+            path: self.path_of(&row.step.name),
+            running: running.is_some(),
+            polled: false,
+            started: row
+                .started
+                .map(|started| started.saturating_duration_since(self.shared.began)),
+            elapsed: match running {
+                Some(started) => now.saturating_duration_since(started),
+                None => row.step.elapsed,
+            },
+            remaining: row
+                .hard
+                .filter(|_| !row.ended)
+                .map(|hard| hard.saturating_duration_since(now)),
+            waiting_for: None,
+            outcome: row.ended.then(|| row.step.outcome.clone()),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Every step in plan order, those before the plan first, each with those inside it.
+    pub(crate) fn all_steps(&self, now: Instant) -> Vec<StepProgress> {
+        if let Some(report) = self.report() {
+            let steps = report.steps().iter();
+            return steps.map(|step| ended_view(&self.path, step)).collect();
+        }
+        let rows: Vec<_> = {
+            let rows = self.rows();
+            let rows = rows.list.iter();
+            rows.map(|row| (self.unfinished_step(row, now), nested(row)))
+                .collect()
+        };
+        let with_nested = |(step, nested): (UnfinishedStep, Vec<Arc<Self>>)| {
+            let mut view = step.described();
+            view.steps = nested.iter().flat_map(|plan| plan.all_steps(now)).collect();
+            view
+        };
+        // Components are asked outside the lock.
+        rows.into_iter().map(with_nested).collect()
+    }
+
+    /// The paths of the steps that have ended, with how.
+    pub(crate) fn ended(&self) -> Vec<(String, Outcome)> {
+        if let Some(report) = self.report() {
+            let steps = report.steps().iter();
+            return steps
+                .map(|step| (step.name().to_owned(), step.outcome().clone()))
+                .collect();
+        }
+        let rows = self.rows();
+        let ended = rows.list.iter().filter(|row| row.ended);
+        ended
+            .map(|row| (self.path_of(&row.step.name), row.step.outcome.clone()))
+            .collect()
+    }
+
+    /// Takes every `on_force` hook of the steps that have not ended.
+    pub(crate) fn take_hooks(&self) -> Vec<ForceHook> {
+        let mut hooks = Vec::new();
+        let mut inside = Vec::new();
+        for row in self.rows().list.iter_mut().filter(|row| !row.ended) {
+            if let Some(cold) = row.cold_mut() {
+                hooks.append(&mut cold.on_force);
+            }
+            inside.extend(nested(row));
+        }
+        for plan in inside {
+            hooks.append(&mut plan.take_hooks());
+        }
+        hooks
+    }
+}
+
+/// The plans inside a step, as it runs now.
+fn nested(row: &Row) -> Vec<Arc<RunningPlan>> {
+    let nested = row.nested().iter().filter(|nested| !nested.is_earlier);
+    nested.map(|nested| Arc::clone(&nested.plan)).collect()
+}
+
+/// A step of a plan that has ended.
+fn ended_view(above: &str, step: &Step) -> StepProgress {
+    let path = text::path(above, &step.name);
+    let steps = step.steps.iter();
+    StepProgress {
+        running: false,
+        polled: false,
+        started: Some(step.started),
+        elapsed: step.elapsed,
+        remaining: None,
+        waiting_for: None,
+        outcome: Some(step.outcome.clone()),
+        steps: steps.map(|step| ended_view(&path, step)).collect(),
+        path,
+    }
+}
