@@ -18,7 +18,9 @@ pub use std::result::Result::{self, Err, Ok};
 pub use std::time::Duration;
 
 pub use crate::component::End;
-pub use crate::engine::{CleanupResult, Identity, OpenPlan, SetTimeout, StepHandle, StepRun, join_pinned};
+pub use crate::engine::{
+    CleanupResult, Identity, OpenPlan, SetTimeout, StepHandle, StepRun, join_pinned,
+};
 pub use crate::{
     BoxError, Component, Context, GracefulShutdown, Plan, PlanStep, Report, ResolvedPlan,
     ShutdownState,
@@ -50,13 +52,6 @@ pub const fn prove_default(plan: &Plan) {
 /// Disarms an owner: there is nothing to shut down any more.
 pub fn disarm(state: &mut ShutdownState) {
     state.disarm();
-}
-
-/// Runs an `abort` or a `release`; its panic is logged and goes no further.
-pub fn contain(f: impl FnOnce()) {
-    if let Err(message) = crate::engine::contain(f) {
-        crate::log::release_panicked(&message);
-    }
 }
 
 /// Calls a closure, with the lifetime of what it returns tied to its argument's.

@@ -226,6 +226,7 @@ impl Taken<'_> {
         let elements = self.items.iter_mut().map(|(id, item)| Element {
             name: format!("[{}]", item.name).into(),
             identity: Some(Identity::Component(id.0)),
+            is_positional: false,
             item: &mut *item.component,
         });
         cx.clean_elements(elements.collect()).await

@@ -233,6 +233,10 @@ pub(crate) fn abort_panicked(step: &StepHandle, message: &str) {
     );
 }
 
+pub(crate) fn part_abort_panicked(message: &str) {
+    event!(error, error = message, "an `abort` panicked");
+}
+
 pub(crate) fn release_panicked(message: &str) {
     event!(error, error = message, "a `release` panicked");
 }

@@ -10,7 +10,7 @@ use tokio::fs::File;
 use tokio::process::Child;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 const fn component<T: Component + ?Sized>() {}
 
@@ -84,7 +84,7 @@ const _: () = {
 #[derive(GracefulShutdown)]
 struct Server {
     #[shutdown]
-    tasks: Arc<std::sync::Mutex<Vec<JoinHandle<()>>>>,
+    tasks: Arc<std::sync::Mutex<Vec<AbortOnDropHandle<()>>>>,
     #[shutdown]
     pool: Option<Arc<Pool>>,
     #[shutdown]
@@ -102,8 +102,8 @@ async fn a_server_of_them_is_shut_down_from_any_thread() {
     let mut server = Server {
         tasks: Arc::default(),
         pool: Some(Arc::new(Pool)),
-        plugins: vec![Box::new(tokio::spawn(std::future::pending::<()>()))],
-        named: HashMap::from([("a".into(), tokio::spawn(std::future::pending()))]),
+        plugins: vec![Box::new(tokio::spawn(async {}))],
+        named: HashMap::from([("a".into(), tokio::spawn(async {}))]),
         pair: (CancellationToken::new(), TaskTracker::new()),
         state: ShutdownState::new(),
     };
@@ -111,7 +111,7 @@ async fn a_server_of_them_is_shut_down_from_any_thread() {
     tasks
         .lock()
         .unwrap()
-        .push(tokio::spawn(std::future::pending()));
+        .push(AbortOnDropHandle::new(tokio::spawn(std::future::pending())));
     let report = tokio::spawn(async move { server.shutdown().await })
         .await
         .unwrap();

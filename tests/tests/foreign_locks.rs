@@ -399,7 +399,7 @@ async fn an_owned_lock_is_transparent_and_needs_no_default() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_elements_inside_a_lock_have_their_rows_and_are_taken_up_one_by_one() {
+async fn the_elements_inside_a_lock_have_their_rows_and_are_cleaned_again_when_taken_up() {
     let trace = Trace::new();
     let (b, hold) = Probe::held(&trace, "b");
     let list = Arc::new(std::sync::Mutex::new(vec![Probe::new(&trace, "a"), b]));
@@ -409,7 +409,9 @@ async fn the_elements_inside_a_lock_have_their_rows_and_are_taken_up_one_by_one(
     trace.take();
     hold.release();
     let report = owner.shutdown().await;
-    assert_eq!(trace.take(), ["b begins", "b ends"]);
+    let mut seen = trace.take();
+    seen.sort();
+    assert_eq!(seen, ["a begins", "a ends", "b begins", "b ends"]);
     assert!(
         report.step("field[0]").is_some() && report.step("field[1]").is_some(),
         "{report}"
@@ -471,6 +473,7 @@ async fn tasks_in_a_shared_list_have_ended_when_the_shutdown_ends() {
         std::future::pending().await
     }));
     let report = Owner::new(Arc::clone(&list)).shutdown().await;
-    assert!(report.is_clean(), "{report}");
+    let outcome = report.step("field[0]").unwrap().outcome();
+    assert!(matches!(outcome, Outcome::TimedOut { .. }), "{report}");
     assert_eq!(ended.try_recv(), Err(TryRecvError::Closed));
 }

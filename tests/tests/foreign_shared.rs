@@ -119,15 +119,26 @@ fn aborting_and_releasing_reach_what_is_inside() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrapped_plan_that_was_dropped_half_way_is_taken_up() {
+async fn a_plan_in_a_box_is_taken_up_and_one_in_an_option_is_cleaned_again() {
     let trace = Trace::new();
     let (b, hold) = Probe::held(&trace, "b");
-    let mut owner = Owner::new(Some(Box::new((Probe::new(&trace, "a"), b))));
+    let mut owner = Owner::new(Box::new((Probe::new(&trace, "a"), b)));
     assert_pending!(spawn(owner.shutdown()).poll());
     trace.take();
     hold.release();
     assert!(owner.shutdown().await.is_clean());
     assert_eq!(trace.take(), ["b begins", "b ends"]);
+
+    // Another value may have been put into an option meanwhile.
+    let (b, hold) = Probe::held(&trace, "b");
+    let mut owner = Owner::new(Some((Probe::new(&trace, "a"), b)));
+    assert_pending!(spawn(owner.shutdown()).poll());
+    trace.take();
+    hold.release();
+    assert!(owner.shutdown().await.is_clean());
+    let mut seen = trace.take();
+    seen.sort();
+    assert_eq!(seen, ["a begins", "a ends", "b begins", "b ends"]);
 }
 
 #[tokio::test]

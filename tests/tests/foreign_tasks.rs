@@ -1,14 +1,17 @@
-//! Tasks: aborted, then awaited.
+//! Tasks: waited for; at the soft deadline aborted and awaited.
 
 use std::future::pending;
 use std::time::Duration;
 
-use lifecycle_runtime::{Component, Context, GracefulShutdown, Outcome, Reason, ShutdownState};
+use lifecycle_runtime::{
+    Component, Context, GracefulShutdown, Outcome, Reason, ShutdownState, TimedOut,
+};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking, yield_now};
+use tokio::time::Instant;
 use tokio_test::{assert_pending, task::spawn};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "10s")]
@@ -76,20 +79,144 @@ async fn let_it_end<T>(task: &JoinHandle<T>) {
     }
 }
 
-#[tokio::test]
-async fn a_task_has_ended_when_its_cleanup_ends() {
+#[tokio::test(start_paused = true)]
+async fn a_task_is_waited_for_until_it_ends_by_itself() {
+    let mut task = tokio::spawn(tokio::time::sleep(Duration::from_secs(8)));
+    let began = Instant::now();
+    task.cleanup(&context()).await.unwrap();
+    assert!(task.is_finished());
+    assert_eq!(began.elapsed(), Duration::from_secs(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_does_not_end_is_aborted_and_awaited_at_the_soft_deadline() {
     let (task, mut ended) = endless();
     let mut task = tokio::spawn(task);
-    task.cleanup(&context()).await.unwrap();
+    let began = Instant::now();
+    let error = task.cleanup(&context()).await.unwrap_err();
+    assert_eq!(began.elapsed(), Duration::from_secs(9));
+    let named = format!("task {}", task.id());
+    assert_eq!(error.downcast_ref(), Some(&TimedOut::new(named)));
     assert!(task.is_finished());
     assert_eq!(ended.try_recv(), Ok(()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_task_that_had_to_be_aborted_has_timed_out_in_the_report() {
+    let task = tokio::spawn(pending::<()>());
+    let id = task.id();
+    let report = Owner::new(task).shutdown().await;
+    let step = report.step("field").unwrap();
+    assert_eq!(
+        step.outcome().to_string(),
+        format!("timed out: waiting for task {id}")
+    );
+    assert_eq!(step.elapsed(), Duration::from_secs(9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_error_that_a_task_returns_is_the_steps() {
+    let failing = async || Err::<(), _>("the disk is full");
+    let report = Owner::new(tokio::spawn(failing())).shutdown().await;
+    let outcome = report.step("field").unwrap().outcome().to_string();
+    assert_eq!(outcome, "failed: the disk is full");
+
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Err::<u64, _>(std::io::Error::other("late"))
+    };
+    let tasks = vec![tokio::spawn(async { Ok(1) }), tokio::spawn(late)];
+    let report = Owner::new(tasks).shutdown().await;
+    let outcome = |path| report.step(path).unwrap().outcome().to_string();
+    assert_eq!(outcome("field[0]"), "done");
+    assert_eq!(outcome("field[1]"), "failed: late");
+
+    let mut set = JoinSet::new();
+    let id = set.spawn(failing()).id();
+    let report = Owner::new(set).shutdown().await;
+    let outcome = report.step("field").unwrap().outcome().to_string();
+    assert_eq!(
+        outcome,
+        format!("failed: task {id} failed: the disk is full")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_that_aborts_on_drop_is_aborted_at_once() {
+    let (task, mut ended) = endless();
+    let mut task = AbortOnDropHandle::new(tokio::spawn(task));
+    let began = Instant::now();
+    task.cleanup(&context()).await.unwrap();
+    task.cleanup(&context()).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(ended.try_recv(), Ok(()));
+
+    let mut task = AbortOnDropHandle::new(tokio::spawn(async { Err::<(), _>("no") }));
+    while !task.is_finished() {
+        yield_now().await;
+    }
+    let error = task.cleanup(&context()).await.unwrap_err();
+    assert_eq!(error.to_string(), "no");
+}
+
 #[tokio::test]
 async fn a_second_cleanup_of_a_task_finds_nothing_to_do() {
-    let mut task = tokio::spawn(pending::<()>());
+    let mut task = tokio::spawn(async {});
     task.cleanup(&context()).await.unwrap();
     task.cleanup(&context()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_had_ended_is_known_wherever_its_handle_is_when_the_shutdown_is_taken_up() {
+    let (end, ended) = oneshot::channel::<()>();
+    let slow = tokio::spawn(async move { ended.await.unwrap() });
+    let mut owner = Owner::new(vec![
+        tokio::spawn(async {}),
+        slow,
+        tokio::spawn(async { panic!("no") }),
+    ]);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), owner.shutdown())
+            .await
+            .is_err()
+    );
+    // A reaper lets go of the first, and the others change places. A handle that is read twice panics.
+    owner.field.remove(0);
+    owner.field.reverse();
+    end.send(()).unwrap();
+    let report = owner.shutdown().await;
+    assert!(owner.field.iter().all(|task| task.is_finished()));
+    let field = report.step("field").unwrap();
+    let steps = field.steps().iter();
+    let steps: Vec<_> = steps
+        .map(|step| format!("{} {}", step.name(), step.outcome().to_string()))
+        .collect();
+    assert_eq!(steps.len(), 3, "{report}");
+    assert!(steps.contains(&"[0] done".into()), "{report}");
+    assert!(steps.contains(&"[1] done".into()), "{report}");
+    assert!(
+        steps.iter().any(|step| step.starts_with("[2] failed")),
+        "{report}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_was_not_waited_for_to_its_end_and_is_gone_is_not_done() {
+    let mut owner = Owner::new(vec![tokio::spawn(async {}), tokio::spawn(pending::<()>())]);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), owner.shutdown())
+            .await
+            .is_err()
+    );
+    owner.field.remove(1).abort();
+    let report = owner.shutdown().await;
+    assert!(!report.is_clean(), "{report}");
+    let gone = report.step("field[1]").unwrap();
+    assert!(matches!(gone.outcome(), Outcome::Aborted), "{report}");
+    assert_eq!(
+        gone.why(),
+        Some("it had begun, and was gone when the shutdown was taken up again")
+    );
 }
 
 #[tokio::test]
@@ -110,7 +237,7 @@ async fn the_panic_of_a_task_is_an_error_with_its_message() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_task_that_panics_when_it_is_aborted_is_an_error_with_its_message() {
     struct Bomb;
     impl Drop for Bomb {
@@ -176,42 +303,70 @@ async fn a_task_that_does_not_end_is_named_in_the_report() {
     drop(end);
 }
 
-#[tokio::test]
-async fn a_set_of_tasks_has_ended_when_its_cleanup_ends() {
+#[tokio::test(start_paused = true)]
+async fn a_set_of_tasks_is_waited_for_and_those_that_are_left_are_aborted_and_named() {
     let mut set = JoinSet::new();
-    let ends: Vec<_> = (0..3)
+    set.spawn(tokio::time::sleep(Duration::from_secs(3)));
+    let (ids, ends): (Vec<_>, Vec<_>) = (0..2)
         .map(|_| {
             let (task, ended) = endless();
-            set.spawn(task);
-            ended
+            (set.spawn(task).id(), ended)
         })
-        .collect();
-    set.cleanup(&context()).await.unwrap();
-    assert!(set.is_empty());
+        .unzip();
+    let report = {
+        let mut owner = Owner::new(set);
+        let report = owner.shutdown().await;
+        assert!(owner.field.is_empty());
+        report
+    };
+    let step = report.step("field").unwrap();
+    let Outcome::TimedOut {
+        waiting_for: Some(what),
+    } = step.outcome()
+    else {
+        panic!("{report}");
+    };
+    assert!(
+        ids.iter().all(|id| what.contains(&format!("task {id}"))),
+        "{what}"
+    );
+    assert_eq!(step.elapsed(), Duration::from_secs(9));
     for mut ended in ends {
         assert_eq!(ended.try_recv(), Ok(()));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_failure_of_a_set_is_told_up_to_eight() {
+    let mut set = JoinSet::new();
+    for _ in 0..10 {
+        set.spawn(async { panic!("no more") });
+    }
+    set.spawn(async {});
+    let error = set.cleanup(&context()).await.unwrap_err();
+    let text = error.to_string();
+    assert_eq!(text.matches("panicked: no more").count(), 8, "{text}");
+    assert!(text.ends_with(" and 2 more"), "{text}");
+    assert!(set.is_empty());
     set.cleanup(&context()).await.unwrap();
 }
 
-#[tokio::test]
-async fn the_panics_of_a_set_are_counted_and_the_first_is_told() {
+#[tokio::test(start_paused = true)]
+async fn the_failures_of_a_set_outlive_a_shutdown_that_was_dropped_half_way() {
     let mut set = JoinSet::new();
-    for _ in 0..3 {
-        set.spawn(async { panic!("no more") });
-    }
-    set.spawn(pending::<()>());
-    // All three have panicked before anything is aborted.
-    for _ in 0..8 {
-        yield_now().await;
-    }
-    let error = set.cleanup(&context()).await.unwrap_err();
-    let text = error.to_string();
+    set.spawn(async { panic!("no more") });
+    let (end, ended) = oneshot::channel::<()>();
+    set.spawn(async move { ended.await.unwrap() });
+    let mut owner = Owner::new(set);
     assert!(
-        text.starts_with("3 tasks panicked; task ") && text.ends_with("panicked: no more"),
-        "{text}"
+        tokio::time::timeout(Duration::from_secs(1), owner.shutdown())
+            .await
+            .is_err()
     );
-    assert!(set.is_empty());
+    end.send(()).unwrap();
+    let report = owner.shutdown().await;
+    let outcome = report.step("field").unwrap().outcome().to_string();
+    assert!(outcome.ends_with("panicked: no more"), "{report}");
 }
 
 #[tokio::test]
@@ -235,10 +390,10 @@ async fn the_cleanup_of_a_set_that_was_dropped_half_way_is_taken_up() {
         let _ = tell.send(());
         let _ = held.recv();
     });
-    set.spawn(pending());
+    set.spawn(async {});
     runs.await.unwrap();
     assert_pending!(spawn(set.cleanup(&context())).poll());
-    assert_eq!(set.len(), 2);
+    assert!(!set.is_empty());
     drop(end);
     set.cleanup(&context()).await.unwrap();
     assert!(set.is_empty());

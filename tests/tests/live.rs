@@ -111,7 +111,7 @@ async fn progress_shows_what_runs_what_it_waits_for_and_what_has_ended() {
     assert_eq!(paths(&open), [("plugins[auth]", true)]);
     assert_eq!(open[0].waiting_for(), Some("the directory"));
     let ended: Vec<_> = progress.ended().into_iter().map(|(path, _)| path).collect();
-    assert_eq!(ended, ["drain", "storage"]);
+    assert_eq!(ended, ["main", "drain", "storage"]);
 
     hold_auth.release();
     while run.poll().is_pending() {

@@ -210,12 +210,14 @@ async fn shutdown_end_counts_names_the_slowest_and_says_the_exit_code() {
     drop(guard);
     let event = logs.only("shutdown_end");
     let fields = [
+        "aborted",
         "component",
         "done",
         "elapsed_ms",
         "exit_code",
         "failed",
         "forced",
+        "hurried",
         "panicked",
         "reason",
         "skipped",

@@ -8,9 +8,8 @@ use std::thread;
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use lifecycle_tests::{Logs, Trace};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::Level;
 
 struct ConnectionPool(Trace);
@@ -56,7 +55,7 @@ struct ReverseProxyServer {
     #[shutdown(priority = 10, timeout = "10s")]
     connections: TaskTracker,
     #[shutdown(priority = 20, timeout = "2s")]
-    background_tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    background_tasks: Arc<Mutex<Vec<AbortOnDropHandle<()>>>>,
     #[shutdown(priority = 30, timeout = "3s", with = TapeRecorder::flush)]
     tape_recorder: Option<Arc<TapeRecorder>>,
     #[shutdown(priority = 40, timeout = "3s", with = |pool| pool.close())]
@@ -79,13 +78,13 @@ impl Drop for Gone {
     }
 }
 
-fn background(trace: &Trace, runtime: &Handle) -> Arc<Mutex<Vec<JoinHandle<()>>>> {
+fn background(trace: &Trace, runtime: &Handle) -> Arc<Mutex<Vec<AbortOnDropHandle<()>>>> {
     let gone = Gone(trace.clone(), "abort background tasks");
     let task = runtime.spawn(async move {
         let _gone = gone;
         pending::<()>().await;
     });
-    Arc::new(Mutex::new(vec![task]))
+    Arc::new(Mutex::new(vec![AbortOnDropHandle::new(task)]))
 }
 
 fn server(trace: &Trace, runtime: &Handle) -> ReverseProxyServer {

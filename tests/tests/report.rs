@@ -105,7 +105,7 @@ shutdown of proxy (SIGTERM): not clean after 5.00 s
     writer  panicked   2.00 s  0 µs    1.00 s   bad sector
     disk    done       2.00 s  3.00 s  1.00 s   2.00 s over its budget
   pool      failed     5.00 s  0 µs    14.00 s  busy
-  logs      skipped    5.00 s  0 µs    15.00 s
+  logs      skipped    5.00 s  0 µs    15.00 s  the required step `pool` is not done: failed
 slowest: storage (3.00 s)"
     );
 }
@@ -260,8 +260,8 @@ async fn it_is_data() {
     assert_eq!(
         step(0),
         json!({
-            "name": "drain", "priority": 0, "started_ms": 0, "elapsed_ms": 2_000, "budget_ms": 2_000, "best_effort": false,
-            "outcome": { "kind": "timed_out", "waiting_for": "3 connections" }, "steps": [],
+            "name": "drain", "priority": 0, "started_ms": 0, "elapsed_ms": 2_000, "budget_ms": 2_000, "best_effort": false, "clean": false,
+            "outcome": { "kind": "timed_out", "waiting_for": "3 connections" }, "why": null, "steps": [],
         })
     );
     assert_eq!(
@@ -275,6 +275,14 @@ async fn it_is_data() {
     );
     assert_eq!(step(2)["steps"][1]["outcome"], json!({ "kind": "done" }));
     assert_eq!(step(4)["outcome"], json!({ "kind": "skipped" }));
+    assert_eq!(
+        step(4)["why"],
+        "the required step `pool` is not done: failed"
+    );
+    assert_eq!(
+        (whole("forced"), whole("hurried")),
+        (Value::Null, json!(false))
+    );
     assert_eq!(step(5), Value::Null);
 }
 

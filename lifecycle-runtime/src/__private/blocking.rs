@@ -93,7 +93,9 @@ impl<T: Send + 'static> Call<T> {
             match mem::replace(&mut *handover, Handover::Taken) {
                 Handover::Abandoned(abort) => {
                     drop(handover);
-                    super::contain(|| abort(&mut value));
+                    if let Err(message) = contain(|| abort(&mut value)) {
+                        crate::log::part_abort_panicked(&message);
+                    }
                     let _ = contain(|| drop(value));
                 }
                 Handover::Running | Handover::Ended(..) | Handover::Taken => {

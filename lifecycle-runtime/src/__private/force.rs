@@ -1,9 +1,8 @@
 //! `abort` and `release` of a derived type: one list of its steps serves both.
 
-use super::contain;
 use crate::component::End;
-use crate::engine::{KnownSteps, address_of};
-use crate::{Component, Plan, ShutdownState};
+use crate::engine::{KnownSteps, address_of, contain};
+use crate::{Component, Plan, ShutdownState, log};
 
 /// The steps of one value, about to be forced.
 #[derive(Debug)]
@@ -58,7 +57,13 @@ impl Force {
 
     fn step(&self, i: usize, is_plan: bool, f: impl FnOnce()) {
         if self.is_due(i) {
-            contain(|| self.known.step(i, is_plan, f));
+            let forced = contain(|| self.known.step(i, is_plan, f));
+            if let Err(message) = forced {
+                match self.end {
+                    End::Abort => log::part_abort_panicked(&message),
+                    End::Release => log::release_panicked(&message),
+                }
+            }
         }
     }
 }

@@ -19,6 +19,8 @@ use crate::{BoxError, Component, Context, Report, clock};
 pub(crate) struct Element<'a, C: ?Sized> {
     pub(crate) name: Cow<'static, str>,
     pub(crate) identity: Option<Identity>,
+    /// Whether its name is only its position.
+    pub(crate) is_positional: bool,
     pub(crate) item: &'a mut C,
 }
 
@@ -72,14 +74,18 @@ impl Context {
         C: Component + ?Sized + 'a,
     {
         let mut names = names.into_iter();
-        let elements = items.into_iter().enumerate().map(|(i, item)| Element {
-            name: match names.next() {
-                Some(name) => Cow::Owned(format!("[{}]", name.into())),
-                // No element is left out for want of a name.
-                None => Cow::Owned(format!("[{i}]")),
-            },
-            identity: item.__identity(),
-            item,
+        let elements = items.into_iter().enumerate().map(|(i, item)| {
+            let name = names.next();
+            Element {
+                identity: item.__identity(),
+                is_positional: name.is_none(),
+                name: match name {
+                    Some(name) => Cow::Owned(format!("[{}]", name.into())),
+                    // No element is left out for want of a name.
+                    None => Cow::Owned(format!("[{i}]")),
+                },
+                item,
+            }
         });
         self.clean_elements(elements.collect()).await
     }
@@ -127,8 +133,10 @@ impl Context {
 fn open_elements<C: ?Sized>(cx: &Context, elements: &[Element<'_, C>]) -> Arc<RunningPlan> {
     let row = |element: &Element<'_, C>| {
         let mut row = Row::new(element.name.clone(), 0);
-        if element.identity.is_some() {
-            row.warm().identity = element.identity;
+        if element.identity.is_some() || element.is_positional {
+            let cold = row.warm();
+            cold.identity = element.identity;
+            cold.is_positional = element.is_positional;
         }
         row
     };

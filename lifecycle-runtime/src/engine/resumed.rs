@@ -5,7 +5,8 @@
 //! [`Identity`]. Everything else is cleaned anew. The report loses nothing by that: rows that had failed are kept, and
 //! what had begun and is not there any more is told as aborted.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::contain;
@@ -99,8 +100,9 @@ fn settle(plan: &RunningPlan, row: usize, ends: bool) -> bool {
         .iter()
         .filter(|nested| nested.kind == NestedKind::Elements);
     if ends || now_elements.clone().next().is_some() {
-        let now: usize = now_elements.map(|nested| anonymous(&nested.plan)).sum();
-        settled.elements(earlier_elements, now);
+        let mut now = Elements::default();
+        now_elements.for_each(|nested| now.add(&nested.plan));
+        settled.elements(earlier_elements, &now);
     } else {
         open.extend(earlier_elements);
     }
@@ -113,11 +115,33 @@ fn settle(plan: &RunningPlan, row: usize, ends: bool) -> bool {
     lost
 }
 
-/// How many elements have no identity.
-fn anonymous(elements: &RunningPlan) -> usize {
-    let rows = elements.rows();
-    let rows = rows.list.iter();
-    rows.filter(|row| row.identity().is_none()).count()
+/// The elements without identity that a run cleans.
+#[derive(Default)]
+struct Elements {
+    /// How many are named by their position.
+    positional: usize,
+    /// The names of the others.
+    names: HashSet<Cow<'static, str>>,
+}
+
+impl Elements {
+    fn add(&mut self, plan: &RunningPlan) {
+        for row in &plan.rows().list {
+            if row.identity().is_some() {
+                continue;
+            }
+            if row.is_positional() {
+                self.positional += 1;
+            } else {
+                self.names.insert(row.step.name.clone());
+            }
+        }
+        // Once it has ended, its rows are the report's.
+        for step in plan.report().iter().flat_map(|report| report.steps()) {
+            self.names.insert(step.name.clone());
+            self.positional += 1;
+        }
+    }
 }
 
 /// What is kept of earlier runs, and whether something was lost.
@@ -168,31 +192,26 @@ impl Settled {
         self.kept.extend(nested.plan.take_steps(&above));
     }
 
-    /// Tells of the elements that had begun and are not there any more. `now` is how many without identity there are.
-    fn elements(&mut self, earlier: Vec<NestedPlan>, now: usize) {
+    /// Tells of the elements that had begun and are not there any more.
+    fn elements(&mut self, earlier: Vec<NestedPlan>, now: &Elements) {
         let (mut then, mut unfinished) = (0_usize, 0);
         for nested in earlier {
             let rows = std::mem::take(&mut nested.plan.rows().list);
             for row in rows {
                 let is_known = row.identity().is_some();
-                if !is_known {
+                if !is_known && row.is_positional() {
                     then += 1;
                     unfinished += usize::from(!row.ended);
-                }
-                if is_known && !row.ended {
-                    self.lost = true;
-                    let mut above = Row::new("".into(), 0).step;
-                    above.outcome = Outcome::Aborted;
-                    above.why = Some(GONE.into());
-                    self.kept
-                        .push(row.into_step(nested.plan.shared.began, Some(&above)));
+                    self.keep_inside_row(row, &nested.plan);
+                } else if is_known || !now.names.contains(&row.step.name) {
+                    self.keep_gone(row, &nested.plan);
                 } else {
                     self.keep_inside_row(row, &nested.plan);
                 }
             }
         }
         // Which of them went cannot be known: at worst those that had not ended.
-        let gone = unfinished.min(then.saturating_sub(now));
+        let gone = unfinished.min(then.saturating_sub(now.positional));
         if gone > 0 {
             self.lost = true;
             let mut step = Row::new("[removed]".into(), 0).step;
@@ -205,6 +224,16 @@ impl Settled {
             });
             self.kept.push(step);
         }
+    }
+
+    /// Keeps the row of an element that is not there any more: how it ended, or that it did not.
+    fn keep_gone(&mut self, row: Row, plan: &RunningPlan) {
+        self.lost |= !row.ended;
+        let mut above = Row::new(Cow::Borrowed(""), 0).step;
+        above.outcome = Outcome::Aborted;
+        above.why = Some(GONE.into());
+        self.kept
+            .push(row.into_step(plan.shared.began, Some(&above)));
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Cold {
     /// Why there was nothing to clean.
     pub(super) nothing: Option<&'static str>,
     pub(super) identity: Option<Identity>,
+    /// It is an element that is named by its position.
+    pub(super) is_positional: bool,
 }
 
 /// What tells one component from all others, wherever it is moved.
@@ -103,6 +105,10 @@ impl Row {
 
     pub(super) fn identity(&self) -> Option<Identity> {
         self.cold()?.identity
+    }
+
+    pub(super) fn is_positional(&self) -> bool {
+        self.cold().is_some_and(|cold| cold.is_positional)
     }
 
     /// The time it has, or had, when it began; its own timeout before.

@@ -29,6 +29,10 @@ pub(crate) struct ShutdownShared {
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+fn since_epoch() -> u64 {
+    u64::try_from(EPOCH.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
 impl ShutdownShared {
     pub(crate) fn new(reason: Reason, began: Instant) -> Arc<Self> {
         Arc::new(Self {
@@ -36,7 +40,7 @@ impl ShutdownShared {
             began,
             forced: AtomicI32::new(0),
             hurried: AtomicBool::new(false),
-            heartbeat: AtomicU64::new(0),
+            heartbeat: AtomicU64::new(since_epoch()),
             waker: Mutex::new(None),
             changes: OnceLock::new(),
         })
@@ -93,17 +97,13 @@ impl ShutdownShared {
 
     /// Notes that the executor got to the plan.
     pub(crate) fn beat(&self) {
-        let beat = u64::try_from(EPOCH.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Relaxed: only compared with the time.
-        self.heartbeat.store(beat, Ordering::Relaxed);
+        self.heartbeat.store(since_epoch(), Ordering::Relaxed);
     }
 
-    /// How long ago the executor last got to the plan; zero before it first did.
+    /// How long ago the executor last got to the plan.
     pub(crate) fn since_heartbeat(&self, now: Instant) -> Duration {
-        let beat = match self.heartbeat.load(Ordering::Relaxed) {
-            0 => return Duration::ZERO,
-            beat => Duration::from_millis(beat),
-        };
+        let beat = Duration::from_millis(self.heartbeat.load(Ordering::Relaxed));
         now.saturating_duration_since(*EPOCH).saturating_sub(beat)
     }
 

@@ -96,8 +96,8 @@ macro_rules! container {
     };
 }
 
-container!([T: Component] [T], of T, iter, iter_mut, named |items| indices(items.len()));
-container!([T: Component] VecDeque<T>, of T, iter, iter_mut, named |items| indices(items.len()));
+container!([T: Component] [T], of T, iter, iter_mut, named |_items| std::iter::empty());
+container!([T: Component] VecDeque<T>, of T, iter, iter_mut, named |_items| std::iter::empty());
 container!(
     [K: Debug + Send, V: Component, S: Send] HashMap<K, V, S>, of V,
     values, values_mut, named |map| map.keys().map(name)
@@ -106,10 +106,6 @@ container!(
     [K: Debug + Send, V: Component] BTreeMap<K, V>, of V,
     values, values_mut, named |map| map.keys().map(name)
 );
-
-fn indices(len: usize) -> impl Iterator<Item = String> {
-    (0..len).map(|i| i.to_string())
-}
 
 /// A key as it is read in a report: `plugins[auth]`, not `plugins["auth"]`.
 fn name<K: Debug>(key: &K) -> String {
