@@ -11,15 +11,16 @@ use std::time::Duration;
 
 use lifecycle_runtime::{Component, GracefulShutdown, Report, ShutdownState, run};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_util::task::TaskTracker;
+use tokio::task::JoinSet;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "25s")]
 struct Server {
     #[shutdown(priority = 0)]
     ingress: Ingress,
-    #[shutdown(priority = 10, timeout = "2s")] // aborted and awaited
+    // Its tasks never end by themselves. Without `with` they would be waited for first.
+    #[shutdown(priority = 10, timeout = "2s", with = JoinSet::shutdown)]
     housekeeping: JoinSet<()>,
     #[shutdown(priority = 20)]
     storage: Storage,
@@ -32,8 +33,8 @@ struct Server {
 #[shutdown(part, timeout = "12s")]
 struct Ingress {
     // No field gives a priority: their order is that of the declarations.
-    #[shutdown(timeout = "1s")]
-    accepting: JoinHandle<Infallible>,
+    #[shutdown(timeout = "1s")] // aborted and awaited
+    accepting: AbortOnDropHandle<Infallible>,
     #[shutdown] // gets what the step above leaves of the 12 s
     connections: TaskTracker,
 }
@@ -99,7 +100,7 @@ impl Ingress {
         let connections = TaskTracker::new();
         Self {
             // It holds no connection itself, so it may be aborted; that closes the listener.
-            accepting: tokio::spawn(accept(listener, connections.clone())),
+            accepting: AbortOnDropHandle::new(tokio::spawn(accept(listener, connections.clone()))),
             connections,
         }
     }

@@ -111,19 +111,19 @@ pub trait Component: Send {
     ///
     /// It must not block or wait. Its panics are contained.
     fn abort(&mut self) {
-        self.__force(End::Abort);
+        self.__end_parts(End::Abort);
     }
 
     /// Gives back what this value alone owns, from the `Drop` of an owner whose shutdown nobody awaited.
     ///
     /// It must not block, spawn or wait. Its panics are contained.
     fn release(&mut self) {
-        self.__force(End::Release);
+        self.__end_parts(End::Release);
     }
 
     /// `abort` and `release` of a derived type, which are one list of its steps.
     #[doc(hidden)]
-    fn __force(&mut self, end: End) {
+    fn __end_parts(&mut self, end: End) {
         let _ = end;
     }
 
@@ -175,7 +175,7 @@ pub enum End {
     label = "`GracefulShutdown` is not derived for this type",
     note = "write `#[derive(GracefulShutdown)]` on it and give it a field `#[shutdown(state)] state: ShutdownState`"
 )]
-pub trait GracefulShutdown: Component + crate::__private::Owner {
+pub trait GracefulShutdown: Component + crate::derived::Owner {
     /// Runs the plan. The returned [`Shutdown`](crate::Shutdown) does nothing until it is awaited.
     ///
     /// Once only: a second call returns the report of the first. If the returned future is dropped

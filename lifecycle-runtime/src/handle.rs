@@ -1,6 +1,8 @@
 //! A handle that anyone may hold: to begin the shutdown, to hear of it, to watch it.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,8 @@ struct Shared {
     plan: Mutex<Option<Arc<RunningPlan>>>,
     /// Ends the lame duck, while that is running.
     lame_duck: Mutex<Option<CancellationToken>>,
+    /// Asked for by `hurry`.
+    hurried: AtomicBool,
     /// When a runner took the request up.
     began: OnceLock<Instant>,
     started: watch::Sender<bool>,
@@ -75,6 +79,32 @@ impl ShutdownHandle {
         self.shared.requested.child_token()
     }
 
+    /// Hurries a shutdown: cuts what may be cut and lets the rest of the plan run, each step with its own budget.
+    ///
+    /// The lame duck, main and the `best_effort` steps that run are [`Aborted`](Outcome::Aborted) now; a `best_effort`
+    /// step that begins later is polled once. Where no shutdown was asked for yet, this asks for one.
+    ///
+    /// ```
+    /// use lifecycle_runtime::ShutdownHandle;
+    ///
+    /// let handle = ShutdownHandle::new();
+    /// handle.hurry();
+    /// assert!(handle.is_requested());
+    /// ```
+    pub fn hurry(&self) {
+        self.request(Reason::Requested);
+        // SeqCst, as in `runs` and `begin_lame_duck`: of two that come at once, the later one sees what the first did.
+        self.shared.hurried.store(true, Ordering::SeqCst);
+        self.end_lame_duck();
+        if let Some(plan) = self.running() {
+            plan.shared.hurry();
+        }
+    }
+
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.shared.hurried.load(Ordering::SeqCst)
+    }
+
     /// What the running shutdown is doing, now and as it changes.
     pub fn progress(&self) -> Progress {
         Progress {
@@ -91,6 +121,9 @@ impl ShutdownHandle {
 
     pub(crate) fn runs(&self, plan: &Arc<RunningPlan>) {
         *self.shared.plan() = Some(Arc::clone(plan));
+        if self.is_hurried() {
+            plan.shared.hurry();
+        }
         self.shared.started.send_replace(true);
     }
 
@@ -99,6 +132,9 @@ impl ShutdownHandle {
         self.shared.began.get_or_init(|| began);
         let over = CancellationToken::new();
         *self.shared.lame_duck() = Some(over.clone());
+        if self.is_hurried() {
+            over.cancel();
+        }
         over
     }
 
@@ -228,6 +264,8 @@ pub struct StepProgress {
     pub(crate) waiting_for: Option<String>,
     pub(crate) started: Option<Duration>,
     pub(crate) outcome: Option<Outcome>,
+    pub(crate) why: Option<Cow<'static, str>>,
+    pub(crate) clean: bool,
     pub(crate) steps: Vec<StepProgress>,
 }
 
@@ -270,6 +308,16 @@ impl StepProgress {
     /// How it ended, if it has.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.outcome.as_ref()
+    }
+
+    /// Why it was skipped or aborted, if it was.
+    pub fn why(&self) -> Option<&str> {
+        self.why.as_deref()
+    }
+
+    /// Returns whether it has ended and nothing was lost, as [`Step::is_clean`](crate::Step::is_clean).
+    pub fn is_clean(&self) -> bool {
+        self.clean
     }
 
     /// The steps inside it, where [`Progress::steps`] shows it.

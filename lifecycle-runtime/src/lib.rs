@@ -8,8 +8,8 @@
 #![cfg_attr(not(feature = "derive"), doc = "```ignore")]
 //! use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 //! use std::time::Duration;
-//! use tokio::task::JoinHandle;
 //! use tokio_util::sync::CancellationToken;
+//! use tokio_util::task::AbortOnDropHandle;
 //!
 //! struct Cache;
 //! impl Cache {
@@ -24,7 +24,7 @@
 //!     #[shutdown(priority = 0)] // tell everyone
 //!     token: CancellationToken,
 //!     #[shutdown(priority = 10, timeout = "2s")] // abort it, await it
-//!     background: JoinHandle<()>,
+//!     background: AbortOnDropHandle<()>,
 //!     #[shutdown(priority = 20, timeout = "3s", with = Cache::flush)]
 //!     cache: Cache,
 //!     #[shutdown(state)]
@@ -35,7 +35,7 @@
 //! # async fn main() {
 //! let mut server = Server {
 //!     token: CancellationToken::new(),
-//!     background: tokio::spawn(std::future::pending()),
+//!     background: AbortOnDropHandle::new(tokio::spawn(std::future::pending())),
 //!     cache: Cache,
 //!     state: ShutdownState::new(),
 //! };
@@ -83,6 +83,8 @@ mod text;
 mod components;
 #[cfg(feature = "rt")]
 mod connections;
+#[cfg(feature = "rt")]
+mod derived;
 #[cfg(feature = "rt")]
 mod engine;
 #[cfg(feature = "rt")]

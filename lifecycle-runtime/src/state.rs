@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
-use crate::__private::{Owner, Steps, plan_of};
 use crate::context::after;
+use crate::derived::{Owner, Steps, plan_of};
 use crate::engine::{RunningPlan, RuntimeTimeouts, ShutdownShared, contain};
 use crate::report::Cut;
 use crate::{GracefulShutdown, Plan, Reason, Report, clock, log};

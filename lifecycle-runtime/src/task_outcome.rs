@@ -1,6 +1,7 @@
 //! What a main, a task or a cleanup may return.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -44,6 +45,12 @@ impl TaskOutcome for Report {
 impl TaskOutcome for Never {
     fn into_outcome(self) -> Result<(), BoxError> {
         self
+    }
+}
+
+impl TaskOutcome for Infallible {
+    fn into_outcome(self) -> Result<(), BoxError> {
+        match self {}
     }
 }
 

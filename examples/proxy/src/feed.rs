@@ -16,8 +16,8 @@ use hyper::http::uri::{Scheme, Uri};
 use hyper::{Request, StatusCode, Version};
 use lifecycle_runtime::{BoxError, GracefulShutdown};
 use sse_stream::Sse;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use crate::body::Upload;
@@ -47,7 +47,7 @@ pub fn beat(timeouts: &Timeouts) -> Duration {
 #[shutdown(part, strict, timeout = "500ms")]
 pub struct Feed {
     #[shutdown(priority = 0, timeout = "500ms")]
-    listens: JoinHandle<()>,
+    listens: AbortOnDropHandle<()>,
     #[shutdown(skip)]
     client: FeedClient,
 }
@@ -95,7 +95,9 @@ impl Feed {
         let listening = feed.clone();
         let limit = timeouts.response.duration();
         Self {
-            listens: tokio::spawn(async move { listening.listen_to(&client, limit).await }),
+            listens: AbortOnDropHandle::new(tokio::spawn(async move {
+                listening.listen_to(&client, limit).await
+            })),
             client: feed,
         }
     }
@@ -104,13 +106,6 @@ impl Feed {
     #[must_use]
     pub fn client(&self) -> FeedClient {
         self.client.clone()
-    }
-}
-
-impl Drop for Feed {
-    /// Who could have awaited it is gone.
-    fn drop(&mut self) {
-        self.listens.abort();
     }
 }
 

@@ -14,9 +14,9 @@ use lifecycle_runtime::{
 };
 use sd_notify::NotifyState;
 use tokio::net::UnixDatagram;
-use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use crate::logging::Throttle;
@@ -93,7 +93,7 @@ impl fmt::Debug for View {
 #[derive(Debug)]
 pub struct Manager {
     notifier: Notifier,
-    teller: JoinHandle<()>,
+    teller: AbortOnDropHandle<()>,
 }
 
 impl Manager {
@@ -107,7 +107,7 @@ impl Manager {
         };
         Self {
             notifier,
-            teller: tokio::spawn(teller.run()),
+            teller: AbortOnDropHandle::new(tokio::spawn(teller.run())),
         }
     }
 

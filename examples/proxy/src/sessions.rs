@@ -10,8 +10,8 @@ use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use rustix::rand::{GetRandomFlags, getrandom};
-use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::load::Used;
 
@@ -35,7 +35,7 @@ pub trait Session: Send + Sync + 'static {
 pub struct Sessions<S: Session> {
     /// Ends those that have expired: the cache does so only when it is used.
     #[shutdown(priority = 0, timeout = "100ms")]
-    ticks: JoinHandle<()>,
+    ticks: AbortOnDropHandle<()>,
     /// Ends the others.
     #[shutdown(priority = 10, timeout = "300ms")]
     shelf: Shelf<S>,
@@ -71,7 +71,7 @@ impl<S: Session> Sessions<S> {
             }
         });
         let owner = Self {
-            ticks,
+            ticks: AbortOnDropHandle::new(ticks),
             shelf: shelf.clone(),
         };
         (owner, shelf)

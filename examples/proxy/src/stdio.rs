@@ -20,9 +20,9 @@ use deadpool::managed::{
 };
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
@@ -43,7 +43,7 @@ use session::Session;
 pub struct StdioPool {
     /// Drops what nobody uses.
     #[shutdown(priority = 0, timeout = "100ms")]
-    maintenance: JoinHandle<()>,
+    maintenance: AbortOnDropHandle<()>,
     /// Gives up the processes that clients have for themselves.
     #[shutdown(priority = 0, timeout = "500ms")]
     sessions: Option<Sessions<Session>>,
@@ -143,7 +143,8 @@ impl StdioPool {
             .build()
             .expect("no timeout is set, which would need a runtime");
         let idle = config.idle.duration();
-        let maintenance = tokio::spawn(maintain(pool.weak(), endings, idle));
+        let maintenance =
+            AbortOnDropHandle::new(tokio::spawn(maintain(pool.weak(), endings, idle)));
         let sessions = config.sessions.as_ref().map(|config| {
             // Their places are the limit.
             Sessions::new(config.idle.duration(), u64::MAX, sessions)

@@ -13,14 +13,14 @@ pub(super) fn method(plan: &Plan<'_>) -> TokenStream {
         Kind::Owner { state, .. } => owner(plan, state),
         Kind::Part { .. } | Kind::OneOf(_) => part(plan),
     };
-    here!(fn __force(&mut self, __end: __lc::End) { #body })
+    here!(fn __end_parts(&mut self, __end: __lc::End) { #body })
 }
 
 fn owner(plan: &Plan<'_>, state: &Field<'_>) -> TokenStream {
     let ty = state.ty;
     let arms = plan.arms().into_iter().map(|arm| {
         let (pattern, share, calls) = (arm.pattern(), arm.share(), calls(&arm));
-        here!(let #pattern = self; #share let __state = <__lc::StateOf<#ty>>::of(__state); let __by = __lc::Force::owner(__end, &*__state); #calls)
+        here!(let #pattern = self; #share let __state = <__lc::StateOf<#ty>>::of(__state); let __by = __lc::EndParts::owner(__end, &*__state); #calls)
     });
     // What was forced has nothing left to release or to be told of.
     here!(#(#arms)* __lc::disarm(__state);)
@@ -35,7 +35,7 @@ fn part(plan: &Plan<'_>) -> TokenStream {
         let (pattern, share, calls) = (arm.pattern(), arm.share(), calls(arm));
         here!(#pattern => { #share #calls })
     });
-    here!(let __by = __lc::Force::part(__end, &*self, __lc::plan_of::<Self>()); match self { #(#arms)* })
+    here!(let __by = __lc::EndParts::part(__end, &*self, __lc::plan_of::<Self>()); match self { #(#arms)* })
 }
 
 fn calls(arm: &Arm<'_>) -> TokenStream {
@@ -47,14 +47,14 @@ fn calls(arm: &Arm<'_>) -> TokenStream {
             match &step.cleanup {
                 Cleanup::Component { .. } => {
                     let ty = step.field.ty;
-                    here!(<__lc::Probe<#ty>>::force(&__by, #place, #field);)
+                    here!(<__lc::Probe<#ty>>::end(&__by, #place, #field);)
                 }
                 Cleanup::With(with) if with.abort.is_none() => TokenStream::new(),
                 Cleanup::With(with) => {
                     let abort = abort_here(with, &field);
                     here! {
-                        __lc::Force::call(&__by, #place, || {
-                            if __lc::Force::aborts(&__by) || __lc::sole!(&mut *#field) { #abort }
+                        __lc::EndParts::call(&__by, #place, || {
+                            if __lc::EndParts::aborts(&__by) || __lc::sole!(&mut *#field) { #abort }
                         });
                     }
                 }

@@ -9,8 +9,8 @@ use super::resumed::NestedKind;
 use super::running::RunningPlan;
 use super::shared::ShutdownShared;
 use super::timeouts::{RuntimeTimeouts, SetTimeout};
-use crate::__private::Owner;
 use crate::context::after;
+use crate::derived::Owner;
 use crate::{Context, Plan, clock, log};
 
 /// A plan that runs. What the derive writes opens it and has it joined.

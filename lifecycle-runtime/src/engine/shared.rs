@@ -71,7 +71,6 @@ impl ShutdownShared {
     }
 
     /// Cuts every `best_effort` step as soon as the executor gets to it.
-    #[cfg_attr(not(test), allow(dead_code))] // the runner asks for it next
     pub(crate) fn hurry(&self) {
         self.hurried.store(true, Ordering::Release);
         self.wake();

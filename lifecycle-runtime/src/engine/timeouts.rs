@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::contain;
-use crate::__private::Owner;
 use crate::context::FOREVER;
+use crate::derived::Owner;
 use crate::plan::{UNSTATED, clip};
 use crate::{Plan, log};
 

@@ -99,6 +99,8 @@ impl RunningPlan {
                 .map(|hard| hard.saturating_duration_since(now)),
             waiting_for: None,
             outcome: row.ended.then(|| row.step.outcome.clone()),
+            why: row.step.why.clone().filter(|_| row.ended),
+            clean: row.ended && row.step.is_clean(),
             steps: Vec::new(),
         }
     }
@@ -174,6 +176,8 @@ fn ended_view(above: &str, step: &Step) -> StepProgress {
         remaining: None,
         waiting_for: None,
         outcome: Some(step.outcome.clone()),
+        why: step.why.clone(),
+        clean: step.is_clean(),
         steps: steps.map(|step| ended_view(&path, step)).collect(),
         path,
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Debug;
 
-use crate::__private::plan_of;
+use crate::derived::plan_of;
 use crate::engine::{KnownElements, address_of, contain};
 use crate::plan::{PlanStep, resolve};
 use crate::{BoxError, Component, Context, Plan, ResolvedPlan};

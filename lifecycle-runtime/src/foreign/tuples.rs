@@ -3,7 +3,8 @@
 use std::future::Future;
 
 use super::containers::{resolve_together, together};
-use crate::__private::*;
+use crate::component::End;
+use crate::derived::*;
 use crate::engine::{OpenPlan, address_of};
 use crate::plan::PlanStep;
 use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
@@ -24,9 +25,9 @@ macro_rules! tuple {
                 $join($(FieldStep::of(&mut self.$place)),+, plan)
             }
 
-            fn __force(&mut self, end: End) {
+            fn __end_parts(&mut self, end: End) {
                 let plan = const { &Plan::together(const { &steps([$(plan_of::<$T>()),+]) }) };
-                let by = Force::part(end, self, plan);
+                let by = EndParts::part(end, self, plan);
                 $(by.component($place, &mut self.$place);)+
             }
 

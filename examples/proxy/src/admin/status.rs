@@ -297,6 +297,8 @@ impl StepRow {
             Some(Outcome::Failed(error)) => ("failed", Some(error.to_string())),
             Some(Outcome::Panicked(message)) => ("panicked", Some(message.clone())),
             Some(Outcome::TimedOut { waiting_for }) => ("timed_out", waiting_for.clone()),
+            Some(Outcome::Aborted) => ("aborted", None),
+            Some(Outcome::Skipped) if step.is_clean() => ("empty", None),
             Some(Outcome::Skipped) => ("skipped", None),
             Some(other) => ("failed", Some(other.to_string())),
         };
@@ -307,7 +309,9 @@ impl StepRow {
             started_ms: step.started().map(millis),
             elapsed_ms: millis(step.elapsed()),
             remaining_ms: step.remaining().map(millis),
-            note: fault.or_else(|| step.waiting_for().map(str::to_owned)),
+            note: fault
+                .or_else(|| step.why().map(str::to_owned))
+                .or_else(|| step.waiting_for().map(str::to_owned)),
             steps: inner.map(Self::of).collect(),
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use lifecycle_runtime::{BoxError, Component, Context};
 use mdns_sd::{DaemonEvent, IfKind, Receiver, ServiceDaemon, ServiceInfo};
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::{Farewell, Identity};
@@ -22,7 +22,7 @@ const REPEATED: Duration = Duration::from_millis(150);
 pub(super) struct Announcement {
     responder: ServiceDaemon,
     farewell: Farewell,
-    events: JoinHandle<()>,
+    events: AbortOnDropHandle<()>,
 }
 
 impl Announcement {
@@ -43,7 +43,7 @@ impl Announcement {
                 Some(Self {
                     responder,
                     farewell,
-                    events: tokio::spawn(tell(events)),
+                    events: AbortOnDropHandle::new(tokio::spawn(tell(events))),
                 })
             }
             Err(error) => {

@@ -119,6 +119,7 @@ impl Component for Peers {
         let shared = self.shared.clone();
         cx.waiting_for(move || format!("acknowledgements from {}", shared.unheard()));
         let said = self.farewell.say().await;
+        self.tasks.abort_all();
         self.tasks.cleanup(cx).await?;
         said
     }

@@ -214,6 +214,7 @@ const fn word(outcome: &Outcome) -> &'static str {
         Outcome::Failed(_) => "failed",
         Outcome::Panicked(_) => "panicked",
         Outcome::TimedOut { .. } => "timed_out",
+        Outcome::Aborted => "aborted",
         Outcome::Skipped => "skipped",
         _ => "other",
     }

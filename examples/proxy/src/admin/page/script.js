@@ -68,7 +68,9 @@ const STATES = {
   failed: ["bad", "✕ failed"],
   panicked: ["bad", "✕ panicked"],
   timed_out: ["warn", "⏱ timed out"],
+  aborted: ["warn", "✕ aborted"],
   skipped: ["warn", "– skipped"],
+  empty: ["quiet", "– nothing to clean"],
 };
 const PHASES = {
   serving: "serving",
@@ -334,7 +336,7 @@ const bar = (step, whole) => (cell) => {
 };
 
 const verdict = (shutdown) => {
-  const amiss = flat(shutdown.steps).filter(([step]) => ["failed", "panicked", "timed_out", "skipped"].includes(step.state));
+  const amiss = flat(shutdown.steps).filter(([step]) => ["failed", "panicked", "timed_out", "aborted", "skipped"].includes(step.state));
   if (amiss.length === 0) return "no step went wrong";
   return `not done: ${amiss.map(([step]) => words(step.path)).join(", ")}`;
 };

@@ -7,7 +7,7 @@
 use std::future::{Future, Pending, pending};
 use std::marker::PhantomData;
 
-use super::{FieldStep, Fields, Force, NoStep};
+use super::{EndParts, FieldStep, Fields, NoStep};
 use crate::{BoxError, Component, Plan, ShutdownState, TaskOutcome};
 
 /// A field's type, to be asked.
@@ -36,8 +36,8 @@ impl<T: Component + ?Sized> Probe<T> {
         FieldStep::of(field)
     }
 
-    /// Forces the step of a field.
-    pub fn force(by: &Force, step: usize, field: &mut T) {
+    /// Aborts or releases a field.
+    pub fn end(by: &EndParts, step: usize, field: &mut T) {
         by.component(step, field);
     }
 
@@ -76,7 +76,7 @@ pub trait Fallback {
     }
 
     /// Does nothing.
-    fn force(_by: &Force, _step: usize, _field: &mut Self::Value) {}
+    fn end(_by: &EndParts, _step: usize, _field: &mut Self::Value) {}
 
     /// Adds nothing.
     fn plan(_fields: &mut Fields, _step: usize, _field: &Self::Value) {}

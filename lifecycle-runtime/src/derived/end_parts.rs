@@ -4,17 +4,17 @@ use crate::component::End;
 use crate::engine::{KnownSteps, address_of, contain};
 use crate::{Component, Plan, ShutdownState, log};
 
-/// The steps of one value, about to be forced.
+/// The steps of one value that is being aborted or released.
 #[derive(Debug)]
-pub struct Force {
+pub struct EndParts {
     end: End,
     known: KnownSteps,
     /// There is nothing to shut down any more.
     is_disarmed: bool,
 }
 
-impl Force {
-    /// Forces the steps of a part.
+impl EndParts {
+    /// Ends the steps of a part.
     pub fn part<C: Component + ?Sized>(end: End, part: &C, plan: &Plan) -> Self {
         Self {
             end,
@@ -23,7 +23,7 @@ impl Force {
         }
     }
 
-    /// Forces the steps of an owner, which knows which of them have ended.
+    /// Ends the steps of an owner, which knows which of them have ended.
     pub fn owner(end: End, state: &ShutdownState) -> Self {
         Self {
             end,
@@ -37,12 +37,12 @@ impl Force {
         !self.is_disarmed && self.known.is_due(i)
     }
 
-    /// Returns whether shared values are forced too.
+    /// Returns whether shared values are ended too.
     pub fn aborts(&self) -> bool {
         self.end == End::Abort
     }
 
-    /// Forces step `i`, of a field that is a component.
+    /// Ends step `i`, of a field that is a component.
     pub fn component<C: Component + ?Sized>(&self, i: usize, field: &mut C) {
         self.step(i, C::__IS_PLAN, || match self.end {
             End::Abort => field.abort(),
@@ -50,15 +50,15 @@ impl Force {
         });
     }
 
-    /// Forces step `i`, of a field with `abort = …`.
+    /// Ends step `i`, of a field with `abort = …`.
     pub fn call(&self, i: usize, abort: impl FnOnce()) {
         self.step(i, false, abort);
     }
 
     fn step(&self, i: usize, is_plan: bool, f: impl FnOnce()) {
         if self.is_due(i) {
-            let forced = contain(|| self.known.step(i, is_plan, f));
-            if let Err(message) = forced {
+            let ended = contain(|| self.known.step(i, is_plan, f));
+            if let Err(message) = ended {
                 match self.end {
                     End::Abort => log::part_abort_panicked(&message),
                     End::Release => log::release_panicked(&message),
