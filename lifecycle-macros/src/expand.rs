@@ -206,7 +206,7 @@ fn component(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
     let forced = forced::method(plan);
     let resolved = budget::resolved(plan);
     let docs = table::docs(plan);
-    let body = here!(#constant const __IS_PLAN: bool = true; #cleanup #forced #resolved);
+    let body = here!(#constant const __IS_PLAN: __lc::Bool = true; #cleanup #forced #resolved);
     let span = Span::mixed_site().located_at(target.ident.span());
     let implemented = target.implement(quote_spanned!(span=> __lc::Component), body);
     // An owner tells its times with the rest that an owner has.

@@ -6,6 +6,7 @@ pub use std::marker::{Send, Sized};
 pub use std::ops::Drop;
 pub use std::option::Option::{self, None, Some};
 pub use std::pin::{Pin, pin};
+pub use std::primitive::bool as Bool;
 pub use std::result::Result::{self, Err, Ok};
 pub use std::time::Duration;
 

@@ -120,7 +120,6 @@ macro_rules! tuple {
     };
 }
 
-tuple!(A);
 tuple!(A, B);
 tuple!(A, B, C);
 tuple!(A, B, C, D);

@@ -75,24 +75,37 @@ impl<T, E: Into<BoxError>> WhenResult<Result<T, E>> for &Kind<Result<T, E>> {
 
 /// …and nothing else is allowed.
 pub trait WhenOther<T> {
-    /// Whether the cleanup succeeded.
+    /// Never called: what may be returned is settled above.
     ///
     /// # Errors
     ///
-    /// What went wrong.
+    /// Never.
     fn __settled(&self, value: T) -> Result<(), BoxError>
     where
-        T: TaskOutcome;
+        T: Returnable;
 }
 
 impl<T> WhenOther<T> for Kind<T> {
-    fn __settled(&self, value: T) -> Result<(), BoxError>
+    fn __settled(&self, _value: T) -> Result<(), BoxError>
     where
-        T: TaskOutcome,
+        T: Returnable,
     {
-        value.into_outcome()
+        Ok(())
     }
 }
+
+/// Says what a cleanup may return, where it returns something else. Unlike [`TaskOutcome`] it has no implementation for
+/// results, so that the error is about what was returned and not about a bound of that.
+#[diagnostic::on_unimplemented(
+    message = "a cleanup cannot return `{Self}`",
+    label = "neither `()`, a `Report`, nor a `Result` whose error converts into `BoxError`",
+    note = "`with = …` may return `()`, a `Report`, a `Result` whose error is `Into<BoxError>`, or a future of one of them",
+    note = "to ignore what it returns, write a closure: `|value| {{ value.close(); }}`"
+)]
+pub trait Returnable {}
+
+impl Returnable for () {}
+impl Returnable for crate::Report {}
 
 /// Whether a field is the last owner of what it holds.
 pub trait WhenArc {
