@@ -47,7 +47,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// | `&Mutex`, `&RwLock`, hence `Arc<Mutex<T>>`, where `T: Default` | takes out what is inside, unlocks, cleans it | the same, if the lock is free | the same, if the lock is free |
 ///
 /// - **Tasks** are waited for. To abort them at once, hold them in an `AbortOnDropHandle`, or write
-///   `with = JoinSet::shutdown`. A task's output must be a [`TaskOutcome`](crate::TaskOutcome), so that an `Err` is seen.
+///   `with = JoinSet::shutdown`. What a task returns must be a [`TaskOutput`](crate::TaskOutput), so that an `Err` is seen.
 /// - **A `TaskTracker`** does not know how its tasks ended: one that failed or panicked cannot be seen there.
 ///   A [`TaskGroup`](crate::TaskGroup) keeps every error and panic with the task's name.
 /// - **A handle that was read.** A `JoinHandle` panics when it is awaited after it gave its output, and does not tell

@@ -150,7 +150,7 @@ pub use state::{Shutdown, ShutdownState};
 #[cfg(feature = "state-file")]
 pub use state_file::{Saved, StateFile};
 #[cfg(feature = "rt")]
-pub use task_outcome::TaskOutcome;
+pub use task_outcome::{TaskOutcome, TaskOutput};
 #[cfg(feature = "rt")]
 pub use tasks::{Spawner, TaskGroup, TaskStop};
 #[cfg(feature = "tower")]

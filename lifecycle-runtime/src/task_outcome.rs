@@ -1,4 +1,4 @@
-//! What a main, a task or a cleanup may return.
+//! What a main, a task or a cleanup may return, and what the handle of a task may hold.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -7,13 +7,11 @@ use std::sync::Arc;
 
 use crate::{BoxError, Report};
 
-/// What a main, a task or a cleanup may return: `()`, a `Result` whose error is `Into<BoxError>`, a [`Report`], a plain
-/// value that cannot fail, or nothing ever (`!`).
+/// What a main, a task or a cleanup may return: `()`, a `Result` whose error is `Into<BoxError>`, a [`Report`], an
+/// `Option` of these, or nothing ever (`!`).
 ///
-/// Results in results count too, as joining a task gives: any `Err` is a failure. What a successful one holds is dropped.
-///
-/// Implement it for a type of your own that a task returns, so that a handle of the task is a
-/// [`Component`](crate::Component).
+/// A number or a flag does not say whether it means a failure, so it is refused here, and taken only from the handle of
+/// a task ([`TaskOutput`]).
 #[diagnostic::on_unimplemented(
     message = "a cleanup, a main or a task cannot return `{Self}`",
     label = "this does not say whether it succeeded",
@@ -21,7 +19,19 @@ use crate::{BoxError, Report};
     note = "to ignore what a call returns, write a closure: `|value| {{ value.close(); }}`",
     note = "`with` may also return a future of one of these; `abort` never waits, so what takes time belongs into `with`"
 )]
-pub trait TaskOutcome {
+pub trait TaskOutcome: TaskOutput {}
+
+/// What the handle of a task may hold, so that it is a [`Component`](crate::Component): a [`TaskOutcome`], or a plain
+/// value, which is dropped.
+///
+/// Results in results count too, as joining a task gives: any `Err` is a failure. Implement it for a type of your own
+/// that a task returns.
+#[diagnostic::on_unimplemented(
+    message = "a task that returns `{Self}` cannot be waited for: nothing says whether it succeeded",
+    label = "this does not say whether it succeeded",
+    note = "have the task return `()` or a `Result` whose error is `Into<BoxError>`, or implement `TaskOutput` for `{Self}`"
+)]
+pub trait TaskOutput {
     /// Returns whether it succeeded.
     ///
     /// # Errors
@@ -30,31 +40,38 @@ pub trait TaskOutcome {
     fn into_outcome(self) -> Result<(), BoxError>;
 }
 
-impl<T: TaskOutcome, E: Into<BoxError>> TaskOutcome for Result<T, E> {
+impl TaskOutcome for () {}
+impl<T: TaskOutcome, E: Into<BoxError>> TaskOutcome for Result<T, E> {}
+impl<T: TaskOutcome> TaskOutcome for Option<T> {}
+impl TaskOutcome for Report {}
+impl TaskOutcome for Infallible {}
+impl TaskOutcome for Never {}
+
+impl<T: TaskOutput, E: Into<BoxError>> TaskOutput for Result<T, E> {
     fn into_outcome(self) -> Result<(), BoxError> {
         self.map_err(Into::into)?.into_outcome()
     }
 }
 
-impl TaskOutcome for Report {
+impl TaskOutput for Report {
     fn into_outcome(self) -> Result<(), BoxError> {
         self.into_result().map(drop).map_err(BoxError::from)
     }
 }
 
-impl TaskOutcome for Never {
+impl TaskOutput for Never {
     fn into_outcome(self) -> Result<(), BoxError> {
         self
     }
 }
 
-impl TaskOutcome for Infallible {
+impl TaskOutput for Infallible {
     fn into_outcome(self) -> Result<(), BoxError> {
         match self {}
     }
 }
 
-impl<T: TaskOutcome> TaskOutcome for Option<T> {
+impl<T: TaskOutput> TaskOutput for Option<T> {
     fn into_outcome(self) -> Result<(), BoxError> {
         self.map_or(Ok(()), T::into_outcome)
     }
@@ -63,7 +80,7 @@ impl<T: TaskOutcome> TaskOutcome for Option<T> {
 /// Values that cannot say that something failed.
 macro_rules! value {
     ($($value:ty),+ $(,)?) => {$(
-        impl TaskOutcome for $value {
+        impl TaskOutput for $value {
             fn into_outcome(self) -> Result<(), BoxError> {
                 Ok(())
             }
@@ -100,7 +117,7 @@ value!(
 
 macro_rules! holder {
     ($($holder:ty),+ $(,)?) => {$(
-        impl<T> TaskOutcome for $holder {
+        impl<T> TaskOutput for $holder {
             fn into_outcome(self) -> Result<(), BoxError> {
                 Ok(())
             }
@@ -112,7 +129,7 @@ holder!(Vec<T>, Box<T>, Arc<T>);
 
 macro_rules! tuple {
     ($($T:ident),+) => {
-        impl<$($T),+> TaskOutcome for ($($T,)+) {
+        impl<$($T),+> TaskOutput for ($($T,)+) {
             fn into_outcome(self) -> Result<(), BoxError> {
                 Ok(())
             }

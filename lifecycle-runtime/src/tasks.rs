@@ -10,7 +10,7 @@ use crate::engine::contain;
 use crate::gate::{Closed, Gate};
 use crate::reason::Chain;
 use crate::tracked::{self, Keeper, Tracked};
-use crate::{BoxError, Component, Context, Reason, ShutdownHandle, TaskOutcome, log};
+use crate::{BoxError, Component, Context, Reason, ShutdownHandle, TaskOutcome, TaskOutput, log};
 
 /// A group of named background tasks.
 ///
@@ -206,7 +206,7 @@ impl Spawner {
     {
         self.spawn_with(name, |stop| async move {
             let ended = stop.run_until_cancelled(task).await;
-            ended.map_or(Ok(()), TaskOutcome::into_outcome)
+            ended.map_or(Ok(()), TaskOutput::into_outcome)
         })
     }
 

@@ -13,9 +13,9 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::until::until;
 use crate::engine::{Identity, contain, message};
-use crate::{BoxError, Component, Context, TaskOutcome, TimedOut};
+use crate::{BoxError, Component, Context, TaskOutput, TimedOut};
 
-impl<T: TaskOutcome + Send> Component for JoinHandle<T> {
+impl<T: TaskOutput + Send> Component for JoinHandle<T> {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let id = self.id();
         if self.is_finished() {
@@ -46,7 +46,7 @@ impl<T: TaskOutcome + Send> Component for JoinHandle<T> {
     }
 }
 
-impl<T: TaskOutcome + Send> Component for AbortOnDropHandle<T> {
+impl<T: TaskOutput + Send> Component for AbortOnDropHandle<T> {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let id = self.abort_handle().id();
         AbortOnDropHandle::abort(self);
@@ -90,7 +90,7 @@ where
 }
 
 /// How a task ended. One that was cancelled has ended as asked; an error and a panic keep their text.
-fn outcome<T: TaskOutcome>(id: Id, ended: Result<T, JoinError>) -> Result<(), BoxError> {
+fn outcome<T: TaskOutput>(id: Id, ended: Result<T, JoinError>) -> Result<(), BoxError> {
     match ended {
         Ok(returned) => returned.into_outcome(),
         Err(error) => match error.try_into_panic() {
@@ -100,7 +100,7 @@ fn outcome<T: TaskOutcome>(id: Id, ended: Result<T, JoinError>) -> Result<(), Bo
     }
 }
 
-impl<T: TaskOutcome + Send + 'static> Component for JoinSet<T> {
+impl<T: TaskOutput + Send + 'static> Component for JoinSet<T> {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let left = Arc::new(AtomicUsize::new(self.len()));
         let mut ended = Ended::taken_up(cx);
@@ -191,7 +191,7 @@ impl<'a> Ended<'a> {
         }
     }
 
-    async fn join_all<T: TaskOutcome + 'static>(
+    async fn join_all<T: TaskOutput + 'static>(
         &mut self,
         set: &mut JoinSet<T>,
         left: &AtomicUsize,
@@ -206,7 +206,7 @@ impl<'a> Ended<'a> {
         }
     }
 
-    fn add<T: TaskOutcome>(&mut self, id: Id, joined: Result<T, JoinError>) {
+    fn add<T: TaskOutput>(&mut self, id: Id, joined: Result<T, JoinError>) {
         let ends = self.ends.get_or_insert_default();
         match joined {
             Err(error) if error.is_cancelled() => {

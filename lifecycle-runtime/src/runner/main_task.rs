@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::stop::Firing;
 use crate::engine::{CleanupResult, RunningPlan, StepHandle, Wakeups, contain};
 use crate::report::Outcome;
-use crate::{Reason, TaskOutcome, clock, log};
+use crate::{Reason, TaskOutcome, TaskOutput, clock, log};
 
 /// Main's future, and how it ended.
 pub(super) struct MainTask<'a, F> {
@@ -98,7 +98,7 @@ where
         let Some(main) = self.future.as_mut().as_pin_mut() else {
             return Poll::Ready(());
         };
-        let outcome = match contain(|| main.poll(cx).map(TaskOutcome::into_outcome)) {
+        let outcome = match contain(|| main.poll(cx).map(TaskOutput::into_outcome)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(()))) => Outcome::Done,
             Ok(Poll::Ready(Err(error))) => Outcome::Failed(Arc::from(error)),

@@ -11,7 +11,7 @@ use super::Keeper;
 use super::registry::Ticket;
 use crate::engine::contain;
 use crate::gate::{Closed, Pass};
-use crate::{BoxError, TaskOutcome};
+use crate::{BoxError, TaskOutcome, TaskOutput};
 
 pin_project! {
     /// Fields are dropped in order: the task first.
@@ -110,7 +110,7 @@ impl<K: Keeper, F: Future<Output: TaskOutcome>> Future for Watched<K, F> {
         let Some(task) = this.task.as_pin_mut() else {
             return Poll::Ready(());
         };
-        let ended = match contain(|| task.poll(cx).map(TaskOutcome::into_outcome)) {
+        let ended = match contain(|| task.poll(cx).map(TaskOutput::into_outcome)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => Ok(outcome),
             Err(message) => Err(message),
