@@ -14,7 +14,9 @@ use super::main_task::MainTask;
 use crate::context::after;
 use crate::engine::{CleanupResult, RunningPlan, StepHandle, Timer, contain};
 use crate::report::Outcome;
-use crate::{BoxError, Component, Context, Reason, Report, Signal, TaskOutcome, TaskOutput, clock, log};
+use crate::{
+    BoxError, Component, Context, Reason, Report, Signal, TaskOutcome, TaskOutput, clock, log,
+};
 
 /// How long deregistration hooks have where the lame duck is shorter.
 const HOOKS: Duration = Duration::from_secs(5);

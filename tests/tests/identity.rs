@@ -1,0 +1,289 @@
+//! Progress belongs to a component, not to its place or name: whatever happens between two runs, nothing is left out.
+
+use lifecycle_runtime::{
+    BoxError, Component, Components, Context, DynComponent, GracefulShutdown, Outcome, Report,
+    ShutdownState,
+};
+use lifecycle_tests::{Hold, Probe, Trace};
+use tokio_test::assert_pending;
+use tokio_test::task::spawn;
+
+#[derive(GracefulShutdown)]
+struct Owner<T: Component> {
+    #[shutdown]
+    field: T,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+impl<T: Component> Owner<T> {
+    fn new(field: T) -> Self {
+        let state = ShutdownState::new();
+        Self { field, state }
+    }
+
+    /// Polls a shutdown once and drops it.
+    fn cut(&mut self) {
+        assert_pending!(spawn(self.shutdown()).poll());
+    }
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Part {
+    #[shutdown]
+    probe: Probe,
+}
+
+fn part(trace: &Trace, name: &'static str) -> Part {
+    let probe = Probe::new(trace, name);
+    Part { probe }
+}
+
+fn held_part(trace: &Trace, name: &'static str) -> (Part, Hold) {
+    let (probe, hold) = Probe::held(trace, name);
+    (Part { probe }, hold)
+}
+
+fn outcomes(report: &Report, path: &str) -> Vec<String> {
+    let steps = report
+        .step(path)
+        .map(|step| step.steps())
+        .unwrap_or_default();
+    steps
+        .iter()
+        .map(|step| format!("{} {}", step.name(), step.outcome()))
+        .collect()
+}
+
+/// Cleans an owner and then two parts of one type, always in the same order.
+struct Mixed {
+    owner: Owner<Probe>,
+    one: Part,
+    two: Part,
+}
+
+impl Component for Mixed {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        self.owner.cleanup(cx).await?;
+        self.one.cleanup(cx).await?;
+        self.two.cleanup(cx).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_ended_before_takes_the_place_of_no_part() {
+    let trace = Trace::new();
+    let mut server = Owner::new(Mixed {
+        owner: Owner::new(Probe::new(&trace, "owner")),
+        one: part(&trace, "one"),
+        two: part(&trace, "two"),
+    });
+    server.field.owner.shutdown().await;
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    for name in ["owner ends", "one ends", "two ends"] {
+        assert_eq!(trace.count(name), 1, "{name}");
+    }
+}
+
+/// Cleans the last part and lets go of it, until none is left.
+struct Popping(Vec<Part>);
+
+impl Component for Popping {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        while let Some(last) = self.0.last_mut() {
+            last.cleanup(cx).await?;
+            self.0.pop();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_pops_what_it_cleaned_cleans_the_one_in_flight_again() {
+    let trace = Trace::new();
+    let (held, hold) = held_part(&trace, "b");
+    let parts = vec![part(&trace, "a"), held, part(&trace, "c")];
+    let mut server = Owner::new(Popping(parts));
+    server.cut();
+    assert_eq!(server.field.0.len(), 2);
+    hold.release();
+    let report = server.shutdown().await;
+    assert!(report.is_clean() && server.field.0.is_empty(), "{report}");
+    for name in ["a ends", "b ends", "c ends"] {
+        assert_eq!(trace.count(name), 1, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_was_in_flight_and_is_gone_is_aborted_and_not_done() {
+    struct Taking(Option<Part>);
+    impl Component for Taking {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            match self.0.take() {
+                Some(mut part) => part.cleanup(cx).await,
+                None => Ok(()),
+            }
+        }
+    }
+    let trace = Trace::new();
+    let mut server = Owner::new(Taking(Some(held_part(&trace, "a").0)));
+    server.cut();
+    let report = server.shutdown().await;
+    assert!(!report.is_clean(), "{report}");
+    let step = report.step("field").unwrap();
+    assert!(matches!(step.outcome(), Outcome::Aborted), "{report}");
+    assert!(matches!(
+        report.step("field.probe").unwrap().outcome(),
+        Outcome::Aborted
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn elements_may_be_reordered_added_and_removed_when_they_had_ended() {
+    let trace = Trace::new();
+    let (held, hold) = held_part(&trace, "b");
+    let mut server = Owner::new(vec![part(&trace, "a"), held]);
+    server.cut();
+    server.field.reverse();
+    server.field.push(part(&trace, "new"));
+    hold.release();
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    for name in ["b ends", "new ends"] {
+        assert_eq!(trace.count(name), 1, "{name}");
+    }
+    assert_eq!(
+        outcomes(&report, "field"),
+        ["[0] done", "[1] done", "[2] done"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_element_that_was_removed_before_it_had_ended_is_told_of() {
+    let trace = Trace::new();
+    let (held, _hold) = held_part(&trace, "b");
+    let mut server = Owner::new(vec![part(&trace, "a"), held]);
+    server.cut();
+    server.field.remove(1);
+    let report = server.shutdown().await;
+    assert!(!report.is_clean(), "{report}");
+    assert_eq!(
+        outcomes(&report, "field"),
+        ["[removed] aborted", "[0] done"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_removed_before_it_had_ended_is_told_by_its_name() {
+    let trace = Trace::new();
+    let (held, _hold) = held_part(&trace, "b");
+    let map = [("a", part(&trace, "a")), ("b", held)];
+    let mut server = Owner::new(std::collections::BTreeMap::from(map));
+    server.cut();
+    server.field.remove("b");
+    let report = server.shutdown().await;
+    assert!(!report.is_clean(), "{report}");
+    let gone = report.step("field[b]").unwrap();
+    assert!(matches!(gone.outcome(), Outcome::Aborted), "{report}");
+    assert!(report.step("field[a]").unwrap().outcome().is_done());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_before_the_future_was_dropped_stays_in_the_report() {
+    let trace = Trace::new();
+    let failing = Part {
+        probe: Probe::new(&trace, "a").error("the disk is full"),
+    };
+    let (held, hold) = held_part(&trace, "b");
+    let mut server = Owner::new(vec![failing, held]);
+    server.cut();
+    // Its second cleanup goes well, as the contract of a cleanup allows.
+    server.field[0] = part(&trace, "a");
+    hold.release();
+    let report = server.shutdown().await;
+    assert!(!report.is_clean(), "{report}");
+    assert!(report.to_string().contains("the disk is full"), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_in_a_box_may_be_another_one_and_is_cleaned_again() {
+    let trace = Trace::new();
+    #[derive(GracefulShutdown)]
+    #[shutdown(part)]
+    struct Pair {
+        #[shutdown(priority = 0)]
+        first: Probe,
+        #[shutdown(priority = 1)]
+        second: Probe,
+    }
+    let (second, _hold) = Probe::held(&trace, "second");
+    let first = Probe::new(&trace, "first");
+    let mut server: Owner<Box<dyn DynComponent>> = Owner::new(Box::new(Pair { first, second }));
+    server.cut();
+    trace.take();
+    server.field = Box::new(Pair {
+        first: Probe::new(&trace, "other first"),
+        second: Probe::new(&trace, "other second"),
+    });
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(
+        (
+            trace.count("other first ends"),
+            trace.count("other second ends")
+        ),
+        (1, 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn components_of_one_name_are_told_apart_by_their_ids() {
+    let trace = Trace::new();
+    let components = Components::new();
+    let (held, hold) = held_part(&trace, "b");
+    components.insert("same", part(&trace, "a")).ok().unwrap();
+    components.insert("same", held).ok().unwrap();
+    let mut server = Owner::new(components);
+    server.cut();
+    hold.release();
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((trace.count("a ends"), trace.count("b ends")), (1, 1));
+    assert_eq!(trace.count("a begins"), 1, "known by its id, and ended");
+    assert_eq!(outcomes(&report, "field"), ["[same] done", "[same] done"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_in_a_list_carries_its_own_progress() {
+    let trace = Trace::new();
+    let (held, hold) = Probe::held(&trace, "b");
+    let mut server = Owner::new(vec![Owner::new(Probe::new(&trace, "a")), Owner::new(held)]);
+    server.cut();
+    server.field.reverse();
+    hold.release();
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((trace.count("a begins"), trace.count("b begins")), (1, 2));
+    assert_eq!((trace.count("a ends"), trace.count("b ends")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_may_be_dropped_and_taken_up_many_times() {
+    let trace = Trace::new();
+    let (one, hold_one) = held_part(&trace, "one");
+    let (two, hold_two) = held_part(&trace, "two");
+    let mut server = Owner::new(Popping(vec![two, one]));
+    for _ in 0..3 {
+        server.cut();
+    }
+    hold_one.release();
+    for _ in 0..3 {
+        server.cut();
+    }
+    hold_two.release();
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((trace.count("one ends"), trace.count("two ends")), (1, 1));
+}
