@@ -178,7 +178,7 @@ fn cause<'a>(error: &'a (dyn Error + 'a)) -> Option<&'a (dyn Error + 'a)> {
     told(|| error.source().map(|cause| cause as &dyn Error)).flatten()
 }
 
-/// What it says, unless it panics.
+/// Calls foreign code; what it returns, unless it panics.
 fn told<T>(tell: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(tell)) {
         Ok(said) => Some(said),
@@ -188,4 +188,9 @@ fn told<T>(tell: impl FnOnce() -> T) -> Option<T> {
             None
         }
     }
+}
+
+/// Drops an error, which is foreign code.
+pub(crate) fn drop_error(error: impl Sized) {
+    told(|| drop(error));
 }

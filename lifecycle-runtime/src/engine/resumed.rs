@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::contain;
 use super::row::{Identity, Row};
 use super::running::RunningPlan;
 use crate::report::{Outcome, Step};
@@ -54,7 +53,7 @@ pub(super) fn begin_again(plan: &RunningPlan, row: usize) {
         }
         row.take_foreign()
     };
-    let _ = foreign.map(|foreign| contain(|| drop(foreign)));
+    drop(foreign);
 }
 
 /// Settles what earlier runs left of a step that ends now. Returns whether something it was cleaning was lost.

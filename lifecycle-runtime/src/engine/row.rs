@@ -119,28 +119,24 @@ impl Row {
         }
     }
 
-    /// What foreign code left in it, to be dropped outside the lock.
+    /// What foreign code left in it for this run, to be dropped outside the lock.
     pub(super) fn take_foreign(&mut self) -> Option<Foreign> {
         let cold = self.cold_mut()?;
         let foreign = Foreign {
-            _waiting_for: cold.waiting_for.take(),
-            _on_force: std::mem::take(&mut cold.on_force),
-            _left: None,
+            waiting_for: cold.waiting_for.take(),
+            on_force: std::mem::take(&mut cold.on_force),
+            left: None,
         };
-        (foreign._waiting_for.is_some() || !foreign._on_force.is_empty()).then_some(foreign)
+        (foreign.waiting_for.is_some() || !foreign.on_force.is_empty()).then_some(foreign)
     }
 
     /// [`take_foreign`](Self::take_foreign), with what is left behind for a next run.
     pub(super) fn take_all_foreign(&mut self) -> Option<Foreign> {
-        let foreign = self.take_foreign();
-        let left = self.cold_mut()?.left.take();
-        match (foreign, left) {
-            (None, None) => None,
-            (foreign, left) => Some(Foreign {
-                _left: left,
-                ..foreign.unwrap_or_default()
-            }),
+        let mut foreign = self.take_foreign();
+        if let Some(left) = self.cold_mut()?.left.take() {
+            foreign.get_or_insert_default().left = Some(left);
         }
+        foreign
     }
 
     /// Becomes a row of the report. A step that never ended is told by how the step around it did.
@@ -148,14 +144,10 @@ impl Row {
         if !self.ended {
             self.end_unfinished(began, above);
         }
-        let foreign = self.take_all_foreign();
-        // Invariant 5.
-        let _ = foreign.map(|foreign| contain(|| drop(foreign)));
         let mut step = self.step;
-        if let Some(cold) = self.cold {
-            let Cold { nested, kept, .. } = *cold;
-            step.steps = kept;
-            for nested in nested {
+        if let Some(mut cold) = self.cold {
+            step.steps = std::mem::take(&mut cold.kept);
+            for nested in std::mem::take(&mut cold.nested) {
                 let inside = nested.plan.take_steps(&step);
                 step.steps.extend(inside);
             }
@@ -183,10 +175,34 @@ impl Row {
     }
 }
 
-/// Closures and values of components. Their drops are foreign code.
+/// Closures and values of components. Their drops are foreign code, so each is contained by itself (invariant 5).
 #[derive(Default)]
 pub(super) struct Foreign {
-    _waiting_for: Option<WaitingFor>,
-    _on_force: Vec<ForceHook>,
-    _left: Option<Box<dyn Any + Send>>,
+    waiting_for: Option<WaitingFor>,
+    on_force: Vec<ForceHook>,
+    left: Option<Box<dyn Any + Send>>,
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        if let Some(text) = self.waiting_for.take() {
+            let _ = contain(|| drop(text));
+        }
+        for hook in self.on_force.drain(..) {
+            let _ = contain(|| drop(hook));
+        }
+        if let Some(left) = self.left.take() {
+            let _ = contain(|| drop(left));
+        }
+    }
+}
+
+impl Drop for Cold {
+    fn drop(&mut self) {
+        drop(Foreign {
+            waiting_for: self.waiting_for.take(),
+            on_force: std::mem::take(&mut self.on_force),
+            left: self.left.take(),
+        });
+    }
 }

@@ -22,6 +22,15 @@ pub struct Step {
     pub(crate) steps: Vec<Step>,
 }
 
+impl Drop for Step {
+    /// An error may panic when it is dropped. With two of them in one report that would end the process.
+    fn drop(&mut self) {
+        if let Outcome::Failed(_) = self.outcome {
+            crate::reason::drop_error(std::mem::replace(&mut self.outcome, Outcome::Skipped));
+        }
+    }
+}
+
 impl Step {
     /// The name of the field; `[key]` for an element of a container.
     pub fn name(&self) -> &str {

@@ -1,0 +1,328 @@
+//! Foreign code is contained everywhere: whatever panics, the shutdown goes on and the report is whole.
+
+use std::error::Error;
+use std::fmt;
+use std::future::{Future, pending};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::time::Duration;
+
+use lifecycle_runtime::{
+    BoxError, Component, Context, GracefulShutdown, Outcome, Report, ShutdownState,
+};
+use lifecycle_tests::{Probe, Trace, secs};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber, span};
+
+/// Panics at events of one name.
+struct Panics(&'static str, AtomicUsize);
+
+struct Name(String);
+
+impl Visit for Name {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+impl Subscriber for Panics {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "lifecycle"
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &Event<'_>) {
+        let mut name = Name(String::new());
+        event.record(&mut name);
+        if name.0.contains(self.0) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            panic!("the subscriber at {}", name.0);
+        }
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "20s")]
+struct Server<T: Component> {
+    #[shutdown(priority = 0, leaf)]
+    odd: T,
+    #[shutdown(priority = 1)]
+    list: Vec<Probe>,
+    #[shutdown(priority = 2)]
+    last: Probe,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn server<T: Component>(trace: &Trace, odd: T) -> Server<T> {
+    Server {
+        odd,
+        list: vec![Probe::new(trace, "element")],
+        last: Probe::new(trace, "last"),
+        state: ShutdownState::new(),
+    }
+}
+
+/// Shuts a server down in which something panics: every other step has to run, and the report to be whole.
+async fn survive<T: Component>(odd: T) -> Report {
+    let trace = Trace::new();
+    let mut server = server(&trace, odd);
+    let report = server.shutdown().await;
+    // Everything that is shown of it.
+    let _ = (
+        report.to_string(),
+        format!("{report:?}"),
+        report.to_mermaid(),
+    );
+    let _ = report
+        .clone()
+        .into_result()
+        .map_err(|error| error.to_string());
+    assert_eq!(
+        (trace.count("element ends"), trace.count("last ends")),
+        (1, 1)
+    );
+    assert_eq!(report.steps().len(), 3, "{report}");
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(server)));
+    assert!(dropped.is_ok(), "out of the drop");
+    report
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_panics_at_any_event() {
+    let trace = Trace::new();
+    for event in [
+        "shutdown_begin",
+        "step_end",
+        "shutdown_progress",
+        "shutdown_end",
+        "abort",
+    ] {
+        let subscriber = Arc::new(Panics(event, AtomicUsize::new(0)));
+        let guard = tracing::subscriber::set_default(Arc::clone(&subscriber));
+        let odd = Probe::new(&trace, "odd").hang().abort_panics();
+        let report = survive(odd).await;
+        drop(guard);
+        assert!(
+            subscriber.1.load(Ordering::Relaxed) > 0,
+            "{event} was not reached"
+        );
+        assert!(matches!(
+            report.step("odd").unwrap().outcome(),
+            Outcome::TimedOut { .. }
+        ));
+    }
+    let subscriber = Arc::new(Panics("dropped_unshut", AtomicUsize::new(0)));
+    let guard = tracing::subscriber::set_default(Arc::clone(&subscriber));
+    let odd = Probe::new(&trace, "odd");
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(server(&trace, odd))));
+    drop(guard);
+    assert!(dropped.is_ok() && subscriber.1.load(Ordering::Relaxed) == 1);
+}
+
+/// An error that panics when it is shown, asked for its cause, or dropped.
+#[derive(Debug)]
+struct Hostile(&'static str);
+
+impl fmt::Display for Hostile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        assert_ne!(self.0, "display", "shown");
+        f.write_str(self.0)
+    }
+}
+
+impl Error for Hostile {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        assert_ne!(self.0, "source", "asked for its cause");
+        None
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        assert_ne!(self.0, "drop", "dropped");
+    }
+}
+
+struct Fails(&'static str);
+
+impl Component for Fails {
+    async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+        Err(Hostile(self.0).into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_panics_when_it_is_told_or_dropped() {
+    for how in ["display", "source", "drop"] {
+        let report = survive(Fails(how)).await;
+        assert!(matches!(
+            report.step("odd").unwrap().outcome(),
+            Outcome::Failed(_)
+        ));
+        // The last one that holds the error drops it: here it is the test.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(report)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cleanup_that_panics_in_its_poll_its_drop_or_its_abort() {
+    let trace = Trace::new();
+    let odd = || Probe::new(&trace, "odd");
+    let report = survive(odd().panic("poll").abort_panics()).await;
+    assert!(matches!(
+        report.step("odd").unwrap().outcome(),
+        Outcome::Panicked(_)
+    ));
+    let report = survive(odd().hang().cut_panics().abort_panics()).await;
+    assert!(matches!(
+        report.step("odd").unwrap().outcome(),
+        Outcome::TimedOut { .. }
+    ));
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
+
+/// Leaves closures with the engine that panic when they are called and when they are dropped.
+struct Says;
+
+impl Component for Says {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let bombs = (Bomb, Bomb, Bomb);
+        let (one, two, three) = bombs;
+        cx.waiting_for(move || {
+            let _ = &one;
+            String::new()
+        });
+        cx.waiting_for(move || {
+            let _ = &two;
+            panic!("asked")
+        });
+        cx.on_force(move || drop(three));
+        pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn closures_that_panic_when_they_are_called_or_dropped() {
+    let report = survive(Says).await;
+    let outcome = report.step("odd").unwrap().outcome().to_string();
+    assert_eq!(
+        outcome,
+        "timed out: waiting for (its `waiting_for` panicked: asked)"
+    );
+}
+
+/// A key that panics when it is shown.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Key;
+
+impl fmt::Debug for Key {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("a key")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_panics_when_it_is_named() {
+    let trace = Trace::new();
+    let map = std::collections::BTreeMap::from([(Key, Probe::new(&trace, "odd"))]);
+    let report = survive(map).await;
+    assert!(matches!(
+        report.step("odd").unwrap().outcome(),
+        Outcome::Panicked(_)
+    ));
+    assert_eq!(trace.all(), ["odd aborts"], "not called done, but aborted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_that_panics_when_it_is_computed() {
+    #[derive(GracefulShutdown)]
+    struct Timed {
+        #[shutdown(timeout = panics())]
+        odd: Probe,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    fn panics() -> Duration {
+        panic!("no time")
+    }
+    let trace = Trace::new();
+    let state = ShutdownState::new();
+    let odd = Probe::new(&trace, "odd");
+    assert!(Timed { odd, state }.shutdown().await.is_clean());
+}
+
+/// A panic whose payload panics when it is dropped.
+struct Nasty;
+
+impl Component for Nasty {
+    async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+        std::panic::panic_any(Bomb)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_whose_payload_panics() {
+    let report = survive(Nasty).await;
+    let outcome = report.step("odd").unwrap().outcome().to_string();
+    assert_eq!(outcome, "panicked: a panic whose payload is no text");
+}
+
+/// A waker that panics when it is woken.
+struct Woken(Mutex<u32>);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        *self.0.lock().unwrap() += 1;
+        panic!("woken");
+    }
+}
+
+#[test]
+fn a_waker_that_panics() {
+    // Outside any runtime the library's own thread wakes.
+    let trace = Trace::new();
+    let mut server = server(&trace, Probe::new(&trace, "odd").hang());
+    let woken = Arc::new(Woken(Mutex::new(0)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = TaskContext::from_waker(&waker);
+    let mut shutdown = pin!(server.shutdown().within(Duration::from_millis(200)));
+    let began = std::time::Instant::now();
+    let report = loop {
+        if let Poll::Ready(report) = shutdown.as_mut().poll(&mut cx) {
+            break report;
+        }
+        assert!(began.elapsed() < secs(20), "it never ended");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(matches!(
+        report.step("odd").unwrap().outcome(),
+        Outcome::TimedOut { .. }
+    ));
+    assert!(
+        *woken
+            .0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            > 0
+    );
+    assert_eq!(trace.count("last ends"), 1);
+}
