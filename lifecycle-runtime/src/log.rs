@@ -292,24 +292,14 @@ pub(crate) fn connection_failed(
 }
 
 #[cfg(feature = "state-file")]
-pub(crate) fn state_set_aside(
-    path: &std::path::Path,
-    why: &str,
-    aside: Result<&std::path::PathBuf, &std::io::Error>,
-) {
-    let path = path.display();
-    match aside {
-        Ok(aside) => event!(warn, %path,
-            error = why,
-            aside = %aside.display(),
-            "a state file is set aside, the state starts anew"
-        ),
-        Err(error) => event!(warn, %path,
-            error = why,
-            aside_error = %error,
-            "a state file cannot be used nor set aside, the state starts anew"
-        ),
-    }
+pub(crate) fn state_set_aside(path: &std::path::Path, why: &str, aside: &std::path::Path) {
+    event!(
+        warn,
+        path = %path.display(),
+        error = why,
+        aside = %aside.display(),
+        "a state file is set aside, the state starts anew"
+    );
 }
 
 #[cfg(feature = "state-file")]

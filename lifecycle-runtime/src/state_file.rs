@@ -22,9 +22,10 @@ use self::disk::{Envelope, Found};
 /// fsynced. So after a crash at any moment it is the old state or the new one. It is JSON with a name,
 /// a version and wall-clock times around the state.
 ///
-/// A file that is damaged, somebody else's or of a newer version is set aside under another name, with a
-/// warning, and the state starts anew. Of an older version it is read as it is: give new fields
-/// `#[serde(default)]`.
+/// A file whose content is damaged, another program's or of a newer version is set aside under another name, with a
+/// warning, and the state starts anew. A file of an older version is read as it is: give new fields
+/// `#[serde(default)]`. A file that cannot be *read* is an error, so that it is never saved over. Where the path is a
+/// symbolic link, the file it leads to is replaced and the link stays.
 ///
 /// As a component it saves, and marks the file with the time of the shutdown. If that fails (a full
 /// disk, a read-only directory) the step fails and the old file stays whole. Nothing is saved on drop.
@@ -42,11 +43,11 @@ use self::disk::{Envelope, Found};
 /// # async fn main() -> Result<(), BoxError> {
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("peers.json");
-/// let mut peers = StateFile::<Peers>::open(&path, "peers", 1).await;
+/// let mut peers = StateFile::<Peers>::open(&path, "peers", 1).await?;
 /// peers.update(|peers| peers.known.push("10.0.0.7".into()));
 /// peers.cleanup(&Context::new(Reason::Requested, Duration::from_secs(5))).await?;
 ///
-/// let again = StateFile::<Peers>::open(&path, "peers", 1).await;
+/// let again = StateFile::<Peers>::open(&path, "peers", 1).await?;
 /// assert_eq!(again.read(|peers| peers.known.len()), 1);
 /// assert!(again.restored().and_then(|saved| saved.shutdown_at).is_some());
 /// # Ok(())
@@ -89,10 +90,14 @@ impl<T> StateFile<T>
 where
     T: Serialize + DeserializeOwned + Default + Send + 'static,
 {
-    /// Restores the state from the file, or starts with the default. It never fails: what cannot be read
-    /// is set aside and logged.
+    /// Restores the state from the file, or starts with the default if there is none or its content is damaged.
     ///
-    /// `name` says whose file it is, `version` which shape the state has.
+    /// `name` says which program's file it is, `version` which shape the state has.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the file from being read (no permission, no free descriptors, a directory or a pipe in its place),
+    /// and that a damaged one could not be set aside. The error names the path; nothing was changed.
     ///
     /// # Panics
     ///
@@ -101,24 +106,29 @@ where
     /// # Cancel safety
     ///
     /// Safe: dropped half-way it may have set a damaged file aside, and the next call starts anew.
-    pub async fn open(path: impl AsRef<Path>, name: &'static str, version: u32) -> Self {
+    pub async fn open(
+        path: impl AsRef<Path>,
+        name: &'static str,
+        version: u32,
+    ) -> io::Result<Self> {
         let path = path.as_ref().to_path_buf();
         let at = path.clone();
         let found = tokio::task::spawn_blocking(move || disk::load::<T>(&at, name, version)).await;
+        let found =
+            found.unwrap_or_else(|error| Err(io::Error::other(crate::engine::message_of(error))));
         let (state, restored) = match found {
             Ok(Found::State(state, saved)) => (state, Some(saved)),
             Ok(Found::Nothing) => (T::default(), None),
             Ok(Found::SetAside { why, aside }) => {
-                log::state_set_aside(&path, &why, aside.as_ref());
+                log::state_set_aside(&path, &why, &aside);
                 (T::default(), None)
             }
             Err(error) => {
-                let why = crate::engine::message_of(error);
-                log::state_set_aside(&path, &why, Err(&io::Error::other("it was not touched")));
-                (T::default(), None)
+                let text = format!("the state file {} was not read: {error}", path.display());
+                return Err(io::Error::new(error.kind(), text));
             }
         };
-        Self {
+        Ok(Self {
             shared: Arc::new(Shared {
                 path,
                 name,
@@ -130,7 +140,7 @@ where
                 }),
                 saving: Arc::default(),
             }),
-        }
+        })
     }
 }
 

@@ -189,7 +189,7 @@ async fn a_task_that_had_ended_is_known_wherever_its_handle_is_when_the_shutdown
     let field = report.step("field").unwrap();
     let steps = field.steps().iter();
     let steps: Vec<_> = steps
-        .map(|step| format!("{} {}", step.name(), step.outcome().to_string()))
+        .map(|step| format!("{} {}", step.name(), step.outcome()))
         .collect();
     assert_eq!(steps.len(), 3, "{report}");
     assert!(steps.contains(&"[0] done".into()), "{report}");

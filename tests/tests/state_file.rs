@@ -26,7 +26,7 @@ struct Peers {
 }
 
 async fn open(path: impl AsRef<Path>) -> StateFile<Peers> {
-    StateFile::open(path, "peers", 2).await
+    StateFile::open(path, "peers", 2).await.unwrap()
 }
 
 fn add(file: &StateFile<Peers>, peer: &str) {
@@ -157,7 +157,7 @@ async fn an_older_version_is_read_as_it_is() {
     add(&file, "a");
     file.save().await.unwrap();
 
-    let newer = StateFile::<Newer>::open(&path, "peers", 3).await;
+    let newer = StateFile::<Newer>::open(&path, "peers", 3).await.unwrap();
     assert_eq!(
         newer.read(|newer| (newer.known.join(" "), newer.score)),
         ("a".into(), 0)
@@ -165,7 +165,7 @@ async fn an_older_version_is_read_as_it_is() {
     assert_eq!(newer.restored().unwrap().version, 2);
     newer.update(|newer| newer.score = 7);
     newer.save().await.unwrap();
-    let again = StateFile::<Newer>::open(&path, "peers", 3).await;
+    let again = StateFile::<Newer>::open(&path, "peers", 3).await.unwrap();
     assert_eq!(again.restored().unwrap().version, 3);
 }
 
@@ -448,11 +448,11 @@ impl<'de> Deserialize<'de> for Texts {
 /// A state file that opens without a disk.
 fn opened(path: &Path) -> StateFile<Texts> {
     let runtime = Builder::new_current_thread().build().unwrap();
-    runtime.block_on(StateFile::open(path, "texts", 1))
+    runtime.block_on(StateFile::open(path, "texts", 1)).unwrap()
 }
 
 async fn saved(path: &Path) -> u32 {
-    let file = StateFile::<Texts>::open(path, "texts", 1).await;
+    let file = StateFile::<Texts>::open(path, "texts", 1).await.unwrap();
     file.read(|texts| texts.number)
 }
 
@@ -530,7 +530,7 @@ fn a_state_that_makes_no_text_is_a_failed_save() {
     let runtime = Builder::new_current_thread().build().unwrap();
     type Odd = std::collections::BTreeMap<Vec<u8>, u8>;
     let error = runtime.block_on(async {
-        let file = StateFile::<Odd>::open(&path, "odd", 1).await;
+        let file = StateFile::<Odd>::open(&path, "odd", 1).await.unwrap();
         file.update(|odd| odd.insert(vec![1], 1));
         file.save().await.unwrap_err()
     });
@@ -543,7 +543,9 @@ fn saved_in_vain(how: &str, why: &str, prepare: impl FnOnce(&Path)) {
     let (directory, path) = place();
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let file = StateFile::<Counted>::open(&path, "counted", 1).await;
+        let file = StateFile::<Counted>::open(&path, "counted", 1)
+            .await
+            .unwrap();
         file.update(|counted| *counted = Counted::of(5));
         file.save().await.unwrap();
     });
@@ -596,4 +598,118 @@ async fn what_killed_saves_have_left_is_swept_up_once_it_is_old() {
             "peers.json"
         ]
     );
+}
+
+/// A file that cannot be read is an error that says which and why, and stays as it is.
+async fn refused(path: &Path, words: &[&str]) {
+    let before = names(path.parent().unwrap());
+    let (logs, guard) = Logs::capture();
+    let error = StateFile::<Peers>::open(path, "peers", 2)
+        .await
+        .unwrap_err()
+        .to_string();
+    drop(guard);
+    assert!(error.contains(&path.display().to_string()), "{error}");
+    assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    assert!(logs.all().is_empty(), "{logs:#?}");
+    assert_eq!(names(path.parent().unwrap()), before, "nothing was changed");
+}
+
+#[tokio::test]
+async fn a_directory_in_the_files_place_is_an_error_and_stays() {
+    let (_directory, path) = place();
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("precious"), b"x").unwrap();
+    refused(&path, &["not a regular file"]).await;
+    assert!(path.join("precious").exists());
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_files_place_is_an_error_and_nobody_waits_for_it() {
+    let (_directory, path) = place();
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    refused(&path, &["not a regular file"]).await;
+}
+
+#[tokio::test]
+async fn links_in_a_circle_are_an_error() {
+    let (_directory, path) = place();
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    refused(&path, &["too many symbolic links"]).await;
+}
+
+#[tokio::test]
+async fn a_state_whose_reading_panics_is_an_error_and_its_file_stays() {
+    #[derive(Debug, Default, Serialize)]
+    struct Panics;
+    impl<'de> Deserialize<'de> for Panics {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            panic!("while it was read")
+        }
+    }
+    let (_directory, path) = place();
+    let file = open(&path).await;
+    add(&file, "a");
+    file.save().await.unwrap();
+    let content = fs::read(&path).unwrap();
+    let error = StateFile::<Panics>::open(&path, "peers", 2)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("while it was read"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), content);
+}
+
+#[tokio::test]
+async fn what_a_link_leads_to_is_replaced_and_the_link_stays() {
+    let (directory, link) = place();
+    let elsewhere = directory.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let real = elsewhere.join("real.json");
+    // A relative link to a link, which leads to nothing yet.
+    let between = directory.path().join("between");
+    std::os::unix::fs::symlink(&real, &between).unwrap();
+    std::os::unix::fs::symlink("between", &link).unwrap();
+    for round in ["a", "b"] {
+        let file = open(&link).await;
+        add(&file, round);
+        file.save().await.unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(fs::symlink_metadata(&between).unwrap().is_symlink());
+        assert_eq!(names(&elsewhere), ["real.json"]);
+    }
+    assert_eq!(known(&open(&real).await), "a b");
+    // Set aside is what it leads to, too.
+    fs::write(&real, b"{").unwrap();
+    assert_eq!(known(&open(&link).await), "");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(names(&elsewhere).len(), 1, "the damaged one, aside");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_for_a_moment_is_an_error_and_is_read_later() {
+    let (directory, path) = place();
+    let runtime = Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let file = StateFile::<Counted>::open(&path, "counted", 1)
+            .await
+            .unwrap();
+        file.update(|counted| *counted = Counted::of(5));
+        file.save().await.unwrap();
+    });
+    let content = fs::read(&path).unwrap();
+    // In a process of its own, which has no descriptors left.
+    let opening = Process::start(
+        env!("CARGO_BIN_EXE_saving"),
+        &["no-descriptors", path.to_str().unwrap()],
+    );
+    let ended = opening.end();
+    assert_eq!(ended.code, Some(3), "{ended:#?}");
+    assert!(
+        ended.says(&["failed:", "peers.json", "Too many open files"]),
+        "{ended:#?}"
+    );
+    assert_eq!(fs::read(&path).unwrap(), content);
+    assert_eq!(names(directory.path()), ["peers.json"], "and nothing else");
 }

@@ -56,7 +56,9 @@ async fn a_file_whose_saves_are_killed_is_the_old_state_or_the_new_one() {
     let path = directory.path().join("counted.json");
     for round in 0..rounds() {
         let (saved, begun) = killed(directory.path(), moment(round));
-        let file = StateFile::<Counted>::open(&path, "counted", 1).await;
+        let file = StateFile::<Counted>::open(&path, "counted", 1)
+            .await
+            .unwrap();
         let number = file.read(Counted::number);
         assert!(
             (saved..=begun).contains(&number),
@@ -66,7 +68,9 @@ async fn a_file_whose_saves_are_killed_is_the_old_state_or_the_new_one() {
     }
     assert_only_young_temporaries_are_left(directory.path());
     age(directory.path());
-    StateFile::<Counted>::open(&path, "counted", 1).await;
+    StateFile::<Counted>::open(&path, "counted", 1)
+        .await
+        .unwrap();
     assert_eq!(
         names(directory.path()),
         ["counted.json"],

@@ -186,7 +186,7 @@ fn a_step_that_works_on_the_blocking_pool_passes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.json");
     let explored = explore(async || Server {
-        file: StateFile::open(&path, "numbers", 1).await,
+        file: StateFile::open(&path, "numbers", 1).await.unwrap(),
         state: ShutdownState::new(),
     });
     assert_eq!(explored.cases.len(), Fault::ALL.len());

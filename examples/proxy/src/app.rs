@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle_runtime::{
-    ConnectionStats, Connections, GracefulShutdown, Report, ShutdownError, ShutdownHandle,
-    ShutdownState, TaskGroup,
+    BoxError, ConnectionStats, Connections, GracefulShutdown, Report, ShutdownError,
+    ShutdownHandle, ShutdownState, TaskGroup,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ use crate::config::{Config, LONGEST_SHUTDOWN};
 use crate::discovery::{Discovery, Peer, PeerTable};
 use crate::feed::Feed;
 use crate::feed::source::State;
-use crate::listener::{AcceptLoops, BindError};
+use crate::listener::AcceptLoops;
 use crate::load::Used;
 use crate::manager::Manager;
 use crate::memory::Keeper;
@@ -132,7 +132,7 @@ impl ProxyServer {
     /// # Errors
     ///
     /// When an address cannot be listened on. Nothing is left running then.
-    pub async fn start(config: Config) -> Result<Self, BindError> {
+    pub async fn start(config: Config) -> Result<Self, BoxError> {
         Self::builder(config).start().await
     }
 

@@ -1,6 +1,7 @@
 //! What the proxy knows at its next start: its peers, and which upstreams to leave
 //! alone.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,15 +60,21 @@ pub struct Memory(Arc<StateFile<Known>>);
 
 impl Memory {
     /// Reads the file that is configured, if one is. One that is damaged is put aside.
-    pub async fn recall(config: &config::State) -> Option<Self> {
-        let path = config.file.as_ref()?;
-        let file = StateFile::<Known>::open(path, "proxy", VERSION).await;
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub async fn recall(config: &config::State) -> io::Result<Option<Self>> {
+        let Some(path) = config.file.as_ref() else {
+            return Ok(None);
+        };
+        let file = StateFile::<Known>::open(path, "proxy", VERSION).await?;
         if let Some(saved) = file.restored() {
             let (peers, breakers) = file.read(|known| (known.peers.len(), known.breakers.len()));
             let in_order = saved.shutdown_at.is_some();
             info!(path = %path.display(), peers, breakers, in_order, "state restored");
         }
-        Some(Self(Arc::new(file)))
+        Ok(Some(Self(Arc::new(file))))
     }
 
     /// The peers that were known.

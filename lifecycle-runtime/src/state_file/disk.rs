@@ -45,9 +45,10 @@ struct Content<T> {
 pub(super) enum Found<T> {
     State(T, Saved),
     Nothing,
+    /// The content was read and is damaged; now it is there.
     SetAside {
         why: String,
-        aside: io::Result<PathBuf>,
+        aside: PathBuf,
     },
 }
 
@@ -81,17 +82,58 @@ fn time(millis: u64) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
-pub(super) fn load<T: DeserializeOwned>(path: &Path, name: &str, version: u32) -> Found<T> {
+/// Reads the file. Only content that was read is ever set aside.
+pub(super) fn load<T: DeserializeOwned>(
+    path: &Path,
+    name: &str,
+    version: u32,
+) -> io::Result<Found<T>> {
+    let path = &target(path)?;
     sweep(path);
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
-        Err(error) => return set_aside(path, format!("it cannot be read: {error}")),
-    };
-    match parse(&text, name, version) {
-        Ok((state, saved)) => Found::State(state, saved),
-        Err(why) => set_aside(path, why),
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            // A pipe would not even end.
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a regular file",
+            ));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Ok(_) | Err(_) => {}
     }
+    let text = fs::read(path)?;
+    match parse(&text, name, version) {
+        Ok((state, saved)) => Ok(Found::State(state, saved)),
+        Err(why) => match set_aside(path) {
+            Ok(aside) => Ok(Found::SetAside { why, aside }),
+            // A later save would destroy it.
+            Err(error) => Err(io::Error::new(
+                error.kind(),
+                format!("{why}, and it cannot be set aside: {error}"),
+            )),
+        },
+    }
+}
+
+/// What a path leads to through symbolic links; the last of them may lead to nothing yet.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    /// As many as Linux follows (path_resolution(7)).
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_symlink() => {
+                path = directory(&path).join(fs::read_link(&path)?);
+            }
+            Ok(_) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "too many symbolic links",
+    ))
 }
 
 fn parse<T: DeserializeOwned>(text: &[u8], name: &str, version: u32) -> Result<(T, Saved), String> {
@@ -124,13 +166,13 @@ fn parse<T: DeserializeOwned>(text: &[u8], name: &str, version: u32) -> Result<(
 }
 
 /// Renames the file to a name that is free, so that nothing is lost.
-fn set_aside<T>(path: &Path, why: String) -> Found<T> {
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let aside = (0..100)
         .map(|n| beside(path, &format!("aside-{}-{n}", millis(SystemTime::now()))))
         .find(|aside| !aside.exists())
-        .ok_or_else(|| io::Error::other("no name is free"))
-        .and_then(|aside| fs::rename(path, &aside).map(|()| aside));
-    Found::SetAside { why, aside }
+        .ok_or_else(|| io::Error::other("no name is free"))?;
+    fs::rename(path, &aside)?;
+    Ok(aside)
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -156,7 +198,9 @@ fn prefix(path: &Path) -> String {
 
 const SUFFIX: &str = ".tmp";
 
+/// Replaces the file; of a symbolic link what it leads to, so that the link stays.
 pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let path = &target(path)?;
     let directory = directory(path);
     let mut file = tempfile::Builder::new()
         .prefix(&prefix(path))

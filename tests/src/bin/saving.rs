@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Tells each number before it is saved and after.
 async fn until_killed(path: &str) -> Result<(), BoxError> {
-    let file = StateFile::<Counted>::open(path, "counted", 1).await;
+    let file = StateFile::<Counted>::open(path, "counted", 1).await?;
     loop {
         let number = file.update(Counted::advance);
         println!("saving {number}");
@@ -34,8 +34,17 @@ async fn too_large(path: &str) -> Result<(), BoxError> {
     once(path).await
 }
 
+/// Holds every descriptor, so that nothing can be opened.
+async fn no_descriptors(path: &str) -> Result<(), BoxError> {
+    let mut held = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        held.push(file);
+    }
+    once(path).await
+}
+
 async fn once(path: &str) -> Result<(), BoxError> {
-    let file = StateFile::<Counted>::open(path, "counted", 1).await;
+    let file = StateFile::<Counted>::open(path, "counted", 1).await?;
     file.update(|counted| *counted = Counted::of(1_000));
     file.save().await
 }
@@ -58,6 +67,7 @@ fn run(how: &str, path: &str) -> Result<(), BoxError> {
         .build()?;
     match how {
         "until-killed" => runtime.block_on(until_killed(path)),
+        "no-descriptors" => runtime.block_on(no_descriptors(path)),
         "too-large" => runtime.block_on(too_large(path)),
         _ => runtime.block_on(once(path)),
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle_runtime::{
-    Connections, GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState, TaskGroup,
+    BoxError, Connections, GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState,
+    TaskGroup,
 };
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
@@ -103,7 +104,7 @@ impl Builder {
     /// # Errors
     ///
     /// When an address cannot be listened on. Nothing is left running then.
-    pub async fn start(self) -> Result<ProxyServer, BindError> {
+    pub async fn start(self) -> Result<ProxyServer, BoxError> {
         let Self {
             config,
             handle,
@@ -133,7 +134,7 @@ impl Builder {
 
         let (pool, client) = UpstreamPool::new(&config.timeouts);
         let (routes, owned) = routes_of(&config, upstream, &client, &background, &sessions);
-        let memory = Memory::recall(&config.state).await;
+        let memory = Memory::recall(&config.state).await?;
         let known = memory.as_ref().map(|memory| {
             memory.resume(&routes);
             memory.peers()
