@@ -37,7 +37,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// | `tokio_util::task::AbortOnDropHandle` | aborts, then awaits; an error or panic of the task is the step's | aborts | aborts |
 /// | `CancellationToken` | cancels | cancels | nothing: others hold it |
 /// | `TaskTracker` | closes, waits for every tracked task | nothing | nothing |
-/// | `tokio::process::Child` | SIGTERM, waits; SIGKILL at [`Context::deadline`], which is an error | SIGKILL | SIGKILL |
+/// | `tokio::process::Child` | SIGTERM to it or the group it leads, waits until all have ended; SIGKILL at [`Context::deadline`], which is an error | SIGKILL | SIGKILL |
 /// | `tokio::fs::File` | flushes, syncs to disk | nothing | nothing |
 /// | `Option`, `Box` | of what is inside | the same | the same |
 /// | `Arc<T>` where `&T` is a component | of the shared value | the same | the same, if it is the last and there is no `Weak` |
@@ -54,8 +54,11 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///   that it did. A cleanup of a finished one therefore tries, and contains that panic; a panic hook still sees it. In a
 ///   `select!` await the handle through an `Option` that is set to `None` when it is done.
 /// - **Process groups.** If the child leads a process group (`Command::process_group(0)`), signals go to the whole
-///   group. Only the child is waited for: what else of its group outlives a SIGTERM is left. Where there are no
-///   signals, the child is killed. A cleanup that is taken up again sends a second SIGTERM.
+///   group, and on Linux the whole group is waited for: processes that outlive the leader are told again, and killed at
+///   the soft deadline, which is an error that names them. The leader is not reaped before that, so that its number
+///   cannot become another's. A child that was reaped before its cleanup is nothing to do: what else of its group lives
+///   is not known any more. On other systems only the leader is waited for, and where there are no signals the child is
+///   killed. A cleanup that is taken up again sends a second SIGTERM.
 /// - **Locks** are waited for without blocking the thread; poisoned ones are used as they are. A cleanup that fails or is
 ///   dropped half-way puts back what it took; what was put in meanwhile is then aborted, released and dropped, and if
 ///   the lock is not free, so is what was taken. What is put in while a cleanup runs that ends well is left there: close

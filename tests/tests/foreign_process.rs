@@ -49,6 +49,15 @@ const SLOW: &str = "n=0; trap 'n=$((n+1)); echo told $n' TERM; sh -c 'echo ready
 /// Does not end at SIGTERM, and has no child.
 const ALONE: &str = "trap '' TERM; echo ready; exec sleep 1000";
 
+/// The leader ends at SIGTERM; its child, which the shell does not wait for, ignores it.
+const ORPHANING: &str =
+    "trap 'exit 0' TERM; sh -c 'trap \"\" TERM; echo ready; exec sleep 1000' & wait";
+/// The leader ends at SIGTERM; its child ends a moment after it was told.
+const ORPHANING_SLOW: &str = "trap 'exit 0' TERM; \
+     sh -c 'trap \"sleep 0.3; kill \\$!; exit 0\" TERM; sleep 1000 & echo ready; wait; wait' & wait";
+/// The leader has ended by itself; its child lives.
+const ORPHANED: &str = "sh -c 'echo ready; exec sleep 1000' & exit 0";
+
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "10s")]
 struct Owner {
@@ -137,6 +146,108 @@ async fn a_child_that_ignores_sigterm_is_killed_with_its_group_and_the_error_say
     assert_reaped(pid);
     assert_all_gone(lines).await;
     child.cleanup(&context()).await.unwrap();
+}
+
+/// Waits until the leader has ended, without reaping it.
+async fn leader_ended(pid: Pid) {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    tokio::task::spawn_blocking(move || waitid(WaitId::Pid(pid), options))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+// The clock is paused and advances as soon as everybody waits, so the soft deadline comes without waiting for it.
+#[tokio::test(start_paused = true)]
+async fn others_of_a_group_whose_leader_has_ended_are_killed_and_named() {
+    let (mut child, lines) = shell(ORPHANING, true).await;
+    let pid = pid(&child);
+    let go_on = hold_the_clock();
+    let cleanup = async {
+        let cx = context();
+        child.cleanup(&cx).await.unwrap_err().to_string()
+    };
+    let error = async {
+        leader_ended(pid).await;
+        drop(go_on);
+    };
+    let (error, ()) = tokio::join!(cleanup, error);
+    let begins = format!(
+        "process group {pid} did not end after SIGTERM and had to be killed: its leader had ended, these had not: "
+    );
+    assert!(error.starts_with(&begins), "{error}");
+    assert_all_gone(lines).await;
+    assert_reaped(pid);
+}
+
+/// While a blocking task runs the clock does not advance by itself. Dropped, it does again.
+fn hold_the_clock() -> std::sync::mpsc::Sender<()> {
+    let (go_on, stop) = std::sync::mpsc::channel::<()>();
+    tokio::task::spawn_blocking(move || stop.recv());
+    go_on
+}
+
+#[tokio::test]
+async fn others_of_a_group_are_waited_for_after_their_leader() {
+    let (mut child, lines) = shell(ORPHANING_SLOW, true).await;
+    let pid = pid(&child);
+    child.cleanup(&patient()).await.unwrap();
+    assert_reaped(pid);
+    assert_all_gone(lines).await;
+    child.cleanup(&patient()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_group_whose_leader_had_ended_before_is_asked_to_end() {
+    let (mut child, lines) = shell(ORPHANED, true).await;
+    let pid = pid(&child);
+    leader_ended(pid).await;
+    child.cleanup(&patient()).await.unwrap();
+    assert_all_gone(lines).await;
+    assert_reaped(pid);
+}
+
+#[tokio::test]
+async fn a_group_whose_leader_had_ended_is_killed_by_abort_and_by_an_unawaited_drop() {
+    let (mut child, lines) = shell(ORPHANED, true).await;
+    leader_ended(pid(&child)).await;
+    child.abort();
+    assert_all_gone(lines).await;
+
+    let (child, lines) = shell(ORPHANED, true).await;
+    leader_ended(pid(&child)).await;
+    drop(Owner {
+        child,
+        state: ShutdownState::new(),
+    });
+    assert_all_gone(lines).await;
+}
+
+#[tokio::test]
+async fn groups_in_a_list_are_cleaned_each_as_a_whole() {
+    #[derive(GracefulShutdown)]
+    struct Many {
+        #[shutdown]
+        children: Vec<Child>,
+        #[shutdown]
+        one: Option<Child>,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let (first, first_lines) = shell(ORPHANED, true).await;
+    let (second, second_lines) = shell(GROUP, true).await;
+    let (third, third_lines) = shell(ORPHANING_SLOW, true).await;
+    let mut many = Many {
+        children: vec![first, second],
+        one: Some(third),
+        state: ShutdownState::new(),
+    };
+    let report = many.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    for lines in [first_lines, second_lines, third_lines] {
+        assert_all_gone(lines).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
