@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::join;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Element, Identity, contain};
+use crate::engine::{Element, Identity, KnownElements, address_of, contain};
 use crate::gate::{Gate, LabelledPass};
 use crate::state::DEFAULT_TIMEOUT;
 use crate::{BoxError, Component, Context, DynComponent, Reason, Report};
@@ -206,9 +206,11 @@ impl Components {
     }
 
     fn each(&self, act: impl Fn(&mut dyn DynComponent)) {
+        let known = KnownElements::of_scope();
         for (_, item) in &mut self.take_all() {
+            let component = &mut *item.component;
             // One plugin's panic is not another's.
-            let _ = contain(|| act(&mut *item.component));
+            let _ = contain(|| known.element(address_of(component), || act(component)));
         }
     }
 }

@@ -141,13 +141,8 @@ impl Context {
         matches!(self.place, Place::Root)
     }
 
-    /// Whether the plan that is opened next is that of the very component that the step cleans.
-    pub(crate) fn is_own(&self) -> bool {
-        // Relaxed: a cleanup opens its plan on one thread.
-        self.is_own.load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    /// [`is_own`](Self::is_own), once: a plan that is opened later is another component's.
+    /// Whether the plan that is opened now is that of the very component that the step cleans. One that is opened later
+    /// is another component's.
     pub(crate) fn take_own(&self) -> bool {
         self.is_own
             .swap(false, std::sync::atomic::Ordering::Relaxed)

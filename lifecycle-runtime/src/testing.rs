@@ -5,12 +5,14 @@
 mod drops;
 mod explore;
 mod faults;
+mod interrupt;
 mod leaks;
 mod scripted;
 
 pub use drops::{Drops, UnawaitedDrop, record_drops};
 pub use explore::{Explored, explore};
 pub use faults::Fault;
+pub use interrupt::Interrupt;
 pub use leaks::{Leak, LeakCheck};
 pub use scripted::{Act, Scripted};
 

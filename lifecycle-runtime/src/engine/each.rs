@@ -102,6 +102,11 @@ impl Context {
             .filter(|&(row, _)| !plan.has_ended(row))
             .map(|(row, element)| component(StepHandle::new(Arc::clone(&plan), row), element.item))
             .collect();
+        let is_cut = || match self.step() {
+            // Not by a hurry, unless it is `best_effort`.
+            Some(step) => step.cut().is_some(),
+            None => plan.shared.forced().is_some(),
+        };
         // Inside a plan the engine wakes it.
         let mut timer = self.step().is_none().then(Timer::new);
         poll_fn(|cx| {
@@ -114,7 +119,7 @@ impl Context {
                 Some(timer) => timer.poll(Some(self.hard_deadline()), cx).is_ready(),
                 None => clock::now() >= self.hard_deadline(),
             };
-            if !over && plan.shared.cut().count() == 0 {
+            if !over && !is_cut() {
                 return Poll::Pending;
             }
             // Only those that were woken are polled above; at the end every one has to cut itself.

@@ -26,7 +26,8 @@ pub struct OpenPlan {
 impl OpenPlan {
     /// Opens the plan of a part, or of a variant of one, that lies at `address`.
     pub fn part(cx: &Context, plan: &'static Plan, address: usize) -> Self {
-        Self::nested(cx, plan, address, &RuntimeTimeouts::stated(plan))
+        let timeouts = RuntimeTimeouts::stated(plan);
+        Self::nested(cx, part_kind(cx), plan, address, &timeouts)
     }
 
     /// Opens the plan of a part some of whose timeouts are computed.
@@ -36,7 +37,8 @@ impl OpenPlan {
         address: usize,
         collect: &mut dyn FnMut(&mut SetTimeout<'_>),
     ) -> Self {
-        Self::nested(cx, plan, address, &RuntimeTimeouts::collect(plan, collect))
+        let timeouts = RuntimeTimeouts::collect(plan, collect);
+        Self::nested(cx, part_kind(cx), plan, address, &timeouts)
     }
 
     /// Opens the plan of an owner, and has its state remember it.
@@ -57,9 +59,10 @@ impl OpenPlan {
                 is_root: cx.is_root(),
             };
         }
-        let is_own = cx.is_own();
+        let is_own = cx.take_own();
         let timeouts = RuntimeTimeouts::of(owner, plan);
-        let open = Self::nested(cx, plan, address_of(owner), &timeouts);
+        let kind = NestedKind::Owner;
+        let open = Self::nested(cx, kind, plan, address_of(owner), &timeouts);
         if owner.__state().is_disarmed() {
             open.running.finish_empty(clock::now());
             if let (true, Some(step)) = (is_own, cx.step()) {
@@ -73,6 +76,7 @@ impl OpenPlan {
 
     fn nested(
         cx: &Context,
+        kind: NestedKind,
         plan: &'static Plan,
         address: usize,
         timeouts: &RuntimeTimeouts,
@@ -81,10 +85,6 @@ impl OpenPlan {
         let deadline = match timeouts.total {
             Some(total) => cx.hard_deadline().min(after(now, total)),
             None => cx.hard_deadline(),
-        };
-        let kind = match cx.take_own() {
-            true => NestedKind::Own,
-            false => NestedKind::Anonymous,
         };
         let running = match cx.step() {
             Some(step) => step.open(kind, plan.name(), deadline, address, Arc::default()),
@@ -106,6 +106,14 @@ impl OpenPlan {
     /// The handle of step `i`.
     pub fn step(&self, i: usize) -> StepHandle {
         StepHandle::new(Arc::clone(&self.running), self.running.first() + i)
+    }
+}
+
+/// Whether a part is known by its field.
+fn part_kind(cx: &Context) -> NestedKind {
+    match cx.take_own() {
+        true => NestedKind::Own,
+        false => NestedKind::Anonymous,
     }
 }
 

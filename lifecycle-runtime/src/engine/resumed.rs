@@ -40,11 +40,12 @@ pub(super) enum NestedKind {
 
 /// Prepares a step for another run: what it said is not true of this one, and what it opened is of an earlier one.
 pub(super) fn begin_again(plan: &RunningPlan, row: usize) {
-    settle(plan, row, false);
+    let lost = settle(plan, row, false);
     let foreign = {
         let mut rows = plan.rows();
         let row = &mut rows.list[row];
         if let Some(cold) = row.cold_mut() {
+            cold.lost_parts |= lost;
             cold.lost |= std::mem::take(&mut cold.took);
             cold.nothing = None;
             cold.nested
@@ -174,8 +175,17 @@ impl Settled {
             self.keep_failed(vec![row.into_step(plan.shared.began, None)]);
             return;
         }
+        if row
+            .cold()
+            .is_some_and(|cold| cold.took || cold.lost || cold.lost_parts)
+        {
+            self.keep_gone(row, plan);
+            return;
+        }
         for inside in row.nested() {
             match inside.plan.report() {
+                // An owner tells of itself again.
+                Some(_) if inside.kind == NestedKind::Owner => {}
                 Some(report) => self.keep_failed(report.steps().to_vec()),
                 None => self.keep_inside(inside),
             }

@@ -45,6 +45,8 @@ pub(super) struct Cold {
     pub(super) took: bool,
     /// The value went with the future of an earlier run.
     pub(super) lost: bool,
+    /// Something that an earlier run was cleaning is not there any more.
+    pub(super) lost_parts: bool,
     /// Why there was nothing to clean.
     pub(super) nothing: Option<&'static str>,
     pub(super) identity: Option<Identity>,

@@ -12,7 +12,7 @@ use super::step::CleanupResult;
 use super::{RuntimeTimeouts, lock, resumed};
 use crate::context::after;
 use crate::plan::StepSet;
-use crate::report::{Outcome, Report, Step};
+use crate::report::{Cut, Outcome, Report, Step};
 use crate::{Plan, log, text};
 
 /// One running plan.
@@ -306,11 +306,16 @@ impl RunningPlan {
             .into_iter()
             .map(|row| row.into_step(began, None))
             .collect();
+        // What cut the whole is told of the whole: a plan inside it may have done all it had to.
+        let cut = match self.is_outermost() {
+            true => self.shared.cut(),
+            false => Cut::default(),
+        };
         let report = Report::new(
             self.component,
             self.shared.reason.clone(),
             now.saturating_duration_since(began),
-            self.shared.cut(),
+            cut,
             steps,
         );
         // A plan is finished by the one task that polls it.
@@ -330,6 +335,11 @@ impl RunningPlan {
                     .collect()
             }
         }
+    }
+
+    /// Whether no step is around it.
+    fn is_outermost(&self) -> bool {
+        self.path.is_empty()
     }
 
     /// The dotted path of the step called `name`.

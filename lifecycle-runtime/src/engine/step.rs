@@ -74,7 +74,7 @@ impl CleanupResult {
         let mut result = self;
         if result.outcome.is_done() {
             let cold = row.cold();
-            if lost {
+            if lost || cold.is_some_and(|cold| cold.lost_parts) {
                 let why = "what it was cleaning was gone when the shutdown was taken up again";
                 result = Self::of(Outcome::Aborted, Some(why.into()));
             } else if cold.is_some_and(|cold| cold.lost) {
