@@ -37,6 +37,7 @@ pub(crate) use contain::message_of;
 pub(crate) use contain::{contain, message};
 pub(crate) use each::Element;
 pub(crate) use join::{Join, StepFuture};
+pub(crate) use open::begin_owner;
 pub(crate) use row::ForceHook;
 pub(crate) use running::{EndedStep, RunningPlan};
 pub(crate) use shared::ShutdownShared;

@@ -1,6 +1,5 @@
 //! A handle that anyone may hold: to begin the shutdown, to hear of it, to watch it.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -264,7 +263,7 @@ pub struct StepProgress {
     pub(crate) waiting_for: Option<String>,
     pub(crate) started: Option<Duration>,
     pub(crate) outcome: Option<Outcome>,
-    pub(crate) why: Option<Cow<'static, str>>,
+    pub(crate) why: Option<Box<str>>,
     pub(crate) clean: bool,
     pub(crate) steps: Vec<StepProgress>,
 }

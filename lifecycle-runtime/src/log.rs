@@ -85,9 +85,9 @@ pub(crate) fn step_end(ended: &EndedStep) {
                 $level,
                 step = ended.path,
                 outcome = $step.outcome.word(),
-                elapsed_ms = millis($step.elapsed),
-                budget_ms = millis($step.budget),
-                over_ms = millis($step.elapsed.saturating_sub($step.budget)),
+                elapsed_ms = millis($step.elapsed()),
+                budget_ms = millis($step.budget()),
+                over_ms = millis($step.elapsed().saturating_sub($step.budget())),
                 $($field)*
                 "step_end"
             )

@@ -18,6 +18,7 @@ use crate::reason::Force;
 
 pub use error::ShutdownError;
 pub use outcome::{Outcome, TimedOut};
+pub(crate) use step::Nanos;
 pub use step::Step;
 
 /// What a shutdown did: the tree of its steps with their outcomes and times. Cheap to clone.

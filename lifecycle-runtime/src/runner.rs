@@ -561,7 +561,7 @@ async fn shut_down<S: GracefulShutdown>(
         return report;
     }
     // Main shut the server down itself, so that its own row is on a clock of its own.
-    plan.finish_empty(clock::now());
+    plan.finish_empty();
     plan.report()
         .map_or(report.clone(), |main| report.preceded_by(main.steps()))
 }

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
-use crate::context::after;
 use crate::derived::{Owner, Steps, plan_of};
-use crate::engine::{RunningPlan, RuntimeTimeouts, ShutdownShared, contain};
+use crate::engine::{RunningPlan, begin_owner, contain};
 use crate::report::Cut;
 use crate::{GracefulShutdown, Plan, Reason, Report, clock, log};
 
@@ -233,13 +232,7 @@ fn begin<'a>(
     }
     let running = match owner.__state().running() {
         Some(running) => Arc::clone(running),
-        None => {
-            let now = clock::now();
-            let within = within.unwrap_or_else(|| total(owner, plan));
-            log::begin(name, &reason, Duration::ZERO, within);
-            let shared = ShutdownShared::new(reason, now);
-            resume(owner, RunningPlan::root(name, shared, after(now, within)))
-        }
+        None => begin_owner(owner, plan, reason, within),
     };
     match running.report() {
         Some(report) => Err(report.clone()),
@@ -247,19 +240,12 @@ fn begin<'a>(
     }
 }
 
-/// The total budget of this value.
-fn total(owner: &dyn Owner, plan: &Plan) -> Duration {
-    RuntimeTimeouts::of(owner, plan)
-        .total
-        .unwrap_or(DEFAULT_TIMEOUT)
-}
-
 /// Has the owner's plan run on a clock that was started. If the owner began by itself before, that plan goes on and is
 /// returned.
 pub(crate) fn resume(owner: &mut dyn Owner, plan: Arc<RunningPlan>) -> Arc<RunningPlan> {
     let state = owner.__state();
     if state.is_disarmed() {
-        plan.finish_empty(clock::now());
+        plan.finish_empty();
         return plan;
     }
     if let Some(running) = state.running() {
@@ -291,6 +277,6 @@ impl Future for RunPlan<'_> {
             let _ = ready!(steps.as_mut().poll(cx));
             self.steps = None;
         }
-        Poll::Ready(self.running.finish(clock::now()).clone())
+        Poll::Ready(self.running.finish().clone())
     }
 }

@@ -161,7 +161,7 @@ fn find<T>(
             .flat_map(|elements| {
                 let rows = elements.plan.rows();
                 let rows = rows.list.iter();
-                rows.map(|row| row.nested().to_vec()).collect::<Vec<_>>()
+                rows.map(|row| row.nested.to_vec()).collect::<Vec<_>>()
             })
             .find_map(|inside| find(&inside, address, is_it))
     })

@@ -130,7 +130,7 @@ impl Context {
             Poll::Ready(())
         })
         .await;
-        plan.finish(clock::now()).clone()
+        plan.finish().clone()
     }
 }
 

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use super::{OpenPlan, Wakeups};
+use crate::BoxError;
 use crate::plan::StepSet;
-use crate::{BoxError, clock};
 
 /// A future of one step.
 pub(crate) type StepFuture<'a, 'b> = Pin<&'a mut (dyn Future<Output = ()> + Send + 'b)>;
@@ -16,8 +16,6 @@ pub(crate) type StepFuture<'a, 'b> = Pin<&'a mut (dyn Future<Output = ()> + Send
 #[derive(Debug)]
 pub(crate) struct Join {
     open: OpenPlan,
-    /// The row of the plan's first step.
-    first: usize,
     /// Which steps have ended. The rows say it to others; the join ends them and need not ask.
     ended: StepSet,
     /// Made when it first has to wait.
@@ -28,10 +26,8 @@ impl Join {
     /// Joins the steps of an opened plan. Those that had ended before stay so.
     pub(crate) fn new(open: OpenPlan) -> Self {
         let ended = open.running.ended_steps();
-        let first = open.running.first();
         Self {
             open,
-            first,
             ended,
             wakeups: None,
         }
@@ -50,7 +46,7 @@ impl Join {
         if self.open.running.report().is_none() {
             ready!(self.poll_steps(steps, cx));
         }
-        let report = self.open.running.finish(clock::now());
+        let report = self.open.running.finish();
         if report.is_clean() {
             return Poll::Ready(Ok(()));
         }
@@ -102,8 +98,11 @@ impl Join {
                 continue;
             }
             open = true;
+            if due {
+                self.open.running.forget_reading();
+            }
             if let Some(hard) = due
-                .then(|| self.open.running.hard(self.first + i))
+                .then(|| self.open.running.hard(self.open.first + i))
                 .flatten()
             {
                 next = Some(next.map_or(hard, |next| next.min(hard)));

@@ -1,7 +1,7 @@
 //! A plan opened: laid out once, taken up again after that.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::StepHandle;
 use super::abort_scope::address_of;
@@ -11,7 +11,8 @@ use super::shared::ShutdownShared;
 use super::timeouts::{RuntimeTimeouts, SetTimeout};
 use crate::context::after;
 use crate::derived::Owner;
-use crate::{Context, Plan, clock, log};
+use crate::state::DEFAULT_TIMEOUT;
+use crate::{Context, Plan, Reason, clock, log};
 
 /// A plan that runs. What the derive writes opens it and has it joined.
 ///
@@ -20,6 +21,8 @@ use crate::{Context, Plan, clock, log};
 pub struct OpenPlan {
     pub(super) running: Arc<RunningPlan>,
     pub(super) plan: &'static Plan,
+    /// The row of its first step.
+    pub(super) first: usize,
     pub(super) is_root: bool,
 }
 
@@ -53,18 +56,14 @@ impl OpenPlan {
                 let timeouts = RuntimeTimeouts::of(owner, plan);
                 lay_out(&running, plan, &timeouts, clock::now());
             }
-            return Self {
-                running,
-                plan,
-                is_root: cx.is_root(),
-            };
+            return Self::of(running, plan, cx.is_root());
         }
         let is_own = cx.take_own();
         let timeouts = RuntimeTimeouts::of(owner, plan);
         let kind = NestedKind::Owner;
         let open = Self::nested(cx, kind, plan, address_of(owner), &timeouts);
         if owner.__state().is_disarmed() {
-            open.running.finish_empty(clock::now());
+            open.running.finish_empty();
             if let (true, Some(step)) = (is_own, cx.step()) {
                 step.found_nothing("it was disarmed");
             }
@@ -96,17 +95,41 @@ impl OpenPlan {
         if !running.is_laid_out() {
             lay_out(&running, plan, timeouts, now);
         }
+        Self::of(running, plan, false)
+    }
+
+    fn of(running: Arc<RunningPlan>, plan: &'static Plan, is_root: bool) -> Self {
+        let first = running.first();
         Self {
             running,
             plan,
-            is_root: false,
+            first,
+            is_root,
         }
     }
 
     /// The handle of step `i`.
     pub fn step(&self, i: usize) -> StepHandle {
-        StepHandle::new(Arc::clone(&self.running), self.running.first() + i)
+        StepHandle::new(Arc::clone(&self.running), self.first + i)
     }
+}
+
+/// Begins the plan of an owner that is shut down by itself, within its total budget or `within`.
+pub(crate) fn begin_owner(
+    owner: &mut dyn Owner,
+    plan: &'static Plan,
+    reason: Reason,
+    within: Option<Duration>,
+) -> Arc<RunningPlan> {
+    let now = clock::now();
+    let timeouts = RuntimeTimeouts::of(owner, plan);
+    let within = within.unwrap_or_else(|| timeouts.total.unwrap_or(DEFAULT_TIMEOUT));
+    log::begin(plan.name(), &reason, Duration::ZERO, within);
+    let shared = ShutdownShared::new(reason, now);
+    let running = RunningPlan::root(plan.name(), shared, after(now, within));
+    lay_out(&running, plan, &timeouts, now);
+    owner.__state().run(Arc::clone(&running));
+    running
 }
 
 /// Whether a part is known by its field.

@@ -44,13 +44,15 @@ pub(super) fn begin_again(plan: &RunningPlan, row: usize) {
     let foreign = {
         let mut rows = plan.rows();
         let row = &mut rows.list[row];
+        if lost {
+            row.warm().lost_parts = true;
+        }
         if let Some(cold) = row.cold_mut() {
-            cold.lost_parts |= lost;
             cold.lost |= std::mem::take(&mut cold.took);
             cold.nothing = None;
-            cold.nested
-                .iter_mut()
-                .for_each(|nested| nested.is_earlier = true);
+        }
+        for nested in &mut row.nested {
+            nested.is_earlier = true;
         }
         row.take_foreign()
     };
@@ -66,10 +68,11 @@ pub(super) fn end(plan: &RunningPlan, row: usize) -> bool {
 fn settle(plan: &RunningPlan, row: usize, ends: bool) -> bool {
     let nested = {
         let mut rows = plan.rows();
-        match rows.list[row].cold_mut() {
-            Some(cold) => std::mem::take(&mut cold.nested),
-            None => return false,
+        let nested = std::mem::take(&mut rows.list[row].nested);
+        if nested.is_empty() {
+            return false;
         }
+        nested
     };
     let (earlier, current): (Vec<_>, Vec<_>) =
         nested.into_iter().partition(|nested| nested.is_earlier);
@@ -109,9 +112,10 @@ fn settle(plan: &RunningPlan, row: usize, ends: bool) -> bool {
     open.extend(current);
     let Settled { kept, lost } = settled;
     let mut rows = plan.rows();
-    let cold = rows.list[row].warm();
-    cold.nested = open;
-    cold.kept.extend(kept);
+    rows.list[row].nested = open;
+    if !kept.is_empty() {
+        rows.list[row].warm().kept.extend(kept);
+    }
     lost
 }
 
@@ -182,7 +186,7 @@ impl Settled {
             self.keep_gone(row, plan);
             return;
         }
-        for inside in row.nested() {
+        for inside in &row.nested {
             match inside.plan.report() {
                 // An owner tells of itself again.
                 Some(_) if inside.kind == NestedKind::Owner => {}
@@ -253,7 +257,7 @@ const GONE: &str = "it had begun, and was gone when the shutdown was taken up ag
 pub(super) fn known_elements(plan: &RunningPlan, row: usize) -> HashMap<Identity, Row> {
     let earlier: Vec<_> = {
         let rows = plan.rows();
-        let nested = rows.list[row].nested().iter();
+        let nested = rows.list[row].nested.iter();
         nested
             .filter(|nested| nested.is_earlier && nested.kind == NestedKind::Elements)
             .map(|nested| Arc::clone(&nested.plan))
@@ -279,7 +283,7 @@ pub(super) fn give_back(plan: &RunningPlan, row: usize, unclaimed: HashMap<Ident
         return;
     }
     let rows = plan.rows();
-    let mut nested = rows.list[row].nested().iter();
+    let mut nested = rows.list[row].nested.iter();
     let earlier = nested.find(|nested| nested.is_earlier && nested.kind == NestedKind::Elements);
     if let Some(earlier) = earlier {
         earlier.plan.rows().list.extend(unclaimed.into_values());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::contain;
 use super::resumed::NestedPlan;
-use crate::report::{Outcome, Step};
+use crate::report::{Nanos, Outcome, Step};
 
 /// What a step says it waits for.
 pub(super) type WaitingFor = Arc<dyn Fn() -> String + Send + Sync>;
@@ -24,20 +24,25 @@ pub(super) struct Row {
     /// The longest path after it, shrunk likewise.
     pub(super) tail: Duration,
     /// The required step before it that failed.
-    pub(super) skip: Option<usize>,
+    pub(super) skip: Option<u32>,
     pub(super) started: Option<Instant>,
     pub(super) hard: Option<Instant>,
     pub(super) ended: bool,
+    pub(super) waiting_for: Option<WaitingFor>,
+    /// The plans that its component opened.
+    pub(super) nested: Vec<NestedPlan>,
     cold: Option<Box<Cold>>,
 }
+
+// So the report takes over the allocation of the rows.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Row>() == 2 * size_of::<Step>());
 
 /// What only some steps have.
 #[derive(Default)]
 pub(super) struct Cold {
-    pub(super) nested: Vec<NestedPlan>,
     /// Rows of earlier runs that the report must not lose.
     pub(super) kept: Vec<Step>,
-    pub(super) waiting_for: Option<WaitingFor>,
     pub(super) on_force: Vec<ForceHook>,
     /// What its future left behind when it was dropped, for the next run.
     pub(super) left: Option<Box<dyn Any + Send>>,
@@ -69,9 +74,9 @@ impl Row {
             step: Step {
                 name,
                 priority,
-                started: Duration::ZERO,
-                elapsed: Duration::ZERO,
-                budget: Duration::ZERO,
+                started: Nanos::ZERO,
+                elapsed: Nanos::ZERO,
+                budget: Nanos::ZERO,
                 best_effort: false,
                 outcome: Outcome::Skipped,
                 why: None,
@@ -85,6 +90,8 @@ impl Row {
             started: None,
             hard: None,
             ended: false,
+            waiting_for: None,
+            nested: Vec::new(),
             cold: None,
         }
     }
@@ -99,10 +106,6 @@ impl Row {
 
     pub(super) fn warm(&mut self) -> &mut Cold {
         self.cold.get_or_insert_default()
-    }
-
-    pub(super) fn nested(&self) -> &[NestedPlan] {
-        self.cold().map_or(&[], |cold| &cold.nested)
     }
 
     pub(super) fn identity(&self) -> Option<Identity> {
@@ -123,20 +126,27 @@ impl Row {
 
     /// What foreign code left in it for this run, to be dropped outside the lock.
     pub(super) fn take_foreign(&mut self) -> Option<Foreign> {
-        let cold = self.cold_mut()?;
-        let foreign = Foreign {
-            waiting_for: cold.waiting_for.take(),
-            on_force: std::mem::take(&mut cold.on_force),
+        let waiting_for = self.waiting_for.take();
+        let on_force = self
+            .cold_mut()
+            .map(|cold| std::mem::take(&mut cold.on_force));
+        let on_force = on_force.unwrap_or_default();
+        if waiting_for.is_none() && on_force.is_empty() {
+            return None;
+        }
+        Some(Foreign {
+            waiting_for,
+            on_force,
             left: None,
-        };
-        (foreign.waiting_for.is_some() || !foreign.on_force.is_empty()).then_some(foreign)
+        })
     }
 
     /// [`take_foreign`](Self::take_foreign), with what is left behind for a next run.
     pub(super) fn take_all_foreign(&mut self) -> Option<Foreign> {
         let mut foreign = self.take_foreign();
-        if let Some(left) = self.cold_mut()?.left.take() {
-            foreign.get_or_insert_default().left = Some(left);
+        let left = self.cold_mut().and_then(|cold| cold.left.take());
+        if left.is_some() {
+            foreign.get_or_insert_default().left = left;
         }
         foreign
     }
@@ -146,13 +156,14 @@ impl Row {
         if !self.ended {
             self.end_unfinished(began, above);
         }
+        drop(self.take_all_foreign());
         let mut step = self.step;
         if let Some(mut cold) = self.cold {
             step.steps = std::mem::take(&mut cold.kept);
-            for nested in std::mem::take(&mut cold.nested) {
-                let inside = nested.plan.take_steps(&step);
-                step.steps.extend(inside);
-            }
+        }
+        for nested in self.nested {
+            let inside = nested.plan.take_steps(&step);
+            step.steps.extend(inside);
         }
         step
     }
@@ -160,12 +171,12 @@ impl Row {
     fn end_unfinished(&mut self, began: Instant, above: Option<&Step>) {
         let outcome = above.map(|above| &above.outcome);
         let why = above.and_then(|above| above.why.clone());
-        self.step.budget = self.budget();
+        self.step.budget = self.budget().into();
         let Some(started) = self.started else {
             self.step.why = why.or(Some("the step around it ended before it began".into()));
             return;
         };
-        self.step.started = started.saturating_duration_since(began);
+        self.step.started = started.saturating_duration_since(began).into();
         (self.step.outcome, self.step.why) = match outcome {
             Some(Outcome::TimedOut { .. }) => (Outcome::TimedOut { waiting_for: None }, None),
             Some(Outcome::Aborted) => (Outcome::Aborted, why),
@@ -202,7 +213,7 @@ impl Drop for Foreign {
 impl Drop for Cold {
     fn drop(&mut self) {
         drop(Foreign {
-            waiting_for: self.waiting_for.take(),
+            waiting_for: None,
             on_force: std::mem::take(&mut self.on_force),
             left: self.left.take(),
         });

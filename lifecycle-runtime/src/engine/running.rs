@@ -13,7 +13,7 @@ use super::{RuntimeTimeouts, lock, resumed};
 use crate::context::after;
 use crate::plan::StepSet;
 use crate::report::{Cut, Outcome, Report, Step};
-use crate::{Plan, log, text};
+use crate::{Plan, clock, log, text};
 
 /// One running plan.
 pub(crate) struct RunningPlan {
@@ -34,6 +34,8 @@ pub(crate) struct RunningPlan {
 pub(super) struct Rows {
     pub(super) list: Vec<Row>,
     deadline: Instant,
+    /// When a step ended, until something else is polled: so the next one need not look at the clock.
+    reading: Option<Instant>,
     /// What was laid out, and at which row it begins. `None` before, and for the elements of a container.
     plan: Option<(&'static Plan, usize)>,
     is_laid_out: bool,
@@ -86,6 +88,7 @@ impl RunningPlan {
             rows: Mutex::new(Rows {
                 list: Vec::new(),
                 deadline,
+                reading: None,
                 plan: None,
                 is_laid_out: false,
             }),
@@ -123,6 +126,8 @@ impl RunningPlan {
         row.step.best_effort = best_effort;
         row.started = Some(now);
         row.hard = Some(hard.max(now));
+        row.step.budget = row.budget().into();
+        row.step.started = now.saturating_duration_since(self.shared.began).into();
         let mut rows = self.rows();
         rows.list.push(row);
         let at = rows.list.len() - 1;
@@ -146,13 +151,14 @@ impl RunningPlan {
         rows.is_laid_out = true;
         let most = timeouts.most(given);
         rows.list.reserve_exact(plan.steps.len());
-        for (i, step) in plan.steps.iter().enumerate() {
+        let steps = plan.steps.iter().enumerate();
+        rows.list.extend(steps.map(|(i, step)| {
             let mut row = Row::new(Cow::Borrowed(step.name), step.priority);
             row.step.best_effort = step.best_effort;
             row.required = step.required;
             row.timeout = timeouts.timeout(plan, i, most);
-            rows.list.push(row);
-        }
+            row
+        }));
         let rows = &mut rows.list[first..];
         let longest = timeouts.tails(plan, most, rows, |row| &mut row.tail);
         if given >= longest {
@@ -179,14 +185,14 @@ impl RunningPlan {
     }
 
     /// Ends a plan whose own steps have nothing to do any more.
-    pub(crate) fn finish_empty(&self, now: Instant) {
+    pub(crate) fn finish_empty(&self) {
         let gone = {
             let mut rows = self.rows();
             let first = rows.plan.map_or(rows.list.len(), |(_, first)| first);
             rows.list.split_off(first)
         };
         drop(gone);
-        self.finish(now);
+        self.finish();
     }
 
     /// The row of the plan's first step.
@@ -205,6 +211,11 @@ impl RunningPlan {
             }
         }
         ended
+    }
+
+    /// Forgets when the last step ended, after something was polled that takes time.
+    pub(super) fn forget_reading(&self) {
+        self.rows().reading = None;
     }
 
     pub(super) fn has_ended(&self, row: usize) -> bool {
@@ -228,18 +239,23 @@ impl RunningPlan {
     }
 
     /// Starts a step, or takes it up again on its own clock after its future was dropped.
-    pub(super) fn begin(&self, row: usize, now: Instant) -> Begin {
+    pub(super) fn begin(&self, row: usize) -> Begin {
         let mut rows = self.rows();
         let deadline = rows.deadline;
-        let skip = rows.list[row].skip.map(|by| rows.list[by].why_skipped());
+        let skip = rows.list[row].skip;
+        let skip = skip.and_then(|by| Some(rows.list.get(by as usize)?.why_skipped()));
+        // The end of the step before it, if nothing was polled since.
+        let now = rows.reading.take().unwrap_or_else(clock::now);
         let this = &mut rows.list[row];
         let again = this.started.is_some();
         let started = *this.started.get_or_insert(now);
         let latest = deadline.checked_sub(this.tail).unwrap_or(started);
-        let own = this.timeout.map(|timeout| after(started, timeout));
-        let hard = own.map_or(latest, |own| own.min(latest)).max(started);
+        let left = latest.saturating_duration_since(started);
+        let budget = this.timeout.map_or(left, |timeout| timeout.min(left));
+        let hard = after(started, budget);
         this.hard = Some(hard);
-        this.step.started = started.saturating_duration_since(self.shared.began);
+        this.step.budget = budget.into();
+        this.step.started = started.saturating_duration_since(self.shared.began).into();
         drop(rows);
         if again {
             resumed::begin_again(self, row);
@@ -254,32 +270,32 @@ impl RunningPlan {
 
     /// Ends a step (invariant 4), and marks the steps that a failed `required` one takes with it. What there is to log
     /// of it is returned if somebody may read that.
-    pub(super) fn end(&self, row: usize, result: CleanupResult, now: Instant) -> Option<EndedStep> {
+    pub(super) fn end(&self, row: usize, result: CleanupResult) -> Option<Box<EndedStep>> {
+        let now = clock::now();
         let mut rows = self.rows();
         let mut lost = false;
-        if rows.list[row]
-            .nested()
-            .iter()
-            .any(|nested| nested.is_earlier)
-        {
+        if rows.list[row].nested.iter().any(|nested| nested.is_earlier) {
             drop(rows);
             lost = resumed::end(self, row);
             rows = self.rows();
         }
         let this = &mut rows.list[row];
         let started = this.started.unwrap_or(now);
-        this.step.elapsed = now.saturating_duration_since(started);
-        this.step.budget = this.budget();
+        this.step.elapsed = now.saturating_duration_since(started).into();
         result.record(this, lost);
         this.ended = true;
         let foreign = this.take_all_foreign();
         let failed = !this.step.went_well() && (this.required || this.skip.is_some());
-        let cause = this.skip.unwrap_or(row);
-        let ended = log::is_read().then(|| EndedStep {
-            path: self.path_of(&this.step.name),
-            best_effort: this.step.best_effort || self.best_effort,
-            step: this.step.clone(),
+        // A plan has at most 256 steps, and few rows before them.
+        let cause = this.skip.unwrap_or(row as u32);
+        let ended = log::is_read().then(|| {
+            Box::new(EndedStep {
+                path: self.path_of(&this.step.name),
+                best_effort: this.step.best_effort || self.best_effort,
+                step: this.step.clone(),
+            })
         });
+        rows.reading = rows.plan.map(|_| now);
         if let (true, Some((plan, first))) = (failed, rows.plan) {
             let at = row.saturating_sub(first);
             for (later, step) in plan.steps.iter().enumerate().skip(at + 1) {
@@ -296,12 +312,16 @@ impl RunningPlan {
     }
 
     /// Makes the rows the report's, once all have ended.
-    pub(crate) fn finish(&self, now: Instant) -> &Report {
+    pub(crate) fn finish(&self) -> &Report {
         if let Some(report) = self.report.get() {
             return report;
         }
         let began = self.shared.began;
-        let rows = std::mem::take(&mut self.rows().list);
+        let (rows, reading) = {
+            let mut rows = self.rows();
+            (std::mem::take(&mut rows.list), rows.reading.take())
+        };
+        let now = reading.unwrap_or_else(clock::now);
         let steps = rows
             .into_iter()
             .map(|row| row.into_step(began, None))

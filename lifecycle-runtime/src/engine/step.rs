@@ -25,7 +25,7 @@ pub(crate) async fn component<C: Component + ?Sized>(step: StepHandle, field: &m
         step.run(async { field.cleanup(step.cx()).await }).await
     };
     // Each of its parts was aborted by itself, where it had to be.
-    let settled = field.__is_composite() && step.handle.is_settled();
+    let settled = field.__is_composite() && step.handle().is_settled();
     step.end(result, |_| {
         if !settled {
             field.abort();
@@ -36,7 +36,7 @@ pub(crate) async fn component<C: Component + ?Sized>(step: StepHandle, field: &m
 /// A step that has begun. Called by what the derive writes for `with`.
 #[derive(Debug)]
 pub struct StepRun {
-    handle: StepHandle,
+    /// It holds the step's handle.
     cx: Context,
     /// Whether the step's component is known to be the field itself.
     is_plan: bool,
@@ -85,7 +85,7 @@ impl CleanupResult {
             }
         }
         row.step.outcome = result.outcome;
-        row.step.why = result.why;
+        row.step.why = result.why.map(Box::from);
         row.step.nothing = result.nothing;
     }
 }
@@ -97,18 +97,19 @@ impl StepRun {
     }
 
     fn begin_with(handle: StepHandle, is_plan: bool) -> Self {
-        let begin = handle.begin(clock::now());
-        let cx = Context::of_step(handle.clone(), begin.started, begin.hard, is_plan);
+        let begin = handle.begin();
         Self {
-            handle,
-            cx,
+            cx: Context::of_step(handle, begin.started, begin.hard, is_plan),
             is_plan,
             skip: begin.skip,
         }
     }
 
     pub(crate) fn handle(&self) -> &StepHandle {
-        &self.handle
+        match self.cx.step() {
+            Some(handle) => handle,
+            None => unreachable!("the context of a step has its handle"),
+        }
     }
 
     /// What the cleanup is told.
@@ -118,7 +119,7 @@ impl StepRun {
 
     /// Notes that the cleanup has moved the value out of its field.
     pub fn took(&self) {
-        self.handle.took();
+        self.handle().took();
     }
 
     /// Notes that the field holds nothing to clean.
@@ -127,7 +128,7 @@ impl StepRun {
     ///
     /// Never; it stands where a cleanup's result does.
     pub fn found_nothing(&self) -> Result<(), BoxError> {
-        self.handle.found_nothing(EMPTY);
+        self.handle().found_nothing(EMPTY);
         Ok(())
     }
 
@@ -156,13 +157,13 @@ impl StepRun {
     fn end_by(self, result: CleanupResult, abort: &mut dyn FnMut(&Self)) {
         if !result.outcome.is_done() && !result.nothing {
             let aborted = contain(|| {
-                abort_scope::enter(&self.handle, self.is_plan, || abort(&self));
+                abort_scope::enter(self.handle(), self.is_plan, || abort(&self));
             });
             if let Err(message) = aborted {
-                log::abort_panicked(&self.handle, &message);
+                log::abort_panicked(self.handle(), &message);
             }
         }
-        if let Some(ended) = self.handle.end(result, clock::now()) {
+        if let Some(ended) = self.handle().end(result) {
             log::step_end(&ended);
         }
     }
@@ -176,7 +177,7 @@ impl StepRun {
             return Poll::Ready(CleanupResult::of(Outcome::Skipped, Some(why.clone())));
         }
         // Invariants 2 and 3: first the cleanup, then the clock.
-        self.handle.polls();
+        self.handle().polls();
         let mut polled = Poll::Pending;
         let contained = contain(|| {
             polled = cleanup.as_mut().poll(cx);
@@ -185,7 +186,7 @@ impl StepRun {
                 cleanup.as_mut().clear();
             }
         });
-        self.handle.polled();
+        self.handle().polled();
         let result = match (polled, contained) {
             (Poll::Ready(Ok(())), Ok(())) => return done(Outcome::Done),
             (Poll::Ready(Err(error)), _) => return done(failed(error)),
@@ -202,14 +203,14 @@ impl StepRun {
 
     /// How the step ends that goes on although it has to end.
     fn over(&self) -> Option<CleanupResult> {
-        if let Some(mut why) = self.handle.cut() {
-            if let Some(waiting_for) = self.handle.waits_for() {
+        if let Some(mut why) = self.handle().cut() {
+            if let Some(waiting_for) = self.handle().waits_for() {
                 why = format!("{why}, while it was waiting for {waiting_for}").into();
             }
             return Some(CleanupResult::of(Outcome::Aborted, Some(why)));
         }
         (clock::now() >= self.cx.hard_deadline()).then(|| {
-            let waiting_for = self.handle.waits_for();
+            let waiting_for = self.handle().waits_for();
             CleanupResult::of(Outcome::TimedOut { waiting_for }, None)
         })
     }

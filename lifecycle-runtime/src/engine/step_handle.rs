@@ -34,13 +34,13 @@ impl StepHandle {
     }
 
     /// Starts the step, or takes it up again on its own clock.
-    pub(super) fn begin(&self, now: Instant) -> Begin {
-        self.plan.begin(self.row, now)
+    pub(super) fn begin(&self) -> Begin {
+        self.plan.begin(self.row)
     }
 
     /// Ends the step.
-    pub(crate) fn end(&self, result: CleanupResult, now: Instant) -> Option<EndedStep> {
-        self.plan.end(self.row, result, now)
+    pub(crate) fn end(&self, result: CleanupResult) -> Option<Box<EndedStep>> {
+        self.plan.end(self.row, result)
     }
 
     /// Notes that the step is being polled.
@@ -79,8 +79,7 @@ impl StepHandle {
             let own = |nested: &&mut NestedPlan| {
                 nested.kind == NestedKind::Own && nested.plan.component == component
             };
-            let nested = row.cold_mut().map(|cold| cold.nested.iter_mut());
-            if let Some(own) = nested.and_then(|mut nested| nested.find(own)) {
+            if let Some(own) = row.nested.iter_mut().find(own) {
                 own.is_earlier = false;
                 own.address = address;
                 return Arc::clone(&own.plan);
@@ -96,7 +95,7 @@ impl StepHandle {
             deadline,
             best_effort,
         ));
-        row.warm().nested.push(NestedPlan {
+        row.nested.push(NestedPlan {
             plan: Arc::clone(&plan),
             kind,
             address,
@@ -109,7 +108,7 @@ impl StepHandle {
     /// Puts the plan of an owner, which runs or ran by itself, into this step.
     pub(super) fn adopt(&self, plan: &Arc<RunningPlan>, address: usize) {
         self.with(|row| {
-            let nested = &mut row.warm().nested;
+            let nested = &mut row.nested;
             let known = nested
                 .iter_mut()
                 .find(|known| Arc::ptr_eq(&known.plan, plan));
@@ -132,7 +131,7 @@ impl StepHandle {
     /// The plans that were opened in this run.
     pub(super) fn nested(&self) -> Vec<NestedPlan> {
         self.with(|row| {
-            let nested = row.nested().iter();
+            let nested = row.nested.iter();
             nested
                 .filter(|nested| !nested.is_earlier)
                 .cloned()
@@ -144,7 +143,7 @@ impl StepHandle {
     /// it had to be.
     pub(super) fn is_settled(&self) -> bool {
         self.with(|row| {
-            let mut nested = row.nested().iter().filter(|nested| !nested.is_earlier);
+            let mut nested = row.nested.iter().filter(|nested| !nested.is_earlier);
             nested.clone().next().is_some() && nested.all(|nested| nested.plan.report().is_some())
         })
     }
@@ -172,7 +171,7 @@ impl StepHandle {
     }
 
     pub(crate) fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {
-        let old = self.with(|row| row.warm().waiting_for.replace(Arc::new(text)));
+        let old = self.with(|row| row.waiting_for.replace(Arc::new(text)));
         // Dropped outside the lock.
         let _ = super::contain(|| drop(old));
     }
@@ -205,7 +204,7 @@ impl StepHandle {
 
     /// What the step says it waits for.
     pub(super) fn waits_for(&self) -> Option<String> {
-        let text = self.with(|row| row.cold()?.waiting_for.clone());
+        let text = self.with(|row| row.waiting_for.clone());
         text.and_then(describe)
     }
 }

@@ -76,7 +76,7 @@ impl RunningPlan {
     fn unfinished_step(&self, row: &Row, now: Instant) -> UnfinishedStep {
         UnfinishedStep {
             view: self.view(row, now),
-            waiting_for: row.cold().and_then(|cold| cold.waiting_for.clone()),
+            waiting_for: row.waiting_for.clone(),
         }
     }
 
@@ -91,7 +91,7 @@ impl RunningPlan {
                 .map(|started| started.saturating_duration_since(self.shared.began)),
             elapsed: match running {
                 Some(started) => now.saturating_duration_since(started),
-                None => row.step.elapsed,
+                None => row.step.elapsed(),
             },
             remaining: row
                 .hard
@@ -160,7 +160,7 @@ impl RunningPlan {
 
 /// The plans inside a step, as it runs now.
 fn nested(row: &Row) -> Vec<Arc<RunningPlan>> {
-    let nested = row.nested().iter().filter(|nested| !nested.is_earlier);
+    let nested = row.nested.iter().filter(|nested| !nested.is_earlier);
     nested.map(|nested| Arc::clone(&nested.plan)).collect()
 }
 
@@ -171,8 +171,8 @@ fn ended_view(above: &str, step: &Step) -> StepProgress {
     StepProgress {
         running: false,
         polled: false,
-        started: Some(step.started),
-        elapsed: step.elapsed,
+        started: Some(step.started()),
+        elapsed: step.elapsed(),
         remaining: None,
         waiting_for: None,
         outcome: Some(step.outcome.clone()),

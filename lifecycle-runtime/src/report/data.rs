@@ -30,9 +30,9 @@ impl Serialize for Step {
         let mut out = serializer.serialize_struct("Step", 10)?;
         out.serialize_field("name", &self.name)?;
         out.serialize_field("priority", &self.priority)?;
-        out.serialize_field("started_ms", &millis(self.started))?;
-        out.serialize_field("elapsed_ms", &millis(self.elapsed))?;
-        out.serialize_field("budget_ms", &millis(self.budget))?;
+        out.serialize_field("started_ms", &millis(self.started()))?;
+        out.serialize_field("elapsed_ms", &millis(self.elapsed()))?;
+        out.serialize_field("budget_ms", &millis(self.budget()))?;
         out.serialize_field("best_effort", &self.best_effort)?;
         out.serialize_field("clean", &self.is_clean())?;
         out.serialize_field("outcome", &self.outcome)?;

@@ -10,16 +10,35 @@ use super::Outcome;
 pub struct Step {
     pub(crate) name: Cow<'static, str>,
     pub(crate) priority: i32,
-    pub(crate) started: Duration,
-    pub(crate) elapsed: Duration,
-    pub(crate) budget: Duration,
+    pub(crate) started: Nanos,
+    pub(crate) elapsed: Nanos,
+    pub(crate) budget: Nanos,
     pub(crate) best_effort: bool,
     pub(crate) outcome: Outcome,
     /// Why it was skipped or aborted.
-    pub(crate) why: Option<Cow<'static, str>>,
+    pub(crate) why: Option<Box<str>>,
     /// It was skipped because there was nothing to clean.
     pub(crate) nothing: bool,
     pub(crate) steps: Vec<Step>,
+}
+
+/// A duration in nanoseconds. It is half as large as a [`Duration`], and reports have three in every row.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Nanos(u64);
+
+impl Nanos {
+    pub(crate) const ZERO: Self = Self(0);
+
+    pub(crate) fn get(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+}
+
+impl From<Duration> for Nanos {
+    fn from(duration: Duration) -> Self {
+        // Centuries are as good as for ever.
+        Self(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+    }
 }
 
 impl Drop for Step {
@@ -44,17 +63,17 @@ impl Step {
 
     /// When it started, measured from the beginning of the shutdown. For a skipped step, when it was skipped.
     pub fn started(&self) -> Duration {
-        self.started
+        self.started.get()
     }
 
     /// How long it took. More than its [`budget`](Self::budget) if it blocked its thread.
     pub fn elapsed(&self) -> Duration {
-        self.elapsed
+        self.elapsed.get()
     }
 
     /// The time it was given when it started.
     pub fn budget(&self) -> Duration {
-        self.budget
+        self.budget.get()
     }
 
     /// How it ended.
@@ -130,9 +149,9 @@ mod tests {
         Step {
             name: name.into(),
             priority: 0,
-            started: Duration::ZERO,
-            elapsed: Duration::ZERO,
-            budget: Duration::ZERO,
+            started: Nanos::ZERO,
+            elapsed: Nanos::ZERO,
+            budget: Nanos::ZERO,
             best_effort: false,
             outcome: Outcome::Done,
             why: None,

@@ -30,8 +30,13 @@ pub(super) fn report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result
         table(f, &rows)?;
     }
     if report.steps().len() > 1 {
-        if let Some(slowest) = report.steps().iter().max_by_key(|step| step.elapsed) {
-            write!(f, "\nslowest: {} ({})", slowest.name, Time(slowest.elapsed))?;
+        if let Some(slowest) = report.steps().iter().max_by_key(|step| step.elapsed()) {
+            write!(
+                f,
+                "\nslowest: {} ({})",
+                slowest.name,
+                Time(slowest.elapsed())
+            )?;
         }
     }
     Ok(())
@@ -43,7 +48,7 @@ fn push(step: &Step, depth: usize, rows: &mut Vec<[String; 6]>) {
         // The rows below say it.
         note.clear();
     }
-    let over = step.elapsed.saturating_sub(step.budget);
+    let over = step.elapsed().saturating_sub(step.budget());
     let mut add = |text: String| {
         if !note.is_empty() {
             note.push_str("; ");
@@ -59,9 +64,9 @@ fn push(step: &Step, depth: usize, rows: &mut Vec<[String; 6]>) {
     rows.push([
         format!("{}{}", "  ".repeat(depth), step.name),
         step.outcome.word().into(),
-        Time(step.started).to_string(),
-        Time(step.elapsed).to_string(),
-        Time(step.budget).to_string(),
+        Time(step.started()).to_string(),
+        Time(step.elapsed()).to_string(),
+        Time(step.budget()).to_string(),
         note,
     ]);
     push_nested(&step.steps, depth + 1, rows);
@@ -108,8 +113,8 @@ pub(super) fn gantt(report: &Report) -> String {
 
 fn bar(step: &Step, path: &str, out: &mut String) {
     let tag = if step.went_well() { "done" } else { "crit" };
-    let start = step.started.as_millis();
-    let end = start + step.elapsed.as_millis().max(1);
+    let start = step.started().as_millis();
+    let end = start + step.elapsed().as_millis().max(1);
     let _ = writeln!(
         out,
         "    {path} ({}) :{tag}, {start}, {end}",

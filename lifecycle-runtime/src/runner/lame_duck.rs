@@ -14,9 +14,7 @@ use super::main_task::MainTask;
 use crate::context::after;
 use crate::engine::{CleanupResult, RunningPlan, StepHandle, Timer, contain};
 use crate::report::Outcome;
-use crate::{
-    BoxError, Component, Context, Reason, Report, Signal, TaskOutcome, TaskOutput, clock, log,
-};
+use crate::{BoxError, Component, Context, Reason, Report, Signal, TaskOutcome, TaskOutput, log};
 
 /// How long deregistration hooks have where the lame duck is shorter.
 const HOOKS: Duration = Duration::from_secs(5);
@@ -131,7 +129,7 @@ impl LameDuck {
             })
             .await;
         }
-        if let Some(ended) = step.end(result(hooked.as_ref()), clock::now()) {
+        if let Some(ended) = step.end(result(hooked.as_ref())) {
             log::lame_duck_end(plan.component, &ended.step);
         }
         // What a hook leaves is foreign.

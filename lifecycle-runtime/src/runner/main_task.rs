@@ -85,7 +85,7 @@ where
                 outcome = Outcome::Panicked(message);
             }
         }
-        if let Some(ended) = step.end(CleanupResult::of(outcome, cut), clock::now()) {
+        if let Some(ended) = step.end(CleanupResult::of(outcome, cut)) {
             log::step_end(&ended);
         }
     }
