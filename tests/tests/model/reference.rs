@@ -828,10 +828,11 @@ pub(crate) struct EditedElements<'a> {
 
 impl EditedElements<'_> {
     pub(crate) fn remove(&mut self, i: usize) {
+        // An owner in it knows what has ended, until that is cleaned anew.
+        self.elements.rows[i].comp.drop(self.world);
         // What the run before had is kept for the next one, as if it had been resumed before.
         let left = self.elements.resume();
-        let mut gone = self.elements.rows.remove(i);
-        gone.comp.drop(self.world);
+        self.elements.rows.remove(i);
         self.carry(left);
     }
 
