@@ -21,7 +21,7 @@ use tokio::time::{Instant, advance, sleep_until};
 
 use self::describe::{Case, Edit, Interruption, Node, Shape};
 use self::real::{Chained, Diamond, Log, Mixed, Real, Times, UNIT};
-use self::reference::{Out, Reference};
+use self::reference::{Reference, Verdict};
 
 fn setting(name: &str, otherwise: u64) -> u64 {
     env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
@@ -275,14 +275,14 @@ fn collect<'a>(steps: &'a [Step], above: &str, seen: &mut BTreeMap<String, Vec<&
     }
 }
 
-fn is(outcome: &Outcome, expected: Out) -> bool {
+fn is(outcome: &Outcome, expected: Verdict) -> bool {
     matches!(
         (outcome, expected),
-        (Outcome::Done, Out::Done)
-            | (Outcome::Failed(_), Out::Failed)
-            | (Outcome::Panicked(_), Out::Panicked)
-            | (Outcome::TimedOut { .. }, Out::TimedOut)
-            | (Outcome::Aborted, Out::Aborted)
-            | (Outcome::Skipped, Out::Skipped)
+        (Outcome::Done, Verdict::Done)
+            | (Outcome::Failed(_), Verdict::Failed)
+            | (Outcome::Panicked(_), Verdict::Panicked)
+            | (Outcome::TimedOut { .. }, Verdict::TimedOut)
+            | (Outcome::Aborted, Verdict::Aborted)
+            | (Outcome::Skipped, Verdict::Skipped)
     )
 }

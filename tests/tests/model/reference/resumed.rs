@@ -1,0 +1,168 @@
+//! What is known of a shutdown that is taken up, and what is cleaned anew.
+
+use super::{Comp, Elements, ElementsKind, LeafKind, PlanKind, Row};
+
+/// What is left of a component that is cleaned anew.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Left {
+    pub(super) failed: bool,
+    pub(super) lost: bool,
+}
+
+impl Left {
+    pub(super) fn join(&mut self, other: Self) {
+        self.failed |= other.failed;
+        self.lost |= other.lost;
+    }
+}
+
+impl Row {
+    /// Forgets its progress.
+    pub(super) fn reset(&mut self) {
+        self.comp.reset();
+        self.skip = false;
+        self.began = None;
+        self.running = false;
+        self.out = None;
+        self.nothing = false;
+        self.kept = false;
+        self.lost = false;
+    }
+
+    pub(super) fn left(&self) -> Left {
+        if self.out.is_some() {
+            return Left {
+                failed: !self.is_clean(),
+                lost: false,
+            };
+        }
+        let mut left = self.comp.left();
+        left.failed |= self.kept;
+        left.lost |= self.lost;
+        left
+    }
+}
+
+impl Row {
+    pub(super) fn resume(&mut self) {
+        if !self.running {
+            return;
+        }
+        self.running = false;
+        if let Comp::Leaf(leaf) = &self.comp {
+            self.lost |= leaf.kind == LeafKind::Taken && leaf.taken;
+        }
+        let left = self.comp.resume();
+        self.kept |= left.failed || left.lost;
+        self.lost |= left.lost;
+    }
+}
+
+impl Elements {
+    pub(super) fn resume(&mut self) -> Left {
+        let mut left = std::mem::take(&mut self.carried);
+        if !self.open {
+            return left;
+        }
+        self.open = false;
+        if self.kind == ElementsKind::Components {
+            for row in self.rows.iter_mut().filter(|row| row.out.is_none()) {
+                row.running = false;
+                let inside = row.comp.left();
+                row.comp.reset();
+                row.kept |= inside.failed || inside.lost;
+                row.lost |= inside.lost;
+            }
+            return left;
+        }
+        let names = |rows: &[Row]| rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>();
+        let all = names(&self.rows);
+        let unfinished = self.rows.iter().filter(|row| row.out.is_none());
+        let unfinished = unfinished.map(|row| row.name.clone()).collect();
+        self.before = Some((all, unfinished));
+        for row in &mut self.rows {
+            left.join(row.left());
+            row.reset();
+        }
+        left
+    }
+}
+
+impl Elements {
+    /// What the run before had begun and this one has not: whether anything was kept of it, and lost.
+    pub(super) fn settle(&mut self) -> (bool, bool) {
+        let Some((all, unfinished)) = self.before.take() else {
+            return (false, false);
+        };
+        let lost = match self.kind {
+            ElementsKind::List | ElementsKind::Locked => {
+                unfinished
+                    .len()
+                    .min(all.len().saturating_sub(self.rows.len()))
+                    > 0
+            }
+            ElementsKind::Map => {
+                let is_there = |name: &String| self.rows.iter().any(|row| row.name == *name);
+                unfinished.iter().any(|name| !is_there(name))
+            }
+            ElementsKind::Components => false,
+        };
+        (lost, lost)
+    }
+}
+
+impl Comp {
+    /// Another run begins: what cannot be told from others is cleaned anew. What is kept of it.
+    pub(super) fn resume(&mut self) -> Left {
+        match self {
+            Self::Plan(plan) => {
+                for row in plan.rows.iter_mut().filter(|row| row.out.is_none()) {
+                    row.resume();
+                }
+                Left::default()
+            }
+            Self::Elements(elements) => elements.resume(),
+            Self::Maybe(Some(inside)) | Self::Object(inside) => {
+                let left = inside.left();
+                inside.reset();
+                left
+            }
+            Self::Leaf(_) | Self::Maybe(None) => Left::default(),
+        }
+    }
+
+    /// What is not to be forgotten of a component that is cleaned anew.
+    pub(super) fn left(&self) -> Left {
+        let mut left = Left::default();
+        match self {
+            Self::Leaf(leaf) => left.lost = leaf.kind == LeafKind::Taken && leaf.taken,
+            // It tells of itself again.
+            Self::Plan(plan) if plan.kind == PlanKind::Owner => {}
+            _ => self.rows().iter().for_each(|row| left.join(row.left())),
+        }
+        left
+    }
+
+    pub(super) fn reset(&mut self) {
+        match self {
+            Self::Plan(plan) if plan.kind == PlanKind::Owner => {
+                self.resume();
+            }
+            Self::Plan(plan) => {
+                plan.deadline = None;
+                plan.ended = false;
+                plan.rows.iter_mut().for_each(Row::reset);
+            }
+            Self::Elements(elements) => {
+                elements.open = false;
+                elements.before = None;
+                if elements.gone {
+                    elements.rows.clear();
+                }
+                elements.rows.iter_mut().for_each(Row::reset);
+            }
+            Self::Maybe(Some(inside)) | Self::Object(inside) => inside.reset(),
+            Self::Leaf(_) | Self::Maybe(None) => {}
+        }
+    }
+}
