@@ -144,7 +144,9 @@ pub use lifecycle_macros::GracefulShutdown;
 #[cfg(feature = "rt")]
 pub use readiness::{Readiness, ReadyState};
 #[cfg(feature = "rt")]
-pub use runner::{FailedStart, Given, Grace, Runner, Source, Start, Stop, run, run_until_signal};
+pub use runner::{
+    FailedStart, Given, Grace, Runner, SecondSignal, Source, Start, Stop, run, run_until_signal,
+};
 #[cfg(feature = "rt")]
 pub use state::{Shutdown, ShutdownState};
 #[cfg(feature = "state-file")]

@@ -114,9 +114,10 @@ pub async fn run_until_signal<S: GracefulShutdown>(server: S) -> Report {
 ///    that never looked at its `Stop` is dropped at once.
 /// 4. The plan runs, then the [`finally`](Self::finally) hooks, and the report is returned.
 ///
-/// A signal within 500 ms of the first is the same request, as terminals and process managers send
-/// several. A later one ends the lame duck if that is running. Otherwise it forces the end, from a thread
-/// of its own that a blocked executor cannot hold up: it runs every
+/// A signal within 500 ms of the last is the same request, as terminals and process managers send several. A second one
+/// [hurries](ShutdownHandle::hurry) the shutdown: the lame duck, main and `best_effort` steps are cut, and the rest of the
+/// plan runs with its own budgets. A third one forces the end ([`second_signal`](Self::second_signal) changes that), from a
+/// thread of its own that a blocked executor cannot hold up: it runs every
 /// [`on_force`](crate::Context::on_force) hook for up to 1 s, gives the engine 1 s to abort what runs, says on stderr what
 /// was not done, and exits with 128 and the signal's number. It goes on listening after [`run`](Self::run)
 /// has returned, while the runtime is dropped. The [watchdog](Self::watchdog) does the same, with exit
@@ -137,8 +138,20 @@ struct Options {
     grace: Option<Grace>,
     watchdog: Option<Duration>,
     hooks: Vec<(Signal, SignalHook)>,
+    second_signal: SecondSignal,
     finally: Vec<Finally>,
     exit_code: Option<ExitCode>,
+}
+
+/// What a second signal does, more than 500 ms after the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecondSignal {
+    /// Hurries the shutdown, as [`ShutdownHandle::hurry`] does. A third signal forces the end.
+    #[default]
+    Hurry,
+    /// Ends the lame duck if that is running, and otherwise forces the end.
+    Force,
 }
 
 type Finally = Box<dyn FnOnce(&Report) + Send>;
@@ -176,6 +189,7 @@ impl<S, B> Runner<S, B> {
                 grace: None,
                 watchdog: None,
                 hooks: Vec::new(),
+                second_signal: SecondSignal::default(),
                 finally: Vec::new(),
                 exit_code: None,
             },
@@ -234,6 +248,12 @@ impl<S, B> Runner<S, B> {
     /// [`block_on`](Self::block_on) until that returns.
     pub fn watchdog(mut self, slack: Duration) -> Self {
         self.options.watchdog = Some(slack);
+        self
+    }
+
+    /// Says what a second signal does, more than 500 ms after the first. The default is [`SecondSignal::Hurry`].
+    pub fn second_signal(mut self, second: SecondSignal) -> Self {
+        self.options.second_signal = second;
         self
     }
 
@@ -333,7 +353,7 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
             ..
         } = self;
         let hooked = options.hooks.iter().map(|(signal, _)| *signal).collect();
-        let mut guard = Guard::arm(&options.handle, hooked).await;
+        let mut guard = Guard::arm(&options.handle, hooked, options.second_signal).await;
         guard.watch("the start", options.allowed(S::PLAN.budget()));
         let (mut server, main, failed) = match start(source, &options.handle).await {
             Started::Whole(server) => (server, main, false),

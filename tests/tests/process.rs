@@ -17,15 +17,53 @@ fn serving(how: &str) -> Process {
     server
 }
 
-/// How it ends after a signal, and another one later on.
-fn forced(mut server: Process, first: Signal, marker: &str, second: Signal) -> Ended {
+/// How it ends after a signal, and two others later on: the second hurries, the third forces.
+fn forced(mut server: Process, first: Signal, marker: &str, last: Signal) -> Ended {
     server.signal(first);
     if !marker.is_empty() {
         server.wait_for(marker);
     }
     server.no_longer_a_repeat();
-    server.signal(second);
+    server.signal(first);
+    server.no_longer_a_repeat();
+    server.signal(last);
     server.end()
+}
+
+/// How it ends after a signal, and another one later on.
+fn signalled_twice(mut server: Process, marker: &str) -> Ended {
+    server.signal(Signal::TERM);
+    server.wait_for(marker);
+    server.no_longer_a_repeat();
+    server.signal(Signal::TERM);
+    server.end()
+}
+
+#[test]
+fn a_second_signal_cuts_the_best_effort_drain_and_the_save_after_it_still_runs() {
+    let ended = signalled_twice(serving("long-drain"), "draining");
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.says(&["drain aborted"]), "{ended:#?}");
+    assert!(ended.says(&["saved"]), "{ended:#?}");
+    assert!(ended.says(&["drain", "aborted", "hurried"]), "{ended:#?}");
+}
+
+#[test]
+fn a_second_signal_cuts_main_and_the_plan_runs() {
+    let ended = signalled_twice(serving("main"), "told");
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(ended.says(&["pool closed"]), "{ended:#?}");
+    assert!(ended.says(&["main", "aborted", "hurried"]), "{ended:#?}");
+}
+
+#[test]
+fn a_second_signal_forces_the_end_where_that_was_asked_for() {
+    let ended = signalled_twice(serving("second-forces"), "draining");
+    assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
+    assert!(
+        ended.says(&["! ", "the end is forced by SIGTERM"]),
+        "{ended:#?}"
+    );
 }
 
 #[test]
@@ -146,7 +184,7 @@ fn a_forced_end_names_the_element_that_runs_and_runs_its_hooks() {
 
 #[test]
 fn a_main_that_was_told_and_does_not_end_is_cut_by_a_forced_end_and_the_plan_is_run_once_over() {
-    let ended = forced(serving("main"), Signal::TERM, "told", Signal::TERM);
+    let ended = signalled_twice(serving("main-second-forces"), "told");
     assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
     assert!(
         ended.says(&["! ", "not done: main was running"]),

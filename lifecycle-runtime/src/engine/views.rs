@@ -13,9 +13,15 @@ use crate::{StepProgress, text};
 pub(crate) struct UnfinishedStep {
     pub(crate) view: StepProgress,
     waiting_for: Option<WaitingFor>,
+    is_best_effort: bool,
 }
 
 impl UnfinishedStep {
+    /// Whether it runs and a hurry cuts it.
+    pub(crate) fn is_cut_by_a_hurry(&self) -> bool {
+        self.is_best_effort && self.view.is_running()
+    }
+
     /// Asks the component what it waits for, which runs its code.
     pub(crate) fn described(mut self) -> StepProgress {
         self.view.waiting_for = self.waiting_for.and_then(describe);
@@ -77,6 +83,10 @@ impl RunningPlan {
         UnfinishedStep {
             view: self.view(row, now),
             waiting_for: row.waiting_for.clone(),
+            // What is before the plan is cut as well: main, and a lame duck.
+            is_best_effort: row.step.best_effort
+                || self.best_effort
+                || row.step.priority == i32::MIN,
         }
     }
 

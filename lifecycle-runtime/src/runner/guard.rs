@@ -4,13 +4,13 @@
 //! default action, so once somebody has listened, somebody has to go on, until the process is gone.
 //!
 //! Per signal, for each runner that is armed: the first asks for its shutdown; one within
-//! [`SAME`] of the first is the same request; a later one ends its lame duck if that is running, and
-//! otherwise forces the end of the process. When no runner is armed any more, any signal does.
+//! [`DUPLICATE_SIGNAL_WINDOW`] of the last is the same request; the second hurries, the third forces the end of the
+//! process. When no runner is armed any more, any signal does.
 //!
 //! The same thread is the watchdog of runners that asked for one.
 
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
@@ -21,14 +21,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::SecondSignal;
 use super::force::{Forced, force};
 use super::signals::Signals;
 use crate::context::after;
 use crate::engine::RunningPlan;
-use crate::{Force, Reason, ShutdownHandle, Signal, log};
+use crate::{Force, Reason, ShutdownHandle, Signal, clock, log};
 
 /// Terminals and process managers send a signal twice; that is one request.
-const SAME: Duration = Duration::from_millis(500);
+const DUPLICATE_SIGNAL_WINDOW: Duration = Duration::from_millis(500);
 
 /// How often the watchdog looks whether the executor still gets to the plan.
 const LOOK: Duration = Duration::from_secs(1);
@@ -50,14 +51,17 @@ struct Post {
     /// Signals that are passed on instead of ending anything.
     hooks: Vec<Signal>,
     hooked: mpsc::UnboundedSender<Signal>,
+    second: SecondSignal,
     times: Mutex<Times>,
 }
 
 /// All in real time, since signals and executors that block are.
 #[derive(Default)]
 struct Times {
-    /// When the first signal came, or the last that only ended a lame duck.
-    first: Option<Instant>,
+    /// When the last signal came that did something.
+    last: Option<Instant>,
+    /// A signal has hurried it.
+    hurried: bool,
     /// How long after the request the process has to be gone.
     allowed: Option<Duration>,
     /// Who runs, as long as there is no plan.
@@ -108,12 +112,17 @@ fn ask(ask: Ask) {
 impl Guard {
     /// Has signals begin the shutdown of `handle`, except those that are hooked. They are registered when
     /// this returns.
-    pub(super) async fn arm(handle: &ShutdownHandle, hooks: Vec<Signal>) -> Self {
+    pub(super) async fn arm(
+        handle: &ShutdownHandle,
+        hooks: Vec<Signal>,
+        second: SecondSignal,
+    ) -> Self {
         let (sender, hooked) = mpsc::unbounded_channel();
         let post = Arc::new(Post {
             handle: handle.clone(),
             hooks,
             hooked: sender,
+            second,
             times: Mutex::default(),
         });
         let thread = {
@@ -388,20 +397,37 @@ impl Post {
             return false;
         }
         let mut times = lock(&self.times);
-        match times.first {
-            Some(first) if now.saturating_duration_since(first) < SAME => false,
-            Some(_) if self.handle.end_lame_duck() => {
-                times.first = Some(now);
-                false
-            }
-            Some(_) => true,
-            None => {
-                times.first = Some(now);
-                drop(times);
-                self.handle.request(Reason::Signal(signal));
-                false
-            }
+        let Some(last) = times.last.replace(now) else {
+            drop(times);
+            self.handle.request(Reason::Signal(signal));
+            return false;
+        };
+        if now.saturating_duration_since(last) < DUPLICATE_SIGNAL_WINDOW {
+            times.last = Some(last);
+            return false;
         }
+        if times.hurried {
+            return true;
+        }
+        match self.second {
+            SecondSignal::Hurry => {
+                times.hurried = true;
+                drop(times);
+                self.hurry();
+                false
+            }
+            SecondSignal::Force => !self.handle.end_lame_duck(),
+        }
+    }
+
+    /// Cuts what may be cut, and says so to who sits at a terminal.
+    fn hurry(&self) {
+        let plan = self.handle.running();
+        self.handle.hurry();
+        // On a thread that is left behind: a terminal may be stopped, and the guard must not be.
+        let _ = thread::Builder::new()
+            .name("lifecycle-hurry".into())
+            .spawn(move || say_hurried(plan.as_deref()));
     }
 
     /// The shutdown was asked for, so that the process has to be gone in time.
@@ -420,8 +446,8 @@ impl Post {
         if self.hooks.contains(&signal) {
             return false;
         }
-        let first = lock(&self.times).first;
-        first.is_none_or(|first| now.saturating_duration_since(first) >= SAME)
+        let last = lock(&self.times).last;
+        last.is_none_or(|last| now.saturating_duration_since(last) >= DUPLICATE_SIGNAL_WINDOW)
     }
 
     /// The plan that the executor does not get to, and for how long, if that is to be said: once.
@@ -433,4 +459,27 @@ impl Post {
         let said = std::mem::replace(&mut times.said_blocked, blocked);
         (blocked && !said).then_some((live, since))
     }
+}
+
+/// Says at a terminal what a hurry cuts, and what another signal would do.
+fn say_hurried(plan: Option<&RunningPlan>) {
+    let mut stderr = io::stderr();
+    if !stderr.is_terminal() {
+        return;
+    }
+    let unfinished = plan.map(|plan| plan.unfinished_steps(clock::now()));
+    let running = unfinished
+        .iter()
+        .flatten()
+        .filter(|step| step.is_cut_by_a_hurry());
+    let cut: Vec<_> = running.map(|step| step.view.path()).collect();
+    let text = match cut.is_empty() {
+        true => "lifecycle: hurrying".to_owned(),
+        false => format!("lifecycle: hurrying, {} cut", cut.join(", ")),
+    };
+    // Nobody is left to tell if stderr is gone.
+    let _ = writeln!(
+        stderr,
+        "{text}; the rest of the shutdown runs, another signal forces the end"
+    );
 }

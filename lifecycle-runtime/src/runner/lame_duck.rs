@@ -105,7 +105,7 @@ impl LameDuck {
         let step = StepHandle::new(Arc::clone(plan), row);
         let cx = Context::of_step(step.clone(), began, hard, false);
         let (mut serving, mut hooking) = (Timer::new(), Timer::new());
-        let mut hooked = None;
+        let (mut hooked, mut cut) = (None, false);
         {
             let mut hooks = pin!(cx.each_reported(names, &mut hooks));
             let mut over = pin!(over.cancelled());
@@ -118,18 +118,19 @@ impl LameDuck {
                     }
                 }
                 let gone = main.as_mut().is_some_and(|main| main.poll(cx).is_ready());
-                if over.as_mut().poll(cx).is_ready() {
+                let kept = !gone && serving.poll(Some(until), cx).is_pending();
+                if !kept && hooked.is_some() {
                     return Poll::Ready(());
                 }
-                let kept = !gone && serving.poll(Some(until), cx).is_pending();
-                match kept || hooked.is_none() {
-                    true => Poll::Pending,
-                    false => Poll::Ready(()),
+                cut = over.as_mut().poll(cx).is_ready();
+                match cut {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
                 }
             })
             .await;
         }
-        if let Some(ended) = step.end(result(hooked.as_ref())) {
+        if let Some(ended) = step.end(result(hooked.as_ref(), cut)) {
             log::lame_duck_end(plan.component, &ended.step);
         }
         // What a hook leaves is foreign.
@@ -138,10 +139,17 @@ impl LameDuck {
 }
 
 /// How a lame duck ended, by what became of its hooks.
-fn result(hooked: Option<&Report>) -> CleanupResult {
-    let Some(hooked) = hooked else {
-        let why = "a signal ended it before its hooks had ended";
-        return CleanupResult::of(Outcome::Aborted, Some(why.into()));
+fn result(hooked: Option<&Report>, cut: bool) -> CleanupResult {
+    let hooked = match (hooked, cut) {
+        (Some(hooked), false) => hooked,
+        (Some(_), true) => {
+            let why = "it was ended before its time, by a signal or a hurry";
+            return CleanupResult::of(Outcome::Aborted, Some(why.into()));
+        }
+        (None, _) => {
+            let why = "it was ended before its hooks had ended, by a signal or a hurry";
+            return CleanupResult::of(Outcome::Aborted, Some(why.into()));
+        }
     };
     let failed = hooked.steps().iter().find(|step| !step.is_clean());
     let outcome = match failed {

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::thread;
 
 use lifecycle_runtime::{
-    BoxError, Component, Context, GracefulShutdown, Report, Runner, ShutdownState, Stop, run,
+    BoxError, Component, Context, GracefulShutdown, Report, Runner, SecondSignal, ShutdownState,
+    Stop, run,
 };
 use lifecycle_tests::secs;
 use rustix::process::{Signal, getpid, kill_process};
@@ -85,6 +86,31 @@ struct Plugins {
     plugins: BTreeMap<&'static str, Drain>,
     #[shutdown(state)]
     state: ShutdownState,
+}
+
+/// A drain that may take long, and what has to be saved after it.
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "120s")]
+struct Draining {
+    #[shutdown(best_effort)]
+    drain: Drain,
+    #[shutdown(timeout = "5s", with = |saved| save(saved))]
+    saved: bool,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+async fn save(saved: &mut bool) {
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    println!("saved");
+    *saved = true;
+}
+
+async fn serve_for_ever(_: &mut Server, stop: Stop) {
+    println!("serving");
+    stop.cancelled().await;
+    println!("told");
+    pending::<()>().await;
 }
 
 fn server(act: Act) -> Server {
@@ -169,12 +195,26 @@ fn main() -> ExitCode {
                 println!("main ends");
             }))
         }
-        "main" => {
-            multi_thread().block_on(run(server(Act::End), async |_: &mut Server, stop: Stop| {
+        "main" => multi_thread().block_on(run(server(Act::End), serve_for_ever)),
+        "main-second-forces" => multi_thread().block_on(
+            Runner::new(server(Act::End))
+                .second_signal(SecondSignal::Force)
+                .run(serve_for_ever),
+        ),
+        "second-forces" => multi_thread().block_on(
+            Runner::new(server(Act::Hang))
+                .second_signal(SecondSignal::Force)
+                .run(serve),
+        ),
+        "long-drain" => {
+            let server = Draining {
+                drain: Drain(Act::Hang),
+                saved: false,
+                state: ShutdownState::new(),
+            };
+            multi_thread().block_on(run(server, async |_: &mut Draining, stop: Stop| {
                 println!("serving");
                 stop.cancelled().await;
-                println!("told");
-                pending::<()>().await;
             }))
         }
         "elements" => {
