@@ -261,10 +261,11 @@ pub(crate) fn finally_panicked(message: &str) {
     event!(error, error = message, "a `finally` hook panicked");
 }
 
-pub(crate) fn finally_left() {
+pub(crate) fn finally_left(timeout: Duration) {
     event!(
-        warn,
-        "the `finally` hooks took more than 1 s and are left behind"
+        error,
+        timeout_ms = millis(timeout),
+        "the `finally` hooks are left behind"
     );
 }
 

@@ -40,6 +40,7 @@ struct Body {
     elapsed: Duration,
     forced: Option<Force>,
     hurried: bool,
+    tasks_left: usize,
     exit_code: Option<u8>,
     steps: Vec<Step>,
 }
@@ -74,6 +75,12 @@ impl Report {
     /// Returns whether the shutdown was hurried: what could be cut was cut, and the rest ran.
     pub fn was_hurried(&self) -> bool {
         self.body.hurried
+    }
+
+    /// How many tasks the runtime still had when a runner's server was dropped, beside the runner's own: nobody waits for
+    /// them. A note, which leaves the report clean. 0 without a runner.
+    pub fn tasks_left(&self) -> usize {
+        self.body.tasks_left
     }
 
     /// The steps, in plan order; `main` first if a runner awaited one.
@@ -174,9 +181,27 @@ impl Report {
                 elapsed,
                 forced: cut.forced,
                 hurried: cut.hurried,
+                tasks_left: 0,
                 exit_code: None,
                 steps,
             }),
+        }
+    }
+
+    /// With this step after its own.
+    pub(crate) fn followed_by(self, step: Step) -> Self {
+        let mut body = Arc::unwrap_or_clone(self.body);
+        body.steps.push(step);
+        Self {
+            body: Arc::new(body),
+        }
+    }
+
+    pub(crate) fn with_tasks_left(self, tasks: usize) -> Self {
+        let mut body = Arc::unwrap_or_clone(self.body);
+        body.tasks_left = tasks;
+        Self {
+            body: Arc::new(body),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Runs a server: signals, main, the plan, the exit code.
 
+mod end;
 mod force;
 mod grace;
 mod guard;
@@ -11,17 +12,13 @@ mod stop;
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::fmt;
 use std::future::{Future, Ready, poll_fn};
 use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::task::Poll;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use std::{fmt, io};
-
-use tokio::sync::oneshot;
 
 use crate::context::after;
 use crate::engine::{RunningPlan, RuntimeTimeouts, ShutdownShared, contain};
@@ -33,6 +30,7 @@ use crate::{
     clock, log,
 };
 
+use end::end;
 pub use grace::Grace;
 use guard::Guard;
 use lame_duck::LameDuck;
@@ -40,9 +38,12 @@ use main_task::MainTask;
 pub use source::{FailedStart, Given, Source, Start};
 pub use stop::Stop;
 
-/// How long the `finally` hooks have, together; and how long [`Runner::block_on`] waits for what its
-/// runtime's drop waits for.
-const FINALLY: Duration = Duration::from_secs(1);
+/// How long the end takes that has no time of its own: the drops, and what [`Runner::block_on`] waits for when its
+/// runtime is dropped.
+const END: Duration = Duration::from_secs(1);
+
+/// How long the `finally` hooks have together, unless [`Runner::finally_timeout`] says otherwise.
+const FINALLY: Duration = Duration::from_secs(3);
 
 /// Runs a server until it is told to stop, then shuts it down: [`Runner::run`] with no options.
 ///
@@ -112,7 +113,8 @@ pub async fn run_until_signal<S: GracefulShutdown>(server: S) -> Report {
 ///    [deregistration](Self::deregister) runs beside it.
 /// 3. [`Stop`] fires. Main is awaited until the plan needs the rest of the time, then dropped; a main
 ///    that never looked at its `Stop` is dropped at once.
-/// 4. The plan runs, then the [`finally`](Self::finally) hooks, and the report is returned.
+/// 4. The plan runs. Then the server is dropped (a row `drop`, if that took a millisecond or panicked), the tasks are counted that the runtime still has, the
+///    [`finally`](Self::finally) hooks run (a row `finally`, if they did not end well), and the report is returned.
 ///
 /// A signal within 500 ms of the last is the same request, as terminals and process managers send several. A second one
 /// [hurries](ShutdownHandle::hurry) the shutdown: the lame duck, main and `best_effort` steps are cut, and the rest of the
@@ -140,6 +142,7 @@ struct Options {
     hooks: Vec<(Signal, SignalHook)>,
     second_signal: SecondSignal,
     finally: Vec<Finally>,
+    finally_timeout: Duration,
     exit_code: Option<ExitCode>,
 }
 
@@ -191,6 +194,7 @@ impl<S, B> Runner<S, B> {
                 hooks: Vec::new(),
                 second_signal: SecondSignal::default(),
                 finally: Vec::new(),
+                finally_timeout: FINALLY,
                 exit_code: None,
             },
             server: PhantomData,
@@ -233,8 +237,8 @@ impl<S, B> Runner<S, B> {
         self
     }
 
-    /// Compares what the platform gives with what the shutdown may need (lame duck, budget, and 1 s for
-    /// what comes after the plan) when the server starts, and logs a shortfall as `grace_short`.
+    /// Compares what the platform gives with what the shutdown may need (lame duck, budget, the time of the
+    /// [`finally`](Self::finally) hooks, and 1 s for the rest) when the server starts, and logs a shortfall as `grace_short`.
     pub fn grace(mut self, grace: impl Into<Grace>) -> Self {
         self.options.grace = Some(grace.into());
         self
@@ -269,9 +273,18 @@ impl<S, B> Runner<S, B> {
     /// Runs `hook` after the plan, with the report: to flush logs and traces, last of all.
     ///
     /// Hooks are synchronous and run one after the other on a thread of their own, in the order they
-    /// were given; together they have 1 s, then they are left behind. Their panics are contained.
+    /// were given; together they have 3 s ([`finally_timeout`](Self::finally_timeout)). Hooks that take longer are left
+    /// behind: that is said on stderr, as a row `finally` in the report, and by exit code 1. Their panics are contained, and
+    /// reported likewise.
     pub fn finally(mut self, hook: impl FnOnce(&Report) + Send + 'static) -> Self {
         self.options.finally.push(Box::new(hook));
+        self
+    }
+
+    /// Gives the [`finally`](Self::finally) hooks this long together. The default is 3 s, which counts in
+    /// [`grace`](Self::grace) and for the [`watchdog`](Self::watchdog).
+    pub fn finally_timeout(mut self, timeout: Duration) -> Self {
+        self.options.finally_timeout = timeout;
         self
     }
 
@@ -336,7 +349,7 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
             }
         };
         let (report, guard) = runtime.block_on(self.conduct(Some(main)));
-        runtime.shutdown_timeout(FINALLY);
+        runtime.shutdown_timeout(END);
         guard.unwatch();
         report
     }
@@ -468,7 +481,7 @@ impl Bounds {
         let longest = times.longest(&S::PLAN, total);
         let lame_duck = options.lame_duck.longest();
         if let Some(grace) = options.grace {
-            grace.check(S::PLAN.name(), lame_duck, total, FINALLY);
+            grace.check(S::PLAN.name(), lame_duck, total, options.after_plan());
         }
         Self {
             total,
@@ -480,6 +493,14 @@ impl Bounds {
 }
 
 impl Options {
+    /// How long what comes after the plan may take.
+    fn after_plan(&self) -> Duration {
+        match self.finally.is_empty() {
+            true => END,
+            false => END.saturating_add(self.finally_timeout),
+        }
+    }
+
     /// How long a process may take from the request until it is gone, if a watchdog is to see to it.
     fn allowed(&self, budget: Option<Duration>) -> Option<Duration> {
         let all = self
@@ -487,7 +508,7 @@ impl Options {
             .longest()
             .saturating_add(budget.unwrap_or(DEFAULT_TIMEOUT));
         let slack = self.watchdog?;
-        Some(all.saturating_add(FINALLY).saturating_add(slack))
+        Some(all.saturating_add(self.after_plan()).saturating_add(slack))
     }
 }
 
@@ -584,65 +605,4 @@ async fn shut_down<S: GracefulShutdown>(
     plan.finish_empty();
     plan.report()
         .map_or(report.clone(), |main| report.preceded_by(main.steps()))
-}
-
-/// What comes after the plan.
-async fn end<S>(server: Option<S>, report: Report, options: Options) -> Report {
-    let Options {
-        readiness,
-        exit_code,
-        finally,
-        ..
-    } = options;
-    // A forced end is no longer the program's to name.
-    let chosen = exit_code.filter(|_| report.forced().is_none());
-    let code = chosen.and_then(|code| contain(|| code(&report)).ok());
-    let report = match code {
-        Some(code) => report.with_exit_code(code),
-        None => report,
-    };
-    log::end(&report, report.exit_code());
-    // Before the hooks, so that they flush what its drop still says.
-    let _ = contain(|| drop(server));
-    if let Some(readiness) = readiness {
-        readiness.stop();
-    }
-    run_finally(&report, finally).await;
-    report
-}
-
-async fn run_finally(report: &Report, hooks: Vec<Finally>) {
-    if hooks.is_empty() {
-        return;
-    }
-    let (ended, end) = oneshot::channel();
-    let told = report.clone();
-    // Real time, since hooks block real threads: a paused clock would leave them behind at once.
-    let spawned = spawn("lifecycle-finally", move || {
-        let (ends, in_time) = mpsc::channel::<()>();
-        let hooks = spawn("lifecycle-hooks", move || {
-            for hook in hooks {
-                if let Err(message) = contain(|| hook(&told)) {
-                    log::finally_panicked(&message);
-                }
-            }
-            drop(ends);
-        });
-        let in_time =
-            hooks.map(|_| in_time.recv_timeout(FINALLY) != Err(RecvTimeoutError::Timeout));
-        // The runner may have left.
-        let _ = ended.send(in_time);
-    });
-    match spawned.map(|_| end) {
-        Err(error) => log::no_thread("the `finally` hooks", &error),
-        Ok(end) => match end.await {
-            Ok(Ok(true)) | Err(_) => {}
-            Ok(Ok(false)) => log::finally_left(),
-            Ok(Err(error)) => log::no_thread("the `finally` hooks", &error),
-        },
-    }
-}
-
-fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name(name.into()).spawn(f)
 }

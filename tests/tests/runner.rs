@@ -2,12 +2,14 @@
 
 use std::future::pending;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use lifecycle_runtime::{
     BoxError, GracefulShutdown, Outcome, Reason, Report, Runner, ShutdownHandle, ShutdownState,
     Stop, run,
 };
-use lifecycle_tests::{Logs, Probe, Trace, ms, secs};
+use lifecycle_tests::{Event, Logs, Probe, Trace, ms, secs};
+use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 #[derive(GracefulShutdown)]
@@ -384,7 +386,7 @@ async fn the_server_is_dropped_before_the_hooks_that_end_logs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_does_not_end_is_left_behind() {
+async fn a_hook_that_does_not_end_is_left_behind_which_is_a_row_and_not_clean() {
     let trace = Trace::new();
     let (release, held) = mpsc::channel::<()>();
     let (logs, guard) = Logs::capture();
@@ -393,18 +395,104 @@ async fn a_hook_that_does_not_end_is_left_behind() {
             // Until the test has seen that nobody waits for it.
             let _ = held.recv();
         })
+        .finally_timeout(Duration::from_millis(20))
         .run(async |_: &mut Server, _| {})
         .await;
     drop(guard);
     // It would wait for the test for good.
+    let row = report.step("finally").unwrap();
+    assert_eq!(
+        row.outcome().to_string(),
+        "timed out: waiting for its hooks, which are left behind"
+    );
+    assert!(!report.is_clean() && report.exit_code() == 1, "{report}");
+    let left = |event: &Event| event.name.contains("`finally` hooks are left behind");
+    assert!(logs.all().iter().any(left), "{logs:#?}");
+    drop(release);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_panics_is_a_row_and_not_clean() {
+    let trace = Trace::new();
+    let report = Runner::new(server(&trace))
+        .finally(|_| {})
+        .run(async |_: &mut Server, _| {})
+        .await;
+    assert!(
+        report.step("finally").is_none() && report.is_clean(),
+        "{report}"
+    );
+
+    let report = Runner::new(server(&trace))
+        .finally(|_| panic!("the exporter"))
+        .run(async |_: &mut Server, _| {})
+        .await;
+    let outcome = report.step("finally").unwrap().outcome().to_string();
+    assert_eq!(outcome, "panicked: the exporter");
+    assert_eq!(report.exit_code(), 1);
+}
+
+#[derive(GracefulShutdown)]
+struct Slow {
+    #[expect(dead_code, reason = "it is dropped")]
+    held: Held,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+/// Blocks in its drop, or panics there.
+enum Held {
+    Blocks,
+    Panics,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        match self {
+            Self::Blocks => std::thread::sleep(Duration::from_millis(20)),
+            Self::Panics => panic!("the drop of a field"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drop_of_the_server_that_blocks_or_panics_is_a_row() {
+    let slow = |held| {
+        let state = ShutdownState::new();
+        Runner::new(Slow { held, state }).run(async |_: &mut Slow, _| {})
+    };
+    let report = slow(Held::Blocks).await;
+    let row = report.step("drop").unwrap();
+    assert!(row.outcome().is_done() && report.is_clean(), "{report}");
+    assert!(row.why().unwrap().starts_with("it blocked its thread for "));
+
+    let report = slow(Held::Panics).await;
+    let outcome = report.step("drop").unwrap().outcome().to_string();
+    assert_eq!(outcome, "panicked: the drop of a field");
+    assert_eq!(report.exit_code(), 1, "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_that_no_field_owns_are_a_note() {
+    let trace = Trace::new();
+    let before = Handle::current().metrics().num_alive_tasks();
+    let task = tokio::spawn(std::future::pending::<()>());
+    let report = Runner::new(server(&trace))
+        .run(async |_: &mut Server, _| {})
+        .await;
+    assert_eq!(report.tasks_left(), before + 1, "{report}");
     assert!(report.is_clean(), "{report}");
     assert!(
-        logs.all()
-            .iter()
-            .any(|event| event.name.contains("`finally` hooks took more than 1 s")),
-        "{logs:#?}"
+        report
+            .to_string()
+            .contains("note: the runtime still has 1 task")
     );
-    drop(release);
+    task.abort();
+    let _ = task.await;
+    let report = Runner::new(server(&trace))
+        .run(async |_: &mut Server, _| {})
+        .await;
+    assert_eq!(report.tasks_left(), before);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use crate::reason::Chain;
 use crate::text::millis;
 
 pub(super) fn body<S: Serializer>(body: &Arc<Body>, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut out = serializer.serialize_struct("Report", 8)?;
+    let mut out = serializer.serialize_struct("Report", 9)?;
     let report = super::Report {
         body: Arc::clone(body),
     };
@@ -21,6 +21,7 @@ pub(super) fn body<S: Serializer>(body: &Arc<Body>, serializer: S) -> Result<S::
     out.serialize_field("hurried", &body.hurried)?;
     out.serialize_field("exit_code", &report.exit_code())?;
     out.serialize_field("elapsed_ms", &millis(body.elapsed))?;
+    out.serialize_field("tasks_left", &body.tasks_left)?;
     out.serialize_field("steps", &body.steps)?;
     out.end()
 }

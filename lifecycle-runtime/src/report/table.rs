@@ -39,7 +39,14 @@ pub(super) fn report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result
             )?;
         }
     }
-    Ok(())
+    match report.tasks_left() {
+        0 => Ok(()),
+        1 => write!(f, "\nnote: the runtime still has 1 task that no field owns"),
+        tasks => write!(
+            f,
+            "\nnote: the runtime still has {tasks} tasks that no field owns"
+        ),
+    }
 }
 
 fn push(step: &Step, depth: usize, rows: &mut Vec<[String; 6]>) {
