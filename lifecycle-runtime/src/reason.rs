@@ -82,6 +82,11 @@ impl Signal {
     pub const fn as_raw(self) -> i32 {
         self.0
     }
+
+    /// What shells say of a process that a signal has ended: 128 and the number.
+    pub(crate) fn exit_code(self) -> u8 {
+        u8::try_from(128_i32.saturating_add(self.0)).unwrap_or(u8::MAX)
+    }
 }
 
 impl fmt::Display for Signal {
@@ -111,9 +116,7 @@ impl Force {
     /// sysexits.h) for the watchdog.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Signal(signal) => {
-                u8::try_from(128_i32.saturating_add(signal.as_raw())).unwrap_or(u8::MAX)
-            }
+            Self::Signal(signal) => signal.exit_code(),
             Self::Watchdog => 70,
         }
     }

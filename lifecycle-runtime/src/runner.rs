@@ -1,6 +1,7 @@
 //! Runs a server: signals, main, the plan, the exit code.
 
 mod end;
+mod exit_codes;
 mod force;
 mod grace;
 mod guard;
@@ -31,6 +32,7 @@ use crate::{
 };
 
 use end::end;
+pub use exit_codes::ExitCodes;
 pub use grace::Grace;
 use guard::Guard;
 use lame_duck::LameDuck;
@@ -86,8 +88,14 @@ const FINALLY: Duration = Duration::from_secs(3);
 /// }
 /// ```
 ///
-/// A main whose last expression is `Ok(())` has to name its error, as here: the compiler cannot tell
-/// it from the `?`s before it.
+/// # Common errors
+///
+/// - *type annotations needed*, in `run(server, |server, stop| async move { … })`: main is an async closure, which may
+///   borrow the server. Write `run(server, async |server, stop| { … })`.
+/// - *type annotations needed for `Result<(), _>`*: a main whose last expression is `Ok(())` has to name its error, as
+///   here, since the compiler cannot tell it from the `?`s before it.
+/// - *the `?` operator can only be applied to values that implement `Try`*, in `run(…).await?`: a [`Report`] is returned
+///   whatever happened. Write `run(…).await.into_result()?`, or return the report from `main`, which makes it the exit code.
 pub async fn run<S, M, T>(server: S, main: M) -> Report
 where
     S: GracefulShutdown,
@@ -288,7 +296,7 @@ impl<S, B> Runner<S, B> {
         self
     }
 
-    /// Chooses the exit code. The default is [`Report::exit_code`].
+    /// Chooses the exit code. The default is [`Report::exit_code`]; [`ExitCodes`] has the table and another choice.
     pub fn exit_code(mut self, code: impl FnOnce(&Report) -> u8 + Send + 'static) -> Self {
         self.options.exit_code = Some(Box::new(code));
         self
