@@ -18,6 +18,7 @@ use crate::reason::Force;
 
 pub use error::ShutdownError;
 pub use outcome::{Outcome, TimedOut};
+#[cfg(feature = "rt")]
 pub(crate) use step::Nanos;
 pub use step::Step;
 

@@ -74,9 +74,9 @@ impl Row {
             step: Step {
                 name,
                 priority,
-                started: Nanos::ZERO,
-                elapsed: Nanos::ZERO,
-                budget: Nanos::ZERO,
+                started: Nanos::default(),
+                elapsed: Nanos::default(),
+                budget: Nanos::default(),
                 best_effort: false,
                 outcome: Outcome::Skipped,
                 why: None,

@@ -27,8 +27,6 @@ pub struct Step {
 pub(crate) struct Nanos(u64);
 
 impl Nanos {
-    pub(crate) const ZERO: Self = Self(0);
-
     pub(crate) fn get(self) -> Duration {
         Duration::from_nanos(self.0)
     }
@@ -149,9 +147,9 @@ mod tests {
         Step {
             name: name.into(),
             priority: 0,
-            started: Nanos::ZERO,
-            elapsed: Nanos::ZERO,
-            budget: Nanos::ZERO,
+            started: Nanos::default(),
+            elapsed: Nanos::default(),
+            budget: Nanos::default(),
             best_effort: false,
             outcome: Outcome::Done,
             why: None,
