@@ -220,7 +220,7 @@ fn at_the_deadline_what_hangs_is_cut_and_named_and_the_other_steps_still_run() {
 }
 
 #[test]
-fn a_second_signal_later_ends_the_proxy_at_once() {
+fn a_second_signal_later_cuts_the_clients_that_are_left() {
     let proxy = Proxy::start("shutdown_timeout: 600");
     let mut client = proxy.connect();
     client.ask("/slow?seconds=3600");
@@ -231,10 +231,9 @@ fn a_second_signal_later_ends_the_proxy_at_once() {
     proxy.signal(Signal::TERM);
     let peer = client.stream.local_addr().unwrap().to_string();
     let ended = proxy.wait();
-    assert_eq!(ended.code(), 128 + 15);
-    for part in ["forced", &peer] {
-        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
-    }
+    // Best effort: a client that was cut is told, but is no failure of the proxy.
+    assert_eq!(ended.code(), 0, "{}", ended.log.text());
+    assert!(ended.stdout.contains(&peer), "{}", ended.stdout);
 }
 
 #[test]
