@@ -181,19 +181,29 @@ impl Settled {
         }
         if row
             .cold()
-            .is_some_and(|cold| cold.took || cold.lost || cold.lost_parts)
+            .is_some_and(|cold| cold.took || cold.lost || cold.lost_parts || cold.left.is_some())
         {
             self.keep_gone(row, plan);
             return;
         }
-        for inside in &row.nested {
-            match inside.plan.report() {
+        let mut inside = Self::default();
+        for nested in &row.nested {
+            match nested.plan.report() {
                 // An owner tells of itself again.
-                Some(_) if inside.kind == NestedKind::Owner => {}
-                Some(report) => self.keep_failed(report.steps().to_vec()),
-                None => self.keep_inside(inside),
+                Some(_) if nested.kind == NestedKind::Owner => {}
+                Some(report) => inside.keep_failed(report.steps().to_vec()),
+                None => inside.keep_inside(nested),
             }
         }
+        self.lost |= inside.lost && !row.step.best_effort;
+        if inside.kept.is_empty() {
+            return;
+        }
+        // Around what is kept, so that its path stays the one of its field.
+        let mut around = row.into_step(plan.shared.began, None);
+        around.steps = inside.kept;
+        around.why = Some(ANEW.into());
+        self.kept.push(around);
     }
 
     /// Tells of a plan that had begun and is not there any more.
@@ -241,7 +251,7 @@ impl Settled {
 
     /// Keeps the row of an element that is not there any more: how it ended, or that it did not.
     fn keep_gone(&mut self, row: Row, plan: &RunningPlan) {
-        self.lost |= !row.ended;
+        self.lost |= !row.ended && !row.step.best_effort;
         let mut above = Row::new(Cow::Borrowed(""), 0).step;
         above.outcome = Outcome::Aborted;
         above.why = Some(GONE.into());
@@ -249,6 +259,9 @@ impl Settled {
             .push(row.into_step(plan.shared.began, Some(&above)));
     }
 }
+
+/// Why an earlier run of a step is aborted, of which something is kept.
+const ANEW: &str = "its future was dropped before it had ended; it was cleaned anew";
 
 /// Why something that had begun is aborted.
 const GONE: &str = "it had begun, and was gone when the shutdown was taken up again";

@@ -36,6 +36,9 @@ impl Row {
                 lost: false,
             };
         }
+        if self.best_effort {
+            return Left::default();
+        }
         let mut left = self.comp.left();
         left.failed |= self.kept;
         left.lost |= self.lost;

@@ -1,0 +1,182 @@
+//! Parts whose shutdown is dropped half-way and taken up again: nothing of the first run is forgotten, and each row
+//! stands at the path of its field.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, Outcome, ShutdownState};
+use tokio_test::assert_pending;
+use tokio_test::task::spawn;
+
+/// Its call fails once the test lets it end.
+struct Db(Receiver<()>);
+
+impl Db {
+    fn close(&mut self) -> Result<(), BoxError> {
+        let _ = self.0.recv();
+        Err("the disk is full".into())
+    }
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Storage {
+    #[shutdown(blocking, with = Db::close)]
+    db: Option<Db>,
+}
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown]
+    storage: Option<Storage>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+#[derive(GracefulShutdown)]
+struct Direct {
+    #[shutdown]
+    storage: Storage,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+#[derive(GracefulShutdown)]
+struct Listed {
+    #[shutdown]
+    storages: Vec<Storage>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn storage() -> (Storage, Sender<()>) {
+    let (sender, receiver) = channel();
+    let db = Some(Db(receiver));
+    (Storage { db }, sender)
+}
+
+#[tokio::test]
+async fn a_blocking_call_of_a_part_in_a_field_is_awaited_by_the_next_run() {
+    let (storage, ends) = storage();
+    let mut server = Direct {
+        storage,
+        state: ShutdownState::new(),
+    };
+    assert_pending!(spawn(server.shutdown()).poll());
+    drop(ends);
+    let report = server.shutdown().await;
+    let outcome = report.step("storage.db").expect("a row").outcome();
+    assert!(matches!(outcome, Outcome::Failed(_)), "{report}");
+}
+
+#[tokio::test]
+async fn a_blocking_call_of_a_part_in_an_option_is_told_as_aborted() {
+    let (storage, ends) = storage();
+    let mut server = Server {
+        storage: Some(storage),
+        state: ShutdownState::new(),
+    };
+    assert_pending!(spawn(server.shutdown()).poll());
+    drop(ends);
+    let report = server.shutdown().await;
+    // What is in the option now cannot be known to be what was there before.
+    assert!(!report.is_clean(), "nobody waited for the call: {report}");
+    let outcome = report.step("storage.db").expect("a row").outcome();
+    assert!(matches!(outcome, Outcome::Aborted), "{report}");
+}
+
+#[tokio::test]
+async fn a_blocking_call_of_an_element_is_told_as_aborted() {
+    let (storage, ends) = storage();
+    let mut server = Listed {
+        storages: vec![storage],
+        state: ShutdownState::new(),
+    };
+    assert_pending!(spawn(server.shutdown()).poll());
+    drop(ends);
+    let report = server.shutdown().await;
+    assert!(!report.is_clean(), "nobody waited for the call: {report}");
+}
+
+struct Fails;
+struct Hangs;
+
+impl Component for Fails {
+    async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+        Err("no".into())
+    }
+}
+
+impl Component for Hangs {
+    async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+        std::future::pending().await
+    }
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Shard {
+    #[shutdown(priority = 0)]
+    index: Fails,
+    #[shutdown(priority = 0)]
+    log: Hangs,
+}
+
+#[derive(GracefulShutdown)]
+struct Sharded {
+    #[shutdown]
+    shards: Vec<Shard>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_row_of_an_earlier_run_is_kept_at_the_path_of_its_element() {
+    let shard = || Shard {
+        index: Fails,
+        log: Hangs,
+    };
+    let mut server = Sharded {
+        shards: vec![shard(), shard()],
+        state: ShutdownState::new(),
+    };
+    assert_pending!(spawn(server.shutdown()).poll());
+    let report = server.shutdown().await;
+    assert!(report.step("shards[1].index").is_some(), "{report}");
+    let stray = report.step("shards.index");
+    assert!(stray.is_none(), "no field is at that path: {report}");
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Extras {
+    #[shutdown(best_effort)]
+    shard: Shard,
+}
+
+#[derive(GracefulShutdown)]
+struct WithExtras {
+    #[shutdown]
+    extras: Option<Extras>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_best_effort_step_that_failed_in_an_earlier_run_leaves_the_report_clean() {
+    let server = || WithExtras {
+        extras: Some(Extras {
+            shard: Shard {
+                index: Fails,
+                log: Hangs,
+            },
+        }),
+        state: ShutdownState::new(),
+    };
+    let report = server().shutdown().await;
+    assert!(report.is_clean(), "in one run: {report}");
+
+    let mut server = server();
+    assert_pending!(spawn(server.shutdown()).poll());
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "in two runs: {report}");
+}
