@@ -45,9 +45,10 @@ async fn serve(server: &mut Server, _stop: Stop) -> Result<(), BoxError> {
     server
         .tasks
         .spawn("parser", async { panic!("byte 7 is no digit") })?;
-    server
-        .imports
-        .spawn_blocking("csv-import", || thread::sleep(Duration::from_secs(3600)))?;
+    server.imports.spawn_blocking("csv-import", |_stop| {
+        // It does not ask whether it should stop.
+        thread::sleep(Duration::from_secs(3600));
+    })?;
     // The panic is told when it happens; the report keeps it.
     tokio::task::yield_now().await;
     server.journal.lines.push("served until the end");

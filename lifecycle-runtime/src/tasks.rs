@@ -180,11 +180,7 @@ impl Spawner {
     where
         F: Future<Output: TaskOutcome> + Send + 'static,
     {
-        tracked::spawn(&self.shared, name.into(), || {
-            task(TaskStop {
-                gate: self.shared.tracked.gate.clone(),
-            })
-        })
+        tracked::spawn(&self.shared, name.into(), || task(self.stop()))
     }
 
     /// Spawns a task that has no end of its own: it is dropped, wherever it is, when the shutdown begins.
@@ -210,8 +206,28 @@ impl Spawner {
         })
     }
 
-    /// Runs a closure on the blocking pool, counted and named as a task. Once it runs it cannot be
-    /// aborted: the report names it, and the step is cut.
+    /// Runs a closure on the blocking pool, counted and named as a task.
+    ///
+    /// Once it runs it cannot be aborted: if it goes on after the soft deadline, the report names it, and the step is
+    /// cut. So a closure that takes long asks its [`TaskStop`] between two pieces of its work:
+    ///
+    /// ```
+    /// use lifecycle_runtime::{Component, Context, Reason, TaskGroup};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), lifecycle_runtime::BoxError> {
+    /// # fn compact_one_segment() {}
+    /// let mut tasks = TaskGroup::new();
+    /// tasks.spawn_blocking("compaction", |stop| {
+    ///     while !stop.is_cancelled() {
+    ///         compact_one_segment();
+    ///     }
+    /// })?;
+    ///
+    /// tasks.cleanup(&Context::new(Reason::Requested, Duration::from_secs(5))).await
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -223,12 +239,19 @@ impl Spawner {
     pub fn spawn_blocking<T>(
         &self,
         name: impl Into<Cow<'static, str>>,
-        task: impl FnOnce() -> T + Send + 'static,
+        task: impl FnOnce(TaskStop) -> T + Send + 'static,
     ) -> Result<(), Closed>
     where
         T: TaskOutcome,
     {
-        tracked::spawn_blocking(&self.shared, name.into(), task)
+        let stop = self.stop();
+        tracked::spawn_blocking(&self.shared, name.into(), || task(stop))
+    }
+
+    fn stop(&self) -> TaskStop {
+        TaskStop {
+            gate: self.shared.tracked.gate.clone(),
+        }
     }
 
     /// How many tasks have not ended.

@@ -7,13 +7,14 @@ use lifecycle_runtime::{
     BoxError, Closed, Component, Context, GracefulShutdown, Outcome, Reason, Report,
     ShutdownHandle, ShutdownState, Spawner, TaskGroup,
 };
-use lifecycle_tests::{Trace, ms, secs};
+use lifecycle_tests::{Logs, Trace, ms, secs};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{advance, sleep};
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
+use tracing::Level;
 
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "10s")]
@@ -123,7 +124,7 @@ async fn a_straggler_that_takes_long_to_drop_is_awaited_too() {
     let mut server = Server::new();
     let (end, ended) = mpsc::channel::<()>();
     // Once it runs, nothing aborts it.
-    let blocks = server.tasks.spawn_blocking("index", move || {
+    let blocks = server.tasks.spawn_blocking("index", move |_| {
         let _ = ended.recv();
     });
     blocks.unwrap();
@@ -150,7 +151,7 @@ async fn blocking_tasks_are_counted_and_named_and_the_step_is_cut() {
     let mut server = Server::new();
     let (end, ended) = mpsc::channel::<()>();
     let (tell, runs) = oneshot::channel();
-    let blocks = server.tasks.spawn_blocking("index", move || {
+    let blocks = server.tasks.spawn_blocking("index", move |_| {
         let _ = tell.send(());
         let _ = ended.recv();
     });
@@ -172,6 +173,26 @@ async fn blocking_tasks_are_counted_and_named_and_the_step_is_cut() {
     };
     assert_eq!(text, "1 task: index for 10.0 s");
     drop(end);
+}
+
+#[test]
+fn a_blocking_task_that_asks_whether_it_should_stop_ends_with_the_shutdown() {
+    for runtime in both_flavours() {
+        runtime.block_on(async {
+            let mut server = Server::new();
+            let (tell, runs) = oneshot::channel();
+            let asks = server.tasks.spawn_blocking("index", move |stop| {
+                let _ = tell.send(stop.is_cancelled());
+                while !stop.is_cancelled() {
+                    std::thread::yield_now();
+                }
+            });
+            asks.unwrap();
+            assert!(!runs.await.unwrap(), "not before the shutdown");
+            let report = server.shutdown().await;
+            assert!(report.is_clean(), "{report}");
+        });
+    }
 }
 
 #[test]
@@ -223,7 +244,7 @@ async fn panics_and_errors_are_kept_with_their_message_and_the_tasks_name() {
         .unwrap();
     server
         .tasks
-        .spawn_blocking("index", || Err::<(), BoxError>("the disk is full".into()))
+        .spawn_blocking("index", |_| Err::<(), BoxError>("the disk is full".into()))
         .unwrap();
     server
         .tasks
@@ -242,6 +263,33 @@ async fn panics_and_errors_are_kept_with_their_message_and_the_tasks_name() {
         assert!(text.contains(part), "{text}");
     }
     assert!(!text.contains("fine"), "{text}");
+}
+
+#[tokio::test]
+async fn a_failure_is_logged_when_it_happens() {
+    let (logs, guard) = Logs::capture();
+    let tasks = TaskGroup::new();
+    let fails = ready(Err::<(), _>("the socket is closed"));
+    tasks.spawn("feed", fails).unwrap();
+    tasks
+        .spawn("poller", async { panic!("no {}", "feed") })
+        .unwrap();
+    while !tasks.is_empty() {
+        yield_now().await;
+    }
+    let failed = logs.named("task_failed");
+    let told: Vec<_> = failed
+        .iter()
+        .map(|event| (event.level, event.field("task"), event.field("error")))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Level::ERROR, "feed", "the socket is closed"),
+            (Level::ERROR, "poller", "panicked: no feed")
+        ]
+    );
+    drop(guard);
 }
 
 #[tokio::test]
@@ -318,7 +366,7 @@ async fn a_closed_group_refuses_a_task_and_makes_none() {
     });
     assert_eq!(late, Err(Closed));
     assert_eq!(
-        tasks.spawn_blocking("late", || unreachable!("it is refused")),
+        tasks.spawn_blocking("late", |_| unreachable!("it is refused")),
         Err::<(), _>(Closed)
     );
     tasks.drained().await;
@@ -330,7 +378,7 @@ struct Respawns(Spawner, mpsc::Sender<Result<(), Closed>>);
 impl Drop for Respawns {
     fn drop(&mut self) {
         let _ = self.1.send(self.0.spawn("again", pending::<()>()));
-        let _ = self.1.send(self.0.spawn_blocking("again", || ()));
+        let _ = self.1.send(self.0.spawn_blocking("again", |_| ()));
     }
 }
 
@@ -391,7 +439,7 @@ async fn a_cleanup_that_was_dropped_half_way_goes_on_and_still_names_the_straggl
     let tasks = TaskGroup::new();
     let (end, ended) = mpsc::channel::<()>();
     let (tell, runs) = oneshot::channel();
-    let blocks = tasks.spawn_blocking("index", move || {
+    let blocks = tasks.spawn_blocking("index", move |_| {
         let _ = tell.send(());
         let _ = ended.recv();
     });
