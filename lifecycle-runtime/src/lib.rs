@@ -155,6 +155,6 @@ pub use state_file::{Saved, StateFile};
 #[cfg(feature = "rt")]
 pub use task_outcome::{TaskOutcome, TaskOutput};
 #[cfg(feature = "rt")]
-pub use tasks::{Spawner, TaskGroup, TaskStop};
+pub use tasks::{Restart, Spawner, Supervised, TaskGroup, TaskState, TaskStop};
 #[cfg(feature = "tower")]
 pub use tower::{ShutdownBody, ShutdownFuture, ShutdownLayer, ShutdownService};

@@ -8,6 +8,7 @@
 //! | `shutdown_end` | INFO if clean, else ERROR | component, reason, done, failed, panicked, timed_out, aborted, skipped, slowest, elapsed_ms, forced, hurried, exit_code |
 //! | `connection_failed` | DEBUG, as clients do that | connection, error |
 //! | `task_failed` | ERROR | task, error |
+//! | `task_restart` | WARN, when a supervised task failed and will run again | task, error, restarts (so far), wait_ms |
 //! | `shutdown_forced` | WARN | component, by |
 //! | `executor_blocked` | WARN | component, steps, blocked_ms |
 //! | `lame_duck_end` | INFO | component, outcome, elapsed_ms |
@@ -283,6 +284,22 @@ pub(crate) fn not_hooked(signal: crate::Signal, error: &std::io::Error) {
 
 pub(crate) fn task_failed(task: &str, error: &(dyn std::error::Error + 'static)) {
     event!(error, task, error = %crate::reason::Chain(error), "task_failed");
+}
+
+pub(crate) fn task_restart(
+    task: &str,
+    error: &(dyn std::error::Error + 'static),
+    restarts: u64,
+    wait: Duration,
+) {
+    warn!(
+        target: "lifecycle",
+        task,
+        error = %crate::reason::Chain(error),
+        restarts,
+        wait_ms = millis(wait),
+        "task_restart"
+    );
 }
 
 pub(crate) fn connection_failed(

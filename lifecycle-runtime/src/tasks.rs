@@ -1,5 +1,8 @@
 //! Named background tasks: told together, awaited, and the stragglers aborted *and* awaited.
 
+mod restart;
+mod supervise;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
@@ -12,13 +15,17 @@ use crate::reason::Chain;
 use crate::tracked::{self, Keeper, Tracked};
 use crate::{BoxError, Component, Context, Reason, ShutdownHandle, TaskOutcome, TaskOutput, log};
 
+pub use self::restart::Restart;
+pub use self::supervise::{Supervised, TaskState};
+
 /// A group of named background tasks.
 ///
 /// Its shutdown tells all tasks together, waits for them, and at the soft deadline aborts those that
 /// are left and awaits them too; they are named in the report, with every error and panic of a task
 /// since the start. Dropping the group aborts its tasks: none is detached.
 ///
-/// Whoever else should spawn holds a [`Spawner`], which keeps nothing alive.
+/// Whoever else should spawn holds a [`Spawner`], which keeps nothing alive. A task that should be restarted when it fails
+/// is [supervised](Spawner::supervise).
 ///
 /// ```
 /// use lifecycle_runtime::{Component, Context, Reason, TaskGroup};
@@ -84,7 +91,7 @@ impl TaskGroup {
     }
 
     /// A group whose tasks the server cannot do without: one that ends with an error or a panic begins
-    /// the shutdown, with [`Reason::TaskFailed`].
+    /// the shutdown, with [`Reason::TaskFailed`]. So does one that is [supervised](Spawner::supervise), once it is given up.
     pub fn critical(handle: &ShutdownHandle) -> Self {
         Self::with(Some(handle.clone()))
     }

@@ -1,0 +1,166 @@
+//! Whether a supervised task runs again, and when.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// No wait is shorter, so that a task that fails at once keeps no executor busy.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Decides when a task of [`Spawner::supervise`](crate::Spawner::supervise) is restarted, and when it is given up.
+///
+/// Unless it is told otherwise, it waits about 100 ms before the first restart, twice as long before each further one
+/// and at most 30 s, and gives a task up that fails again after 5 restarts within 60 s.
+///
+/// ```
+/// use lifecycle_runtime::Restart;
+/// use std::time::Duration;
+///
+/// const FEED: Restart = Restart::on_failure()
+///     .backoff(Duration::from_millis(250), Duration::from_secs(10))
+///     .at_most(5, Duration::from_secs(60));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a policy does nothing until a task is supervised by it"]
+pub struct Restart {
+    always: bool,
+    first: Duration,
+    longest: Duration,
+    most: u32,
+    per: Duration,
+}
+
+impl Restart {
+    /// Restarts a task that ends with an error or a panic. A task that returns `Ok` or `()` has ended.
+    pub const fn on_failure() -> Self {
+        Self {
+            always: false,
+            first: Duration::from_millis(100),
+            longest: Duration::from_secs(30),
+            most: 5,
+            per: Duration::from_secs(60),
+        }
+    }
+
+    /// Restarts a task however it ends, for one that should run until the shutdown.
+    pub const fn always() -> Self {
+        let mut policy = Self::on_failure();
+        policy.always = true;
+        policy
+    }
+
+    /// Sets the waits: `first` before the first restart, twice as long before each further one, and never longer than
+    /// `longest`. A wait below 1 ms is 1 ms.
+    ///
+    /// What is really waited is a random time between half of that and all of it, so that the tasks of many servers,
+    /// which fail together, do not come back together. A run that lasts at least `longest` begins the waits anew.
+    pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.first = first;
+        self.longest = longest;
+        self
+    }
+
+    /// Gives the task up when it fails again after `restarts` restarts within `per`, as the restart intensity of an OTP
+    /// supervisor does. The waits count as a part of that time: where they are long, the limit may never be reached.
+    ///
+    /// 0 restarts give it up at its first failure, and `u32::MAX` never.
+    pub const fn at_most(mut self, restarts: u32, per: Duration) -> Self {
+        self.most = restarts;
+        self.per = per;
+        self
+    }
+
+    /// Returns whether a task that ended without a failure runs again.
+    pub(super) fn is_always(&self) -> bool {
+        self.always
+    }
+
+    /// The limit: so many restarts within so long.
+    pub(super) fn limit(&self) -> (u32, Duration) {
+        (self.most, self.per)
+    }
+
+    /// The longest wait before a restart, after so many restarts in a row.
+    fn whole_wait(&self, in_a_row: u32) -> Duration {
+        let wait = self.first.max(SHORTEST);
+        let wait = wait.saturating_mul(2_u32.saturating_pow(in_a_row));
+        wait.min(self.longest.max(SHORTEST))
+    }
+}
+
+/// The restarts of one task, as far as they count.
+#[derive(Default)]
+pub(super) struct History {
+    /// When it was restarted within the time of the limit, the oldest first.
+    recent: VecDeque<Instant>,
+    /// How often it was restarted since a run that lasted.
+    in_a_row: u32,
+}
+
+impl History {
+    /// Notes that a run has failed, and returns the wait before the next one. `None` past the limit.
+    pub(super) fn wait(
+        &mut self,
+        policy: &Restart,
+        began: Instant,
+        now: Instant,
+    ) -> Option<Duration> {
+        if now.saturating_duration_since(began) >= policy.longest {
+            self.in_a_row = 0;
+        }
+        let old = |restart: &Instant| now.saturating_duration_since(*restart) >= policy.per;
+        while self.recent.front().is_some_and(old) {
+            self.recent.pop_front();
+        }
+        if self.recent.len() >= policy.most as usize {
+            return None;
+        }
+        self.recent.push_back(now);
+        let half = policy.whole_wait(self.in_a_row) / 2;
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        Some(half + half.mul_f64(random_fraction()))
+    }
+}
+
+/// A random number from 0 to below 1. The keys of std's hash maps are random enough to spread restarts.
+fn random_fraction() -> f64 {
+    let random = RandomState::new().build_hasher().finish();
+    // As many bits as an f64 holds exactly.
+    (random >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_none_overflows() {
+        let policy = Restart::on_failure().backoff(10 * MS, 70 * MS);
+        let waits = [0, 1, 2, 3, 31, 32, u32::MAX].map(|row| policy.whole_wait(row) / 10);
+        assert_eq!(waits, [MS, 2 * MS, 4 * MS, 7 * MS, 7 * MS, 7 * MS, 7 * MS]);
+        let endless = policy.backoff(Duration::MAX, Duration::MAX);
+        assert_eq!(endless.whole_wait(1), Duration::MAX);
+        let none = policy.backoff(Duration::ZERO, Duration::ZERO);
+        assert_eq!(none.whole_wait(9), MS);
+    }
+
+    #[test]
+    fn random_fractions_lie_between_0_and_1_and_are_spread() {
+        let fractions: Vec<_> = (0..1_000).map(|_| random_fraction()).collect();
+        assert!(
+            fractions
+                .iter()
+                .all(|fraction| (0.0..1.0).contains(fraction))
+        );
+        for tenth in 0..10 {
+            let tenth = f64::from(tenth) / 10.0..f64::from(tenth + 1) / 10.0;
+            let count = fractions.iter().filter(|one| tenth.contains(one)).count();
+            // 100 are expected; 40 are more than six deviations below.
+            assert!(count > 40, "{count} of 1000 in {tenth:?}");
+        }
+    }
+}
