@@ -145,8 +145,8 @@ pub use lifecycle_macros::GracefulShutdown;
 pub use readiness::{Readiness, ReadyState};
 #[cfg(feature = "rt")]
 pub use runner::{
-    ExitCodes, FailedStart, Given, Grace, Runner, SecondSignal, Source, Start, Stop, run,
-    run_until_signal,
+    ExitCodes, FailedStart, Given, Grace, InvalidGrace, Runner, SecondSignal, Source, Start, Stop,
+    run, run_until_signal,
 };
 #[cfg(feature = "rt")]
 pub use state::{Shutdown, ShutdownState};

@@ -370,14 +370,6 @@ pub(crate) fn grace_short(
     );
 }
 
-pub(crate) fn grace_unreadable(component: &str) {
-    event!(
-        warn,
-        component,
-        "the grace period is no duration such as \"30s\" or \"1m 30s\": nothing is checked"
-    );
-}
-
 pub(crate) fn hook_panicked(signal: crate::Signal, message: &str) {
     event!(error, %signal, error = message, "the hook of a signal panicked");
 }

@@ -33,7 +33,7 @@ use crate::{
 
 use end::end;
 pub use exit_codes::ExitCodes;
-pub use grace::Grace;
+pub use grace::{Grace, InvalidGrace};
 use guard::Guard;
 use lame_duck::LameDuck;
 use main_task::MainTask;
@@ -247,8 +247,18 @@ impl<S, B> Runner<S, B> {
 
     /// Compares what the platform gives with what the shutdown may need (lame duck, budget, the time of the
     /// [`finally`](Self::finally) hooks, and 1 s for the rest) when the server starts, and logs a shortfall as `grace_short`.
-    pub fn grace(mut self, grace: impl Into<Grace>) -> Self {
-        self.options.grace = Some(grace.into());
+    ///
+    /// `grace` is a literal such as `"30s"`, a [`Duration`], or a [`Grace`] that was parsed from a setting.
+    ///
+    /// # Panics
+    ///
+    /// If a literal is no duration: such a program ends here, before its server runs, and the message says what is wrong.
+    #[track_caller]
+    pub fn grace(mut self, grace: impl TryInto<Grace, Error: fmt::Display>) -> Self {
+        match grace.try_into() {
+            Ok(grace) => self.options.grace = Some(grace),
+            Err(error) => panic!("{error}"),
+        }
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lifecycle_runtime::{GracefulShutdown, Runner, ShutdownState, Stop};
+use lifecycle_runtime::{Grace, GracefulShutdown, Runner, ShutdownState, Stop};
 use lifecycle_tests::{Event, Logs, Probe, Trace, ms, secs};
 use tracing::Level;
 
@@ -84,14 +84,68 @@ async fn hooks_count_with_the_time_they_may_take() {
     assert_eq!(only(&logs).number("lame_duck_ms"), 5_000);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_text_that_is_no_duration_is_logged_and_nothing_is_checked() {
-    for text in ["", "30", "soon", "30 s", "-5s", "1.5s"] {
-        let logs = warned(runner(secs(25)).grace(text)).await;
-        let first = only(&logs);
-        assert_eq!(first.level, Level::WARN, "{text:?}");
-        assert!(first.name.contains("no duration"), "{text:?}: {first:?}");
+#[test]
+fn a_text_is_a_sum_of_whole_numbers_with_units() {
+    for (text, expected) in [
+        ("30s", secs(30)),
+        ("1m 30s 5ms", ms(90_005)),
+        (" 2h ", secs(7_200)),
+        ("0s", Duration::ZERO),
+    ] {
+        assert_eq!(text.parse(), Ok(Grace::from(expected)), "{text:?}");
+        assert_eq!(Duration::from(text.parse::<Grace>().unwrap()), expected);
     }
+}
+
+#[test]
+fn a_text_that_is_no_duration_is_an_error_that_says_why_and_what_to_write() {
+    for (text, why) in [
+        ("", "it is empty"),
+        (" ", "it is empty"),
+        ("30", "\"30\" has no unit"),
+        ("30 s", "\"30\" has no unit"),
+        ("1m 30", "\"30\" has no unit"),
+        ("soon", "\"soon\" does not begin with a number"),
+        ("s", "\"s\" does not begin with a number"),
+        ("-5s", "\"-5s\" does not begin with a number"),
+        ("1.5s", "\".5s\" is no unit"),
+        ("30sec", "\"sec\" is no unit"),
+        ("1d", "\"d\" is no unit"),
+        ("1s2", "\"s2\" is no unit"),
+        ("99999999999999999999s", "it is too long to count"),
+        ("18446744073709551615h", "it is too long to count"),
+    ] {
+        let error = text.parse::<Grace>().unwrap_err().to_string();
+        let begins = format!("{text:?} is no grace period: {why}; ");
+        assert!(error.starts_with(&begins), "{error}");
+        assert!(error.ends_with("such as \"30s\" or \"1m 30s\""), "{error}");
+    }
+}
+
+#[test]
+fn a_typo_in_a_literal_ends_the_program_where_it_is_written() {
+    use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+    use std::sync::{Arc, Mutex};
+
+    let place = Arc::new(Mutex::new(String::new()));
+    let told = Arc::clone(&place);
+    let mine = std::thread::current().id();
+    let usual = take_hook();
+    set_hook(Box::new(move |info| {
+        if std::thread::current().id() == mine {
+            *told.lock().unwrap() = info.location().unwrap().file().to_owned();
+        }
+    }));
+    let runner = runner(secs(25));
+    let ended = catch_unwind(AssertUnwindSafe(|| runner.grace("30x")));
+    set_hook(usual);
+    let payload = ended.expect_err("it panics");
+    let message = payload.downcast_ref::<String>().unwrap();
+    assert!(
+        message.starts_with("\"30x\" is no grace period"),
+        "{message}"
+    );
+    assert_eq!(*place.lock().unwrap(), file!());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,47 +1,135 @@
 //! The time a platform gives a process to end.
 
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::log;
 
-/// A grace period: a [`Duration`], or a text such as `"30s"` or `"1m 30s"` (units h, m, s, ms).
-#[derive(Clone, Copy, Debug)]
-pub struct Grace(Option<Duration>);
+/// The time a platform gives a process to end, for [`Runner::grace`](crate::Runner::grace).
+///
+/// It is made from a [`Duration`], or from a text: whole numbers, each with one of the units h, m, s and ms, separated
+/// by spaces, such as `"30s"` or `"1m 30s"`. A text that is known only when the program runs is parsed, and a typo in it
+/// is an error of the caller:
+///
+/// ```
+/// use lifecycle_runtime::Grace;
+///
+/// let grace: Grace = "1m 30s".parse()?;
+///
+/// let error = "30 seconds".parse::<Grace>().unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "\"30 seconds\" is no grace period: \"30\" has no unit; \
+///      write numbers with the units h, m, s or ms, such as \"30s\" or \"1m 30s\""
+/// );
+/// # Ok::<(), lifecycle_runtime::InvalidGrace>(())
+/// ```
+///
+/// Only a literal converts by itself, as `runner.grace("30s")`. A borrowed text of another kind does not compile there, so
+/// no setting of a user is ever taken unchecked:
+///
+/// ```compile_fail,E0597
+/// let setting = String::from("30s");
+/// let grace = lifecycle_runtime::Grace::try_from(setting.as_str());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grace(Duration);
+
+/// A text that is no [`Grace`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidGrace {
+    text: String,
+    why: Why,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Why {
+    Empty,
+    NoNumber(String),
+    NoUnit(String),
+    UnknownUnit(String),
+    TooLong,
+}
 
 impl From<Duration> for Grace {
     fn from(grace: Duration) -> Self {
-        Self(Some(grace))
+        Self(grace)
     }
 }
 
-impl From<&str> for Grace {
-    /// A text that is no duration is logged when the server starts, and nothing is checked.
-    fn from(text: &str) -> Self {
-        Self(parse(text))
+impl From<Grace> for Duration {
+    fn from(grace: Grace) -> Self {
+        grace.0
     }
 }
 
-fn parse(text: &str) -> Option<Duration> {
+impl FromStr for Grace {
+    type Err = InvalidGrace;
+
+    fn from_str(text: &str) -> Result<Self, InvalidGrace> {
+        parse(text).map(Self).map_err(|why| InvalidGrace {
+            text: text.into(),
+            why,
+        })
+    }
+}
+
+/// Converts a literal, for [`Runner::grace`](crate::Runner::grace). Parse any other text.
+impl TryFrom<&'static str> for Grace {
+    type Error = InvalidGrace;
+
+    fn try_from(literal: &'static str) -> Result<Self, InvalidGrace> {
+        literal.parse()
+    }
+}
+
+fn parse(text: &str) -> Result<Duration, Why> {
     let mut total = Duration::ZERO;
     let mut parts = text.split_whitespace().peekable();
-    parts.peek()?;
+    parts.peek().ok_or(Why::Empty)?;
     for part in parts {
-        let unit = part.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = part[..unit].parse().ok()?;
-        let millis = match &part[unit..] {
+        let digits = part.find(|c: char| !c.is_ascii_digit());
+        let (number, unit) = part.split_at(digits.ok_or_else(|| Why::NoUnit(part.into()))?);
+        if number.is_empty() {
+            return Err(Why::NoNumber(part.into()));
+        }
+        let millis = match unit {
             "ms" => 1,
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
-            _ => return None,
+            _ => return Err(Why::UnknownUnit(unit.into())),
         };
-        total = total.checked_add(Duration::from_millis(number.checked_mul(millis)?))?;
+        // A row of digits that is no u64 is too large for one.
+        let number: u64 = number.parse().map_err(|_| Why::TooLong)?;
+        let millis = number.checked_mul(millis).ok_or(Why::TooLong)?;
+        total = total
+            .checked_add(Duration::from_millis(millis))
+            .ok_or(Why::TooLong)?;
     }
-    Some(total)
+    Ok(total)
 }
 
+impl fmt::Display for InvalidGrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no grace period: ", self.text)?;
+        match &self.why {
+            Why::Empty => f.write_str("it is empty"),
+            Why::NoNumber(part) => write!(f, "{part:?} does not begin with a number"),
+            Why::NoUnit(part) => write!(f, "{part:?} has no unit"),
+            Why::UnknownUnit(unit) => write!(f, "{unit:?} is no unit"),
+            Why::TooLong => f.write_str("it is too long to count"),
+        }?;
+        f.write_str("; write numbers with the units h, m, s or ms, such as \"30s\" or \"1m 30s\"")
+    }
+}
+
+impl Error for InvalidGrace {}
+
 impl Grace {
-    /// Warns of a grace period that what may be needed exceeds.
+    /// Warns of a grace period that is shorter than what the shutdown may take.
     pub(super) fn check(
         self,
         component: &str,
@@ -49,37 +137,10 @@ impl Grace {
         budget: Duration,
         after: Duration,
     ) {
-        let Self(Some(grace)) = self else {
-            return log::grace_unreadable(component);
-        };
+        let Self(grace) = self;
         let needed = lame_duck.saturating_add(budget).saturating_add(after);
         if needed > grace {
             log::grace_short(component, grace, lame_duck, budget, after);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_sums_of_numbers_with_units() {
-        assert_eq!(parse("30s"), Some(Duration::from_secs(30)));
-        assert_eq!(parse("1m 30s 5ms"), Some(Duration::from_millis(90_005)));
-        assert_eq!(parse("2h"), Some(Duration::from_secs(7_200)));
-        for wrong in [
-            "",
-            " ",
-            "30",
-            "s",
-            "-1s",
-            "1.5s",
-            "1d",
-            "1s2",
-            "99999999999999999999s",
-        ] {
-            assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{Spawner, TaskStop};
 use crate::engine::contain;
 use crate::gate::Closed;
 use crate::reason::Chain;
-use crate::{BoxError, TaskOutcome, log};
+use crate::{BoxError, TaskOutcome, TaskOutput, log};
 
 /// Shows what a supervised task is doing, from [`Spawner::supervise`]. Clones are cheap, and keep nothing alive.
 #[derive(Clone)]
@@ -214,7 +214,7 @@ async fn finish(run: impl Future<Output: TaskOutcome>) -> Result<(), BoxError> {
         let Some(run) = run.as_mut().as_pin_mut() else {
             return Poll::Ready(Ok(()));
         };
-        match contain(|| run.poll(cx).map(TaskOutcome::into_outcome)) {
+        match contain(|| run.poll(cx).map(TaskOutput::into_outcome)) {
             Ok(polled) => polled,
             Err(message) => Poll::Ready(Err(panicked(message))),
         }
