@@ -54,11 +54,17 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///   that it did. A cleanup of a finished one therefore tries, and contains that panic; a panic hook still sees it. In a
 ///   `select!` await the handle through an `Option` that is set to `None` when it is done.
 /// - **Process groups.** If the child leads a process group (`Command::process_group(0)`), signals go to the whole
-///   group, and on Linux the whole group is waited for: processes that outlive the leader are told again, and killed at
-///   the soft deadline, which is an error that names them. The leader is not reaped before that, so that its number
-///   cannot become another's. A child that was reaped before its cleanup is nothing to do: what else of its group lives
-///   is not known any more. On other systems only the leader is waited for, and where there are no signals the child is
-///   killed. A cleanup that is taken up again sends a second SIGTERM.
+///   group, and the cleanup waits until the whole group has ended. The leader stays unreaped until then, so that no other
+///   group can get its number. What has not ended at [`Context::deadline`] is killed, and the error names it. A process
+///   that has ended counts as ended before its parent reaps it; a process that has left the group does not count. What
+///   the group starts after the SIGTERM gets a SIGTERM of its own when the leader has ended. A cleanup that is taken up
+///   again sends another SIGTERM.
+/// - **Process groups without `/proc`.** Only Linux shows the processes of a group. Elsewhere, and where `/proc` cannot be
+///   read, the leader is reaped when it ends. What outlives it is waited for, but can no longer be killed without a
+///   risk for other processes, and is an error at [`Context::deadline`]. Where there are no signals, the child is killed.
+/// - **A child that was awaited.** After `Child::wait` or `try_wait` has returned a status, the number of the child may
+///   belong to another process. So its cleanup does nothing and says that it is done, even if the child led a group that
+///   still runs. Leave the waiting to the cleanup, or end the group first.
 /// - **Locks** are waited for without blocking the thread; poisoned ones are used as they are. A cleanup that fails or is
 ///   dropped half-way puts back what it took; what was put in meanwhile is then aborted, released and dropped, and if
 ///   the lock is not free, so is what was taken. What is put in while a cleanup runs that ends well is left there: close

@@ -2,12 +2,16 @@
 //! it is whole.
 
 mod counted;
+#[cfg(target_os = "linux")]
+mod family;
 mod logs;
 mod probe;
 mod process;
 mod trace;
 
 pub use counted::Counted;
+#[cfg(target_os = "linux")]
+pub use family::{Family, eventually};
 pub use logs::{Event, Logs};
 pub use probe::{Hold, Probe};
 pub use process::{Ended, Process};

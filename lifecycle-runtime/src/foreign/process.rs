@@ -1,62 +1,71 @@
-//! Child processes: asked to end with the group they lead, killed when they do not.
+//! Child processes, and the process groups that they lead.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `unreaped` | signals to a child, for as long as its number cannot belong to another process |
+//! | `group` | the end of a process group |
+//! | `view` | a look at a process group; `view/linux` reads `/proc` |
+
+#[cfg(unix)]
+mod group;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+#[cfg(unix)]
+mod unreaped;
+#[cfg(unix)]
+mod view;
 
 use tokio::process::Child;
 
 use crate::{BoxError, Component, Context};
 
 #[cfg(unix)]
-mod target;
+use self::{
+    group::Group,
+    unreaped::{Target, Unreaped},
+};
 
 #[cfg(unix)]
 impl Component for Child {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        let Some(target) = target::Target::of(self) else {
+        let Some(target) = Target::of(self)? else {
             return Ok(());
         };
-        // Held while the child is not reaped: later its number may be another's.
-        let unreaped = std::sync::Arc::new(target);
-        let forced = std::sync::Arc::downgrade(&unreaped);
-        cx.on_force(move || {
-            if let Some(target) = forced.upgrade() {
-                target.kill();
-            }
-        });
-        if target.has_ended()? && target.others()?.is_empty() {
-            self.wait().await?;
-            return Ok(());
+        let unreaped = Unreaped::new(target);
+        cx.on_force(unreaped.kill_hook());
+        match target {
+            Target::Group(leader) => Group::new(leader, self, &unreaped).end(cx).await,
+            Target::Process(_) => end_process(self, &unreaped, cx).await,
         }
-        target.terminate()?;
-        cx.waiting_for(move || format!("{target} to end after SIGTERM"));
-        if super::until::until(cx.deadline(), target.ends(self))
-            .await
-            .transpose()?
-            .is_some()
-        {
-            // It has ended, so this reaps it and does not wait.
-            self.wait().await?;
-            return Ok(());
-        }
-        let left = target.left()?;
-        target.kill();
-        cx.waiting_for(move || format!("{target} to end after SIGKILL"));
-        // No signal is sent any more, so the child may be reaped.
-        self.wait().await?;
-        target.others_end().await?;
-        drop(unreaped);
-        Err(format!("{target} did not end after SIGTERM and had to be killed{left}").into())
     }
 
     fn abort(&mut self) {
-        if let Some(target) = target::Target::of(self) {
+        if let Ok(Some(target)) = Target::of(self) {
             target.kill();
         }
-        // For a child that is no group's leader any more. It fails only for one that has ended.
-        let _ = self.start_kill();
     }
 
     fn release(&mut self) {
         self.abort();
     }
+}
+
+/// Ends a child that leads no process group.
+#[cfg(unix)]
+async fn end_process(child: &mut Child, unreaped: &Unreaped, cx: &Context) -> Result<(), BoxError> {
+    let target = unreaped.target();
+    if unreaped.reap(child)? {
+        return Ok(());
+    }
+    unreaped.terminate()?;
+    cx.waiting_for(move || format!("{target} to end after SIGTERM"));
+    if let Some(ended) = super::until::until(cx.deadline(), unreaped.wait(child)).await {
+        return Ok(ended?);
+    }
+    unreaped.kill();
+    cx.waiting_for(move || format!("{target} to end after SIGKILL"));
+    unreaped.wait(child).await?;
+    Err(format!("{target} did not end after SIGTERM and had to be killed").into())
 }
 
 #[cfg(not(unix))]

@@ -1,0 +1,203 @@
+//! Ends a process group: all of it, not only its leader.
+//!
+//! The leader stays unreaped until the others have ended, so that the number of the group stays its own and the group
+//! can still be killed. Nothing wakes a process when a process that is not its child ends, so the group is looked at
+//! again and again, with pauses that grow.
+//!
+//! Where the others cannot be seen, the leader is reaped when it ends. Then signal 0, which reaches nobody, tells when no
+//! group has the number any more. Until then the group may live, but a signal could reach another group that got the
+//! number: so it is waited for, and not killed.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::process::{Pid, test_kill_process_group};
+use tokio::process::Child;
+
+use super::super::until::{pause, until};
+use super::unreaped::Unreaped;
+use super::view::{View, members, view};
+use crate::{BoxError, Context};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) struct Group<'a> {
+    leader: Pid,
+    child: &'a mut Child,
+    unreaped: &'a Unreaped,
+    /// What was seen alive last, after the leader had ended.
+    rest: Vec<Pid>,
+    /// What lived when the first SIGTERM was sent.
+    told: Vec<Pid>,
+    /// Whether SIGTERM was sent again, to what is younger than the first.
+    told_again: bool,
+    /// Whether only the leader can be seen.
+    hidden: bool,
+}
+
+/// How far a group is.
+#[derive(PartialEq, Eq)]
+enum State {
+    LeaderRuns,
+    /// The leader has ended and is not reaped; others live, and are not the same as before if `changed`.
+    RestLives {
+        changed: bool,
+    },
+    /// The leader is reaped, and a group of its number exists.
+    NumberInUse,
+    Gone,
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn new(leader: Pid, child: &'a mut Child, unreaped: &'a Unreaped) -> Self {
+        Self {
+            leader,
+            child,
+            unreaped,
+            rest: Vec::new(),
+            told: Vec::new(),
+            told_again: false,
+            hidden: false,
+        }
+    }
+
+    /// Like `new`, on a system that shows only the leader.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn hidden(leader: Pid, child: &'a mut Child, unreaped: &'a Unreaped) -> Self {
+        Self {
+            hidden: true,
+            ..Self::new(leader, child, unreaped)
+        }
+    }
+
+    /// Sends SIGTERM to the group and waits until all of it has ended. Kills what is left at the soft deadline.
+    ///
+    /// # Errors
+    ///
+    /// If a part of the group had to be killed, or if it cannot be told whether all of it has ended.
+    pub(super) async fn end(mut self, cx: &Context) -> Result<(), BoxError> {
+        let leader = self.leader;
+        self.told = members(leader).unwrap_or_default();
+        self.terminate()?;
+        // As tokio's `wait` does: a process may read until the end of its input before it ends.
+        drop(self.child.stdin.take());
+        cx.waiting_for(move || format!("process group {leader} to end after SIGTERM"));
+        if let Some(gone) = until(cx.deadline(), self.gone(cx)).await {
+            return Ok(gone?);
+        }
+        let leader_ran = match self.look()? {
+            State::Gone => return Ok(()),
+            State::NumberInUse => {
+                return Err(format!(
+                    "process group {leader} may have outlived its leader and SIGTERM; it was not killed, since its \
+                     number may belong to another group by now"
+                )
+                .into());
+            }
+            State::LeaderRuns => true,
+            State::RestLives { .. } => false,
+        };
+        let left = members(leader).unwrap_or_default();
+        self.unreaped.kill();
+        cx.waiting_for(move || format!("process group {leader} to end after SIGKILL"));
+        self.gone(cx).await?;
+        Err(killed(leader, leader_ran, &left).into())
+    }
+
+    /// Waits until the group is gone, and reaps the leader.
+    async fn gone(&mut self, cx: &Context) -> io::Result<()> {
+        let mut wait = FIRST_PAUSE;
+        loop {
+            match self.look()? {
+                State::Gone => return Ok(()),
+                State::RestLives { changed } => self.tell_rest(cx, changed)?,
+                State::LeaderRuns | State::NumberInUse => {}
+            }
+            pause(wait).await;
+            wait = (wait * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Sends SIGTERM once more if something that outlived the leader is younger than the first SIGTERM. Otherwise the
+    /// first is enough: many programs take a second one for an order to hurry.
+    fn tell_rest(&mut self, cx: &Context, changed: bool) -> io::Result<()> {
+        let younger = |pid| !self.told.contains(pid);
+        if !self.told_again && self.rest.iter().any(younger) {
+            self.told_again = true;
+            self.terminate()?;
+        }
+        if changed {
+            let text = format!(
+                "{} of process group {} to end, which outlived its leader",
+                listed(&self.rest),
+                self.leader
+            );
+            cx.waiting_for(move || text.clone());
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> io::Result<State> {
+        if !self.hidden {
+            match view(self.leader, &self.rest)? {
+                View::LeaderRuns => return Ok(State::LeaderRuns),
+                View::LeaderEnded { rest } if rest.is_empty() => {
+                    return Ok(if self.unreaped.reap(self.child)? {
+                        State::Gone
+                    } else {
+                        State::LeaderRuns
+                    });
+                }
+                View::LeaderEnded { rest } => {
+                    let changed = self.rest != rest;
+                    self.rest = rest;
+                    return Ok(State::RestLives { changed });
+                }
+                View::Hidden => self.hidden = true,
+            }
+        }
+        if !self.unreaped.reap(self.child)? {
+            return Ok(State::LeaderRuns);
+        }
+        Ok(match test_kill_process_group(self.leader) {
+            Ok(()) => State::NumberInUse,
+            // There is no such group, or one of another user.
+            Err(_) => State::Gone,
+        })
+    }
+
+    fn terminate(&mut self) -> io::Result<()> {
+        match self.unreaped.terminate() {
+            // Some systems refuse a signal to a group in which all have ended.
+            Err(error) if self.look()? == State::LeaderRuns => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn killed(leader: Pid, leader_ran: bool, left: &[Pid]) -> String {
+    let outlived = if leader_ran {
+        "did not end after SIGTERM"
+    } else {
+        "outlived its leader and SIGTERM"
+    };
+    let mut text = format!("process group {leader} {outlived} and had to be killed");
+    if !left.is_empty() {
+        text.push_str("; what still ran: ");
+        text.push_str(&listed(left));
+    }
+    text
+}
+
+/// Returns the numbers of the first few processes, and how many more there are.
+fn listed(pids: &[Pid]) -> String {
+    const MOST: usize = 8;
+    let shown: Vec<String> = pids.iter().take(MOST).map(Pid::to_string).collect();
+    let shown = shown.join(", ");
+    match (pids.len(), pids.len().saturating_sub(MOST)) {
+        (1, _) => format!("process {shown}"),
+        (_, 0) => format!("processes {shown}"),
+        (_, more) => format!("processes {shown} and {more} more"),
+    }
+}

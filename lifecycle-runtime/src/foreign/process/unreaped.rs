@@ -1,0 +1,158 @@
+//! Signals to a child, for as long as its number is its own.
+//!
+//! 1. While a child is not reaped, the kernel gives its number to no other process and no other group: a group of that
+//!    number is one that the child made. Nothing here signals a number after that.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group};
+use tokio::process::Child;
+
+use super::view;
+
+/// Where a signal goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    /// The group that the child leads, which is told as a whole.
+    Group(Pid),
+    Process(Pid),
+}
+
+impl Target {
+    /// Returns the target of signals to `child`, or `None` if tokio has reaped the child.
+    ///
+    /// # Errors
+    ///
+    /// If other code has reaped the child, so that its number may belong to another process. Noticed on Linux only.
+    pub(super) fn of(child: &Child) -> io::Result<Option<Self>> {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        let Some(pid) = id.and_then(Pid::from_raw) else {
+            return Ok(None);
+        };
+        view::check_unreaped(pid)?;
+        let leads = getpgid(Some(pid)).is_ok_and(|group| group == pid);
+        Ok(Some(if leads {
+            Self::Group(pid)
+        } else {
+            Self::Process(pid)
+        }))
+    }
+
+    /// Kills the child and the group that it made, if it made one. Errors are ignored: nothing stronger could follow.
+    pub(super) fn kill(self) {
+        let (Self::Group(pid) | Self::Process(pid)) = self;
+        let _ = kill_process_group(pid, Signal::KILL);
+        // The child may have left its group.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+
+    fn terminate(self) -> io::Result<()> {
+        let sent = match self {
+            Self::Group(pid) => kill_process_group(pid, Signal::TERM),
+            Self::Process(pid) => kill_process(pid, Signal::TERM),
+        };
+        match sent {
+            // It is gone already, as intended.
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group(pid) => write!(f, "process group {pid}"),
+            Self::Process(pid) => write!(f, "process {pid}"),
+        }
+    }
+}
+
+/// Signals a child until the child is reaped, and reaps it.
+///
+/// The hook of a forced end signals from another thread. The lock is held while a signal is sent and while the child is
+/// reaped, so that no signal comes after that (1). Dropping this takes the target from the hook: from then on, other
+/// code may reap the child.
+#[derive(Debug)]
+pub(super) struct Unreaped {
+    target: Target,
+    reachable: Arc<Mutex<Option<Target>>>,
+}
+
+impl Unreaped {
+    pub(super) fn new(target: Target) -> Self {
+        Self {
+            target,
+            reachable: Arc::new(Mutex::new(Some(target))),
+        }
+    }
+
+    pub(super) fn target(&self) -> Target {
+        self.target
+    }
+
+    /// Returns a closure that kills the target unless the child is reaped by then.
+    pub(super) fn kill_hook(&self) -> impl FnOnce() + Send + 'static {
+        let reachable = Arc::clone(&self.reachable);
+        move || kill(&lock(&reachable))
+    }
+
+    /// Sends SIGTERM, or nothing once the child is reaped.
+    pub(super) fn terminate(&self) -> io::Result<()> {
+        match *lock(&self.reachable) {
+            Some(target) => target.terminate(),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends SIGKILL, or nothing once the child is reaped.
+    pub(super) fn kill(&self) {
+        kill(&lock(&self.reachable));
+    }
+
+    /// Reaps the child if it has ended, and returns whether it had.
+    pub(super) fn reap(&self, child: &mut Child) -> io::Result<bool> {
+        let mut reachable = lock(&self.reachable);
+        let ended = child.try_wait()?.is_some();
+        if ended {
+            *reachable = None;
+        }
+        Ok(ended)
+    }
+
+    /// Waits until the child has ended, and reaps it.
+    pub(super) async fn wait(&self, child: &mut Child) -> io::Result<()> {
+        let mut ended = pin!(child.wait());
+        poll_fn(|cx| {
+            let mut reachable = lock(&self.reachable);
+            let poll = ended.as_mut().poll(cx);
+            if poll.is_ready() {
+                *reachable = None;
+            }
+            poll.map_ok(drop)
+        })
+        .await
+    }
+}
+
+impl Drop for Unreaped {
+    fn drop(&mut self) {
+        *lock(&self.reachable) = None;
+    }
+}
+
+fn kill(reachable: &Option<Target>) {
+    if let Some(target) = reachable {
+        target.kill();
+    }
+}
+
+/// A panic cannot leave the target half changed.
+fn lock(reachable: &Mutex<Option<Target>>) -> MutexGuard<'_, Option<Target>> {
+    reachable.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,29 @@
+//! Looks at a process group without changing it.
+
+use rustix::process::Pid;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod other;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) use linux::{check_unreaped, members, view};
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) use other::{check_unreaped, members, view};
+
+/// What can be seen of a group whose leader is not reaped.
+#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    expect(dead_code, reason = "only Linux shows the rest of a group")
+)]
+pub(super) enum View {
+    LeaderRuns,
+    /// The leader has ended; `rest` are the others that live. A process that has ended does not live, reaped or not.
+    LeaderEnded {
+        rest: Vec<Pid>,
+    },
+    /// Nothing can be seen beside the leader.
+    Hidden,
+}

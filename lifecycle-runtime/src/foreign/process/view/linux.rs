@@ -1,0 +1,185 @@
+//! Looks at process groups through `waitid` and `/proc`, as [proc_pid_stat(5)] describes it.
+//!
+//! `kill(-group, 0)` cannot tell whether others of a group live while the leader is unreaped: it counts the leader.
+//!
+//! [proc_pid_stat(5)]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+use super::View;
+
+/// Looks at the group of `leader`, a child that is not reaped. If one of those `known` lives, only these are looked at.
+pub(in super::super) fn view(leader: Pid, known: &[Pid]) -> io::Result<View> {
+    if !has_ended(leader)? {
+        return Ok(View::LeaderRuns);
+    }
+    let lives = |pid: &Pid| stat(*pid).is_ok_and(|stat| stat.is_some_and(|s| s.lives_in(leader)));
+    let mut rest: Vec<Pid> = known.iter().copied().filter(lives).collect();
+    if rest.is_empty() {
+        match members(leader) {
+            Ok(members) => rest = members,
+            Err(_) => return Ok(View::Hidden),
+        }
+    }
+    Ok(View::LeaderEnded { rest })
+}
+
+/// Checks that `pid` is a child of this process that nobody has reaped.
+///
+/// # Errors
+///
+/// If it is not.
+pub(in super::super) fn check_unreaped(pid: Pid) -> io::Result<()> {
+    has_ended(pid).map(drop)
+}
+
+/// Returns whether the child `pid` has ended, and leaves it unreaped.
+fn has_ended(pid: Pid) -> io::Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match waitid(WaitId::Pid(pid), options) {
+        Ok(status) => Ok(status.is_some()),
+        Err(errno) => {
+            let error = io::Error::from(errno);
+            let text = format!("process {pid} cannot be waited for, so it was left alone: {error}");
+            Err(io::Error::new(error.kind(), text))
+        }
+    }
+}
+
+/// Returns the processes of the group of `leader` that live, the leader among them if it does.
+///
+/// # Errors
+///
+/// If `/proc` cannot be read, or does not show the leader: then it shows the processes of another PID namespace.
+pub(in super::super) fn members(leader: Pid) -> io::Result<Vec<Pid>> {
+    let first = scan(leader)?;
+    if first.living.is_empty() && first.some_ended {
+        // What ended meanwhile may have had a child that is younger than the list.
+        return Ok(scan(leader)?.living);
+    }
+    Ok(first.living)
+}
+
+struct Scan {
+    living: Vec<Pid>,
+    /// Whether a process ended that may have been in the group.
+    some_ended: bool,
+}
+
+fn scan(leader: Pid) -> io::Result<Scan> {
+    let mut scan = Scan {
+        living: Vec::new(),
+        some_ended: false,
+    };
+    let mut saw_leader = false;
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = number.and_then(Pid::from_raw) else {
+            continue;
+        };
+        let Some(stat) = stat(pid)? else {
+            scan.some_ended = true;
+            continue;
+        };
+        if stat.group != leader.as_raw_pid() {
+            continue;
+        }
+        saw_leader |= pid == leader;
+        if stat.lives {
+            scan.living.push(pid);
+        } else if pid != leader {
+            scan.some_ended = true;
+        }
+    }
+    if saw_leader {
+        Ok(scan)
+    } else {
+        Err(io::Error::other("/proc does not show the leader"))
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    lives: bool,
+    group: i32,
+}
+
+impl Stat {
+    fn lives_in(&self, group: Pid) -> bool {
+        self.lives && self.group == group.as_raw_pid()
+    }
+}
+
+/// Returns the state of process `pid`, or `None` if the process is gone or belongs to a user whose processes are hidden.
+fn stat(pid: Pid) -> io::Result<Option<Stat>> {
+    // All fields that are read are in the beginning, which one read returns.
+    let mut text = [0; 512];
+    let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text));
+    match read {
+        Ok(length) => match parse(&text[..length]) {
+            Some(stat) => Ok(Some(stat)),
+            None => Err(io::Error::other("/proc/[pid]/stat is not as expected")),
+        },
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::SRCH | Errno::ACCESS | Errno::PERM) => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Reads `pid (name) state parent group …`. The name may contain anything, parentheses too.
+fn parse(text: &[u8]) -> Option<Stat> {
+    let name_end = text.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(&text[name_end + 1..]).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    let threads: u32 = fields.nth(14)?.parse().ok()?;
+    Some(Stat {
+        // A process whose main thread has ended is shown as a zombie while its other threads run.
+        lives: !matches!(state, "Z" | "X" | "x") || threads > 1,
+        group,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REST: &str = "0 0 -1 4194560 96 0 0 0 0 0 0 0 20 0";
+
+    fn stat_of(start: &str, threads: u32) -> Option<Stat> {
+        parse(format!("{start} {REST} {threads} 0 1055 2703360 215\n").as_bytes())
+    }
+
+    #[test]
+    fn the_name_of_a_process_may_look_like_the_fields_after_it() {
+        let stat = stat_of("17 (a) Z 1 99 (b)) S 1 12", 1);
+        assert_eq!(
+            stat,
+            Some(Stat {
+                lives: true,
+                group: 12
+            })
+        );
+        assert!(parse(b"17 (\xff) Z 1 12 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0").is_some());
+    }
+
+    #[test]
+    fn a_process_whose_main_thread_has_ended_lives_while_it_has_other_threads() {
+        assert!(!stat_of("17 (a) Z 1 12", 1).unwrap().lives);
+        assert!(stat_of("17 (a) Z 1 12", 2).unwrap().lives);
+    }
+
+    #[test]
+    fn what_is_no_stat_is_not_read() {
+        for text in ["", "17 (a", "17 (a) S 1", "17 (a) S 1 x", "17 (a) S 1 12 0"] {
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Shells that lead a process group in which another shell runs.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// The files and numbers of two shells: the leader of a process group, and `rest`, a shell that the leader starts.
+///
+/// Both write their files into a directory of their own, which is also where they run. What still lives of them when
+/// this is dropped is killed.
+#[derive(Debug)]
+pub struct Family {
+    directory: TempDir,
+    /// The leader, and so the group.
+    pub leader: Pid,
+}
+
+impl Family {
+    /// Starts a shell that leads a process group and runs the script `leader`, which runs the script `rest` as `sh rest`.
+    ///
+    /// # Panics
+    ///
+    /// If the shell cannot be started.
+    pub fn start(leader: &str, rest: &str) -> (Child, Self) {
+        let directory = tempfile::tempdir().expect("there is room for a directory");
+        let script = |name, text: &str| {
+            fs::write(directory.path().join(name), text).expect("a script is written");
+        };
+        script("leader", leader);
+        script("rest", rest);
+        let child = Command::new("sh")
+            .arg("leader")
+            .current_dir(&directory)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("there is a shell");
+        let leader = pid(&child);
+        (child, Self { directory, leader })
+    }
+
+    /// Waits until a shell has written the file `name`, and returns the numbers of processes in it.
+    pub fn wrote(&self, name: &str) -> Vec<Pid> {
+        eventually(|| !self.read(name).is_empty());
+        self.read(name)
+    }
+
+    /// Returns the numbers in the file `name`, of the lines that are written to their ends.
+    pub fn read(&self, name: &str) -> Vec<Pid> {
+        let text = fs::read_to_string(self.file(name)).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
+            .filter_map(|line| Pid::from_raw(line.parse().ok()?))
+            .collect()
+    }
+
+    /// Returns the path of the file `name`.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Returns whether `pid` is in the group and has not ended.
+    pub fn lives(&self, pid: Pid) -> bool {
+        self.state(pid).is_some_and(|state| state != 'Z')
+    }
+
+    /// Waits until the leader has ended.
+    ///
+    /// # Panics
+    ///
+    /// If it is reaped.
+    pub fn leader_ended(&self) {
+        eventually(|| self.state(self.leader).expect("it is not reaped") == 'Z');
+    }
+
+    /// Returns whether the leader is neither running nor a zombie.
+    pub fn leader_is_reaped(&self) -> bool {
+        matches!(
+            waitpid(Some(self.leader), WaitOptions::NOHANG),
+            Err(Errno::CHILD)
+        )
+    }
+
+    /// Returns the numbers of all processes of the group that have not ended.
+    ///
+    /// # Panics
+    ///
+    /// If `/proc` cannot be read.
+    pub fn living(&self) -> Vec<Pid> {
+        fs::read_dir("/proc")
+            .expect("Linux has /proc")
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(Pid::from_raw)
+            .filter(|&pid| self.lives(pid))
+            .collect()
+    }
+
+    /// Sends `signal` to `pid`, one of the group.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn signal(&self, pid: Pid, signal: Signal) {
+        assert!(self.lives(pid), "it runs");
+        kill_process(pid, signal).expect("it can be told");
+    }
+
+    /// Returns the letter of the state of `pid`, if it is in the group.
+    fn state(&self, pid: Pid) -> Option<char> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = text[text.rfind(')')? + 1..].split_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let group: i32 = fields.nth(1)?.parse().ok()?;
+        (group == self.leader.as_raw_pid()).then_some(state)
+    }
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        for pid in self.living() {
+            // It may end by itself meanwhile.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    let id = child.id().expect("it is not reaped");
+    Pid::from_raw(i32::try_from(id).expect("numbers are small")).expect("numbers are not 0")
+}
+
+/// Blocks until `condition` holds, however long real processes take for that.
+///
+/// # Panics
+///
+/// If that is longer than a minute.
+pub fn eventually(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "it does not come"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
