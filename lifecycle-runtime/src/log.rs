@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `shutdown_begin` | INFO | component, reason, lame_duck_ms, budget_ms |
 //! | `shutdown_progress` | INFO | unfinished, waiting_for, elapsed_ms, remaining_ms |
-//! | `step_end` | INFO; DEBUG for an element that is done; WARN or, for a step that is not `best_effort`, ERROR otherwise | step, outcome, elapsed_ms, budget_ms, over_ms, error, waiting_for |
+//! | `step_end` | INFO; DEBUG for an element that is done; WARN or, for a step that is not `best_effort`, ERROR otherwise | step, outcome, elapsed_ms, budget_ms, over_ms; error, waiting_for of a step that is not clean; why, where there was nothing to clean |
 //! | `shutdown_end` | INFO if clean, else ERROR | component, reason, done, failed, panicked, timed_out, aborted, skipped, slowest, elapsed_ms, forced, hurried, exit_code |
 //! | `connection_failed` | DEBUG, as clients do that | connection, error |
 //! | `task_failed` | ERROR | task, error |
@@ -108,7 +108,8 @@ pub(crate) fn step_end(ended: &EndedStep) {
     };
     let error = error.or(detail.as_deref());
     if step.nothing {
-        step_end!(info, step, error, waiting_for,);
+        // It is no error, so it is not called one.
+        step_end!(info, step, why = step.why.as_deref(),);
     } else if ended.best_effort {
         step_end!(warn, step, error, waiting_for,);
     } else {
