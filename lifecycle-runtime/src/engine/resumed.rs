@@ -196,7 +196,8 @@ impl Settled {
             }
         }
         self.lost |= inside.lost && !row.step.best_effort;
-        if inside.kept.is_empty() {
+        // What was `best_effort` leaves a row around it as clean as it would have been in one run.
+        if inside.kept.iter().all(Step::is_clean) {
             return;
         }
         // Around what is kept, so that its path stays the one of its field.
