@@ -23,6 +23,7 @@ mod open;
 mod resumed;
 mod row;
 mod running;
+mod shape;
 mod shared;
 mod step;
 mod step_handle;

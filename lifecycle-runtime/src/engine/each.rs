@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
-use std::sync::Arc;
-use std::task::Poll;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
@@ -12,7 +12,7 @@ use super::resumed::{NestedKind, give_back, known_elements};
 use super::row::{Identity, Row};
 use super::running::RunningPlan;
 use super::shared::ShutdownShared;
-use super::{StepHandle, Timer, component};
+use super::{StepHandle, Timer, component, lock};
 use crate::{BoxError, Component, Context, Report, clock};
 
 /// One element of a container that is cleaned.
@@ -96,11 +96,24 @@ impl Context {
         C: Component + ?Sized,
     {
         let plan = open_elements(self, &elements);
+        // Each is polled only when it is woken, and a hurry wakes only the root.
+        let mut hurried = plan.shared.is_hurried();
+        let wakers = Mutex::new(Vec::new());
         let mut cleanups: FuturesUnordered<_> = elements
             .into_iter()
             .enumerate()
             .filter(|&(row, _)| !plan.has_ended(row))
-            .map(|(row, element)| component(StepHandle::new(Arc::clone(&plan), row), element.item))
+            .map(|(row, element)| {
+                let (step, wakers) = (StepHandle::new(Arc::clone(&plan), row), &wakers);
+                async move {
+                    poll_fn(|cx| {
+                        lock(wakers).push(cx.waker().clone());
+                        Poll::Ready(())
+                    })
+                    .await;
+                    component(step, element.item).await;
+                }
+            })
             .collect();
         let is_cut = || match self.step() {
             // Not by a hurry, unless it is `best_effort`.
@@ -110,6 +123,10 @@ impl Context {
         // Inside a plan the engine wakes it.
         let mut timer = self.step().is_none().then(Timer::new);
         poll_fn(|cx| {
+            if !hurried && plan.shared.is_hurried() {
+                hurried = true;
+                lock(&wakers).drain(..).for_each(Waker::wake);
+            }
             while let Poll::Ready(ended) = cleanups.poll_next_unpin(cx) {
                 if ended.is_none() {
                     return Poll::Ready(());

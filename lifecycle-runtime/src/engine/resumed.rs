@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::row::{Identity, Row};
 use super::running::RunningPlan;
+use super::shape::{Shape, has_owner, id, is_missing};
 use crate::report::{Outcome, Step};
 
 /// A plan that a step's component opened.
@@ -44,6 +45,16 @@ pub(super) fn begin_again(plan: &RunningPlan, row: usize) {
     let foreign = {
         let mut rows = plan.rows();
         let row = &mut rows.list[row];
+        let mut now = Shape::of_row(row);
+        // What knows itself again compares itself.
+        now.retain(|shape| !shape.is_resumed());
+        if let Some(cold) = row.cold_mut() {
+            cold.begun
+                .retain(|begun| is_missing(&each(begun), &each(&now)));
+        }
+        if !now.is_empty() {
+            row.warm().begun.push(now);
+        }
         if lost {
             row.warm().lost_parts = true;
         }
@@ -61,7 +72,17 @@ pub(super) fn begin_again(plan: &RunningPlan, row: usize) {
 
 /// Settles what earlier runs left of a step that ends now. Returns whether something it was cleaning was lost.
 pub(super) fn end(plan: &RunningPlan, row: usize) -> bool {
-    settle(plan, row, true)
+    let lost = settle(plan, row, true);
+    let mut rows = plan.rows();
+    let row = &mut rows.list[row];
+    let now = Shape::of_row(row);
+    let begun = row.cold_mut().map(|cold| std::mem::take(&mut cold.begun));
+    let mut begun = begun.unwrap_or_default().into_iter();
+    lost || begun.any(|begun| is_missing(&each(&begun), &each(&now)))
+}
+
+fn each(shapes: &[Shape]) -> Vec<&Shape> {
+    shapes.iter().collect()
 }
 
 /// Replaces what an earlier run opened by what the later one did. Where the step `ends`, nothing is left open.
@@ -76,7 +97,10 @@ fn settle(plan: &RunningPlan, row: usize, ends: bool) -> bool {
     };
     let (earlier, current): (Vec<_>, Vec<_>) =
         nested.into_iter().partition(|nested| nested.is_earlier);
-    let mut settled = Settled::default();
+    let mut settled = Settled {
+        now: Shape::of_nested(&current),
+        ..Settled::default()
+    };
     let mut open = Vec::new();
     let mut reopened: Vec<_> = current.iter().map(|nested| nested.plan.component).collect();
     let (earlier_elements, earlier): (Vec<_>, Vec<_>) = earlier
@@ -110,7 +134,7 @@ fn settle(plan: &RunningPlan, row: usize, ends: bool) -> bool {
         open.extend(earlier_elements);
     }
     open.extend(current);
-    let Settled { kept, lost } = settled;
+    let Settled { kept, lost, .. } = settled;
     let mut rows = plan.rows();
     rows.list[row].nested = open;
     if !kept.is_empty() {
@@ -151,6 +175,8 @@ impl Elements {
 /// What is kept of earlier runs, and whether something was lost.
 #[derive(Default)]
 struct Settled {
+    /// What the later run has opened.
+    now: Vec<Shape>,
     kept: Vec<Step>,
     lost: bool,
 }
@@ -164,8 +190,11 @@ impl Settled {
 
     /// Keeps what had failed inside a plan that was opened anew.
     fn keep_inside(&mut self, nested: &NestedPlan) {
-        // An owner's rows are in its own plan, which goes on.
         if nested.kind == NestedKind::Owner {
+            // Its rows are in its own plan, which goes on, if it is still there.
+            if !has_owner(&self.now, id(&nested.plan)) {
+                self.keep_failed(nested.plan.copy_steps(&gone()));
+            }
             return;
         }
         let rows = std::mem::take(&mut nested.plan.rows().list);
@@ -186,15 +215,21 @@ impl Settled {
             self.keep_gone(row, plan);
             return;
         }
-        let mut inside = Self::default();
+        let mut inside = Self {
+            now: std::mem::take(&mut self.now),
+            ..Self::default()
+        };
         for nested in &row.nested {
             match nested.plan.report() {
                 // An owner tells of itself again.
-                Some(_) if nested.kind == NestedKind::Owner => {}
+                Some(_)
+                    if nested.kind == NestedKind::Owner
+                        && has_owner(&inside.now, id(&nested.plan)) => {}
                 Some(report) => inside.keep_failed(report.steps().to_vec()),
                 None => inside.keep_inside(nested),
             }
         }
+        self.now = std::mem::take(&mut inside.now);
         self.lost |= inside.lost && !row.step.best_effort;
         // What was `best_effort` leaves a row around it as clean as it would have been in one run.
         if inside.kept.iter().all(Step::is_clean) {
@@ -210,10 +245,11 @@ impl Settled {
     /// Tells of a plan that had begun and is not there any more.
     fn lose(&mut self, nested: &NestedPlan) {
         self.lost = true;
-        let mut above = Row::new(nested.plan.component.into(), 0).step;
-        above.outcome = Outcome::Aborted;
-        above.why = Some(GONE.into());
-        self.kept.extend(nested.plan.take_steps(&above));
+        let steps = match nested.kind {
+            NestedKind::Owner => nested.plan.copy_steps(&gone()),
+            _ => nested.plan.take_steps(&gone()),
+        };
+        self.kept.extend(steps);
     }
 
     /// Tells of the elements that had begun and are not there any more.
@@ -253,16 +289,21 @@ impl Settled {
     /// Keeps the row of an element that is not there any more: how it ended, or that it did not.
     fn keep_gone(&mut self, row: Row, plan: &RunningPlan) {
         self.lost |= !row.ended && !row.step.best_effort;
-        let mut above = Row::new(Cow::Borrowed(""), 0).step;
-        above.outcome = Outcome::Aborted;
-        above.why = Some(GONE.into());
         self.kept
-            .push(row.into_step(plan.shared.began, Some(&above)));
+            .push(row.into_step(plan.shared.began, Some(&gone())));
     }
 }
 
 /// Why an earlier run of a step is aborted, of which something is kept.
 const ANEW: &str = "its future was dropped before it had ended; it was cleaned anew";
+
+/// The step around what had begun and is not there any more.
+fn gone() -> Step {
+    let mut above = Row::new(Cow::Borrowed(""), 0).step;
+    above.outcome = Outcome::Aborted;
+    above.why = Some(GONE.into());
+    above
+}
 
 /// Why something that had begun is aborted.
 const GONE: &str = "it had begun, and was gone when the shutdown was taken up again";

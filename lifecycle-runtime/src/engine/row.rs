@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::contain;
-use super::resumed::NestedPlan;
+use super::resumed::{NestedKind, NestedPlan};
+use super::shape::Shape;
 use crate::report::{Nanos, Outcome, Step};
 
 /// What a step says it waits for.
@@ -52,6 +53,8 @@ pub(super) struct Cold {
     pub(super) lost: bool,
     /// Something that an earlier run was cleaning is not there any more.
     pub(super) lost_parts: bool,
+    /// What earlier runs had opened, each as far as the one after it did not get.
+    pub(super) begun: Vec<Vec<Shape>>,
     /// Why there was nothing to clean.
     pub(super) nothing: Option<&'static str>,
     pub(super) identity: Option<Identity>,
@@ -116,6 +119,12 @@ impl Row {
         self.cold().is_some_and(|cold| cold.is_positional)
     }
 
+    /// Whether an earlier run has left something that this one is compared with.
+    pub(super) fn was_taken_up(&self) -> bool {
+        let begun = self.cold().is_some_and(|cold| !cold.begun.is_empty());
+        begun || self.nested.iter().any(|nested| nested.is_earlier)
+    }
+
     /// The time it has, or had, when it began; its own timeout before.
     pub(super) fn budget(&self) -> Duration {
         match (self.started, self.hard) {
@@ -162,7 +171,29 @@ impl Row {
             step.steps = std::mem::take(&mut cold.kept);
         }
         for nested in self.nested {
-            let inside = nested.plan.take_steps(&step);
+            let inside = match nested.kind {
+                NestedKind::Owner => nested.plan.copy_steps(&step),
+                _ => nested.plan.take_steps(&step),
+            };
+            step.steps.extend(inside);
+        }
+        step
+    }
+
+    /// Its row of the report, without taking anything from it.
+    pub(super) fn to_step(&self, began: Instant, above: &Step) -> Step {
+        let mut copy = Self::new(Cow::Borrowed(""), 0);
+        copy.step = self.step.clone();
+        (copy.started, copy.hard, copy.timeout) = (self.started, self.hard, self.timeout);
+        if !self.ended {
+            copy.end_unfinished(began, Some(above));
+        }
+        let mut step = copy.step;
+        if let Some(cold) = self.cold() {
+            step.steps.extend(cold.kept.iter().cloned());
+        }
+        for nested in &self.nested {
+            let inside = nested.plan.copy_steps(&step);
             step.steps.extend(inside);
         }
         step

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::row::Row;
+use super::shape::RowShape;
 use super::shared::ShutdownShared;
 use super::step::CleanupResult;
 use super::{RuntimeTimeouts, lock, resumed};
@@ -28,6 +29,10 @@ pub(crate) struct RunningPlan {
     polled: AtomicUsize,
     /// Set once, when the plan has ended.
     report: OnceLock<Report>,
+    /// What it had opened, where that is compared with an earlier run: its rows, until they become the report's.
+    shape: OnceLock<Arc<[RowShape]>>,
+    /// Whether it is inside of a step that was taken up again.
+    pub(super) is_compared: bool,
 }
 
 /// The rows of a running plan: those a runner puts before the plan, then those of the plan.
@@ -70,6 +75,7 @@ impl RunningPlan {
             shared,
             deadline,
             false,
+            false,
         ))
     }
 
@@ -79,6 +85,7 @@ impl RunningPlan {
         shared: Arc<ShutdownShared>,
         deadline: Instant,
         best_effort: bool,
+        is_compared: bool,
     ) -> Self {
         Self {
             component,
@@ -94,6 +101,16 @@ impl RunningPlan {
             }),
             polled: AtomicUsize::new(0),
             report: OnceLock::new(),
+            shape: OnceLock::new(),
+            is_compared,
+        }
+    }
+
+    /// What it has opened.
+    pub(super) fn shape(&self) -> Arc<[RowShape]> {
+        match self.shape.get() {
+            Some(shape) => Arc::clone(shape),
+            None => self.rows().list.iter().map(RowShape::of).collect(),
         }
     }
 
@@ -274,7 +291,7 @@ impl RunningPlan {
         let now = clock::now();
         let mut rows = self.rows();
         let mut lost = false;
-        if rows.list[row].nested.iter().any(|nested| nested.is_earlier) {
+        if rows.list[row].was_taken_up() {
             drop(rows);
             lost = resumed::end(self, row);
             rows = self.rows();
@@ -317,6 +334,10 @@ impl RunningPlan {
             return report;
         }
         let began = self.shared.began;
+        if self.is_compared {
+            let shape = self.shape();
+            self.shape.get_or_init(|| shape);
+        }
         let (rows, reading) = {
             let mut rows = self.rows();
             (std::mem::take(&mut rows.list), rows.reading.take())
@@ -352,6 +373,19 @@ impl RunningPlan {
                 let rows = std::mem::take(&mut self.rows().list);
                 let rows = rows.into_iter();
                 rows.map(|row| row.into_step(self.shared.began, Some(above)))
+                    .collect()
+            }
+        }
+    }
+
+    /// Its rows as they are, where the plan may go on elsewhere.
+    pub(super) fn copy_steps(&self, above: &Step) -> Vec<Step> {
+        match self.report() {
+            Some(report) => report.steps().to_vec(),
+            None => {
+                let rows = self.rows();
+                let rows = rows.list.iter();
+                rows.map(|row| row.to_step(self.shared.began, above))
                     .collect()
             }
         }

@@ -87,6 +87,7 @@ impl StepHandle {
         }
         let path = self.plan.path_of(&row.step.name).into_boxed_str();
         let best_effort = row.step.best_effort || self.plan.best_effort;
+        let is_compared = row.was_taken_up() || self.plan.is_compared;
         let shared = Arc::clone(&self.plan.shared);
         let plan = Arc::new(RunningPlan::new(
             component,
@@ -94,6 +95,7 @@ impl StepHandle {
             shared,
             deadline,
             best_effort,
+            is_compared,
         ));
         row.nested.push(NestedPlan {
             plan: Arc::clone(&plan),

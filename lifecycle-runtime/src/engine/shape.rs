@@ -1,0 +1,184 @@
+//! What a run of a step had opened, to tell whether a later run has opened it again.
+//!
+//! Parts and elements that cannot be told from others of their kind are counted: whatever order they come in, as many
+//! of them have to be there again as had begun and not ended.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::resumed::{NestedKind, NestedPlan};
+use super::row::{Identity, Row};
+use super::running::RunningPlan;
+
+/// A plan that a step had opened.
+#[derive(Clone)]
+pub(super) struct Shape {
+    /// Tells owners, which take their plan with them, from each other.
+    id: usize,
+    component: &'static str,
+    kind: NestedKind,
+    ended: bool,
+    rows: Arc<[RowShape]>,
+}
+
+/// A row of such a plan.
+pub(super) struct RowShape {
+    name: Cow<'static, str>,
+    is_positional: bool,
+    identity: Option<Identity>,
+    /// Whether it may be lost: it has not ended, and is not `best_effort`.
+    in_flight: bool,
+    nested: Vec<Shape>,
+}
+
+impl Shape {
+    /// The plans that a row's step has opened in this run.
+    pub(super) fn of_row(row: &Row) -> Vec<Self> {
+        let nested = row.nested.iter().filter(|nested| !nested.is_earlier);
+        nested.map(Self::of).collect()
+    }
+
+    /// These plans.
+    pub(super) fn of_nested(nested: &[NestedPlan]) -> Vec<Self> {
+        nested.iter().map(Self::of).collect()
+    }
+
+    fn of(nested: &NestedPlan) -> Self {
+        Self {
+            id: id(&nested.plan),
+            component: nested.plan.component,
+            kind: nested.kind,
+            ended: nested.plan.report().is_some(),
+            rows: match nested.kind {
+                // It goes on by itself.
+                NestedKind::Owner => Arc::default(),
+                NestedKind::Own | NestedKind::Anonymous | NestedKind::Elements => {
+                    nested.plan.shape()
+                }
+            },
+        }
+    }
+
+    /// Whether the component of the step it was opened by knows it again by itself.
+    pub(super) fn is_resumed(&self) -> bool {
+        matches!(self.kind, NestedKind::Own | NestedKind::Owner)
+    }
+}
+
+impl RowShape {
+    pub(super) fn of(row: &Row) -> Self {
+        Self {
+            name: row.step.name.clone(),
+            is_positional: row.is_positional(),
+            identity: row.identity(),
+            in_flight: !row.ended && !row.step.best_effort,
+            nested: Shape::of_row(row),
+        }
+    }
+}
+
+/// Tells an owner's plan from those of other owners.
+pub(super) fn id(plan: &Arc<RunningPlan>) -> usize {
+    Arc::as_ptr(plan) as usize
+}
+
+/// Whether an owner's plan is among these, or inside them.
+pub(super) fn has_owner(shapes: &[Shape], id: usize) -> bool {
+    shapes.iter().any(|shape| {
+        let is_it = shape.kind == NestedKind::Owner && shape.id == id;
+        is_it || shape.rows.iter().any(|row| has_owner(&row.nested, id))
+    })
+}
+
+/// Whether something of an `earlier` run had not ended and is not there `now`.
+pub(super) fn is_missing(earlier: &[&Shape], now: &[&Shape]) -> bool {
+    let unfinished = |kinds: &[NestedKind]| -> Vec<&Shape> {
+        let earlier = earlier.iter().copied();
+        let unfinished = earlier.filter(|shape| !shape.ended && kinds.contains(&shape.kind));
+        unfinished.collect()
+    };
+    let owners = unfinished(&[NestedKind::Owner]);
+    if owners
+        .iter()
+        .any(|owner| !now.iter().any(|now| now.id == owner.id))
+    {
+        return true;
+    }
+    let elements = unfinished(&[NestedKind::Elements]);
+    if !elements.is_empty() {
+        let now = now.iter().copied();
+        let now: Vec<_> = now.filter(|now| now.kind == NestedKind::Elements).collect();
+        if are_elements_missing(&elements, &now) {
+            return true;
+        }
+    }
+    let parts = unfinished(&[NestedKind::Own, NestedKind::Anonymous]);
+    let names: HashSet<_> = parts.iter().map(|part| part.component).collect();
+    names
+        .into_iter()
+        .any(|name| are_parts_missing(&parts, now, name))
+}
+
+/// Whether fewer parts called `name` are there now, or something is missing inside them.
+fn are_parts_missing(parts: &[&Shape], now: &[&Shape], name: &str) -> bool {
+    let called = |shapes: &[&Shape]| -> Vec<RowsOf> {
+        let parts = shapes.iter().filter(|shape| {
+            let is_part = matches!(shape.kind, NestedKind::Own | NestedKind::Anonymous);
+            is_part && shape.component == name
+        });
+        parts.map(|part| Arc::clone(&part.rows)).collect()
+    };
+    let (parts, now) = (called(parts), called(now));
+    if now.len() < parts.len() {
+        return true;
+    }
+    let longest = parts.iter().map(|rows| rows.len()).max();
+    (0..longest.unwrap_or(0)).any(|i| {
+        let earlier = parts.iter().filter_map(|rows| rows.get(i));
+        let now = now.iter().filter_map(|rows| rows.get(i));
+        is_missing_inside(earlier, now)
+    })
+}
+
+type RowsOf = Arc<[RowShape]>;
+
+fn are_elements_missing(earlier: &[&Shape], now: &[&Shape]) -> bool {
+    let earlier = || earlier.iter().flat_map(|shape| shape.rows.iter());
+    let now = || now.iter().flat_map(|shape| shape.rows.iter());
+    let identities: HashSet<_> = now().filter_map(|row| row.identity).collect();
+    let anonymous = |row: &&RowShape| row.identity.is_none();
+    let positional = |row: &&RowShape| anonymous(row) && row.is_positional;
+    let names: HashSet<_> = now()
+        .filter(|row| anonymous(row) && !row.is_positional)
+        .map(|row| &row.name)
+        .collect();
+    let is_gone = |row: &RowShape| match row.identity {
+        Some(identity) => !identities.contains(&identity),
+        None => !row.is_positional && !names.contains(&row.name),
+    };
+    let fewer = earlier()
+        .filter(positional)
+        .count()
+        .saturating_sub(now().filter(positional).count());
+    let in_flight = || earlier().filter(|row| row.in_flight);
+    (fewer > 0 && in_flight().any(|row| positional(&row)))
+        || in_flight().any(is_gone)
+        || is_missing_inside(earlier(), now())
+}
+
+/// Whether something is missing inside the rows that had not ended.
+fn is_missing_inside<'a>(
+    earlier: impl Iterator<Item = &'a RowShape>,
+    now: impl Iterator<Item = &'a RowShape>,
+) -> bool {
+    let earlier: Vec<_> = earlier
+        .filter(|row| row.in_flight)
+        .flat_map(|row| &row.nested)
+        .collect();
+    !earlier.is_empty()
+        && is_missing(
+            &earlier,
+            &now.flat_map(|row| &row.nested).collect::<Vec<_>>(),
+        )
+}
