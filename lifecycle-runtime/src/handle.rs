@@ -35,8 +35,8 @@ struct Shared {
     /// Cancelled once a reason is set.
     requested: CancellationToken,
     plan: Mutex<Option<Arc<RunningPlan>>>,
-    /// Ends the lame duck, while that is running.
-    lame_duck: Mutex<Option<CancellationToken>>,
+    /// Ends the start or the lame duck, while one of them is running.
+    early_phase: Mutex<Option<CancellationToken>>,
     /// Asked for by `hurry`.
     hurried: AtomicBool,
     /// When a runner took the request up.
@@ -80,7 +80,7 @@ impl ShutdownHandle {
 
     /// Hurries a shutdown: cuts what may be cut and lets the rest of the plan run, each step with its own budget.
     ///
-    /// The lame duck, main and the `best_effort` steps that run are [`Aborted`](Outcome::Aborted) now; a `best_effort`
+    /// The start, the lame duck, main and the `best_effort` steps that run are [`Aborted`](Outcome::Aborted) now; a `best_effort`
     /// step that begins later is polled once. Where no shutdown was asked for yet, this asks for one.
     ///
     /// ```
@@ -92,9 +92,9 @@ impl ShutdownHandle {
     /// ```
     pub fn hurry(&self) {
         self.request(Reason::Requested);
-        // SeqCst, as in `runs` and `begin_lame_duck`: of two that come at once, the later one sees what the first did.
+        // SeqCst, as in `runs` and `begin_early_phase`: of two that come at once, the later one sees what the first did.
         self.shared.hurried.store(true, Ordering::SeqCst);
-        self.end_lame_duck();
+        self.end_early_phase();
         if let Some(plan) = self.running() {
             plan.shared.hurry();
         }
@@ -126,20 +126,20 @@ impl ShutdownHandle {
         self.shared.started.send_replace(true);
     }
 
-    /// A lame duck has begun, which this ends.
-    pub(crate) fn begin_lame_duck(&self, began: Instant) -> CancellationToken {
+    /// Begins a phase before the plan, which the token ends.
+    pub(crate) fn begin_early_phase(&self, began: Instant) -> CancellationToken {
         self.shared.began.get_or_init(|| began);
         let over = CancellationToken::new();
-        *self.shared.lame_duck() = Some(over.clone());
+        *self.shared.early_phase() = Some(over.clone());
         if self.is_hurried() {
             over.cancel();
         }
         over
     }
 
-    /// Ends the lame duck; `false` if none is running.
-    pub(crate) fn end_lame_duck(&self) -> bool {
-        let over = self.shared.lame_duck().take();
+    /// Ends the phase before the plan; `false` if none is running.
+    pub(crate) fn end_early_phase(&self) -> bool {
+        let over = self.shared.early_phase().take();
         over.as_ref().inspect(|over| over.cancel()).is_some()
     }
 
@@ -153,8 +153,8 @@ impl Shared {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lame_duck(&self) -> std::sync::MutexGuard<'_, Option<CancellationToken>> {
-        self.lame_duck
+    fn early_phase(&self) -> std::sync::MutexGuard<'_, Option<CancellationToken>> {
+        self.early_phase
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

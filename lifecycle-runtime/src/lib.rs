@@ -111,6 +111,8 @@ mod tasks;
 mod tower;
 #[cfg(feature = "rt")]
 mod tracked;
+#[cfg(feature = "rt")]
+mod unawaited;
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -145,8 +147,7 @@ pub use lifecycle_macros::GracefulShutdown;
 pub use readiness::{Readiness, ReadyState};
 #[cfg(feature = "rt")]
 pub use runner::{
-    ExitCodes, FailedStart, Given, Grace, InvalidGrace, Runner, SecondSignal, Source, Start, Stop,
-    run, run_until_signal,
+    ExitCodes, FailedStart, Grace, InvalidGrace, Runner, SecondSignal, Stop, run, run_until_signal,
 };
 #[cfg(feature = "rt")]
 pub use state::{Shutdown, ShutdownState};

@@ -15,7 +15,7 @@
 //! | `grace_short` | WARN, at start | component, grace_ms, lame_duck_ms, budget_ms, after_ms |
 //! | `dropped_unshut` | WARN | component, fields, panicking |
 //!
-//! A clean shutdown is INFO throughout.
+//! A clean shutdown is INFO throughout. The events of a shutdown are inside its spans (`engine::span`).
 
 use std::time::{Duration, Instant};
 
@@ -185,6 +185,7 @@ impl Counts {
 pub(crate) fn dropped(component: &str, fields: &[&str]) {
     #[cfg(feature = "testing")]
     crate::testing::dropped(component, fields);
+    crate::unawaited::note(component, fields);
     let panicking = std::thread::panicking();
     if !tracing::dispatcher::has_been_set() {
         // Where nobody ever listens to events, the line goes where the default panic hook writes to, too.
@@ -293,8 +294,8 @@ pub(crate) fn task_restart(
     restarts: u64,
     wait: Duration,
 ) {
-    warn!(
-        target: "lifecycle",
+    event!(
+        warn,
         task,
         error = %crate::reason::Chain(error),
         restarts,

@@ -2,50 +2,39 @@
 
 mod end;
 mod exit_codes;
+mod failed_start;
 mod force;
 mod grace;
 mod guard;
 mod lame_duck;
 mod main_task;
+mod options;
+mod sequence;
 mod signals;
 mod source;
+mod start;
 mod stop;
 
 use std::borrow::Cow;
-use std::error::Error;
 use std::fmt;
-use std::future::{Future, Ready, poll_fn};
+use std::future::{Future, Ready};
 use std::marker::PhantomData;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use crate::context::after;
-use crate::engine::{RunningPlan, RuntimeTimeouts, ShutdownShared, contain};
-use crate::plan::UNSTATED;
 use crate::report::Cut;
-use crate::state::{self, DEFAULT_TIMEOUT, RunPlan};
 use crate::{
     BoxError, GracefulShutdown, Readiness, Reason, Report, ShutdownHandle, Signal, TaskOutcome,
-    clock, log,
 };
 
-use end::end;
 pub use exit_codes::ExitCodes;
+pub use failed_start::FailedStart;
 pub use grace::{Grace, InvalidGrace};
-use guard::Guard;
-use lame_duck::LameDuck;
-use main_task::MainTask;
-pub use source::{FailedStart, Given, Source, Start};
+pub use options::SecondSignal;
+use options::{END, Options};
+use sequence::conduct;
+use source::{Given, Source, Start};
 pub use stop::Stop;
-
-/// How long the end takes that has no time of its own: the drops, and what [`Runner::block_on`] waits for when its
-/// runtime is dropped.
-const END: Duration = Duration::from_secs(1);
-
-/// How long the `finally` hooks have together, unless [`Runner::finally_timeout`] says otherwise.
-const FINALLY: Duration = Duration::from_secs(3);
 
 /// Runs a server until it is told to stop, then shuts it down: [`Runner::run`] with no options.
 ///
@@ -114,7 +103,8 @@ pub async fn run_until_signal<S: GracefulShutdown>(server: S) -> Report {
 ///
 /// What happens, in order:
 ///
-/// 1. Signals are registered, before the server is [built](Self::build) and main starts. SIGTERM, SIGINT,
+/// 1. Signals are registered, before the server is [built](Self::build) and main starts. A start that is under way when the
+///    shutdown is asked for is told, and has a bounded time to return what it built. SIGTERM, SIGINT,
 ///    SIGQUIT and SIGHUP begin the shutdown, unless they are [hooked](Self::on_signal); so do main's end,
 ///    error or panic, a [`ShutdownHandle`], and a task of a [critical](crate::TaskGroup::critical) group.
 /// 2. [`Readiness`] turns to draining. [Lame duck](Self::lame_duck): main goes on serving, while
@@ -125,7 +115,7 @@ pub async fn run_until_signal<S: GracefulShutdown>(server: S) -> Report {
 ///    [`finally`](Self::finally) hooks run (a row `finally`, if they did not end well), and the report is returned.
 ///
 /// A signal within 500 ms of the last is the same request, as terminals and process managers send several. A second one
-/// [hurries](ShutdownHandle::hurry) the shutdown: the lame duck, main and `best_effort` steps are cut, and the rest of the
+/// [hurries](ShutdownHandle::hurry) the shutdown: the start, the lame duck, main and `best_effort` steps are cut, and the rest of the
 /// plan runs with its own budgets. A third one forces the end ([`second_signal`](Self::second_signal) changes that), from a
 /// thread of its own that a blocked executor cannot hold up: it runs every
 /// [`on_force`](crate::Context::on_force) hook for up to 1 s, gives the engine 1 s to abort what runs, says on stderr what
@@ -141,34 +131,6 @@ pub struct Runner<S, B = Given<S>> {
     server: PhantomData<fn() -> S>,
 }
 
-struct Options {
-    handle: ShutdownHandle,
-    readiness: Option<Readiness>,
-    lame_duck: LameDuck,
-    grace: Option<Grace>,
-    watchdog: Option<Duration>,
-    hooks: Vec<(Signal, SignalHook)>,
-    second_signal: SecondSignal,
-    finally: Vec<Finally>,
-    finally_timeout: Duration,
-    exit_code: Option<ExitCode>,
-}
-
-/// What a second signal does, more than 500 ms after the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SecondSignal {
-    /// Hurries the shutdown, as [`ShutdownHandle::hurry`] does. A third signal forces the end.
-    #[default]
-    Hurry,
-    /// Ends the lame duck if that is running, and otherwise forces the end.
-    Force,
-}
-
-type Finally = Box<dyn FnOnce(&Report) + Send>;
-type ExitCode = Box<dyn FnOnce(&Report) -> u8 + Send>;
-type SignalHook = Box<dyn FnMut() + Send>;
-
 impl<S: GracefulShutdown> Runner<S> {
     /// Runs this server.
     pub fn new(server: S) -> Self {
@@ -177,12 +139,54 @@ impl<S: GracefulShutdown> Runner<S> {
 
     /// Builds the server once signals are heard, then runs it.
     ///
-    /// A signal during the start drops its future, and nothing else is run. A start that fails ends with
-    /// [`Reason::StartFailed`] and exit code 1; what it had built is released by its own drop, or cleaned in
-    /// plan order if the error is a [`FailedStart`] that holds it.
+    /// The start gets a [`Stop`] of its own, which fires when the shutdown is asked for meanwhile. It then has
+    /// 5 s ([`start_stop_timeout`](Self::start_stop_timeout)) to return: a server is cleaned by its plan and main is not
+    /// run; an error is the outcome of the step `start`; a start that goes on is dropped, and its step is timed out. A start
+    /// that looks at [`ShutdownHandle::requested`] instead of its `Stop` is treated no differently.
+    ///
+    /// A start that fails by itself ends with [`Reason::StartFailed`] and exit code 1; what it had built is released by its
+    /// own drop, or cleaned in plan order if the error is a [`FailedStart`] that holds it. An owner that is dropped in the start
+    /// without a shutdown has a row of its own below `start`, and the report is not clean.
+    ///
+    #[cfg_attr(feature = "derive", doc = "```")]
+    #[cfg_attr(not(feature = "derive"), doc = "```ignore")]
+    /// use lifecycle_runtime::{BoxError, GracefulShutdown, Runner, ShutdownState, Stop, TaskGroup};
+    ///
+    /// #[derive(GracefulShutdown)]
+    /// struct Server {
+    ///     #[shutdown]
+    ///     tasks: TaskGroup,
+    ///     #[shutdown(state)]
+    ///     state: ShutdownState,
+    /// }
+    ///
+    /// async fn connect() -> Result<(), BoxError> {
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let start = async |stop: Stop| {
+    ///     let server = Server { tasks: TaskGroup::new(), state: ShutdownState::new() };
+    ///     tokio::select! {
+    ///         connected = connect() => connected?,
+    ///         // What was built until now is cleaned.
+    ///         () = stop.cancelled() => {}
+    ///     }
+    ///     Ok::<_, BoxError>(server)
+    /// };
+    /// let report = Runner::build(start).run(async |_: &mut Server, _: Stop| ()).await;
+    /// assert!(report.is_clean());
+    /// # }
+    /// ```
+    ///
+    /// # Common errors
+    ///
+    /// - *closure is expected to take 1 argument, but it takes 0 arguments*: write `async |_| …` where the start does not
+    ///   look at its `Stop`.
     pub fn build<F, E>(start: F) -> Runner<S, Start<F, E>>
     where
-        F: AsyncFnOnce() -> Result<S, E>,
+        F: AsyncFnOnce(Stop) -> Result<S, E>,
         E: Into<BoxError>,
     {
         Runner::with(Start(start, PhantomData))
@@ -193,18 +197,7 @@ impl<S, B> Runner<S, B> {
     fn with(source: B) -> Self {
         Self {
             source,
-            options: Options {
-                handle: ShutdownHandle::new(),
-                readiness: None,
-                lame_duck: LameDuck::default(),
-                grace: None,
-                watchdog: None,
-                hooks: Vec::new(),
-                second_signal: SecondSignal::default(),
-                finally: Vec::new(),
-                finally_timeout: FINALLY,
-                exit_code: None,
-            },
+            options: Options::default(),
             server: PhantomData,
         }
     }
@@ -288,6 +281,35 @@ impl<S, B> Runner<S, B> {
         self
     }
 
+    /// Bounds the start of [`build`](Self::build). One that takes longer fails: it is told to stop as by a signal, with
+    /// [`Reason::StartFailed`] as the reason. The default is no bound.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.options.start.timeout = Some(timeout);
+        self
+    }
+
+    /// Gives a start that was told to stop this long to return what it built. The default is 5 s.
+    ///
+    /// The [`watchdog`](Self::watchdog) counts it. [`grace`](Self::grace) does not, since a server that is stopped while it
+    /// starts has served nobody.
+    pub fn start_stop_timeout(mut self, timeout: Duration) -> Self {
+        self.options.start.stop_timeout = timeout;
+        self
+    }
+
+    /// Bounds how long the process waits for its runtime to end, after this has returned its report. The default is 5 s;
+    /// `None` turns it off.
+    ///
+    /// A runtime that is dropped waits for the calls on its blocking pool, of which a read of stdin may never return. When it
+    /// has waited for this long, the process ends with the report's exit code, and a line on stderr says why. What a program
+    /// does while its runtime lives is never cut. This is known only on Linux, and only where the runner was polled on the
+    /// main thread, as under `#[tokio::main]`; elsewhere, and for a program that goes on after its runtime was dropped, see
+    /// [`block_on`](Self::block_on).
+    pub fn runtime_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.options.runtime_timeout = timeout.into();
+        self
+    }
+
     /// Runs `hook` after the plan, with the report: to flush logs and traces, last of all.
     ///
     /// Hooks are synchronous and run one after the other on a thread of their own, in the order they
@@ -324,8 +346,7 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
         M: AsyncFnOnce(&mut S, Stop) -> T,
         T: TaskOutcome,
     {
-        let (report, _guard) = self.conduct(Some(main)).await;
-        report
+        self.bounded(Some(main)).await
     }
 
     /// Waits for a signal or the handle, then shuts the server down.
@@ -335,8 +356,7 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
     /// As [`run`](Self::run).
     pub async fn run_until_signal(self) -> Report {
         let no_main = None::<fn(&mut S, Stop) -> Ready<()>>;
-        let (report, _guard) = self.conduct(no_main).await;
-        report
+        self.bounded(no_main).await
     }
 
     /// [`run`](Self::run) on a multi-threaded runtime of its own, whose drop is bounded too: a stuck
@@ -366,64 +386,22 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
                 );
             }
         };
-        let (report, guard) = runtime.block_on(self.conduct(Some(main)));
+        let (report, guard) = runtime.block_on(conduct(self.source, self.options, Some(main)));
         runtime.shutdown_timeout(END);
         guard.unwatch();
         report
     }
 
-    /// The whole of it. The guard is armed until it is dropped.
-    async fn conduct<M, T>(self, main: Option<M>) -> (Report, Guard)
+    /// Runs on a runtime that somebody else drops.
+    async fn bounded<M, T>(self, main: Option<M>) -> Report
     where
         M: AsyncFnOnce(&mut S, Stop) -> T,
         T: TaskOutcome,
     {
-        let Self {
-            source,
-            mut options,
-            ..
-        } = self;
-        let hooked = options.hooks.iter().map(|(signal, _)| *signal).collect();
-        let mut guard = Guard::arm(&options.handle, hooked, options.second_signal).await;
-        guard.watch("the start", options.allowed(S::PLAN.budget()));
-        let (mut server, main, failed) = match start(source, &options.handle).await {
-            Started::Whole(server) => (server, main, false),
-            Started::Failed(server, error) => {
-                options
-                    .handle
-                    .request(Reason::StartFailed(Arc::clone(&error)));
-                let Some(server) = server else {
-                    let report = nothing::<S>(Reason::StartFailed(error));
-                    return (end(None::<S>, report, options).await, guard);
-                };
-                (server, None, true)
-            }
-            Started::Cancelled(reason) => {
-                return (end(None::<S>, nothing::<S>(reason), options).await, guard);
-            }
-        };
-        let bounds = Bounds::of(&server, &options);
-        guard.watch("main", bounds.allowed);
-        let (stop, firing) = stop::pair();
-        let plan = {
-            let server = &mut server;
-            // Lazy, so that a panic of the call itself is main's too.
-            let main = pin!(main.map(|main| async move { main(server, stop).await }));
-            let mut main = main.is_some().then(|| MainTask::new(main));
-            let reason = serve(main.as_mut(), &mut options, &mut guard).await;
-            // Where there never was one, tasks serve.
-            let gone = main.as_ref().map_or(failed, MainTask::has_ended);
-            let plan =
-                begin::<S, _, _>(&mut options, &bounds, &guard, reason, main.as_mut(), gone).await;
-            if let Some(main) = main {
-                let latest = plan.deadline().checked_sub(bounds.reserve);
-                main.finish(&plan, latest.unwrap_or(plan.shared.began), &firing)
-                    .await;
-            }
-            plan
-        };
-        let report = shut_down(&mut server, plan, &options.handle).await;
-        (end(Some(server), report, options).await, guard)
+        let timeout = self.options.runtime_timeout;
+        let (report, guard) = conduct(self.source, self.options, main).await;
+        guard.bound_runtime(&report, timeout);
+        report
     }
 }
 
@@ -433,194 +411,4 @@ impl<S, B> fmt::Debug for Runner<S, B> {
             .field("handle", &self.options.handle)
             .finish_non_exhaustive()
     }
-}
-
-/// What a start came to.
-enum Started<S> {
-    Whole(S),
-    /// With what was built, if the error holds it.
-    Failed(Option<S>, Arc<dyn Error + Send + Sync>),
-    /// The shutdown was asked for before.
-    Cancelled(Reason),
-}
-
-/// Builds the server, unless somebody asks for the shutdown first.
-async fn start<S, B: Source<S>>(source: B, handle: &ShutdownHandle) -> Started<S> {
-    let mut server = pin!(Some(source.server()));
-    let mut requested = pin!(handle.requested());
-    let started = poll_fn(|cx| {
-        let Some(building) = server.as_mut().as_pin_mut() else {
-            return Poll::Pending;
-        };
-        // First the server: one that is there already is never given up.
-        match contain(|| building.poll(cx)) {
-            Ok(Poll::Ready(Ok(server))) => Poll::Ready(Started::Whole(server)),
-            Ok(Poll::Ready(Err((server, error)))) => {
-                Poll::Ready(Started::Failed(server, error.into()))
-            }
-            Ok(Poll::Pending) => requested.as_mut().poll(cx).map(Started::Cancelled),
-            Err(message) => {
-                let error = BoxError::from(format!("panicked: {message}"));
-                Poll::Ready(Started::Failed(None, error.into()))
-            }
-        }
-    })
-    .await;
-    // What it had built is dropped with it, which is somebody's code.
-    let _ = contain(|| server.set(None));
-    started
-}
-
-/// The report of a server that never was.
-fn nothing<S: GracefulShutdown>(reason: Reason) -> Report {
-    Report::new(
-        S::PLAN.name(),
-        reason,
-        Duration::ZERO,
-        Cut::default(),
-        Vec::new(),
-    )
-}
-
-/// The times of a shutdown, known before it begins.
-struct Bounds {
-    /// The plan's.
-    total: Duration,
-    /// What of that is kept from main.
-    reserve: Duration,
-    /// From the request until the process has to be gone, if a watchdog is to see to it.
-    allowed: Option<Duration>,
-}
-
-impl Bounds {
-    fn of<S: GracefulShutdown>(server: &S, options: &Options) -> Self {
-        let times = RuntimeTimeouts::of(server, &S::PLAN);
-        let total = times.total.unwrap_or(DEFAULT_TIMEOUT);
-        let longest = times.longest(&S::PLAN, total);
-        let lame_duck = options.lame_duck.longest();
-        if let Some(grace) = options.grace {
-            grace.check(S::PLAN.name(), lame_duck, total, options.after_plan());
-        }
-        Self {
-            total,
-            // Main counts 1 s, as a step that states nothing does.
-            reserve: shrunk(longest, longest.saturating_add(UNSTATED), total),
-            allowed: options.allowed(Some(total)),
-        }
-    }
-}
-
-impl Options {
-    /// How long what comes after the plan may take.
-    fn after_plan(&self) -> Duration {
-        match self.finally.is_empty() {
-            true => END,
-            false => END.saturating_add(self.finally_timeout),
-        }
-    }
-
-    /// How long a process may take from the request until it is gone, if a watchdog is to see to it.
-    fn allowed(&self, budget: Option<Duration>) -> Option<Duration> {
-        let all = self
-            .lame_duck
-            .longest()
-            .saturating_add(budget.unwrap_or(DEFAULT_TIMEOUT));
-        let slack = self.watchdog?;
-        Some(all.saturating_add(self.after_plan()).saturating_add(slack))
-    }
-}
-
-/// What `part` of what is needed gets of what is given.
-fn shrunk(part: Duration, needed: Duration, given: Duration) -> Duration {
-    if needed <= given {
-        part
-    } else {
-        part.mul_f64(given.as_secs_f64() / needed.as_secs_f64())
-    }
-}
-
-/// Runs main, and the hooks of signals, until the shutdown is asked for.
-async fn serve<F, T>(
-    mut main: Option<&mut MainTask<'_, F>>,
-    options: &mut Options,
-    guard: &mut Guard,
-) -> Reason
-where
-    F: Future<Output = T>,
-    T: TaskOutcome,
-{
-    let Options { handle, hooks, .. } = options;
-    let mut requested = pin!(handle.requested());
-    poll_fn(|cx| {
-        // Who asked first, wins.
-        if let Poll::Ready(reason) = requested.as_mut().poll(cx) {
-            return Poll::Ready(reason);
-        }
-        while let Poll::Ready(signal) = guard.poll_hooked(cx) {
-            for (_, hook) in hooks.iter_mut().filter(|(which, _)| *which == signal) {
-                if let Err(message) = contain(hook) {
-                    log::hook_panicked(signal, &message);
-                }
-            }
-        }
-        let Some(main) = &mut main else {
-            return Poll::Pending;
-        };
-        main.poll(cx).map(|()| {
-            handle.request(main.reason());
-            handle.reason()
-        })
-    })
-    .await
-}
-
-/// Not ready any more; then the lame duck; then the plan's clock is started.
-async fn begin<S, F, T>(
-    options: &mut Options,
-    bounds: &Bounds,
-    guard: &Guard,
-    reason: Reason,
-    main: Option<&mut MainTask<'_, F>>,
-    main_gone: bool,
-) -> Arc<RunningPlan>
-where
-    S: GracefulShutdown,
-    F: Future<Output = T>,
-    T: TaskOutcome,
-{
-    let name = S::PLAN.name();
-    let began = clock::now();
-    if let Some(readiness) = &options.readiness {
-        readiness.drain();
-    }
-    let lame_duck = std::mem::take(&mut options.lame_duck);
-    let minimum = lame_duck.kept(&reason, main_gone);
-    log::begin(name, &reason, minimum, bounds.total);
-    guard.begins("main or a deregistration hook");
-    let over = options.handle.begin_lame_duck(began);
-    let shared = ShutdownShared::new(reason, began);
-    let plan = RunningPlan::root(name, shared, after(began, bounds.total));
-    lame_duck.run(minimum, &plan, main, &over).await;
-    options.handle.end_lame_duck();
-    plan.set_deadline(after(clock::now(), bounds.total));
-    options.handle.runs(&plan);
-    plan
-}
-
-/// Runs the plan on the clock that was started, or what main has left of it.
-async fn shut_down<S: GracefulShutdown>(
-    server: &mut S,
-    plan: Arc<RunningPlan>,
-    handle: &ShutdownHandle,
-) -> Report {
-    let resumed = state::resume(server, Arc::clone(&plan));
-    handle.runs(&resumed);
-    let report = RunPlan::of(server, Arc::clone(&resumed)).await;
-    if Arc::ptr_eq(&resumed, &plan) {
-        return report;
-    }
-    // Main shut the server down itself, so that its own row is on a clock of its own.
-    plan.finish_empty();
-    plan.report()
-        .map_or(report.clone(), |main| report.preceded_by(main.steps()))
 }

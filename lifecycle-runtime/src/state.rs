@@ -9,7 +9,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use crate::derived::{Owner, Steps, plan_of};
-use crate::engine::{RunningPlan, begin_owner, contain};
+use crate::engine::{PollSpan, RunningPlan, begin_owner, contain};
 use crate::report::Cut;
 use crate::{GracefulShutdown, Plan, Reason, Report, clock, log};
 
@@ -236,7 +236,12 @@ fn begin<'a>(
     };
     match running.report() {
         Some(report) => Err(report.clone()),
-        None => Ok(RunPlan::of(owner, running)),
+        None => {
+            let budget = running.deadline();
+            let budget = budget.saturating_duration_since(running.shared.began);
+            let span = PollSpan::shutdown(name, &running.shared.reason, budget);
+            Ok(RunPlan::of(owner, running, span))
+        }
     }
 }
 
@@ -260,12 +265,22 @@ pub(crate) struct RunPlan<'a> {
     running: Arc<RunningPlan>,
     /// Their result is in the report.
     steps: Option<Steps<'a>>,
+    span: PollSpan,
 }
 
 impl<'a> RunPlan<'a> {
-    pub(crate) fn of(owner: &'a mut (dyn Owner + Send + 'a), running: Arc<RunningPlan>) -> Self {
+    /// Runs inside `span` whenever it is polled.
+    pub(crate) fn of(
+        owner: &'a mut (dyn Owner + Send + 'a),
+        running: Arc<RunningPlan>,
+        span: PollSpan,
+    ) -> Self {
         let steps = running.report().is_none().then(|| owner.__run());
-        Self { running, steps }
+        Self {
+            running,
+            steps,
+            span,
+        }
     }
 }
 
@@ -273,9 +288,10 @@ impl Future for RunPlan<'_> {
     type Output = Report;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Report> {
-        if let Some(steps) = &mut self.steps {
-            let _ = ready!(steps.as_mut().poll(cx));
-            self.steps = None;
+        let Self { steps, span, .. } = &mut *self;
+        if let Some(running) = steps {
+            let _ = ready!(span.enter(|| running.as_mut().poll(cx)));
+            *steps = None;
         }
         Poll::Ready(self.running.finish().clone())
     }

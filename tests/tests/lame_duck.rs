@@ -300,7 +300,7 @@ async fn a_main_that_has_ended_failed_or_panicked_leaves_no_minimum_but_hooks_ru
 async fn a_start_that_failed_leaves_no_minimum_but_hooks_run() {
     let trace = Trace::new();
     let hooks = trace.clone();
-    let report = Runner::build(async || Err(FailedStart::new(server(&trace), "no port")))
+    let report = Runner::build(async |_| Err(FailedStart::new(server(&trace), "no port")))
         .lame_duck(secs(7))
         .deregister("consul", async move || hooks.add("deregistered"))
         .run(serve)

@@ -68,7 +68,7 @@ async fn a_shutdown_its_report_and_its_steps_can_be_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_runner_has_all_its_options() {
     let handle = ShutdownHandle::new();
-    let report = Runner::build(async || Ok::<_, BoxError>(server()))
+    let report = Runner::build(async |_| Ok::<_, BoxError>(server()))
         .handle(&handle)
         .lame_duck(Duration::ZERO)
         .readiness(&Readiness::new())

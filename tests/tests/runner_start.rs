@@ -1,12 +1,13 @@
 //! A start: signals are heard before it, and half of one is undone.
 
 use std::future::pending;
+use std::time::Duration;
 
 use lifecycle_runtime::{
     BoxError, FailedStart, GracefulShutdown, Outcome, Readiness, ReadyState, Reason, Report,
     Runner, ShutdownHandle, ShutdownState, Stop,
 };
-use lifecycle_tests::{Ended, Logs, Probe, Process, Trace, secs};
+use lifecycle_tests::{Ended, Logs, Probe, Process, Trace, ms, secs};
 use rustix::process::Signal;
 use tokio::time::sleep;
 
@@ -59,17 +60,49 @@ fn signals_are_heard_before_the_start() {
     let ended = told("signal-in-start").end();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(ended.says(&["reason: SIGTERM"]), "{ended:#?}");
+    assert!(ended.says(&["store closed"]), "{ended:#?}");
+    assert!(!ended.says(&["serving"]), "main never ran: {ended:#?}");
 }
 
 #[test]
-fn a_signal_during_the_start_drops_it_and_the_process_exits_with_0() {
+fn a_signal_during_the_start_has_it_return_what_it_built_which_is_cleaned() {
     let mut server = told("start");
     server.wait_for("starting");
     server.signal(Signal::TERM);
     let ended = server.end();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
-    assert!(ended.says(&["store dropped"]), "{ended:#?}");
+    assert!(
+        ended.says(&["store closed"]) && !ended.says(&["store dropped"]),
+        "{ended:#?}"
+    );
     assert!(!ended.says(&["serving"]), "main never ran: {ended:#?}");
+}
+
+#[test]
+fn a_second_signal_cuts_a_start_that_goes_on() {
+    let mut server = told("start-goes-on");
+    server.wait_for("starting");
+    server.signal(Signal::TERM);
+    server.wait_for("told");
+    std::thread::sleep(ms(600)); // Later than a signal that is sent twice.
+    server.signal(Signal::TERM);
+    let ended = server.end();
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(ended.says(&["start", "aborted"]), "{ended:#?}");
+    assert!(ended.says(&["store dropped"]), "{ended:#?}");
+}
+
+#[test]
+fn a_third_signal_forces_the_end_of_a_start_that_holds_the_executor() {
+    let mut server = told("start-holds");
+    server.wait_for("starting");
+    for _ in 0..3 {
+        server.signal(Signal::TERM);
+        std::thread::sleep(ms(600)); // Later than a signal that is sent twice.
+    }
+    let ended = server.end();
+    assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
+    assert!(ended.says(&["the start holds the executor"]), "{ended:#?}");
 }
 
 fn assert_failed(ended: &Ended) {
@@ -101,7 +134,7 @@ fn a_process_whose_start_fails_with_a_server_exits_with_1_and_has_cleaned_it() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_was_built_is_run_and_shut_down_as_one_that_was_there() {
     let trace = Trace::new();
-    let report = Runner::build(async || {
+    let report = Runner::build(async |_| {
         sleep(secs(3)).await;
         Ok::<_, BoxError>(server(&trace))
     })
@@ -113,23 +146,188 @@ async fn a_server_that_was_built_is_run_and_shut_down_as_one_that_was_there() {
     assert_eq!(report.steps().len(), 4, "main and the plan: {report}");
 }
 
+/// Builds a server once it is told to stop, and some time later.
+async fn build_once_told(trace: &Trace, stop: Stop, later: Duration) -> Server {
+    stop.cancelled().await;
+    trace.add("told");
+    sleep(later).await;
+    server(trace)
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_request_during_the_start_drops_it() {
+async fn what_a_start_that_was_told_returns_is_cleaned_by_its_plan() {
     let trace = Trace::new();
     let handle = ShutdownHandle::new();
-    let (asks, drops) = (handle.clone(), trace.clone());
-    let report = Runner::build(async move || {
+    handle.request(Reason::Requested);
+    let report = Runner::build(async |stop| {
+        let built = build_once_told(&trace, stop, secs(4)).await;
+        Ok::<_, BoxError>(built)
+    })
+    .handle(&handle)
+    .run(never_main)
+    .await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.exit_code(), 0);
+    assert!(matches!(report.reason(), Reason::Requested), "{report}");
+    let start = report.step("start").unwrap();
+    assert!(start.outcome().is_done(), "{report}");
+    assert_eq!(start.elapsed(), secs(4));
+    assert_eq!(start.budget(), secs(5));
+    assert!(report.step("main").is_none(), "{report}");
+    assert_eq!(trace.count("log ends"), 1);
+    assert_eq!(report.step("listener").unwrap().started(), secs(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_a_start_that_was_told_is_its_steps() {
+    let handle = ShutdownHandle::new();
+    handle.request(Reason::Requested);
+    let report = Runner::build(async |stop: Stop| {
+        stop.cancelled().await;
+        Err::<Server, _>("half of the migration ran")
+    })
+    .handle(&handle)
+    .run(never_main)
+    .await;
+    assert!(matches!(report.reason(), Reason::Requested), "{report}");
+    let start = report.step("start").unwrap().outcome().to_string();
+    assert_eq!(start, "failed: half of the migration ran");
+    assert_eq!(report.exit_code(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_of_an_error_is_cleaned_also_where_the_start_was_told() {
+    let trace = Trace::new();
+    let handle = ShutdownHandle::new();
+    handle.request(Reason::Requested);
+    let report = Runner::build(async |stop| {
+        let built = build_once_told(&trace, stop, secs(1)).await;
+        Err(FailedStart::new(built, "no route"))
+    })
+    .handle(&handle)
+    .run(never_main)
+    .await;
+    assert_eq!(trace.count("log ends"), 1);
+    let start = report.step("start").unwrap().outcome().to_string();
+    assert_eq!(start, "failed: no route");
+    assert!(!report.is_clean(), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_goes_on_is_dropped_after_5_s() {
+    let trace = Trace::new();
+    let handle = ShutdownHandle::new();
+    handle.request(Reason::Requested);
+    let drops = trace.clone();
+    let report = Runner::build(async move |_| {
         let _dropped = Dropped(drops, "the start is dropped");
-        asks.request(Reason::Requested);
         pending::<Result<Server, BoxError>>().await
     })
     .handle(&handle)
     .run(never_main)
     .await;
-    assert_eq!(trace.all(), ["the start is dropped"]);
-    assert!(matches!(report.reason(), Reason::Requested), "{report}");
-    assert_eq!(report.exit_code(), 0);
-    assert_nothing_is_left(&report);
+    assert_eq!(trace.when("the start is dropped"), secs(5));
+    let start = report.step("start").unwrap();
+    assert!(
+        matches!(start.outcome(), Outcome::TimedOut { .. }),
+        "{report}"
+    );
+    assert_eq!(report.elapsed(), secs(5));
+    assert_eq!(report.exit_code(), 1, "what it was doing is not known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_start_that_was_told_can_be_set() {
+    let handle = ShutdownHandle::new();
+    handle.request(Reason::Requested);
+    let report = Runner::build(async |_| pending::<Result<Server, BoxError>>().await)
+        .handle(&handle)
+        .start_stop_timeout(secs(2))
+        .run(never_main)
+        .await;
+    assert_eq!(report.step("start").unwrap().elapsed(), secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hurry_cuts_a_start_that_goes_on() {
+    let handle = ShutdownHandle::new();
+    handle.request(Reason::Requested);
+    let hurries = handle.clone();
+    let report = Runner::build(async move |_| {
+        // Here, since paused time goes on while signals are registered.
+        sleep(secs(1)).await;
+        hurries.hurry();
+        pending::<Result<Server, BoxError>>().await
+    })
+    .handle(&handle)
+    .run(never_main)
+    .await;
+    let start = report.step("start").unwrap();
+    assert!(matches!(start.outcome(), Outcome::Aborted), "{report}");
+    assert_eq!(start.elapsed(), secs(1));
+    assert!(report.was_hurried());
+    assert_eq!(report.exit_code(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_takes_too_long_is_told_and_what_it_built_is_cleaned() {
+    let trace = Trace::new();
+    let report = Runner::build(async |stop| {
+        let built = build_once_told(&trace, stop, secs(1)).await;
+        Ok::<_, BoxError>(built)
+    })
+    .start_timeout(secs(30))
+    .run(never_main)
+    .await;
+    assert_eq!(trace.when("told"), secs(30));
+    assert_eq!(
+        report.reason().to_string(),
+        "the start failed: it took more than 30.00 s"
+    );
+    assert_eq!(trace.count("log ends"), 1);
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.exit_code(), 1, "a failed start");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_may_watch_the_handle_itself() {
+    let trace = Trace::new();
+    let handle = ShutdownHandle::new();
+    let (asks, watches) = (handle.clone(), handle.clone());
+    let report = Runner::build(async |_| {
+        tokio::spawn(async move {
+            sleep(secs(1)).await;
+            asks.request(Reason::Requested);
+        });
+        watches.requested().await;
+        Ok::<_, BoxError>(server(&trace))
+    })
+    .handle(&handle)
+    .run(async |_: &mut Server, stop: Stop| stop.cancelled().await)
+    .await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(trace.count("log ends"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_a_start_drops_without_a_shutdown_is_a_row_and_not_clean() {
+    let trace = Trace::new();
+    let handle = ShutdownHandle::new();
+    handle.request(Reason::Requested);
+    let report = Runner::build(async |_| {
+        let _built = server(&trace);
+        pending::<Result<Server, BoxError>>().await
+    })
+    .handle(&handle)
+    .run(never_main)
+    .await;
+    let dropped = report.step("start.Server").expect("the owner has a row");
+    assert!(matches!(dropped.outcome(), Outcome::Aborted), "{report}");
+    assert_eq!(
+        dropped.why(),
+        Some("it was dropped without a shutdown, which left listener, pool, log")
+    );
+    assert_eq!(report.exit_code(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,7 +335,7 @@ async fn a_server_that_is_built_when_the_request_comes_is_kept_and_cleaned() {
     let trace = Trace::new();
     let handle = ShutdownHandle::new();
     let asks = handle.clone();
-    let report = Runner::build(async || {
+    let report = Runner::build(async |_| {
         asks.request(Reason::Requested);
         Ok::<_, BoxError>(server(&trace))
     })
@@ -155,7 +353,7 @@ async fn a_start_that_fails_is_the_reason_and_leaves_nothing() {
     let readiness = Readiness::new();
     let drops = trace.clone();
     let ends = trace.clone();
-    let report = Runner::build(async move || {
+    let report = Runner::build(async move |_| {
         let _dropped = Dropped(drops, "what was built is dropped");
         Err::<Server, _>("the port is taken")
     })
@@ -178,7 +376,7 @@ async fn a_start_that_fails_is_the_reason_and_leaves_nothing() {
 #[tokio::test(start_paused = true)]
 async fn the_server_of_a_failed_start_is_cleaned_in_plan_order() {
     let trace = Trace::new();
-    let report = Runner::build(async || {
+    let report = Runner::build(async |_| {
         let mut built = server(&trace);
         built.listener = None;
         Err(FailedStart::new(built, "the port is taken"))
@@ -201,7 +399,7 @@ async fn the_server_of_a_failed_start_is_cleaned_in_plan_order() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_start_may_be_an_error_among_others() {
     let trace = Trace::new();
-    let report = Runner::build(async || -> Result<Server, BoxError> {
+    let report = Runner::build(async |_| -> Result<Server, BoxError> {
         let failed = FailedStart::new(server(&trace), std::io::Error::other("no route"));
         Err(failed.into())
     })
@@ -215,7 +413,7 @@ async fn a_failed_start_may_be_an_error_among_others() {
 async fn a_panic_in_the_start_is_a_failed_start() {
     let trace = Trace::new();
     let drops = trace.clone();
-    let report = Runner::build(async move || -> Result<Server, BoxError> {
+    let report = Runner::build(async move |_| -> Result<Server, BoxError> {
         let _dropped = Dropped(drops, "what was built is dropped");
         panic!("no configuration");
     })
@@ -234,7 +432,7 @@ async fn a_panic_in_the_start_is_a_failed_start() {
 async fn a_server_that_the_start_leaves_by_an_early_return_tells_of_it() {
     let trace = Trace::new();
     let (logs, guard) = Logs::capture();
-    let report = Runner::build(async || {
+    let report = Runner::build(async |_| {
         let _built = server(&trace);
         Err::<Server, _>("the port is taken")
     })
@@ -251,12 +449,14 @@ async fn a_server_that_the_start_leaves_by_an_early_return_tells_of_it() {
     );
     assert_eq!(logs.only("shutdown_end").number("exit_code"), 1);
     assert_eq!(report.exit_code(), 1);
+    assert!(report.step("start.Server").is_some(), "{report}");
+    assert!(!report.is_clean(), "{report}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_step_that_fails_in_the_cleaning_of_a_failed_start_is_in_the_report() {
     let trace = Trace::new();
-    let report = Runner::build(async || {
+    let report = Runner::build(async |_| {
         let mut built = server(&trace);
         built.pool = Some(Probe::new(&trace, "pool").error("no"));
         Err(FailedStart::new(built, "the port is taken"))

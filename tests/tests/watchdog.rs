@@ -132,7 +132,10 @@ fn a_server_whose_drop_blocks_cannot_hold_the_process() {
     let ended = told("blocked-drop");
     assert_forced(&ended);
     assert!(ended.says(&["pool closed"]), "{ended:#?}");
-    assert!(ended.says(&["! ", "every step has ended"]), "{ended:#?}");
+    assert!(
+        ended.says(&["! ", "dropping `Server` holds the executor"]),
+        "{ended:#?}"
+    );
 }
 
 #[test]
@@ -140,7 +143,16 @@ fn a_blocking_call_that_holds_the_drop_of_the_runtime_cannot_hold_the_process() 
     let ended = told("stuck-blocking");
     assert_forced(&ended);
     assert!(ended.says(&["report: true"]), "{ended:#?}");
-    assert!(ended.says(&["! ", "every step has ended"]), "{ended:#?}");
+    let waits = "every step has ended: the runtime waits for a call on its blocking pool";
+    assert!(ended.says(&["! ", waits]), "{ended:#?}");
+}
+
+#[test]
+fn a_blocking_step_that_was_left_behind_is_named_when_it_holds_the_process() {
+    let ended = told("left-blocking");
+    assert_forced(&ended);
+    let left = "left behind by store: its call on the blocking pool";
+    assert!(ended.says(&["! ", left]), "{ended:#?}");
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(crate) fn run(with: &str, listen: &str, upstream: &str) -> Result<ExitCode> 
         ..Config::default()
     };
     if with == TRACKED {
-        let report = Runner::build(async || ProxyServer::start(config).await)
+        let report = Runner::build(async |_| ProxyServer::start(config).await)
             .block_on(async |_: &mut ProxyServer, stop| stop.cancelled().await);
         return Ok(ExitCode::from(report.exit_code()));
     }

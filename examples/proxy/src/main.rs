@@ -74,7 +74,7 @@ fn serve(config: Config, console: Console, inheritance: Inheritance) -> Report {
             info!(count, "waiting for {count} connections");
         }
     };
-    let runner = Runner::build(async || builder.start().await);
+    let runner = Runner::build(async |_| builder.start().await);
     let report = farewells
         .hook(runner, &discovery)
         .handle(&handle)

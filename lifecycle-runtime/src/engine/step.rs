@@ -12,9 +12,9 @@ use pin_project_lite::pin_project;
 
 use super::abort_scope;
 use super::row::Row;
-use super::{StepHandle, contain};
+use super::{PollSpan, StepHandle, contain};
 use crate::report::{Outcome, TimedOut};
-use crate::{BoxError, Component, Context, clock, log};
+use crate::{BoxError, Component, Context, clock, log, unawaited};
 
 /// Runs the step of a component. Lazy: the step begins when this is first polled.
 pub(crate) async fn component<C: Component + ?Sized>(step: StepHandle, field: &mut C) {
@@ -41,6 +41,7 @@ pub struct StepRun {
     /// Whether the step's component is known to be the field itself.
     is_plan: bool,
     skip: Option<Cow<'static, str>>,
+    span: PollSpan,
 }
 
 /// How the future of a step ended.
@@ -98,7 +99,10 @@ impl StepRun {
 
     fn begin_with(handle: StepHandle, is_plan: bool) -> Self {
         let begin = handle.begin();
+        let budget = begin.hard.saturating_duration_since(begin.started);
+        let span = PollSpan::step(handle.component(), || handle.path(), budget);
         Self {
+            span,
             cx: Context::of_step(handle, begin.started, begin.hard, is_plan),
             is_plan,
             skip: begin.skip,
@@ -155,15 +159,20 @@ impl StepRun {
     }
 
     fn end_by(self, result: CleanupResult, abort: &mut dyn FnMut(&Self)) {
+        self.span.enter(|| self.abort_and_record(result, abort));
+    }
+
+    fn abort_and_record(&self, result: CleanupResult, abort: &mut dyn FnMut(&Self)) {
         if !result.outcome.is_done() && !result.nothing {
             let aborted = contain(|| {
-                abort_scope::enter(self.handle(), self.is_plan, || abort(&self));
+                abort_scope::enter(self.handle(), self.is_plan, || abort(self));
             });
             if let Err(message) = aborted {
                 log::abort_panicked(self.handle(), &message);
             }
         }
         if let Some(ended) = self.handle().end(result) {
+            self.span.ends(ended.step.outcome());
             log::step_end(&ended);
         }
     }
@@ -179,7 +188,7 @@ impl StepRun {
         // Invariants 2 and 3: first the cleanup, then the clock.
         self.handle().polls();
         let mut polled = Poll::Pending;
-        let contained = contain(|| {
+        let contained = self.attend(|| {
             polled = cleanup.as_mut().poll(cx);
             // Invariant 4: dropped here, and contained, before anything is aborted.
             if polled.is_ready() {
@@ -197,8 +206,17 @@ impl StepRun {
             },
         };
         // The outcome stands, whatever the drop of the future does.
-        let _ = contain(|| cleanup.clear());
+        let _ = self.attend(|| cleanup.clear());
         Poll::Ready(result)
+    }
+
+    /// Calls code of the component: inside the step's span, contained, and its row tells of owners that are lost in it.
+    fn attend(&self, f: impl FnOnce()) -> Result<(), String> {
+        let (contained, dropped) = unawaited::collect(|| self.span.enter(|| contain(f)));
+        if !dropped.is_empty() {
+            self.handle().lost_owners(dropped);
+        }
+        contained
     }
 
     /// How the step ends that goes on although it has to end.
@@ -247,10 +265,11 @@ pin_project! {
         F: Future<Output = Result<(), BoxError>>,
     {
         fn drop(this: Pin<&mut Self>) {
-            let mut cleanup = this.project().cleanup;
+            let this = this.project();
+            let mut cleanup = this.cleanup;
             if cleanup.is_some() {
                 // Invariant 5, of a shutdown that is left half-way: a second panic while the first unwinds would abort.
-                let _ = contain(|| cleanup.set(None));
+                let _ = this.step.attend(|| cleanup.set(None));
             }
         }
     }

@@ -12,6 +12,8 @@ use super::running::{Begin, EndedStep, RunningPlan};
 use super::shared::ShutdownShared;
 use super::step::CleanupResult;
 use super::views::describe;
+use crate::unawaited::UnawaitedDrop;
+use crate::{clock, unawaited};
 
 /// A step of a running plan.
 #[derive(Clone)]
@@ -27,6 +29,11 @@ impl StepHandle {
 
     pub(crate) fn shared(&self) -> &Arc<ShutdownShared> {
         &self.plan.shared
+    }
+
+    /// The type whose plan the step is of.
+    pub(crate) fn component(&self) -> &'static str {
+        self.plan.component
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Row) -> R) -> R {
@@ -170,6 +177,13 @@ impl StepHandle {
     /// Notes that the cleanup has moved the value out of its field.
     pub(super) fn took(&self) {
         self.with(|row| row.warm().took = true);
+    }
+
+    /// Adds a row for each owner that the step's code has dropped without a shutdown.
+    pub(crate) fn lost_owners(&self, dropped: Vec<UnawaitedDrop>) {
+        let since = clock::now().saturating_duration_since(self.shared().began);
+        let rows = unawaited::rows(dropped, since);
+        self.with(|row| row.warm().kept.extend(rows));
     }
 
     pub(crate) fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {

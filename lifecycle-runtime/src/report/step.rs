@@ -48,6 +48,30 @@ impl Drop for Step {
     }
 }
 
+#[cfg(feature = "rt")]
+impl Step {
+    /// Creates a row for what runs outside a plan. Its outcome is `Done` until that is changed.
+    pub(crate) fn outside_plan(
+        name: impl Into<Cow<'static, str>>,
+        started: Duration,
+        elapsed: Duration,
+        budget: Duration,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            priority: 0,
+            started: started.into(),
+            elapsed: elapsed.into(),
+            budget: budget.into(),
+            best_effort: false,
+            outcome: Outcome::Done,
+            why: None,
+            nothing: false,
+            steps: Vec::new(),
+        }
+    }
+}
+
 impl Step {
     /// The name of the field; `[key]` for an element of a container.
     pub fn name(&self) -> &str {

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::{Finally, Options};
+use super::guard::{Guard, Phase};
+use super::options::{Finally, Options};
 use crate::engine::contain;
-use crate::report::{Nanos, Outcome};
+use crate::report::Outcome;
 use crate::text::Time;
-use crate::{Report, Step, log};
+use crate::{GracefulShutdown, Report, Step, log, unawaited};
 
 /// How long the drop of a server may hold its thread before the report tells of it. A shorter one is not worth a row.
 const BLOCKING_DROP: Duration = Duration::from_millis(1);
@@ -21,7 +22,12 @@ const BLOCKING_DROP: Duration = Duration::from_millis(1);
 const TURNS: usize = 16;
 
 /// Drops the server and runs the hooks. What went wrong with either has a row in the report.
-pub(super) async fn end<S>(server: Option<S>, mut report: Report, options: Options) -> Report {
+pub(super) async fn end<S: GracefulShutdown>(
+    server: Option<S>,
+    mut report: Report,
+    options: Options,
+    guard: &Guard,
+) -> Report {
     let Options {
         readiness,
         exit_code,
@@ -31,10 +37,12 @@ pub(super) async fn end<S>(server: Option<S>, mut report: Report, options: Optio
     } = options;
     // Before the hooks, so that they flush what its drop still says.
     if let Some(server) = server {
+        guard.enter(Phase::Drop(S::PLAN.name()));
         if let Some(row) = drop_server(server, report.elapsed()) {
             report = report.followed_by(row);
         }
     }
+    guard.enter(Phase::Plan);
     report = report.with_tasks_left(tasks_left().await);
     // A forced end is no longer the program's to name.
     let chosen = exit_code.filter(|_| report.forced().is_none());
@@ -45,6 +53,7 @@ pub(super) async fn end<S>(server: Option<S>, mut report: Report, options: Optio
     if let Some(readiness) = readiness {
         readiness.stop();
     }
+    guard.enter(Phase::Finally);
     match run_finally(&report, finally, finally_timeout).await {
         Some(row) => report.followed_by(row),
         None => report,
@@ -54,30 +63,23 @@ pub(super) async fn end<S>(server: Option<S>, mut report: Report, options: Optio
 /// Drops the server's fields, which is foreign code and may block. Returns the row of a drop that did, or panicked.
 fn drop_server<S>(server: S, after_plan: Duration) -> Option<Step> {
     let began = Instant::now();
-    let dropped = contain(|| drop(server));
+    let (dropped, lost) = unawaited::collect(|| contain(|| drop(server)));
     let took = began.elapsed();
     let mut row = row("drop", after_plan, took, took);
+    row.steps = unawaited::rows(lost, after_plan);
     match dropped {
         Err(message) => row.outcome = Outcome::Panicked(message),
-        Ok(()) if took < BLOCKING_DROP => return None,
+        Ok(()) if took < BLOCKING_DROP && row.steps.is_empty() => return None,
+        Ok(()) if took < BLOCKING_DROP => {}
         Ok(()) => row.why = Some(format!("it blocked its thread for {}", Time(took)).into()),
     }
     Some(row)
 }
 
 fn row(name: &'static str, started: Duration, elapsed: Duration, budget: Duration) -> Step {
-    Step {
-        name: name.into(),
-        priority: i32::MAX,
-        started: Nanos::from(started),
-        elapsed: Nanos::from(elapsed),
-        budget: Nanos::from(budget),
-        best_effort: false,
-        outcome: Outcome::Done,
-        why: None,
-        nothing: false,
-        steps: Vec::new(),
-    }
+    let mut row = Step::outside_plan(name, started, elapsed, budget);
+    row.priority = i32::MAX;
+    row
 }
 
 /// How many tasks the runtime still has beside the one that this runs in.

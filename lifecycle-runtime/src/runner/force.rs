@@ -1,5 +1,6 @@
 //! The forced end: the process is over, whatever the rest of it does.
 
+use std::fmt;
 use std::io::Write as _;
 use std::process;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -7,8 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::vec;
 
+use super::guard::Phase;
 use crate::engine::{ForceHook, RunningPlan, UnfinishedStep, contain};
-use crate::{Force, StepProgress, clock, log};
+use crate::text::Time;
+use crate::{Force, Outcome, Report, Step, StepProgress, clock, log};
 
 /// How long the engine has to abort what runs, once the end is forced.
 const ABORTS: Duration = Duration::from_secs(1);
@@ -24,20 +27,22 @@ const THREADS: usize = 8;
 
 /// What is forced to end.
 pub(super) struct Forced {
-    pub(super) plans: Vec<Arc<RunningPlan>>,
-    /// Who ran, of runners that have not begun their plan.
-    pub(super) early: Vec<&'static str>,
+    pub(super) runners: Vec<ForcedRunner>,
     /// A runner has not ended.
     pub(super) running: bool,
 }
 
+/// A runner that is forced to end, and what it is doing.
+pub(super) struct ForcedRunner {
+    pub(super) plan: Option<Arc<RunningPlan>>,
+    pub(super) phase: Phase,
+}
+
 /// Ends the process, within [`ANSWERS`], [`HOOKS`] and [`ABORTS`].
 pub(super) fn force(by: Force, what: Forced) -> ! {
-    let Forced {
-        plans,
-        early,
-        running,
-    } = what;
+    let Forced { runners, running } = what;
+    let plans = runners.iter().filter_map(|runner| runner.plan.clone());
+    let plans: Vec<_> = plans.collect();
     // Before the engine is told: it lets go of both as it ends the steps.
     let open = plans
         .iter()
@@ -50,19 +55,8 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
 
     let mut text = format!("lifecycle: the end is forced by {by}\n");
     steps.iter().for_each(|step| text.push_str(&line(step)));
-    for ahead in &early {
-        text.push_str(&format!(
-            "  the plan had not begun: {ahead} holds the executor\n"
-        ));
-    }
-    for plan in &plans {
-        if plan.report().is_none() && !plan.is_laid_out() {
-            let plan = plan.component;
-            text.push_str(&format!("  not done: the plan of {plan} had not begun\n"));
-        }
-    }
-    if early.is_empty() && plans.iter().all(|plan| plan.report().is_some()) {
-        text.push_str("  every step has ended: something else holds the process\n");
+    for runner in &runners {
+        runner.describe(&mut text);
     }
     tell(&text);
 
@@ -135,6 +129,67 @@ fn run(hooks: Vec<ForceHook>) -> mpsc::Receiver<()> {
 
 fn next(hooks: &Mutex<vec::IntoIter<ForceHook>>) -> Option<ForceHook> {
     hooks.lock().unwrap_or_else(PoisonError::into_inner).next()
+}
+
+impl ForcedRunner {
+    /// Adds what holds the process, beside steps that have not ended.
+    fn describe(&self, text: &mut String) {
+        let report = self.plan.as_ref().and_then(|plan| plan.report());
+        if let (Some(plan), None) = (&self.plan, report) {
+            if !plan.is_laid_out() {
+                let plan = plan.component;
+                text.push_str(&format!("  not done: the plan of {plan} had not begun\n"));
+            }
+            return;
+        }
+        for step in report.iter().flat_map(|report| report.steps()) {
+            describe_left(step, &format_args!("{}", step.name()), text);
+        }
+        let holds = match self.phase {
+            Phase::Start => "the plan had not begun: the start holds the executor".into(),
+            Phase::Main => "the plan had not begun: main holds the executor".into(),
+            Phase::LameDuck => {
+                "the plan had not begun: main or a deregistration hook holds the executor".into()
+            }
+            Phase::Drop(server) => format!("dropping `{server}` holds the executor"),
+            Phase::Finally => "the `finally` hooks had not ended".into(),
+            Phase::Plan | Phase::Ended => {
+                "every step has ended: something else holds the process".into()
+            }
+            Phase::RuntimeEnds => format!("every step has ended: {RUNTIME_WAITS}"),
+        };
+        text.push_str(&format!("  {holds}\n"));
+    }
+}
+
+/// What holds a runtime that is being dropped, as far as anything outside it can tell.
+const RUNTIME_WAITS: &str = "the runtime waits for a call on its blocking pool \
+    (a read of stdin, or a `spawn_blocking` that does not return)";
+
+/// Adds a line for each step that met its deadline, since what it was waiting for may go on.
+fn describe_left(step: &Step, path: &dyn fmt::Display, text: &mut String) {
+    if let Outcome::TimedOut {
+        waiting_for: Some(what),
+    } = step.outcome()
+    {
+        text.push_str(&format!("  left behind by {path}: {what}\n"));
+    }
+    for inside in step.steps() {
+        let dot = if inside.is_element() { "" } else { "." };
+        describe_left(inside, &format_args!("{path}{dot}{}", inside.name()), text);
+    }
+}
+
+/// Ends a process whose runtime waits for its blocking pool. What the report's end would have said, is said here.
+pub(super) fn end_runtime(waited: Duration, report: Report) -> ! {
+    if !report.is_clean() {
+        tell(&format!("{report}\n"));
+    }
+    tell(&format!(
+        "lifecycle: the process ends, since for {} {RUNTIME_WAITS}\n",
+        Time(waited)
+    ));
+    process::exit(i32::from(report.exit_code()));
 }
 
 fn tell(text: &str) {

@@ -12,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::main_task::MainTask;
 use crate::context::after;
-use crate::engine::{CleanupResult, RunningPlan, StepHandle, Timer, contain};
+use crate::engine::{CleanupResult, PollSpan, RunningPlan, StepHandle, Timer, contain};
 use crate::report::Outcome;
-use crate::{BoxError, Component, Context, Reason, Report, Signal, TaskOutcome, TaskOutput, log};
+use crate::{
+    BoxError, Component, Context, Reason, Report, Signal, TaskOutcome, TaskOutput, clock, log,
+};
 
 /// How long deregistration hooks have where the lame duck is shorter.
 const HOOKS: Duration = Duration::from_secs(5);
@@ -94,7 +96,7 @@ impl LameDuck {
         if minimum.is_zero() && self.hooks.is_empty() {
             return;
         }
-        let began = plan.shared.began;
+        let began = clock::now();
         let budget = match self.hooks.is_empty() {
             true => minimum,
             false => minimum.max(HOOKS),
@@ -103,6 +105,7 @@ impl LameDuck {
         let (names, mut hooks): (Vec<_>, Vec<_>) = self.hooks.into_iter().unzip();
         let row = plan.lead("lame_duck", true, began, hard);
         let step = StepHandle::new(Arc::clone(plan), row);
+        let span = PollSpan::step(plan.component, || step.path(), budget);
         let cx = Context::of_step(step.clone(), began, hard, false);
         let (mut serving, mut hooking) = (Timer::new(), Timer::new());
         let (mut hooked, mut cut) = (None, false);
@@ -113,7 +116,7 @@ impl LameDuck {
                 if hooked.is_none() {
                     // First the time, at which the hooks cut themselves.
                     let _ = hooking.poll(Some(hard), cx);
-                    if let Poll::Ready(report) = hooks.as_mut().poll(cx) {
+                    if let Poll::Ready(report) = span.enter(|| hooks.as_mut().poll(cx)) {
                         hooked = Some(report);
                     }
                 }
@@ -131,6 +134,7 @@ impl LameDuck {
             .await;
         }
         if let Some(ended) = step.end(result(hooked.as_ref(), cut)) {
+            span.ends(ended.step.outcome());
             log::lame_duck_end(plan.component, &ended.step);
         }
         // What a hook leaves is foreign.

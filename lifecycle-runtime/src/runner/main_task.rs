@@ -8,14 +8,18 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::stop::Firing;
-use crate::engine::{CleanupResult, RunningPlan, StepHandle, Wakeups, contain};
+use crate::engine::{CleanupResult, PollSpan, RunningPlan, StepHandle, Wakeups, contain};
 use crate::report::Outcome;
+use crate::unawaited::{self, UnawaitedDrop};
 use crate::{Reason, TaskOutcome, TaskOutput, clock, log};
 
 /// Main's future, and how it ended.
 pub(super) struct MainTask<'a, F> {
     future: Pin<&'a mut Option<F>>,
     outcome: Option<Outcome>,
+    /// Owners that it dropped without a shutdown: in its last poll, and in all of them once the shutdown has begun.
+    lost: Vec<UnawaitedDrop>,
+    is_stopping: bool,
 }
 
 impl<'a, F, T> MainTask<'a, F>
@@ -27,7 +31,14 @@ where
         Self {
             future,
             outcome: None,
+            lost: Vec::new(),
+            is_stopping: false,
         }
+    }
+
+    /// Notes that the shutdown has begun.
+    pub(super) fn stops(&mut self) {
+        self.is_stopping = true;
     }
 
     /// Whether it ended by itself.
@@ -55,13 +66,15 @@ where
         firing.fire();
         let row = plan.lead(MAIN, false, clock::now(), latest);
         let step = StepHandle::new(Arc::clone(plan), row);
+        let budget = latest.saturating_duration_since(clock::now());
+        let span = PollSpan::step(plan.component, || step.path(), budget);
         let mut cut = None;
         if self.outcome.is_none() {
             let mut wakeups = Wakeups::new(plan, true);
             poll_fn(|cx| {
                 loop {
                     wakeups.register(plan, cx);
-                    if self.poll(cx).is_ready() {
+                    if span.enter(|| self.poll(cx)).is_ready() {
                         return Poll::Ready(());
                     }
                     cut = why_cut(plan, firing);
@@ -80,13 +93,20 @@ where
             Some(_) => Outcome::Aborted,
             None => Outcome::TimedOut { waiting_for: None },
         });
-        if let Err(message) = contain(|| self.future.set(None)) {
+        let (cleared, dropped) =
+            unawaited::collect(|| span.enter(|| contain(|| self.future.set(None))));
+        self.lost.extend(dropped);
+        if !self.lost.is_empty() {
+            step.lost_owners(self.lost);
+        }
+        if let Err(message) = cleared {
             if outcome.is_done() {
                 outcome = Outcome::Panicked(message);
             }
         }
         if let Some(ended) = step.end(CleanupResult::of(outcome, cut)) {
-            log::step_end(&ended);
+            span.ends(ended.step.outcome());
+            span.enter(|| log::step_end(&ended));
         }
     }
 
@@ -98,7 +118,13 @@ where
         let Some(main) = self.future.as_mut().as_pin_mut() else {
             return Poll::Ready(());
         };
-        let outcome = match contain(|| main.poll(cx).map(TaskOutput::into_outcome)) {
+        let (polled, dropped) =
+            unawaited::collect(|| contain(|| main.poll(cx).map(TaskOutput::into_outcome)));
+        if !self.is_stopping {
+            self.lost.clear();
+        }
+        self.lost.extend(dropped);
+        let outcome = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(()))) => Outcome::Done,
             Ok(Poll::Ready(Err(error))) => Outcome::Failed(Arc::from(error)),

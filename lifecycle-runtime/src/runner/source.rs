@@ -1,20 +1,23 @@
-//! Where a runner's server comes from: it is there, or it is built once signals are heard.
+//! Where a runner's server comes from. Nothing here can be named outside the crate.
 
-use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Mutex, PoisonError};
 
+use super::failed_start::FailedStart;
+use super::stop::Stop;
 use crate::BoxError;
 
-/// What was built of a server, and what went wrong.
-type Unbuilt<S> = (Option<S>, BoxError);
+/// A server, or what was built of it and what went wrong.
+pub(super) type Built<S> = Result<S, (Option<S>, BoxError)>;
 
 /// A server, or the way to one.
 pub trait Source<S> {
+    /// Whether there is anything to wait for.
+    const STARTS: bool;
+
     /// The server.
-    #[allow(async_fn_in_trait)] // Sealed by its module; a runner's future is polled where it is.
-    async fn server(self) -> Result<S, Unbuilt<S>>;
+    #[allow(async_fn_in_trait)] // Its module is private; a runner's future is polled where it is.
+    async fn server(self, stop: Stop) -> Built<S>;
 }
 
 /// A server that is there.
@@ -22,7 +25,9 @@ pub trait Source<S> {
 pub struct Given<S>(pub(super) S);
 
 impl<S> Source<S> for Given<S> {
-    async fn server(self) -> Result<S, Unbuilt<S>> {
+    const STARTS: bool = false;
+
+    async fn server(self, _: Stop) -> Built<S> {
         Ok(self.0)
     }
 }
@@ -33,94 +38,22 @@ pub struct Start<F, E>(pub(super) F, pub(super) PhantomData<fn() -> E>);
 impl<S, F, E> Source<S> for Start<F, E>
 where
     S: 'static,
-    F: AsyncFnOnce() -> Result<S, E>,
+    F: AsyncFnOnce(Stop) -> Result<S, E>,
     E: Into<BoxError>,
 {
-    async fn server(self) -> Result<S, Unbuilt<S>> {
-        (self.0)()
-            .await
-            .map_err(|error| match error.into().downcast() {
-                Ok(failed) => FailedStart::into_parts(*failed),
-                Err(error) => (None, error),
-            })
+    const STARTS: bool = true;
+
+    async fn server(self, stop: Stop) -> Built<S> {
+        let built = (self.0)(stop).await;
+        built.map_err(|error| match error.into().downcast() {
+            Ok(failed) => FailedStart::into_parts(*failed),
+            Err(error) => (None, error),
+        })
     }
 }
 
 impl<F, E> fmt::Debug for Start<F, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Start(..)")
-    }
-}
-
-/// The error of a start that failed half-way, with what was built until then: a
-/// [`Runner`](crate::Runner) cleans it in plan order.
-///
-/// For a server whose fields are `Option`s while it is built. One whose `?` comes before there is a
-/// server needs nothing: what each block owns is released by its own drop.
-///
-/// ```
-/// use lifecycle_runtime::{BoxError, FailedStart, GracefulShutdown, Runner, ShutdownState, Stop, TaskGroup};
-///
-/// #[derive(GracefulShutdown)]
-/// struct Server {
-///     #[shutdown]
-///     tasks: TaskGroup,
-///     #[shutdown(state)]
-///     state: ShutdownState,
-/// }
-///
-/// async fn start() -> Result<Server, BoxError> {
-///     let server = Server { tasks: TaskGroup::new(), state: ShutdownState::new() };
-///     match std::fs::read("/there/is/no/such/file") {
-///         Ok(_) => Ok(server),
-///         Err(error) => Err(FailedStart::new(server, error).into()),
-///     }
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
-/// let report = Runner::build(start).run(async |_: &mut Server, _: Stop| ()).await;
-/// assert!(report.step("tasks").unwrap().outcome().is_done());
-/// assert_eq!(report.exit_code(), 1);
-/// # }
-/// ```
-pub struct FailedStart<S> {
-    // A lock, so that the error can be shared although a server need not be.
-    server: Mutex<Option<S>>,
-    error: BoxError,
-}
-
-impl<S> FailedStart<S> {
-    /// What was built, and what went wrong then.
-    pub fn new(server: S, error: impl Into<BoxError>) -> Self {
-        Self {
-            server: Mutex::new(Some(server)),
-            error: error.into(),
-        }
-    }
-
-    fn into_parts(self) -> Unbuilt<S> {
-        let server = self.server.into_inner();
-        (server.unwrap_or_else(PoisonError::into_inner), self.error)
-    }
-}
-
-impl<S> fmt::Debug for FailedStart<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FailedStart")
-            .field("error", &self.error)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<S> fmt::Display for FailedStart<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl<S> Error for FailedStart<S> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.error.source()
     }
 }

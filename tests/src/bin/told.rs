@@ -106,24 +106,47 @@ fn signal(sent: Sent) {
 async fn starting(how: &str) -> Report {
     match how {
         "start" => {
-            Runner::build(async || {
+            Runner::build(async |stop: Stop| {
+                println!("starting");
+                stop.cancelled().await;
+                Ok::<_, BoxError>(server())
+            })
+            .run(serve)
+            .await
+        }
+        "start-goes-on" => {
+            Runner::build(async |stop: Stop| {
                 let _store = Store { closed: false };
                 println!("starting");
+                stop.cancelled().await;
+                println!("told");
                 pending::<Result<Server, BoxError>>().await
+            })
+            .start_stop_timeout(secs(3600))
+            .run(serve)
+            .await
+        }
+        "start-holds" => {
+            Runner::build(async |_| -> Result<Server, BoxError> {
+                println!("starting");
+                loop {
+                    std::thread::park();
+                }
             })
             .run(serve)
             .await
         }
         "signal-in-start" => {
-            Runner::build(async || {
+            Runner::build(async |stop: Stop| {
                 signal(Sent::TERM);
-                pending::<Result<Server, BoxError>>().await
+                stop.cancelled().await;
+                Ok::<_, BoxError>(server())
             })
             .run(serve)
             .await
         }
         "failed-start" => {
-            Runner::build(async || {
+            Runner::build(async |_| {
                 let _store = Store { closed: false };
                 Err::<Server, _>("the port is taken")
             })
@@ -131,7 +154,7 @@ async fn starting(how: &str) -> Report {
             .await
         }
         _ => {
-            Runner::build(async || Err(FailedStart::new(server(), "the port is taken")))
+            Runner::build(async |_| Err(FailedStart::new(server(), "the port is taken")))
                 .run(serve)
                 .await
         }

@@ -114,6 +114,16 @@ struct Small {
     state: ShutdownState,
 }
 
+/// A call on the blocking pool that never returns.
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "500ms")]
+struct Storing {
+    #[shutdown(timeout = "200ms", blocking, with = |_store: &mut ()| block())]
+    store: Option<()>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
 fn server(act: Act, logs: &Logs) -> Server {
     Server {
         patience: ms(500),
@@ -237,7 +247,7 @@ fn main() -> ExitCode {
             current_thread().block_on(watched(server).run(serve))
         }
         "blocked-start" => current_thread().block_on(
-            Runner::build(async || -> Result<Small, BoxError> {
+            Runner::build(async |_| -> Result<Small, BoxError> {
                 println!("starting");
                 block();
                 unreachable!("it holds the thread for good")
@@ -252,6 +262,15 @@ fn main() -> ExitCode {
             println!("report: {}", report.is_clean());
             drop(runtime);
             report
+        }
+        "left-blocking" => {
+            let server = Storing {
+                store: Some(()),
+                state: ShutdownState::new(),
+            };
+            let runtime = multi_thread();
+            let runner = Runner::new(server).watchdog(ms(200));
+            runtime.block_on(runner.run(async |_: &mut Storing, _: Stop| println!("serving")))
         }
         "unwatched" => {
             let server = server(Act::Block, &logs);

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use axum::routing::get;
 use cap::Cap;
 use lifecycle_http::{HttpServer, Listener};
-use lifecycle_runtime::{BoxError, Report, Runner};
+use lifecycle_runtime::{BoxError, Report, Runner, Stop};
 use lifecycle_wire_tests::app::app;
 use lifecycle_wire_tests::server::Server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -29,7 +29,7 @@ async fn main() -> Result<Report, BoxError> {
     Ok(report)
 }
 
-async fn start() -> Result<Server, BoxError> {
+async fn start(_: Stop) -> Result<Server, BoxError> {
     let inherited = std::io::stdin().as_fd().try_clone_to_owned()?;
     // The kernel goes on queueing connections for as long as anybody has the socket.
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;

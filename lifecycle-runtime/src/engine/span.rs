@@ -1,0 +1,101 @@
+//! The spans `shutdown` and `step`, which say where a line that is logged inside a cleanup belongs.
+//!
+//! A span's parent is the span that is entered when it is made: that of the step around it, or the caller's. A subscriber
+//! is foreign code, so each call of it is contained (invariant 5), and none is made where nobody listens.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::time::Duration;
+
+use tracing::field::Empty;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Span, info_span};
+
+use super::contain;
+use crate::Reason;
+use crate::report::Outcome;
+use crate::text::millis;
+
+/// A span that is entered whenever what it is of is polled.
+#[derive(Debug)]
+pub(crate) struct PollSpan(Option<Span>);
+
+impl PollSpan {
+    /// Creates the span of a shutdown.
+    pub(crate) fn shutdown(component: &str, reason: &Reason, budget: Duration) -> Self {
+        Self::new(|| {
+            info_span!(
+                target: "lifecycle",
+                "shutdown",
+                component,
+                %reason,
+                budget_ms = millis(budget),
+            )
+        })
+    }
+
+    /// Creates the span of a step. `path` is asked only if somebody listens.
+    pub(crate) fn step(component: &str, path: impl FnOnce() -> String, budget: Duration) -> Self {
+        Self::new(|| {
+            info_span!(
+                target: "lifecycle",
+                "step",
+                component,
+                step = path(),
+                budget_ms = millis(budget),
+                outcome = Empty,
+            )
+        })
+    }
+
+    fn new(span: impl FnOnce() -> Span) -> Self {
+        if Level::INFO > LevelFilter::current() {
+            return Self(None);
+        }
+        let span = contain(span).ok();
+        Self(span.filter(|span| !span.is_disabled()))
+    }
+
+    /// Calls `f` inside the span.
+    pub(crate) fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
+        let Some(span) = &self.0 else {
+            return f();
+        };
+        let _entered = Entered(contain(|| span.enter()).ok());
+        f()
+    }
+
+    /// Runs `future` inside the span.
+    pub(crate) async fn around<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|cx| self.enter(|| future.as_mut().poll(cx))).await
+    }
+
+    /// Notes how the step ended.
+    pub(crate) fn ends(&self, outcome: &Outcome) {
+        if let Some(span) = &self.0 {
+            let _ = contain(|| {
+                span.record("outcome", outcome.word());
+            });
+        }
+    }
+}
+
+impl Drop for PollSpan {
+    fn drop(&mut self) {
+        let span = self.0.take();
+        if span.is_some() {
+            let _ = contain(|| drop(span));
+        }
+    }
+}
+
+/// Leaves the span when it is dropped.
+struct Entered<'a>(Option<tracing::span::Entered<'a>>);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let entered = self.0.take();
+        let _ = contain(|| drop(entered));
+    }
+}

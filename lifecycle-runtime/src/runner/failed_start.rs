@@ -1,0 +1,80 @@
+//! The error of a start that holds what it had built.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use crate::BoxError;
+
+/// The error of a start that failed half-way, with what was built until then: a
+/// [`Runner`](crate::Runner) cleans it in plan order.
+///
+/// For a server whose fields are `Option`s while it is built. One whose `?` comes before there is a
+/// server needs nothing: what each block owns is released by its own drop.
+///
+/// ```
+/// use lifecycle_runtime::{BoxError, FailedStart, GracefulShutdown, Runner, ShutdownState, Stop, TaskGroup};
+///
+/// #[derive(GracefulShutdown)]
+/// struct Server {
+///     #[shutdown]
+///     tasks: TaskGroup,
+///     #[shutdown(state)]
+///     state: ShutdownState,
+/// }
+///
+/// async fn start(_: Stop) -> Result<Server, BoxError> {
+///     let server = Server { tasks: TaskGroup::new(), state: ShutdownState::new() };
+///     match std::fs::read("/there/is/no/such/file") {
+///         Ok(_) => Ok(server),
+///         Err(error) => Err(FailedStart::new(server, error).into()),
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let report = Runner::build(start).run(async |_: &mut Server, _: Stop| ()).await;
+/// assert!(report.step("tasks").unwrap().outcome().is_done());
+/// assert_eq!(report.exit_code(), 1);
+/// # }
+/// ```
+pub struct FailedStart<S> {
+    // A lock, so that the error can be shared although a server need not be.
+    server: Mutex<Option<S>>,
+    error: BoxError,
+}
+
+impl<S> FailedStart<S> {
+    /// What was built, and what went wrong then.
+    pub fn new(server: S, error: impl Into<BoxError>) -> Self {
+        Self {
+            server: Mutex::new(Some(server)),
+            error: error.into(),
+        }
+    }
+
+    pub(super) fn into_parts(self) -> (Option<S>, BoxError) {
+        let server = self.server.into_inner();
+        (server.unwrap_or_else(PoisonError::into_inner), self.error)
+    }
+}
+
+impl<S> fmt::Debug for FailedStart<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FailedStart")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Display for FailedStart<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<S> Error for FailedStart<S> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}

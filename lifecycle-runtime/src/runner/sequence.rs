@@ -1,0 +1,197 @@
+//! The sequence: start, serve, lame duck, main, plan, end.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use super::end::end;
+use super::guard::{Guard, Phase};
+use super::main_task::MainTask;
+use super::options::{Bounds, Options};
+use super::source::Source;
+use super::start::{Started, start};
+use super::stop::{self, Stop};
+use crate::context::after;
+use crate::engine::{PollSpan, RunningPlan, ShutdownShared, contain};
+use crate::report::Cut;
+use crate::state::{self, RunPlan};
+use crate::{GracefulShutdown, Reason, Report, ShutdownHandle, TaskOutcome, clock, log};
+
+/// Runs all of it. The guard is armed until it is dropped.
+pub(super) async fn conduct<S, B, M, T>(
+    source: B,
+    mut options: Options,
+    main: Option<M>,
+) -> (Report, Guard)
+where
+    S: GracefulShutdown,
+    B: Source<S>,
+    M: AsyncFnOnce(&mut S, Stop) -> T,
+    T: TaskOutcome,
+{
+    let hooked = options.hooks.iter().map(|(signal, _)| *signal).collect();
+    let mut guard = Guard::arm(&options.handle, hooked, options.second_signal).await;
+    let before = match B::STARTS {
+        true => options.start.stop_timeout,
+        false => Duration::ZERO,
+    };
+    guard.watch(options.allowed(before, S::PLAN.budget()));
+    let Started {
+        server,
+        is_whole,
+        told,
+        row,
+    } = start(source, options.start, &options.handle.clone(), &guard).await;
+    let Some(mut server) = server else {
+        let report = without_server::<S>(&options.handle, told);
+        let report = report.preceded_by(row.as_slice());
+        return (end(None::<S>, report, options, &guard).await, guard);
+    };
+    let main = main.filter(|_| is_whole);
+    let bounds = Bounds::of(&server, &options);
+    let before = since(told);
+    guard.enter(Phase::Main);
+    guard.watch(options.allowed(before, Some(bounds.total)));
+    let (stop, firing) = stop::pair();
+    let (plan, span) = {
+        let server = &mut server;
+        // Lazy, so that a panic of the call itself is main's too.
+        let main = pin!(main.map(|main| async move { main(server, stop).await }));
+        let mut main = main.is_some().then(|| MainTask::new(main));
+        let reason = serve(main.as_mut(), &mut options, &mut guard).await;
+        let began = told.unwrap_or_else(clock::now);
+        // Where there never was one, tasks serve.
+        let main_gone = main.as_ref().map_or(!is_whole, MainTask::has_ended);
+        if let Some(main) = &mut main {
+            main.stops();
+        }
+        let span = PollSpan::shutdown(S::PLAN.name(), &reason, bounds.total);
+        let beginning = begin::<S, _, _>(
+            &mut options,
+            &bounds,
+            &guard,
+            (reason, began),
+            main.as_mut(),
+            main_gone,
+        );
+        let plan = span.around(beginning).await;
+        if let Some(main) = main {
+            let latest = plan.deadline().checked_sub(bounds.reserve);
+            let finishing = main.finish(&plan, latest.unwrap_or(plan.shared.began), &firing);
+            span.around(finishing).await;
+        }
+        (plan, span)
+    };
+    let report = shut_down(&mut server, plan, &options.handle, span).await;
+    let report = report.preceded_by(row.as_slice());
+    (end(Some(server), report, options, &guard).await, guard)
+}
+
+/// How long ago a start was told to stop.
+fn since(told: Option<Instant>) -> Duration {
+    told.map_or(Duration::ZERO, |told| {
+        clock::now().saturating_duration_since(told)
+    })
+}
+
+/// The report of a server that never was.
+fn without_server<S: GracefulShutdown>(handle: &ShutdownHandle, told: Option<Instant>) -> Report {
+    let elapsed = since(told);
+    let cut = Cut {
+        hurried: handle.is_hurried(),
+        ..Cut::default()
+    };
+    Report::new(S::PLAN.name(), handle.reason(), elapsed, cut, Vec::new())
+}
+
+/// Runs main, and the hooks of signals, until the shutdown is asked for.
+async fn serve<F, T>(
+    mut main: Option<&mut MainTask<'_, F>>,
+    options: &mut Options,
+    guard: &mut Guard,
+) -> Reason
+where
+    F: Future<Output = T>,
+    T: TaskOutcome,
+{
+    let Options { handle, hooks, .. } = options;
+    let mut requested = pin!(handle.requested());
+    poll_fn(|cx| {
+        // The first to ask gives the reason.
+        if let Poll::Ready(reason) = requested.as_mut().poll(cx) {
+            return Poll::Ready(reason);
+        }
+        while let Poll::Ready(signal) = guard.poll_hooked(cx) {
+            for (_, hook) in hooks.iter_mut().filter(|(which, _)| *which == signal) {
+                if let Err(message) = contain(hook) {
+                    log::hook_panicked(signal, &message);
+                }
+            }
+        }
+        let Some(main) = &mut main else {
+            return Poll::Pending;
+        };
+        main.poll(cx).map(|()| {
+            handle.request(main.reason());
+            handle.reason()
+        })
+    })
+    .await
+}
+
+/// Turns readiness to draining, runs the lame duck, and starts the plan's clock. `request` is why and when.
+async fn begin<S, F, T>(
+    options: &mut Options,
+    bounds: &Bounds,
+    guard: &Guard,
+    request: (Reason, Instant),
+    main: Option<&mut MainTask<'_, F>>,
+    main_gone: bool,
+) -> Arc<RunningPlan>
+where
+    S: GracefulShutdown,
+    F: Future<Output = T>,
+    T: TaskOutcome,
+{
+    let name = S::PLAN.name();
+    let (reason, began) = request;
+    if let Some(readiness) = &options.readiness {
+        readiness.drain();
+    }
+    let lame_duck = std::mem::take(&mut options.lame_duck);
+    let minimum = lame_duck.kept(&reason, main_gone);
+    log::begin(name, &reason, minimum, bounds.total);
+    guard.enter(Phase::LameDuck);
+    guard.begins();
+    let now = clock::now();
+    let over = options.handle.begin_early_phase(now);
+    let shared = ShutdownShared::new(reason, began);
+    let plan = RunningPlan::root(name, shared, after(now, bounds.total));
+    lame_duck.run(minimum, &plan, main, &over).await;
+    options.handle.end_early_phase();
+    plan.set_deadline(after(clock::now(), bounds.total));
+    guard.enter(Phase::Plan);
+    options.handle.runs(&plan);
+    plan
+}
+
+/// Runs the plan on the clock that was started, or what main has left of it.
+async fn shut_down<S: GracefulShutdown>(
+    server: &mut S,
+    plan: Arc<RunningPlan>,
+    handle: &ShutdownHandle,
+    span: PollSpan,
+) -> Report {
+    let resumed = state::resume(server, Arc::clone(&plan));
+    handle.runs(&resumed);
+    let report = RunPlan::of(server, Arc::clone(&resumed), span).await;
+    if Arc::ptr_eq(&resumed, &plan) {
+        return report;
+    }
+    // Main shut the server down itself, so that its own row is on a clock of its own.
+    plan.finish_empty();
+    plan.report()
+        .map_or(report.clone(), |main| report.preceded_by(main.steps()))
+}

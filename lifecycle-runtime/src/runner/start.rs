@@ -1,0 +1,198 @@
+//! The start: the server is built, unless the shutdown is asked for before.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::guard::Guard;
+use super::options::StartTimes;
+use super::source::{Built, Source};
+use super::stop;
+use crate::context::after;
+use crate::engine::{EndedStep, Timer, contain};
+use crate::report::Outcome;
+use crate::text::Time;
+use crate::unawaited::{self, UnawaitedDrop};
+use crate::{BoxError, Reason, ShutdownHandle, Step, clock, log};
+
+/// What a start came to.
+pub(super) struct Started<S> {
+    /// The server, or what of it an error held.
+    pub(super) server: Option<S>,
+    /// Whether main may run on it.
+    pub(super) is_whole: bool,
+    /// When the start was told to stop, if it was.
+    pub(super) told: Option<Instant>,
+    /// The row `start`, if there is anything to tell.
+    pub(super) row: Option<Step>,
+}
+
+/// How the future of a start ended.
+enum Ended<S> {
+    Built(S),
+    Failed(Option<S>, BoxError),
+    /// It met the time that it had to return what it built.
+    TimedOut,
+    /// A signal or a hurry cut it.
+    Cut,
+}
+
+/// The future of a start, and the owners that were dropped in it.
+struct Building<'a, F> {
+    future: Pin<&'a mut Option<F>>,
+    dropped: Vec<UnawaitedDrop>,
+}
+
+/// Builds the server. A request for the shutdown tells the start to stop; then it has a bounded time to return.
+pub(super) async fn start<S, B: Source<S>>(
+    source: B,
+    times: StartTimes,
+    handle: &ShutdownHandle,
+    guard: &Guard,
+) -> Started<S> {
+    let began = clock::now();
+    let (stop, firing) = stop::pair();
+    let future = pin!(Some(source.server(stop)));
+    let mut building = Building {
+        future,
+        dropped: Vec::new(),
+    };
+    let mut told = None;
+    let ended = match until_told(&mut building, times, handle, began).await {
+        Some(ended) => ended,
+        None => {
+            let now = clock::now();
+            told = Some(now);
+            guard.begins();
+            firing.fire();
+            let ended = until_cut(&mut building, times, handle, now).await;
+            handle.end_early_phase();
+            ended
+        }
+    };
+    building.clear();
+    let (server, outcome) = match ended {
+        Ended::Built(server) => (Some(server), Outcome::Done),
+        Ended::Failed(server, error) => (server, Outcome::Failed(error.into())),
+        Ended::TimedOut => (None, Outcome::TimedOut { waiting_for: None }),
+        Ended::Cut => (None, Outcome::Aborted),
+    };
+    let is_whole = outcome.is_done() && told.is_none();
+    let is_reason = match &outcome {
+        Outcome::Failed(error) => handle.request(Reason::StartFailed(Arc::clone(error))),
+        _ => false,
+    };
+    let tells = told.is_some() || !(outcome.is_done() || is_reason) || !building.dropped.is_empty();
+    let row = tells.then(|| {
+        let since = told.unwrap_or(began);
+        let elapsed = clock::now().saturating_duration_since(since);
+        let budget = match told {
+            Some(_) => times.stop_timeout,
+            None => elapsed,
+        };
+        let mut row = Step::outside_plan(START, Duration::ZERO, elapsed, budget);
+        row.priority = i32::MIN;
+        row.outcome = outcome;
+        if let Outcome::Aborted = row.outcome {
+            row.why = Some("a signal or a hurry cut it".into());
+        }
+        row.steps = unawaited::rows(building.dropped, elapsed);
+        row
+    });
+    if let Some(step) = &row {
+        let step = step.clone();
+        log::step_end(&EndedStep {
+            path: START.into(),
+            step,
+            best_effort: false,
+        });
+    }
+    Started {
+        server,
+        is_whole,
+        told,
+        row,
+    }
+}
+
+/// The row of a start.
+const START: &str = "start";
+
+/// Polls the start until it ends; `None` once the shutdown is asked for, or the start takes too long.
+async fn until_told<S, F: Future<Output = Built<S>>>(
+    building: &mut Building<'_, F>,
+    times: StartTimes,
+    handle: &ShutdownHandle,
+    began: Instant,
+) -> Option<Ended<S>> {
+    let mut requested = pin!(handle.requested());
+    let limit = times.timeout.map(|timeout| after(began, timeout));
+    let mut timer = Timer::new();
+    poll_fn(|cx| {
+        // First the server: one that is there already is never given up.
+        if let Poll::Ready(ended) = building.poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        if requested.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        if timer.poll(limit, cx).is_ready() {
+            let timeout = times.timeout.unwrap_or_default();
+            let error = BoxError::from(format!("it took more than {}", Time(timeout)));
+            handle.request(Reason::StartFailed(error.into()));
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Polls a start that was told to stop, until it ends or its time is over.
+async fn until_cut<S, F: Future<Output = Built<S>>>(
+    building: &mut Building<'_, F>,
+    times: StartTimes,
+    handle: &ShutdownHandle,
+    told: Instant,
+) -> Ended<S> {
+    let over = handle.begin_early_phase(told);
+    let mut over = pin!(over.cancelled());
+    let until = after(told, times.stop_timeout);
+    let mut timer = Timer::new();
+    poll_fn(|cx| {
+        if let Poll::Ready(ended) = building.poll(cx) {
+            return Poll::Ready(ended);
+        }
+        if over.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ended::Cut);
+        }
+        timer.poll(Some(until), cx).map(|()| Ended::TimedOut)
+    })
+    .await
+}
+
+impl<S, F: Future<Output = Built<S>>> Building<'_, F> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended<S>> {
+        let Some(future) = self.future.as_mut().as_pin_mut() else {
+            return Poll::Pending;
+        };
+        let (polled, dropped) = unawaited::collect(|| contain(|| future.poll(cx)));
+        self.dropped.extend(dropped);
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(Ok(server))) => Poll::Ready(Ended::Built(server)),
+            Ok(Poll::Ready(Err((server, error)))) => Poll::Ready(Ended::Failed(server, error)),
+            Err(message) => {
+                let error = BoxError::from(format!("panicked: {message}"));
+                Poll::Ready(Ended::Failed(None, error))
+            }
+        }
+    }
+
+    /// Drops the future with what it had built, which is foreign code.
+    fn clear(&mut self) {
+        let (_, dropped) = unawaited::collect(|| contain(|| self.future.set(None)));
+        self.dropped.extend(dropped);
+    }
+}
