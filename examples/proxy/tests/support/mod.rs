@@ -47,6 +47,7 @@ pub struct Proxy {
     child: Child,
     log: Log,
     stdout: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<()>>,
     directory: TempDir,
 }
 
@@ -117,7 +118,7 @@ impl Proxy {
         });
         let log = Log::default();
         let lines = log.clone();
-        std::thread::spawn(move || {
+        let stderr = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 lines.0.lock().unwrap().push(line);
             }
@@ -126,6 +127,7 @@ impl Proxy {
             child,
             log,
             stdout: Some(stdout),
+            stderr: Some(stderr),
             directory,
         }
     }
@@ -204,6 +206,8 @@ impl Proxy {
                 None
             })
         });
+        // To the last line.
+        self.stderr.take().unwrap().join().unwrap();
         Ended {
             status,
             stdout: self.stdout.take().unwrap().join().unwrap(),
