@@ -1,6 +1,6 @@
 //! Owners that are dropped without a shutdown while the runner calls somebody's code, so that its report can say so.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use crate::Step;
@@ -13,58 +13,49 @@ pub(crate) struct UnawaitedDrop {
     fields: Vec<String>,
 }
 
-/// What is collected on a thread.
-struct Collected {
-    /// How many calls of [`collect`] are on its stack.
-    depth: usize,
-    dropped: Vec<UnawaitedDrop>,
-}
-
 thread_local! {
-    static COLLECTED: RefCell<Collected> = const {
-        RefCell::new(Collected { depth: 0, dropped: Vec::new() })
-    };
+    /// How many calls of [`collect`] are on this thread's stack, and how many drops are in `DROPPED`. Apart from that, so that a
+    /// poll in which no owner is dropped costs two stores.
+    static MARKS: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    static DROPPED: RefCell<Vec<UnawaitedDrop>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `f`, which does not panic, and returns the owners that it dropped on this thread without a shutdown.
-pub(crate) fn collect<T>(f: impl FnOnce() -> T) -> (T, Vec<UnawaitedDrop>) {
-    let before = enter();
+/// Calls `f`, which does not panic, and hands to `lost` the owners that it dropped on this thread without a shutdown.
+pub(crate) fn collect<T>(f: impl FnOnce() -> T, lost: impl FnOnce(Vec<UnawaitedDrop>)) -> T {
+    let (depth, before) = MARKS.get();
+    MARKS.set((depth + 1, before));
     let returned = f();
-    (returned, leave(before))
+    let (_, after) = MARKS.replace((depth, before));
+    if after > before {
+        lost(take(before));
+    }
+    returned
 }
 
-/// How many were collected before. `None` on a thread that ends, which collects nothing.
-fn enter() -> Option<usize> {
-    let enter = |collected: &RefCell<Collected>| {
-        let mut collected = collected.try_borrow_mut().ok()?;
-        collected.depth += 1;
-        Some(collected.dropped.len())
+/// Takes those that were noted after the first `before`.
+#[cold]
+fn take(before: usize) -> Vec<UnawaitedDrop> {
+    let take = |dropped: &RefCell<Vec<_>>| {
+        let mut dropped = dropped.try_borrow_mut().ok()?;
+        (dropped.len() > before).then(|| dropped.split_off(before))
     };
-    COLLECTED.try_with(enter).ok().flatten()
-}
-
-fn leave(before: Option<usize>) -> Vec<UnawaitedDrop> {
-    let leave = |collected: &RefCell<Collected>| {
-        let mut collected = collected.try_borrow_mut().ok()?;
-        let before = before?;
-        collected.depth -= 1;
-        (collected.dropped.len() > before).then(|| collected.dropped.split_off(before))
-    };
-    let dropped = COLLECTED.try_with(leave).ok().flatten();
+    let dropped = DROPPED.try_with(take).ok().flatten();
     dropped.unwrap_or_default()
 }
 
 /// Notes a drop, if this thread collects them.
 pub(crate) fn note(component: &str, fields: &[&str]) {
+    let (depth, count) = MARKS.get();
+    if depth == 0 {
+        return;
+    }
     // A thread that ends collects nothing.
-    let _ = COLLECTED.try_with(|collected| {
-        let Ok(mut collected) = collected.try_borrow_mut() else {
-            return;
-        };
-        if collected.depth > 0 {
+    let _ = DROPPED.try_with(|dropped| {
+        if let Ok(mut dropped) = dropped.try_borrow_mut() {
             let fields = fields.iter().map(|&field| field.to_owned()).collect();
             let component = component.to_owned();
-            collected.dropped.push(UnawaitedDrop { component, fields });
+            dropped.push(UnawaitedDrop { component, fields });
+            MARKS.set((depth, count + 1));
         }
     });
 }

@@ -15,7 +15,7 @@ pub(crate) fn contain<T>(f: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// [`contain`], compiled once and not for each caller.
-fn contain_by(f: &mut dyn FnMut()) -> Result<(), String> {
+pub(super) fn contain_by(f: &mut dyn FnMut()) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(message)
 }
 

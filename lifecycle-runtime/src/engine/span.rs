@@ -18,7 +18,10 @@ use crate::text::millis;
 
 /// A span that is entered whenever what it is of is polled.
 #[derive(Debug)]
-pub(crate) struct PollSpan(Option<Span>);
+pub(crate) struct PollSpan(
+    /// Boxed, since every step has one and few are made.
+    Option<Box<Span>>,
+);
 
 impl PollSpan {
     /// Creates the span of a shutdown.
@@ -34,15 +37,19 @@ impl PollSpan {
         })
     }
 
-    /// Creates the span of a step. `path` is asked only if somebody listens.
-    pub(crate) fn step(component: &str, path: impl FnOnce() -> String, budget: Duration) -> Self {
+    /// Creates the span of a step. Its path and budget are computed only if somebody listens.
+    pub(crate) fn step(
+        component: &str,
+        path: impl FnOnce() -> String,
+        budget: impl FnOnce() -> Duration,
+    ) -> Self {
         Self::new(|| {
             info_span!(
                 target: "lifecycle",
                 "step",
                 component,
                 step = path(),
-                budget_ms = millis(budget),
+                budget_ms = millis(budget()),
                 outcome = Empty,
             )
         })
@@ -53,10 +60,11 @@ impl PollSpan {
             return Self(None);
         }
         let span = contain(span).ok();
-        Self(span.filter(|span| !span.is_disabled()))
+        Self(span.filter(|span| !span.is_disabled()).map(Box::new))
     }
 
     /// Calls `f` inside the span.
+    #[inline]
     pub(crate) fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
         let Some(span) = &self.0 else {
             return f();

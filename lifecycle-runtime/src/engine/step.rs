@@ -11,6 +11,7 @@ use std::task::{self, Poll};
 use pin_project_lite::pin_project;
 
 use super::abort_scope;
+use super::contain::contain_by;
 use super::row::Row;
 use super::{PollSpan, StepHandle, contain};
 use crate::report::{Outcome, TimedOut};
@@ -99,7 +100,7 @@ impl StepRun {
 
     fn begin_with(handle: StepHandle, is_plan: bool) -> Self {
         let begin = handle.begin();
-        let budget = begin.hard.saturating_duration_since(begin.started);
+        let budget = || begin.hard.saturating_duration_since(begin.started);
         let span = PollSpan::step(handle.component(), || handle.path(), budget);
         Self {
             span,
@@ -159,13 +160,9 @@ impl StepRun {
     }
 
     fn end_by(self, result: CleanupResult, abort: &mut dyn FnMut(&Self)) {
-        self.span.enter(|| self.abort_and_record(result, abort));
-    }
-
-    fn abort_and_record(&self, result: CleanupResult, abort: &mut dyn FnMut(&Self)) {
         if !result.outcome.is_done() && !result.nothing {
-            let aborted = contain(|| {
-                abort_scope::enter(self.handle(), self.is_plan, || abort(self));
+            let aborted = self.span.enter(|| {
+                contain(|| abort_scope::enter(self.handle(), self.is_plan, || abort(&self)))
             });
             if let Err(message) = aborted {
                 log::abort_panicked(self.handle(), &message);
@@ -173,7 +170,7 @@ impl StepRun {
         }
         if let Some(ended) = self.handle().end(result) {
             self.span.ends(ended.step.outcome());
-            log::step_end(&ended);
+            self.span.enter(|| log::step_end(&ended));
         }
     }
 
@@ -188,7 +185,7 @@ impl StepRun {
         // Invariants 2 and 3: first the cleanup, then the clock.
         self.handle().polls();
         let mut polled = Poll::Pending;
-        let contained = self.attend(|| {
+        let contained = self.attend(&mut || {
             polled = cleanup.as_mut().poll(cx);
             // Invariant 4: dropped here, and contained, before anything is aborted.
             if polled.is_ready() {
@@ -206,17 +203,16 @@ impl StepRun {
             },
         };
         // The outcome stands, whatever the drop of the future does.
-        let _ = self.attend(|| cleanup.clear());
+        let _ = self.attend(&mut || cleanup.as_mut().clear());
         Poll::Ready(result)
     }
 
     /// Calls code of the component: inside the step's span, contained, and its row tells of owners that are lost in it.
-    fn attend(&self, f: impl FnOnce()) -> Result<(), String> {
-        let (contained, dropped) = unawaited::collect(|| self.span.enter(|| contain(f)));
-        if !dropped.is_empty() {
-            self.handle().lost_owners(dropped);
-        }
-        contained
+    fn attend(&self, f: &mut dyn FnMut()) -> Result<(), String> {
+        unawaited::collect(
+            || self.span.enter(|| contain_by(f)),
+            |lost| self.handle().lost_owners(lost),
+        )
     }
 
     /// How the step ends that goes on although it has to end.
@@ -269,7 +265,7 @@ pin_project! {
             let mut cleanup = this.cleanup;
             if cleanup.is_some() {
                 // Invariant 5, of a shutdown that is left half-way: a second panic while the first unwinds would abort.
-                let _ = this.step.attend(|| cleanup.set(None));
+                let _ = this.step.attend(&mut || cleanup.set(None));
             }
         }
     }

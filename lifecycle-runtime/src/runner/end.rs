@@ -63,10 +63,11 @@ pub(super) async fn end<S: GracefulShutdown>(
 /// Drops the server's fields, which is foreign code and may block. Returns the row of a drop that did, or panicked.
 fn drop_server<S>(server: S, after_plan: Duration) -> Option<Step> {
     let began = Instant::now();
-    let (dropped, lost) = unawaited::collect(|| contain(|| drop(server)));
+    let mut owners = Vec::new();
+    let dropped = unawaited::collect(|| contain(|| drop(server)), |lost| owners = lost);
     let took = began.elapsed();
     let mut row = row("drop", after_plan, took, took);
-    row.steps = unawaited::rows(lost, after_plan);
+    row.steps = unawaited::rows(owners, after_plan);
     match dropped {
         Err(message) => row.outcome = Outcome::Panicked(message),
         Ok(()) if took < BLOCKING_DROP && row.steps.is_empty() => return None,

@@ -105,7 +105,7 @@ impl LameDuck {
         let (names, mut hooks): (Vec<_>, Vec<_>) = self.hooks.into_iter().unzip();
         let row = plan.lead("lame_duck", true, began, hard);
         let step = StepHandle::new(Arc::clone(plan), row);
-        let span = PollSpan::step(plan.component, || step.path(), budget);
+        let span = PollSpan::step(plan.component, || step.path(), || budget);
         let cx = Context::of_step(step.clone(), began, hard, false);
         let (mut serving, mut hooking) = (Timer::new(), Timer::new());
         let (mut hooked, mut cut) = (None, false);

@@ -66,7 +66,7 @@ where
         firing.fire();
         let row = plan.lead(MAIN, false, clock::now(), latest);
         let step = StepHandle::new(Arc::clone(plan), row);
-        let budget = latest.saturating_duration_since(clock::now());
+        let budget = || latest.saturating_duration_since(clock::now());
         let span = PollSpan::step(plan.component, || step.path(), budget);
         let mut cut = None;
         if self.outcome.is_none() {
@@ -93,9 +93,10 @@ where
             Some(_) => Outcome::Aborted,
             None => Outcome::TimedOut { waiting_for: None },
         });
-        let (cleared, dropped) =
-            unawaited::collect(|| span.enter(|| contain(|| self.future.set(None))));
-        self.lost.extend(dropped);
+        let cleared = unawaited::collect(
+            || span.enter(|| contain(|| self.future.set(None))),
+            |lost| self.lost.extend(lost),
+        );
         if !self.lost.is_empty() {
             step.lost_owners(self.lost);
         }
@@ -118,12 +119,13 @@ where
         let Some(main) = self.future.as_mut().as_pin_mut() else {
             return Poll::Ready(());
         };
-        let (polled, dropped) =
-            unawaited::collect(|| contain(|| main.poll(cx).map(TaskOutput::into_outcome)));
         if !self.is_stopping {
             self.lost.clear();
         }
-        self.lost.extend(dropped);
+        let polled = unawaited::collect(
+            || contain(|| main.poll(cx).map(TaskOutput::into_outcome)),
+            |lost| self.lost.extend(lost),
+        );
         let outcome = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(()))) => Outcome::Done,

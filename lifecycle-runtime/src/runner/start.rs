@@ -177,8 +177,10 @@ impl<S, F: Future<Output = Built<S>>> Building<'_, F> {
         let Some(future) = self.future.as_mut().as_pin_mut() else {
             return Poll::Pending;
         };
-        let (polled, dropped) = unawaited::collect(|| contain(|| future.poll(cx)));
-        self.dropped.extend(dropped);
+        let polled = unawaited::collect(
+            || contain(|| future.poll(cx)),
+            |lost| self.dropped.extend(lost),
+        );
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(Ok(server))) => Poll::Ready(Ended::Built(server)),
@@ -192,7 +194,10 @@ impl<S, F: Future<Output = Built<S>>> Building<'_, F> {
 
     /// Drops the future with what it had built, which is foreign code.
     fn clear(&mut self) {
-        let (_, dropped) = unawaited::collect(|| contain(|| self.future.set(None)));
-        self.dropped.extend(dropped);
+        // What it panics with tells nothing: the outcome stands.
+        let _ = unawaited::collect(
+            || contain(|| self.future.set(None)),
+            |lost| self.dropped.extend(lost),
+        );
     }
 }
