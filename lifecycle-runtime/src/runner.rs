@@ -142,7 +142,8 @@ impl<S: GracefulShutdown> Runner<S> {
     /// The start gets a [`Stop`] of its own, which fires when the shutdown is asked for meanwhile. It then has
     /// 5 s ([`start_stop_timeout`](Self::start_stop_timeout)) to return: a server is cleaned by its plan and main is not
     /// run; an error is the outcome of the step `start`; a start that goes on is dropped, and its step is timed out. A start
-    /// that looks at [`ShutdownHandle::requested`] instead of its `Stop` is treated no differently.
+    /// that looks at [`ShutdownHandle::requested`] instead of its `Stop` is treated no differently. Tasks that the start has
+    /// spawned may keep its `Stop`: once the server is built, it fires when main's does.
     ///
     /// A start that fails by itself ends with [`Reason::StartFailed`] and exit code 1; what it had built is released by its
     /// own drop, or cleaned in plan order if the error is a [`FailedStart`] that holds it. An owner that is dropped in the start

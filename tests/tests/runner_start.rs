@@ -331,6 +331,27 @@ async fn an_owner_that_a_start_drops_without_a_shutdown_is_a_row_and_not_clean()
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_stop_of_a_start_fires_with_main_s_for_tasks_that_hold_it() {
+    let trace = Trace::new();
+    let report = Runner::build(async |stop: Stop| {
+        let tells = trace.clone();
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            tells.add("the task is told");
+        });
+        Ok::<_, BoxError>(server(&trace))
+    })
+    .run(async |_: &mut Server, _: Stop| {
+        sleep(secs(2)).await;
+        trace.add("main ends");
+    })
+    .await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(trace.all()[0], "main ends");
+    assert_eq!(trace.count("the task is told"), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_is_built_when_the_request_comes_is_kept_and_cleaned() {
     let trace = Trace::new();
     let handle = ShutdownHandle::new();

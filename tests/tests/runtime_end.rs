@@ -72,3 +72,10 @@ fn without_a_bound_another_signal_still_ends_it_and_says_what_holds_it() {
     assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
     assert!(ended.says(&["! ", WAITS]), "{ended:#?}");
 }
+
+#[test]
+fn the_watch_on_the_runtime_is_no_task_that_is_left_to_the_next_runner() {
+    let ended = ended("runs-twice", "300");
+    assert!(ended.says(&["tasks left: 0"]), "{ended:#?}");
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+}

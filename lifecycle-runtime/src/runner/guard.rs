@@ -25,7 +25,7 @@ use crate::{Report, ShutdownHandle, Signal, log};
 
 pub(super) use armed::Phase;
 use armed::{ArmedRunner, Status};
-use runtime_end::RuntimeEnd;
+use runtime_end::{RuntimeBound, RuntimeEnd};
 
 /// A runner that hears signals. Dropped when it has ended.
 pub(super) struct Guard {
@@ -43,6 +43,8 @@ struct Registry {
     last: Option<Arc<ArmedRunner>>,
     /// Reaches the thread.
     thread: Option<mpsc::UnboundedSender<Command>>,
+    /// Bounds the end of the runtime that the last runner ran on.
+    bound: Option<RuntimeBound>,
 }
 
 /// Something asked of the thread.
@@ -91,11 +93,15 @@ impl Guard {
             second,
             status: Mutex::default(),
         });
-        let thread = {
+        let (thread, bound) = {
             let mut registry = registry();
             registry.armed.push(Arc::clone(&runner));
-            registry.thread.clone()
+            (registry.thread.clone(), registry.bound.take())
         };
+        if let Some(bound) = bound {
+            // The program goes on after all.
+            bound.lift().await;
+        }
         let guard = Self {
             runner,
             hooked,
@@ -153,7 +159,8 @@ impl Guard {
     /// Has the process end with the report's code if its runtime is dropped and waits for its blocking pool for longer than
     /// `timeout`.
     pub(super) fn bound_runtime(&self, report: &Report, timeout: Option<Duration>) {
-        runtime_end::bound(&self.runner, report, timeout);
+        let bound = runtime_end::bound(&self.runner, report, timeout);
+        registry().bound = bound;
     }
 
     /// The next signal that is hooked.

@@ -43,6 +43,7 @@ where
         is_whole,
         told,
         row,
+        firing: start_firing,
     } = start(source, options.start, &options.handle.clone(), &guard).await;
     let Some(mut server) = server else {
         let report = without_server::<S>(&options.handle, told);
@@ -77,6 +78,7 @@ where
             main_gone,
         );
         let plan = span.around(beginning).await;
+        start_firing.fire();
         if let Some(main) = main {
             let latest = plan.deadline().checked_sub(bounds.reserve);
             let finishing = main.finish(&plan, latest.unwrap_or(plan.shared.began), &firing);

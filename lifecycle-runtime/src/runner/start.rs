@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::guard::Guard;
 use super::options::StartTimes;
 use super::source::{Built, Source};
-use super::stop;
+use super::stop::{self, Firing};
 use crate::context::after;
 use crate::engine::{EndedStep, Timer, contain};
 use crate::report::Outcome;
@@ -27,6 +27,8 @@ pub(super) struct Started<S> {
     pub(super) told: Option<Instant>,
     /// The row `start`, if there is anything to tell.
     pub(super) row: Option<Step>,
+    /// Fires the `Stop` that the start got, which tasks it has spawned may hold.
+    pub(super) firing: Firing,
 }
 
 /// How the future of a start ended.
@@ -114,6 +116,7 @@ pub(super) async fn start<S, B: Source<S>>(
         is_whole,
         told,
         row,
+        firing,
     }
 }
 

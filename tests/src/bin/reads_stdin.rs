@@ -39,7 +39,7 @@ async fn run(how: &str, timeout: Option<Duration>) -> Report {
     let report = Runner::new(server)
         .runtime_timeout(timeout)
         .run(async |server: &mut Server, stop: Stop| {
-            if how != "ends" {
+            if how != "ends" && how != "runs-twice" {
                 read_stdin();
                 // Once it is pending on the blocking pool.
                 thread::sleep(ms(50));
@@ -49,6 +49,14 @@ async fn run(how: &str, timeout: Option<Duration>) -> Report {
             Ok::<_, BoxError>(())
         })
         .await;
+    if how == "runs-twice" {
+        let again = Server {
+            fails: false,
+            state: ShutdownState::new(),
+        };
+        let again = Runner::new(again).run(async |_: &mut Server, _: Stop| ());
+        println!("tasks left: {}", again.await.tasks_left());
+    }
     if how == "goes-on" {
         tokio::time::sleep(ms(2000)).await;
         println!("went on");

@@ -9,20 +9,30 @@
 //! 2. The main thread has not run at all for the whole time: it is in one wait.
 //! 3. A thread of that runtime's name still lives.
 
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use std::{fs, process, thread};
 
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::super::force;
 use super::armed::{ArmedRunner, Phase};
 use super::{Command, lock, send};
-use crate::Report;
+use crate::context::after;
+use crate::engine::Timer;
+use crate::{Report, clock};
 
 /// How often the threads are looked at.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How long an aborted task may take to go.
+const LIFT: Duration = Duration::from_millis(50);
 
 /// What there is to know once the runtime ends.
 pub(super) struct RuntimeEnd {
@@ -38,10 +48,37 @@ type ThreadName = std::sync::OnceLock<String>;
 struct Sentinel {
     runner: Arc<ArmedRunner>,
     end: Option<RuntimeEnd>,
+    lifted: Arc<AtomicBool>,
+}
+
+/// A bound on the end of a runtime.
+pub(super) struct RuntimeBound {
+    lifted: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl RuntimeBound {
+    /// Takes it back, with the task that was left on the runtime. Its end is awaited, but not for long: nobody may be
+    /// driving that runtime.
+    pub(super) async fn lift(mut self) {
+        // Relaxed: a task is aborted after it, which orders the two.
+        self.lifted.store(true, Ordering::Relaxed);
+        self.task.abort();
+        let until = after(clock::now(), LIFT);
+        let mut timer = Timer::new();
+        poll_fn(|cx| match Pin::new(&mut self.task).poll(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => timer.poll(Some(until), cx),
+        })
+        .await;
+    }
 }
 
 impl Drop for Sentinel {
     fn drop(&mut self) {
+        if self.lifted.load(Ordering::Relaxed) {
+            return;
+        }
         lock(&self.runner.status).phase = Phase::RuntimeEnds;
         if let Some(end) = self.end.take() {
             send(Command::RuntimeEnds(end));
@@ -50,11 +87,13 @@ impl Drop for Sentinel {
 }
 
 /// Notes when the runtime that this is called on ends, and bounds its end.
-pub(super) fn bound(runner: &Arc<ArmedRunner>, report: &Report, timeout: Option<Duration>) {
+pub(super) fn bound(
+    runner: &Arc<ArmedRunner>,
+    report: &Report,
+    timeout: Option<Duration>,
+) -> Option<RuntimeBound> {
     let is_main = thread::current().name() == Some("main");
-    let Some(runtime) = Handle::try_current().ok().filter(|_| is_main) else {
-        return;
-    };
+    let runtime = Handle::try_current().ok().filter(|_| is_main)?;
     let timeout = timeout.filter(|_| main_switches().is_some());
     let end = timeout.map(|timeout| {
         let threads = Arc::new(ThreadName::new());
@@ -67,12 +106,17 @@ pub(super) fn bound(runner: &Arc<ArmedRunner>, report: &Report, timeout: Option<
             threads,
         }
     });
-    let runner = Arc::clone(runner);
-    let sentinel = Sentinel { runner, end };
-    runtime.spawn(async move {
+    let lifted = Arc::new(AtomicBool::new(false));
+    let sentinel = Sentinel {
+        runner: Arc::clone(runner),
+        end,
+        lifted: Arc::clone(&lifted),
+    };
+    let task = runtime.spawn(async move {
         let _sentinel = sentinel;
-        std::future::pending::<()>().await;
+        pending::<()>().await;
     });
+    Some(RuntimeBound { lifted, task })
 }
 
 impl RuntimeEnd {
