@@ -48,6 +48,9 @@ pub(crate) struct Activity {
     unread: AtomicBool,
     /// A stream was upgraded: what goes on on it is not seen.
     tunnel: AtomicBool,
+    /// How many requests have begun, and the first of them whose length is ambiguous; over HTTP/1.1 only.
+    begun: AtomicU64,
+    ambiguous: AtomicU64,
     requests: Mutex<Vec<Request>>,
 }
 
@@ -90,6 +93,8 @@ impl Activity {
             owing: AtomicUsize::new(0),
             unread: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
+            begun: AtomicU64::new(0),
+            ambiguous: AtomicU64::new(u64::MAX),
             requests: Mutex::default(),
         }
     }
@@ -114,6 +119,21 @@ impl Activity {
         if between && self.head.load(Ordering::Relaxed) == 0 && !self.is_h2() {
             self.head.store(self.elapsed().max(1), Ordering::Relaxed);
         }
+    }
+
+    /// The request with this number, counted from 0, is one whose length is ambiguous.
+    pub(crate) fn found_ambiguous(&self, number: u64) {
+        self.ambiguous.store(number, Ordering::Relaxed);
+    }
+
+    /// Counts a request, and returns whether its length, or that of one before it, is ambiguous.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        number >= self.ambiguous.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
     }
 
     pub(crate) fn wrote(&self, bytes: usize) {

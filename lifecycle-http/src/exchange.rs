@@ -73,7 +73,11 @@ where
     let mut exchange = Exchange::begin(link.link(), &request);
     let connects = request.method() == Method::CONNECT;
     let version = request.version();
+    let ambiguous = !exchange.is_h2() && link.link().activity.is_ambiguous();
     let request = prepare(request, &link);
+    if ambiguous {
+        return Ok(bad_request(exchange));
+    }
     poll_fn(|cx| service.poll_ready(cx))
         .await
         .map_err(Into::into)?;
@@ -95,6 +99,15 @@ where
             ResponseBody::plain(body, exchange)
         }
     }))
+}
+
+/// What refuses a request whose length is ambiguous (RFC 9112 §6.1, §11.2). Where the next one begins is not certain either.
+fn bad_request<B: Body>(exchange: Exchange) -> Response<ResponseBody<B>> {
+    let mut response = Response::new(ResponseBody::empty(exchange));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
 }
 
 fn prepare(request: Request<Incoming>, link: &HttpConnection) -> Request<RequestBody> {

@@ -68,6 +68,7 @@ mod builder;
 mod connection;
 mod drive;
 mod exchange;
+mod framing;
 mod handshake;
 mod limits;
 mod listener;
@@ -85,6 +86,7 @@ pub mod ws;
 
 pub use builder::HttpBuilder;
 pub use connection::HttpConnection;
+pub use framing::RequestFraming;
 pub use handshake::{Handshake, Plain, Protocol};
 pub use lifecycle_runtime::{CloseReason, Connection, ConnectionStats, Peer};
 pub use limits::Limits;

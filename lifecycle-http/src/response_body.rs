@@ -75,6 +75,7 @@ pin_project! {
     enum Kind<B> {
         Plain { #[pin] body: B },
         Events { #[pin] body: SseBody<B> },
+        Empty,
     }
 }
 
@@ -85,6 +86,10 @@ impl<B: Body> ResponseBody<B> {
 
     pub(crate) fn events(body: SseBody<B>, exchange: Exchange) -> Self {
         Self::new(Kind::Events { body }, exchange)
+    }
+
+    pub(crate) fn empty(exchange: Exchange) -> Self {
+        Self::new(Kind::Empty, exchange)
     }
 
     fn new(body: Kind<B>, mut exchange: Exchange) -> Self {
@@ -129,6 +134,7 @@ impl<B: Body> Body for ResponseBody<B> {
                     let frame = ready!(body.poll_frame(cx));
                     frame.map(|frame| frame.map(|frame| frame.map_data(Piece::Bytes)))
                 }
+                KindProjection::Empty => None,
             },
         };
         if !this.exchange.is_h2() {
@@ -150,6 +156,7 @@ impl<B: Body> Body for ResponseBody<B> {
             && match &self.body {
                 Kind::Plain { body } => body.is_end_stream(),
                 Kind::Events { body } => body.is_end_stream(),
+                Kind::Empty => true,
             }
     }
 
@@ -157,6 +164,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match &self.body {
             Kind::Plain { body } => body.size_hint(),
             Kind::Events { body } => body.size_hint(),
+            Kind::Empty => SizeHint::with_exact(0),
         }
     }
 }

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::Protocol;
 use crate::activity::Activity;
+use crate::{Protocol, RequestFraming};
 
 /// What an HTTP/2 client says first (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -22,6 +22,7 @@ pub(crate) struct Sniffed<T> {
     first: [u8; PREFACE.len()],
     filled: usize,
     taken: usize,
+    framing: RequestFraming,
 }
 
 impl<T: AsyncRead + Unpin> Sniffed<T> {
@@ -32,6 +33,7 @@ impl<T: AsyncRead + Unpin> Sniffed<T> {
             first: [0; PREFACE.len()],
             filled: 0,
             taken: 0,
+            framing: RequestFraming::new(),
         }
     }
 
@@ -59,6 +61,8 @@ impl<T: AsyncRead + Unpin> Sniffed<T> {
         let read = buffer.filled().len();
         if read > 0 {
             self.activity.bytes_arrived();
+            self.framing
+                .pass(&self.first[self.filled..self.filled + read]);
         }
         self.filled += read;
         Ok(read)
@@ -81,8 +85,15 @@ impl<T: AsyncRead + Unpin> AsyncRead for Sniffed<T> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
+        let arrived = &buffer.filled()[before..];
+        if !arrived.is_empty() {
             this.activity.bytes_arrived();
+            if !this.activity.is_h2() && !this.activity.is_tunnel() {
+                this.framing.pass(arrived);
+                if let Some(number) = this.framing.first_ambiguous() {
+                    this.activity.found_ambiguous(number);
+                }
+            }
         }
         Poll::Ready(Ok(()))
     }

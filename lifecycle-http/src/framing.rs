@@ -1,0 +1,303 @@
+//! Where the requests of an HTTP/1.1 connection end, and whether that is certain.
+
+/// The longest `Content-Length`, `Transfer-Encoding` or chunk size line that is looked at.
+const LINE: usize = 128;
+
+/// Finds requests of HTTP/1.1 whose length is ambiguous, in the bytes of a connection as they arrive.
+///
+/// hyper obeys `Transfer-Encoding` where there is a `Content-Length` as well, and removes the length before a service can
+/// see that there were both. A proxy or balancer in front of it may have obeyed the length, and take for one request what
+/// is two here: request smuggling (RFC 9112 §6.1, §11.2). Servers that read the bytes themselves pass them through this
+/// before hyper sees them, and refuse the requests from [`first_ambiguous`](Self::first_ambiguous) on.
+///
+/// Ambiguous are: a length beside a transfer coding, more than one length, and what cannot be read as either. It does not
+/// check anything else, and stops looking after the first one, or when the connection turns out to be HTTP/2.
+///
+/// ```
+/// use lifecycle_http::RequestFraming;
+///
+/// let mut framing = RequestFraming::new();
+/// framing.pass(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+/// assert_eq!(framing.first_ambiguous(), None);
+/// framing.pass(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n");
+/// assert_eq!(framing.first_ambiguous(), Some(1));
+/// ```
+#[derive(Debug)]
+pub struct RequestFraming {
+    state: State,
+    /// The number of the request whose bytes come next.
+    number: u64,
+    ambiguous: Option<u64>,
+    head: Head,
+    /// The beginning of a line that has not arrived as a whole.
+    line: [u8; LINE],
+    filled: usize,
+    /// The line is longer than what is kept of it.
+    cut: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    RequestLine,
+    Fields,
+    Body(u64),
+    ChunkSize,
+    Chunk(u64),
+    ChunkEnd,
+    Trailers,
+    Done,
+}
+
+/// What a head says of its message's length.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    length: Option<u64>,
+    coded: bool,
+    unclear: bool,
+}
+
+impl Default for RequestFraming {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RequestFraming {
+    /// Begins at the first byte of a connection.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            state: State::RequestLine,
+            number: 0,
+            ambiguous: None,
+            head: Head {
+                length: None,
+                coded: false,
+                unclear: false,
+            },
+            line: [0; LINE],
+            filled: 0,
+            cut: false,
+        }
+    }
+
+    /// Returns the number of the first request whose length is ambiguous, counted from 0. Nothing is known of the requests
+    /// after it.
+    #[must_use]
+    pub const fn first_ambiguous(&self) -> Option<u64> {
+        self.ambiguous
+    }
+
+    /// Looks at the next bytes of the connection.
+    pub fn pass(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.state {
+                State::Done => return,
+                State::Body(left) => bytes = self.skip(bytes, left, State::Body),
+                State::Chunk(left) => bytes = self.skip(bytes, left, State::Chunk),
+                _ => bytes = self.read_line(bytes),
+            }
+        }
+    }
+
+    fn skip<'a>(&mut self, bytes: &'a [u8], left: u64, state: fn(u64) -> State) -> &'a [u8] {
+        let part = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let left = left - part as u64;
+        self.state = match (left, self.state) {
+            (1.., _) => state(left),
+            (0, State::Chunk(_)) => State::ChunkEnd,
+            (0, _) => State::RequestLine,
+        };
+        &bytes[part..]
+    }
+
+    fn read_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+            self.keep(bytes);
+            return &[];
+        };
+        let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+        if self.filled == 0 && !self.cut {
+            self.end_line(&line[..end.min(LINE)], end > LINE);
+        } else {
+            self.keep(line);
+            let (kept, filled, cut) = (self.line, self.filled, self.cut);
+            (self.filled, self.cut) = (0, false);
+            self.end_line(&kept[..filled], cut);
+        }
+        rest
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let part = bytes.len().min(LINE - self.filled);
+        self.line[self.filled..self.filled + part].copy_from_slice(&bytes[..part]);
+        self.filled += part;
+        self.cut |= part < bytes.len();
+    }
+
+    fn end_line(&mut self, line: &[u8], cut: bool) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let empty = line.is_empty() && !cut;
+        match self.state {
+            State::RequestLine if empty => {}
+            State::RequestLine if self.number == 0 && line == b"PRI * HTTP/2.0" => {
+                self.state = State::Done;
+            }
+            State::RequestLine => {
+                self.head = Head::default();
+                self.state = State::Fields;
+            }
+            State::Fields if empty => self.end_head(),
+            State::Fields => self.head.field(line, cut),
+            State::ChunkSize => match chunk_size(line, cut) {
+                Some(0) => self.state = State::Trailers,
+                Some(size) => self.state = State::Chunk(size),
+                None => self.refuse(),
+            },
+            State::ChunkEnd if empty => self.state = State::ChunkSize,
+            State::ChunkEnd => self.refuse(),
+            State::Trailers if empty => self.state = State::RequestLine,
+            State::Trailers | State::Body(_) | State::Chunk(_) | State::Done => {}
+        }
+    }
+
+    fn end_head(&mut self) {
+        let Head {
+            length,
+            coded,
+            unclear,
+        } = self.head;
+        if unclear || (coded && length.is_some()) {
+            self.refuse();
+            return;
+        }
+        self.number += 1;
+        self.state = match length {
+            _ if coded => State::ChunkSize,
+            Some(length @ 1..) => State::Body(length),
+            _ => State::RequestLine,
+        };
+    }
+
+    fn refuse(&mut self) {
+        self.ambiguous = Some(self.number);
+        self.state = State::Done;
+    }
+}
+
+impl Head {
+    fn field(&mut self, line: &[u8], cut: bool) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            return;
+        };
+        let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let before = self.length.replace(number(value, 10).unwrap_or_default());
+            self.unclear |= cut || before.is_some() || number(value, 10).is_none();
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.coded = true;
+            self.unclear |= cut;
+        }
+    }
+}
+
+/// Extensions are allowed after the size, and mean nothing here (RFC 9112 §7.1.1).
+fn chunk_size(line: &[u8], cut: bool) -> Option<u64> {
+    match line.iter().position(|byte| b"; \t".contains(byte)) {
+        Some(end) => number(&line[..end], 16),
+        None => number(line, 16).filter(|_| !cut),
+    }
+}
+
+fn number(digits: &[u8], radix: u32) -> Option<u64> {
+    let text = std::str::from_utf8(digits).ok()?;
+    // `from_str_radix` takes a sign as well.
+    let plain = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(text, radix).ok().filter(|_| plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ambiguous(text: &str) -> Option<u64> {
+        let mut found = Vec::new();
+        for step in [1, 2, 7, text.len().max(1)] {
+            let mut framing = RequestFraming::new();
+            for part in text.as_bytes().chunks(step) {
+                framing.pass(part);
+            }
+            found.push(framing.first_ambiguous());
+        }
+        found.dedup();
+        assert_eq!(found.len(), 1, "it depends on how {text:?} is cut");
+        found[0]
+    }
+
+    #[test]
+    fn requests_with_one_length_are_followed_to_their_end() {
+        let both = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n";
+        for before in [
+            "",
+            "\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\nHost: a\n\n",
+            "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 30\r\n\r\nContent-Length: 7\r\nX: 89012345\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4;a=b\r\n\r\n\r\n\r\n1f \r\n\
+             0123456789012345678901234567890\r\n0\r\nContent-Length: 3\r\n\r\n",
+        ] {
+            assert_eq!(ambiguous(before), None, "{before:?}");
+            let number = u64::from(before.contains("HTTP"));
+            assert_eq!(
+                ambiguous(&format!("{before}{both}")),
+                Some(number),
+                "{before:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_two_servers_can_read_differently_is_ambiguous() {
+        let zeros = "0".repeat(200);
+        for fields in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked",
+            "transfer-encoding: chunked\r\nX: y\r\ncontent-length: 5",
+            "Transfer-Encoding: gzip\r\nContent-Length: 5",
+            "Content-Length: 5\r\nContent-Length: 5",
+            "Content-Length: 5\r\nContent-Length: 6",
+            "Content-Length: 5, 5",
+            "Content-Length: +5",
+            "Content-Length: 0x5",
+            "Content-Length:",
+            "Content-Length : 5\r\nTransfer-Encoding: chunked",
+            &format!("Content-Length: {zeros}5"),
+        ] {
+            let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+            assert_eq!(ambiguous(&text), Some(0), "{fields}");
+        }
+    }
+
+    #[test]
+    fn after_a_body_that_cannot_be_followed_nothing_is_certain() {
+        for body in [
+            "x\r\n",
+            "\r\n",
+            "2\r\nabc\r\n",
+            "11111111111111111\r\n",
+            &format!("{}1\r\n", "0".repeat(200)),
+        ] {
+            let text = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+            assert_eq!(ambiguous(&text), Some(1), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn http_2_is_left_alone() {
+        let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let more = "Content-Length: 5\r\nContent-Length: 5\r\n\r\n";
+        assert_eq!(ambiguous(&format!("{preface}{more}")), None);
+        let later = format!("GET / HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r\n{more}");
+        assert_eq!(ambiguous(&later), Some(1));
+    }
+}
