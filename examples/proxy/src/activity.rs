@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use hyper::Request;
+use lifecycle_http::RequestFraming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -72,6 +73,10 @@ pub struct Activity {
     abandoned: AtomicUsize,
     /// How many times over that was too many, at most.
     given_up: AtomicUsize,
+    /// How many requests have begun, and the first of them whose length is
+    /// ambiguous; over HTTP/1.1 only.
+    begun: AtomicU64,
+    ambiguous: AtomicU64,
     /// The task that owns the connection, if it waits for that.
     owner: AtomicWaker,
     /// For people who look.
@@ -92,6 +97,8 @@ impl Activity {
             owed: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
             given_up: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
+            ambiguous: AtomicU64::new(u64::MAX),
             owner: AtomicWaker::new(),
             asked: Asked::default(),
         }
@@ -101,6 +108,13 @@ impl Activity {
     pub fn asked<B>(&self, request: &Request<B>) {
         self.asked
             .begins(request, self.last.load(Ordering::Relaxed));
+    }
+
+    /// Counts a request over HTTP/1.1, and returns whether its length, or that of
+    /// one before it, is ambiguous.
+    pub fn is_ambiguous(&self) -> bool {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        number >= self.ambiguous.load(Ordering::Relaxed)
     }
 
     /// It is no HTTP connection any more.
@@ -254,6 +268,17 @@ impl Activity {
         elapsed
     }
 
+    /// Looks at bytes before they are read as requests.
+    fn inspect(&self, bytes: &[u8], framing: &mut RequestFraming) {
+        if matches!(self.phase.load(Ordering::Relaxed), MULTIPLEXED | UPGRADED) {
+            return;
+        }
+        framing.pass(bytes);
+        if let Some(number) = framing.first_ambiguous() {
+            self.ambiguous.store(number, Ordering::Relaxed);
+        }
+    }
+
     fn bytes_arrived(&self) {
         let now = self.touch();
         if self.phase.load(Ordering::Relaxed) == WAITING {
@@ -269,6 +294,7 @@ pub struct Watched {
     stream: TcpStream,
     activity: Arc<Activity>,
     linger: Option<Pin<Box<Sleep>>>,
+    framing: RequestFraming,
 }
 
 impl Watched {
@@ -279,6 +305,7 @@ impl Watched {
             stream,
             activity,
             linger: None,
+            framing: RequestFraming::new(),
         }
     }
 
@@ -309,9 +336,12 @@ impl AsyncRead for Watched {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            self.activity.bytes_arrived();
+        let this = &mut *self;
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        let arrived = &buffer.filled()[before..];
+        if !arrived.is_empty() {
+            this.activity.inspect(arrived, &mut this.framing);
+            this.activity.bytes_arrived();
         }
         Poll::Ready(Ok(()))
     }

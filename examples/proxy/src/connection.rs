@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use crate::activity::{Activity, Limits, Watched};
 use crate::body::{Answer, InExchange, Upload};
 use crate::executor::Streams;
+use crate::request::Ambiguous;
 
 /// A client in HTTP/2 that does not answer a ping in this time is gone.
 const PING: Duration = Duration::from_secs(20);
@@ -214,7 +215,11 @@ async fn answer<H: Handler>(
         "HTTP/1"
     });
     link.activity.asked(&request);
-    let request = request.map(|body| Upload::new(body, link.activity.clone()));
+    let ambiguous = version < Version::HTTP_2 && link.activity.is_ambiguous();
+    let mut request = request.map(|body| Upload::new(body, link.activity.clone()));
+    if ambiguous {
+        request.extensions_mut().insert(Ambiguous);
+    }
     let mut response = handler.handle(request, link).await;
     let last = connection.close_reason().is_some() || handler.is_pressed();
     if last && version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {

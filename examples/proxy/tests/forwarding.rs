@@ -5,7 +5,7 @@ mod support;
 use std::sync::mpsc;
 
 use support::client::header;
-use support::{Client, Proxy, Upstream};
+use support::{Proxy, Upstream};
 
 /// An upstream that answers every request with `answer`, and tells the heads.
 fn telling(answer: &'static str) -> (Upstream, mpsc::Receiver<String>) {
@@ -272,30 +272,4 @@ fn what_is_not_for_the_upstream_is_answered_by_the_proxy() {
             .load(std::sync::atomic::Ordering::SeqCst),
         0
     );
-}
-
-#[test]
-fn a_message_with_two_lengths_does_not_reach_the_upstream_with_both() {
-    let (upstream, heads) = telling(OK);
-    let proxy = Proxy::before(&upstream, "");
-    for lengths in [
-        "Content-Length: 5\r\nTransfer-Encoding: chunked",
-        "Transfer-Encoding: chunked\r\nContent-Length: 5",
-    ] {
-        let mut client = Client::connect(proxy.address());
-        client.send(format!(
-            "POST / HTTP/1.1\r\nHost: a\r\n{lengths}\r\n\r\n0\r\n\r\n"
-        ));
-        let status = client.response_head().status;
-        if status == 200 {
-            let head = heads.recv().unwrap();
-            assert_eq!(
-                header(&head, "content-length").unwrap_or("0"),
-                "0",
-                "{head}"
-            );
-        } else {
-            assert_eq!(status, 400);
-        }
-    }
 }

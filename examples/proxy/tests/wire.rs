@@ -1,0 +1,80 @@
+//! What a proxy has to be strict about on the wire, since two servers that read
+//! the same bytes differently are a way past the first one.
+
+mod support;
+
+use std::sync::mpsc;
+
+use support::{Proxy, Upstream};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// An upstream that answers every request with `answer`, and tells the heads.
+fn telling(answer: &'static str) -> (Upstream, mpsc::Receiver<String>) {
+    let (tell, heads) = mpsc::channel();
+    let upstream = Upstream::start(move |_, client| {
+        while let Some(head) = client.next_head() {
+            client.body(&head);
+            tell.send(head).unwrap();
+            client.send(answer);
+        }
+    });
+    (upstream, heads)
+}
+
+/// Sends `bytes` over a connection of its own, and returns all that comes back.
+fn exchange(proxy: &Proxy, bytes: &str) -> String {
+    let mut client = proxy.connect();
+    client.send(bytes);
+    String::from_utf8(client.rest()).unwrap()
+}
+
+fn statuses(text: &str) -> Vec<&str> {
+    text.match_indices("HTTP/1.1 ")
+        .map(|(at, _)| &text[at + 9..at + 12])
+        .collect()
+}
+
+#[test]
+fn a_request_with_two_lengths_is_refused_and_what_follows_it_is_not_read() {
+    let (upstream, heads) = telling(OK);
+    let proxy = Proxy::before(&upstream, "");
+    for lengths in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+        "Content-Length: 0\r\nX: y\r\ntransfer-encoding: Chunked",
+        "Content-Length: 5\r\nContent-Length: 5",
+        "Content-Length: 5, 5",
+        "Content-Length: +5",
+        "Content-Length:",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+    ] {
+        let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+        let text = exchange(
+            &proxy,
+            &format!("POST / HTTP/1.1\r\nHost: a\r\n{lengths}\r\n\r\n0\r\n\r\n{smuggled}"),
+        );
+        assert_eq!(statuses(&text), ["400"], "{lengths}: {text}");
+    }
+    assert!(heads.try_recv().is_err(), "one reached the upstream");
+}
+
+#[test]
+fn requests_before_an_ambiguous_one_are_answered() {
+    let (upstream, heads) = telling(OK);
+    let proxy = Proxy::before(&upstream, "");
+    let chunked = "POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n";
+    let text = exchange(
+        &proxy,
+        &format!(
+            "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc{chunked}\
+             GET /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ),
+    );
+    assert_eq!(statuses(&text), ["200", "200", "400"], "{text}");
+    let seen: Vec<_> = heads.try_iter().collect();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+}
