@@ -43,6 +43,8 @@ pub enum Fault {
     BrokenOff,
     /// What the upstream sent is not an HTTP response that can be passed on.
     BadResponse,
+    /// The upstream's response is in a transfer coding that is not undone here.
+    Coding,
     /// It is known to be unwell, so it was not asked.
     Unavailable,
     /// The program behind the route cannot be started.
@@ -129,6 +131,7 @@ impl Fault {
             Self::Terminated => "connection_terminated",
             Self::ResponseTimeout => "http_response_timeout",
             Self::BadResponse => "http_protocol_error",
+            Self::Coding => "http_response_transfer_coding",
         }
     }
 
@@ -145,6 +148,7 @@ impl Fault {
             Self::ResponseTimeout => "it did not answer in time",
             Self::BrokenOff => "the body did not arrive",
             Self::BadResponse => "it did not answer in the HTTP that was asked of it",
+            Self::Coding => "its response is in a transfer coding other than chunked",
             Self::Unavailable => "it has failed too often to be asked now",
             Self::Unstarted => "it cannot be started",
             Self::NoRoute => "no route is for this host and path",

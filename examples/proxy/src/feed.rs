@@ -23,6 +23,7 @@ use tracing::debug;
 use crate::body::Upload;
 use crate::config::{self, FeedUrl, Timeouts};
 use crate::events;
+use crate::response;
 use crate::upstream::Client;
 use hub::{Event, Hub};
 use listener::Listener;
@@ -168,6 +169,7 @@ async fn ask(
     }
     let request = request.body(Upload::empty())?;
     let response = client.request(url.upstream(), request).await?;
+    response::check_framing(&response).map_err(|fault| fault.to_string())?;
     match response.status() {
         StatusCode::OK if events::is_kind(response.headers()) => {
             Ok(Answer::Stream(response.into_body()))

@@ -27,6 +27,7 @@ use crate::headers::{self, Origin};
 use crate::load::Load;
 use crate::logging::Throttle;
 use crate::request::{Verdict, judge};
+use crate::response;
 use crate::routes::{Group, Member, Pick, Routes, Target};
 use crate::sockets::Listening;
 use crate::stdio::message::Call;
@@ -292,11 +293,15 @@ impl Inner {
         loop {
             tokio::select! {
                 biased;
-                response = response.as_mut() => return response.map_err(|error| {
-                    let cause: &dyn std::error::Error = &error;
-                    debug!(cause, "the upstream did not answer");
-                    Fault::of_upstream(&error)
-                }),
+                response = response.as_mut() => {
+                    let response = response.map_err(|error| {
+                        let cause: &dyn std::error::Error = &error;
+                        debug!(cause, "the upstream did not answer");
+                        Fault::of_upstream(&error)
+                    })?;
+                    response::check_framing(&response)?;
+                    return Ok(response);
+                }
                 () = timer.as_mut() => {
                     // The limit counts from the end of a request that takes long itself.
                     let sent = if is_whole { start } else { activity.last_byte() };

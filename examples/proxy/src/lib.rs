@@ -36,6 +36,7 @@ pub mod memory;
 pub mod metrics;
 pub mod recorder;
 pub mod request;
+pub mod response;
 pub mod restart;
 pub mod routes;
 pub mod sessions;

@@ -78,3 +78,42 @@ fn requests_before_an_ambiguous_one_are_answered() {
     let seen: Vec<_> = heads.try_iter().collect();
     assert_eq!(seen.len(), 2, "{seen:?}");
 }
+
+#[test]
+fn a_response_in_a_coding_that_is_not_undone_is_no_success() {
+    let (coding, protocol) = ("http_response_transfer_coding", "http_protocol_error");
+    let chunks = "2\r\nok\r\n0\r\n\r\n";
+    for (fields, body, error) in [
+        ("Transfer-Encoding: gzip, chunked", chunks, coding),
+        (
+            "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+            chunks,
+            coding,
+        ),
+        ("Transfer-Encoding: gzip", "ok", coding),
+        ("Transfer-Encoding: identity", "ok", coding),
+        ("Transfer-Encoding: chunked, chunked", chunks, coding),
+        (
+            "Transfer-Encoding: chunked\r\nContent-Length: 2",
+            chunks,
+            protocol,
+        ),
+        ("Content-Length: 2\r\nContent-Length: 2", "ok", protocol),
+        ("Content-Length: 2, 2", "ok", protocol),
+    ] {
+        let upstream = Upstream::start(move |_, client| {
+            client.head();
+            client.send(format!(
+                "HTTP/1.1 200 OK\r\n{fields}\r\nConnection: close\r\n\r\n{body}"
+            ));
+        });
+        let proxy = Proxy::before(&upstream, "");
+        let (response, _) = proxy.connect().get("/");
+        assert_eq!(response.status, 502, "{fields}");
+        assert_eq!(
+            response.header("proxy-status"),
+            Some(&*format!("lifecycle-proxy; error={error}")),
+            "{fields}"
+        );
+    }
+}
