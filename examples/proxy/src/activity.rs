@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use futures_util::task::AtomicWaker;
 use hyper::Request;
 use lifecycle_http::RequestFraming;
@@ -19,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::interim::Interim;
 use doing::Asked;
 
 /// How long a closed connection is read from, when the client was still sending.
@@ -79,6 +81,8 @@ pub struct Activity {
     ambiguous: AtomicU64,
     /// The task that owns the connection, if it waits for that.
     owner: AtomicWaker,
+    /// What is to be said before the next response.
+    interim: Interim,
     /// For people who look.
     asked: Asked,
 }
@@ -100,6 +104,7 @@ impl Activity {
             begun: AtomicU64::new(0),
             ambiguous: AtomicU64::new(u64::MAX),
             owner: AtomicWaker::new(),
+            interim: Interim::default(),
             asked: Asked::default(),
         }
     }
@@ -108,6 +113,11 @@ impl Activity {
     pub fn asked<B>(&self, request: &Request<B>) {
         self.asked
             .begins(request, self.last.load(Ordering::Relaxed));
+    }
+
+    /// What is to be said before the next response.
+    pub const fn interim(&self) -> &Interim {
+        &self.interim
     }
 
     /// Counts a request over HTTP/1.1, and returns whether its length, or that of
@@ -166,6 +176,7 @@ impl Activity {
 
     /// A request's head is complete; its body is still to be read.
     pub fn exchange_begins(&self) {
+        self.interim.clear();
         self.phase.store(EXCHANGE, Ordering::Relaxed);
         self.unread.store(true, Ordering::Relaxed);
     }
@@ -295,6 +306,10 @@ pub struct Watched {
     activity: Arc<Activity>,
     linger: Option<Pin<Box<Sleep>>>,
     framing: RequestFraming,
+    /// Interim responses that are being written.
+    interim: Bytes,
+    /// All that hyper had to say was handed over: whatever comes next begins a response.
+    flushed: bool,
 }
 
 impl Watched {
@@ -306,7 +321,26 @@ impl Watched {
             activity,
             linger: None,
             framing: RequestFraming::new(),
+            interim: Bytes::new(),
+            flushed: true,
         }
+    }
+
+    /// Writes the interim responses that wait, between two responses, to their end.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.flushed && self.interim.is_empty() {
+            self.interim = self.activity.interim.take(cx.waker());
+        }
+        while !self.interim.is_empty() {
+            let stream = Pin::new(&mut self.stream);
+            let written = ready!(stream.poll_write(cx, &self.interim))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.activity.touch();
+            self.interim.advance(written);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads what the client still sends, until it closes too or time is up.
@@ -353,7 +387,9 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.flushed = false;
         self.activity.touch();
         Poll::Ready(Ok(written))
     }
@@ -363,7 +399,9 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.flushed = false;
         self.activity.touch();
         Poll::Ready(Ok(written))
     }
@@ -373,6 +411,17 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.activity.phase.load(Ordering::Relaxed) {
+            // hyper asks for this once it has handed over all that it had.
+            EXCHANGE | UPSTREAM => {
+                self.flushed = true;
+                ready!(self.poll_interim(cx))?;
+            }
+            // Too late for those that have waited until the response had begun.
+            ANSWER => self.activity.interim.clear(),
+            MULTIPLEXED | UPGRADED => {}
+            _ => self.flushed = true,
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -24,6 +24,7 @@ use crate::fault::{Fault, plain};
 use crate::feed::listener::Listener;
 use crate::feed::{FeedClient, LAST_EVENT_ID};
 use crate::headers::{self, Origin};
+use crate::interim;
 use crate::load::Load;
 use crate::logging::Throttle;
 use crate::request::{Verdict, judge};
@@ -164,8 +165,9 @@ impl Inner {
     ) -> Result<Passed, Failure> {
         let asks = headers::asks_for_websocket(&request);
         let client = asks.then(|| hyper::upgrade::on(&mut request));
+        request.extensions_mut().clear();
+        interim::pass_on(&mut request, &link.activity);
         let (mut parts, body) = request.into_parts();
-        parts.extensions.clear();
         self.rewrite(&mut parts, host, link);
         if client.is_some() {
             headers::upgrade_to_websocket(&mut parts.headers);

@@ -28,6 +28,7 @@ pub mod forward;
 pub mod headers;
 pub mod health;
 pub mod hosts;
+pub mod interim;
 pub mod listener;
 pub mod load;
 pub mod logging;

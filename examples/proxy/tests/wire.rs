@@ -117,3 +117,60 @@ fn a_response_in_a_coding_that_is_not_undone_is_no_success() {
         );
     }
 }
+
+#[test]
+fn interim_responses_reach_the_client_before_the_final_one() {
+    // It says the final one only once the client has the others.
+    let (release, held) = mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let upstream = Upstream::start(move |_, client| {
+        client.head();
+        client.send("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n");
+        client.send(
+            "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\
+             Connection: x-hop\r\nX-Hop: 1\r\n\r\n",
+        );
+        held.lock().unwrap().recv().unwrap();
+        client.send(OK);
+    });
+    let proxy = Proxy::before(&upstream, "");
+    let mut client = proxy.connect();
+    client.ask("/1");
+    assert_eq!(client.response_head().status, 102);
+    let hints = client.response_head();
+    assert_eq!(hints.status, 103);
+    assert_eq!(hints.header("link"), Some("</a.css>; rel=preload"));
+    assert_eq!(
+        (hints.header("connection"), hints.header("x-hop")),
+        (None, None)
+    );
+    release.send(()).unwrap();
+    assert_eq!(client.response().1, b"ok");
+}
+
+#[test]
+fn interim_responses_come_in_the_order_of_their_requests_and_not_to_http_1_0() {
+    let upstream = Upstream::start(|_, client| {
+        while let Some(head) = client.next_head() {
+            let path = head.split(' ').nth(1).unwrap().to_owned();
+            client.send(format!(
+                "HTTP/1.1 103 Early Hints\r\nLink: {path}\r\n\r\n{OK}"
+            ));
+        }
+    });
+    let proxy = Proxy::before(&upstream, "");
+    let text = exchange(
+        &proxy,
+        "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    );
+    assert_eq!(statuses(&text), ["103", "200", "103", "200"], "{text}");
+    assert!(
+        text.find("link: /1").unwrap() < text.find("link: /2").unwrap(),
+        "{text}"
+    );
+    let text = exchange(&proxy, "GET /3 HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert!(
+        text.starts_with("HTTP/1.0 200 ") && !text.contains("103"),
+        "{text}"
+    );
+}
