@@ -137,8 +137,27 @@ fn authority_of_http2<B>(
 
 const BAD_TARGET: Fault = Fault::BadRequest("the target is neither a path nor an http URL");
 
+/// A host, and a port if there is one: digits, at most 65535.
 fn is_authority(text: &[u8]) -> bool {
-    !text.contains(&b'@') && Authority::try_from(text).is_ok()
+    let authority = Authority::try_from(text).ok();
+    authority.is_some_and(|authority| is_plain(&authority))
+}
+
+/// Whether an authority has a host, no user, and no port that there cannot be; the parser
+/// lets anything follow the colon.
+#[must_use]
+pub fn is_plain(authority: &Authority) -> bool {
+    let (text, host) = (authority.as_str(), authority.host());
+    let port = match text.strip_prefix(host) {
+        Some("") => return true,
+        Some(rest) => rest.strip_prefix(':'),
+        None => None,
+    };
+    !host.is_empty()
+        && port.is_some_and(|port| {
+            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+            digits && (port.is_empty() || port.parse::<u16>().is_ok())
+        })
 }
 
 /// `OPTIONS *` asks this server, not what is behind it; `OPTIONS` and `TRACE`
@@ -242,7 +261,9 @@ mod tests {
     fn what_is_ambiguous_is_refused() {
         let two = [("host", "a"), ("host", "b")];
         assert_eq!(refused(request("GET", "/", &two)), 400);
-        for host in ["a b", "me@a", "a/b"] {
+        for host in [
+            "a b", "me@a", "a/b", "a:port", "a:65536", "a:+1", "[::1]1", ":80",
+        ] {
             assert_eq!(
                 refused(request("GET", "/", &[("host", host)])),
                 400,

@@ -174,3 +174,28 @@ fn interim_responses_come_in_the_order_of_their_requests_and_not_to_http_1_0() {
         "{text}"
     );
 }
+
+#[test]
+fn a_host_has_a_port_that_there_can_be() {
+    let (upstream, heads) = telling(OK);
+    let proxy = Proxy::before(&upstream, "");
+    for host in [
+        "a:port", "a:65536", "a:99999", "a:+80", "a:8 0", "[::1]:x", "[::1]80", "a:1:2",
+    ] {
+        for request in [
+            format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            format!("GET http://{host}/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ] {
+            let text = exchange(&proxy, &request);
+            assert_eq!(statuses(&text), ["400"], "{request}: {text}");
+        }
+    }
+    assert!(heads.try_recv().is_err());
+    for host in ["a:65535", "a:", "[::1]:80", "[::1]", "a"] {
+        let text = exchange(
+            &proxy,
+            &format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+        );
+        assert_eq!(statuses(&text), ["200"], "{host}: {text}");
+    }
+}
