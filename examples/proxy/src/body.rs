@@ -13,6 +13,7 @@ use lifecycle_runtime::BoxError;
 
 use crate::activity::Activity;
 use crate::feed::listener::Listener;
+use crate::trailers;
 
 /// A request's body as its client sends it. The connection's [`Activity`] hears
 /// of its end.
@@ -54,6 +55,7 @@ impl Body for Upload {
             activity.request_ended();
             self.0 = None;
         }
+        let frame = frame.map(|frame| frame.map(trailers::purify));
         Poll::Ready(frame)
     }
 
@@ -99,6 +101,7 @@ impl Body for Content {
         match self.get_mut() {
             Self::Upstream(body) => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
+                let frame = frame.map(|frame| frame.map(trailers::purify));
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             Self::Own(body) => {

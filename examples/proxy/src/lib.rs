@@ -47,5 +47,6 @@ pub mod sockets;
 pub mod stdio;
 pub mod sticky;
 pub mod timestamp;
+pub mod trailers;
 pub mod upstream;
 pub mod websocket;

@@ -199,3 +199,68 @@ fn a_host_has_a_port_that_there_can_be() {
         assert_eq!(statuses(&text), ["200"], "{host}: {text}");
     }
 }
+
+/// A trailer section with what may be in one, and what may not (RFC 9110 §6.5.1).
+const TRAILERS: &str = "Connection: x-hop\r\nX-Hop: 1\r\nTransfer-Encoding: chunked\r\n\
+    Content-Length: 5\r\nHost: evil\r\nX-Forwarded-For: 9.9.9.9\r\nSet-Cookie: a=b\r\nX-Sum: 7\r\n";
+
+const DECLARED: &str = "Trailer: connection, x-hop, transfer-encoding, content-length, host, \
+    x-forwarded-for, set-cookie, x-sum\r\n";
+
+#[test]
+fn fields_that_no_trailer_may_have_are_dropped_from_requests() {
+    let (tell, seen) = mpsc::channel();
+    let upstream = Upstream::start(move |_, client| {
+        client.head();
+        tell.send(client.chunks_and_trailers().to_lowercase())
+            .unwrap();
+        client.send(OK);
+    });
+    let proxy = Proxy::before(&upstream, "");
+    let mut client = proxy.connect();
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n{DECLARED}\r\n2\r\nok\r\n0\r\n{TRAILERS}\r\n"
+    ));
+    assert_eq!(client.response().0.status, 200);
+    assert_eq!(seen.recv().unwrap(), "x-sum: 7\r\n\r\n");
+}
+
+#[test]
+fn fields_that_no_trailer_may_have_are_dropped_from_responses() {
+    let upstream = Upstream::start(|_, client| {
+        while client.next_head().is_some() {
+            client.send(format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{DECLARED}\r\n2\r\nok\r\n0\r\n{TRAILERS}\r\n"
+            ));
+        }
+    });
+    let proxy = Proxy::before(&upstream, "");
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: te\r\n\r\n");
+    assert_eq!(client.response_head().status, 200);
+    let trailers = client.chunks_and_trailers().to_lowercase();
+    assert_eq!(trailers, "x-sum: 7\r\n\r\n");
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (body, trailers) = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(proxy.address())
+            .await
+            .unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut client = client.ready().await.unwrap();
+        let request = hyper::Request::get("http://a/").header("te", "trailers");
+        let (response, _) = client
+            .send_request(request.body(()).unwrap(), true)
+            .unwrap();
+        let mut body = response.await.unwrap().into_body();
+        let mut bytes = Vec::new();
+        while let Some(data) = body.data().await {
+            bytes.extend_from_slice(&data.unwrap());
+        }
+        (bytes, body.trailers().await.unwrap())
+    });
+    assert_eq!(body, b"ok");
+    let names: Vec<_> = trailers.iter().flat_map(|fields| fields.keys()).collect();
+    assert_eq!(names, ["x-sum"]);
+}
