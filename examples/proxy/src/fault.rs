@@ -11,6 +11,7 @@ use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RE
 use hyper::{Response, StatusCode};
 
 use crate::headers::PSEUDONYM;
+use crate::kept::Life;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -37,6 +38,8 @@ pub enum Fault {
     ConnectTimeout,
     /// It ended before the response did begin.
     Terminated,
+    /// It had been kept, unused, and ended before a byte of the response came.
+    DiedIdle,
     /// The upstream did not answer in time.
     ResponseTimeout,
     /// The client did not send its request to the end.
@@ -78,6 +81,9 @@ impl Fault {
             .any(|error| error.is_parse() || error.is_parse_too_large() || error.is_parse_status());
         if unreadable {
             return Self::BadResponse;
+        }
+        if Life::died_idle(error.connect_info()) {
+            return Self::DiedIdle;
         }
         Self::Terminated
     }
@@ -128,7 +134,7 @@ impl Fault {
             Self::Refused => "connection_refused",
             Self::Unreachable | Self::Unavailable | Self::Unstarted => "destination_unavailable",
             Self::ConnectTimeout => "connection_timeout",
-            Self::Terminated => "connection_terminated",
+            Self::Terminated | Self::DiedIdle => "connection_terminated",
             Self::ResponseTimeout => "http_response_timeout",
             Self::BadResponse => "http_protocol_error",
             Self::Coding => "http_response_transfer_coding",
@@ -144,7 +150,7 @@ impl Fault {
             Self::Refused => "it refused the connection",
             Self::Unreachable => "it cannot be reached",
             Self::ConnectTimeout => "it did not take the connection in time",
-            Self::Terminated => "it closed the connection before it answered",
+            Self::Terminated | Self::DiedIdle => "it closed the connection before it answered",
             Self::ResponseTimeout => "it did not answer in time",
             Self::BrokenOff => "the body did not arrive",
             Self::BadResponse => "it did not answer in the HTTP that was asked of it",

@@ -25,6 +25,7 @@ use crate::feed::listener::Listener;
 use crate::feed::{FeedClient, LAST_EVENT_ID};
 use crate::headers::{self, Origin};
 use crate::interim;
+use crate::kept::Life;
 use crate::load::Load;
 use crate::logging::Throttle;
 use crate::request::{Verdict, judge};
@@ -301,6 +302,7 @@ impl Inner {
                         debug!(cause, "the upstream did not answer");
                         Fault::of_upstream(&error)
                     })?;
+                    Life::served(response.extensions());
                     response::check_framing(&response)?;
                     return Ok(response);
                 }
@@ -361,7 +363,7 @@ fn may_repeat(method: &Method, body: &Upload) -> bool {
 }
 
 fn is_worth_another(fault: Fault, group: &Group) -> bool {
-    fault == Fault::Terminated || (fault.is_of_connecting() && group.members().len() > 1)
+    fault == Fault::DiedIdle || (fault.is_of_connecting() && group.members().len() > 1)
 }
 
 /// The session that a request is for, or that its answer begins.

@@ -29,6 +29,7 @@ pub mod headers;
 pub mod health;
 pub mod hosts;
 pub mod interim;
+pub mod kept;
 pub mod listener;
 pub mod load;
 pub mod logging;

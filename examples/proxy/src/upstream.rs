@@ -11,12 +11,13 @@ use lifecycle_runtime::{GracefulShutdown, TaskGroup};
 use crate::body::Upload;
 use crate::config::{Timeouts, Upstream};
 use crate::executor::Upstreams;
+use crate::kept::Connector;
 
 /// Sends requests over the pool's connections. A cheap clone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http1: legacy::Client<HttpConnector, Upload>,
-    http2: legacy::Client<HttpConnector, Upload>,
+    http1: legacy::Client<Connector, Upload>,
+    http2: legacy::Client<Connector, Upload>,
 }
 
 impl Client {
@@ -63,6 +64,7 @@ impl UpstreamPool {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeouts.connect.duration()));
         connector.set_happy_eyeballs_timeout(Some(HAPPY_EYEBALLS));
+        let connector = Connector::new(connector);
         let connections = TaskGroup::new();
         let mut builder = legacy::Client::builder(Upstreams(connections.spawner()));
         builder

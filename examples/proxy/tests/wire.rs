@@ -264,3 +264,36 @@ fn fields_that_no_trailer_may_have_are_dropped_from_responses() {
     let names: Vec<_> = trailers.iter().flat_map(|fields| fields.keys()).collect();
     assert_eq!(names, ["x-sum"]);
 }
+
+#[test]
+fn a_request_is_sent_once_unless_an_idle_connection_died_under_it() {
+    // Fresh connections that die over the request, and kept ones that had begun to answer it.
+    let (tell, heads) = mpsc::channel();
+    let upstream = Upstream::start(move |_, client| {
+        while let Some(head) = client.next_head() {
+            tell.send(head.clone()).unwrap();
+            if head.starts_with("GET /dies") {
+                return;
+            }
+            if head.starts_with("GET /begins") {
+                return client.send("HTTP/1.1 200 OK\r\nContent-");
+            }
+            client.send(OK);
+        }
+    });
+    let proxy = Proxy::before(&upstream, "");
+    let times = |path: &str| heads.try_iter().filter(|head| head.contains(path)).count();
+
+    assert_eq!(proxy.connect().get("/dies").0.status, 502);
+    assert_eq!(times("/dies"), 1, "on a fresh connection");
+    assert_eq!(proxy.connect().get("/kept").0.status, 200);
+    assert_eq!(proxy.connect().get("/begins").0.status, 502);
+    assert_eq!(times("/begins"), 1, "the answer had begun");
+    assert_eq!(proxy.connect().get("/kept").0.status, 200);
+    assert_eq!(proxy.connect().get("/dies").0.status, 502);
+    assert_eq!(
+        times("/dies"),
+        2,
+        "the idle connection may have been dead, the next one was not"
+    );
+}

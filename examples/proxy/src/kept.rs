@@ -1,0 +1,157 @@
+//! Connections to upstreams that know whether they have served a request before.
+//!
+//! An upstream may close a connection that is kept for the next request just as that
+//! is sent. Such a request may be sent again. One that was sent over a new connection,
+//! or whose answer had begun, has reached the upstream, which may do it twice.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use hyper::http::Extensions;
+use hyper::http::uri::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+/// What is known of a connection, in the extensions of its responses and errors.
+///
+/// Orderings are relaxed: the answer that sets a value comes before the next request,
+/// by way of the pool.
+#[derive(Clone, Debug, Default)]
+pub struct Life(Arc<Past>);
+
+#[derive(Debug, Default)]
+struct Past {
+    /// A response came over it.
+    served: AtomicBool,
+    /// Bytes came since some were last sent.
+    heard: AtomicBool,
+}
+
+impl Life {
+    /// Notes that the connection with these extensions has served a request.
+    pub fn served(extensions: &Extensions) {
+        if let Some(Self(past)) = extensions.get() {
+            past.served.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether a connection had served a request before, and died over this one
+    /// without a byte of an answer.
+    #[must_use]
+    pub fn died_idle(connection: Option<&Connected>) -> bool {
+        let mut extensions = Extensions::new();
+        if let Some(connection) = connection {
+            connection.get_extras(&mut extensions);
+        }
+        let life = extensions.get();
+        life.is_some_and(|Self(past)| {
+            past.served.load(Ordering::Relaxed) && !past.heard.load(Ordering::Relaxed)
+        })
+    }
+
+    fn hears(&self, heard: bool) {
+        self.0.heard.store(heard, Ordering::Relaxed);
+    }
+}
+
+/// Makes such connections.
+#[derive(Clone, Debug)]
+pub struct Connector(HttpConnector);
+
+impl Connector {
+    /// As `connector` does.
+    #[must_use]
+    pub const fn new(connector: HttpConnector) -> Self {
+        Self(connector)
+    }
+}
+
+type ConnectError = <HttpConnector as Service<Uri>>::Error;
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Kept>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<TokioIo<Kept>, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let connecting = self.0.call(to);
+        Box::pin(async move {
+            let stream = connecting.await?.into_inner();
+            let life = Life::default();
+            Ok(TokioIo::new(Kept { stream, life }))
+        })
+    }
+}
+
+/// Such a connection.
+#[derive(Debug)]
+pub struct Kept {
+    stream: TcpStream,
+    life: Life,
+}
+
+impl Connection for Kept {
+    fn connected(&self) -> Connected {
+        self.stream.connected().extra(self.life.clone())
+    }
+}
+
+impl AsyncRead for Kept {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.life.hears(true);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Kept {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.life.hears(false);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.life.hears(false);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
