@@ -54,6 +54,9 @@ pub fn for_upstream(
     trust_forwarded: bool,
 ) {
     let trailers = accepts_trailers(headers);
+    if trust_forwarded {
+        spare_forwarded(headers);
+    }
     remove_hop_by_hop(headers);
     if trailers {
         // `TE` is itself for one hop only, so it is said anew, and nominated.
@@ -63,6 +66,35 @@ pub fn for_upstream(
     append_via(headers, version);
     append_forwarded(headers, origin);
     append_x_forwarded(headers, origin, trust_forwarded);
+}
+
+/// What an earlier proxy says of where a request comes from.
+static FORWARDED_BY_OTHERS: [HeaderName; 5] = [
+    FORWARDED,
+    VIA,
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+];
+
+/// Takes the fields of the proxy in front out of what `Connection` names. It may have
+/// passed that on from a client, which would have them removed.
+fn spare_forwarded(headers: &mut HeaderMap) {
+    let names = nominated(headers);
+    if !names.iter().any(|name| FORWARDED_BY_OTHERS.contains(name)) {
+        return;
+    }
+    let left: Vec<_> = list_members(headers, &CONNECTION)
+        .filter(|option| {
+            let is = |name: &HeaderName| option.eq_ignore_ascii_case(name.as_str());
+            !FORWARDED_BY_OTHERS.iter().any(is)
+        })
+        .collect();
+    let left = left.join(", ");
+    // Parts of valid values make one.
+    if let Ok(left) = HeaderValue::try_from(left) {
+        headers.insert(CONNECTION, left);
+    }
 }
 
 /// Asks the upstream for WebSocket (RFC 6455 §4.1), after all that was meant for

@@ -297,3 +297,26 @@ fn a_request_is_sent_once_unless_an_idle_connection_died_under_it() {
         "the idle connection may have been dead, the next one was not"
     );
 }
+
+#[test]
+fn what_a_trusted_balancer_says_cannot_be_removed_by_its_client() {
+    let request = "GET / HTTP/1.1\r\nHost: shop.example\r\n\
+        Connection: X-Forwarded-For, x-forwarded-proto, x-forwarded-host, forwarded, via, x-hop, close\r\n\
+        X-Hop: 1\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\
+        X-Forwarded-Host: shop.example\r\nForwarded: for=192.0.2.7;proto=https\r\nVia: 1.1 balancer\r\n\r\n";
+    let (upstream, heads) = telling(OK);
+    let proxy = Proxy::before(&upstream, "trust_forwarded: true");
+    exchange(&proxy, request);
+    let head = heads.recv().unwrap();
+    let has = |name| support::client::header(&head, name);
+    assert_eq!(has("x-forwarded-for"), Some("192.0.2.7, 127.0.0.1"));
+    assert_eq!(has("x-forwarded-proto"), Some("https"));
+    assert_eq!(has("x-forwarded-host"), Some("shop.example"));
+    assert_eq!(has("via"), Some("1.1 balancer, 1.1 lifecycle-proxy"));
+    assert!(
+        has("forwarded")
+            .unwrap()
+            .starts_with("for=192.0.2.7;proto=https, for=")
+    );
+    assert_eq!(has("x-hop"), None);
+}
