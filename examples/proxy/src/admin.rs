@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use lifecycle_runtime::{BoxError, Component, Context, Plan, Reason};
 use tracing::{info, warn};
@@ -27,6 +27,8 @@ use crate::connection::{Handler, Link};
 use crate::fault::{options, plain};
 use crate::logging::Throttle;
 use crate::metrics::{self, Page};
+use crate::request;
+use crate::room::{Placed, Room, Roomed};
 use crate::side::SideServer;
 use crate::sockets::{Listener, Listening};
 use access::{Access, Denied};
@@ -34,8 +36,21 @@ use status::Status;
 
 pub use status::Sources;
 
-/// Scrapers, probes and people are few.
-const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(64).unwrap() };
+/// Scrapers, probes and people are few. From so many connections on, one of those that
+/// are in no stream of events leaves for each that comes.
+const ROOM: usize = 64;
+
+/// Streams of events among them.
+const STREAMS: usize = 16;
+
+/// So many there may be while those that leave are on their way out.
+const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(4 * ROOM).unwrap() };
+
+/// Silent clients are let go in this time, whatever those of the proxy are given.
+const LONGEST: Limits = Limits {
+    hello: Duration::from_secs(5),
+    idle: Duration::from_secs(10),
+};
 
 const PATHS: &str = "see /, /status, /events, /metrics, /livez, /readyz\n";
 
@@ -64,6 +79,11 @@ impl AdminServer {
                  set `admin.public: true` if that is meant"
             );
         }
+        let limits = Limits {
+            hello: limits.hello.min(LONGEST.hello),
+            idle: limits.idle.min(LONGEST.idle),
+        };
+        let room = Room::new(ROOM, STREAMS);
         let desk = Desk(Arc::new(Inner {
             numbers: Page::new(sources.metrics.clone()),
             status: Arc::new(Status::new(sources)),
@@ -72,7 +92,12 @@ impl AdminServer {
             period: feed::PERIOD.min(limits.idle / 2),
             listening,
             complaints: Throttle::default(),
+            room: room.clone(),
         }));
+        let desk = Roomed {
+            handler: desk,
+            room,
+        };
         let server = SideServer::start(listener, left, MOST_CONNECTIONS, limits, desk);
         info!(%address, "serving metrics and probes");
         Self(server)
@@ -112,12 +137,16 @@ struct Inner {
     period: Duration,
     listening: Listening,
     complaints: Throttle,
+    room: Room,
 }
 
 impl Handler for Desk {
     type Body = UnsyncBoxBody<Bytes, Infallible>;
 
     async fn handle(&self, request: Request<Upload>, link: Link) -> Answer {
+        if let Err(fault) = request::check(&request) {
+            return whole(fault.response(None));
+        }
         let mut answer = match (request.method(), request.uri().path()) {
             (&Method::OPTIONS, _) => whole(options()),
             (&Method::GET | &Method::HEAD, "/metrics") => self.0.metrics(),
@@ -170,8 +199,18 @@ impl Inner {
     }
 
     fn events(&self, link: &Link) -> Answer {
+        let Some(place) = self.room.stream(link.peer) else {
+            let mut full = text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "as many listen already as may\n",
+            );
+            let close = HeaderValue::from_static("close");
+            full.headers_mut().insert(CONNECTION, close);
+            return full;
+        };
         let events = feed::stream(self.status.clone(), self.period, link.connection.clone());
-        let mut answer = Response::new(StreamBody::new(events).boxed_unsync());
+        let events = Placed::new(Box::pin(StreamBody::new(events)), place);
+        let mut answer = Response::new(events.boxed_unsync());
         let kind = HeaderValue::from_static("text/event-stream");
         answer.headers_mut().insert(CONTENT_TYPE, kind);
         answer

@@ -40,6 +40,7 @@ pub mod recorder;
 pub mod request;
 pub mod response;
 pub mod restart;
+pub mod room;
 pub mod routes;
 pub mod sessions;
 pub mod side;

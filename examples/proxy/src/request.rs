@@ -43,6 +43,16 @@ pub fn judge<B>(request: &mut Request<B>) -> Verdict {
     }
 }
 
+/// Checks what of a request two servers can read differently: its length, and its host.
+///
+/// # Errors
+///
+/// [`Fault::BadRequest`], or [`Fault::NotImplemented`] for a transfer coding.
+pub fn check<B>(request: &Request<B>) -> Result<(), Fault> {
+    check_framing(request)?;
+    asked_authority(request).map(drop)
+}
+
 /// A message with two lengths has been used to smuggle a second one past a
 /// proxy, and a coding that stays would be lost with `Transfer-Encoding`.
 ///

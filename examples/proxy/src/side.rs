@@ -7,7 +7,7 @@ use lifecycle_runtime::{Connections, GracefulShutdown};
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::Limits;
-use crate::connection::Handler;
+use crate::connection::Serve;
 use crate::connections::Intake;
 use crate::listener::AcceptLoops;
 use crate::sockets::Listener;
@@ -26,20 +26,20 @@ pub struct SideServer {
 
 impl SideServer {
     /// Accepts from `listener` until another process does, which `left` tells, and
-    /// answers with `handler`.
-    pub fn start<H: Handler>(
+    /// serves connections with `server`.
+    pub fn start<S: Serve>(
         listener: Listener,
         left: CancellationToken,
         most: NonZeroUsize,
         limits: Limits,
-        handler: H,
+        server: S,
     ) -> Self {
         let Listener { socket, address } = listener;
         let connections = Connections::new(most);
         // Told by its own cleanup only: it serves until the others have ended.
         let mut accept = AcceptLoops::new(CancellationToken::new(), left);
         let intake = Intake::new(connections.acceptor(), limits);
-        accept.spawn(socket, intake, handler);
+        accept.spawn(socket, intake, server);
         Self {
             address,
             accept,
