@@ -3,9 +3,12 @@
 //! carries the line.
 
 mod admin;
+mod bounds;
 pub mod discovery;
 mod feed;
+mod file;
 mod memory;
+mod mistake;
 mod restart;
 mod sessions;
 
@@ -17,10 +20,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use hyper::http::uri::{Authority, Uri};
-use serde::de::{self, Deserializer, Unexpected};
+use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
-use crate::hosts::HostPattern;
+use crate::hosts::{HostPattern, is_plain};
 
 pub use admin::{Admin, Secret, Token, UnusableToken};
 pub use discovery::Discovery;
@@ -32,11 +35,15 @@ pub use sessions::{Sessions, Sticky, StickyBy};
 /// The most that `shutdown_timeout` may ask for.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);
 
+/// The largest file, in bytes.
+const LARGEST: u64 = 16 << 20;
+
 /// Everything the proxy can be told.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where clients connect.
+    #[serde(deserialize_with = "addresses")]
     pub listen_addrs: Vec<SocketAddr>,
     /// Where requests go that no route is for. Without one and without routes, a
     /// demo upstream is started.
@@ -57,6 +64,7 @@ pub struct Config {
     /// How long the parts of a connection may take.
     pub timeouts: Timeouts,
     /// Client connections served at the same time; the next one is refused.
+    #[serde(deserialize_with = "bounds::positive::<_, _, 1000000>")]
     pub max_connections: NonZeroUsize,
     /// The whole shutdown, in seconds.
     #[serde(deserialize_with = "shutdown_seconds")]
@@ -166,11 +174,14 @@ pub struct Recorder {
     /// nothing is recorded.
     pub path: Option<PathBuf>,
     /// Entries that may wait for the disk; those beyond are dropped and counted.
+    #[serde(deserialize_with = "bounds::positive::<_, _, 1000000>")]
     pub queue: NonZeroUsize,
     /// A file that would become longer is put aside, under its name and `.1`.
     /// Without a limit it only grows.
+    #[serde(deserialize_with = "bounds::optional::<_, _, 1125899906842624>")]
     pub max_bytes: Option<NonZeroU64>,
     /// How many files are kept aside.
+    #[serde(deserialize_with = "bounds::natural::<_, _, 1000>")]
     pub keep: u32,
 }
 
@@ -332,6 +343,7 @@ impl<'de> Deserialize<'de> for PathPrefix {
 #[serde(default, deny_unknown_fields)]
 pub struct Breaker {
     /// Failures in a row until it is.
+    #[serde(deserialize_with = "bounds::positive::<_, _, 1000000>")]
     pub failures: NonZeroU32,
     /// For how long at first; the time doubles with each trial that fails.
     pub open: Seconds,
@@ -363,6 +375,9 @@ pub struct Limits {
     pub sessions: Option<Bounds>,
 }
 
+/// What a limit can be.
+const MOST_OF_ANYTHING: u64 = 1_000_000_000_000;
+
 /// Two limits of the same thing.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(try_from = "BoundsFields")]
@@ -387,6 +402,9 @@ impl TryFrom<BoundsFields> for Bounds {
         if soft == 0 || soft > hard {
             return Err("`soft` is at least 1 and at most `hard`");
         }
+        if hard > MOST_OF_ANYTHING {
+            return Err("`hard` is at most 1000000000000");
+        }
         Ok(Self { soft, hard })
     }
 }
@@ -409,12 +427,48 @@ impl Default for WebSocket {
 /// TLS connections that are passed on by the name their clients ask for, and
 /// not decrypted.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
+#[serde(try_from = "TlsFields")]
 pub struct Tls {
     /// Where clients connect; nowhere, if there is none.
     pub listen_addrs: Vec<SocketAddr>,
     /// The names they may ask for. The first that fits counts.
     pub allow: Vec<Allowed>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TlsFields {
+    listen_addrs: Vec<SocketAddr>,
+    allow: Vec<Allowed>,
+}
+
+impl TryFrom<TlsFields> for Tls {
+    type Error = &'static str;
+
+    fn try_from(
+        TlsFields {
+            listen_addrs,
+            allow,
+        }: TlsFields,
+    ) -> Result<Self, Self::Error> {
+        if !listen_addrs.is_empty() && allow.is_empty() {
+            return Err("`tls.allow` names no host, so nobody could be passed on");
+        }
+        Ok(Self {
+            listen_addrs,
+            allow,
+        })
+    }
+}
+
+fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SocketAddr>, D::Error> {
+    let addresses = Vec::deserialize(from)?;
+    if addresses.is_empty() {
+        return Err(de::Error::custom(
+            "`listen_addrs` names no address; leave it out for 127.0.0.1:8080",
+        ));
+    }
+    Ok(addresses)
 }
 
 /// Names of TLS servers, and where those are.
@@ -424,7 +478,24 @@ pub struct Allowed {
     /// One name, or all under a domain.
     pub name: HostPattern,
     /// `host:port`. Without it, port 443 of the name itself.
+    #[serde(default, deserialize_with = "host_and_port")]
     pub to: Option<String>,
+}
+
+fn host_and_port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let authority = Authority::try_from(text.as_str()).ok();
+    let good = authority
+        .is_some_and(|authority| authority.port_u16().is_some() && can_connect_to(&authority));
+    if good {
+        Ok(Some(text))
+    } else {
+        Err(de::Error::custom(
+            "it is a host and a port, from 1 to 65535: host:port",
+        ))
+    }
 }
 
 /// A program that answers JSON-RPC, a message a line, on its standard streams.
@@ -435,7 +506,10 @@ pub struct Stdio {
     #[serde(deserialize_with = "command")]
     pub command: Vec<String>,
     /// Processes that may run at the same time.
-    #[serde(default = "Stdio::processes")]
+    #[serde(
+        deserialize_with = "bounds::positive::<_, _, 1000>",
+        default = "Stdio::processes"
+    )]
     pub processes: NonZeroUsize,
     /// An unused process is ended after this, in seconds.
     #[serde(default = "Stdio::idle")]
@@ -445,7 +519,10 @@ pub struct Stdio {
     #[serde(default = "Stdio::stop")]
     pub stop: Seconds,
     /// The longest message, in bytes.
-    #[serde(default = "Stdio::max_message")]
+    #[serde(
+        deserialize_with = "bounds::positive::<_, _, 1073741824>",
+        default = "Stdio::max_message"
+    )]
     pub max_message: NonZeroUsize,
     /// Whether a client may have a process of its own.
     pub sessions: Option<Sessions>,
@@ -490,7 +567,7 @@ fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
     Ok(command)
 }
 
-/// A whole number of seconds, at least one.
+/// A whole number of seconds, from one to a year of them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Seconds(u64);
 
@@ -509,23 +586,18 @@ impl Seconds {
 
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u64::deserialize(deserializer)? {
-            0 => Err(de::Error::invalid_value(
-                Unexpected::Unsigned(0),
-                &"a whole number of seconds, at least 1",
-            )),
-            seconds => Ok(Self(seconds)),
-        }
+        let seconds: NonZeroU64 = bounds::positive::<_, _, A_YEAR>(deserializer)?;
+        Ok(Self(seconds.get()))
     }
 }
+
+/// The longest time, in seconds.
+const A_YEAR: u64 = 365 * 24 * 3600;
 
 fn shutdown_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
     let seconds = Seconds::deserialize(deserializer)?;
     if seconds.duration() > LONGEST_SHUTDOWN {
-        return Err(de::Error::invalid_value(
-            Unexpected::Unsigned(seconds.0),
-            &"at most 3600 seconds",
-        ));
+        return Err(de::Error::custom("it is at most 3600 seconds"));
     }
     Ok(seconds)
 }
@@ -569,20 +641,15 @@ impl fmt::Display for Upstream {
     }
 }
 
-/// What is wrong with an upstream's address.
+/// What is wrong with an upstream's address. The address is not told: it can hold a
+/// password.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct BadUpstream {
-    given: String,
-    fault: &'static str,
-}
+pub struct BadUpstream(&'static str);
 
 impl fmt::Display for BadUpstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { given, fault } = self;
-        write!(
-            f,
-            "`{given}` is no upstream: {fault}; write http://host:port"
-        )
+        let Self(fault) = self;
+        write!(f, "this is no upstream: {fault}; write http://host:port")
     }
 }
 
@@ -592,10 +659,11 @@ impl FromStr for Upstream {
     type Err = BadUpstream;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = |fault| BadUpstream {
-            given: text.to_owned(),
-            fault,
-        };
+        let bad = BadUpstream;
+        // The parser would leave it out.
+        if text.contains('#') {
+            return Err(bad("a fragment cannot be given"));
+        }
         let uri: Uri = text.parse().map_err(|_| bad("it is not a URL"))?;
         let http2 = match uri.scheme_str() {
             Some("http") => false,
@@ -610,10 +678,20 @@ impl FromStr for Upstream {
             Some(authority) if authority.as_str().contains('@') => {
                 Err(bad("a user name cannot be given"))
             }
-            Some(authority) if !authority.host().is_empty() => Ok(Self { authority, http2 }),
+            Some(authority) if authority.host().is_empty() => Err(bad("it names no host")),
+            Some(authority) if !can_connect_to(&authority) => {
+                Err(bad("the port is a number from 1 to 65535"))
+            }
+            Some(authority) => Ok(Self { authority, http2 }),
             _ => Err(bad("it names no host")),
         }
     }
+}
+
+/// Whether the port, if one is given, is one that somebody can listen on.
+fn can_connect_to(authority: &Authority) -> bool {
+    let is_bare = authority.as_str() == authority.host();
+    is_bare || (is_plain(authority) && authority.port_u16().is_some_and(|port| port > 0))
 }
 
 impl<'de> Deserialize<'de> for Upstream {
@@ -661,9 +739,10 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, is not YAML, or says what cannot be done.
+    /// When it cannot be read, is no regular file, is larger than 16 MiB, is not YAML, or
+    /// says what cannot be done.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let text = file::read(path, LARGEST)
             .map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
         Self::parse(&text).map_err(|fault| {
             // The parser was given a text, so it does not know the file's name.
@@ -693,21 +772,9 @@ impl Config {
     fn parse(text: &str) -> Result<Self, String> {
         // An empty document is null to YAML, and "all defaults" to people.
         let config: Option<Self> =
-            serde_saphyr::from_str(text).map_err(|error| plain(&error.to_string()))?;
-        let config = config.unwrap_or_default();
-        if !config.tls.listen_addrs.is_empty() && config.tls.allow.is_empty() {
-            return Err("`tls.allow` names no host, so nobody could be passed on".into());
-        }
-        if config.listen_addrs.is_empty() {
-            return Err("`listen_addrs` names no address; leave it out for 127.0.0.1:8080".into());
-        }
-        Ok(config)
+            serde_saphyr::from_str(text).map_err(|error| mistake::describe(&error))?;
+        Ok(config.unwrap_or_default())
     }
-}
-
-/// The fault without the word that it is one.
-fn plain(fault: &str) -> String {
-    fault.strip_prefix("error: ").unwrap_or(fault).to_owned()
 }
 
 #[cfg(test)]
@@ -749,17 +816,17 @@ mod tests {
                 "line 2",
                 "shutdown_timeot",
             ),
-            ("timeouts:\n  idle: soon\n", "line 2", "soon"),
+            ("timeouts:\n  idle: soon\n", "line 2", "a whole number"),
             (
                 "timeouts:\n  connect: 1\n  idle: 0\n",
                 "line 3",
-                "at least 1",
+                "from 1 to",
             ),
-            ("max_connections: 0\n", "line 1", "nonzero"),
+            ("max_connections: 0\n", "line 1", "from 1 to 1000000"),
             ("\nshutdown_timeout: 4000\n", "line 2", "3600"),
             ("\n\nupstream: https://a\n", "line 3", "TLS"),
             ("listen_addrs: [nowhere]\n", "line 1", "socket address"),
-            ("recorder:\n  path: a\n  path: b\n", "line 3", "path"),
+            ("recorder:\n  path: a\n  path: b\n", "line 3", "twice"),
             ("metrics: [\n", "line", ""),
             (
                 "routes:\n  - path: /a\n",
@@ -784,7 +851,7 @@ mod tests {
                 "`sticky` is for `upstreams`",
             ),
             ("routes:\n  - feed: {url: /events}\n", "line 2", "http://"),
-            ("routes:\n  - host: a b\n", "line 2", "`a b` is no host"),
+            ("routes:\n  - host: a b\n", "line 2", "this is no host"),
             (
                 "limits:\n  tasks: {soft: 9, hard: 8}\n",
                 "line 2",
@@ -821,9 +888,17 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_of_addresses_is_refused() {
-        let message = Config::parse("listen_addrs: []\n").unwrap_err();
-        assert!(message.contains("listen_addrs"), "{message}");
+    fn lists_that_must_not_be_empty_are_refused_with_their_line() {
+        for (text, part) in [
+            ("\nlisten_addrs: []\n", "`listen_addrs`"),
+            ("\ntls: {listen_addrs: ['127.0.0.1:1']}\n", "`tls.allow`"),
+        ] {
+            let message = Config::parse(text).unwrap_err();
+            assert!(
+                message.contains(part) && message.contains("line 2"),
+                "{message}"
+            );
+        }
     }
 
     #[test]
@@ -845,6 +920,13 @@ mod tests {
             ("http://me@app", "user"),
             ("/app", "http://"),
             ("not a url", "URL"),
+            ("http://app:0", "65535"),
+            ("http://app:99999", "65535"),
+            ("http://app:", "65535"),
+            ("http://app:x", "65535"),
+            ("http://app#x", "fragment"),
+            ("http://app/#x", "fragment"),
+            ("http://:80", "host"),
         ] {
             let error = bad.parse::<Upstream>().unwrap_err().to_string();
             assert!(error.contains(fault), "{bad} gave {error}");

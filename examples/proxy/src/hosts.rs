@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hyper::http::uri::Authority;
 use serde::de::{self, Deserialize, Deserializer};
 
 /// One host, or all under a domain: `*.example.com` is `a.example.com` and
@@ -16,15 +17,11 @@ pub struct HostPattern {
 
 /// What is wrong with a pattern.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct BadPattern(String);
+pub struct BadPattern;
 
 impl fmt::Display for BadPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(given) = self;
-        write!(
-            f,
-            "`{given}` is no host: write a name, or `*.` and a name for all under it"
-        )
+        f.write_str("this is no host: write a name, or `*.` and a name for all under it")
     }
 }
 
@@ -64,7 +61,7 @@ impl FromStr for HostPattern {
         let address = domain.parse::<std::net::Ipv6Addr>().is_ok();
         let dots = domain.starts_with('.') || domain.ends_with('.') || domain.contains("..");
         if domain.is_empty() || dots || !(address || domain.bytes().all(good)) {
-            return Err(BadPattern(text.to_owned()));
+            return Err(BadPattern);
         }
         let domain = domain.to_ascii_lowercase();
         Ok(Self {
@@ -90,6 +87,23 @@ impl<'de> Deserialize<'de> for HostPattern {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
+}
+
+/// Whether an authority has a host, no user, and no port that there cannot be; the parser
+/// lets anything follow the colon.
+#[must_use]
+pub fn is_plain(authority: &Authority) -> bool {
+    let (text, host) = (authority.as_str(), authority.host());
+    let port = match text.strip_prefix(host) {
+        Some("") => return true,
+        Some(rest) => rest.strip_prefix(':'),
+        None => None,
+    };
+    !host.is_empty()
+        && port.is_some_and(|port| {
+            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+            digits && (port.is_empty() || port.parse::<u16>().is_ok())
+        })
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ enum Tape {
 
 impl TapeRecorder {
     /// A recorder that appends to the file that is configured, which is opened
-    /// later, by [`run`](Self::run) or [`flush`](Self::flush). None if no file is.
+    /// later, by [`open`](Self::open) or the first write. None if no file is.
     #[must_use]
     pub fn new(config: &config::Recorder) -> Option<Self> {
         let path = config.path.clone()?;
@@ -132,12 +132,19 @@ impl TapeRecorder {
         (count(&self.written), count(&self.dropped))
     }
 
-    /// Opens the tape and writes what is recorded, until it is dropped or aborted.
+    /// Opens the tape, so that one that cannot be written is known at the start.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened.
+    pub async fn open(&self) -> Result<(), TapeError> {
+        self.work(Reel::open).await?;
+        info!(path = %self.path.display(), "recording traffic");
+        Ok(())
+    }
+
+    /// Writes what is recorded, until it is dropped or aborted.
     pub async fn run(&self) {
-        match self.work(Reel::open).await {
-            Ok(()) => info!(path = %self.path.display(), "recording traffic"),
-            Err(error) => warn!(%error, "traffic cannot be recorded yet"),
-        }
         loop {
             self.queued.notified().await;
             if let Err(error) = self.write_queued().await

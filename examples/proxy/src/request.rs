@@ -14,6 +14,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 
 use crate::fault::{self, Fault};
 use crate::headers::list_members;
+use crate::hosts::is_plain;
 
 /// What is to be done with a request.
 #[derive(Debug)]
@@ -151,23 +152,6 @@ const BAD_TARGET: Fault = Fault::BadRequest("the target is neither a path nor an
 fn is_authority(text: &[u8]) -> bool {
     let authority = Authority::try_from(text).ok();
     authority.is_some_and(|authority| is_plain(&authority))
-}
-
-/// Whether an authority has a host, no user, and no port that there cannot be; the parser
-/// lets anything follow the colon.
-#[must_use]
-pub fn is_plain(authority: &Authority) -> bool {
-    let (text, host) = (authority.as_str(), authority.host());
-    let port = match text.strip_prefix(host) {
-        Some("") => return true,
-        Some(rest) => rest.strip_prefix(':'),
-        None => None,
-    };
-    !host.is_empty()
-        && port.is_some_and(|port| {
-            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-            digits && (port.is_empty() || port.parse::<u16>().is_ok())
-        })
 }
 
 /// `OPTIONS *` asks this server, not what is behind it; `OPTIONS` and `TRACE`

@@ -124,3 +124,62 @@ fn check_reads_the_file_and_serves_nothing() {
     let message = refusal("nonsense: 1\n", &["--check"]);
     assert!(message.contains("line 1"), "{message}");
 }
+
+#[test]
+fn a_secret_in_the_file_is_not_in_the_log() {
+    for mistake in [
+        "max_connections: 0",
+        "timeouts: {idle: hunter2-hunter2}",
+        "upstream: http://me:hunter2-hunter2@a",
+    ] {
+        let config = format!("admin: {{token: hunter2-hunter2-hunter2}}\n{mistake}\n");
+        let ended = Proxy::spawn(&config, &["--check"]).wait();
+        assert_eq!(ended.code(), 1);
+        let text = format!("{}{}", ended.log.text(), ended.stdout);
+        assert!(text.contains("line 2"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn what_would_fail_later_is_refused_with_its_line() {
+    for mistake in [
+        "timeouts: {idle: 18446744073709551615}",
+        "upstream: http://127.0.0.1:0",
+        "upstream: http://127.0.0.1:99999",
+        "upstream: http://127.0.0.1:80/#part",
+        "listen_addrs: []",
+        "tls: {listen_addrs: [\"127.0.0.1:0\"]}",
+        "tls: {allow: [{name: a, to: \"a:99999\"}]}",
+    ] {
+        let message = refusal(&format!("# a comment\n{mistake}\n"), &["--check"]);
+        assert!(message.contains("proxy.yaml:2:"), "{mistake}: {message}");
+    }
+}
+
+#[test]
+fn a_configuration_is_a_regular_file_of_a_size() {
+    let directory = tempfile::tempdir().unwrap();
+    let large = directory.path().join("large.yaml");
+    std::fs::write(&large, "#".repeat((16 << 20) + 1)).unwrap();
+    for (path, fault) in [
+        ("/dev/zero", "no regular file"),
+        (".", "no regular file"),
+        (large.to_str().unwrap(), "larger than 16777216 bytes"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proxy"));
+        command.args(["--check", "-c", path]);
+        let ended = Proxy::launch(command, tempfile::tempdir().unwrap()).wait();
+        assert_eq!(ended.code(), 1);
+        let text = ended.log.text();
+        assert!(text.contains(path) && text.contains(fault), "{text}");
+    }
+}
+
+#[test]
+fn a_tape_that_cannot_be_written_is_an_error_at_the_start() {
+    let message = refusal("recorder: {path: missing/tape}", &[]);
+    assert!(message.contains("missing/tape"), "{message}");
+    let message = refusal("recorder: {path: .}", &[]);
+    assert!(message.contains("tape"), "{message}");
+}

@@ -272,14 +272,14 @@ fn the_tape_and_the_numbers_tell_of_every_request() {
 
 #[test]
 fn a_tape_that_cannot_be_written_is_a_failed_step_and_exit_code_1() {
-    let config = "recorder: {path: missing/tape}\nmetrics: {file: numbers.json}";
+    let config = "recorder: {path: /dev/full}\nmetrics: {file: numbers.json}";
     let proxy = Proxy::start(config);
     assert_eq!(proxy.connect().get("/").0.status, 200);
     proxy.signal(Signal::TERM);
     let ended = proxy.wait();
     assert_eq!(ended.code(), 1, "{}", ended.log.text());
     assert!(
-        ended.stdout.contains("traffic tape missing/tape"),
+        ended.stdout.contains("traffic tape /dev/full"),
         "{}",
         ended.stdout
     );

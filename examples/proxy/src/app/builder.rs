@@ -32,7 +32,7 @@ use crate::load::{Bounds, Counted, Each, Load, Used, measure};
 use crate::manager::{Manager, Notifier, View};
 use crate::memory::Memory;
 use crate::metrics::{Metrics, Sources};
-use crate::recorder::TapeRecorder;
+use crate::recorder::{TapeError, TapeRecorder};
 use crate::routes::{Group, Route, Routes, Target, name_of};
 use crate::sessions::{Sessions, Tally};
 use crate::side::SideServer;
@@ -103,7 +103,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When an address cannot be listened on. Nothing is left running then.
+    /// When an address cannot be listened on, or the tape cannot be written. Nothing is
+    /// left running then.
     pub async fn start(self) -> Result<ProxyServer, BoxError> {
         let Self {
             config,
@@ -130,7 +131,7 @@ impl Builder {
         let look = Box::new(move || measure(&counted));
         let load = Arc::new(Load::new(bounds_of(&config.limits), look));
         spawn(&background, "load", load.clone().watch());
-        let recorder = recorder_of(&config, &background);
+        let recorder = recorder_of(&config, &background).await?;
 
         let (pool, client) = UpstreamPool::new(&config.timeouts);
         let (routes, owned) = routes_of(&config, upstream, &client, &background, &sessions);
@@ -397,11 +398,18 @@ fn spawn(
     let _ = background.spawn_until_stop(name, task);
 }
 
-fn recorder_of(config: &Config, background: &TaskGroup) -> Option<Arc<TapeRecorder>> {
-    let recorder = Arc::new(TapeRecorder::new(&config.recorder)?);
+async fn recorder_of(
+    config: &Config,
+    background: &TaskGroup,
+) -> Result<Option<Arc<TapeRecorder>>, TapeError> {
+    let Some(recorder) = TapeRecorder::new(&config.recorder) else {
+        return Ok(None);
+    };
+    recorder.open().await?;
+    let recorder = Arc::new(recorder);
     let writer = recorder.clone();
     spawn(background, "recorder", async move { writer.run().await });
-    Some(recorder)
+    Ok(Some(recorder))
 }
 
 fn bounds_of(limits: &config::Limits) -> Each<Bounds> {

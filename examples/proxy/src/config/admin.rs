@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use subtle::ConstantTimeEq as _;
 
+use super::file;
 use crate::hosts::HostPattern;
 
 /// Where it listens unless it is told otherwise.
@@ -86,8 +87,11 @@ impl Secret {
     }
 }
 
+/// A token is a line.
+const LARGEST: u64 = 4096;
+
 fn read(path: &Path) -> Result<Token, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = file::read(path, LARGEST).map_err(|error| error.to_string())?;
     text.trim().parse().map_err(str::to_owned)
 }
 

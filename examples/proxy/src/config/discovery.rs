@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::Seconds;
+use crate::hosts::is_plain;
 
 /// Who is told of the proxy.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -81,9 +82,9 @@ impl<'de> Deserialize<'de> for Label {
         if text.len() <= 63 && (begins || text.starts_with("::")) && text.bytes().all(plain) {
             Ok(Self(text))
         } else {
-            Err(de::Error::custom(format_args!(
-                "`{text}` is no name: at most 63 letters, digits, `-`, `_`, `.` and `:`"
-            )))
+            Err(de::Error::custom(
+                "this is no name: at most 63 letters, digits, `-`, `_`, `.` and `:`",
+            ))
         }
     }
 }
@@ -131,10 +132,10 @@ impl<'de> Deserialize<'de> for ServiceType {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         match name {
             Some(name) if matches!(name.len(), 1..=15) && name.bytes().all(plain) => Ok(Self(text)),
-            _ => Err(de::Error::custom(format_args!(
-                "`{text}` is no type of service; write `_name._tcp`, the name in at most 15 \
-                 letters, digits and `-`"
-            ))),
+            _ => Err(de::Error::custom(
+                "this is no type of service; write `_name._tcp`, the name in at most 15 \
+                 letters, digits and `-`",
+            )),
         }
     }
 }
@@ -242,6 +243,9 @@ impl<'de> Deserialize<'de> for Endpoint {
         let text = String::deserialize(deserializer)?;
         let parts = text.parse::<Uri>().map(Uri::into_parts);
         let plain = parts.ok().filter(|parts| {
+            if text.contains('#') {
+                return false;
+            }
             let path = parts
                 .path_and_query
                 .as_ref()
@@ -250,13 +254,13 @@ impl<'de> Deserialize<'de> for Endpoint {
         });
         match plain.and_then(|parts| parts.authority) {
             Some(authority)
-                if authority.port_u16().is_some() && !authority.as_str().contains('@') =>
+                if authority.port_u16().is_some_and(|port| port > 0) && is_plain(&authority) =>
             {
                 Ok(Self(authority))
             }
-            _ => Err(de::Error::custom(format_args!(
-                "`{text}` is no registry; write http://host:port"
-            ))),
+            _ => Err(de::Error::custom(
+                "this is no registry; write http://host:port",
+            )),
         }
     }
 }
@@ -318,12 +322,15 @@ mod tests {
     #[test]
     fn what_cannot_be_a_name_or_an_address_is_refused() {
         for (text, part) in [
-            ("service: a/b", "`a/b` is no name"),
+            ("service: a/b", "this is no name"),
             ("mdns: {service: http}", "_name._tcp"),
             ("mdns: {service: _sixteenletters16._tcp}", "at most 15"),
             ("consul: {url: https://a:8500}", "http://host:port"),
             ("consul: {url: http://a}", "http://host:port"),
             ("consul: {url: http://a:1/v1}", "http://host:port"),
+            ("consul: {url: http://a:0}", "http://host:port"),
+            ("consul: {url: http://a:70000}", "http://host:port"),
+            ("consul: {url: 'http://a:1#x'}", "http://host:port"),
             ("etcd: {endpoints: []}", "names no server"),
             ("peers: {listen: 127.0.0.1:1}", "tell"),
         ] {

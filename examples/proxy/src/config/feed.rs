@@ -8,7 +8,7 @@ use hyper::http::uri::{PathAndQuery, Uri};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-use super::{Seconds, Upstream};
+use super::{Seconds, Upstream, bounds};
 
 /// A stream of server-sent events, and how it is handed on.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -18,13 +18,22 @@ pub struct Feed {
     pub url: FeedUrl,
     /// Events that may wait for a client; one that falls further behind is let
     /// go.
-    #[serde(default = "Feed::queue")]
+    #[serde(
+        deserialize_with = "bounds::positive::<_, _, 65536>",
+        default = "Feed::queue"
+    )]
     pub queue: NonZeroUsize,
     /// The last events, kept for clients that come again.
-    #[serde(default = "Feed::replay")]
+    #[serde(
+        deserialize_with = "bounds::natural::<_, _, 65536>",
+        default = "Feed::replay"
+    )]
     pub replay: usize,
     /// The longest event, in bytes.
-    #[serde(default = "Feed::max_event")]
+    #[serde(
+        deserialize_with = "bounds::positive::<_, _, 67108864>",
+        default = "Feed::max_event"
+    )]
     pub max_event: NonZeroUsize,
     /// An upstream that sends nothing for so long, in seconds, is asked again.
     #[serde(default = "Feed::idle")]
@@ -93,11 +102,14 @@ impl FromStr for FeedUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.contains('#') {
+            return Err("a fragment cannot be given".into());
+        }
         let parts = text.parse::<Uri>().map(Uri::into_parts);
-        let parts = parts.map_err(|_| format!("`{text}` is no URL"))?;
+        let parts = parts.map_err(|_| "this is no URL".to_owned())?;
         let server = match (&parts.scheme, &parts.authority) {
             (Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
-            _ => return Err(format!("`{text}` is no http:// or h2c:// URL")),
+            _ => return Err("this is no http:// or h2c:// URL".into()),
         };
         let upstream = server.parse::<Upstream>();
         Ok(Self {
@@ -136,6 +148,8 @@ mod tests {
             ("https://app/events", "TLS"),
             ("http://me@app/", "user"),
             ("a b", "URL"),
+            ("http://a:0/", "65535"),
+            ("http://a/#x", "fragment"),
         ] {
             let error = text.parse::<FeedUrl>().unwrap_err();
             assert!(error.contains(fault), "{text} gave {error}");

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use hyper::header::HeaderName;
 use serde::Deserialize;
 
-use super::Seconds;
+use super::{Seconds, bounds};
 
 /// Clients that have a process of their own.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sessions {
     /// Sessions at the same time.
+    #[serde(deserialize_with = "bounds::positive::<_, _, 100000>")]
     pub most: NonZeroUsize,
     /// A session that is not used is ended after this, in seconds.
     pub idle: Seconds,
@@ -62,7 +63,10 @@ struct StickyFields {
     header: Option<String>,
     #[serde(default = "StickyFields::idle")]
     idle: Seconds,
-    #[serde(default = "StickyFields::most")]
+    #[serde(
+        default = "StickyFields::most",
+        deserialize_with = "bounds::positive::<_, _, 10_000_000>"
+    )]
     most: NonZeroUsize,
 }
 

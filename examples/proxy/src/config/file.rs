@@ -1,0 +1,68 @@
+//! Files that are read at once, as a whole.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+/// Reads a file of text of at most `most` bytes.
+///
+/// Only regular files, and links to them: others may never end, or never begin.
+///
+/// # Errors
+///
+/// When it cannot be read, is of another kind, is larger, or is not UTF-8.
+pub(super) fn read(path: &Path, most: u64) -> io::Result<String> {
+    // Asked before it is opened, which waits for a writer if it is a pipe.
+    check(&fs::metadata(path)?, most)?;
+    let file = File::open(path)?;
+    check(&file.metadata()?, most)?;
+    let mut text = String::new();
+    // It may grow while it is read.
+    let read = file.take(most + 1).read_to_string(&mut text)?;
+    if read as u64 > most {
+        return Err(too_large(most));
+    }
+    Ok(text)
+}
+
+fn check(metadata: &fs::Metadata, most: u64) -> io::Result<()> {
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    if metadata.len() > most {
+        return Err(too_large(most));
+    }
+    Ok(())
+}
+
+fn too_large(most: u64) -> io::Error {
+    io::Error::other(format!("it is larger than {most} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_up_to_a_size_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "12345").unwrap();
+        let link = directory.path().join("link");
+        symlink(&path, &link).unwrap();
+        for path in [&path, &link] {
+            assert_eq!(read(path, 5).unwrap(), "12345");
+            assert!(read(path, 4).unwrap_err().to_string().contains("larger"));
+        }
+        for other in [
+            directory.path(),
+            Path::new("/dev/zero"),
+            Path::new("/dev/null"),
+        ] {
+            let error = read(other, 5).unwrap_err().to_string();
+            assert!(error.contains("no regular file"), "{error}");
+        }
+    }
+}

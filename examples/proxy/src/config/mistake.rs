@@ -1,0 +1,172 @@
+//! What is said of a configuration that cannot be used: where, and what is wrong, but
+//! nothing of what stands there, which may be a secret in the wrong place.
+
+use serde_saphyr::{Error, Location};
+
+/// So many letters may be wrong in a field for it to be told which one is meant.
+const TYPOS: usize = 2;
+
+/// Says what is wrong, with its line.
+pub(super) fn describe(error: &Error) -> String {
+    let message = message(error);
+    match error.location().filter(|at| *at != Location::UNKNOWN) {
+        Some(at) => {
+            let (line, column) = (at.line(), at.column());
+            format!("{message} (<input>:{line}:{column}, line {line})")
+        }
+        None => message,
+    }
+}
+
+fn message(error: &Error) -> String {
+    match error {
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => message(error),
+        // The messages of this crate's own types, and of the parser.
+        Error::Message { msg, .. } | Error::ExternalMessage { msg, .. } => msg.clone(),
+        Error::SerdeInvalidType {
+            unexpected,
+            expected,
+            ..
+        }
+        | Error::SerdeInvalidValue {
+            unexpected,
+            expected,
+            ..
+        } => format!("{} where there should be {expected}", kind(unexpected)),
+        Error::SerdeInvalidLength { expected, .. } => format!("there should be {expected}"),
+        Error::SerdeUnknownField {
+            field, expected, ..
+        } => unknown("field", field, expected),
+        Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => unknown("word", variant, expected),
+        Error::SerdeMissingField { field, .. } => format!("the field `{field}` is missing"),
+        Error::DuplicateMappingKey { .. } => "the same field stands there twice".into(),
+        Error::InvalidScalar {
+            ty: "u64" | "u32" | "u16" | "usize",
+            ..
+        } => "there should be a whole number".into(),
+        Error::InvalidScalar { ty, .. } => format!("there should be a value of type {ty}"),
+        Error::Unexpected { expected, .. } => format!("there should be {expected}"),
+        Error::Eof { .. } => "the file ends too early".into(),
+        Error::Budget { .. } => "it is too large or too deep".into(),
+        Error::MultipleDocuments { .. } => "there should be one document".into(),
+        Error::IndentationError { .. } => "the indentation is wrong".into(),
+        _ => "this cannot be read".into(),
+    }
+}
+
+/// What is there, without the value: `string "x"` is `a string`.
+fn kind(unexpected: &str) -> String {
+    let kind = unexpected.split([' ', '`', '"']).next().unwrap_or_default();
+    match kind {
+        "integer" => "an integer".into(),
+        "unit" | "Option" | "" => "nothing".into(),
+        "floating" => "a floating point number".into(),
+        kind => format!("a {kind}"),
+    }
+}
+
+/// The field is told if it can only be a slip of the pen.
+fn unknown(what: &str, given: &str, expected: &[&str]) -> String {
+    let meant = expected
+        .iter()
+        .map(|known| (distance(given, known), *known))
+        .min()
+        .filter(|(typos, known)| *typos <= TYPOS && known.len() > 2 * TYPOS - 1);
+    match meant {
+        Some((_, known)) => format!("unknown {what} `{given}`; `{known}` may be meant"),
+        None => format!("unknown {what}; known are `{}`", expected.join("`, `")),
+    }
+}
+
+/// How many letters must be added, left out or changed to make `from` into `to`.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<_> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (at, letter) in from.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (column, other) in to.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn letters_that_differ_are_counted() {
+        for (from, to, typos) in [
+            ("", "abc", 3),
+            ("idle", "idle", 0),
+            ("idel", "idle", 2),
+            ("shutdown_timeot", "shutdown_timeout", 1),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(from, to), typos, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_told_wherever_it_stands() {
+        const SECRET: &str = "hunter2-hunter2-hunter2";
+        for text in [
+            "admin: {token: S}\nmax_connections: 0\n",
+            "max_connections: 0 # S\n",
+            "admin: S",
+            "admin: [S]",
+            "admin:\n  token:S\n",
+            "admin: {token:S}",
+            "admin: {S: token}",
+            "admin: {S: 1, S: 2}",
+            "admin: {token: [S]}",
+            "admin: {enabled: S}",
+            "admin: {address: S}",
+            "admin: {hosts: ['S S']}",
+            "admin: {token: 'S and more'}",
+            "admin: {token: S, token: S}",
+            "S: 1",
+            "S",
+            "max_connections: S",
+            "timeouts: {idle: S}",
+            "listen_addrs: [S]",
+            "upstream: http://me:S@app",
+            "upstream: S",
+            "upstream: http://app/S",
+            "upstream: http://app#S",
+            "routes: [{upstreams: ['http://me:S@app']}]",
+            "routes: [{feed: {url: 'http://me:S@app/'}}]",
+            "routes: [{feed: {url: 'ftp://app/?key=S'}}]",
+            "routes: [{feed: {url: 'S S'}}]",
+            "routes: [{host: 'S S'}]",
+            "routes: [{path: S}]",
+            "routes: [{stdio: {command: [serve, '--token=S'], processes: 0}}]",
+            "routes: [{upstreams: [http://a], sticky: {cookie: 'S S'}}]",
+            "discovery: {service: 'S/S'}",
+            "discovery: {id: 'S/S'}",
+            "discovery: {mdns: {service: S}}",
+            "discovery: {consul: {url: 'http://me:S@a:1'}}",
+            "discovery: {consul: {url: 'http://a:1', token: \"S\\u0007\"}}",
+            "discovery: {etcd: {endpoints: ['http://a:1/S']}}",
+            "tls: {listen_addrs: ['127.0.0.1:1'], allow: [{name: 'S S'}]}",
+            "tls: {listen_addrs: ['127.0.0.1:1'], allow: [{name: a, to: 'me:S@a'}]}",
+            "admin: {token: *S}",
+            "admin: {token: !S x}",
+            "admin: {token: \"S",
+            "admin: {token: S\n",
+            "admin: {token: S}\nS",
+            "? [S]\n: S\n: S",
+            "a: &S b\n<<: S\n",
+        ] {
+            let text = text.replace('S', SECRET);
+            let message = Config::parse(&text).unwrap_err();
+            assert!(!message.contains("hunter2"), "{text:?} gave {message}");
+        }
+    }
+}
