@@ -24,6 +24,7 @@ pub struct HttpBuilder<H = Plain> {
     pub(crate) limits: Limits,
     pub(crate) handshake: H,
     pub(crate) plain: bool,
+    pub(crate) lines: Vec<String>,
 }
 
 impl HttpBuilder {
@@ -34,6 +35,7 @@ impl HttpBuilder {
             limits: Limits::default(),
             handshake: Plain,
             plain: true,
+            lines: Vec::new(),
         }
     }
 }
@@ -51,6 +53,17 @@ impl<H: Handshake> HttpBuilder<H> {
         self
     }
 
+    /// Ends response streams of this content type after a line when their connection should close:
+    /// `application/x-ndjson`, say. Each call adds a type. Default: none.
+    ///
+    /// A stream is ended once it is quiet for [`Limits::dialogue`], or after [`Limits::farewell`]; its body ends as if the
+    /// service had ended it. Not ended are responses with a `content-length` or a `content-encoding`. Event streams
+    /// and gRPC need no call of this.
+    pub fn end_lines_of(mut self, content_type: impl Into<String>) -> Self {
+        self.lines.push(content_type.into());
+        self
+    }
+
     /// Shakes hands before HTTP begins, on every listener: with a `tokio_rustls::TlsAcceptor` (feature `rustls`), say.
     pub fn handshake<T: Handshake>(self, handshake: T) -> HttpBuilder<T> {
         HttpBuilder {
@@ -59,6 +72,7 @@ impl<H: Handshake> HttpBuilder<H> {
             limits: self.limits,
             handshake,
             plain: false,
+            lines: self.lines,
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Link {
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) limits: Limits,
+    /// The types of streams of lines that are ended.
+    pub(crate) lines: Vec<String>,
     pub(crate) exchanges: Gate,
     pub(crate) upgrades: Spawner,
     /// How many were told to close for the drain.

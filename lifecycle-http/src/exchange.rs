@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -12,6 +12,7 @@ use tower_service::Service;
 
 use crate::activity::Activity;
 use crate::connection::{HttpConnection, Link};
+use crate::ending::{EndingBody, Messages};
 use crate::pace::Pace;
 use crate::response_body::ResponseBody;
 use crate::{RequestBody, SseBody};
@@ -92,9 +93,14 @@ where
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let events = is_event_stream(response.headers());
+    let common = &link.link().common;
+    let messages = messages(response.headers(), exchange.is_h2(), &common.lines);
     Ok(response.map(|body| {
         if events {
             ResponseBody::events(SseBody::new(body, &link), exchange)
+        } else if let Some(messages) = messages {
+            let ending = EndingBody::new(body, messages, &link, &common.limits);
+            ResponseBody::ending(ending, exchange)
         } else {
             ResponseBody::plain(body, exchange)
         }
@@ -123,6 +129,26 @@ fn prepare(request: Request<Incoming>, link: &HttpConnection) -> Request<Request
 /// Its streams may be silent for as long as they like, in both directions.
 fn is_grpc(headers: &HeaderMap) -> bool {
     begins(headers, "application/grpc")
+}
+
+/// What a response's messages are, if it is a stream that may be ended between two of them: without a length, and
+/// without a coding, which would hide them.
+fn messages(headers: &HeaderMap, h2: bool, lines: &[String]) -> Option<Messages> {
+    if headers.contains_key(CONTENT_ENCODING) || headers.contains_key(CONTENT_LENGTH) {
+        return None;
+    }
+    if h2 && is_kind(headers, "application/grpc") {
+        return Some(Messages::grpc());
+    }
+    let is_lines = lines.iter().any(|kind| is_kind(headers, kind));
+    is_lines.then(Messages::lines)
+}
+
+/// A type, with a suffix and parameters or without: `application/grpc+proto`, but not `application/grpc-web`.
+fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let next = value.and_then(|value| value.get(kind.len()));
+    begins(headers, kind) && next.is_none_or(|next| b"+; \t".contains(next))
 }
 
 /// One whose bytes are what they seem.

@@ -45,6 +45,8 @@
 //! | h2 | GOAWAY, a round trip, the final GOAWAY; streams are finished |
 //! | upgraded (WebSocket, CONNECT) | told by [`Connection::closing`], awaited until it is dropped |
 //! | event stream | ends after an event, with a jittered `retry:` |
+//! | gRPC stream over h2 | ends between two messages with `UNAVAILABLE` in its trailers, once it is quiet for [`Limits::dialogue`] or after [`Limits::farewell`]; a call that is answered in that time keeps its status |
+//! | stream of lines | as gRPC, where [`HttpBuilder::end_lines_of`] asks for it |
 //! | whatever is left at the soft deadline | closed by force, counted, and named: peer, protocol, path, age |
 //!
 //! It ends as soon as the last connection has: there is no fixed sleep.
@@ -67,6 +69,7 @@ mod app;
 mod builder;
 mod connection;
 mod drive;
+mod ending;
 mod exchange;
 mod framing;
 mod handshake;

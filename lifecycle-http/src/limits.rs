@@ -36,11 +36,11 @@ pub struct Limits {
     pub pong: Duration,
     /// While draining: how long an h1 client that was answered or accepted a moment ago has for its next request,
     /// counted from then. It is answered, and told to close; without this, a busy client's next request would meet a
-    /// closed socket. Default: 250 ms.
+    /// closed socket. Also how long a stream of gRPC or of lines must be quiet to be ended. Default: 250 ms.
     pub dialogue: Duration,
     /// While draining: for a client to finish a half-sent request head, and for an h2 client to acknowledge that the
     /// connection ends, unless it was sent much lately: then it has the [`stall`](Self::stall) to take that first.
-    /// Default: 2 s.
+    /// Also after how long a stream of gRPC or of lines is ended though it is not quiet. Default: 2 s.
     pub farewell: Duration,
     /// After the last response, until a client that is still sending is no longer read from (RFC 9112 §9.6), and until an
     /// h2 client has closed, too; one that was sent much lately has the [`stall`](Self::stall). Default: 2 s.

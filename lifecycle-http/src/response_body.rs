@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use crate::ending::EndingBody;
 use crate::exchange::Exchange;
 use crate::sse::SseBody;
 
@@ -72,9 +73,10 @@ pin_project! {
 
 pin_project! {
     #[project = KindProjection]
-    enum Kind<B> {
+    enum Kind<B: Body> {
         Plain { #[pin] body: B },
         Events { #[pin] body: SseBody<B> },
+        Ending { #[pin] body: EndingBody<B> },
         Empty,
     }
 }
@@ -86,6 +88,10 @@ impl<B: Body> ResponseBody<B> {
 
     pub(crate) fn events(body: SseBody<B>, exchange: Exchange) -> Self {
         Self::new(Kind::Events { body }, exchange)
+    }
+
+    pub(crate) fn ending(body: EndingBody<B>, exchange: Exchange) -> Self {
+        Self::new(Kind::Ending { body }, exchange)
     }
 
     pub(crate) fn empty(exchange: Exchange) -> Self {
@@ -134,6 +140,10 @@ impl<B: Body> Body for ResponseBody<B> {
                     let frame = ready!(body.poll_frame(cx));
                     frame.map(|frame| frame.map(|frame| frame.map_data(Piece::Bytes)))
                 }
+                KindProjection::Ending { body } => {
+                    let frame = ready!(body.poll_frame(cx));
+                    frame.map(|frame| frame.map(|frame| frame.map_data(Piece::Bytes)))
+                }
                 KindProjection::Empty => None,
             },
         };
@@ -156,6 +166,7 @@ impl<B: Body> Body for ResponseBody<B> {
             && match &self.body {
                 Kind::Plain { body } => body.is_end_stream(),
                 Kind::Events { body } => body.is_end_stream(),
+                Kind::Ending { body } => body.is_end_stream(),
                 Kind::Empty => true,
             }
     }
@@ -164,6 +175,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match &self.body {
             Kind::Plain { body } => body.size_hint(),
             Kind::Events { body } => body.size_hint(),
+            Kind::Ending { body } => body.size_hint(),
             Kind::Empty => SizeHint::with_exact(0),
         }
     }

@@ -81,6 +81,7 @@ impl HttpServer {
         };
         let common = Arc::new(Common {
             limits: builder.limits,
+            lines: builder.lines,
             exchanges: server.exchanges.clone(),
             upgrades: server.upgrades.spawner(),
             told: AtomicU64::new(0),
