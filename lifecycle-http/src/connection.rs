@@ -32,6 +32,18 @@ use crate::sniff::Sniffed;
 use crate::socket::{Raw, Socket, Wire};
 use crate::{Handshake, Limits, Protocol};
 
+/// The longest head of a request over HTTP/1.1, and what waits to be written.
+const HEAD: usize = 64 * 1024;
+
+/// What a client that does not read, or a handler that does not, can make an h2 connection hold: so many streams, each
+/// with what waits to be sent, and the piece that went beyond, and what the client may send before it is read.
+#[cfg(feature = "h2")]
+const STREAMS: u32 = 100;
+#[cfg(feature = "h2")]
+const SEND: usize = 32 * 1024;
+#[cfg(feature = "h2")]
+const WINDOW: u32 = 64 * 1024;
+
 /// The connection that a request came by, in the request's extensions: a [`Connection`], to ask who is at the other end
 /// and to wait until it should close, and a place for its upgrades.
 ///
@@ -167,6 +179,7 @@ fn http1() -> http1::Builder {
     let mut http = http1::Builder::new();
     // hyper's limit for heads would also end connections between requests, where another limit holds.
     http.header_read_timeout(None);
+    http.max_buf_size(HEAD);
     http
 }
 
@@ -176,6 +189,11 @@ fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
     http.timer(TokioTimer::new())
         .keep_alive_interval(limits.ping)
         .keep_alive_timeout(limits.pong)
+        .max_concurrent_streams(STREAMS)
+        .max_send_buf_size(SEND)
+        .initial_stream_window_size(WINDOW)
+        // All at once, so that streams whose handlers do not read hold up no other.
+        .initial_connection_window_size(STREAMS * WINDOW)
         .enable_connect_protocol();
     http
 }

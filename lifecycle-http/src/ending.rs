@@ -165,7 +165,7 @@ impl<B: Body> Body for EndingBody<B> {
                 let frame = ready!(frame);
                 let begins = matches!(&frame, Some(Ok(frame)) if frame.is_data());
                 match told {
-                    // A call that is answered after the rest has begun to end is asked first now, so it is in time.
+                    // A call that is answered after the shutdown began is polled first only then: its time starts then.
                     Some(told) if begins && this.messages.is_boundary() => {
                         let now = Instant::now();
                         told.quiet.as_mut().reset(now + *this.quiet);
