@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use crate::activity::{Activity, Limits, Watched};
 use crate::body::{Answer, InExchange, Upload};
+use crate::buffers;
 use crate::executor::Streams;
 use crate::request::Ambiguous;
 
@@ -176,6 +177,7 @@ async fn serve_http<H: Handler>(stream: TcpStream, handler: H, link: Link) -> En
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING);
+    buffers::bound_server(&mut http);
     let mut connection = pin!(http.serve_connection_with_upgrades(io, service));
     let mut expired = pin!(activity.expired());
     let mut closing = pin!(client.closing());

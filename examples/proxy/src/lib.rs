@@ -11,6 +11,7 @@ pub mod app;
 pub mod audit;
 pub mod body;
 pub mod breaker;
+pub mod buffers;
 pub mod cli;
 pub mod config;
 pub mod connection;

@@ -9,6 +9,7 @@ use hyper_util::rt::TokioTimer;
 use lifecycle_runtime::{GracefulShutdown, TaskGroup};
 
 use crate::body::Upload;
+use crate::buffers;
 use crate::config::{Timeouts, Upstream};
 use crate::executor::Upstreams;
 use crate::kept::Connector;
@@ -72,6 +73,7 @@ impl UpstreamPool {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(timeouts.pool_idle.duration())
             .pool_max_idle_per_host(MOST_IDLE);
+        buffers::bound_client(&mut builder);
         let http1 = builder.build(connector.clone());
         let http2 = builder
             .http2_only(true)

@@ -1,0 +1,47 @@
+//! How much a client that does not read, or an upstream that does not, can make the
+//! proxy hold: at most 100 kB a stream, and [`STREAMS`] streams a connection.
+//!
+//! On the way down a stream has, when nothing moves: what hyper's sending side was given
+//! ([`SEND`], and the piece that went beyond), a piece that waits to be taken, and the
+//! one that is being read: `SEND + 3 * UPSTREAM`, 64 KiB. On the way up it has its window
+//! and what waits to be written to the upstream. Tasks and what belongs to them are 30 kB.
+
+use hyper_util::client::legacy;
+use hyper_util::server::conn::auto;
+
+/// Streams that a client may have at a time, which is what haproxy allows.
+const STREAMS: u32 = 100;
+
+/// What is read of an upstream at once over HTTP/1.1, which is also its longest head.
+const UPSTREAM: usize = 16 * 1024;
+
+/// What is read of a client at once over HTTP/1.1, which is also its longest head, and
+/// what waits to be written to it.
+const CLIENT: usize = 32 * 1024;
+
+/// What a stream of HTTP/2 has waiting to be sent before more is asked for.
+const SEND: usize = 16 * 1024;
+
+/// What may be sent to a stream of HTTP/2 that is not read from.
+const WINDOW: u32 = 64 * 1024;
+
+/// Bounds what the connection of a client holds.
+pub fn bound_server<E>(http: &mut auto::Builder<E>) {
+    http.http1().max_buf_size(CLIENT);
+    http.http2()
+        .max_concurrent_streams(STREAMS)
+        .max_send_buf_size(SEND)
+        .initial_stream_window_size(WINDOW)
+        // All at once, so that streams that stand still hold up no other.
+        .initial_connection_window_size(STREAMS * WINDOW);
+}
+
+/// Bounds what connections to upstreams hold.
+pub fn bound_client(builder: &mut legacy::Builder) {
+    builder
+        .http1_max_buf_size(UPSTREAM)
+        .http2_max_send_buf_size(SEND)
+        .http2_initial_stream_window_size(WINDOW)
+        // It is shared by the streams of many clients, so it never is what holds them up.
+        .http2_initial_connection_window_size(1 << 30);
+}
