@@ -3,15 +3,15 @@
 /// The longest `Content-Length`, `Transfer-Encoding` or chunk size line that is looked at.
 const LINE: usize = 128;
 
-/// Finds requests of HTTP/1.1 whose length is ambiguous, in the bytes of a connection as they arrive.
+/// Finds requests of HTTP/1.1 that two servers can read differently, in the bytes of a connection as they arrive.
 ///
 /// hyper obeys `Transfer-Encoding` where there is a `Content-Length` as well, and removes the length before a service can
 /// see that there were both. A proxy or balancer in front of it may have obeyed the length, and take for one request what
 /// is two here: request smuggling (RFC 9112 §6.1, §11.2). Servers that read the bytes themselves pass them through this
 /// before hyper sees them, and refuse the requests from [`first_ambiguous`](Self::first_ambiguous) on.
 ///
-/// Ambiguous are: a length beside a transfer coding, more than one length, and what cannot be read as either. It does not
-/// check anything else, and stops looking after the first one, or when the connection turns out to be HTTP/2.
+/// Ambiguous are: a length beside a transfer coding, more than one length, and what cannot be read as either; and a target
+/// with a fragment, which hyper leaves out (RFC 9112 §3.2). It does not check anything else, and stops looking after the first one, or when the connection turns out to be HTTP/2.
 ///
 /// ```
 /// use lifecycle_http::RequestFraming;
@@ -34,6 +34,8 @@ pub struct RequestFraming {
     filled: usize,
     /// The line is longer than what is kept of it.
     cut: bool,
+    /// The request line has a fragment.
+    fragment: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +80,7 @@ impl RequestFraming {
             line: [0; LINE],
             filled: 0,
             cut: false,
+            fragment: false,
         }
     }
 
@@ -112,7 +115,11 @@ impl RequestFraming {
     }
 
     fn read_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        if self.state == State::RequestLine {
+            self.fragment |= bytes[..end.unwrap_or(bytes.len())].contains(&b'#');
+        }
+        let Some(end) = end else {
             self.keep(bytes);
             return &[];
         };
@@ -144,7 +151,10 @@ impl RequestFraming {
                 self.state = State::Done;
             }
             State::RequestLine => {
-                self.head = Head::default();
+                self.head = Head {
+                    unclear: std::mem::take(&mut self.fragment),
+                    ..Head::default()
+                };
                 self.state = State::Fields;
             }
             State::Fields if empty => self.end_head(),
@@ -276,6 +286,17 @@ mod tests {
             let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
             assert_eq!(ambiguous(&text), Some(0), "{fields}");
         }
+    }
+
+    #[test]
+    fn a_target_has_no_fragment() {
+        assert_eq!(ambiguous("GET /#x HTTP/1.1\r\n\r\n"), Some(0));
+        let long = format!("GET /{}# HTTP/1.1\r\n\r\n", "x".repeat(300));
+        assert_eq!(ambiguous(&long), Some(0));
+        assert_eq!(
+            ambiguous("GET / HTTP/1.1\r\nX: #\r\n\r\nGET / HTTP/1.1\r\n\r\n"),
+            None
+        );
     }
 
     #[test]

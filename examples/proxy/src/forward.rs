@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 use hyper::http::request::Parts;
 use hyper::http::uri::{PathAndQuery, Scheme, Uri};
 use hyper::upgrade::OnUpgrade;
@@ -266,6 +268,11 @@ impl Inner {
         };
         let upstream = &member.upstream;
         readdress(&mut parts, upstream)?;
+        if !upstream.is_http2() && !body.is_end_stream() && body.size_hint().exact().is_none() {
+            // hyper takes a GET for one without a body unless it is told that there is one.
+            let chunked = HeaderValue::from_static("chunked");
+            parts.headers.insert(TRANSFER_ENCODING, chunked);
+        }
         let request = Request::from_parts(parts, body);
         match self.attempt(upstream, request, activity).await {
             Ok(response) => {

@@ -94,6 +94,9 @@ impl<'de> Deserialize<'de> for HostPattern {
 #[must_use]
 pub fn is_plain(authority: &Authority) -> bool {
     let (text, host) = (authority.as_str(), authority.host());
+    if host == "." || host.contains("..") {
+        return false;
+    }
     let port = match text.strip_prefix(host) {
         Some("") => return true,
         Some(rest) => rest.strip_prefix(':'),

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    AUTHORIZATION, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, MAX_FORWARDS,
-    PROXY_AUTHORIZATION, TRANSFER_ENCODING,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue,
+    MAX_FORWARDS, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
 };
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -27,7 +27,7 @@ pub enum Verdict {
     Refuse(Fault),
 }
 
-/// Among a request's extensions: two servers can read its length differently.
+/// Among a request's extensions: two servers can read its length or its target differently.
 #[derive(Clone, Copy, Debug)]
 pub struct Ambiguous;
 
@@ -35,6 +35,7 @@ pub struct Ambiguous;
 /// its `Max-Forwards` counted down.
 pub fn judge<B>(request: &mut Request<B>) -> Verdict {
     let checked = check_framing(request)
+        .and_then(|()| check_path(request.uri().path()))
         .and_then(|()| check_method(request.method()))
         .and_then(|()| check_expectation(request.headers()))
         .and_then(|()| asked_authority(request));
@@ -51,6 +52,7 @@ pub fn judge<B>(request: &mut Request<B>) -> Verdict {
 /// [`Fault::BadRequest`], or [`Fault::NotImplemented`] for a transfer coding.
 pub fn check<B>(request: &Request<B>) -> Result<(), Fault> {
     check_framing(request)?;
+    check_path(request.uri().path())?;
     asked_authority(request).map(drop)
 }
 
@@ -60,22 +62,44 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Fault> {
 /// hyper removes a length beside a coding, so that is found before hyper reads it.
 fn check_framing<B>(request: &Request<B>) -> Result<(), Fault> {
     if request.extensions().get::<Ambiguous>().is_some() {
-        return Err(Fault::BadRequest(
-            "it has two lengths: one Content-Length, or Transfer-Encoding, is all there may be",
-        ));
+        return Err(TWO_WAYS);
     }
-    let mut chunked = 0;
-    for coding in list_members(request.headers(), &TRANSFER_ENCODING) {
-        if !coding.eq_ignore_ascii_case("chunked") {
-            return Err(Fault::NotImplemented(
-                "the only transfer coding known here is chunked",
+    let headers = request.headers();
+    if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+        return Err(TWO_WAYS);
+    }
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(line) = lines.next() else {
+        return Ok(());
+    };
+    if line.as_bytes().eq_ignore_ascii_case(b"chunked") && lines.next().is_none() {
+        return Ok(());
+    }
+    let mut codings = list_members(headers, &TRANSFER_ENCODING);
+    if codings.all(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        // Twice, where it would be undone once (RFC 9112 §6.1), or beside an empty member.
+        return Err(Fault::BadRequest("a body is chunked once"));
+    }
+    Err(Fault::NotImplemented(
+        "the only transfer coding known here is chunked",
+    ))
+}
+
+const TWO_WAYS: Fault = Fault::BadRequest("its length or its target can be read in two ways");
+
+/// What follows a percent sign is two digits (RFC 3986 §2.1), and no end of a text for those
+/// behind who take it for one. A query is often not so strict, and nobody decodes it as a whole.
+fn check_path(path: &str) -> Result<(), Fault> {
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        let mut digit = || bytes.next().filter(u8::is_ascii_hexdigit);
+        if byte == b'%'
+            && !matches!((digit(), digit()), (Some(high), Some(low)) if (high, low) != (b'0', b'0'))
+        {
+            return Err(Fault::BadRequest(
+                "the path has a percent sign that encodes nothing",
             ));
         }
-        chunked += 1;
-    }
-    // It would be decoded once (RFC 9112 §6.1).
-    if chunked > 1 {
-        return Err(Fault::BadRequest("a body is chunked once"));
     }
     Ok(())
 }
@@ -275,6 +299,17 @@ mod tests {
             refused(request("GET", "/", &[host, ("expect", "wonders")])),
             417
         );
+    }
+
+    #[test]
+    fn a_percent_sign_in_a_path_encodes_something() {
+        let host = [("host", "a")];
+        for path in ["/%", "/%4", "/%zz", "/%0", "/%00", "/a%00b", "/%%41"] {
+            assert_eq!(refused(request("GET", path, &host)), 400, "{path}");
+        }
+        for path in ["/%41", "/%0a%2F", "/a?%", "/a?%00"] {
+            passed(request("GET", path, &host));
+        }
     }
 
     #[test]

@@ -320,3 +320,41 @@ fn what_a_trusted_balancer_says_cannot_be_removed_by_its_client() {
     );
     assert_eq!(has("x-hop"), None);
 }
+
+#[test]
+fn a_get_with_a_body_has_it_at_the_upstream_too() {
+    let (tell, seen) = mpsc::channel();
+    let upstream = Upstream::start(move |_, client| {
+        while let Some(head) = client.next_head() {
+            tell.send(client.body(&head)).unwrap();
+            client.send(OK);
+        }
+    });
+    let proxy = Proxy::before(&upstream, "");
+    for framing in [
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "Content-Length: 3\r\n\r\nabc",
+    ] {
+        let mut client = proxy.connect();
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{framing}"));
+        assert_eq!(client.response().0.status, 200);
+        assert_eq!(seen.recv().unwrap(), b"abc", "{framing}");
+    }
+}
+
+#[test]
+fn what_can_be_read_in_two_ways_is_refused() {
+    let (upstream, heads) = telling(OK);
+    let proxy = Proxy::before(&upstream, "");
+    for request in [
+        "GET /#part HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a..b\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: , chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        let text = exchange(&proxy, request);
+        assert_eq!(statuses(&text), ["400"], "{request}: {text}");
+    }
+    assert!(heads.try_recv().is_err());
+}
