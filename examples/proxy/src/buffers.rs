@@ -1,8 +1,9 @@
 //! How much a client that does not read, or an upstream that does not, can make the
-//! proxy hold: at most 100 kB a stream, and [`STREAMS`] streams a connection.
+//! proxy hold: at most 100 kB a stream on the way down, 130 kB on the way up, and 100
+//! streams a connection.
 //!
 //! On the way down a stream has, when nothing moves: what hyper's sending side was given
-//! ([`SEND`], and the piece that went beyond), a piece that waits to be taken, and the
+//! (`SEND`, and the piece that went beyond), a piece that waits to be taken, and the
 //! one that is being read: `SEND + 3 * UPSTREAM`, 64 KiB. On the way up it has its window
 //! and what waits to be written to the upstream. Tasks and what belongs to them are 30 kB.
 

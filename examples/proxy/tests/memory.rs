@@ -18,6 +18,10 @@ const STREAMS: u64 = 100;
 /// What a stream may hold, of the response and of all that belongs to it.
 const A_STREAM: u64 = 100_000;
 
+/// What it may of a body that its upstream does not read: a smaller window would make
+/// uploads slow over long ways.
+const AN_UPLOAD: u64 = 130_000;
+
 /// What else a connection may.
 const A_CONNECTION: u64 = 1_000_000;
 
@@ -108,4 +112,60 @@ fn streams_that_are_not_read_hold_little() {
         assert!(held < may, "{held} bytes, of {may}");
     }
     drop(clients);
+}
+
+/// A client that sends `STREAMS` requests, each as much of its body as is taken.
+async fn sending(proxy: &Proxy, moved: &AtomicU64) -> impl Sized + use<> {
+    static BODY: [u8; 4 << 20] = [b'x'; 4 << 20];
+    let stream = tokio::net::TcpStream::connect(proxy.address())
+        .await
+        .unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut bodies = Vec::new();
+    for number in 0..STREAMS {
+        let mut client = client.clone().ready().await.unwrap();
+        let request = Request::post(format!("http://a/{number}")).body(());
+        let (_, mut body) = client.send_request(request.unwrap(), false).unwrap();
+        body.send_data(Bytes::from_static(&BODY), false).unwrap();
+        bodies.push(body);
+        moved.fetch_add(1, Ordering::Relaxed);
+    }
+    (client, bodies)
+}
+
+#[test]
+fn bodies_that_an_upstream_does_not_read_hold_little() {
+    let heads = Arc::new(AtomicU64::new(0));
+    let count = heads.clone();
+    let upstream = Upstream::start(move |_, client| {
+        client.head();
+        count.fetch_add(1, Ordering::Relaxed);
+        std::thread::park();
+    });
+    let proxy = Proxy::before(&upstream, "timeouts: {idle: 600}");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let before = resident(&proxy);
+    let mut clients = Vec::new();
+    for number in 1..=3 {
+        clients.push(runtime.block_on(sending(&proxy, &heads)));
+        // Each is counted when it is sent, and when its head has arrived.
+        support::eventually("all heads", || {
+            (heads.load(Ordering::Relaxed) >= 2 * number * STREAMS).then_some(())
+        });
+        let size = AtomicU64::new(0);
+        support::eventually("a standstill", || {
+            let now = resident(&proxy);
+            let before = size.swap(now, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(500));
+            (now == before).then_some(())
+        });
+        let held = resident(&proxy).saturating_sub(before);
+        let may = number * (STREAMS * AN_UPLOAD + A_CONNECTION);
+        eprintln!(
+            "{number} connections hold {held} bytes, {} a stream",
+            held / (number * STREAMS)
+        );
+        assert!(held < may, "{held} bytes, of {may}");
+    }
 }
