@@ -20,17 +20,17 @@ use hyper::{Method, Request, Response, StatusCode};
 use lifecycle_runtime::{BoxError, Component, Context, Plan, Reason};
 use tracing::{info, warn};
 
-use crate::activity::Limits;
-use crate::body::Upload;
 use crate::config::Admin;
-use crate::connection::{Handler, Link};
-use crate::fault::{options, plain};
-use crate::logging::Throttle;
+use crate::inbound::activity::Limits;
+use crate::inbound::body::Upload;
+use crate::inbound::connection::{Handler, Link};
+use crate::inbound::room::{Placed, Room, Roomed};
+use crate::inbound::side_server::SideServer;
+use crate::inbound::sockets::{Listener, Listening};
+use crate::message::fault::{options, plain};
+use crate::message::request;
 use crate::metrics::{self, Page};
-use crate::request;
-use crate::room::{Placed, Room, Roomed};
-use crate::side::SideServer;
-use crate::sockets::{Listener, Listening};
+use crate::telemetry::logging::Throttle;
 use access::{Access, Denied};
 use status::Status;
 

@@ -1,6 +1,7 @@
 //! The server: its parts, and how each is shut down.
 
 mod builder;
+pub mod embedded;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,23 +16,23 @@ use lifecycle_runtime::{
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::AdminServer;
-use crate::audit;
 use crate::config::{Config, LONGEST_SHUTDOWN};
 use crate::discovery::{Discovery, Peer, PeerTable};
-use crate::feed::Feed;
-use crate::feed::source::State;
-use crate::listener::AcceptLoops;
-use crate::load::Used;
-use crate::manager::Manager;
-use crate::memory::Keeper;
+use crate::inbound::listener::AcceptLoops;
+use crate::inbound::side_server::SideServer;
+use crate::inbound::sockets::Listening;
 use crate::metrics::Metrics;
-use crate::recorder::TapeRecorder;
+use crate::programs::sessions::{Sessions, Tally};
+use crate::programs::stdio::StdioPool;
+use crate::protection::load::Used;
+use crate::restart::manager::Manager;
+use crate::restart::memory::Keeper;
 use crate::restart::{self, Outcome, Requests};
-use crate::sessions::{Sessions, Tally};
-use crate::side::SideServer;
-use crate::sockets::Listening;
-use crate::stdio::StdioPool;
-use crate::sticky::Affinity;
+use crate::routing::sticky::Affinity;
+use crate::streams::feed::Feed;
+use crate::streams::feed::source::State;
+use crate::telemetry::audit;
+use crate::telemetry::recorder::TapeRecorder;
 use crate::upstream::UpstreamPool;
 
 pub use builder::Builder;

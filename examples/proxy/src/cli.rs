@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::config::{Config, ConfigError, Upstream};
-use crate::logging::Format;
+use crate::telemetry::logging::Format;
 
 /// A reverse proxy that loses no started request when it is stopped.
 ///

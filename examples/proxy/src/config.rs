@@ -7,6 +7,7 @@ mod bounds;
 pub mod discovery;
 mod feed;
 mod file;
+pub mod hosts;
 mod memory;
 mod mistake;
 mod restart;
@@ -23,7 +24,7 @@ use hyper::http::uri::{Authority, Uri};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
-use crate::hosts::{HostPattern, is_plain};
+use crate::config::hosts::{HostPattern, is_plain};
 
 pub use admin::{Admin, Secret, Token, UnusableToken};
 pub use discovery::Discovery;

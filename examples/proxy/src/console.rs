@@ -8,8 +8,8 @@ use lifecycle_runtime::{Component, GracefulShutdown, Report};
 use tracing::info;
 
 use crate::app::ProxyServer;
-use crate::embedded;
-use crate::logging::Format;
+use crate::app::embedded;
+use crate::telemetry::logging::Format;
 
 /// Standard output, if people are to read it.
 #[derive(Clone, Copy, Debug)]

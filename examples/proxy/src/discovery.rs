@@ -20,7 +20,7 @@ use lifecycle_runtime::{GracefulShutdown, Runner};
 use tokio::net::UdpSocket;
 
 use crate::config;
-use crate::sockets::Listener;
+use crate::inbound::sockets::Listener;
 use announcement::Announcement;
 use consul::Consul;
 use etcd::Etcd;

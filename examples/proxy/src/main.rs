@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use clap::Parser;
 use lifecycle_proxy::app::ProxyServer;
-use lifecycle_proxy::audit;
 use lifecycle_proxy::cli::Cli;
 use lifecycle_proxy::config::{Config, Seconds};
 use lifecycle_proxy::console::Console;
 use lifecycle_proxy::discovery::Farewells;
-use lifecycle_proxy::logging;
-use lifecycle_proxy::manager::Notifier;
+use lifecycle_proxy::restart::manager::Notifier;
 use lifecycle_proxy::restart::{self, Inheritance, Outcome, Requests};
+use lifecycle_proxy::telemetry::audit;
+use lifecycle_proxy::telemetry::logging;
 use lifecycle_runtime::{Readiness, Reason, Report, Runner, ShutdownHandle, Stop};
 use tracing::{error, info, warn};
 

@@ -15,12 +15,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
 use tracing::info;
 
-use crate::fault::Fault;
-use crate::load::{Load, Resource};
-use crate::recorder::TapeRecorder;
-use crate::routes::{Routes, Target};
-use crate::sni;
-use crate::websocket;
+use crate::message::fault::Fault;
+use crate::protection::load::{Load, Resource};
+use crate::routing::routes::{Routes, Target};
+use crate::streams::sni;
+use crate::streams::websocket;
+use crate::telemetry::recorder::TapeRecorder;
 
 pub use page::{CONTENT_TYPE, Page};
 
@@ -270,7 +270,7 @@ mod tests {
             recorder: None,
             routes: Arc::new(Routes::new(Vec::new())),
             load: Arc::new(Load::new(
-                [crate::load::Bounds::NONE; Resource::ALL.len()],
+                [crate::protection::load::Bounds::NONE; Resource::ALL.len()],
                 Box::new(Default::default),
             )),
             websockets: websocket::Open::default(),

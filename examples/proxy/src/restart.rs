@@ -11,6 +11,8 @@
 //! 4. Then the shutdown begins.
 
 mod link;
+pub mod manager;
+pub mod memory;
 mod predecessor;
 mod successor;
 

@@ -1,5 +1,8 @@
 //! Connections to the upstream: a pool of them, and their end.
 
+pub mod health;
+pub mod kept;
+
 use std::time::Duration;
 
 use hyper::Request;
@@ -8,11 +11,11 @@ use hyper_util::client::legacy::{self, ResponseFuture};
 use hyper_util::rt::TokioTimer;
 use lifecycle_runtime::{GracefulShutdown, TaskGroup};
 
-use crate::body::Upload;
-use crate::buffers;
 use crate::config::{Timeouts, Upstream};
-use crate::executor::Upstreams;
-use crate::kept::Connector;
+use crate::inbound::body::Upload;
+use crate::inbound::executor::Upstreams;
+use crate::protection::buffers;
+use crate::upstream::kept::Connector;
 
 /// Sends requests over the pool's connections. A cheap clone.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use hyper::http::uri::Authority;
 use std::net::IpAddr;
 use tracing::error;
 
+use crate::config::hosts::HostPattern;
 use crate::config::{Admin, Secret};
-use crate::hosts::HostPattern;
 
 /// The rules.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::fault::plain;
+use crate::message::fault::plain;
 
 const DOCUMENT: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/style.css");

@@ -11,10 +11,10 @@ use lifecycle_runtime::{
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::breaker::Stage;
-use crate::load::{Load, Resource};
 use crate::metrics::{self, Metrics};
-use crate::routes::{Member, Route, Routes, Target};
+use crate::protection::breaker::Stage;
+use crate::protection::load::{Load, Resource};
+use crate::routing::routes::{Member, Route, Routes, Target};
 
 /// Connections that are shown; the rest is counted.
 const MOST_ROWS: usize = 100;

@@ -10,7 +10,7 @@ use serde::de::{self, Deserializer};
 use subtle::ConstantTimeEq as _;
 
 use super::file;
-use crate::hosts::HostPattern;
+use crate::config::hosts::HostPattern;
 
 /// Where it listens unless it is told otherwise.
 pub(super) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);

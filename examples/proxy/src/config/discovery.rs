@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::Seconds;
-use crate::hosts::is_plain;
+use crate::config::hosts::is_plain;
 
 /// Who is told of the proxy.
 #[derive(Clone, Debug, Deserialize, PartialEq)]

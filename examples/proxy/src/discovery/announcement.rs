@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::{Farewell, Identity};
 use crate::config::discovery::Mdns;
-use crate::logging::Throttle;
+use crate::telemetry::logging::Throttle;
 
 /// The responder repeats a goodbye after 120 ms, since datagrams are lost; when it is
 /// ended before, it does not.

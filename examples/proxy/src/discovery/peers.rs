@@ -21,8 +21,8 @@ use tracing::{info, warn};
 
 use super::{Farewell, Identity};
 use crate::config;
-use crate::logging::Throttle;
-use crate::sockets::Listener;
+use crate::inbound::sockets::Listener;
+use crate::telemetry::logging::Throttle;
 use datagram::{Datagram, Kind, Nonce};
 
 pub use table::{Peer, PeerTable};

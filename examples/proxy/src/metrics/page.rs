@@ -15,13 +15,13 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::Metrics;
-use crate::breaker::Stage;
-use crate::feed;
-use crate::feed::source::State;
-use crate::load::{Resource, Used};
-use crate::routes::{Member, Target};
-use crate::sni::Fate;
-use crate::stdio::Counts;
+use crate::programs::stdio::Counts;
+use crate::protection::breaker::Stage;
+use crate::protection::load::{Resource, Used};
+use crate::routing::routes::{Member, Target};
+use crate::streams::feed;
+use crate::streams::feed::source::State;
+use crate::streams::sni::Fate;
 
 /// The content type that goes with the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -13,7 +13,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::sockets::{Role, Socket};
+use crate::inbound::sockets::{Role, Socket};
 
 /// What the new process says.
 pub(super) const READY: u8 = b'\n';

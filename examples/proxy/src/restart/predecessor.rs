@@ -13,7 +13,7 @@ use rustix::stdio::dup2_stdin;
 use tracing::{info, warn};
 
 use super::link::{self, READY};
-use crate::sockets::{ActivationError, Given};
+use crate::inbound::sockets::{ActivationError, Given};
 
 /// Names the process that is to be replaced, by its number.
 pub(super) const VARIABLE: &str = "PROXY_PREDECESSOR";
@@ -108,7 +108,7 @@ impl Predecessor {
         })
     }
 
-    fn sockets(&self) -> io::Result<Vec<crate::sockets::Socket>> {
+    fn sockets(&self) -> io::Result<Vec<crate::inbound::sockets::Socket>> {
         // The link is to end with the one that is kept here.
         dup2_stdin(File::open("/dev/null")?)?;
         self.link.set_read_timeout(Some(PATIENCE))?;

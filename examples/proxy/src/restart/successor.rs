@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::link::{self, READY};
 use super::predecessor::VARIABLE;
-use crate::sockets::Socket;
+use crate::inbound::sockets::Socket;
 
 /// What a new process that is not wanted has to end by itself.
 const DISMISSAL: Duration = Duration::from_secs(2);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::datagram::Kind;
-use crate::timestamp;
+use crate::telemetry::timestamp;
 
 /// Another proxy.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

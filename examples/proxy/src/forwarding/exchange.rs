@@ -1,0 +1,166 @@
+//! One request and its response, for the books: metrics and the traffic tape.
+//! It is closed when the last byte was handed to the client's connection, or
+//! when that will not happen any more.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use lifecycle_runtime::{BoxError, Connection};
+use tokio::time::Instant;
+
+use crate::inbound::body::Content;
+use crate::inbound::connection::Link;
+use crate::metrics::Metrics;
+use crate::streams::events::Events;
+use crate::telemetry::recorder::{Entry, TapeRecorder};
+
+/// Where exchanges are entered.
+#[derive(Clone, Debug)]
+pub struct Books {
+    /// Counted by all.
+    pub metrics: Arc<Metrics>,
+    /// Written by some.
+    pub recorder: Option<Arc<TapeRecorder>>,
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct Exchange {
+    books: Arc<Books>,
+    started: Instant,
+    is_head: bool,
+    /// Boxed, as it is mostly absent and the response is moved about.
+    noted: Option<Box<Noted>>,
+    status: Option<StatusCode>,
+    bytes: u64,
+    complete: bool,
+}
+
+/// What the traffic tape is told of a request, if there is one.
+#[derive(Debug)]
+struct Noted {
+    time: SystemTime,
+    client: SocketAddr,
+    method: Method,
+    uri: Uri,
+}
+
+impl Exchange {
+    /// Begins with the request's head.
+    pub fn begin<B>(books: &Arc<Books>, request: &Request<B>, link: &Link) -> Self {
+        books.metrics.request_began();
+        let noted = books.recorder.as_ref().map(|_| {
+            Box::new(Noted {
+                time: SystemTime::now(),
+                client: link.peer,
+                method: request.method().clone(),
+                uri: request.uri().clone(),
+            })
+        });
+        Self {
+            books: books.clone(),
+            started: Instant::now(),
+            is_head: request.method() == Method::HEAD,
+            noted,
+            status: None,
+            bytes: 0,
+            complete: false,
+        }
+    }
+
+    /// Goes on with the response, and ends with its body.
+    pub fn answer(
+        mut self,
+        response: Response<Content>,
+        connection: &Connection,
+    ) -> Response<Download> {
+        self.status = Some(response.status());
+        // Nobody asks for the body of a response to HEAD.
+        self.complete = self.is_head;
+        let events = Events::of(&response, connection);
+        response.map(|body| Download {
+            body,
+            events,
+            exchange: self,
+        })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let Books { metrics, recorder } = &*self.books;
+        let duration = self.started.elapsed();
+        metrics.request_ended(self.status, self.bytes, self.complete, duration);
+        if let (Some(recorder), Some(noted)) = (recorder, &self.noted) {
+            recorder.record(&Entry {
+                time: noted.time,
+                client: noted.client,
+                method: noted.method.as_str(),
+                path: noted.uri.path_and_query().map_or("*", |path| path.as_str()),
+                status: self.status.map(|status| status.as_u16()),
+                duration,
+                bytes: self.bytes,
+                complete: self.complete,
+            });
+        }
+    }
+}
+
+/// A response's body on its way to the client.
+#[derive(Debug)]
+pub struct Download {
+    body: Content,
+    events: Option<Events>,
+    exchange: Exchange,
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let end = this.events.as_mut().map(|events| events.poll_end(cx));
+        let frame = match end {
+            Some(Poll::Ready(words)) => words.map(|words| Ok(Frame::data(words))),
+            _ => ready!(Pin::new(&mut this.body).poll_frame(cx)),
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    this.exchange.bytes += data.len() as u64;
+                    if let Some(events) = &mut this.events {
+                        events.pass(data);
+                    }
+                }
+            }
+            Some(Err(_)) => {}
+            None => this.exchange.complete = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        // A body of known length is not asked again after its last byte.
+        self.exchange.complete |= self.body.is_end_stream();
+    }
+}

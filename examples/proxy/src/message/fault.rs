@@ -1,0 +1,288 @@
+//! Responses of the proxy's own: a status, a line of text for people, and for
+//! upstream failures a `Proxy-Status` for machines (RFC 9209).
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+
+use crate::message::headers::PSEUDONYM;
+use crate::upstream::kept::Life;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// The methods that are passed on, besides any that are not known here.
+pub const ALLOWED: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE");
+
+/// Why a request is answered here, not by the upstream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// The request breaks a rule of HTTP; the text says which.
+    BadRequest(&'static str),
+    /// `Expect` with something other than `100-continue`.
+    Expectation,
+    /// CONNECT, or a transfer coding that only the sender knows.
+    NotImplemented(&'static str),
+    /// The upstream's name does not resolve.
+    UnknownHost,
+    /// Nobody listens at the upstream's address.
+    Refused,
+    /// The connection could not be made, for another reason.
+    Unreachable,
+    /// The connection was not made in time.
+    ConnectTimeout,
+    /// It ended before the response did begin.
+    Terminated,
+    /// It had been kept, unused, and ended before a byte of the response came.
+    DiedIdle,
+    /// The upstream did not answer in time.
+    ResponseTimeout,
+    /// The client did not send its request to the end.
+    BrokenOff,
+    /// What the upstream sent is not an HTTP response that can be passed on.
+    BadResponse,
+    /// The upstream's response is in a transfer coding that is not undone here.
+    Coding,
+    /// It is known to be unwell, so it was not asked.
+    Unavailable,
+    /// The program behind the route cannot be started.
+    Unstarted,
+    /// No route is for the request.
+    NoRoute,
+    /// This proxy has too much to do.
+    Overloaded,
+    /// The request is longer than what is behind the route takes.
+    TooLarge,
+    /// What is behind the route takes POST only.
+    PostOnly,
+    /// What is behind the route takes GET only.
+    GetOnly,
+    /// The session that the request is for has ended.
+    NoSession,
+}
+
+impl Fault {
+    /// What kept `error`, from the upstream's client, from being a response.
+    #[must_use]
+    pub fn of_upstream(error: &hyper_util::client::legacy::Error) -> Self {
+        if error.is_connect() {
+            return Self::of_connect(error);
+        }
+        let of_http = || causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+        if of_http().any(hyper::Error::is_user) {
+            return Self::BrokenOff;
+        }
+        let unreadable = of_http()
+            .any(|error| error.is_parse() || error.is_parse_too_large() || error.is_parse_status());
+        if unreadable {
+            return Self::BadResponse;
+        }
+        if Life::died_idle(error.connect_info()) {
+            return Self::DiedIdle;
+        }
+        Self::Terminated
+    }
+
+    fn of_connect(error: &hyper_util::client::legacy::Error) -> Self {
+        let io = causes(error)
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .last();
+        match io.map(io::Error::kind) {
+            Some(io::ErrorKind::TimedOut) => Self::ConnectTimeout,
+            Some(io::ErrorKind::ConnectionRefused) => Self::Refused,
+            _ if causes(error).any(|cause| cause.to_string() == "dns error") => Self::UnknownHost,
+            _ => Self::Unreachable,
+        }
+    }
+
+    /// The status that the client sees.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::BrokenOff => StatusCode::BAD_REQUEST,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoRoute | Self::NoSession => StatusCode::NOT_FOUND,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::PostOnly | Self::GetOnly => StatusCode::METHOD_NOT_ALLOWED,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Its name among the proxy error types of RFC 9209 §2.3.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest(_)
+            | Self::BrokenOff
+            | Self::Expectation
+            | Self::NotImplemented(_)
+            | Self::TooLarge
+            | Self::PostOnly
+            | Self::GetOnly
+            | Self::NoSession => "http_request_error",
+            Self::NoRoute => "destination_not_found",
+            Self::Overloaded => "proxy_internal_response",
+            Self::UnknownHost => "dns_error",
+            Self::Refused => "connection_refused",
+            Self::Unreachable | Self::Unavailable | Self::Unstarted => "destination_unavailable",
+            Self::ConnectTimeout => "connection_timeout",
+            Self::Terminated | Self::DiedIdle => "connection_terminated",
+            Self::ResponseTimeout => "http_response_timeout",
+            Self::BadResponse => "http_protocol_error",
+            Self::Coding => "http_response_transfer_coding",
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::BadRequest(rule) => rule,
+            Self::Expectation => "only `100-continue` can be expected",
+            Self::NotImplemented(what) => what,
+            Self::UnknownHost => "its name does not resolve",
+            Self::Refused => "it refused the connection",
+            Self::Unreachable => "it cannot be reached",
+            Self::ConnectTimeout => "it did not take the connection in time",
+            Self::Terminated | Self::DiedIdle => "it closed the connection before it answered",
+            Self::ResponseTimeout => "it did not answer in time",
+            Self::BrokenOff => "the body did not arrive",
+            Self::BadResponse => "it did not answer in the HTTP that was asked of it",
+            Self::Coding => "its response is in a transfer coding other than chunked",
+            Self::Unavailable => "it has failed too often to be asked now",
+            Self::Unstarted => "it cannot be started",
+            Self::NoRoute => "no route is for this host and path",
+            Self::Overloaded => "this proxy has too much to do",
+            Self::TooLarge => "the request is too long",
+            Self::PostOnly => "only POST is answered here",
+            Self::GetOnly => "only GET is answered here",
+            Self::NoSession => "there is no such session",
+        }
+    }
+
+    /// Whether the upstream is at fault, rather than the client.
+    #[must_use]
+    pub fn is_of_upstream(self) -> bool {
+        self.status().is_server_error()
+            && !matches!(self, Self::NotImplemented(_) | Self::Overloaded)
+    }
+
+    /// Whether it can have been the way there, which another try may spare.
+    #[must_use]
+    pub const fn is_of_connecting(self) -> bool {
+        matches!(
+            self,
+            Self::UnknownHost | Self::Refused | Self::Unreachable | Self::ConnectTimeout
+        )
+    }
+
+    /// The response, ready to be sent.
+    #[must_use]
+    pub fn response(self, upstream: Option<&str>) -> Response<Full<Bytes>> {
+        let status = self.status();
+        let text = match upstream {
+            Some(upstream) if self.is_of_upstream() => {
+                format!("{status}: upstream {upstream}: {}\n", self.text())
+            }
+            _ => format!("{status}: {}\n", self.text()),
+        };
+        let mut response = plain(status, text);
+        let headers = response.headers_mut();
+        if let Ok(said) = HeaderValue::try_from(format!("{PSEUDONYM}; error={}", self.name())) {
+            headers.insert(PROXY_STATUS, said);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        match self {
+            Self::PostOnly => headers.insert(ALLOW, HeaderValue::from_static("POST")),
+            Self::GetOnly => headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD")),
+            _ => None,
+        };
+        if !self.is_of_upstream() && status != StatusCode::NOT_FOUND {
+            // Where the next request begins is not certain after a bad one, and
+            // a proxy that has too much to do gains a descriptor.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// A response of plain text.
+#[must_use]
+pub fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// What this server can do, for `OPTIONS` that ends here.
+#[must_use]
+pub fn options() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, ALLOWED);
+    response
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_upstream_names_it_for_people_and_machines() {
+        let response = Fault::Refused.response(Some("http://app:3000"));
+        assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+        assert_eq!(
+            response.headers()[PROXY_STATUS],
+            "lifecycle-proxy; error=connection_refused"
+        );
+        assert!(!response.headers().contains_key(CONNECTION));
+        let body = format!("{:?}", response.body());
+        assert!(
+            body.contains("upstream http://app:3000: it refused"),
+            "{body}"
+        );
+    }
+
+    #[test]
+    fn after_a_fault_of_the_client_the_connection_ends() {
+        let response = Fault::BadRequest("no").response(None);
+        assert_eq!(response.headers()[CONNECTION], "close");
+    }
+
+    #[test]
+    fn who_is_refused_for_now_is_told_when_to_come_again() {
+        for fault in [Fault::Unavailable, Fault::Overloaded] {
+            let response = fault.response(None);
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[RETRY_AFTER], "1");
+        }
+    }
+
+    #[test]
+    fn timeouts_are_504() {
+        for fault in [Fault::ConnectTimeout, Fault::ResponseTimeout] {
+            assert_eq!(fault.status(), StatusCode::GATEWAY_TIMEOUT);
+            assert!(fault.is_of_upstream());
+        }
+    }
+}

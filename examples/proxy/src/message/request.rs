@@ -1,0 +1,353 @@
+//! What a request must be like to be passed on (RFC 9110, RFC 9112), and which
+//! requests end here.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue,
+    MAX_FORWARDS, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
+};
+use hyper::http::uri::Authority;
+use hyper::{Method, Request, Response, StatusCode, Version};
+
+use crate::config::hosts::is_plain;
+use crate::message::fault::{self, Fault};
+use crate::message::headers::list_members;
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is passed on. The client asked for this authority, if for any.
+    Pass(Option<HeaderValue>),
+    /// It is answered here.
+    Answer(Response<Full<Bytes>>),
+    /// It cannot be passed on.
+    Refuse(Fault),
+}
+
+/// Among a request's extensions: two servers can read its length or its target differently.
+#[derive(Clone, Copy, Debug)]
+pub struct Ambiguous;
+
+/// Judges a request by its head. One that is limited in how far it may go has
+/// its `Max-Forwards` counted down.
+pub fn judge<B>(request: &mut Request<B>) -> Verdict {
+    let checked = check_framing(request)
+        .and_then(|()| check_path(request.uri().path()))
+        .and_then(|()| check_method(request.method()))
+        .and_then(|()| check_expectation(request.headers()))
+        .and_then(|()| asked_authority(request));
+    match checked {
+        Ok(host) => ends_here(request).map_or(Verdict::Pass(host), Verdict::Answer),
+        Err(fault) => Verdict::Refuse(fault),
+    }
+}
+
+/// Checks what of a request two servers can read differently: its length, and its host.
+///
+/// # Errors
+///
+/// [`Fault::BadRequest`], or [`Fault::NotImplemented`] for a transfer coding.
+pub fn check<B>(request: &Request<B>) -> Result<(), Fault> {
+    check_framing(request)?;
+    check_path(request.uri().path())?;
+    asked_authority(request).map(drop)
+}
+
+/// A message with two lengths has been used to smuggle a second one past a
+/// proxy, and a coding that stays would be lost with `Transfer-Encoding`.
+///
+/// hyper removes a length beside a coding, so that is found before hyper reads it.
+fn check_framing<B>(request: &Request<B>) -> Result<(), Fault> {
+    if request.extensions().get::<Ambiguous>().is_some() {
+        return Err(TWO_WAYS);
+    }
+    let headers = request.headers();
+    if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+        return Err(TWO_WAYS);
+    }
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(line) = lines.next() else {
+        return Ok(());
+    };
+    if line.as_bytes().eq_ignore_ascii_case(b"chunked") && lines.next().is_none() {
+        return Ok(());
+    }
+    let mut codings = list_members(headers, &TRANSFER_ENCODING);
+    if codings.all(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        // Twice, where it would be undone once (RFC 9112 §6.1), or beside an empty member.
+        return Err(Fault::BadRequest("a body is chunked once"));
+    }
+    Err(Fault::NotImplemented(
+        "the only transfer coding known here is chunked",
+    ))
+}
+
+const TWO_WAYS: Fault = Fault::BadRequest("its length or its target can be read in two ways");
+
+/// What follows a percent sign is two digits (RFC 3986 §2.1), and no end of a text for those
+/// behind who take it for one. A query is often not so strict, and nobody decodes it as a whole.
+fn check_path(path: &str) -> Result<(), Fault> {
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        let mut digit = || bytes.next().filter(u8::is_ascii_hexdigit);
+        if byte == b'%'
+            && !matches!((digit(), digit()), (Some(high), Some(low)) if (high, low) != (b'0', b'0'))
+        {
+            return Err(Fault::BadRequest(
+                "the path has a percent sign that encodes nothing",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_method(method: &Method) -> Result<(), Fault> {
+    if method == Method::CONNECT {
+        return Err(Fault::NotImplemented(
+            "CONNECT is for forward proxies; this is a reverse proxy",
+        ));
+    }
+    Ok(())
+}
+
+fn check_expectation(headers: &HeaderMap) -> Result<(), Fault> {
+    let known = list_members(headers, &EXPECT).all(|it| it.eq_ignore_ascii_case("100-continue"));
+    if known {
+        Ok(())
+    } else {
+        Err(Fault::Expectation)
+    }
+}
+
+/// The authority of an absolute target, else of the one `Host` there must be
+/// (RFC 9112 §3.2).
+fn asked_authority<B>(request: &Request<B>) -> Result<Option<HeaderValue>, Fault> {
+    let mut hosts = request.headers().get_all(HOST).into_iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Fault::BadRequest("there is more than one Host"));
+    }
+    if request.version() == Version::HTTP_2 {
+        return authority_of_http2(request, host);
+    }
+    if host.is_none() && request.version() >= Version::HTTP_11 {
+        return Err(Fault::BadRequest("there is no Host"));
+    }
+    if host.is_some_and(|host| !host.is_empty() && !is_authority(host.as_bytes())) {
+        return Err(Fault::BadRequest("Host is not a host"));
+    }
+    match (request.uri().scheme_str(), request.uri().authority()) {
+        (Some("http"), Some(target)) if is_authority(target.as_str().as_bytes()) => {
+            let value = HeaderValue::try_from(target.as_str());
+            value.map(Some).map_err(|_| BAD_TARGET)
+        }
+        (None, None) => Ok(host.filter(|host| !host.is_empty()).cloned()),
+        _ => Err(BAD_TARGET),
+    }
+}
+
+/// `:authority` stands for `Host`, which may be there as well if it says the same
+/// (RFC 9113 §8.3.1). The scheme is that of whoever took TLS off.
+fn authority_of_http2<B>(
+    request: &Request<B>,
+    host: Option<&HeaderValue>,
+) -> Result<Option<HeaderValue>, Fault> {
+    let target = request.uri().authority().map(Authority::as_str);
+    match (target, host) {
+        (Some(target), Some(host)) if target.as_bytes() != host.as_bytes() => {
+            Err(Fault::BadRequest("Host and :authority do not say the same"))
+        }
+        (Some(target), _) if is_authority(target.as_bytes()) => {
+            let value = HeaderValue::try_from(target);
+            value.map(Some).map_err(|_| BAD_TARGET)
+        }
+        (None, Some(host)) if is_authority(host.as_bytes()) => Ok(Some(host.clone())),
+        (None, None) => Err(Fault::BadRequest("there is no :authority")),
+        _ => Err(BAD_TARGET),
+    }
+}
+
+const BAD_TARGET: Fault = Fault::BadRequest("the target is neither a path nor an http URL");
+
+/// A host, and a port if there is one: digits, at most 65535.
+fn is_authority(text: &[u8]) -> bool {
+    let authority = Authority::try_from(text).ok();
+    authority.is_some_and(|authority| is_plain(&authority))
+}
+
+/// `OPTIONS *` asks this server, not what is behind it; `OPTIONS` and `TRACE`
+/// may limit how far they go (RFC 9110 §7.6.2).
+fn ends_here<B>(request: &mut Request<B>) -> Option<Response<Full<Bytes>>> {
+    let method = request.method();
+    if method == Method::OPTIONS && request.uri().path() == "*" {
+        return Some(fault::options());
+    }
+    if method != Method::OPTIONS && method != Method::TRACE {
+        return None;
+    }
+    let limit = request.headers().get(MAX_FORWARDS)?.to_str().ok()?;
+    match limit.parse::<u32>().ok()? {
+        0 if method == Method::OPTIONS => Some(fault::options()),
+        0 => Some(reflect(request)),
+        limit => {
+            let left = HeaderValue::from(limit - 1);
+            request.headers_mut().insert(MAX_FORWARDS, left);
+            None
+        }
+    }
+}
+
+/// The request as it arrived here, without what is nobody else's business
+/// (RFC 9110 §9.3.8).
+fn reflect<B>(request: &Request<B>) -> Response<Full<Bytes>> {
+    let mut text = format!(
+        "{} {} {:?}\r\n",
+        request.method(),
+        request.uri(),
+        request.version()
+    );
+    for (name, value) in request.headers() {
+        if ![AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name) {
+            let _ = write!(
+                text,
+                "{name}: {}\r\n",
+                String::from_utf8_lossy(value.as_bytes())
+            );
+        }
+    }
+    text.push_str("\r\n");
+    let mut response = fault::plain(StatusCode::OK, text);
+    let kind = HeaderValue::from_static("message/http");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Request<()> {
+        let mut builder = Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap()
+    }
+
+    fn passed(mut request: Request<()>) -> Option<String> {
+        match judge(&mut request) {
+            Verdict::Pass(host) => host.map(|host| host.to_str().unwrap().to_owned()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(mut request: Request<()>) -> StatusCode {
+        match judge(&mut request) {
+            Verdict::Refuse(fault) => fault.status(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answered(mut request: Request<()>) -> Response<Full<Bytes>> {
+        match judge(&mut request) {
+            Verdict::Answer(response) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_host_is_that_of_an_absolute_target_else_the_host_field() {
+        let host = [("host", "a.example")];
+        assert_eq!(passed(request("GET", "/", &host)).unwrap(), "a.example");
+        let absolute = request("GET", "http://b.example:81/x", &host);
+        assert_eq!(passed(absolute).unwrap(), "b.example:81");
+        assert_eq!(passed(request("GET", "/", &[("host", "")])), None);
+    }
+
+    #[test]
+    fn http_1_0_may_leave_the_host_out() {
+        let mut old = request("GET", "/", &[]);
+        *old.version_mut() = Version::HTTP_10;
+        assert_eq!(passed(old), None);
+        assert_eq!(refused(request("GET", "/", &[])), 400);
+    }
+
+    #[test]
+    fn what_is_ambiguous_is_refused() {
+        let two = [("host", "a"), ("host", "b")];
+        assert_eq!(refused(request("GET", "/", &two)), 400);
+        for host in [
+            "a b", "me@a", "a/b", "a:port", "a:65536", "a:+1", "[::1]1", ":80",
+        ] {
+            assert_eq!(
+                refused(request("GET", "/", &[("host", host)])),
+                400,
+                "{host}"
+            );
+        }
+        let host = ("host", "a");
+        assert_eq!(refused(request("GET", "https://a/", &[host])), 400);
+        let mut lengths = request("POST", "/", &[host]);
+        lengths.extensions_mut().insert(Ambiguous);
+        assert_eq!(refused(lengths), 400);
+        let coding = [host, ("transfer-encoding", "gzip, chunked")];
+        assert_eq!(refused(request("POST", "/", &coding)), 501);
+        assert_eq!(
+            refused(request("GET", "/", &[host, ("expect", "wonders")])),
+            417
+        );
+    }
+
+    #[test]
+    fn a_percent_sign_in_a_path_encodes_something() {
+        let host = [("host", "a")];
+        for path in ["/%", "/%4", "/%zz", "/%0", "/%00", "/a%00b", "/%%41"] {
+            assert_eq!(refused(request("GET", path, &host)), 400, "{path}");
+        }
+        for path in ["/%41", "/%0a%2F", "/a?%", "/a?%00"] {
+            passed(request("GET", path, &host));
+        }
+    }
+
+    #[test]
+    fn connect_is_not_for_a_reverse_proxy() {
+        assert_eq!(
+            refused(request("CONNECT", "a:443", &[("host", "a:443")])),
+            501
+        );
+    }
+
+    #[test]
+    fn options_of_the_server_itself_are_answered_here() {
+        let response = answered(request("OPTIONS", "*", &[("host", "a")]));
+        assert_eq!(response.status(), StatusCode::NO_CONTENT);
+        assert!(response.headers().contains_key("allow"));
+    }
+
+    #[test]
+    fn max_forwards_is_counted_down_and_ends_at_zero() {
+        let limited = |method, limit| {
+            let fields = [("host", "a"), ("max-forwards", limit), ("cookie", "secret")];
+            request(method, "/x", &fields)
+        };
+        let mut two = limited("OPTIONS", "2");
+        assert!(matches!(judge(&mut two), Verdict::Pass(_)));
+        assert_eq!(two.headers()["max-forwards"], "1");
+
+        assert_eq!(
+            answered(limited("OPTIONS", "0")).status(),
+            StatusCode::NO_CONTENT
+        );
+        let trace = answered(limited("TRACE", "0"));
+        assert_eq!(trace.headers()["content-type"], "message/http");
+        let body = format!("{:?}", trace.body());
+        assert!(body.contains("TRACE /x HTTP/1.1"), "{body}");
+        assert!(!body.contains("secret"), "{body}");
+
+        let mut get = limited("GET", "0");
+        assert!(matches!(judge(&mut get), Verdict::Pass(_)));
+    }
+}

@@ -1,0 +1,475 @@
+//! Upstreams that are programs: subprocesses that read and write JSON-RPC, one
+//! message a line, as MCP servers over stdio do. A pool of them answers HTTP
+//! requests, so that one process serves many.
+
+pub mod attendant;
+pub mod belongings;
+pub mod message;
+pub mod outbox;
+pub mod process;
+pub mod session;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use deadpool::managed::{
+    Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, WeakPool,
+};
+use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::config::{self, Timeouts};
+use crate::programs::sessions::{Sessions, Shelf, Tally};
+use crate::streams::feed::{self, listener::Listener};
+use crate::telemetry::logging::Throttle;
+use attendant::{Attendant, Groups, Orders, Started};
+use belongings::Belongings;
+use message::Call;
+use outbox::Outbox;
+use process::{Broken, Process};
+use session::Session;
+
+/// The owner of a pool of subprocesses.
+#[derive(Debug, GracefulShutdown)]
+#[shutdown(part, strict, timeout = "5s")]
+pub struct StdioPool {
+    /// Drops what nobody uses.
+    #[shutdown(priority = 0, timeout = "100ms")]
+    maintenance: AbortOnDropHandle<()>,
+    /// Gives up the processes that clients have for themselves.
+    #[shutdown(priority = 0, timeout = "500ms")]
+    sessions: Option<Sessions<Session>>,
+    /// Sees the processes out.
+    #[shutdown(priority = 10)]
+    processes: Processes,
+}
+
+/// Uses a pool. A cheap clone: dropping one changes nothing.
+#[derive(Clone)]
+pub struct StdioClient {
+    pool: Pool<Spawner>,
+    sessions: Option<Shelf<Session>>,
+    limit: Duration,
+    beat: Duration,
+}
+
+/// Why a call was not answered.
+#[derive(Debug)]
+pub enum Failure {
+    /// No process could be started.
+    Unstarted(io::Error),
+    /// The process broke.
+    Broken(Broken),
+    /// All processes were busy, or the answer did not come, for too long.
+    Late,
+    /// The pool is closed.
+    Closed,
+    /// There are as many sessions as may be.
+    Full,
+    /// There is no session of this name.
+    NoSession,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unstarted(error) => write!(f, "it cannot be started: {error}"),
+            Self::Broken(error) => write!(f, "{error}"),
+            Self::Late => f.write_str("it did not answer in time"),
+            Self::Closed => f.write_str("it is being shut down"),
+            Self::Full => f.write_str("there are as many sessions as may be"),
+            Self::NoSession => f.write_str("there is no such session"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Numbers about a pool.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Processes that were started and not reaped.
+    pub running: usize,
+    /// Those of them that wait for a request.
+    pub idle: usize,
+    /// Processes ever started.
+    pub started: u64,
+    /// Sessions that have not ended.
+    pub sessions: u64,
+}
+
+impl StdioPool {
+    /// A pool that starts processes as they are needed, and the client that
+    /// uses it. A call may take as long as a response may, with the wait for a
+    /// process. Its sessions are counted in `sessions` as well.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn new(
+        config: &config::Stdio,
+        timeouts: &Timeouts,
+        sessions: &Tally,
+    ) -> (Self, StdioClient) {
+        let (ended, endings) = mpsc::unbounded_channel();
+        let spawner = Spawner {
+            config: config.clone(),
+            places: Arc::new(Semaphore::new(config.processes.get())),
+            session_places: Arc::new(Semaphore::new(
+                config
+                    .sessions
+                    .as_ref()
+                    .map_or(0, |sessions| sessions.most.get()),
+            )),
+            groups: Groups::default(),
+            orders: Orders::default(),
+            attendants: TaskTracker::new(),
+            ended,
+            started: AtomicU64::new(0),
+            complaints: Throttle::default(),
+        };
+        let pool = Pool::builder(spawner)
+            .max_size(config.processes.get())
+            .queue_mode(QueueMode::Lifo)
+            .build()
+            .expect("no timeout is set, which would need a runtime");
+        let idle = config.idle.duration();
+        let maintenance =
+            AbortOnDropHandle::new(tokio::spawn(maintain(pool.weak(), endings, idle)));
+        let sessions = config.sessions.as_ref().map(|config| {
+            // Their places are the limit.
+            Sessions::new(config.idle.duration(), u64::MAX, sessions)
+        });
+        let (sessions, shelf) = sessions.unzip();
+        let owner = Self {
+            maintenance,
+            sessions,
+            processes: Processes { pool: pool.clone() },
+        };
+        let client = StdioClient {
+            pool,
+            sessions: shelf,
+            limit: timeouts.response.duration(),
+            beat: feed::beat(timeouts),
+        };
+        (owner, client)
+    }
+}
+
+/// Keeps the pool to what is of use: processes that have ended go at once, those
+/// that were not needed for `idle` within as long again.
+async fn maintain(
+    pool: WeakPool<Spawner>,
+    mut endings: mpsc::UnboundedReceiver<()>,
+    idle: Duration,
+) {
+    let mut ticks = interval(idle);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            ended = endings.recv() => if ended.is_none() { return },
+            _ = ticks.tick() => {}
+        }
+        let Some(pool) = pool.upgrade() else { return };
+        // The processes are dropped after the pool's lock was given back.
+        pool.retain(|process, metrics| !process.has_ended() && metrics.last_used() < idle);
+    }
+}
+
+impl StdioClient {
+    /// Sends a call to a process, and waits for its answer; a notification has
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer. The process is not used again then, nor if this
+    /// is dropped half-way.
+    pub async fn call(&self, call: &Call) -> Result<Option<String>, Failure> {
+        let answered = async {
+            let mut process: Object<Spawner> =
+                self.pool.get().await.map_err(|error| match error {
+                    PoolError::Backend(error) => Failure::Unstarted(error),
+                    _ => Failure::Closed,
+                })?;
+            let answer = process.call(call).await;
+            if answer.is_err() {
+                // Given up here, as the pool would look at it only when it is
+                // wanted again.
+                drop(Object::take(process));
+            }
+            answer.map_err(Failure::Broken)
+        };
+        let late = |_| Err(Failure::Late);
+        timeout(self.limit, answered).await.unwrap_or_else(late)
+    }
+
+    /// Whether a client may have a process of its own.
+    #[must_use]
+    pub const fn has_sessions(&self) -> bool {
+        self.sessions.is_some()
+    }
+
+    /// Begins a session with its first call. Returns its name with the answer.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer; then there is no session either.
+    pub async fn begin(&self, call: &Call) -> Result<(String, Option<String>), Failure> {
+        let shelf = self.sessions.as_ref().ok_or(Failure::NoSession)?;
+        let spawner = self.pool.manager();
+        let place = match spawner.session_places.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(TryAcquireError::NoPermits) => return Err(Failure::Full),
+            Err(TryAcquireError::Closed) => return Err(Failure::Closed),
+        };
+        let outbox = Arc::new(Outbox::new(self.beat));
+        let process = spawner.start_for(&outbox, place);
+        let mut process = process.map_err(Failure::Unstarted)?;
+        let answer = timeout(self.limit, process.call(call)).await;
+        let answer = answer
+            .map_err(|_| Failure::Late)?
+            .map_err(Failure::Broken)?;
+        let session = Session::new(process, outbox, shelf.enter());
+        let name = shelf.begin(session).await.ok_or(Failure::Closed)?;
+        Ok((name, answer))
+    }
+
+    /// Sends a call to the process of a session. A session whose process breaks
+    /// is ended.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer.
+    pub async fn call_in(&self, name: &str, call: &Call) -> Result<Option<String>, Failure> {
+        let shelf = self.sessions.as_ref().ok_or(Failure::NoSession)?;
+        let session = shelf.find(name).await.ok_or(Failure::NoSession)?;
+        let failure = match timeout(self.limit, session.call(call)).await {
+            Ok(Some(Ok(answer))) => return Ok(answer),
+            Ok(Some(Err(broken))) => Failure::Broken(broken),
+            Ok(None) => Failure::NoSession,
+            Err(_) => Failure::Late,
+        };
+        shelf.end(name).await;
+        Err(failure)
+    }
+
+    /// A stream of what the program of a session says unasked.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such session.
+    pub async fn listen(&self, name: &str, last: Option<&str>) -> Result<Listener, Failure> {
+        let shelf = self.sessions.as_ref().ok_or(Failure::NoSession)?;
+        let session = shelf.find(name).await.ok_or(Failure::NoSession)?;
+        session.outbox().listen(last).ok_or(Failure::NoSession)
+    }
+
+    /// Ends a session. Whether there was one.
+    pub async fn end(&self, name: &str) -> bool {
+        match &self.sessions {
+            Some(shelf) => shelf.end(name).await,
+            None => false,
+        }
+    }
+
+    /// The longest message, in bytes.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.pool.manager().config.max_message.get()
+    }
+
+    /// The numbers now.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let spawner = self.pool.manager();
+        Counts {
+            running: spawner.groups.count(),
+            idle: self.pool.status().available,
+            started: spawner.started.load(Ordering::Relaxed),
+            sessions: self
+                .sessions
+                .as_ref()
+                .map_or(0, |shelf| shelf.used().active),
+        }
+    }
+}
+
+impl fmt::Debug for StdioClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pool.manager().config.command.fmt(f)
+    }
+}
+
+impl fmt::Display for StdioClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = self.pool.manager().config.command.first();
+        f.write_str(program.map_or("", String::as_str))
+    }
+}
+
+/// Starts processes for the pool.
+struct Spawner {
+    config: config::Stdio,
+    /// One for each process there may be, taken until it is reaped.
+    places: Arc<Semaphore>,
+    /// The same for sessions.
+    session_places: Arc<Semaphore>,
+    groups: Groups,
+    orders: Orders,
+    attendants: TaskTracker,
+    ended: mpsc::UnboundedSender<()>,
+    started: AtomicU64,
+    complaints: Throttle,
+}
+
+impl Spawner {
+    /// Starts the process of a session, with all that it has.
+    fn start_for(&self, outbox: &Arc<Outbox>, place: OwnedSemaphorePermit) -> io::Result<Process> {
+        let config = self.config.sessions.clone().unwrap_or_default();
+        let belongings = Belongings::new(&config, outbox, self.config.max_message.get())?;
+        self.start(place, Some(belongings), Some(outbox.clone()))
+    }
+
+    fn start(
+        &self,
+        place: OwnedSemaphorePermit,
+        belongings: Option<Belongings>,
+        outbox: Option<Arc<Outbox>>,
+    ) -> io::Result<Process> {
+        let started = Attendant::start(&self.config.command, &self.groups, place, belongings)?;
+        let Started {
+            stdin,
+            stdout,
+            attendant,
+        } = started;
+        let (released, gone) = (CancellationToken::new(), CancellationToken::new());
+        let longest = self.config.max_message.get();
+        let guard = released.clone().drop_guard();
+        let process = Process::new(stdin, stdout, longest, gone.clone(), guard, outbox);
+        debug!(pid = %attendant.pid(), command = ?self.config.command, "a subprocess was started");
+        self.started.fetch_add(1, Ordering::Relaxed);
+        let attended = attendant.attend(
+            released,
+            gone,
+            self.orders.clone(),
+            self.config.stop.duration(),
+        );
+        let ended = self.ended.clone();
+        self.attendants.spawn(async move {
+            attended.await;
+            // Nobody listens any more once the pool is being shut down.
+            let _ = ended.send(());
+        });
+        Ok(process)
+    }
+}
+
+impl Manager for Spawner {
+    type Type = Process;
+    type Error = io::Error;
+
+    async fn create(&self) -> io::Result<Process> {
+        let place = self.places.clone().acquire_owned().await;
+        let place = place.map_err(io::Error::other)?;
+        self.start(place, None, None).inspect_err(|error| {
+            if self.complaints.allows() {
+                warn!(command = ?self.config.command, %error, "a subprocess cannot be started");
+            }
+        })
+    }
+
+    async fn recycle(&self, process: &mut Process, _: &Metrics) -> RecycleResult<io::Error> {
+        if process.is_usable() {
+            Ok(())
+        } else {
+            Err(RecycleError::message("the process is of no use any more"))
+        }
+    }
+}
+
+/// All processes of a pool, and their end.
+///
+/// Its cleanup closes the pool, and with it the input of the processes that
+/// wait. Who has not ended after a third of the time is sent SIGTERM, who has not
+/// at the soft deadline, SIGKILL; each is reaped.
+struct Processes {
+    pool: Pool<Spawner>,
+}
+
+impl Processes {
+    fn kill(&self) {
+        let spawner = self.pool.manager();
+        self.pool.close();
+        spawner.places.close();
+        spawner.session_places.close();
+        spawner.orders.kill.cancel();
+        // The attendants may not be polled again.
+        spawner.groups.kill();
+    }
+}
+
+impl Component for Processes {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let spawner = self.pool.manager();
+        self.pool.close();
+        spawner.places.close();
+        spawner.session_places.close();
+        spawner.attendants.close();
+        let groups = spawner.groups.clone();
+        let forced = groups.clone();
+        cx.on_force(move || forced.kill());
+        let waiting = groups.clone();
+        cx.waiting_for(move || waiting.names());
+        if timeout(cx.remaining() / 3, spawner.attendants.wait())
+            .await
+            .is_ok()
+        {
+            return Ok(());
+        }
+        spawner.orders.terminate.cancel();
+        let deadline = Instant::from_std(cx.deadline());
+        if timeout_at(deadline, spawner.attendants.wait())
+            .await
+            .is_ok()
+        {
+            return Ok(());
+        }
+        let left = groups.names();
+        spawner.orders.kill.cancel();
+        spawner.attendants.wait().await;
+        Err(format!("did not end after SIGTERM and had to be killed: {left}").into())
+    }
+
+    fn abort(&mut self) {
+        self.kill();
+    }
+
+    fn release(&mut self) {
+        self.kill();
+    }
+}
+
+impl Drop for Processes {
+    /// Who could have awaited them is gone.
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl fmt::Debug for Processes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pool.manager().groups.names().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! Decides where a request goes.
+
+pub mod routes;
+pub mod sticky;

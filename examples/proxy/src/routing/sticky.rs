@@ -1,0 +1,217 @@
+//! Clients that are always sent to the same one of several upstreams, as long as
+//! that is well.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hyper::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
+use hyper::{Method, StatusCode};
+
+use crate::config::{self, PathPrefix, StickyBy};
+use crate::programs::sessions::{Entered, Session, Sessions, Shelf, Tally};
+use crate::routing::routes::Member;
+
+/// The longest name of a session that is remembered.
+const LONGEST_NAME: usize = 256;
+
+/// Which upstream a client belongs to.
+#[derive(Debug)]
+pub struct Affinity(Mutex<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    member: Arc<Member>,
+    entered: Option<Entered>,
+}
+
+impl Affinity {
+    fn new(member: &Arc<Member>, entered: Entered) -> Self {
+        Self(Mutex::new(Inside {
+            member: member.clone(),
+            entered: Some(entered),
+        }))
+    }
+
+    fn member(&self) -> Arc<Member> {
+        self.lock().member.clone()
+    }
+
+    fn move_to(&self, member: &Arc<Member>) {
+        self.lock().member = member.clone();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session for Affinity {
+    fn end(&self) {
+        self.lock().entered.take();
+    }
+}
+
+/// Remembers clients. A cheap clone.
+#[derive(Clone)]
+pub struct Sticky {
+    by: StickyBy,
+    /// What a cookie is for.
+    path: PathPrefix,
+    shelf: Shelf<Affinity>,
+}
+
+/// What a request says of whose it is.
+#[derive(Debug, Default)]
+pub struct Claim {
+    name: Option<String>,
+    known: Option<Arc<Affinity>>,
+}
+
+impl Claim {
+    /// Where it belongs.
+    #[must_use]
+    pub fn member(&self) -> Option<Arc<Member>> {
+        self.known.as_ref().map(|known| known.member())
+    }
+}
+
+impl Sticky {
+    /// Remembers nobody yet. The clients are counted in `total` as well.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn new(
+        config: &config::Sticky,
+        path: &PathPrefix,
+        total: &Tally,
+    ) -> (Sessions<Affinity>, Self) {
+        let most = u64::try_from(config.most.get()).unwrap_or(u64::MAX);
+        let (sessions, shelf) = Sessions::new(config.idle.duration(), most, total);
+        let sticky = Self {
+            by: config.by.clone(),
+            path: path.clone(),
+            shelf,
+        };
+        (sessions, sticky)
+    }
+
+    /// Whose request this is.
+    pub async fn claim(&self, headers: &HeaderMap) -> Claim {
+        let name = match &self.by {
+            StickyBy::Cookie(name) => cookie(headers, name),
+            StickyBy::Header(name) => field(headers, name),
+        };
+        let known = match &name {
+            Some(name) => self.shelf.find(name).await,
+            None => None,
+        };
+        Claim { name, known }
+    }
+
+    /// Remembers that `member` has answered, or that the client is done.
+    pub async fn answered(
+        &self,
+        claim: Claim,
+        member: &Arc<Member>,
+        method: &Method,
+        (status, headers): (StatusCode, &mut HeaderMap),
+    ) {
+        if let Some(known) = &claim.known {
+            known.move_to(member);
+        }
+        match &self.by {
+            StickyBy::Cookie(name) if claim.known.is_none() => {
+                self.begin(name, member, headers).await;
+            }
+            StickyBy::Cookie(_) => {}
+            StickyBy::Header(name) => {
+                let given = field(headers, name);
+                let is_over = status == StatusCode::NOT_FOUND
+                    || (method == Method::DELETE && status.is_success());
+                match (claim.name, given) {
+                    (Some(name), _) if is_over => {
+                        self.shelf.end(&name).await;
+                    }
+                    (name, Some(given)) if name.as_ref() != Some(&given) => {
+                        self.keep(given, member).await;
+                    }
+                    (Some(name), _) if claim.known.is_none() && !status.is_client_error() => {
+                        self.keep(name, member).await;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// How many are remembered.
+    #[must_use]
+    pub fn active(&self) -> u64 {
+        self.shelf.used().active
+    }
+
+    async fn keep(&self, name: String, member: &Arc<Member>) {
+        let session = Affinity::new(member, self.shelf.enter());
+        self.shelf.keep(name, session).await;
+    }
+
+    async fn begin(&self, cookie: &str, member: &Arc<Member>, headers: &mut HeaderMap) {
+        let session = Affinity::new(member, self.shelf.enter());
+        // None: it is shut down, and the client is one for who comes after.
+        let Some(name) = self.shelf.begin(session).await else {
+            return;
+        };
+        let path = self.path.as_str();
+        let text = format!("{cookie}={name}; Path={path}; HttpOnly; SameSite=Lax");
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.append(SET_COOKIE, value);
+        }
+    }
+}
+
+impl fmt::Debug for Sticky {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sticky").field(&self.by).finish()
+    }
+}
+
+fn field(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    named(headers.get(name)?.to_str().ok()?)
+}
+
+/// The value of a cookie (RFC 6265 §4.2.1).
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let values = headers.get_all(COOKIE).into_iter();
+    let mut pairs = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'));
+    pairs.find_map(|pair| {
+        let (found, value) = pair.split_once('=')?;
+        (found.trim() == name).then(|| named(value.trim()))?
+    })
+}
+
+fn named(name: &str) -> Option<String> {
+    (!name.is_empty() && name.len() <= LONGEST_NAME).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_among_others_in_one_field_or_several() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("a=1; key=; xid=9"));
+        headers.append(COOKIE, HeaderValue::from_static("b=2;id=7=7"));
+        assert_eq!(cookie(&headers, "a").unwrap(), "1");
+        assert_eq!(cookie(&headers, "id").unwrap(), "7=7");
+        assert_eq!(cookie(&headers, "key"), None, "empty");
+        assert_eq!(cookie(&headers, "d"), None);
+        let long = HeaderValue::try_from(format!("id={}", "x".repeat(257)));
+        headers.insert(COOKIE, long.unwrap());
+        assert_eq!(cookie(&headers, "id"), None, "too long");
+    }
+}

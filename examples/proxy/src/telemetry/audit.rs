@@ -1,0 +1,126 @@
+//! The audit trail: a line of JSON for each shutdown.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+use std::time::SystemTime;
+
+use lifecycle_runtime::Report;
+use serde::Serialize;
+use tracing::error;
+
+use crate::telemetry::timestamp;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    /// When it was written: at the end of the shutdown.
+    #[serde(serialize_with = "timestamp::rfc3339")]
+    time: SystemTime,
+    pid: u32,
+    version: &'static str,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+/// Appends `report` to the file at `path`, as [`append`] does. That it could not is
+/// logged.
+pub fn record(path: &Path, report: &Report) {
+    if let Err(error) = append(path, report) {
+        error!(path = %path.display(), %error, "the report is not in the audit trail");
+    }
+}
+
+/// Appends `report` to the file at `path`, and waits until it is on the disk.
+///
+/// # Errors
+///
+/// When the file cannot be opened, written or synchronised.
+pub fn append(path: &Path, report: &Report) -> io::Result<()> {
+    let line = Line {
+        time: SystemTime::now(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION"),
+        report,
+    };
+    let mut text = serde_json::to_vec(&line)?;
+    text.push(b'\n');
+    let is_new = !path.exists();
+    let mut file = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .append(true)
+        .open(path)?;
+    if is_torn(&mut file)? {
+        text.insert(0, b'\n');
+    }
+    // In one piece, so that lines of two processes do not mix.
+    file.write_all(&text)?;
+    file.sync_all()?;
+    if is_new {
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Whether the last line has no end: its process was killed while it wrote.
+fn is_torn(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+
+    use super::*;
+
+    #[derive(GracefulShutdown)]
+    struct Nothing {
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+
+    #[tokio::test]
+    async fn each_report_is_a_line_also_after_one_that_was_torn() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.ndjson");
+        let mut server = Nothing {
+            state: ShutdownState::new(),
+        };
+        let report = server.shutdown().await;
+        append(&path, &report).unwrap();
+        let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
+        torn.write_all(b"{\"time\":").unwrap();
+        append(&path, &report).unwrap();
+        append(&path, &report).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<Option<serde_json::Value>> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let whole: Vec<_> = lines.iter().map(Option::is_some).collect();
+        assert_eq!(whole, [true, false, true, true], "{text}");
+        let first = lines[0].as_ref().unwrap();
+        assert_eq!(
+            (&first["component"], &first["clean"]),
+            (&"Nothing".into(), &true.into())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_missing_is_an_error() {
+        let mut server = Nothing {
+            state: ShutdownState::new(),
+        };
+        let report = server.shutdown().await;
+        assert!(append(Path::new("/nonexistent/audit"), &report).is_err());
+    }
+}

@@ -1,0 +1,372 @@
+//! The traffic tape: one JSON object a line for each exchange. Recording never
+//! waits for the disk; what the disk cannot take, in time or at all, is dropped,
+//! and counted.
+
+mod reel;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex as SyncMutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use tokio::sync::{Mutex, Notify};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::config;
+use crate::telemetry::logging::Throttle;
+use crate::telemetry::timestamp;
+use reel::{Reel, Written};
+
+/// One exchange, as the tape tells it.
+#[derive(Debug, Serialize)]
+pub struct Entry<'a> {
+    /// When the request's head was complete.
+    #[serde(serialize_with = "timestamp::rfc3339")]
+    pub time: SystemTime,
+    /// Who asked.
+    pub client: SocketAddr,
+    /// How.
+    pub method: &'a str,
+    /// For what, with the query.
+    pub path: &'a str,
+    /// The answer; none if the client left before it.
+    pub status: Option<u16>,
+    /// Until the last byte was handed to the client's connection.
+    #[serde(rename = "duration_ms", serialize_with = "timestamp::millis")]
+    pub duration: Duration,
+    /// Of the response's body.
+    pub bytes: u64,
+    /// Whether that was all of it.
+    pub complete: bool,
+}
+
+/// Why the tape could not be written.
+#[derive(Debug)]
+pub struct TapeError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl fmt::Display for TapeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "traffic tape {}: {}", self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for TapeError {}
+
+/// Records exchanges. Shared by `Arc`; dropping one changes nothing.
+#[derive(Debug)]
+pub struct TapeRecorder {
+    path: PathBuf,
+    capacity: NonZeroUsize,
+    queue: SyncMutex<VecDeque<Vec<u8>>>,
+    queued: Notify,
+    tape: Mutex<Tape>,
+    written: AtomicU64,
+    dropped: AtomicU64,
+    /// Those of them that the disk did not take.
+    spoiled: AtomicU64,
+    complaints: Throttle,
+}
+
+/// The file, or the work that is being done on it. It lies here, not in a
+/// future, so that nothing is lost or torn when a future is dropped.
+#[derive(Debug)]
+enum Tape {
+    Idle(Reel),
+    Busy(JoinHandle<(Reel, Written)>),
+    /// Its work panicked.
+    Lost,
+}
+
+impl TapeRecorder {
+    /// A recorder that appends to the file that is configured, which is opened
+    /// later, by [`open`](Self::open) or the first write. None if no file is.
+    #[must_use]
+    pub fn new(config: &config::Recorder) -> Option<Self> {
+        let path = config.path.clone()?;
+        let reel = Reel::new(path.clone(), config.max_bytes, config.keep);
+        Some(Self {
+            path,
+            capacity: config.queue,
+            queue: SyncMutex::default(),
+            queued: Notify::new(),
+            tape: Mutex::new(Tape::Idle(reel)),
+            written: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            spoiled: AtomicU64::new(0),
+            complaints: Throttle::default(),
+        })
+    }
+
+    /// Takes an entry, or drops and counts it if too many wait already.
+    pub fn record(&self, entry: &Entry<'_>) {
+        let Ok(mut line) = serde_json::to_vec(entry) else {
+            self.lose(1);
+            return;
+        };
+        line.push(b'\n');
+        let mut queue = self.queue();
+        if queue.len() >= self.capacity.get() {
+            drop(queue);
+            self.lose(1);
+            return;
+        }
+        queue.push_back(line);
+        drop(queue);
+        self.queued.notify_one();
+    }
+
+    /// Entries written, and entries dropped.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.written), count(&self.dropped))
+    }
+
+    /// Opens the tape, so that one that cannot be written is known at the start.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened.
+    pub async fn open(&self) -> Result<(), TapeError> {
+        self.work(Reel::open).await?;
+        info!(path = %self.path.display(), "recording traffic");
+        Ok(())
+    }
+
+    /// Writes what is recorded, until it is dropped or aborted.
+    pub async fn run(&self) {
+        loop {
+            self.queued.notified().await;
+            if let Err(error) = self.write_queued().await
+                && self.complaints.allows()
+            {
+                warn!(%error, dropped = self.counts().1, "traffic is not recorded");
+            }
+        }
+    }
+
+    /// Writes all that was recorded until now, and waits until it is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened, written or synchronised, or could not be
+    /// at some time before, so that entries were lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the next call goes on where this one was dropped.
+    pub async fn flush(&self) -> Result<(), TapeError> {
+        self.write_queued().await?;
+        self.work(Reel::synchronise).await?;
+        let (written, dropped) = self.counts();
+        info!(written, dropped, "traffic tape flushed");
+        match self.spoiled.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            spoiled => {
+                let text = format!("{spoiled} entries could not be written");
+                Err(self.error(io::Error::other(text)))
+            }
+        }
+    }
+
+    async fn write_queued(&self) -> Result<(), TapeError> {
+        loop {
+            // Once taken from the queue, lines are the work's: it is done though
+            // nobody may wait for it any more.
+            let lines = || std::mem::take(&mut *self.queue());
+            if self.queue().is_empty() {
+                return self.work(|_| Written::default()).await;
+            }
+            self.work_with(lines, Reel::append).await?;
+        }
+    }
+
+    async fn work(
+        &self,
+        job: impl FnOnce(&mut Reel) -> Written + Send + 'static,
+    ) -> Result<(), TapeError> {
+        self.work_with(|| (), |reel, ()| job(reel)).await
+    }
+
+    /// Waits for the work that is being done, then does this on the blocking
+    /// pool. What it needs is asked for when it is certain that it will be done.
+    async fn work_with<T: Send + 'static>(
+        &self,
+        input: impl FnOnce() -> T,
+        job: impl FnOnce(&mut Reel, T) -> Written + Send + 'static,
+    ) -> Result<(), TapeError> {
+        let mut tape = self.tape.lock().await;
+        let before = self.settle(&mut tape).await;
+        let Tape::Idle(mut reel) = std::mem::replace(&mut *tape, Tape::Lost) else {
+            return Err(self.error(io::Error::other("its writer panicked")));
+        };
+        let input = input();
+        *tape = Tape::Busy(tokio::task::spawn_blocking(move || {
+            let written = job(&mut reel, input);
+            (reel, written)
+        }));
+        self.settle(&mut tape).await.and(before)
+    }
+
+    async fn settle(&self, tape: &mut Tape) -> Result<(), TapeError> {
+        let Tape::Busy(work) = tape else {
+            return Ok(());
+        };
+        let Ok((reel, written)) = work.await else {
+            *tape = Tape::Lost;
+            return Ok(());
+        };
+        *tape = Tape::Idle(reel);
+        self.written.fetch_add(written.lines, Ordering::Relaxed);
+        self.lose(written.lost);
+        self.spoiled.fetch_add(written.lost, Ordering::Relaxed);
+        self.take_back(written.back);
+        written.error.map_or(Ok(()), |error| Err(self.error(error)))
+    }
+
+    /// Puts lines back before those that came since; the newest have no place.
+    fn take_back(&self, mut lines: VecDeque<Vec<u8>>) {
+        let mut queue = self.queue();
+        lines.append(&mut queue);
+        let most = self.capacity.get().min(lines.len());
+        self.lose((lines.len() - most) as u64);
+        lines.truncate(most);
+        *queue = lines;
+    }
+
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lose(&self, entries: u64) {
+        self.dropped.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    fn error(&self, error: io::Error) -> TapeError {
+        let path = self.path.clone();
+        TapeError { path, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn entry(path: &str) -> Entry<'_> {
+        Entry {
+            time: UNIX_EPOCH + Duration::from_millis(951_782_400_007),
+            client: SocketAddr::from(([192, 0, 2, 1], 5000)),
+            method: "GET",
+            path,
+            status: Some(200),
+            duration: Duration::from_micros(1500),
+            bytes: 12,
+            complete: true,
+        }
+    }
+
+    fn at(path: PathBuf, capacity: usize) -> TapeRecorder {
+        let config = config::Recorder {
+            path: Some(path),
+            queue: NonZeroUsize::new(capacity).unwrap(),
+            ..config::Recorder::default()
+        };
+        TapeRecorder::new(&config).unwrap()
+    }
+
+    fn recorder(directory: &tempfile::TempDir, capacity: usize) -> TapeRecorder {
+        at(directory.path().join("tape.ndjson"), capacity)
+    }
+
+    fn lines(recorder: &TapeRecorder) -> Vec<String> {
+        let text = std::fs::read_to_string(&recorder.path).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_recorded_is_on_the_tape_after_a_flush() {
+        let directory = tempfile::tempdir().unwrap();
+        let recorder = recorder(&directory, 10);
+        recorder.record(&entry("/a?b=c"));
+        recorder.record(&entry("/d"));
+        recorder.flush().await.unwrap();
+        assert_eq!(
+            lines(&recorder)[0],
+            r#"{"time":"2000-02-29T00:00:00.007Z","client":"192.0.2.1:5000","method":"GET","path":"/a?b=c","status":200,"duration_ms":1.5,"bytes":12,"complete":true}"#
+        );
+        assert_eq!(lines(&recorder).len(), 2);
+        assert_eq!(recorder.counts(), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn what_the_queue_cannot_hold_is_dropped_and_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let recorder = recorder(&directory, 2);
+        for _ in 0..5 {
+            recorder.record(&entry("/"));
+        }
+        recorder.flush().await.unwrap();
+        assert_eq!(recorder.counts(), (2, 3));
+        assert_eq!(lines(&recorder).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_aborted_writer_loses_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let recorder = std::sync::Arc::new(recorder(&directory, 10_000));
+        for round in 0..20 {
+            for _ in 0..100 {
+                recorder.record(&entry("/"));
+            }
+            let writer = tokio::spawn({
+                let recorder = recorder.clone();
+                async move { recorder.run().await }
+            });
+            for _ in 0..round {
+                tokio::task::yield_now().await;
+            }
+            writer.abort();
+            let _ = writer.await;
+        }
+        recorder.flush().await.unwrap();
+        let lines = lines(&recorder);
+        assert_eq!(lines.len(), 2000);
+        for line in lines {
+            serde_json::from_str::<serde_json::Value>(&line).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_recorded_needs_no_file_and_a_file_that_cannot_be_opened_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("missing").join("tape");
+        let recorder = at(path, 1);
+        recorder.flush().await.unwrap();
+        recorder.record(&entry("/"));
+        let error = recorder.flush().await.unwrap_err().to_string();
+        assert!(error.contains("missing"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_loses_entries_and_says_so_and_nothing_more() {
+        let recorder = at(PathBuf::from("/dev/full"), 10);
+        recorder.record(&entry("/"));
+        recorder.record(&entry("/"));
+        let error = recorder.flush().await.unwrap_err().to_string();
+        assert!(error.contains("/dev/full: No space left"), "{error}");
+        assert_eq!(recorder.counts(), (0, 2));
+        assert!(recorder.flush().await.is_err(), "it stays incomplete");
+    }
+}
