@@ -14,8 +14,8 @@ use lifecycle_proxy::app::ProxyServer;
 use lifecycle_proxy::inbound::body::Upload;
 use lifecycle_proxy::protection::breaker;
 use lifecycle_proxy::config::{Config, PathPrefix, Upstream};
-use lifecycle_proxy::inbound::connection::{Handler as _, Link, Sequel};
-use lifecycle_proxy::forwarding::exchange::Books;
+use lifecycle_proxy::inbound::connection::{Handler as _, Link, UpgradeTask};
+use lifecycle_proxy::forwarding::exchange::Accounting;
 use lifecycle_proxy::forwarding::forward::{Forward, Rules};
 use lifecycle_proxy::protection::load::{Bounds, Load, Resource};
 use lifecycle_proxy::metrics::{Metrics, Sources};
@@ -23,6 +23,7 @@ use lifecycle_proxy::routing::routes::{Group, Route, Routes, Target};
 use lifecycle_proxy::inbound::sockets::Listening;
 use lifecycle_proxy::upstream::UpstreamPool;
 use lifecycle_proxy::streams::{sni, websocket};
+use lifecycle_proxy::streams::websocket::WebSocketOptions;
 use lifecycle_runtime::{Connection, ConnectionStats, Runner, ShutdownHandle};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -69,7 +70,7 @@ async fn untracked(config: Config) -> Result<()> {
             local: stream.local_addr()?,
             activity: Arc::new(Activity::new(limits)),
             connection: connection.clone(),
-            sequel: Sequel::default(),
+            upgrade: UpgradeTask::default(),
         };
         tokio::spawn(serve(stream, forward.clone(), link));
     }
@@ -90,7 +91,7 @@ async fn serve(stream: TcpStream, forward: Forward, link: Link) {
     let _ = served.await;
 }
 
-/// The way of a request as the proxy has it, its books included.
+/// The way of a request as the proxy has it, its accounting included.
 fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
     let (pool, client) = UpstreamPool::new(&config.timeouts);
     let settings = breaker::Settings {
@@ -112,20 +113,20 @@ fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
         tls: sni::Counts::default(),
         handle: ShutdownHandle::new(),
     };
-    let books = Books {
+    let accounting = Accounting {
         metrics: Arc::new(Metrics::new(sources, None)),
         recorder: None,
     };
     let rules = Rules {
         response_limit: config.timeouts.response.duration(),
         trust_forwarded: config.trust_forwarded,
-        websocket: websocket::Keep {
+        websocket: WebSocketOptions {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
         },
         listening: Listening::default(),
     };
-    (pool, Forward::new(client, routes, load, rules, books))
+    (pool, Forward::new(client, routes, load, rules, accounting))
 }
 
 /// The command that runs one.

@@ -22,11 +22,11 @@ use crate::inbound::listener::AcceptLoops;
 use crate::inbound::side_server::SideServer;
 use crate::inbound::sockets::Listening;
 use crate::metrics::Metrics;
-use crate::programs::sessions::{Sessions, Tally};
+use crate::programs::sessions::{SessionCount, Sessions};
 use crate::programs::stdio::StdioPool;
 use crate::protection::load::Used;
 use crate::restart::manager::Manager;
-use crate::restart::memory::Keeper;
+use crate::restart::saved_state::StateSaver;
 use crate::restart::{self, Outcome, Requests};
 use crate::routing::sticky::Affinity;
 use crate::streams::feed::Feed;
@@ -96,7 +96,7 @@ pub struct ProxyServer {
     metrics: Arc<Metrics>,
     /// Saves what the next start should know.
     #[shutdown(priority = 60, timeout = self.config.share(5), at_most = "2s")]
-    memory: Option<Keeper>,
+    saved_state: Option<StateSaver>,
     /// Answers scrapers and probes until then.
     #[shutdown(priority = 70, timeout = self.config.share(5), at_most = "1s")]
     admin: Option<AdminServer>,
@@ -106,7 +106,7 @@ pub struct ProxyServer {
     #[shutdown(skip)]
     config: Config,
     #[shutdown(skip)]
-    sessions: Tally,
+    sessions: SessionCount,
     #[shutdown(skip)]
     addresses: Vec<SocketAddr>,
     #[shutdown(skip)]
@@ -217,8 +217,8 @@ impl ProxyServer {
         &self.discovery
     }
 
-    pub(crate) const fn memory(&self) -> Option<&Keeper> {
-        self.memory.as_ref()
+    pub(crate) const fn saved_state(&self) -> Option<&StateSaver> {
+        self.saved_state.as_ref()
     }
 
     pub(crate) const fn manager(&self) -> Option<&Manager> {

@@ -8,9 +8,9 @@ pub mod discovery;
 mod feed;
 mod file;
 pub mod hosts;
-mod memory;
 mod mistake;
 mod restart;
+mod saved_state;
 mod sessions;
 
 use std::fmt;
@@ -29,8 +29,8 @@ use crate::config::hosts::{HostPattern, is_plain};
 pub use admin::{Admin, Secret, Token, UnusableToken};
 pub use discovery::Discovery;
 pub use feed::{Feed, FeedUrl};
-pub use memory::{Audit, State};
 pub use restart::Restart;
+pub use saved_state::{Audit, State};
 pub use sessions::{Sessions, Sticky, StickyBy};
 
 /// The most that `shutdown_timeout` may ask for.

@@ -12,8 +12,8 @@
 
 mod link;
 pub mod manager;
-pub mod memory;
 mod predecessor;
+pub mod saved_state;
 mod successor;
 
 use std::fmt;
@@ -138,8 +138,8 @@ async fn replace(server: &ProxyServer, stop: &CancellationToken) -> Result<Succe
     if process::id() == 1 {
         return Err(Failure::Init);
     }
-    if let Some(memory) = server.memory() {
-        memory.save().await;
+    if let Some(saved_state) = server.saved_state() {
+        saved_state.save().await;
     }
     let sockets = server.listening().duplicates();
     let successor = sockets.and_then(Successor::start);

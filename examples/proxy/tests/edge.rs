@@ -483,7 +483,7 @@ fn each_shutdown_is_a_line_of_the_audit_trail() {
             .iter()
             .map(|step| step["name"].as_str().unwrap())
             .collect();
-        for step in ["main", "connections", "memory"] {
+        for step in ["main", "connections", "saved_state"] {
             assert!(names.contains(&step), "{names:?}");
         }
     }

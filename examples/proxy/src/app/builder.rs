@@ -19,7 +19,7 @@ use crate::admin::{self, AdminServer};
 use crate::app::embedded;
 use crate::config::{self, Config, Health, PathPrefix, Seconds, Upstream};
 use crate::discovery::{Discovery, Farewells};
-use crate::forwarding::exchange::Books;
+use crate::forwarding::exchange::Accounting;
 use crate::forwarding::forward::{Forward, Rules};
 use crate::inbound::activity::Limits;
 use crate::inbound::connections::Intake;
@@ -27,18 +27,18 @@ use crate::inbound::listener::{AcceptLoops, BindError};
 use crate::inbound::side_server::SideServer;
 use crate::inbound::sockets::{Given, Listener, Listening, Role};
 use crate::metrics::{Metrics, Sources};
-use crate::programs::sessions::{Sessions, Tally};
+use crate::programs::sessions::{SessionCount, Sessions};
 use crate::programs::stdio::StdioPool;
 use crate::protection::breaker;
 use crate::protection::descriptors;
 use crate::protection::load::{Bounds, Counted, Each, Load, Used, measure};
 use crate::restart::manager::{Manager, Notifier, View};
-use crate::restart::memory::Memory;
+use crate::restart::saved_state::SavedState;
 use crate::routing::routes::{Group, Route, Routes, Target, name_of};
 use crate::routing::sticky::{Affinity, Sticky};
 use crate::streams::feed::Feed;
 use crate::streams::sni::Passthrough;
-use crate::streams::websocket;
+use crate::streams::websocket::{self, WebSocketOptions};
 use crate::telemetry::recorder::{TapeError, TapeRecorder};
 use crate::upstream::health;
 use crate::upstream::{Client, UpstreamPool};
@@ -126,7 +126,7 @@ impl Builder {
         let most = descriptors::connections(config.max_connections, each);
         let connections = Connections::new(most);
         let background = TaskGroup::new();
-        let sessions = Tally::default();
+        let sessions = SessionCount::default();
         let counted = counted(&connections, &sessions);
         let look = Box::new(move || measure(&counted));
         let load = Arc::new(Load::new(bounds_of(&config.limits), look));
@@ -135,12 +135,12 @@ impl Builder {
 
         let (pool, client) = UpstreamPool::new(&config.timeouts);
         let (routes, owned) = routes_of(&config, upstream, &client, &background, &sessions);
-        let memory = Memory::recall(&config.state).await?;
-        let known = memory.as_ref().map(|memory| {
-            memory.resume(&routes);
-            memory.peers()
+        let saved_state = SavedState::recall(&config.state).await?;
+        let known = saved_state.as_ref().map(|saved_state| {
+            saved_state.resume(&routes);
+            saved_state.peers()
         });
-        let websocket = websocket::Keep {
+        let websocket = WebSocketOptions {
             ping: config.websocket.ping.duration(),
             open: websocket::Open::default(),
         };
@@ -165,11 +165,11 @@ impl Builder {
             websocket,
             listening: listening.clone(),
         };
-        let books = Books {
+        let accounting = Accounting {
             metrics: metrics.clone(),
             recorder: recorder.clone(),
         };
-        let forward = Forward::new(client, routes.clone(), load.clone(), rules, books);
+        let forward = Forward::new(client, routes.clone(), load.clone(), rules, accounting);
 
         let discovery = match sockets.http.first().or(sockets.tls.first()) {
             Some(Listener { address, .. }) => {
@@ -179,11 +179,11 @@ impl Builder {
             }
             None => Discovery::default(),
         };
-        let memory = memory.map(|memory| {
-            let keeper = memory.of(routes.clone(), discovery.peers(), listening.left());
-            let saving = keeper.save_every(config.state.every.duration());
+        let saved_state = saved_state.map(|saved_state| {
+            let saver = saved_state.of(routes.clone(), discovery.peers(), listening.left());
+            let saving = saver.save_every(config.state.every.duration());
             spawn(&background, "state", saving);
-            keeper
+            saver
         });
 
         let token = CancellationToken::new();
@@ -232,7 +232,7 @@ impl Builder {
             pool,
             embedded,
             metrics,
-            memory,
+            saved_state,
             admin: None,
             manager,
             audit: config.audit.path.clone(),
@@ -330,7 +330,7 @@ fn routes_of(
     upstream: Option<Upstream>,
     client: &Client,
     background: &TaskGroup,
-    sessions: &Tally,
+    sessions: &SessionCount,
 ) -> (Arc<Routes>, Owned) {
     let settings = breaker::Settings {
         failures: config.breaker.failures.get(),
@@ -433,7 +433,7 @@ fn bounds_of(limits: &config::Limits) -> Each<Bounds> {
 }
 
 /// What the load is told of what others count.
-fn counted(connections: &Connections, sessions: &Tally) -> Counted {
+fn counted(connections: &Connections, sessions: &SessionCount) -> Counted {
     let (acceptor, sessions) = (connections.acceptor(), sessions.clone());
     Counted {
         connections: Box::new(move || {

@@ -1,6 +1,6 @@
-//! One request and its response, for the books: metrics and the traffic tape.
-//! It is closed when the last byte was handed to the client's connection, or
-//! when that will not happen any more.
+//! One request and its response, counted in the metrics and written on the traffic
+//! tape once the last byte was handed to the client's connection, or once that
+//! cannot happen any more.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ use crate::telemetry::recorder::{Entry, TapeRecorder};
 
 /// Where exchanges are entered.
 #[derive(Clone, Debug)]
-pub struct Books {
+pub struct Accounting {
     /// Counted by all.
     pub metrics: Arc<Metrics>,
     /// Written by some.
@@ -32,7 +32,7 @@ pub struct Books {
 /// A request that is being answered.
 #[derive(Debug)]
 pub struct Exchange {
-    books: Arc<Books>,
+    accounting: Arc<Accounting>,
     started: Instant,
     is_head: bool,
     /// Boxed, as it is mostly absent and the response is moved about.
@@ -53,9 +53,9 @@ struct Noted {
 
 impl Exchange {
     /// Begins with the request's head.
-    pub fn begin<B>(books: &Arc<Books>, request: &Request<B>, link: &Link) -> Self {
-        books.metrics.request_began();
-        let noted = books.recorder.as_ref().map(|_| {
+    pub fn begin<B>(accounting: &Arc<Accounting>, request: &Request<B>, link: &Link) -> Self {
+        accounting.metrics.request_began();
+        let noted = accounting.recorder.as_ref().map(|_| {
             Box::new(Noted {
                 time: SystemTime::now(),
                 client: link.peer,
@@ -64,7 +64,7 @@ impl Exchange {
             })
         });
         Self {
-            books: books.clone(),
+            accounting: accounting.clone(),
             started: Instant::now(),
             is_head: request.method() == Method::HEAD,
             noted,
@@ -94,7 +94,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let Books { metrics, recorder } = &*self.books;
+        let Accounting { metrics, recorder } = &*self.accounting;
         let duration = self.started.elapsed();
         metrics.request_ended(self.status, self.bytes, self.complete, duration);
         if let (Some(recorder), Some(noted)) = (recorder, &self.noted) {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use crate::config::Upstream;
-use crate::forwarding::exchange::{Books, Download, Exchange};
+use crate::forwarding::exchange::{Accounting, Download, Exchange};
 use crate::inbound::activity::Activity;
 use crate::inbound::body::{Content, Upload};
 use crate::inbound::connection::{Handler, Link};
@@ -35,7 +35,7 @@ use crate::routing::routes::{Group, Member, Pick, Routes, Target};
 use crate::routing::sticky::Claim;
 use crate::streams::feed::listener::Listener;
 use crate::streams::feed::{FeedClient, LAST_EVENT_ID};
-use crate::streams::websocket;
+use crate::streams::websocket::{self, WebSocketOptions};
 use crate::telemetry::logging::Throttle;
 use crate::upstream::Client;
 use crate::upstream::kept::Life;
@@ -50,7 +50,7 @@ struct Inner {
     routes: Arc<Routes>,
     load: Arc<Load>,
     rules: Rules,
-    books: Arc<Books>,
+    accounting: Arc<Accounting>,
     complaints: Throttle,
 }
 
@@ -62,7 +62,7 @@ pub struct Rules {
     /// Whether an earlier proxy's word on host and scheme is kept.
     pub trust_forwarded: bool,
     /// How WebSocket connections are kept.
-    pub websocket: websocket::Keep,
+    pub websocket: WebSocketOptions,
     /// Whether clients should connect again.
     pub listening: Listening,
 }
@@ -100,21 +100,21 @@ impl Failure {
 
 impl Forward {
     /// Sends requests along `routes`, as long as the `load` allows it, and enters
-    /// them in `books`.
+    /// them in `accounting`.
     #[must_use]
     pub fn new(
         client: Client,
         routes: Arc<Routes>,
         load: Arc<Load>,
         rules: Rules,
-        books: Books,
+        accounting: Accounting,
     ) -> Self {
         Self(Arc::new(Inner {
             client,
             routes,
             load,
             rules,
-            books: Arc::new(books),
+            accounting: Arc::new(accounting),
             complaints: Throttle::default(),
         }))
     }
@@ -124,7 +124,7 @@ impl Handler for Forward {
     type Body = Download;
 
     async fn handle(&self, mut request: Request<Upload>, link: Link) -> Response<Download> {
-        let exchange = Exchange::begin(&self.0.books, &request, &link);
+        let exchange = Exchange::begin(&self.0.accounting, &request, &link);
         let response = match judge(&mut request) {
             Verdict::Pass(_) if !self.0.load.admits() => Err(Fault::Overloaded.into()),
             Verdict::Pass(host) => self.0.pass(request, host, &link).await,
@@ -209,7 +209,7 @@ impl Inner {
     fn relay(&self, client: OnUpgrade, upstream: OnUpgrade, link: &Link) {
         let keep = self.rules.websocket.clone();
         let connection = link.connection.clone();
-        link.sequel
+        link.upgrade
             .set(websocket::relay(client, upstream, keep, connection));
     }
 
@@ -330,7 +330,7 @@ impl Inner {
         let Failure { fault, upstream } = failure;
         let upstream = upstream.as_deref();
         if fault.is_of_upstream() {
-            let failures = self.books.metrics.upstream_failed(fault);
+            let failures = self.accounting.metrics.upstream_failed(fault);
             if self.complaints.allows() {
                 warn!(upstream, %fault, failures, "the upstream failed");
             }

@@ -41,37 +41,37 @@ pub struct Link {
     /// Tells when what has no end of its own should come to one.
     pub connection: Connection,
     /// What the connection becomes after an upgrade.
-    pub sequel: Sequel,
+    pub upgrade: UpgradeTask,
 }
 
 /// What follows the last response of a connection that was upgraded. It runs in
 /// the connection's task, so that it is counted, drained and cut as part of it.
 #[derive(Clone, Default)]
-pub struct Sequel(Arc<Mutex<Option<Following>>>);
+pub struct UpgradeTask(Arc<Mutex<Option<Following>>>);
 
 type Following = Pin<Box<dyn Future<Output = End> + Send>>;
 
-impl Sequel {
+impl UpgradeTask {
     /// Says what follows.
-    pub fn set(&self, sequel: impl Future<Output = End> + Send + 'static) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(sequel));
+    pub fn set(&self, upgrade: impl Future<Output = End> + Send + 'static) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(upgrade));
     }
 
     async fn run(&self, activity: &Activity) -> End {
-        let sequel = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match sequel {
-            Some(sequel) => {
+        let upgrade = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match upgrade {
+            Some(upgrade) => {
                 activity.upgraded();
-                sequel.await
+                upgrade.await
             }
             None => End::Closed,
         }
     }
 }
 
-impl fmt::Debug for Sequel {
+impl fmt::Debug for UpgradeTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sequel")
+        f.write_str("UpgradeTask")
     }
 }
 
@@ -148,10 +148,10 @@ impl<H: Handler> Serve for H {
             local,
             activity,
             connection,
-            sequel: Sequel::default(),
+            upgrade: UpgradeTask::default(),
         };
         match serve_http(stream, self, link.clone()).await {
-            End::Closed => link.sequel.run(&link.activity).await,
+            End::Closed => link.upgrade.run(&link.activity).await,
             other => other,
         }
     }

@@ -50,7 +50,7 @@ impl<S: Session> Sessions<S> {
     ///
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn new(idle: Duration, most: u64, total: &Tally) -> (Self, Shelf<S>) {
+    pub fn new(idle: Duration, most: u64, total: &SessionCount) -> (Self, Shelf<S>) {
         let shelf = Shelf {
             cache: Cache::builder()
                 .time_to_idle(idle)
@@ -58,7 +58,7 @@ impl<S: Session> Sessions<S> {
                 .eviction_policy(EvictionPolicy::lru())
                 .eviction_listener(|_, session: Arc<S>, _| session.end())
                 .build(),
-            tally: Tally::part_of(total),
+            count: SessionCount::part_of(total),
             closed: Arc::default(),
         };
         let ticking = shelf.clone();
@@ -89,7 +89,7 @@ impl<S: Session> Drop for Sessions<S> {
 /// nothing.
 pub struct Shelf<S: Session> {
     cache: Cache<String, Arc<S>>,
-    tally: Tally,
+    count: SessionCount,
     closed: Arc<AtomicBool>,
 }
 
@@ -97,7 +97,7 @@ impl<S: Session> Clone for Shelf<S> {
     fn clone(&self) -> Self {
         Self {
             cache: self.cache.clone(),
-            tally: self.tally.clone(),
+            count: self.count.clone(),
             closed: self.closed.clone(),
         }
     }
@@ -107,7 +107,7 @@ impl<S: Session> Shelf<S> {
     /// Counts a session, which is to have what this returns as long as it lasts.
     #[must_use]
     pub fn enter(&self) -> Entered {
-        self.tally.enter()
+        self.count.enter()
     }
 
     /// Keeps a session under a name that cannot be guessed. None once the
@@ -143,7 +143,7 @@ impl<S: Session> Shelf<S> {
     /// How many have not ended.
     #[must_use]
     pub fn used(&self) -> Used {
-        self.tally.used()
+        self.count.used()
     }
 
     async fn tick(&self) {
@@ -168,8 +168,8 @@ impl<S: Session> Shelf<S> {
 
 impl<S: Session> Component for Shelf<S> {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        let tally = self.tally.clone();
-        cx.waiting_for(move || format!("{} sessions", tally.used().active));
+        let count = self.count.clone();
+        cx.waiting_for(move || format!("{} sessions", count.used().active));
         // What was inserted is counted only then.
         self.cache.run_pending_tasks().await;
         self.end_all().await;
@@ -187,16 +187,16 @@ impl<S: Session> fmt::Debug for Shelf<S> {
 
 /// Sessions that have not ended, counted. A cheap clone.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(Arc<Count>);
+pub struct SessionCount(Arc<Count>);
 
 #[derive(Debug, Default)]
 struct Count {
     active: AtomicU64,
     peak: AtomicU64,
-    total: Option<Tally>,
+    total: Option<SessionCount>,
 }
 
-impl Tally {
+impl SessionCount {
     /// A count whose sessions are counted in `total` as well.
     #[must_use]
     pub fn part_of(total: &Self) -> Self {
@@ -219,7 +219,7 @@ impl Tally {
         let active = self.0.active.fetch_add(1, Ordering::Relaxed) + 1;
         self.0.peak.fetch_max(active, Ordering::Relaxed);
         Entered {
-            tally: self.clone(),
+            count: self.clone(),
             _total: self.0.total.as_ref().map(|total| Box::new(total.enter())),
         }
     }
@@ -228,13 +228,13 @@ impl Tally {
 /// One of them.
 #[derive(Debug)]
 pub struct Entered {
-    tally: Tally,
+    count: SessionCount,
     _total: Option<Box<Entered>>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.tally.0.active.fetch_sub(1, Ordering::Relaxed);
+        self.count.0.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -2,12 +2,12 @@
 //! message a line, as MCP servers over stdio do. A pool of them answers HTTP
 //! requests, so that one process serves many.
 
-pub mod attendant;
-pub mod belongings;
 pub mod message;
 pub mod outbox;
 pub mod process;
+pub mod resources;
 pub mod session;
+pub mod supervisor;
 
 use std::fmt;
 use std::io;
@@ -27,15 +27,15 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::config::{self, Timeouts};
-use crate::programs::sessions::{Sessions, Shelf, Tally};
+use crate::programs::sessions::{SessionCount, Sessions, Shelf};
 use crate::streams::feed::{self, listener::Listener};
 use crate::telemetry::logging::Throttle;
-use attendant::{Attendant, Groups, Orders, Started};
-use belongings::Belongings;
 use message::Call;
 use outbox::Outbox;
 use process::{Broken, Process};
+use resources::Resources;
 use session::Session;
+use supervisor::{Groups, Orders, Started, Supervisor};
 
 /// The owner of a pool of subprocesses.
 #[derive(Debug, GracefulShutdown)]
@@ -118,7 +118,7 @@ impl StdioPool {
     pub fn new(
         config: &config::Stdio,
         timeouts: &Timeouts,
-        sessions: &Tally,
+        sessions: &SessionCount,
     ) -> (Self, StdioClient) {
         let (ended, endings) = mpsc::unbounded_channel();
         let spawner = Spawner {
@@ -132,7 +132,7 @@ impl StdioPool {
             )),
             groups: Groups::default(),
             orders: Orders::default(),
-            attendants: TaskTracker::new(),
+            supervisors: TaskTracker::new(),
             ended,
             started: AtomicU64::new(0),
             complaints: Throttle::default(),
@@ -325,7 +325,7 @@ struct Spawner {
     session_places: Arc<Semaphore>,
     groups: Groups,
     orders: Orders,
-    attendants: TaskTracker,
+    supervisors: TaskTracker,
     ended: mpsc::UnboundedSender<()>,
     started: AtomicU64,
     complaints: Throttle,
@@ -335,37 +335,37 @@ impl Spawner {
     /// Starts the process of a session, with all that it has.
     fn start_for(&self, outbox: &Arc<Outbox>, place: OwnedSemaphorePermit) -> io::Result<Process> {
         let config = self.config.sessions.clone().unwrap_or_default();
-        let belongings = Belongings::new(&config, outbox, self.config.max_message.get())?;
-        self.start(place, Some(belongings), Some(outbox.clone()))
+        let resources = Resources::new(&config, outbox, self.config.max_message.get())?;
+        self.start(place, Some(resources), Some(outbox.clone()))
     }
 
     fn start(
         &self,
         place: OwnedSemaphorePermit,
-        belongings: Option<Belongings>,
+        resources: Option<Resources>,
         outbox: Option<Arc<Outbox>>,
     ) -> io::Result<Process> {
-        let started = Attendant::start(&self.config.command, &self.groups, place, belongings)?;
+        let started = Supervisor::start(&self.config.command, &self.groups, place, resources)?;
         let Started {
             stdin,
             stdout,
-            attendant,
+            supervisor,
         } = started;
         let (released, gone) = (CancellationToken::new(), CancellationToken::new());
         let longest = self.config.max_message.get();
         let guard = released.clone().drop_guard();
         let process = Process::new(stdin, stdout, longest, gone.clone(), guard, outbox);
-        debug!(pid = %attendant.pid(), command = ?self.config.command, "a subprocess was started");
+        debug!(pid = %supervisor.pid(), command = ?self.config.command, "a subprocess was started");
         self.started.fetch_add(1, Ordering::Relaxed);
-        let attended = attendant.attend(
+        let supervised = supervisor.supervise(
             released,
             gone,
             self.orders.clone(),
             self.config.stop.duration(),
         );
         let ended = self.ended.clone();
-        self.attendants.spawn(async move {
-            attended.await;
+        self.supervisors.spawn(async move {
+            supervised.await;
             // Nobody listens any more once the pool is being shut down.
             let _ = ended.send(());
         });
@@ -412,7 +412,7 @@ impl Processes {
         spawner.places.close();
         spawner.session_places.close();
         spawner.orders.kill.cancel();
-        // The attendants may not be polled again.
+        // The supervisors may not be polled again.
         spawner.groups.kill();
     }
 }
@@ -423,13 +423,13 @@ impl Component for Processes {
         self.pool.close();
         spawner.places.close();
         spawner.session_places.close();
-        spawner.attendants.close();
+        spawner.supervisors.close();
         let groups = spawner.groups.clone();
         let forced = groups.clone();
         cx.on_force(move || forced.kill());
         let waiting = groups.clone();
         cx.waiting_for(move || waiting.names());
-        if timeout(cx.remaining() / 3, spawner.attendants.wait())
+        if timeout(cx.remaining() / 3, spawner.supervisors.wait())
             .await
             .is_ok()
         {
@@ -437,7 +437,7 @@ impl Component for Processes {
         }
         spawner.orders.terminate.cancel();
         let deadline = Instant::from_std(cx.deadline());
-        if timeout_at(deadline, spawner.attendants.wait())
+        if timeout_at(deadline, spawner.supervisors.wait())
             .await
             .is_ok()
         {
@@ -445,7 +445,7 @@ impl Component for Processes {
         }
         let left = groups.names();
         spawner.orders.kill.cancel();
-        spawner.attendants.wait().await;
+        spawner.supervisors.wait().await;
         Err(format!("did not end after SIGTERM and had to be killed: {left}").into())
     }
 

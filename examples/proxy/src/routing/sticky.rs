@@ -8,7 +8,7 @@ use hyper::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use hyper::{Method, StatusCode};
 
 use crate::config::{self, PathPrefix, StickyBy};
-use crate::programs::sessions::{Entered, Session, Sessions, Shelf, Tally};
+use crate::programs::sessions::{Entered, Session, SessionCount, Sessions, Shelf};
 use crate::routing::routes::Member;
 
 /// The longest name of a session that is remembered.
@@ -85,7 +85,7 @@ impl Sticky {
     pub fn new(
         config: &config::Sticky,
         path: &PathPrefix,
-        total: &Tally,
+        total: &SessionCount,
     ) -> (Sessions<Affinity>, Self) {
         let most = u64::try_from(config.most.get()).unwrap_or(u64::MAX);
         let (sessions, shelf) = Sessions::new(config.idle.duration(), most, total);

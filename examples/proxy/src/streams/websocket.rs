@@ -56,7 +56,7 @@ impl Drop for Entered {
 
 /// How a connection is kept.
 #[derive(Clone, Debug)]
-pub struct Keep {
+pub struct WebSocketOptions {
     /// After so long without a byte of the client it is sent a ping; after as
     /// long again it is gone.
     pub ping: Duration,
@@ -69,15 +69,15 @@ pub struct Keep {
 pub async fn relay(
     client: OnUpgrade,
     upstream: OnUpgrade,
-    keep: Keep,
+    options: WebSocketOptions,
     connection: Connection,
 ) -> End {
-    let _entered = keep.open.enter();
+    let _entered = options.open.enter();
     let both = async { tokio::try_join!(client, upstream) };
     match both.await {
         Ok((client, upstream)) => {
             let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-            pass(client, upstream, keep.ping, &connection).await
+            pass(client, upstream, options.ping, &connection).await
         }
         Err(error) => End::Failed(error.into()),
     }

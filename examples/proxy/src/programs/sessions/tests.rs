@@ -30,8 +30,8 @@ fn kept(shelf: &Shelf<Kept>) -> (Kept, Arc<AtomicBool>) {
     (session, held)
 }
 
-fn sessions(idle: Duration, most: u64) -> (Sessions<Kept>, Shelf<Kept>, Tally) {
-    let total = Tally::default();
+fn sessions(idle: Duration, most: u64) -> (Sessions<Kept>, Shelf<Kept>, SessionCount) {
+    let total = SessionCount::default();
     let (owner, shelf) = Sessions::new(idle, most, &total);
     (owner, shelf, total)
 }
@@ -43,10 +43,10 @@ fn held_is_there(shelf: &Shelf<Kept>) -> bool {
 const LONG: Duration = Duration::from_secs(3600);
 
 /// The cache has a clock of its own, which a test cannot turn.
-async fn until(active: u64, tally: &Tally) {
+async fn until(active: u64, count: &SessionCount) {
     let end = Instant::now() + Duration::from_secs(30);
-    while tally.used().active != active {
-        assert!(Instant::now() < end, "{:?}, not {active}", tally.used());
+    while count.used().active != active {
+        assert!(Instant::now() < end, "{:?}, not {active}", count.used());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -37,10 +37,10 @@ impl fmt::Display for Broken {
 impl std::error::Error for Broken {}
 
 /// A process that answers one request at a time. Dropping it closes its input
-/// and leaves the rest to its attendant.
+/// and leaves the rest to its supervisor.
 #[derive(Debug)]
 pub struct Process {
-    /// Dropped first: the attendant waits for the end that this asks for.
+    /// Dropped first: the supervisor waits for the end that this asks for.
     stdin: ChildStdin,
     lines: FramedRead<ChildStdout, LinesCodec>,
     ended: CancellationToken,

@@ -18,7 +18,7 @@ fn config(script: &str) -> config::Stdio {
 }
 
 fn pool_of(config: &config::Stdio) -> (StdioPool, StdioClient) {
-    StdioPool::new(config, &Timeouts::default(), &Tally::default())
+    StdioPool::new(config, &Timeouts::default(), &SessionCount::default())
 }
 
 fn call() -> Call {
@@ -122,7 +122,7 @@ async fn a_process_that_was_abandoned_in_a_call_is_not_used_again() {
         response: Seconds::of(1),
         ..Timeouts::default()
     };
-    let (mut pool, client) = StdioPool::new(&config(mute), &timeouts, &Tally::default());
+    let (mut pool, client) = StdioPool::new(&config(mute), &timeouts, &SessionCount::default());
     assert!(matches!(client.call(&call()).await, Err(Failure::Late)));
     assert!(matches!(client.call(&call()).await, Err(Failure::Late)));
     assert_eq!(client.counts().started, 2);

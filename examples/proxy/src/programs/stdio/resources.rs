@@ -35,13 +35,13 @@ const LONGEST_LOG: usize = 16 << 20;
 
 /// Owns them.
 #[derive(Debug)]
-pub struct Belongings {
+pub struct Resources {
     directory: TempDir,
     listens: Option<JoinHandle<()>>,
     log: Option<SessionLog>,
 }
 
-impl Belongings {
+impl Resources {
     /// What `config` says that a session has. Lines of up to `longest` bytes that
     /// come by its socket are `outbox`'s.
     ///
@@ -88,11 +88,11 @@ impl Belongings {
             let _ = listens.await;
         }
         let removed = spawn_blocking(move || drop(self)).await;
-        debug!(?removed, "the belongings of a session were removed");
+        debug!(?removed, "the resources of a session were removed");
     }
 }
 
-impl Drop for Belongings {
+impl Drop for Resources {
     fn drop(&mut self) {
         if let Some(listens) = &self.listens {
             listens.abort();

@@ -20,7 +20,7 @@ use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::belongings::{Belongings, SessionLog};
+use super::resources::{Resources, SessionLog};
 
 /// How much of a line on standard error is logged.
 const LONGEST_LINE: usize = 4096;
@@ -29,7 +29,7 @@ const LONGEST_LINE: usize = 4096;
 /// have inherited it.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// What all attendants of a pool are told.
+/// What all supervisors of a pool are told.
 #[derive(Clone, Debug, Default)]
 pub struct Orders {
     /// Cancelled: who still waits for an end by itself sends SIGTERM.
@@ -90,23 +90,23 @@ pub struct Started {
     /// Answers come out of here.
     pub stdout: ChildStdout,
     /// Who sees to its end.
-    pub attendant: Attendant,
+    pub supervisor: Supervisor,
 }
 
 /// Owns a process.
 #[derive(Debug)]
-pub struct Attendant {
+pub struct Supervisor {
     child: Child,
     stderr: ChildStderr,
     changes: unix::Signal,
     registered: Registered,
     place: OwnedSemaphorePermit,
-    belongings: Option<Belongings>,
+    resources: Option<Resources>,
 }
 
-impl Attendant {
-    /// Starts `command` as the leader of a process group. It takes up `place`
-    /// until it is reaped, and so it does its `belongings`.
+impl Supervisor {
+    /// Starts `command` as the leader of a process group. It keeps `place`
+    /// and `resources` until it is reaped.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Attendant {
         command: &[String],
         groups: &Groups,
         place: OwnedSemaphorePermit,
-        belongings: Option<Belongings>,
+        resources: Option<Resources>,
     ) -> io::Result<Started> {
         // Before the process, so that its end is not missed.
         let changes = unix::signal(SignalKind::child())?;
@@ -123,8 +123,8 @@ impl Attendant {
             .split_first()
             .ok_or_else(|| io::Error::other("the command is empty"))?;
         let mut command = Command::new(program);
-        if let Some(belongings) = &belongings {
-            belongings.equip(&mut command);
+        if let Some(resources) = &resources {
+            resources.equip(&mut command);
         }
         let mut child = command
             .args(arguments)
@@ -148,13 +148,13 @@ impl Attendant {
         Ok(Started {
             stdin,
             stdout,
-            attendant: Self {
+            supervisor: Self {
                 child,
                 stderr,
                 changes,
                 registered,
                 place,
-                belongings,
+                resources,
             },
         })
     }
@@ -167,7 +167,7 @@ impl Attendant {
     /// Waits until the process ends by itself or is `released`, that is, its
     /// standard input was closed; then sees it out: it has `grace` to end, and
     /// as long again after SIGTERM. `ended` is cancelled once it has.
-    pub async fn attend(
+    pub async fn supervise(
         self,
         released: CancellationToken,
         ended: CancellationToken,
@@ -180,7 +180,7 @@ impl Attendant {
             mut changes,
             registered,
             place,
-            mut belongings,
+            mut resources,
         } = self;
         let pid = registered.group;
         let ending = async {
@@ -198,7 +198,7 @@ impl Attendant {
             let status = child.wait().await;
             debug!(%pid, ?status, "a subprocess was reaped");
         };
-        let log = belongings.as_mut().and_then(Belongings::take_log);
+        let log = resources.as_mut().and_then(Resources::take_log);
         let listening = async {
             let last_words = async {
                 ended.cancelled().await;
@@ -210,8 +210,8 @@ impl Attendant {
             }
         };
         tokio::join!(ending, listening);
-        if let Some(belongings) = belongings {
-            belongings.close().await;
+        if let Some(resources) = resources {
+            resources.close().await;
         }
         drop(place);
     }

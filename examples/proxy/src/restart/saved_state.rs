@@ -56,9 +56,9 @@ fn readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(
 
 /// What was known when the proxy last ran.
 #[derive(Debug)]
-pub struct Memory(Arc<StateFile<Known>>);
+pub struct SavedState(Arc<StateFile<Known>>);
 
-impl Memory {
+impl SavedState {
     /// Reads the file that is configured, if one is. One that is damaged is put aside.
     ///
     /// # Errors
@@ -107,8 +107,8 @@ impl Memory {
         routes: Arc<Routes>,
         peers: Option<PeerTable>,
         left: CancellationToken,
-    ) -> Keeper {
-        Keeper {
+    ) -> StateSaver {
+        StateSaver {
             file: self.0,
             sources: Sources { routes, peers },
             left,
@@ -119,7 +119,7 @@ impl Memory {
 /// Saves what is known; its cleanup does so for the last time, and notes that there was
 /// a shutdown.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct StateSaver {
     file: Arc<StateFile<Known>>,
     sources: Sources,
     left: CancellationToken,
@@ -159,7 +159,7 @@ impl Sources {
     }
 }
 
-impl Keeper {
+impl StateSaver {
     /// Saves what is known now, for another process to begin with.
     pub async fn save(&self) {
         self.sources.collect(&self.file);
@@ -192,7 +192,7 @@ impl Keeper {
     }
 }
 
-impl Component for Keeper {
+impl Component for StateSaver {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         if self.left.is_cancelled() {
             info!("the state is another process's by now");
