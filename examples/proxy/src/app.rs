@@ -27,7 +27,7 @@ use crate::programs::stdio::StdioPool;
 use crate::protection::load::Used;
 use crate::restart::manager::Manager;
 use crate::restart::saved_state::StateSaver;
-use crate::restart::{self, Outcome, Requests};
+use crate::restart::{Outcome, Requests, Restarts};
 use crate::routing::sticky::Affinity;
 use crate::streams::feed::Feed;
 use crate::streams::feed::source::State;
@@ -202,27 +202,16 @@ impl ProxyServer {
     ///
     /// Dropped, it kills a new process that has not taken over yet.
     pub async fn restart_on(&self, requests: &Requests) -> Outcome {
-        restart::attend(self, requests).await
-    }
-
-    pub(crate) const fn config(&self) -> &Config {
-        &self.config
-    }
-
-    pub(crate) const fn listening(&self) -> &Listening {
-        &self.listening
-    }
-
-    pub(crate) const fn discovery(&self) -> &Discovery {
-        &self.discovery
-    }
-
-    pub(crate) const fn saved_state(&self) -> Option<&StateSaver> {
-        self.saved_state.as_ref()
-    }
-
-    pub(crate) const fn manager(&self) -> Option<&Manager> {
-        self.manager.as_ref()
+        let restarts = Restarts {
+            handle: &self.handle,
+            config: &self.config.restart,
+            listening: &self.listening,
+            connections: self.connections.acceptor(),
+            saved_state: self.saved_state.as_ref(),
+            manager: self.manager.as_ref(),
+            discovery: &self.discovery,
+        };
+        restarts.on(requests).await
     }
 
     /// Shuts the server down within `timeout`, for those who embed it and run it

@@ -1,4 +1,5 @@
 //! Passes a request on and its response back.
 
+pub mod content;
 pub mod exchange;
 pub mod forward;

@@ -4,7 +4,6 @@ pub mod activity;
 pub mod body;
 pub mod connection;
 pub mod connections;
-pub mod executor;
 pub mod interim;
 pub mod listener;
 pub mod room;

@@ -23,14 +23,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lifecycle_runtime::{Reason, Signal};
+use lifecycle_runtime::{Acceptor, Reason, ShutdownHandle, Signal};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::app::ProxyServer;
-use crate::config::Seconds;
+use crate::config::{self, Seconds};
+use crate::discovery::Discovery;
+use crate::inbound::sockets::Listening;
+use crate::restart::manager::Manager;
+use crate::restart::saved_state::StateSaver;
 
 pub use predecessor::{InheritError, Inheritance, Predecessor};
 use successor::Successor;
@@ -115,70 +118,96 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Restarts whenever that is requested.
-pub(crate) async fn attend(server: &ProxyServer, requests: &Requests) -> Outcome {
-    let stop = server.handle().token();
-    while stop.run_until_cancelled(requests.asked()).await.is_some() {
-        match replace(server, &stop).await {
-            Ok(successor) => {
-                hand_over(server, successor, &stop).await;
-                return Outcome::HandedOver;
-            }
-            Err(failure) => {
-                warn!(%failure, "restart failed: this process goes on as before");
-                requests.settle();
+/// The parts of a server that a restart concerns.
+#[derive(Debug)]
+pub struct Restarts<'a> {
+    /// Begins the shutdown once a new process serves.
+    pub handle: &'a ShutdownHandle,
+    /// How long the new process and the clients of this one have.
+    pub config: &'a config::Restart,
+    /// The sockets that are handed over.
+    pub listening: &'a Listening,
+    /// Tells how many clients are still connected.
+    pub connections: Acceptor,
+    /// Saves what the new process should know.
+    pub saved_state: Option<&'a StateSaver>,
+    /// Is told of the new process.
+    pub manager: Option<&'a Manager>,
+    /// Leaves peers and registries to the new process.
+    pub discovery: &'a Discovery,
+}
+
+impl Restarts<'_> {
+    /// Restarts whenever that is requested, until a new process has taken over or
+    /// the shutdown is asked for.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it kills a new process that has not taken over yet.
+    pub async fn on(&self, requests: &Requests) -> Outcome {
+        let stop = self.handle.token();
+        while stop.run_until_cancelled(requests.asked()).await.is_some() {
+            match self.replace(&stop).await {
+                Ok(successor) => {
+                    self.hand_over(successor, &stop).await;
+                    return Outcome::HandedOver;
+                }
+                Err(failure) => {
+                    warn!(%failure, "restart failed: this process goes on as before");
+                    requests.settle();
+                }
             }
         }
+        Outcome::Stopping
     }
-    Outcome::Stopping
-}
 
-/// Starts a new process, and waits until it is ready.
-async fn replace(server: &ProxyServer, stop: &CancellationToken) -> Result<Successor, Failure> {
-    if process::id() == 1 {
-        return Err(Failure::Init);
+    /// Starts a new process, and waits until it is ready.
+    async fn replace(&self, stop: &CancellationToken) -> Result<Successor, Failure> {
+        if process::id() == 1 {
+            return Err(Failure::Init);
+        }
+        if let Some(state) = self.saved_state {
+            state.save().await;
+        }
+        let sockets = self.listening.duplicates();
+        let successor = sockets.and_then(Successor::start);
+        let mut successor = successor.map_err(Failure::NotStarted)?;
+        info!(pid = successor.id(), "restart: a new process was started");
+        let within = self.config.ready_within;
+        let failure = tokio::select! {
+            biased;
+            () = stop.cancelled() => Failure::Stopping,
+            ready = timeout(within.duration(), successor.ready()) => match ready {
+                Ok(true) => return Ok(successor),
+                Ok(false) => Failure::Ended(None),
+                Err(_) => Failure::NotReady(within),
+            },
+        };
+        let status = successor.dismiss().await;
+        Err(match failure {
+            Failure::Ended(_) => Failure::Ended(status),
+            other => other,
+        })
     }
-    if let Some(saved_state) = server.saved_state() {
-        saved_state.save().await;
-    }
-    let sockets = server.listening().duplicates();
-    let successor = sockets.and_then(Successor::start);
-    let mut successor = successor.map_err(Failure::NotStarted)?;
-    info!(pid = successor.id(), "restart: a new process was started");
-    let within = server.config().restart.ready_within;
-    let failure = tokio::select! {
-        biased;
-        () = stop.cancelled() => Failure::Stopping,
-        ready = timeout(within.duration(), successor.ready()) => match ready {
-            Ok(true) => return Ok(successor),
-            Ok(false) => Failure::Ended(None),
-            Err(_) => Failure::NotReady(within),
-        },
-    };
-    let status = successor.dismiss().await;
-    Err(match failure {
-        Failure::Ended(_) => Failure::Ended(status),
-        other => other,
-    })
-}
 
-/// The new process serves; this one sees those out who are with it.
-async fn hand_over(server: &ProxyServer, successor: Successor, stop: &CancellationToken) {
-    let pid = successor.release();
-    if let (Some(manager), Some(pid)) = (server.manager(), pid) {
-        manager.pass_on(pid).await;
+    /// The new process serves; this one sees those out who are with it.
+    async fn hand_over(&self, successor: Successor, stop: &CancellationToken) {
+        let pid = successor.release();
+        if let (Some(manager), Some(pid)) = (self.manager, pid) {
+            manager.pass_on(pid).await;
+        }
+        self.discovery.pass_on();
+        self.listening.leave();
+        info!(pid, "handed over: a new process serves");
+        stop.run_until_cancelled(self.linger()).await;
+        self.handle.request(Reason::Signal(signal()));
     }
-    server.discovery().pass_on();
-    server.listening().leave();
-    info!(pid, "handed over: a new process serves");
-    stop.run_until_cancelled(linger(server)).await;
-    server.handle().request(Reason::Signal(signal()));
-}
 
-/// Until all clients have gone, or for as long as it is configured.
-async fn linger(server: &ProxyServer) {
-    let until = Instant::now() + server.config().restart.linger.duration();
-    while server.connections().active > 0 && Instant::now() < until {
-        sleep(LOOK).await;
+    /// Until all clients have gone, or for as long as it is configured.
+    async fn linger(&self) {
+        let until = Instant::now() + self.config.linger.duration();
+        while self.connections.stats().active > 0 && Instant::now() < until {
+            sleep(LOOK).await;
+        }
     }
 }

@@ -1,4 +1,5 @@
 //! Decides where a request goes.
 
+pub mod group;
 pub mod routes;
 pub mod sticky;

@@ -1,19 +1,22 @@
 //! Connections to the upstream: a pool of them, and their end.
 
+pub mod failure;
 pub mod health;
 pub mod kept;
+pub mod member;
 
+use std::future::Future;
 use std::time::Duration;
 
 use hyper::Request;
+use hyper::rt::Executor;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, ResponseFuture};
 use hyper_util::rt::TokioTimer;
-use lifecycle_runtime::{GracefulShutdown, TaskGroup};
+use lifecycle_runtime::{GracefulShutdown, Spawner, TaskGroup};
 
 use crate::config::{Timeouts, Upstream};
 use crate::inbound::body::Upload;
-use crate::inbound::executor::Upstreams;
 use crate::protection::buffers;
 use crate::upstream::kept::Connector;
 
@@ -88,5 +91,16 @@ impl UpstreamPool {
             connections,
         };
         (pool, client)
+    }
+}
+
+/// Runs the tasks of upstream connections in a group.
+#[derive(Clone, Debug)]
+struct Upstreams(Spawner);
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Upstreams {
+    fn execute(&self, task: F) {
+        // Refused when the pool is closed, after all who could ask.
+        let _ = self.0.spawn("upstream", async { drop(task.await) });
     }
 }

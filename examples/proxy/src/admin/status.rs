@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use crate::metrics::{self, Metrics};
 use crate::protection::breaker::Stage;
 use crate::protection::load::{Load, Resource};
-use crate::routing::routes::{Member, Route, Routes, Target};
+use crate::routing::routes::{Route, Routes, Target};
+use crate::upstream::member::Member;
 
 /// Connections that are shown; the rest is counted.
 const MOST_ROWS: usize = 100;

@@ -14,7 +14,7 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use lifecycle_runtime::{BoxError, Connection};
 use tokio::time::Instant;
 
-use crate::inbound::body::Content;
+use crate::forwarding::content::Content;
 use crate::inbound::connection::Link;
 use crate::metrics::Metrics;
 use crate::streams::events::Events;

@@ -18,9 +18,10 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use crate::config::Upstream;
+use crate::forwarding::content::Content;
 use crate::forwarding::exchange::{Accounting, Download, Exchange};
 use crate::inbound::activity::Activity;
-use crate::inbound::body::{Content, Upload};
+use crate::inbound::body::Upload;
 use crate::inbound::connection::{Handler, Link};
 use crate::inbound::interim;
 use crate::inbound::sockets::Listening;
@@ -31,14 +32,17 @@ use crate::message::response;
 use crate::programs::stdio::message::Call;
 use crate::programs::stdio::{self, StdioClient};
 use crate::protection::load::Load;
-use crate::routing::routes::{Group, Member, Pick, Routes, Target};
+use crate::routing::group::{Group, Pick};
+use crate::routing::routes::{Routes, Target};
 use crate::routing::sticky::Claim;
 use crate::streams::feed::listener::Listener;
 use crate::streams::feed::{FeedClient, LAST_EVENT_ID};
 use crate::streams::websocket::{self, WebSocketOptions};
 use crate::telemetry::logging::Throttle;
 use crate::upstream::Client;
+use crate::upstream::failure::fault_of;
 use crate::upstream::kept::Life;
+use crate::upstream::member::Member;
 
 /// Passes requests on to the upstreams. A cheap clone.
 #[derive(Clone, Debug)]
@@ -169,7 +173,7 @@ impl Inner {
         let asks = headers::asks_for_websocket(&request);
         let client = asks.then(|| hyper::upgrade::on(&mut request));
         request.extensions_mut().clear();
-        interim::pass_on(&mut request, &link.activity);
+        interim::pass_on(&mut request, link.activity.interim());
         let (mut parts, body) = request.into_parts();
         self.rewrite(&mut parts, host, link);
         if client.is_some() {
@@ -307,7 +311,7 @@ impl Inner {
                     let response = response.map_err(|error| {
                         let cause: &dyn std::error::Error = &error;
                         debug!(cause, "the upstream did not answer");
-                        Fault::of_upstream(&error)
+                        fault_of(&error)
                     })?;
                     Life::served(response.extensions());
                     response::check_framing(&response)?;

@@ -82,7 +82,7 @@ pub struct Activity {
     /// The task that owns the connection, if it waits for that.
     owner: AtomicWaker,
     /// What is to be said before the next response.
-    interim: Interim,
+    interim: Arc<Interim>,
     /// For people who look.
     asked: Asked,
 }
@@ -104,7 +104,7 @@ impl Activity {
             begun: AtomicU64::new(0),
             ambiguous: AtomicU64::new(u64::MAX),
             owner: AtomicWaker::new(),
-            interim: Interim::default(),
+            interim: Arc::default(),
             asked: Asked::default(),
         }
     }
@@ -116,7 +116,7 @@ impl Activity {
     }
 
     /// What is to be said before the next response.
-    pub const fn interim(&self) -> &Interim {
+    pub const fn interim(&self) -> &Arc<Interim> {
         &self.interim
     }
 

@@ -6,14 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::Version;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use lifecycle_runtime::BoxError;
 
 use crate::inbound::activity::Activity;
 use crate::message::trailers;
-use crate::streams::feed::listener::Listener;
 
 /// A request's body as its client sends it. The connection's [`Activity`] hears
 /// of its end.
@@ -67,67 +64,6 @@ impl Body for Upload {
         match &self.0 {
             Some((body, _)) => body.size_hint(),
             None => SizeHint::with_exact(0),
-        }
-    }
-}
-
-/// What a response's body is.
-#[derive(Debug)]
-pub enum Content {
-    /// What the upstream sends.
-    Upstream(Incoming),
-    /// A text of the proxy's own.
-    Own(Full<Bytes>),
-    /// Events, as they come.
-    Events(Listener),
-}
-
-impl Content {
-    /// Nothing.
-    #[must_use]
-    pub fn empty() -> Self {
-        Self::Own(Full::default())
-    }
-}
-
-impl Body for Content {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.get_mut() {
-            Self::Upstream(body) => {
-                let frame = ready!(Pin::new(body).poll_frame(cx));
-                let frame = frame.map(|frame| frame.map(trailers::purify));
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
-            }
-            Self::Own(body) => {
-                let frame = ready!(Pin::new(body).poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
-            }
-            Self::Events(body) => {
-                let frame = ready!(Pin::new(body).poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Upstream(body) => body.is_end_stream(),
-            Self::Own(body) => body.is_end_stream(),
-            Self::Events(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Upstream(body) => body.size_hint(),
-            Self::Own(body) => body.size_hint(),
-            Self::Events(body) => body.size_hint(),
         }
     }
 }

@@ -14,7 +14,6 @@ use hyper::body::Bytes;
 use hyper::header::{CONTENT_LENGTH, HeaderMap};
 use hyper::{Request, StatusCode, Version, ext};
 
-use crate::inbound::activity::Activity;
 use crate::message::headers;
 
 /// So many bytes of them may wait for a client; those beyond are dropped, as any may be.
@@ -59,16 +58,16 @@ impl Interim {
 ///
 /// A 100 is this proxy's own to say: hyper does so when the body is wanted. A client
 /// over HTTP/1.0 takes none.
-pub fn pass_on<B>(request: &mut Request<B>, activity: &Arc<Activity>) {
+pub fn pass_on<B>(request: &mut Request<B>, interim: &Arc<Interim>) {
     if request.version() != Version::HTTP_11 {
         return;
     }
-    let activity = activity.clone();
+    let interim = interim.clone();
     ext::on_informational(request, move |response| {
         let status = response.status();
         if status != StatusCode::CONTINUE {
             let head = head(status, response.headers().clone(), response.version());
-            activity.interim().push(&head);
+            interim.push(&head);
         }
     });
 }

@@ -1,9 +1,7 @@
 //! Responses of the proxy's own: a status, a line of text for people, and for
 //! upstream failures a `Proxy-Status` for machines (RFC 9209).
 
-use std::error::Error;
 use std::fmt;
-use std::io;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,7 +9,6 @@ use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RE
 use hyper::{Response, StatusCode};
 
 use crate::message::headers::PSEUDONYM;
-use crate::upstream::kept::Life;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -67,39 +64,6 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What kept `error`, from the upstream's client, from being a response.
-    #[must_use]
-    pub fn of_upstream(error: &hyper_util::client::legacy::Error) -> Self {
-        if error.is_connect() {
-            return Self::of_connect(error);
-        }
-        let of_http = || causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
-        if of_http().any(hyper::Error::is_user) {
-            return Self::BrokenOff;
-        }
-        let unreadable = of_http()
-            .any(|error| error.is_parse() || error.is_parse_too_large() || error.is_parse_status());
-        if unreadable {
-            return Self::BadResponse;
-        }
-        if Life::died_idle(error.connect_info()) {
-            return Self::DiedIdle;
-        }
-        Self::Terminated
-    }
-
-    fn of_connect(error: &hyper_util::client::legacy::Error) -> Self {
-        let io = causes(error)
-            .filter_map(|cause| cause.downcast_ref::<io::Error>())
-            .last();
-        match io.map(io::Error::kind) {
-            Some(io::ErrorKind::TimedOut) => Self::ConnectTimeout,
-            Some(io::ErrorKind::ConnectionRefused) => Self::Refused,
-            _ if causes(error).any(|cause| cause.to_string() == "dns error") => Self::UnknownHost,
-            _ => Self::Unreachable,
-        }
-    }
-
     /// The status that the client sees.
     #[must_use]
     pub const fn status(self) -> StatusCode {
@@ -237,10 +201,6 @@ pub fn options() -> Response<Full<Bytes>> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(ALLOW, ALLOWED);
     response
-}
-
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
 }
 
 #[cfg(test)]

@@ -18,10 +18,11 @@ use super::Metrics;
 use crate::programs::stdio::Counts;
 use crate::protection::breaker::Stage;
 use crate::protection::load::{Resource, Used};
-use crate::routing::routes::{Member, Target};
+use crate::routing::routes::Target;
 use crate::streams::feed;
 use crate::streams::feed::source::State;
 use crate::streams::sni::Fate;
+use crate::upstream::member::Member;
 
 /// The content type that goes with the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,19 +1,16 @@
 //! Which request goes where.
 
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hyper::header::HeaderValue;
 use hyper::http::uri::Authority;
-use tracing::{info, warn};
 
+use crate::config::PathPrefix;
 use crate::config::hosts::HostPattern;
-use crate::config::{PathPrefix, Upstream};
 use crate::programs::stdio::StdioClient;
-use crate::protection::breaker::{Breaker, Settings, Ticket};
-use crate::routing::sticky::Sticky;
+use crate::routing::group::Group;
 use crate::streams::feed::FeedClient;
+use crate::upstream::member::Member;
 
 /// All routes, the one that says most first.
 #[derive(Debug)]
@@ -103,155 +100,26 @@ pub fn name_of(host: Option<&HostPattern>, path: &PathPrefix) -> String {
     host.unwrap_or_default() + path.as_str()
 }
 
-/// HTTP servers that answer the same requests, each in its turn.
-#[derive(Debug)]
-pub struct Group {
-    members: Vec<Arc<Member>>,
-    next: AtomicUsize,
-    sticky: Option<Sticky>,
-}
-
-/// One of them.
-#[derive(Debug)]
-pub struct Member {
-    /// Where it is.
-    pub upstream: Upstream,
-    /// Opens when it fails again and again.
-    pub breaker: Breaker,
-    /// What its health check last said.
-    healthy: AtomicBool,
-}
-
-/// A member, and leave to try it.
-#[derive(Debug)]
-pub struct Pick {
-    /// Who.
-    pub member: Arc<Member>,
-    /// For whoever knows how it went.
-    pub ticket: Ticket,
-}
-
-impl Group {
-    /// A group of these, all taken to be well.
-    #[must_use]
-    pub fn new(upstreams: &[Upstream], settings: Settings) -> Self {
-        let member = |upstream: &Upstream| {
-            Arc::new(Member {
-                upstream: upstream.clone(),
-                breaker: Breaker::new(settings),
-                healthy: AtomicBool::new(true),
-            })
-        };
-        Self {
-            members: upstreams.iter().map(member).collect(),
-            next: AtomicUsize::new(0),
-            sticky: None,
-        }
-    }
-
-    /// The same, where a client is always sent to the same one.
-    #[must_use]
-    pub fn with(self, sticky: Option<Sticky>) -> Self {
-        Self { sticky, ..self }
-    }
-
-    /// Who remembers the clients, if somebody does.
-    #[must_use]
-    pub const fn sticky(&self) -> Option<&Sticky> {
-        self.sticky.as_ref()
-    }
-
-    /// `member`, if that is well; else the next one that is.
-    pub fn pick_or(&self, member: Option<Arc<Member>>) -> Option<Pick> {
-        let wanted = member.filter(|member| member.is_healthy());
-        let wanted = wanted.and_then(|member| {
-            let ticket = member.breaker.admit()?;
-            Some(Pick { member, ticket })
-        });
-        wanted.or_else(|| self.pick())
-    }
-
-    /// The next member that is well. None if there is none.
-    pub fn pick(&self) -> Option<Pick> {
-        // Relaxed: nothing hangs on the order but fairness.
-        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.members.len().max(1);
-        let (before, after) = self.members.split_at_checked(first)?;
-        after.iter().chain(before).find_map(|member| {
-            if !member.is_healthy() {
-                return None;
-            }
-            member.breaker.admit().map(|ticket| Pick {
-                member: member.clone(),
-                ticket,
-            })
-        })
-    }
-
-    /// The next one after `member` that is well, if there is another.
-    #[must_use]
-    pub fn next_after(&self, member: &Arc<Member>) -> Option<Arc<Member>> {
-        let is_it = |other: &Arc<Member>| Arc::ptr_eq(other, member);
-        let (before, from) = self.members.split_at(self.members.iter().position(is_it)?);
-        let mut others = from[1..].iter().chain(before);
-        others.find(|other| other.is_healthy()).cloned()
-    }
-
-    /// All of them.
-    #[must_use]
-    pub fn members(&self) -> &[Arc<Member>] {
-        &self.members
-    }
-}
-
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, member) in self.members.iter().enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{}", member.upstream)?;
-        }
-        Ok(())
-    }
-}
-
-impl Member {
-    /// Whether its health check last went well.
-    #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
-    }
-
-    /// Enters what a health check said.
-    pub fn checked(&self, healthy: bool) {
-        let upstream = &self.upstream;
-        match (self.healthy.swap(healthy, Ordering::Relaxed), healthy) {
-            (true, false) => warn!(%upstream, "the upstream is not healthy"),
-            (false, true) => info!(%upstream, "the upstream is healthy again"),
-            _ => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::protection::breaker::Settings;
 
-    const SETTINGS: Settings = Settings {
-        failures: 1,
-        open: Duration::from_secs(10),
-    };
-
-    fn group(addresses: &[&str]) -> Group {
-        let upstreams: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
-        Group::new(&upstreams, SETTINGS)
+    fn group(upstream: &str) -> Group {
+        let settings = Settings {
+            failures: 1,
+            open: Duration::from_secs(10),
+        };
+        Group::new(&[upstream.parse().unwrap()], settings)
     }
 
     fn route(host: Option<&str>, path: &str, upstream: &str) -> Route {
         Route {
             host: host.map(|host| host.parse().unwrap()),
             path: path.parse().unwrap(),
-            target: Target::Http(Arc::new(group(&[upstream]))),
+            target: Target::Http(Arc::new(group(upstream))),
         }
     }
 
@@ -293,27 +161,5 @@ mod tests {
                 .find(None, "/")
                 .is_none()
         );
-    }
-
-    fn name(pick: Pick) -> String {
-        pick.ticket.succeeded();
-        pick.member.upstream.to_string()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn members_take_turns_and_those_that_are_not_well_are_passed_over() {
-        let group = group(&["http://a", "http://b", "http://c"]);
-        let turns: Vec<_> = (0..4).map(|_| name(group.pick().unwrap())).collect();
-        assert_eq!(turns, ["http://a", "http://b", "http://c", "http://a"]);
-
-        group.members()[1].checked(false);
-        group.members()[2].breaker.admit().unwrap().failed();
-        for _ in 0..5 {
-            assert_eq!(name(group.pick().unwrap()), "http://a");
-        }
-        group.members()[0].checked(false);
-        assert!(group.pick().is_none());
-        group.members()[1].checked(true);
-        assert_eq!(name(group.pick().unwrap()), "http://b");
     }
 }

@@ -9,7 +9,7 @@ use hyper::{Method, StatusCode};
 
 use crate::config::{self, PathPrefix, StickyBy};
 use crate::programs::sessions::{Entered, Session, SessionCount, Sessions, Shelf};
-use crate::routing::routes::Member;
+use crate::upstream::member::Member;
 
 /// The longest name of a session that is remembered.
 const LONGEST_NAME: usize = 256;

@@ -115,7 +115,8 @@ impl FeedClient {
     /// `last` is the id of. None if there is nothing more to come.
     #[must_use]
     pub fn listen(&self, last: Option<&str>) -> Option<Listener> {
-        self.0.hub.listen(last, self.0.beat)
+        let events = self.0.hub.subscribe(last)?;
+        Some(Listener::new(events, self.0.beat))
     }
 
     /// Where its source stands.
@@ -206,3 +207,6 @@ impl fmt::Display for FeedClient {
         self.0.url.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::config::Health;
 use crate::inbound::body::Upload;
-use crate::routing::routes::Member;
 use crate::upstream::Client;
+use crate::upstream::member::Member;
 
 /// Asks `member` again and again, for ever. An answer that takes longer than the
 /// pause between two questions is none.

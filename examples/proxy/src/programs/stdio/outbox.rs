@@ -50,7 +50,8 @@ impl Outbox {
     /// None after the end of the session.
     #[must_use]
     pub fn listen(&self, last: Option<&str>) -> Option<Listener> {
-        self.hub.listen(last, self.beat)
+        let events = self.hub.subscribe(last)?;
+        Some(Listener::new(events, self.beat))
     }
 
     /// Whether somebody listens.

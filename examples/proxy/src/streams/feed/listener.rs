@@ -1,49 +1,40 @@
 //! One client of a feed: a response's body, of whole events.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
-use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::hub::Hub;
+use super::hub::Subscription;
 use crate::streams::events;
 
 /// A comment, which clients skip: it shows both sides that the other is there.
 const BEAT: Bytes = Bytes::from_static(b":\n\n");
 
 /// A stream of events. Dropping it is to leave.
+#[derive(Debug)]
 pub struct Listener {
-    hub: Arc<Hub>,
-    number: u64,
-    missed: VecDeque<Bytes>,
-    live: mpsc::Receiver<Bytes>,
+    events: Subscription,
     beat: Interval,
     ended: bool,
 }
 
 impl Listener {
-    pub(super) fn new(
-        hub: Arc<Hub>,
-        number: u64,
-        missed: VecDeque<Bytes>,
-        live: mpsc::Receiver<Bytes>,
-        beat: Duration,
-    ) -> Self {
+    /// Sends `events`, and a comment whenever there was none for a `beat`.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn new(events: Subscription, beat: Duration) -> Self {
         let mut beat = interval(beat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            hub,
-            number,
-            missed,
-            live,
+            events,
             beat,
             ended: false,
         }
@@ -58,15 +49,12 @@ impl Listener {
         if self.beat.poll_tick(cx).is_ready() {
             return Poll::Ready(Some(BEAT));
         }
-        if let Some(event) = self.missed.pop_front() {
-            return Poll::Ready(Some(event));
-        }
-        let Poll::Ready(event) = self.live.poll_recv(cx) else {
+        let Poll::Ready(event) = self.events.poll_next(cx) else {
             return Poll::Pending;
         };
         self.beat.reset();
         self.ended = event.is_none();
-        if self.ended && !self.hub.has_ended() {
+        if self.ended && self.events.can_resume() {
             return Poll::Ready(Some(events::farewell()));
         }
         Poll::Ready(event)
@@ -83,19 +71,5 @@ impl Body for Listener {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = self.poll_next(cx);
         next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.hub.leave(self.number);
-    }
-}
-
-impl fmt::Debug for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener")
-            .field("number", &self.number)
-            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,142 @@
+//! Several servers that answer the same requests: which of them is next.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::config::Upstream;
+use crate::protection::breaker::{Settings, Ticket};
+use crate::routing::sticky::Sticky;
+use crate::upstream::member::Member;
+
+/// HTTP servers that answer the same requests, each in its turn.
+#[derive(Debug)]
+pub struct Group {
+    members: Vec<Arc<Member>>,
+    next: AtomicUsize,
+    sticky: Option<Sticky>,
+}
+
+/// A member, and leave to try it.
+#[derive(Debug)]
+pub struct Pick {
+    /// Who.
+    pub member: Arc<Member>,
+    /// For whoever knows how it went.
+    pub ticket: Ticket,
+}
+
+impl Group {
+    /// A group of these, all taken to be well.
+    #[must_use]
+    pub fn new(upstreams: &[Upstream], settings: Settings) -> Self {
+        let member = |upstream| Arc::new(Member::new(upstream, settings));
+        Self {
+            members: upstreams.iter().map(member).collect(),
+            next: AtomicUsize::new(0),
+            sticky: None,
+        }
+    }
+
+    /// The same, where a client is always sent to the same one.
+    #[must_use]
+    pub fn with(self, sticky: Option<Sticky>) -> Self {
+        Self { sticky, ..self }
+    }
+
+    /// Who remembers the clients, if somebody does.
+    #[must_use]
+    pub const fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_ref()
+    }
+
+    /// `member`, if that is well; else the next one that is.
+    pub fn pick_or(&self, member: Option<Arc<Member>>) -> Option<Pick> {
+        let wanted = member.filter(|member| member.is_healthy());
+        let wanted = wanted.and_then(|member| {
+            let ticket = member.breaker.admit()?;
+            Some(Pick { member, ticket })
+        });
+        wanted.or_else(|| self.pick())
+    }
+
+    /// The next member that is well. None if there is none.
+    pub fn pick(&self) -> Option<Pick> {
+        // Relaxed: nothing hangs on the order but fairness.
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.members.len().max(1);
+        let (before, after) = self.members.split_at_checked(first)?;
+        after.iter().chain(before).find_map(|member| {
+            if !member.is_healthy() {
+                return None;
+            }
+            member.breaker.admit().map(|ticket| Pick {
+                member: member.clone(),
+                ticket,
+            })
+        })
+    }
+
+    /// The next one after `member` that is well, if there is another.
+    #[must_use]
+    pub fn next_after(&self, member: &Arc<Member>) -> Option<Arc<Member>> {
+        let is_it = |other: &Arc<Member>| Arc::ptr_eq(other, member);
+        let (before, from) = self.members.split_at(self.members.iter().position(is_it)?);
+        let mut others = from[1..].iter().chain(before);
+        others.find(|other| other.is_healthy()).cloned()
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn members(&self) -> &[Arc<Member>] {
+        &self.members
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, member) in self.members.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{}", member.upstream)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SETTINGS: Settings = Settings {
+        failures: 1,
+        open: Duration::from_secs(10),
+    };
+
+    fn group(addresses: &[&str]) -> Group {
+        let upstreams: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        Group::new(&upstreams, SETTINGS)
+    }
+
+    fn name(pick: Pick) -> String {
+        pick.ticket.succeeded();
+        pick.member.upstream.to_string()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn members_take_turns_and_those_that_are_not_well_are_passed_over() {
+        let group = group(&["http://a", "http://b", "http://c"]);
+        let turns: Vec<_> = (0..4).map(|_| name(group.pick().unwrap())).collect();
+        assert_eq!(turns, ["http://a", "http://b", "http://c", "http://a"]);
+
+        group.members()[1].checked(false);
+        group.members()[2].breaker.admit().unwrap().failed();
+        for _ in 0..5 {
+            assert_eq!(name(group.pick().unwrap()), "http://a");
+        }
+        group.members()[0].checked(false);
+        assert!(group.pick().is_none());
+        group.members()[1].checked(true);
+        assert_eq!(name(group.pick().unwrap()), "http://b");
+    }
+}
