@@ -77,14 +77,8 @@ impl SavedState {
         Ok(Some(Self(Arc::new(file))))
     }
 
-    /// The peers that were known.
-    #[must_use]
-    pub fn peers(&self) -> Vec<Peer> {
-        self.0.read(|known| known.peers.clone())
-    }
-
-    /// Has the breakers go on where they stood.
-    pub fn resume(&self, routes: &Routes) {
+    /// Has the breakers go on where they stood, and returns the peers that were known.
+    pub fn resume(&self, routes: &Routes) -> Vec<Peer> {
         self.0.read(|known| {
             for (route, member) in routes.members() {
                 let upstream = member.upstream.to_string();
@@ -96,7 +90,8 @@ impl SavedState {
                     member.breaker.resume(found.tripped);
                 }
             }
-        });
+            known.peers.clone()
+        })
     }
 
     /// Keeps up with these from now on, until another process does, which `left`

@@ -1,0 +1,44 @@
+//! What the load is measured by, and where its bounds are.
+
+use lifecycle_runtime::Connections;
+
+use crate::config;
+use crate::programs::sessions::SessionCount;
+use crate::protection::descriptors;
+use crate::protection::load::{Bounds, Counted, Each, Used};
+
+/// The configured bounds; of files, what the process may open.
+pub(super) fn bounds_of(limits: &config::Limits) -> Each<Bounds> {
+    let bounds = |given: Option<config::Bounds>, unit: u64, default: Bounds| {
+        given.map_or(default, |config::Bounds { soft, hard }| Bounds {
+            soft: soft.saturating_mul(unit),
+            hard: hard.saturating_mul(unit),
+        })
+    };
+    let files = descriptors::allowed().map_or(Bounds::NONE, |most| Bounds {
+        soft: most.saturating_mul(85) / 100,
+        hard: most.saturating_mul(95) / 100,
+    });
+    [
+        bounds(limits.open_files, 1, files),
+        bounds(limits.memory_mib, 1 << 20, Bounds::NONE),
+        bounds(limits.tasks, 1, Bounds::NONE),
+        bounds(limits.connections, 1, Bounds::NONE),
+        bounds(limits.sessions, 1, Bounds::NONE),
+    ]
+}
+
+/// What the load is told of what others count.
+pub(super) fn counted(connections: &Connections, sessions: &SessionCount) -> Counted {
+    let (acceptor, sessions) = (connections.acceptor(), sessions.clone());
+    Counted {
+        connections: Box::new(move || {
+            let stats = acceptor.stats();
+            Used {
+                active: stats.active as u64,
+                peak: stats.peak as u64,
+            }
+        }),
+        sessions: Box::new(move || sessions.used()),
+    }
+}

@@ -1,0 +1,116 @@
+//! Makes the routes and what belongs to each: programs, feeds, health checks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lifecycle_runtime::TaskGroup;
+use tracing::{info, warn};
+
+use super::shared::{Shared, spawn};
+use crate::app::embedded;
+use crate::config::{self, Config, Health, PathPrefix, Upstream};
+use crate::inbound::activity::Limits;
+use crate::inbound::listener::BindError;
+use crate::inbound::side_server::SideServer;
+use crate::programs::sessions::Sessions;
+use crate::programs::stdio::StdioPool;
+use crate::protection::breaker;
+use crate::routing::group::Group;
+use crate::routing::routes::{Route, Routes, Target, name_of};
+use crate::routing::sticky::{Affinity, Sticky};
+use crate::streams::feed::Feed;
+use crate::upstream::{Client, health};
+
+/// Where requests go that no route is for.
+pub(super) async fn upstream_of(
+    config: &Config,
+    limits: Limits,
+) -> Result<(Option<Upstream>, Option<SideServer>), BindError> {
+    if let Some(upstream) = &config.upstream {
+        info!(%upstream, "passing requests on");
+        return Ok((Some(upstream.clone()), None));
+    }
+    if !config.routes.is_empty() {
+        return Ok((None, None));
+    }
+    let embedded = embedded::start(limits).await?;
+    let upstream = Upstream::from(embedded.address());
+    warn!(%upstream, "no upstream is configured: passing requests on to the built-in demo");
+    Ok((Some(upstream), Some(embedded)))
+}
+
+/// What belongs to single routes, by their names.
+#[derive(Default)]
+pub(super) struct Owned {
+    pub(super) stdio: BTreeMap<String, StdioPool>,
+    pub(super) feeds: BTreeMap<String, Feed>,
+    pub(super) sticky: BTreeMap<String, Sessions<Affinity>>,
+}
+
+/// The routes, with what they need and the health checks of their upstreams.
+pub(super) fn routes_of(
+    shared: &Shared,
+    upstream: Option<Upstream>,
+    client: &Client,
+) -> (Arc<Routes>, Owned) {
+    let Shared {
+        config,
+        background,
+        sessions,
+        ..
+    } = shared;
+    let settings = breaker::Settings {
+        failures: config.breaker.failures.get(),
+        open: config.breaker.open.duration(),
+    };
+    let mut owned = Owned::default();
+    let mut routes = Vec::with_capacity(config.routes.len() + 1);
+    for route in &config.routes {
+        let name = name_of(route.host.as_ref(), &route.path);
+        let target = match &route.target {
+            config::Target::Upstreams(upstreams, health) => {
+                let sticky = route.sticky.as_ref().map(|sticky| {
+                    let (clients, sticky) = Sticky::new(sticky, &route.path, sessions);
+                    owned.sticky.insert(name.clone(), clients);
+                    sticky
+                });
+                let group = Arc::new(Group::new(upstreams, settings).with(sticky));
+                info!(route = name, upstreams = %group, "passing requests on");
+                watch(&group, health.as_ref(), client, background);
+                Target::Http(group)
+            }
+            config::Target::Stdio(stdio) => {
+                let (pool, program) = StdioPool::new(stdio, &config.timeouts, sessions);
+                info!(route = name, %program, "passing requests on");
+                owned.stdio.insert(name, pool);
+                Target::Stdio(program)
+            }
+            config::Target::Feed(feed) => {
+                let feed = Feed::start(feed, &config.timeouts, client.clone());
+                let listening = feed.client();
+                info!(route = name, feed = %listening, "listening to events");
+                owned.feeds.insert(name, feed);
+                Target::Feed(listening)
+            }
+        };
+        routes.push(Route {
+            host: route.host.clone(),
+            path: route.path.clone(),
+            target,
+        });
+    }
+    routes.extend(upstream.map(|upstream| Route {
+        host: None,
+        path: PathPrefix::default(),
+        target: Target::Http(Arc::new(Group::new(&[upstream], settings))),
+    }));
+    (Arc::new(Routes::new(routes)), owned)
+}
+
+fn watch(group: &Group, health: Option<&Health>, client: &Client, background: &TaskGroup) {
+    let Some(health) = health else { return };
+    for member in group.members() {
+        let asked = health::watch(member.clone(), health.clone(), client.clone());
+        spawn(background, format!("health of {}", member.upstream), asked);
+    }
+}

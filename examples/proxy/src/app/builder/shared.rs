@@ -1,0 +1,203 @@
+//! What several parts of the server share, and the parts that are made of it.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use lifecycle_runtime::{
+    Acceptor, ConnectionStats, Connections, Readiness, ShutdownHandle, TaskGroup,
+};
+use tokio::net::UdpSocket;
+
+use super::load::{bounds_of, counted};
+use crate::config::{Config, Timeouts};
+use crate::discovery::{Discovery, Farewells, Peer};
+use crate::forwarding::exchange::Accounting;
+use crate::forwarding::forward::{Forward, Rules};
+use crate::inbound::activity::Limits;
+use crate::inbound::sockets::{Listener, Listening};
+use crate::metrics::{Metrics, Sources};
+use crate::programs::sessions::SessionCount;
+use crate::protection::descriptors;
+use crate::protection::load::{Load, measure};
+use crate::restart::manager::{Manager, Notifier, View};
+use crate::restart::saved_state::{SavedState, StateSaver};
+use crate::routing::routes::Routes;
+use crate::streams::sni::Passthrough;
+use crate::streams::websocket::{self, WebSocketOptions};
+use crate::telemetry::recorder::{TapeError, TapeRecorder};
+use crate::upstream::Client;
+
+/// Made before the parts, each of which takes of it what it needs.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) handle: ShutdownHandle,
+    pub(super) readiness: Readiness,
+    pub(super) listening: Listening,
+    pub(super) connections: Connections,
+    pub(super) background: TaskGroup,
+    pub(super) sessions: SessionCount,
+    pub(super) load: Arc<Load>,
+}
+
+/// What serves streams that are no plain exchange.
+pub(super) struct Streams {
+    pub(super) websocket: WebSocketOptions,
+    pub(super) passthrough: Passthrough,
+}
+
+impl Shared {
+    /// Shares out the file descriptors, of which a connection needs as many as it has
+    /// `sockets`, and begins to watch the load.
+    pub(super) fn new(
+        config: Config,
+        handle: ShutdownHandle,
+        readiness: Readiness,
+        listening: Listening,
+        sockets: u64,
+    ) -> Self {
+        let most = descriptors::connections(config.max_connections, sockets);
+        let connections = Connections::new(most);
+        let background = TaskGroup::new();
+        let sessions = SessionCount::default();
+        let counted = counted(&connections, &sessions);
+        let look = Box::new(move || measure(&counted));
+        let load = Arc::new(Load::new(bounds_of(&config.limits), look));
+        spawn(&background, "load", load.clone().watch());
+        let parting = listening.clone().part_with(handle.clone());
+        spawn(&background, "hand-over", parting);
+        Self {
+            config,
+            handle,
+            readiness,
+            listening,
+            connections,
+            background,
+            sessions,
+            load,
+        }
+    }
+
+    /// Opens the tape, if one is configured, and begins to write it.
+    pub(super) async fn recorder(&self) -> Result<Option<Arc<TapeRecorder>>, TapeError> {
+        let Some(recorder) = TapeRecorder::new(&self.config.recorder) else {
+            return Ok(None);
+        };
+        recorder.open().await?;
+        let recorder = Arc::new(recorder);
+        let writer = recorder.clone();
+        let writing = async move { writer.run().await };
+        spawn(&self.background, "recorder", writing);
+        Ok(Some(recorder))
+    }
+
+    pub(super) fn streams(&self) -> Streams {
+        let Config { tls, timeouts, .. } = &self.config;
+        Streams {
+            websocket: WebSocketOptions {
+                ping: self.config.websocket.ping.duration(),
+                open: websocket::Open::default(),
+            },
+            passthrough: Passthrough::new(&tls.allow, timeouts, self.load.clone()),
+        }
+    }
+
+    pub(super) fn metrics(
+        &self,
+        recorder: &Option<Arc<TapeRecorder>>,
+        routes: &Arc<Routes>,
+        streams: &Streams,
+    ) -> Arc<Metrics> {
+        let sources = Sources {
+            connections: Box::new(stats(self.connections.acceptor())),
+            recorder: recorder.clone(),
+            routes: routes.clone(),
+            load: self.load.clone(),
+            websockets: streams.websocket.open.clone(),
+            tls: streams.passthrough.counts(),
+            handle: self.handle.clone(),
+        };
+        Arc::new(Metrics::new(sources, self.config.metrics.file.clone()))
+    }
+
+    pub(super) fn forward(
+        &self,
+        client: Client,
+        routes: &Arc<Routes>,
+        streams: &Streams,
+        (metrics, recorder): (&Arc<Metrics>, &Option<Arc<TapeRecorder>>),
+    ) -> Forward {
+        let accounting = Accounting {
+            metrics: metrics.clone(),
+            recorder: recorder.clone(),
+        };
+        let rules = Rules {
+            response_limit: self.config.timeouts.response.duration(),
+            trust_forwarded: self.config.trust_forwarded,
+            websocket: streams.websocket.clone(),
+            listening: self.listening.clone(),
+        };
+        let (routes, load) = (routes.clone(), self.load.clone());
+        Forward::new(client, routes, load, rules, accounting)
+    }
+
+    /// Makes this proxy known as reachable at `address`, and remembers `peers`.
+    pub(super) fn discovery(
+        &self,
+        address: Option<SocketAddr>,
+        datagrams: Option<Listener<UdpSocket>>,
+        peers: Option<Vec<Peer>>,
+        farewells: &Farewells,
+    ) -> Discovery {
+        let Some(address) = address else {
+            return Discovery::default();
+        };
+        let known = peers.unwrap_or_default();
+        Discovery::start(&self.config.discovery, address, datagrams, known, farewells)
+    }
+
+    /// Saves now and then, from now on, what was `restored` and has changed.
+    pub(super) fn state_saver(
+        &self,
+        restored: SavedState,
+        routes: &Arc<Routes>,
+        discovery: &Discovery,
+    ) -> StateSaver {
+        let saver = restored.of(routes.clone(), discovery.peers(), self.listening.left());
+        let saving = saver.save_every(self.config.state.every.duration());
+        spawn(&self.background, "state", saving);
+        saver
+    }
+
+    pub(super) fn manager(&self, notifier: Notifier) -> Manager {
+        let view = View {
+            handle: self.handle.clone(),
+            readiness: self.readiness.clone(),
+            connections: Box::new(stats(self.connections.acceptor())),
+            left: self.listening.left(),
+        };
+        Manager::start(notifier, view)
+    }
+}
+
+/// The time limits of client connections.
+pub(super) const fn limits_of(timeouts: &Timeouts) -> Limits {
+    Limits {
+        hello: timeouts.client_hello.duration(),
+        idle: timeouts.idle.duration(),
+    }
+}
+
+fn stats(acceptor: Acceptor) -> impl Fn() -> ConnectionStats {
+    move || acceptor.stats()
+}
+
+/// Has a task run that has no end of its own.
+pub(super) fn spawn(
+    background: &TaskGroup,
+    name: impl Into<Cow<'static, str>>,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    // It is refused only while the server shuts down, which it cannot before it is built.
+    let _ = background.spawn_until_stop(name, task);
+}

@@ -1,0 +1,48 @@
+//! Opens all sockets, before anything is started that would have to be stopped.
+
+use std::net::SocketAddr;
+
+use tokio::net::UdpSocket;
+
+use crate::config::Config;
+use crate::inbound::listener::BindError;
+use crate::inbound::sockets::{Given, Listener, Listening, Role};
+
+/// All that is listened on.
+pub(super) struct Sockets {
+    pub(super) http: Vec<Listener>,
+    pub(super) tls: Vec<Listener>,
+    pub(super) admin: Option<Listener>,
+    pub(super) peers: Option<Listener<UdpSocket>>,
+}
+
+impl Sockets {
+    pub(super) async fn open(
+        config: &Config,
+        listening: &Listening,
+        given: &mut Given,
+    ) -> Result<Self, BindError> {
+        let http = &config.listen_addrs;
+        let tls = &config.tls.listen_addrs;
+        // Whoever passes a socket for it wants it.
+        let passed = given.has(Role::Admin).then(|| config.admin_place());
+        let admin: Vec<_> = config.admin_address().or(passed).into_iter().collect();
+        let peers = match &config.discovery.peers {
+            Some(peers) => Some(listening.listen_to_peers(given, peers.listen).await?),
+            None => None,
+        };
+        let mut admin = listening.listen(given, Role::Admin, &admin).await?;
+        Ok(Self {
+            http: listening.listen(given, Role::Http, http).await?,
+            tls: listening.listen(given, Role::Tls, tls).await?,
+            admin: admin.pop(),
+            peers,
+        })
+    }
+
+    /// Where clients reach this proxy, for those who are told of it.
+    pub(super) fn first(&self) -> Option<SocketAddr> {
+        let first = self.http.first().or(self.tls.first());
+        first.map(|listener| listener.address)
+    }
+}
