@@ -1,13 +1,12 @@
 //! Every example runs to its end by itself, exits as it says, and shows what it promises.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+mod support;
 
-/// A hang is reported, not waited for; no example takes three seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use support::{example, wait};
 
 #[test]
 fn quickstart_flushes_what_its_requests_wrote_last() {
@@ -173,37 +172,4 @@ fn read(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
             .expect("an example prints UTF-8");
         text
     })
-}
-
-fn wait(child: &mut Child, name: &str) -> ExitStatus {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().expect("the example is our child") {
-            return status;
-        }
-        if begun.elapsed() > PATIENCE {
-            child.kill().expect("the example is our child");
-            panic!("{name} does not end by itself");
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Cargo names binaries to tests, but not examples: `<profile>/examples/NAME` beside
-/// `<profile>/deps/THIS`.
-fn example(name: &str) -> PathBuf {
-    let this = std::env::current_exe().expect("a test knows its own path");
-    let profile = this
-        .parent()
-        .and_then(Path::parent)
-        .expect("a test is in `deps`");
-    let path = profile
-        .join("examples")
-        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    assert!(
-        path.exists(),
-        "{} is missing: `cargo test -p lifecycle-examples` builds it, `--test run` does not",
-        path.display()
-    );
-    path
 }

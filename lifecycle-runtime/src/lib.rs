@@ -47,6 +47,9 @@
 //! # }
 //! ```
 //!
+//! A whole server in one file is the example `reverse_proxy`: it accepts, forwards, records, and
+//! stops in order.
+//!
 //! # What it does not do
 //!
 //! A `Drop` cannot await, so nothing is flushed there: an owner that is dropped without an awaited

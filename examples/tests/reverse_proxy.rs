@@ -1,0 +1,239 @@
+//! The reverse proxy passes requests on, and stops in order: every client is answered, then every
+//! exchange is on the disk, then the upstream connections are closed.
+
+#![cfg(unix)]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::{PATIENCE, example, wait};
+
+#[test]
+fn a_request_in_flight_is_answered_and_recorded_before_the_upstream_connections_are_closed() {
+    let record = Scratch::new("in-flight");
+    let mut upstream = Upstream::start(&record.0);
+    let mut proxy = Proxy::start(upstream.address, &record.0);
+
+    let mut client = proxy.connect();
+    client.ask(
+        "/one",
+        "X-Kept: yes\r\nX-Gone: yes\r\nConnection: x-gone, close\r\n",
+    );
+    upstream.answer("first");
+    assert!(client.response().ends_with("\r\n\r\nfirst"));
+    let head = upstream.heads.recv().unwrap().to_ascii_lowercase();
+    for kept in [
+        "get /one http/1.1\r\n",
+        "host: somewhere\r\n",
+        "x-kept: yes\r\n",
+        "via: 1.1 ",
+    ] {
+        assert!(head.contains(kept), "no {kept:?} in {head}");
+    }
+    assert!(!head.contains("x-gone"), "{head}");
+
+    let mut held = proxy.connect();
+    held.ask("/held", "");
+    upstream.heads.recv().unwrap();
+    proxy.terminate();
+    proxy.refuses();
+    upstream.answer("the last one");
+    let response = held.response().to_ascii_lowercase();
+    assert!(response.starts_with("http/1.1 200 "), "{response}");
+    assert!(response.contains("connection: close\r\n"), "{response}");
+    assert!(response.ends_with("\r\n\r\nthe last one"), "{response}");
+
+    let report = proxy.wait();
+    assert!(
+        report.contains("shutdown of ReverseProxy (SIGTERM): clean"),
+        "{report}"
+    );
+    let expected = "GET /one 200 5\nGET /held 200 12\n";
+    assert_eq!(record.text(), expected);
+    let at_the_end = upstream.records.recv().unwrap();
+    assert_eq!(at_the_end, expected, "the upstream was hung up on before");
+}
+
+#[test]
+fn a_request_that_no_upstream_answers_is_a_502_and_recorded() {
+    let record = Scratch::new("nobody");
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut proxy = Proxy::start(nobody, &record.0);
+    let mut client = proxy.connect();
+    client.ask("/x", "Connection: close\r\n");
+    let response = client.response();
+    assert!(response.starts_with("HTTP/1.1 502 "), "{response}");
+    proxy.terminate();
+    let report = proxy.wait();
+    assert!(report.contains("(SIGTERM): clean"), "{report}");
+    assert_eq!(record.text(), "GET /x 502 29\n");
+}
+
+/// A file that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let name = format!("reverse-proxy-{name}-{}.log", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A server that answers when it is told to.
+struct Upstream {
+    address: SocketAddr,
+    heads: Receiver<String>,
+    answers: Sender<&'static str>,
+    /// What the record was when the proxy hung up.
+    records: Receiver<String>,
+}
+
+impl Upstream {
+    /// For one connection, which the proxy is to keep.
+    fn start(record: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (head, heads) = channel();
+        let (answers, told) = channel::<&str>();
+        let (end, records) = channel();
+        let record = record.to_owned();
+        thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut stream = BufReader::new(stream);
+            while let Some(text) = read_head(&mut stream) {
+                head.send(text).unwrap();
+                let Ok(body) = told.recv() else { return };
+                let length = body.len();
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+                stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            }
+            let _ = end.send(std::fs::read_to_string(record).unwrap());
+        });
+        Self {
+            address,
+            heads,
+            answers,
+            records,
+        }
+    }
+
+    fn answer(&mut self, body: &'static str) {
+        self.answers.send(body).unwrap();
+    }
+}
+
+fn read_head(from: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if from.read_line(&mut head).unwrap() == 0 {
+            assert_eq!(head, "", "hung up in a head");
+            return None;
+        }
+    }
+    Some(head)
+}
+
+/// The example, running.
+struct Proxy {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+impl Proxy {
+    fn start(upstream: SocketAddr, record: &Path) -> Self {
+        let mut child = Command::new(example("reverse_proxy"))
+            .args(["127.0.0.1:0", &upstream.to_string()])
+            .arg(record)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the example starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line
+            .trim()
+            .strip_prefix("listening on ")
+            .unwrap()
+            .parse()
+            .unwrap();
+        Self {
+            child,
+            stdout,
+            address,
+        }
+    }
+
+    fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.address).unwrap())
+    }
+
+    fn terminate(&self) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Waits until it accepts no more: its drain has begun.
+    fn refuses(&self) {
+        let begun = Instant::now();
+        while TcpStream::connect(self.address).is_ok() {
+            assert!(begun.elapsed() < PATIENCE, "it goes on accepting");
+            thread::yield_now();
+        }
+    }
+
+    /// Waits for its end, which is to be in order. Returns what it said.
+    fn wait(&mut self) -> String {
+        let mut text = String::new();
+        self.stdout.read_to_string(&mut text).unwrap();
+        let status = wait(&mut self.child, "reverse_proxy");
+        assert!(status.success(), "it ended with {status}\n{text}");
+        text
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // It has ended, unless the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    fn ask(&mut self, path: &str, fields: &str) {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: somewhere\r\n{fields}\r\n");
+        self.0.write_all(head.as_bytes()).unwrap();
+    }
+
+    /// Reads all that comes: the connection is to be closed after the response.
+    fn response(&mut self) -> String {
+        let mut text = String::new();
+        self.0.read_to_string(&mut text).unwrap();
+        text
+    }
+}
