@@ -182,11 +182,13 @@ impl Inner {
         typed(metrics::CONTENT_TYPE, self.numbers.text())
     }
 
-    /// Whether requests should be sent here; while it drains they should not.
+    /// Returns whether requests should be sent to this address. While it drains they
+    /// should not, unless another process serves there by now: a probe that reached
+    /// this one as it left must not take that one for unready.
     fn readyz(&self) -> Answer {
         let readiness = &self.status.sources().readiness;
         let state = readiness.state();
-        let status = if readiness.is_ready() {
+        let status = if readiness.is_ready() || self.listening.left().is_cancelled() {
             StatusCode::OK
         } else {
             StatusCode::SERVICE_UNAVAILABLE

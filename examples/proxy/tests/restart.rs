@@ -252,6 +252,26 @@ fn the_old_process_finishes_what_it_has_begun_and_asks_others_to_connect_again()
 }
 
 #[test]
+fn a_probe_that_reached_the_old_process_does_not_take_the_new_one_for_unready() {
+    let config = format!("{ADMIN}restart: {{linger: 0}}");
+    let mut service = Service::start(&config);
+    let mut probe = Client::connect(service.proxy().metrics_address());
+    assert_eq!(probe.get("/readyz").0.status, 200);
+    // It holds the old process in its drain.
+    let mut slow = service.proxy().connect();
+    slow.ask("/slow?seconds=3600");
+    slow.response_head();
+    service.restart();
+    service.line("signal received: draining", 1);
+    let (response, state) = probe.get("/readyz");
+    assert_eq!(state, b"draining\n");
+    assert_eq!(response.status, 200, "{}", response.head);
+    drop(slow);
+    service.line("all complete", 1);
+    assert_eq!(service.end().code(), 0);
+}
+
+#[test]
 fn a_program_that_cannot_start_leaves_the_old_one_which_takes_the_next_that_can() {
     let mut service = Service::start("");
     let address = service.proxy().address();
