@@ -56,6 +56,12 @@ fn a_request_in_flight_is_answered_and_recorded_before_the_upstream_connections_
         report.contains("shutdown of ReverseProxy (SIGTERM): clean"),
         "{report}"
     );
+    let rows = report.lines().map(|line| line.split_whitespace());
+    let steps: Vec<_> = rows
+        .filter_map(|mut row| Some((row.next()?, row.next()?)))
+        .collect();
+    let order = ["http", "recorder", "pool", "pooled"].map(|step| (step, "done"));
+    assert!(steps.windows(4).any(|found| found == order), "{report}");
     let expected = "GET /one 200 5\nGET /held 200 12\n";
     assert_eq!(record.text(), expected);
     let at_the_end = upstream.records.recv().unwrap();

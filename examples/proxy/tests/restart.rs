@@ -253,7 +253,7 @@ fn the_old_process_finishes_what_it_has_begun_and_asks_others_to_connect_again()
 
 #[test]
 fn a_probe_that_reached_the_old_process_does_not_take_the_new_one_for_unready() {
-    let config = format!("{ADMIN}restart: {{linger: 0}}");
+    let config = format!("{ADMIN}restart: {{linger: 1}}");
     let mut service = Service::start(&config);
     let mut probe = Client::connect(service.proxy().metrics_address());
     assert_eq!(probe.get("/readyz").0.status, 200);
