@@ -14,7 +14,12 @@ use crate::message::fault::plain;
 
 const DOCUMENT: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/style.css");
-const SCRIPT: &str = include_str!("page/script.js");
+/// One script in three files; the last one begins.
+const SCRIPT: &str = concat!(
+    include_str!("page/nodes.js"),
+    include_str!("page/plan.js"),
+    include_str!("page/script.js"),
+);
 
 /// Only what carries the nonce runs, only this server is asked, and no text
 /// becomes markup.

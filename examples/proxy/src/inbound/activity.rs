@@ -3,28 +3,24 @@
 //! last response.
 
 mod doing;
+mod watched;
 
 use std::future::{Future as _, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
 use futures_util::task::AtomicWaker;
 use hyper::Request;
 use lifecycle_http::RequestFraming;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::inbound::interim::Interim;
 use doing::Asked;
 
-/// How long a closed connection is read from, when the client was still sending.
-const LINGER: Duration = Duration::from_secs(5);
+pub use watched::Watched;
 
 /// Requests that the client of a connection may give up without their answers,
 /// beyond those that it waits for.
@@ -41,14 +37,19 @@ pub struct Limits {
 
 /// Between requests.
 const WAITING: u8 = 0;
+
 /// A part of a request's head has arrived.
 const HEAD: u8 = 1;
+
 /// A request is being answered.
 const EXCHANGE: u8 = 2;
+
 /// It was sent on, whole, and the upstream has not begun to answer.
 const UPSTREAM: u8 = 3;
+
 /// The upstream has begun to answer.
 const ANSWER: u8 = 4;
+
 /// It is a connection in HTTP/2: what goes on in it is counted, not named.
 const MULTIPLEXED: u8 = 5;
 
@@ -299,277 +300,5 @@ impl Activity {
     }
 }
 
-/// A client's socket that keeps its [`Activity`].
-#[derive(Debug)]
-pub struct Watched {
-    stream: TcpStream,
-    activity: Arc<Activity>,
-    linger: Option<Pin<Box<Sleep>>>,
-    framing: RequestFraming,
-    /// Interim responses that are being written.
-    interim: Bytes,
-    /// All that hyper had to say was handed over: whatever comes next begins a response.
-    flushed: bool,
-}
-
-impl Watched {
-    /// Watches `stream`.
-    #[must_use]
-    pub const fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
-        Self {
-            stream,
-            activity,
-            linger: None,
-            framing: RequestFraming::new(),
-            interim: Bytes::new(),
-            flushed: true,
-        }
-    }
-
-    /// Writes the interim responses that wait, between two responses, to their end.
-    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.flushed && self.interim.is_empty() {
-            self.interim = self.activity.interim.take(cx.waker());
-        }
-        while !self.interim.is_empty() {
-            let stream = Pin::new(&mut self.stream);
-            let written = ready!(stream.poll_write(cx, &self.interim))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.activity.touch();
-            self.interim.advance(written);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Reads what the client still sends, until it closes too or time is up.
-    ///
-    /// A socket closed over unread bytes is reset, and a reset can overtake the
-    /// response that was just written (RFC 9112 §9.6).
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self
-            .linger
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
-        let mut scrap = [0; 4096];
-        while timer.as_mut().poll(cx).is_pending() {
-            let mut buffer = ReadBuf::new(&mut scrap);
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {}
-                _ => break,
-            }
-        }
-        Poll::Ready(())
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let this = &mut *self;
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-        let arrived = &buffer.filled()[before..];
-        if !arrived.is_empty() {
-            this.activity.inspect(arrived, &mut this.framing);
-            this.activity.bytes_arrived();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_interim(cx))?;
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.flushed = false;
-        self.activity.touch();
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_interim(cx))?;
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
-        self.flushed = false;
-        self.activity.touch();
-        Poll::Ready(Ok(written))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.activity.phase.load(Ordering::Relaxed) {
-            // hyper asks for this once it has handed over all that it had.
-            EXCHANGE | UPSTREAM => {
-                self.flushed = true;
-                ready!(self.poll_interim(cx))?;
-            }
-            // Too late for those that have waited until the response had begun.
-            ANSWER => self.activity.interim.clear(),
-            MULTIPLEXED | UPGRADED => {}
-            _ => self.flushed = true,
-        }
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.linger.is_none() {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        }
-        if self.activity.unread.load(Ordering::Relaxed) {
-            ready!(self.poll_linger(cx));
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    use super::*;
-
-    const LIMITS: Limits = Limits {
-        hello: Duration::from_secs(2),
-        idle: Duration::from_secs(10),
-    };
-
-    /// How long until `activity` expires, if nothing more happens.
-    async fn left(activity: &Activity) -> Duration {
-        let start = Instant::now();
-        activity.expired().await;
-        start.elapsed()
-    }
-
-    #[tokio::test]
-    async fn a_socket_closed_over_unread_bytes_does_not_lose_what_was_written() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut client = TcpStream::connect(address).await.unwrap();
-        let (server, _) = listener.accept().await.unwrap();
-        client.write_all(&[b'q'; 1000]).await.unwrap();
-
-        // More is written than the client's socket takes in, so the rest is the
-        // kernel's to send after the close.
-        let mut written = 0;
-        server.writable().await.unwrap();
-        while let Ok(length) = server.try_write(&[b'a'; 65536]) {
-            written += length;
-        }
-        let closing = tokio::spawn(async move {
-            let activity = Arc::new(Activity::new(LIMITS));
-            activity.exchange_begins();
-            Watched::new(server, activity).shutdown().await.unwrap();
-        });
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        let mut read = Vec::new();
-        client.read_to_end(&mut read).await.unwrap();
-        assert_eq!(read.len(), written);
-        drop(client);
-        closing.await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_unused_connection_has_the_idle_limit() {
-        let activity = Activity::new(LIMITS);
-        assert_eq!(left(&activity).await.as_secs(), 10);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_head_must_be_complete_soon_after_its_first_byte_however_it_trickles() {
-        let activity = Activity::new(LIMITS);
-        tokio::time::advance(Duration::from_secs(5)).await;
-        activity.bytes_arrived();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        activity.bytes_arrived();
-        assert_eq!(left(&activity).await.as_secs(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_exchange_lives_as_long_as_its_bytes_flow() {
-        let activity = Activity::new(LIMITS);
-        activity.bytes_arrived();
-        activity.exchange_begins();
-        for _ in 0..5 {
-            tokio::time::advance(Duration::from_secs(9)).await;
-            activity.touch();
-        }
-        assert_eq!(left(&activity).await.as_secs(), 10);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_does_not_expire_while_the_upstream_owes_the_answer() {
-        let activity = Activity::new(LIMITS);
-        activity.exchange_begins();
-        activity.request_ended();
-        let waited = tokio::time::timeout(Duration::from_secs(100), left(&activity)).await;
-        assert!(waited.is_err());
-        activity.answered();
-        assert_eq!(left(&activity).await.as_secs(), 10);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_response_that_came_before_the_end_of_the_request_has_the_idle_limit() {
-        let activity = Activity::new(LIMITS);
-        activity.exchange_begins();
-        activity.answered();
-        activity.request_ended();
-        assert_eq!(left(&activity).await.as_secs(), 10);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_in_http_2_is_idle_only_when_nothing_is_owed() {
-        let activity = Activity::new(LIMITS);
-        activity.bytes_arrived();
-        activity.stream_begins();
-        activity.stream_begins();
-        activity.stream_answered();
-        let waited = tokio::time::timeout(Duration::from_secs(100), left(&activity)).await;
-        assert!(waited.is_err());
-        activity.stream_answered();
-        assert_eq!(left(&activity).await.as_secs(), 10);
-        activity.bytes_arrived();
-        assert_eq!(left(&activity).await.as_secs(), 10, "a ping is no head");
-    }
-
-    #[tokio::test]
-    async fn a_client_that_gives_up_more_requests_than_it_waits_for_has_had_enough() {
-        let activity = Activity::new(LIMITS);
-        for _ in 0..1000 {
-            activity.stream_begins();
-            activity.stream_abandoned();
-            activity.stream_begins();
-            activity.stream_answered();
-        }
-        for _ in 1..MOST_ABANDONED {
-            activity.stream_begins();
-            activity.stream_abandoned();
-        }
-        assert!(activity.enough().now_or_never().is_none());
-        activity.stream_begins();
-        activity.stream_abandoned();
-        assert!(activity.enough().now_or_never().is_some());
-        assert!(activity.too_much().now_or_never().is_none());
-        for _ in 0..MOST_ABANDONED {
-            activity.stream_begins();
-            activity.stream_abandoned();
-        }
-        assert!(activity.too_much().now_or_never().is_some());
-    }
-}
+mod tests;

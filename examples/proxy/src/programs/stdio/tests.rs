@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use lifecycle_runtime::Reason;
 
+use super::message::Call;
 use super::*;
 use crate::config::Seconds;
 

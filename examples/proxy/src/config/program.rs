@@ -1,0 +1,77 @@
+//! Programs that answer requests.
+
+use std::num::NonZeroUsize;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+
+use super::{Seconds, Sessions, bounds};
+
+/// A program that answers JSON-RPC, a message a line, on its standard streams.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Stdio {
+    /// The program and its arguments.
+    #[serde(deserialize_with = "command")]
+    pub command: Vec<String>,
+    /// Processes that may run at the same time.
+    #[serde(
+        deserialize_with = "bounds::positive::<_, _, 1000>",
+        default = "Stdio::processes"
+    )]
+    pub processes: NonZeroUsize,
+    /// An unused process is ended after this, in seconds.
+    #[serde(default = "Stdio::idle")]
+    pub idle: Seconds,
+    /// What a process has to end by itself once its input is closed, and again
+    /// after SIGTERM.
+    #[serde(default = "Stdio::stop")]
+    pub stop: Seconds,
+    /// The longest message, in bytes.
+    #[serde(
+        deserialize_with = "bounds::positive::<_, _, 1073741824>",
+        default = "Stdio::max_message"
+    )]
+    pub max_message: NonZeroUsize,
+    /// Whether a client may have a process of its own.
+    pub sessions: Option<Sessions>,
+}
+
+impl Stdio {
+    /// The defaults for `command`.
+    #[must_use]
+    pub const fn new(command: Vec<String>) -> Self {
+        Self {
+            command,
+            processes: Self::processes(),
+            idle: Self::idle(),
+            stop: Self::stop(),
+            max_message: Self::max_message(),
+            sessions: None,
+        }
+    }
+
+    const fn processes() -> NonZeroUsize {
+        const { NonZeroUsize::new(4).unwrap() }
+    }
+
+    const fn idle() -> Seconds {
+        Seconds(300)
+    }
+
+    const fn stop() -> Seconds {
+        Seconds(2)
+    }
+
+    const fn max_message() -> NonZeroUsize {
+        const { NonZeroUsize::new(1 << 20).unwrap() }
+    }
+}
+
+fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let command = Vec::<String>::deserialize(deserializer)?;
+    if command.first().is_none_or(String::is_empty) {
+        return Err(de::Error::custom("a command needs a program"));
+    }
+    Ok(command)
+}

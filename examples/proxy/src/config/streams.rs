@@ -1,0 +1,90 @@
+//! WebSocket and TLS connections.
+
+use std::net::SocketAddr;
+
+use hyper::http::uri::Authority;
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+
+use super::Seconds;
+use super::upstream::can_connect_to;
+use crate::config::hosts::HostPattern;
+
+/// WebSocket connections.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebSocket {
+    /// A client that is silent for so long is sent a ping; one that is silent
+    /// for as long again is gone.
+    pub ping: Seconds,
+}
+
+impl Default for WebSocket {
+    fn default() -> Self {
+        Self { ping: Seconds(30) }
+    }
+}
+
+/// TLS connections that are passed on by the name their clients ask for, and
+/// not decrypted.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(try_from = "TlsFields")]
+pub struct Tls {
+    /// Where clients connect; nowhere, if there is none.
+    pub listen_addrs: Vec<SocketAddr>,
+    /// The names they may ask for. The first that fits counts.
+    pub allow: Vec<Allowed>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TlsFields {
+    listen_addrs: Vec<SocketAddr>,
+    allow: Vec<Allowed>,
+}
+
+impl TryFrom<TlsFields> for Tls {
+    type Error = &'static str;
+
+    fn try_from(
+        TlsFields {
+            listen_addrs,
+            allow,
+        }: TlsFields,
+    ) -> Result<Self, Self::Error> {
+        if !listen_addrs.is_empty() && allow.is_empty() {
+            return Err("`tls.allow` names no host, so nobody could be passed on");
+        }
+        Ok(Self {
+            listen_addrs,
+            allow,
+        })
+    }
+}
+
+/// Names of TLS servers, and where those are.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Allowed {
+    /// One name, or all under a domain.
+    pub name: HostPattern,
+    /// `host:port`. Without it, port 443 of the name itself.
+    #[serde(default, deserialize_with = "host_and_port")]
+    pub to: Option<String>,
+}
+
+fn host_and_port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let authority = Authority::try_from(text.as_str()).ok();
+    let good = authority
+        .is_some_and(|authority| authority.port_u16().is_some() && can_connect_to(&authority));
+    if good {
+        Ok(Some(text))
+    } else {
+        Err(de::Error::custom(
+            "it is a host and a port, from 1 to 65535: host:port",
+        ))
+    }
+}

@@ -1,0 +1,41 @@
+//! Lets clients listen to streams of events.
+
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::Passed;
+use crate::forwarding::content::Content;
+use crate::inbound::body::Upload;
+use crate::message::fault::Fault;
+use crate::streams::feed::listener::Listener;
+use crate::streams::feed::{FeedClient, LAST_EVENT_ID};
+
+/// Lets a client listen to a feed.
+pub(super) fn listen(request: &Request<Upload>, feed: &FeedClient) -> Result<Passed, Fault> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return Err(Fault::GetOnly);
+    }
+    // Clients take this as the end for good, as the proxy does.
+    let events = feed.listen(last_event(request)).map(stream);
+    Ok(events.unwrap_or_else(|| empty(StatusCode::NO_CONTENT)))
+}
+
+/// The last event that a client has seen.
+pub(super) fn last_event(request: &Request<Upload>) -> Option<&str> {
+    let last = request.headers().get(LAST_EVENT_ID)?;
+    std::str::from_utf8(last.as_bytes()).ok()
+}
+
+pub(super) fn stream(events: Listener) -> Passed {
+    let mut response = Response::new(Content::Events(events));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+pub(super) fn empty(status: StatusCode) -> Passed {
+    let mut response = Response::new(Content::empty());
+    *response.status_mut() = status;
+    response
+}
