@@ -28,7 +28,7 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-length: 0\r\n\r\n";
 
 /// What an accept loop hands connections to.
-pub(crate) struct Door<H, S> {
+pub(crate) struct AcceptContext<H, S> {
     pub(crate) acceptor: Acceptor,
     pub(crate) handshake: H,
     pub(crate) service: S,
@@ -39,8 +39,11 @@ pub(crate) struct Door<H, S> {
 }
 
 /// Accepts until it should stop, then takes in what the kernel had completed, and closes the socket.
-pub(crate) async fn accept<H, S, B>(listener: Listener, mut door: Door<H, S>, stop: TaskStop)
-where
+pub(crate) async fn accept<H, S, B>(
+    listener: Listener,
+    mut door: AcceptContext<H, S>,
+    stop: TaskStop,
+) where
     H: Handshake,
     S: App<B>,
     B: AppBody,
@@ -67,7 +70,7 @@ where
     }
 }
 
-impl<H, S> Door<H, S> {
+impl<H, S> AcceptContext<H, S> {
     fn admit<B>(&mut self, raw: Raw, peer: Peer)
     where
         H: Handshake,

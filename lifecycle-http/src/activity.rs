@@ -9,7 +9,7 @@ use http::{Method, Uri};
 use tokio::time::Instant;
 
 use crate::Limits;
-use crate::socket::Wire;
+use crate::socket::SharedSocket;
 
 /// How many requests of a connection are named.
 const NAMED: usize = 2;
@@ -26,7 +26,7 @@ const BULK: u64 = 64 * 1024;
 /// before the task of the connection is woken.
 #[derive(Debug)]
 pub(crate) struct Activity {
-    pub(crate) wire: Wire,
+    pub(crate) wire: SharedSocket,
     opened: Instant,
     h2: AtomicBool,
     /// When the first byte of the head that is being read arrived; 0 if none has.
@@ -77,7 +77,7 @@ pub(crate) struct Seen {
 }
 
 impl Activity {
-    pub(crate) fn new(wire: Wire) -> Self {
+    pub(crate) fn new(wire: SharedSocket) -> Self {
         Self {
             wire,
             opened: Instant::now(),

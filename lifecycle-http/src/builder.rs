@@ -56,7 +56,7 @@ impl<H: Handshake> HttpBuilder<H> {
     /// Ends response streams of this content type after a line when their connection should close:
     /// `application/x-ndjson`, say. Each call adds a type. Default: none.
     ///
-    /// A stream is ended once it is quiet for [`Limits::dialogue`], or after [`Limits::farewell`]; its body ends as if the
+    /// A stream is ended once it is quiet for [`Limits::keep_alive_after_drain`], or after [`Limits::close_ack_timeout`]; its body ends as if the
     /// service had ended it. Not ended are responses with a `content-length` or a `content-encoding`. Event streams
     /// and gRPC need no call of this.
     pub fn end_lines_of(mut self, content_type: impl Into<String>) -> Self {

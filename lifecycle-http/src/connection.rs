@@ -29,7 +29,7 @@ use crate::app::{App, AppBody};
 use crate::drive::{End, Http, Signal, Timer, drive};
 use crate::exchange::answer;
 use crate::sniff::Sniffed;
-use crate::socket::{Raw, Socket, Wire};
+use crate::socket::{Raw, SharedSocket, Socket};
 use crate::{Handshake, Limits, Protocol};
 
 /// The longest head of a request over HTTP/1.1, and what waits to be written.
@@ -110,10 +110,10 @@ where
     S: App<B>,
     B: AppBody,
 {
-    let activity = Arc::new(Activity::new(Wire::new(raw)));
+    let activity = Arc::new(Activity::new(SharedSocket::new(raw)));
     let _cut = CutOnDrop(Arc::clone(&activity));
     let told = Arc::clone(&activity);
-    connection.tells(move || told.names());
+    connection.set_description(move || told.names());
     let limits = common.limits;
     let link = Arc::new(Link {
         connection: connection.clone(),
@@ -148,7 +148,7 @@ where
     let end = match protocol {
         #[cfg(feature = "h2")]
         Protocol::Http2 => {
-            connection.speaks("h2");
+            connection.set_protocol("h2");
             activity.speaks_h2();
             drive(
                 http2(&limits).serve_connection(io, answers),
@@ -160,7 +160,7 @@ where
             .await
         }
         _ => {
-            connection.speaks("h1");
+            connection.set_protocol("h1");
             let http = http1().serve_connection(io, answers).with_upgrades();
             drive(http, &activity, &limits, signal, turn).await
         }
@@ -223,12 +223,12 @@ async fn within_hello<T, F: Future<Output = CloseReason>>(
         if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
             return Poll::Ready(opened);
         }
-        let mut deadline = opened + limits.hello;
+        let mut deadline = opened + limits.header_read_timeout;
         if let Some(told) = signal.poll(cx, &link.activity, || Duration::ZERO) {
             let spoke = link.connection.bytes().0 > 0;
             let given = match told.reason {
-                _ if spoke => opened + told.at + limits.farewell,
-                CloseReason::Drain => opened + limits.dialogue,
+                _ if spoke => opened + told.at + limits.close_ack_timeout,
+                CloseReason::Drain => opened + limits.keep_alive_after_drain,
                 _ => opened,
             };
             deadline = deadline.min(given);
@@ -247,7 +247,7 @@ where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     B: Body<Error: Into<BoxError>> + 'static,
 {
-    fn part(self: Pin<&mut Self>) {
+    fn start_graceful_shutdown(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
@@ -264,7 +264,7 @@ where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    fn part(self: Pin<&mut Self>) {
+    fn start_graceful_shutdown(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }

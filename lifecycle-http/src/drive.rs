@@ -14,7 +14,7 @@ use crate::activity::{Activity, Seen};
 /// A connection of hyper.
 pub(crate) trait Http: Future<Output = hyper::Result<()>> {
     /// Ends after what it is in; at once if it is in nothing.
-    fn part(self: Pin<&mut Self>);
+    fn start_graceful_shutdown(self: Pin<&mut Self>);
 }
 
 /// How a connection ended.
@@ -108,7 +108,7 @@ pub(crate) async fn drive<C: Http, F: Future<Output = CloseReason>>(
             // Before it is polled: what is in flight may end just now, and should be the last.
             if told.is_some() && parted.is_none() && activity.seen().exchanges > 0 {
                 parted = Some(activity.opened().elapsed());
-                http.as_mut().part();
+                http.as_mut().start_graceful_shutdown();
             }
             // Then it is: a request that has arrived is taken up before the connection is closed as idle.
             if let Poll::Ready(ended) = http.as_mut().poll(cx) {
@@ -125,7 +125,7 @@ pub(crate) async fn drive<C: Http, F: Future<Output = CloseReason>>(
                 Next::Cut => return Poll::Ready(End::Expired),
                 Next::Part => {
                     parted = Some(seen.now);
-                    http.as_mut().part();
+                    http.as_mut().start_graceful_shutdown();
                 }
                 Next::Wait(until) => {
                     // The clock of the decision is in milliseconds: a timer that is early would spin.
@@ -156,8 +156,8 @@ fn next_h1(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &L
         };
     }
     if let (Some(head), None) = (seen.head, parted) {
-        let given = head + limits.hello;
-        let told = told.map(|told| told.at.max(head) + limits.farewell);
+        let given = head + limits.header_read_timeout;
+        let told = told.map(|told| told.at.max(head) + limits.close_ack_timeout);
         return by(
             told.map_or(given, |told| told.min(given)),
             seen.now,
@@ -168,7 +168,7 @@ fn next_h1(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &L
         (Some(told), None) => {
             // Who was idle for long, and is closed for that, needs no chance to ask again.
             let again = match told.reason {
-                CloseReason::Drain => seen.quiet + limits.dialogue,
+                CloseReason::Drain => seen.quiet + limits.keep_alive_after_drain,
                 _ => Duration::ZERO,
             };
             by(again.max(told.at + told.delay), seen.now, Next::Part)
@@ -197,7 +197,7 @@ fn next_h2(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &L
     }
     match parted {
         Some(parted) if !seen.tunnel => {
-            let last = parted.max(seen.wrote).max(seen.quiet) + limits.farewell;
+            let last = parted.max(seen.wrote).max(seen.quiet) + limits.close_ack_timeout;
             // It answers once it has read what was sent before, which may be much.
             let taken = seen.bulk.map_or(last, |bulk| bulk + limits.stall);
             by(last.max(taken), seen.now, Next::Cut)
@@ -238,7 +238,7 @@ mod tests {
 
     fn limits() -> Limits {
         Limits {
-            dialogue: seconds(1),
+            keep_alive_after_drain: seconds(1),
             ..Limits::default()
         }
     }

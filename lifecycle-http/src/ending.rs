@@ -131,8 +131,8 @@ impl<B: Body> EndingBody<B> {
             }),
             messages,
             told: None,
-            quiet: limits.dialogue,
-            longest: limits.farewell,
+            quiet: limits.keep_alive_after_drain,
+            longest: limits.close_ack_timeout,
         }
     }
 }

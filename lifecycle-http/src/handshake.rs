@@ -9,7 +9,7 @@ use crate::Socket;
 
 /// Turns an accepted socket into a stream of HTTP: TLS, say.
 ///
-/// It has [`Limits::hello`](crate::Limits::hello) together with the client's first byte, and is dropped after that.
+/// It has [`Limits::header_read_timeout`](crate::Limits::header_read_timeout) together with the client's first byte, and is dropped after that.
 pub trait Handshake: Clone + Send + Sync + 'static {
     /// The stream of HTTP.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;

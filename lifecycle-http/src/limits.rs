@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The time limits of connections. Each has a default that suits the open internet.
 ///
 /// `Duration::MAX` is "never", which is taken as ten years. Zero is a millisecond where nothing would be served
-/// otherwise: for [`hello`](Self::hello), [`idle`](Self::idle), [`stall`](Self::stall), [`ping`](Self::ping) and
+/// otherwise: for [`header_read_timeout`](Self::header_read_timeout), [`idle`](Self::idle), [`stall`](Self::stall), [`ping`](Self::ping) and
 /// [`pong`](Self::pong). Elsewhere it is "at once".
 ///
 /// ```
@@ -20,7 +20,7 @@ use std::time::Duration;
 pub struct Limits {
     /// From the connect to the first byte of HTTP, a TLS handshake included; and from the first byte of a request's
     /// head to its last, however it trickles. Default: 10 s.
-    pub hello: Duration,
+    pub header_read_timeout: Duration,
     /// Without a request, or on an upgraded connection without a byte, until the connection is told to close; one that
     /// stays is cut after as long again. Default: 60 s.
     pub idle: Duration,
@@ -29,7 +29,7 @@ pub struct Limits {
     pub stall: Duration,
     /// The slowest client, in bytes a second, in either direction; counted only while it is waited for, and on top of
     /// one [`stall`](Self::stall). Zero is one. Default: 128.
-    pub slowest: u32,
+    pub min_bytes_per_second: u32,
     /// Between the pings on h2, and TCP keep-alive probes. Default: 20 s.
     pub ping: Duration,
     /// Until an unanswered h2 ping ends the connection. Default: 10 s.
@@ -37,11 +37,11 @@ pub struct Limits {
     /// While draining: how long an h1 client that was answered or accepted a moment ago has for its next request,
     /// counted from then. It is answered, and told to close; without this, a busy client's next request would meet a
     /// closed socket. Also how long a stream of gRPC or of lines must be quiet to be ended. Default: 250 ms.
-    pub dialogue: Duration,
+    pub keep_alive_after_drain: Duration,
     /// While draining: for a client to finish a half-sent request head, and for an h2 client to acknowledge that the
     /// connection ends, unless it was sent much lately: then it has the [`stall`](Self::stall) to take that first.
     /// Also after how long a stream of gRPC or of lines is ended though it is not quiet. Default: 2 s.
-    pub farewell: Duration,
+    pub close_ack_timeout: Duration,
     /// After the last response, until a client that is still sending is no longer read from (RFC 9112 §9.6), and until an
     /// h2 client has closed, too; one that was sent much lately has the [`stall`](Self::stall). Default: 2 s.
     pub linger: Duration,
@@ -60,14 +60,14 @@ impl Limits {
     pub(crate) fn sane(self) -> Self {
         let some = |limit: Duration| limit.clamp(SHORTEST, NEVER);
         Self {
-            hello: some(self.hello),
+            header_read_timeout: some(self.header_read_timeout),
             idle: some(self.idle),
             stall: some(self.stall),
-            slowest: self.slowest.max(1),
+            min_bytes_per_second: self.min_bytes_per_second.max(1),
             ping: some(self.ping),
             pong: some(self.pong),
-            dialogue: self.dialogue.min(NEVER),
-            farewell: self.farewell.min(NEVER),
+            keep_alive_after_drain: self.keep_alive_after_drain.min(NEVER),
+            close_ack_timeout: self.close_ack_timeout.min(NEVER),
             linger: self.linger.min(NEVER),
             spread: self.spread.min(NEVER),
         }
@@ -77,14 +77,14 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            hello: Duration::from_secs(10),
+            header_read_timeout: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             stall: Duration::from_secs(30),
-            slowest: 128,
+            min_bytes_per_second: 128,
             ping: Duration::from_secs(20),
             pong: Duration::from_secs(10),
-            dialogue: Duration::from_millis(250),
-            farewell: Duration::from_secs(2),
+            keep_alive_after_drain: Duration::from_millis(250),
+            close_ack_timeout: Duration::from_secs(2),
             linger: Duration::from_secs(2),
             spread: Duration::from_micros(20),
         }

@@ -25,7 +25,7 @@ impl Pace {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             stall: limits.stall,
-            slowest: limits.slowest,
+            slowest: limits.min_bytes_per_second,
             credit: limits.stall,
             waiting: None,
             timer: None,
@@ -68,7 +68,7 @@ mod tests {
     fn pace() -> Pace {
         Pace::new(&Limits {
             stall: Duration::from_secs(30),
-            slowest: 10,
+            min_bytes_per_second: 10,
             ..Limits::default()
         })
     }

@@ -11,7 +11,7 @@ use lifecycle_runtime::{
 };
 use tokio::net::{TcpListener, ToSocketAddrs};
 
-use crate::accept::{Door, accept};
+use crate::accept::{AcceptContext, accept};
 use crate::app::{App, AppBody};
 use crate::connection::Common;
 use crate::{Handshake, HttpBuilder, Listener};
@@ -87,7 +87,7 @@ impl HttpServer {
             told: AtomicU64::new(0),
         });
         for listener in builder.listeners {
-            let door = Door {
+            let door = AcceptContext {
                 acceptor: server.connections.acceptor(),
                 handshake: builder.handshake.clone(),
                 service: service.clone(),

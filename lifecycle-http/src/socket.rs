@@ -40,7 +40,7 @@ pub struct Socket {
 /// Where the socket is while it is open. The task of the connection holds it too, and can close it when the other side
 /// is in the hands of an upgrade.
 #[derive(Debug, Default)]
-pub(crate) struct Wire {
+pub(crate) struct SharedSocket {
     slot: Mutex<Slot>,
     closed: Notify,
 }
@@ -52,7 +52,7 @@ struct Slot {
     writer: Option<Waker>,
 }
 
-impl Wire {
+impl SharedSocket {
     pub(crate) fn new(raw: Raw) -> Self {
         Self {
             slot: Mutex::new(Slot {
@@ -153,7 +153,7 @@ impl Socket {
         &self.connection
     }
 
-    fn wire(&self) -> &Wire {
+    fn wire(&self) -> &SharedSocket {
         &self.activity.wire
     }
 
@@ -167,7 +167,7 @@ impl Socket {
                 self.pace.moved(written);
                 self.activity.wrote(written);
                 if self.activity.is_h2() {
-                    self.connection.counts(0, written as u64);
+                    self.connection.add_bytes(0, written as u64);
                 } else {
                     self.connection.sent(written as u64);
                 }
@@ -230,7 +230,7 @@ impl AsyncRead for Socket {
         ready!(self.wire().poll_read(cx, buffer))?;
         let read = (buffer.filled().len() - before) as u64;
         if self.activity.is_h2() {
-            self.connection.counts(read, 0);
+            self.connection.add_bytes(read, 0);
         } else {
             self.connection.received(read);
         }

@@ -149,7 +149,7 @@ impl WebSocket {
     ///
     /// When the server goes away the client is told so with 1001 ([`Limits::spread`](crate::Limits::spread) apart from the
     /// next), and has
-    /// [`Limits::farewell`](crate::Limits::farewell) to close. What it sent until then is still received here.
+    /// [`Limits::close_ack_timeout`](crate::Limits::close_ack_timeout) to close. What it sent until then is still received here.
     ///
     /// # Errors
     ///
@@ -166,8 +166,8 @@ impl WebSocket {
                     match select(pin!(self.stream.next()), self.closing.as_mut()).await {
                         Either::Left((message, _)) => return message,
                         Either::Right(_) => {
-                            let deadline =
-                                Instant::now() + self.connection.link().common.limits.farewell;
+                            let deadline = Instant::now()
+                                + self.connection.link().common.limits.close_ack_timeout;
                             self.phase = Phase::Leaving(deadline);
                             let goodbye = Message::Close(Some(CloseFrame {
                                 code: CloseCode::Away,

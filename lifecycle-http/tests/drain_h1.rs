@@ -122,7 +122,7 @@ async fn half_a_head_may_be_finished_and_must_be_soon() {
     stopped.unwrap();
     assert!(answer.ends_with("hello"), "{answer}");
     assert!(dead.is_closed().await);
-    let farewell = Limits::default().farewell;
+    let farewell = Limits::default().close_ack_timeout;
     assert!(start.elapsed() >= farewell && start.elapsed() < farewell + Duration::from_millis(50));
 }
 

@@ -92,7 +92,7 @@ async fn a_client_that_never_acknowledges_has_the_farewell() {
     let start = Instant::now();
     site.stop().await.unwrap();
     let took = start.elapsed();
-    let farewell = Limits::default().farewell;
+    let farewell = Limits::default().close_ack_timeout;
     assert!(
         took >= farewell && took < farewell + Duration::from_millis(50),
         "{took:?}"
@@ -163,7 +163,7 @@ async fn a_large_body_is_held_until_the_window_had_room_for_it() {
             read += length;
             // A client that is slower than the farewell allows between streams.
             if read < 100_000 {
-                tokio::time::sleep(Limits::default().farewell * 2).await;
+                tokio::time::sleep(Limits::default().close_ack_timeout * 2).await;
             }
             body.flow_control().release_capacity(length).unwrap();
         }

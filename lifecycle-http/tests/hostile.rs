@@ -29,7 +29,7 @@ async fn is_rid_of_it(site: &Site, client: &mut support::Client, limit: Duration
 async fn who_says_nothing_has_the_hello() {
     let site = site(Limits::default()).await;
     let mut client = site.client().await;
-    is_rid_of_it(&site, &mut client, Limits::default().hello).await;
+    is_rid_of_it(&site, &mut client, Limits::default().header_read_timeout).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,7 +37,7 @@ async fn half_a_head_has_the_hello() {
     let site = site(Limits::default()).await;
     let mut client = site.client().await;
     client.says("GET / HTTP/1.1\r\nhost").await;
-    is_rid_of_it(&site, &mut client, Limits::default().hello).await;
+    is_rid_of_it(&site, &mut client, Limits::default().header_read_timeout).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,7 +65,7 @@ async fn a_second_head_that_trickles_has_the_hello_too() {
     // Idle for a while first: the clock is that of the head.
     tokio::time::sleep(Duration::from_secs(30)).await;
     client.says("GET / HT").await;
-    is_rid_of_it(&site, &mut client, Limits::default().hello).await;
+    is_rid_of_it(&site, &mut client, Limits::default().header_read_timeout).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +73,7 @@ async fn half_a_preface_has_the_hello() {
     let site = site(Limits::default()).await;
     let mut client = site.client().await;
     client.says("PRI * HTTP/2.0\r\n\r\nS").await;
-    is_rid_of_it(&site, &mut client, Limits::default().hello).await;
+    is_rid_of_it(&site, &mut client, Limits::default().header_read_timeout).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,7 +228,7 @@ async fn all_of_them_together_hold_up_a_drain_for_the_farewell_only() {
     };
     let (stopped, ()) = tokio::join!(site.stop(), trickle);
     stopped.unwrap();
-    let farewell = Limits::default().farewell;
+    let farewell = Limits::default().close_ack_timeout;
     assert!(
         start.elapsed() < farewell + Duration::from_millis(300),
         "{:?}",
@@ -257,14 +257,14 @@ async fn a_reset_while_draining_ends_the_wait() {
 async fn limits_may_be_as_long_and_as_short_as_a_duration_can_be() {
     for extreme in [Duration::ZERO, Duration::MAX] {
         let mut limits = Limits::default();
-        limits.hello = extreme;
+        limits.header_read_timeout = extreme;
         limits.idle = extreme;
         limits.stall = extreme;
-        limits.slowest = 0;
+        limits.min_bytes_per_second = 0;
         limits.ping = extreme;
         limits.pong = extreme;
-        limits.dialogue = extreme;
-        limits.farewell = extreme;
+        limits.keep_alive_after_drain = extreme;
+        limits.close_ack_timeout = extreme;
         limits.linger = extreme;
         limits.spread = extreme;
         let site = site(limits).await;

@@ -53,7 +53,7 @@ async fn server(readiness: &Readiness, release: &Arc<Semaphore>) -> Server {
     };
     // The probe is asked again however busy the machine is.
     let mut limits = Limits::default();
-    limits.dialogue = Duration::from_secs(10);
+    limits.keep_alive_after_drain = Duration::from_secs(10);
     let builder = HttpServer::bind("127.0.0.1:0").await.unwrap();
     Server {
         http: builder.limits(limits).serve_hyper(service_fn(answer)),

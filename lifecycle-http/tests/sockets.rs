@@ -156,6 +156,9 @@ mod tls {
         client.says("\x16\x03\x01\x02\x00").await;
         let start = tokio::time::Instant::now();
         assert!(client.is_closed().await);
-        assert!(start.elapsed() <= Limits::default().hello + std::time::Duration::from_millis(10));
+        assert!(
+            start.elapsed()
+                <= Limits::default().header_read_timeout + std::time::Duration::from_millis(10)
+        );
     }
 }

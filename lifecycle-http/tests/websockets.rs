@@ -72,7 +72,7 @@ async fn a_client_that_does_not_answer_has_the_farewell() {
     let (http, client) = server().await;
     let start = Instant::now();
     stop(&http).await.unwrap();
-    let farewell = Limits::default().farewell;
+    let farewell = Limits::default().close_ack_timeout;
     assert!(
         start.elapsed() >= farewell && start.elapsed() < farewell * 2,
         "{:?}",

@@ -229,7 +229,7 @@ async fn one_that_is_held_busy_is_not_idle_and_counts_from_the_end_of_that() {
     assert_eq!(connection.idle(), secs(0));
     drop(busy);
     sleep(secs(50)).await;
-    connection.counts(1, 1);
+    connection.add_bytes(1, 1);
     assert!(told.try_recv().is_err());
     sleep(secs(20)).await;
     assert_eq!(
@@ -244,7 +244,7 @@ async fn what_a_connection_tells_is_in_the_report_and_its_panic_cuts_the_others_
     let mut server = Server::new(Connections::new(limit(9)));
     endless(&server.connections, "10.0.0.7:4711");
     let slow = server.connections.list().next().expect("it is there");
-    slow.tells(|| "GET /slow".into());
+    slow.set_description(|| "GET /slow".into());
     let report = server.shutdown().await;
     let Outcome::Failed(error) = report.step("connections").unwrap().outcome() else {
         panic!("{report}")
@@ -259,7 +259,7 @@ async fn what_a_connection_tells_is_in_the_report_and_its_panic_cuts_the_others_
     let mut server = Server::new(Connections::new(limit(9)));
     endless(&server.connections, "10.0.0.7:4711");
     let bad = server.connections.list().next().expect("it is there");
-    bad.tells(|| panic!("it cannot be told"));
+    bad.set_description(|| panic!("it cannot be told"));
     let report = server.shutdown().await;
     assert_eq!(report.elapsed(), secs(9), "{report}");
     assert_eq!(server.connections.stats().forced, 1);
@@ -311,8 +311,8 @@ async fn those_that_stay_are_cut_at_the_soft_deadline_named_and_counted() {
     let mut server = Server::new(Connections::new(limit(9)));
     endless(&server.connections, "10.0.0.7:4711");
     let h2 = server.connections.list().next().expect("it is there");
-    h2.speaks("h2");
-    h2.speaks("h1");
+    h2.set_protocol("h2");
+    h2.set_protocol("h1");
     drop(told(&server.connections, "polite"));
     yield_now().await;
     let report = server.shutdown().await;
@@ -484,7 +484,7 @@ async fn a_part_that_panics_ends_nothing_else() {
 
 #[tokio::test]
 async fn a_connection_alone_closes_when_it_is_told_and_has_parts_too() {
-    let connection = Connection::alone("test");
+    let connection = Connection::detached("test");
     let (tell, told) = oneshot::channel();
     let part = connection.clone();
     let spawned = connection.spawn(async move {

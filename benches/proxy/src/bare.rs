@@ -61,7 +61,7 @@ async fn untracked(config: Config) -> Result<()> {
     let upstream = config.upstream.clone().ok_or("no upstream")?;
     let (_pool, forward) = forward(&config, upstream);
     // The one that all requests are told of; it is never told to close.
-    let connection = Connection::alone("everyone");
+    let connection = Connection::detached("everyone");
     let listener = TcpListener::bind(config.listen_addrs[0]).await?;
     loop {
         let (stream, peer) = listener.accept().await?;

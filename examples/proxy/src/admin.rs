@@ -48,7 +48,7 @@ const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(4 * ROOM).unwra
 
 /// Silent clients are let go in this time, whatever those of the proxy are given.
 const LONGEST: Limits = Limits {
-    hello: Duration::from_secs(5),
+    header_read_timeout: Duration::from_secs(5),
     idle: Duration::from_secs(10),
 };
 
@@ -80,7 +80,7 @@ impl AdminServer {
             );
         }
         let limits = Limits {
-            hello: limits.hello.min(LONGEST.hello),
+            header_read_timeout: limits.header_read_timeout.min(LONGEST.header_read_timeout),
             idle: limits.idle.min(LONGEST.idle),
         };
         let room = Room::new(ROOM, STREAMS);

@@ -114,9 +114,8 @@ impl Connection {
         }
     }
 
-    /// One that no [`Connections`](super::Connections) serve, to test with what does the serving. It closes when it is
-    /// told.
-    pub fn alone(peer: impl Into<Peer>) -> Self {
+    /// Creates a connection outside any [`Connections`](super::Connections), for testing handlers.
+    pub fn detached(peer: impl Into<Peer>) -> Self {
         let gate = Gate::new();
         let pass = gate.enter();
         let connection = Self::new(peer.into(), gate);
@@ -254,13 +253,13 @@ impl Connection {
         self.touch();
     }
 
-    /// Says which protocol is spoken, once that is known: `h2`, say. The first word stays.
-    pub fn speaks(&self, protocol: &'static str) {
+    /// Sets the protocol that is shown for it, such as `h2`. The first call counts.
+    pub fn set_protocol(&self, protocol: &'static str) {
         let _ = self.state.protocol.set(protocol);
     }
 
-    /// Counts bytes without marking it as active: for keep-alive traffic, which says nothing.
-    pub fn counts(&self, received: u64, sent: u64) {
+    /// Adds to the bytes received and sent, without marking it as active: for keep-alive traffic, which says nothing.
+    pub fn add_bytes(&self, received: u64, sent: u64) {
         self.state.received.fetch_add(received, Ordering::Relaxed);
         self.state.sent.fetch_add(sent, Ordering::Relaxed);
     }
@@ -274,9 +273,9 @@ impl Connection {
         }
     }
 
-    /// Says what goes on whenever it is shown, beside who and which protocol: `GET /slow`. The first closure stays.
+    /// Sets what is shown beside its peer and protocol, such as `GET /slow`. The first closure stays.
     /// It is called from other threads: read shared state in it, briefly.
-    pub fn tells(&self, about: impl Fn() -> String + Send + Sync + 'static) {
+    pub fn set_description(&self, about: impl Fn() -> String + Send + Sync + 'static) {
         let _ = self.state.about.set(Box::new(about));
     }
 
@@ -290,7 +289,7 @@ impl Connection {
         self.state.protocol.get().copied()
     }
 
-    /// What goes on, if somebody [`tells`](Self::tells). It runs that closure.
+    /// What goes on, if it has a [description](Self::set_description). This runs its closure.
     pub fn about(&self) -> Option<String> {
         let about = self.state.about.get().map(|about| about());
         about.filter(|about| !about.is_empty())
@@ -412,7 +411,7 @@ mod tests {
     async fn bytes_that_are_only_counted_do_not_keep_it_from_being_idle() {
         let connection = connection();
         tokio::time::advance(Duration::from_secs(60)).await;
-        connection.counts(17, 17);
+        connection.add_bytes(17, 17);
         assert_eq!(connection.bytes(), (17, 17));
         assert_eq!(connection.swept(), Duration::from_secs(60));
     }
@@ -422,10 +421,10 @@ mod tests {
         let connection = connection();
         assert_eq!(connection.to_string(), "somebody");
         assert_eq!(connection.about(), None);
-        connection.tells(|| "GET /".into());
+        connection.set_description(|| "GET /".into());
         assert_eq!(connection.to_string(), "somebody (GET /)");
         assert_eq!(connection.about().as_deref(), Some("GET /"));
-        connection.speaks("h2");
+        connection.set_protocol("h2");
         assert_eq!(connection.to_string(), "somebody (h2, GET /)");
     }
 }

@@ -30,7 +30,7 @@ const MOST_ABANDONED: usize = 100;
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// To the first byte, and from a request's first byte to the end of its head.
-    pub hello: Duration,
+    pub header_read_timeout: Duration,
     /// Without a byte in either direction.
     pub idle: Duration,
 }
@@ -260,7 +260,7 @@ impl Activity {
 
     fn deadline(&self) -> Instant {
         match self.phase.load(Ordering::Relaxed) {
-            HEAD => self.at(&self.head) + self.limits.hello,
+            HEAD => self.at(&self.head) + self.limits.header_read_timeout,
             // The upstream's own limit holds here.
             UPSTREAM => Instant::now() + self.limits.idle,
             MULTIPLEXED if self.owed.load(Ordering::Relaxed) > 0 => {

@@ -137,8 +137,8 @@ impl<H: Handler> Serve for H {
     ) -> End {
         let activity = Arc::new(Activity::new(limits));
         let doing = activity.clone();
-        connection.tells(move || doing.to_string());
-        match timeout(limits.hello, first_byte(&stream, &connection)).await {
+        connection.set_description(move || doing.to_string());
+        match timeout(limits.header_read_timeout, first_byte(&stream, &connection)).await {
             Ok(true) => {}
             Ok(false) => return End::Closed,
             Err(_) => return End::Expired,
@@ -226,7 +226,7 @@ async fn answer<H: Handler>(
 ) -> Result<Response<Answer<H::Body>>, Infallible> {
     let version = request.version();
     let connection = link.connection.clone();
-    connection.speaks(if version >= Version::HTTP_2 {
+    connection.set_protocol(if version >= Version::HTTP_2 {
         "HTTP/2"
     } else {
         "HTTP/1"

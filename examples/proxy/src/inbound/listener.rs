@@ -260,7 +260,7 @@ mod tests {
     async fn what_the_kernel_took_in_before_the_end_is_answered() {
         let hour = Duration::from_secs(3600);
         let limits = Limits {
-            hello: hour,
+            header_read_timeout: hour,
             idle: hour,
         };
         let mut connections = Connections::new(NonZeroUsize::MAX);

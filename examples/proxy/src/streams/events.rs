@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_stream_ends_between_events_only_and_once() {
-        let connection = Connection::alone("client");
+        let connection = Connection::detached("client");
         let mut events = events(&connection);
         assert_eq!(end(&mut events), None);
         connection.close(CloseReason::Drain);
@@ -153,7 +153,7 @@ mod tests {
             let value = hyper::header::HeaderValue::from_static(value);
             response.headers_mut().insert(name, value);
             assert!(
-                Events::of(&response, &Connection::alone("client")).is_none(),
+                Events::of(&response, &Connection::detached("client")).is_none(),
                 "{name}"
             );
         }

@@ -129,8 +129,10 @@ impl Serve for Passthrough {
         limits: Limits,
         connection: Connection,
     ) -> End {
-        connection.speaks("TLS");
-        let opened = self.0.open(&mut stream, limits.hello, &connection);
+        connection.set_protocol("TLS");
+        let opened = self
+            .0
+            .open(&mut stream, limits.header_read_timeout, &connection);
         let (upstream, hello) = match opened.await {
             Ok(Some(opened)) => opened,
             Ok(None) => return End::Closed,
@@ -177,7 +179,7 @@ impl Inner {
             debug!(address, %error, "TCP_NODELAY was not set");
         }
         debug!(name, address, "a TLS connection is passed on");
-        connection.tells(move || format!("to {name}"));
+        connection.set_description(move || format!("to {name}"));
         Ok(Some((upstream, hello)))
     }
 

@@ -183,7 +183,7 @@ impl Shared {
 /// The time limits of client connections.
 pub(super) const fn limits_of(timeouts: &Timeouts) -> Limits {
     Limits {
-        hello: timeouts.client_hello.duration(),
+        header_read_timeout: timeouts.client_hello.duration(),
         idle: timeouts.idle.duration(),
     }
 }

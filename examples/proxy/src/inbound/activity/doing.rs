@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits = Limits {
-        hello: Duration::from_secs(2),
+        header_read_timeout: Duration::from_secs(2),
         idle: Duration::from_secs(10),
     };
 

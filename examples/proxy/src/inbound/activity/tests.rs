@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use super::*;
 
 const LIMITS: Limits = Limits {
-    hello: Duration::from_secs(2),
+    header_read_timeout: Duration::from_secs(2),
     idle: Duration::from_secs(10),
 };
 

@@ -16,7 +16,7 @@ struct Ends {
 fn ends(ping: Duration) -> Ends {
     let (client, inner) = duplex(1 << 16);
     let (outer, upstream) = duplex(1 << 16);
-    let connection = Connection::alone("client");
+    let connection = Connection::detached("client");
     let told = connection.clone();
     let relay = tokio::spawn(async move { pass(inner, outer, ping, &told).await });
     Ends {
