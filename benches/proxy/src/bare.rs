@@ -55,7 +55,7 @@ pub(crate) fn run(with: &str, listen: &str, upstream: &str) -> Result<ExitCode> 
 /// Serves for ever. Nobody counts, limits, times, tells or awaits the connections.
 async fn untracked(config: Config) -> Result<()> {
     let limits = Limits {
-        hello: config.timeouts.client_hello.duration(),
+        header_read_timeout: config.timeouts.client_hello.duration(),
         idle: config.timeouts.idle.duration(),
     };
     let upstream = config.upstream.clone().ok_or("no upstream")?;
