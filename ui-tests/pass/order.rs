@@ -41,6 +41,21 @@ struct Named {
     c: u8,
 }
 
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Graph {
+    #[shutdown(after(pool, recorder), with = close)]
+    config: u8,
+    #[shutdown(with = close)]
+    listener: u8,
+    #[shutdown(after = listener, with = close)]
+    pool: u8,
+    #[shutdown(after = listener, with = close)]
+    recorder: u8,
+    #[shutdown(with = close)]
+    alone: u8,
+}
+
 fn edges(plan: Plan) -> Vec<(&'static str, i32, Vec<&'static str>)> {
     let name = |step: usize| plan.steps()[step].name();
     plan.steps().iter().map(|step| (step.name(), step.priority(), step.after().map(name).collect())).collect()
@@ -60,5 +75,15 @@ fn main() {
     assert_eq!(
         edges(Named::PLAN),
         [("a", 1, vec![]), ("b", 1, vec!["a"]), ("c", 2, vec!["b"]), ("d", 2, vec!["c"])]
+    );
+    assert_eq!(
+        edges(Graph::PLAN),
+        [
+            ("listener", 0, vec![]),
+            ("pool", 0, vec!["listener"]),
+            ("recorder", 0, vec!["listener"]),
+            ("config", 0, vec!["pool", "recorder"]),
+            ("alone", 0, vec![]),
+        ]
     );
 }

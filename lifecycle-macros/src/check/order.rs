@@ -1,5 +1,7 @@
 //! The order of the steps: possible, complete, and without a contradiction.
 
+mod cycle;
+
 use proc_macro2::Span;
 
 use crate::ast::Field;
@@ -22,15 +24,15 @@ pub(super) fn order(fields: &[Field<'_>], owner: &str, errors: &mut Errors) -> O
     let steps: Vec<usize> = (0..fields.len())
         .filter(|&index| fields[index].attrs.is_step())
         .collect();
-    if !fields
-        .iter()
-        .any(|field| field.attrs.priority.is_given() || field.attrs.after.is_given())
-    {
+    let has_priorities = fields.iter().any(|field| field.attrs.priority.is_given());
+    if !has_priorities && !fields.iter().any(|field| field.attrs.after.is_given()) {
         return Some(as_declared(&steps));
     }
-    none_is_bare(fields, &steps, errors);
+    if has_priorities {
+        none_is_bare(fields, &steps, errors);
+    }
     let waits = Waits::read(fields, owner, errors);
-    no_cycle(fields, &waits, errors);
+    cycle::no_cycle(fields, &waits, errors);
     if errors.len() > before {
         return None;
     }
@@ -49,8 +51,8 @@ fn as_declared(steps: &[usize]) -> Vec<Placed> {
     chain.collect()
 }
 
-/// Where some steps have a place in the order, a step without one would have none: it could run first, last or at any
-/// time.
+/// A step without `priority` and `after` has no place among steps with a priority: it could run first, last or at any
+/// time. Where no step has a priority, the graph of `after` alone says the order, and such a step is a root of it.
 fn none_is_bare(fields: &[Field<'_>], steps: &[usize], errors: &mut Errors) {
     for &step in steps {
         let field = &fields[step];
@@ -60,8 +62,8 @@ fn none_is_bare(fields: &[Field<'_>], steps: &[usize], errors: &mut Errors) {
         }
         errors.push(
             field.span(),
-            format!("`{}` has no place in the order: other steps have a `priority` or an `after`, this one has neither", field.name),
-            "give it `priority = N` (lower runs first) or `after = field`; or remove both keys everywhere, and the steps run as declared",
+            format!("`{}` has no place in the order: other steps have a `priority`, this one has neither `priority` nor `after`", field.name),
+            "give it `priority = N` (lower runs first) or `after = field`; or remove `priority` everywhere: then `after` alone orders the steps, and without any `after` they run as declared",
         );
     }
 }
@@ -143,11 +145,11 @@ fn resolve(
             ),
         )
     } else if attrs.marked.is_none() {
+        let has_priorities = fields.iter().any(|field| field.attrs.priority.is_given());
+        let key = if has_priorities { "(priority = N)" } else { "" };
         (
             format!("`{name}` has no `#[shutdown]`: it is no step that one could wait for"),
-            format!(
-                "name a field that is cleaned, or write `#[shutdown(priority = N)]` above `{name}`"
-            ),
+            format!("name a field that is cleaned, or write `#[shutdown{key}]` above `{name}`"),
         )
     } else {
         return Some(to);
@@ -182,74 +184,6 @@ fn capital(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(chars).collect()
     })
-}
-
-/// Steps that wait for each other never begin. Each cycle is printed whole, at the `after` of the field of it that is
-/// declared first.
-fn no_cycle(fields: &[Field<'_>], waits: &Waits, errors: &mut Errors) {
-    let mut search = Search {
-        waits,
-        path: Vec::new(),
-        done: vec![false; fields.len()],
-        cycles: Vec::new(),
-    };
-    for start in 0..fields.len() {
-        search.walk(start);
-    }
-    for cycle in search.cycles {
-        report_cycle(&cycle, fields, waits, errors);
-    }
-}
-
-/// A depth-first search for cycles.
-struct Search<'a> {
-    waits: &'a Waits,
-    path: Vec<usize>,
-    done: Vec<bool>,
-    cycles: Vec<Vec<usize>>,
-}
-
-impl Search<'_> {
-    fn walk(&mut self, step: usize) {
-        if let Some(seen) = self.path.iter().position(|&on| on == step) {
-            self.cycles.push(self.path[seen..].to_vec());
-            return;
-        }
-        if self.done[step] {
-            return;
-        }
-        self.path.push(step);
-        for to in self.waits.of(step) {
-            self.walk(to);
-        }
-        self.path.pop();
-        self.done[step] = true;
-    }
-}
-
-fn report_cycle(cycle: &[usize], fields: &[Field<'_>], waits: &Waits, errors: &mut Errors) {
-    let first = (0..cycle.len())
-        .min_by_key(|&place| cycle[place])
-        .unwrap_or_default();
-    let mut names: Vec<&str> = cycle
-        .iter()
-        .map(|&step| fields[step].name.as_str())
-        .collect();
-    names.rotate_left(first);
-    names.push(names[0]);
-    let (from, to) = (cycle[first], cycle[(first + 1) % cycle.len()]);
-    let span = waits.edges[from]
-        .iter()
-        .find(|edge| edge.to == to)
-        .map_or_else(Span::call_site, |edge| edge.span);
-    errors.push(
-        span,
-        format!(
-            "these steps wait for each other, so none can begin: {}",
-            names.join(" → ")
-        ),
-        "an arrow reads \"waits for\"; remove one of these `after`",
-    );
 }
 
 /// The priority of every step: its own, or the greatest among those it names.

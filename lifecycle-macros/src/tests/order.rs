@@ -44,6 +44,26 @@ fn after_alone_takes_the_greatest_priority_it_names() {
 }
 
 #[test]
+fn a_bare_step_is_a_root_where_no_step_has_a_priority() {
+    let fields = "#[shutdown(after(b, c), with = f)] a: u8, #[shutdown(with = f)] b: u8,
+                  #[shutdown(after = b, with = f)] c: u8, #[shutdown(with = f)] alone: u8";
+    assert_eq!(plan(fields), "b:0<-[] c:0<-[0] a:0<-[1] alone:0<-[]");
+}
+
+#[test]
+fn a_bare_step_beside_priorities_has_no_place() {
+    let found = mistakes(
+        "#[shutdown(part)] struct Part {
+            #[shutdown(priority = 1)] a: u8,
+            #[shutdown(after = a)] b: u8,
+            #[shutdown] bare: u8,
+        }",
+    );
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("`bare` has no place"), "{found:#?}");
+}
+
+#[test]
 fn the_next_level_waits_for_the_ends_of_the_one_before() {
     let fields = "#[shutdown(priority = 1, with = f)] a: u8, #[shutdown(after = a, with = f)] b: u8,
                   #[shutdown(priority = 1, with = f)] c: u8, #[shutdown(priority = 2, with = f)] d: u8";
