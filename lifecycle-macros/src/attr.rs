@@ -1,5 +1,6 @@
 //! `#[shutdown(…)]` to values that keep the tokens they came from.
 
+mod constant;
 mod entry;
 mod value;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proc_macro2::{Ident, Span, TokenStream};
-use syn::{DeriveInput, ExprConst, Path};
+use syn::{DeriveInput, Expr, Path};
 
 use crate::ast::Field;
 
@@ -96,7 +96,7 @@ pub(crate) enum Budget<'a> {
 
 pub(crate) enum Known<'a> {
     Time(Duration),
-    Const(&'a ExprConst),
+    Const(&'a Expr),
 }
 
 pub(crate) enum Cleanup {

@@ -63,4 +63,5 @@ fn main() {
     assert_eq!(Server::PLAN.budget(), Some(Duration::from_secs(60)));
     assert_eq!(Server::PLAN.steps()[3].timeout(), Some(LIMIT));
     assert_eq!(Server::PLAN.steps()[1].timeout(), Some(Duration::from_secs(3)));
+    assert_eq!(Server::PLAN.steps()[2].timeout(), Some(LIMIT));
 }

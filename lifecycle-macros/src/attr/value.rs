@@ -7,10 +7,9 @@ use quote::ToTokens;
 use syn::ext::IdentExt as _;
 use syn::parse::ParseStream;
 use syn::spanned::Spanned;
-use syn::{
-    Expr, ExprClosure, ExprConst, ExprLit, ExprPath, ExprUnary, Lit, LitInt, LitStr, Path, UnOp,
-};
+use syn::{Expr, ExprClosure, ExprLit, ExprPath, ExprUnary, Lit, LitInt, LitStr, Path, UnOp};
 
+use super::constant::is_constant;
 use super::entry::Given;
 use crate::duration;
 use crate::errors::Errors;
@@ -20,8 +19,8 @@ use crate::keys;
 pub(crate) enum Time {
     /// `"5s"`.
     Literal { time: Duration, text: LitStr },
-    /// `const { … }`: computed while compiling, and proved like a literal.
-    Const(ExprConst),
+    /// A constant, such as `const { … }` or `Duration::from_secs(5)`: computed while compiling, and proved like a literal.
+    Const(Expr),
     /// Any other expression: known at run time.
     Computed(Expr),
 }
@@ -30,8 +29,7 @@ impl Time {
     pub(crate) fn span(&self) -> Span {
         match self {
             Self::Literal { text, .. } => text.span(),
-            Self::Const(block) => block.span(),
-            Self::Computed(expr) => expr.span(),
+            Self::Const(expr) | Self::Computed(expr) => expr.span(),
         }
     }
 }
@@ -125,7 +123,7 @@ pub(super) fn time(key: &Ident, given: Given, errors: &mut Errors) -> Option<Tim
             );
             None
         }
-        Expr::Const(block) => Some(Time::Const(block)),
+        constant if is_constant(&constant) => Some(Time::Const(constant)),
         other => Some(Time::Computed(other)),
     }
 }
@@ -137,9 +135,7 @@ pub(super) fn known_time(key: &Ident, given: Given, errors: &mut Errors) -> Opti
             errors.push_over(
                 expr,
                 format!("`{key}` is known only at run time, so it proves nothing"),
-                format!(
-                    "write a text, `{key} = \"60s\"`, or a constant, `{key} = const {{ LIMIT }}`"
-                ),
+                format!("write a text, `{key} = \"60s\"`, or a constant, `{key} = LIMIT`"),
             );
             None
         }

@@ -63,7 +63,7 @@ fn as_budget<'a>(
 fn known(time: &Time) -> Result<Known<'_>, &syn::Expr> {
     match time {
         Time::Literal { time, .. } => Ok(Known::Time(*time)),
-        Time::Const(block) => Ok(Known::Const(block)),
+        Time::Const(expr) => Ok(Known::Const(expr)),
         Time::Computed(expr) => Err(expr),
     }
 }

@@ -53,7 +53,7 @@ fn time(known: &Known<'_>) -> TokenStream {
             let nanos = Literal::u32_unsuffixed(time.subsec_nanos());
             here!(__lc::Duration::new(#seconds, #nanos))
         }
-        Known::Const(block) => block.to_token_stream(),
+        Known::Const(expr) => expr.to_token_stream(),
     }
 }
 

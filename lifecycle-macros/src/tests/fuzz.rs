@@ -100,7 +100,7 @@ const TYPES: [&str; 10] = [
     "::std::option::Option<Either<T>>",
     "fn(&u8)",
 ];
-const TIMES: [&str; 12] = [
+const TIMES: [&str; 14] = [
     "\"5s\"",
     "\"1m 30s\"",
     "\"0s\"",
@@ -109,6 +109,8 @@ const TIMES: [&str; 12] = [
     "5",
     "-1.5",
     "const { LIMIT * 2 }",
+    "LIMIT",
+    "Duration::from_secs(30 * LIMIT as u64)",
     "self.config.grace",
     "self.limit()",
     "f(self, |x| x + self.0.1)",
