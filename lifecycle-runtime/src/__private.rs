@@ -16,7 +16,8 @@ pub use crate::engine::{
     CleanupResult, Identity, OpenPlan, SetTimeout, StepHandle, StepRun, join_pinned,
 };
 pub use crate::{
-    __lifecycle_settle as settle, __lifecycle_settle_now as settle_now, __lifecycle_sole as sole,
+    __lifecycle_lend as lend, __lifecycle_settle as settle, __lifecycle_settle_now as settle_now,
+    __lifecycle_sole as sole,
 };
 pub use crate::{
     BoxError, Component, Context, GracefulShutdown, Plan, PlanStep, Report, ResolvedPlan,

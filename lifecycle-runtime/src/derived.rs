@@ -6,6 +6,7 @@
 //! | `call`, `settle` | calls of `with`, and what they may return |
 //! | `blocking` | calls on the blocking pool |
 //! | `end_parts` | one list of the steps for `abort` and `release` |
+//! | `fits` | explains a function of `with` that takes something else |
 //! | `fields` | the plan of a value, field by field |
 //! | `owner` | what an owner offers as an object |
 //! | `probe` | what the derive asks of a field's type |
@@ -14,6 +15,7 @@ mod blocking;
 mod call;
 mod end_parts;
 mod fields;
+mod fits;
 mod join;
 mod owner;
 mod probe;
@@ -25,6 +27,7 @@ pub use blocking::{Blocking, abort_blocking, blocking, blocking_taken};
 pub use call::{call, call_cx, call_owned, call_owned_cx};
 pub use end_parts::EndParts;
 pub use fields::Fields;
+pub use fits::*;
 pub use join::*;
 pub use owner::{Owner, Steps, Timed};
 pub use probe::*;

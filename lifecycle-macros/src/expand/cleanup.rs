@@ -160,15 +160,15 @@ fn asynchronous(with: &With, field: &Ident) -> TokenStream {
         Through::Field => settle(
             &with.call,
             &quote_spanned!(span=> &mut *#field),
-            "call",
+            Passed::Lent,
             &cx,
         ),
         Through::Option => {
-            let call = settle(&with.call, &value, "call", &cx);
+            let call = settle(&with.call, &value, Passed::Lent, &cx);
             here!(match &mut *#field { __lc::Some(__value) => #call, __lc::None => __lc::StepRun::found_nothing(&__step) })
         }
         Through::Taken => {
-            let call = settle(&with.call, &value, "call_owned", &cx);
+            let call = settle(&with.call, &value, Passed::Moved, &cx);
             here!(match __lc::Option::take(#field) {
                 __lc::Some(__value) => { __lc::StepRun::took(&__step); #call }
                 __lc::None => __lc::StepRun::found_nothing(&__step),
@@ -177,10 +177,19 @@ fn asynchronous(with: &With, field: &Ident) -> TokenStream {
     }
 }
 
-fn settle(callee: &Callee, value: &TokenStream, by: &str, cx: &TokenStream) -> TokenStream {
-    let call = call(callee, value, by, Some(cx));
+fn settle(callee: &Callee, value: &TokenStream, passed: Passed, cx: &TokenStream) -> TokenStream {
+    let call = call(callee, value, passed, Some(cx));
     let span = Span::mixed_site().located_at(callee.span);
     quote_spanned!(span=> __lc::settle!(#call))
+}
+
+/// How a function is given the value.
+#[derive(Clone, Copy)]
+pub(super) enum Passed {
+    /// As `&mut`.
+    Lent,
+    /// The value itself.
+    Moved,
 }
 
 /// The call itself. A path is called directly, so that its argument is coerced; a closure through a function, which
@@ -188,12 +197,19 @@ fn settle(callee: &Callee, value: &TokenStream, by: &str, cx: &TokenStream) -> T
 pub(super) fn call(
     callee: &Callee,
     value: &TokenStream,
-    by: &str,
+    passed: Passed,
     cx: Option<&TokenStream>,
 ) -> TokenStream {
     let span = Span::mixed_site().located_at(callee.span);
+    let by = match passed {
+        Passed::Lent => "call",
+        Passed::Moved => "call_owned",
+    };
     match &callee.function {
-        Function::Path { tokens, .. } => quote_spanned!(span=> #tokens(#value)),
+        Function::Path { tokens, .. } => match passed {
+            Passed::Lent => quote_spanned!(span=> __lc::lend!(#tokens, #value)),
+            Passed::Moved => quote_spanned!(span=> #tokens(#value)),
+        },
         Function::Closure { tokens, cx: false } => {
             let by = Ident::new(by, span);
             quote_spanned!(span=> __lc::#by(#tokens, #value))
@@ -209,10 +225,10 @@ pub(super) fn call(
 fn blocking(with: &With, field: &Ident) -> TokenStream {
     let span = Span::mixed_site().located_at(with.call.span);
     let value = quote_spanned!(span=> __value);
-    let (by, on_pool) = match with.through {
-        Through::Field | Through::Option => ("call", quote_spanned!(span=> blocking)),
-        Through::Taken => ("call_owned", quote_spanned!(span=> blocking_taken)),
+    let (passed, on_pool) = match with.through {
+        Through::Field | Through::Option => (Passed::Lent, quote_spanned!(span=> blocking)),
+        Through::Taken => (Passed::Moved, quote_spanned!(span=> blocking_taken)),
     };
-    let call = call(&with.call, &value, by, None);
+    let call = call(&with.call, &value, passed, None);
     quote_spanned!(span=> __lc::#on_pool(#field, &__step, |__value| __lc::settle_now!(#call)).await)
 }

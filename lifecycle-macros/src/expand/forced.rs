@@ -3,6 +3,7 @@
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::quote_spanned;
 
+use super::cleanup::Passed;
 use super::{Arm, binding};
 use crate::ast::Field;
 use crate::plan::{Callee, Cleanup, Kind, Plan, Through, With};
@@ -69,7 +70,7 @@ pub(super) fn abort_of_step(with: &With, field: &Ident) -> TokenStream {
         Some(abort) if with.blocking && with.through != Through::Taken => {
             let span = Span::mixed_site().located_at(abort.span);
             let field = at(field, span);
-            let call = called(abort, &quote_spanned!(span=> __value), "call");
+            let call = called(abort, &quote_spanned!(span=> __value), Passed::Lent);
             quote_spanned!(span=> __lc::abort_blocking(#field, __step, |__value| #call);)
         }
         _ => abort_here(with, field),
@@ -86,22 +87,22 @@ fn abort_here(with: &With, field: &Ident) -> TokenStream {
     let value = quote_spanned!(span=> __value);
     match with.through {
         Through::Field => {
-            let call = called(abort, &quote_spanned!(span=> &mut *#field), "call");
+            let call = called(abort, &quote_spanned!(span=> &mut *#field), Passed::Lent);
             here!(#call;)
         }
         Through::Option => {
-            let call = called(abort, &value, "call");
+            let call = called(abort, &value, Passed::Lent);
             here!(if let __lc::Some(__value) = &mut *#field { #call; })
         }
         Through::Taken => {
-            let call = called(abort, &value, "call_owned");
+            let call = called(abort, &value, Passed::Moved);
             here!(if let __lc::Some(__value) = __lc::Option::take(&mut *#field) { #call; })
         }
     }
 }
 
-fn called(abort: &Callee, value: &TokenStream, by: &str) -> TokenStream {
-    let call = super::cleanup::call(abort, value, by, None);
+fn called(abort: &Callee, value: &TokenStream, passed: Passed) -> TokenStream {
+    let call = super::cleanup::call(abort, value, passed, None);
     let span = Span::mixed_site().located_at(abort.span);
     quote_spanned!(span=> __lc::aborted(#call))
 }

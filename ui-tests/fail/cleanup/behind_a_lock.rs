@@ -1,0 +1,25 @@
+//! Functions of what is behind a lock.
+
+use std::sync::{Arc, RwLock};
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio::sync::Mutex;
+
+struct Db;
+
+impl Db {
+    async fn close(&mut self) {}
+    fn flush(&self) {}
+}
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(with = Db::close)]
+    tokio: Arc<Mutex<Db>>,
+    #[shutdown(with = Db::flush)]
+    std: Option<RwLock<Db>>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}

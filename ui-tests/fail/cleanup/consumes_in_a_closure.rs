@@ -1,0 +1,19 @@
+//! A closure that consumes the value, without `take`: the compiler says so in its own words.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+
+struct Db;
+
+impl Db {
+    async fn consume(self) {}
+}
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(with = |db| db.consume())]
+    db: Db,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn main() {}
