@@ -99,7 +99,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
     label = "no `Component` for this type",
     note = "derive `GracefulShutdown` on it (with `#[shutdown(part)]` if it lives inside another), or implement `Component` for it",
     note = "for a type of another crate say how on the field: `#[shutdown(with = |value| value.close())]`",
-    note = "if there is nothing to clean, write `#[shutdown(skip)]` or leave the attribute away"
+    note = "if there is nothing to clean, write `#[shutdown(skip)]` or leave the attribute away",
+    note = "an `Arc<T>` is a component if `&T` is one; an owner is never shared: hold it once, and share its parts"
 )]
 pub trait Component: Send {
     /// The steps of this type, with their order and budgets. A leaf has none.
@@ -182,7 +183,8 @@ pub enum End {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not own a shutdown",
     label = "`GracefulShutdown` is not derived for this type",
-    note = "write `#[derive(GracefulShutdown)]` on it and give it a field `#[shutdown(state)] state: ShutdownState`"
+    note = "write `#[derive(GracefulShutdown)]` on it and give it a field `#[shutdown(state)] state: ShutdownState`",
+    note = "an owner is not shared: instead of an `Arc` of it, hold it once, and give handlers clones of its parts"
 )]
 pub trait GracefulShutdown: Component + crate::derived::Owner {
     /// Runs the plan. The returned [`Shutdown`](crate::Shutdown) does nothing until it is awaited.

@@ -39,6 +39,27 @@ enum Inner {
 
 const _: () = assert!(size_of::<ShutdownState>() <= 16);
 
+/// Nothing implements this: an owner is never cloned.
+#[diagnostic::on_unimplemented(
+    message = "an owner cannot be cloned: dropping the clone would shut down what the original still uses",
+    label = "a `ShutdownState` has no `Clone`",
+    note = "hold the owner once, and give handlers clones of its parts, such as an `Arc` or a `CancellationToken`",
+    note = "for many parts, as axum's `State` takes them, derive `Clone` on a struct of its own that holds them"
+)]
+#[doc(hidden)]
+pub trait ClonedOwner {}
+
+/// Never applies. It is here for its error: who derives `Clone` on an owner reads why that cannot be, and what to do.
+#[doc(hidden)]
+impl Clone for ShutdownState
+where
+    for<'a> &'a Self: ClonedOwner,
+{
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
 impl ShutdownState {
     /// The state of an owner that has to be shut down.
     pub const fn new() -> Self {

@@ -12,6 +12,20 @@ use super::until::pause;
 use crate::engine::{Identity, contain};
 use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
 
+/// A value that can be taken out of a shared lock. Every type with a `Default` is one; the trait is here for its error.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a `{Self}` cannot be taken out of a shared lock: it has no `Default` to leave in its place",
+    label = "the cleanup takes the `{Self}` out, so that nobody waits for the lock while it runs",
+    note = "write `Option<{Self}>` inside the lock, for example `Arc<Mutex<Option<{Self}>>>`: then the cleanup leaves `None`",
+    note = "or clean it under its lock: `#[shutdown(with = async |value| value.lock().await.close().await)]`"
+)]
+pub trait LeavesDefault: Default {}
+
+// Otherwise the error would be about `Default`, and advise to derive it.
+#[diagnostic::do_not_recommend]
+impl<T: Default> LeavesDefault for T {}
+
 /// A lock around a component.
 trait Lock {
     type Inside: Component;
@@ -248,7 +262,7 @@ macro_rules! lock {
     };
 }
 
-lock!(std::sync::Mutex<T>, shared where T: Component, Default; |inside| whatever(inside));
-lock!(std::sync::RwLock<T>, shared where T: Component, Default, Sync; |inside| whatever(inside));
-lock!(tokio::sync::Mutex<T>, shared where T: Component, Default; |inside| inside);
-lock!(tokio::sync::RwLock<T>, shared where T: Component, Default, Sync; |inside| inside);
+lock!(std::sync::Mutex<T>, shared where T: Component, LeavesDefault; |inside| whatever(inside));
+lock!(std::sync::RwLock<T>, shared where T: Component, LeavesDefault, Sync; |inside| whatever(inside));
+lock!(tokio::sync::Mutex<T>, shared where T: Component, LeavesDefault; |inside| inside);
+lock!(tokio::sync::RwLock<T>, shared where T: Component, LeavesDefault, Sync; |inside| inside);
