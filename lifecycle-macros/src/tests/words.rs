@@ -17,15 +17,22 @@ fn docs(source: &str) -> String {
             let syn::Stmt::Item(syn::Item::Impl(item)) = statement else {
                 continue;
             };
-            for attr in item.attrs {
-                if let syn::Meta::NameValue(syn::MetaNameValue {
-                    value:
-                        syn::Expr::Lit(syn::ExprLit {
-                            lit: syn::Lit::Str(text),
-                            ..
-                        }),
+            for attr in item
+                .attrs
+                .iter()
+                .filter(|attr| attr.path().is_ident("cfg_attr"))
+            {
+                // `cfg_attr(doc, doc = "…")`
+                let text = attr.parse_args_with(|input: syn::parse::ParseStream<'_>| {
+                    input.parse::<syn::Ident>()?;
+                    input.parse::<syn::Token![,]>()?;
+                    let doc: syn::MetaNameValue = input.parse()?;
+                    Ok(doc.value)
+                });
+                if let Ok(syn::Expr::Lit(syn::ExprLit {
+                    lit: syn::Lit::Str(text),
                     ..
-                }) = attr.meta
+                })) = text
                 {
                     found.push_str(&text.value());
                 }
