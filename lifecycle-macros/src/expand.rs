@@ -70,19 +70,9 @@ impl<'a> Target<'a> {
     }
 
     fn implement(&self, what: TokenStream, body: TokenStream) -> TokenStream {
-        self.implement_where(what, None, body)
-    }
-
-    fn implement_where(
-        &self,
-        what: TokenStream,
-        bound: Option<TokenStream>,
-        body: TokenStream,
-    ) -> TokenStream {
         let ident = self.ident;
         let (impl_generics, ty_generics, _) = self.generics.split_for_impl();
-        let bounds: Vec<_> = self.bounds.iter().cloned().chain(bound).collect();
-        let where_clause = generics::where_clause(self.generics, &bounds);
+        let where_clause = generics::where_clause(self.generics, &self.bounds);
         here! {
             #[automatically_derived]
             impl #impl_generics #what for #ident #ty_generics #where_clause {
@@ -235,13 +225,6 @@ fn owner(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
             #times
         },
     );
-    let owner = target.implement_where(
-        here!(__lc::GracefulShutdown),
-        // Of a struct that cannot be sent, the impl of `Component` says so, and saying it once is enough: this bound
-        // is taken for granted here, which without its `for` it would not be.
-        Some(here!(for<'__all> Self: __lc::Component)),
-        TokenStream::new(),
-    );
     let drop = drops.then(|| {
         target.implement(
             here!(__lc::Drop),
@@ -252,5 +235,5 @@ fn owner(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
             },
         )
     });
-    here!(#owned #owner #drop)
+    here!(#owned #drop)
 }

@@ -28,8 +28,6 @@ pub(crate) fn fallback(input: &Input<'_>) -> TokenStream {
                     __lc::no_state()
                 }
             }
-            #[automatically_derived]
-            impl #impl_generics __lc::GracefulShutdown for #ident #ty_generics #where_clause {}
         }
     });
     here! {

@@ -204,6 +204,12 @@ pub trait GracefulShutdown: Component + crate::derived::Owner {
     }
 }
 
+// One for all, as each of its own would have the compiler prove again that the owner can be sent. Without the attribute an
+// error would be about `Owner`.
+#[cfg(feature = "rt")]
+#[diagnostic::do_not_recommend]
+impl<T: Component + crate::derived::Owner> GracefulShutdown for T {}
+
 /// [`Component`] as an object, for lists of plugins: `Vec<Box<dyn DynComponent>>`.
 ///
 /// Implemented for every component; `Box<dyn DynComponent>` is a component again.
