@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use lifecycle_runtime::{
-    BoxError, Component, Connection, ConnectionStats, Connections, Context, Gate, TaskGroup,
+    BoxError, Component, Connection, ConnectionStats, Connections, Context, Gate, MustClean,
+    TaskGroup,
 };
 use tokio::net::{TcpListener, ToSocketAddrs};
 
@@ -136,6 +137,9 @@ impl HttpServer {
         self.exchanges.close();
     }
 }
+
+impl MustClean for HttpServer {}
+impl MustClean for &HttpServer {}
 
 impl Component for &HttpServer {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {

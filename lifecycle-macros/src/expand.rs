@@ -203,7 +203,8 @@ fn component(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
     let times = budget::times(plan).filter(|_| !plan.is_owner());
     let timed = times.map(|times| target.implement(here!(__lc::Timed), times));
     // Every other build would look for links in it.
-    here!(#[cfg_attr(doc, doc = #docs)] #implemented #timed)
+    let marked = target.implement(here!(__lc::MustClean), TokenStream::new());
+    here!(#[cfg_attr(doc, doc = #docs)] #implemented #marked #timed)
 }
 
 fn owner(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {

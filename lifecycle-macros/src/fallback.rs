@@ -40,6 +40,8 @@ pub(crate) fn fallback(input: &Input<'_>) -> TokenStream {
                     __lc::Ok(())
                 }
             }
+            #[automatically_derived]
+            impl #impl_generics __lc::MustClean for #ident #ty_generics #where_clause {}
             #owner
         };
     }

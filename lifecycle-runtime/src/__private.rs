@@ -20,5 +20,5 @@ pub use crate::{
     __lifecycle_sole as sole,
 };
 pub use crate::{
-    BoxError, Component, Context, Plan, PlanStep, Report, ResolvedPlan, ShutdownState,
+    BoxError, Component, Context, MustClean, Plan, PlanStep, Report, ResolvedPlan, ShutdownState,
 };

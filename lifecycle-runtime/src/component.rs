@@ -94,6 +94,11 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///     }
 /// }
 /// ```
+///
+/// # Compatibility
+///
+/// To implement it for a type that others use already is a minor change: a field of that type without an attribute
+/// compiles with a warning. [`MustClean`] makes it an error.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a component: nothing says how to clean it up",
     label = "no `Component` for this type",
@@ -165,6 +170,37 @@ pub trait Component: Send {
         None
     }
 }
+
+/// Marks a component that must not be forgotten: a field of its type without an attribute does not compile.
+///
+/// A forgotten field of any other component is only a warning, so that a type can become a component in a minor release:
+/// code that has such a field, and compiled, goes on compiling. The warning is an error where the derive says `strict`.
+///
+/// Derived types, the building blocks of this crate, and the types of std, tokio and tokio-util that it cleans are
+/// marked. A wrapper is marked if what it holds is.
+///
+/// # Compatibility
+///
+/// Mark a type in the release that makes the type public, or in a major one: the mark breaks code that forgot a field of
+/// the type.
+///
+/// # Examples
+///
+/// ```
+/// use lifecycle_runtime::{BoxError, Component, Context, MustClean};
+///
+/// pub struct Pool;
+///
+/// impl Component for Pool {
+///     async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+///         Ok(())
+///     }
+/// }
+///
+/// impl MustClean for Pool {}
+/// ```
+// Not above `Component`, so that the check of a generic type may demand it of a parameter without a further demand.
+pub trait MustClean {}
 
 /// How a value is forced to its end.
 #[doc(hidden)]
@@ -287,6 +323,8 @@ impl<T: Component> DynComponent for T {
         self.__identity()
     }
 }
+
+impl MustClean for dyn DynComponent + '_ {}
 
 impl Component for dyn DynComponent + '_ {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {

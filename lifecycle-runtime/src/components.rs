@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{Element, Identity, KnownElements, address_of, contain};
 use crate::gate::{Gate, LabelledPass};
 use crate::state::DEFAULT_TIMEOUT;
-use crate::{BoxError, Component, Context, DynComponent, Reason, Report};
+use crate::{BoxError, Component, Context, DynComponent, MustClean, Reason, Report};
 
 /// A component of components that are inserted and removed at run time. Clones are cheap and the same.
 ///
@@ -252,6 +252,9 @@ impl Drop for Taken<'_> {
         }
     }
 }
+
+impl MustClean for Components {}
+impl MustClean for &Components {}
 
 impl Component for &Components {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::gate::Pass;
 use crate::tracked::{self, Keeper, Place, Tracked};
-use crate::{BoxError, Component, Context, TaskOutcome, log};
+use crate::{BoxError, Component, Context, MustClean, TaskOutcome, log};
 
 pub use connection::{Busy, CloseReason, Connection, Peer};
 
@@ -351,6 +351,9 @@ impl Shared {
         self.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+impl MustClean for Connections {}
+impl MustClean for &Connections {}
 
 impl Component for &Connections {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {

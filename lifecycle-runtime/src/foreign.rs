@@ -1,8 +1,9 @@
 //! Components of std, tokio and tokio-util.
 //!
 //! The table of what each does stands where users look for it, at [`Component`](crate::Component#implementations).
-//! All of it is there whenever `rt` is: a type that becomes a component makes every field of that type, in every
-//! crate downstream, a step that must not be forgotten, so it cannot hang on a feature that somebody else turns on.
+//! All of it is there whenever `rt` is: a forgotten field of these types is an error, which cannot hang on a feature that
+//! another crate turns on. A type that is added here later is not marked [`MustClean`](crate::MustClean): code that had
+//! a field of it compiled before, and goes on compiling, with a warning.
 //!
 //! | file | types |
 //! |---|---|

@@ -35,7 +35,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use crate::engine::Timer;
-use crate::{BoxError, Component, Context};
+use crate::{BoxError, Component, Context, MustClean};
 
 use self::core::{Core, Shard};
 use self::labels::Labels;
@@ -291,6 +291,9 @@ impl fmt::Display for Closed {
 }
 
 impl std::error::Error for Closed {}
+
+impl MustClean for Gate {}
+impl MustClean for &Gate {}
 
 impl Component for Gate {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {

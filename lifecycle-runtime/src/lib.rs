@@ -124,7 +124,7 @@ pub mod testing;
 #[doc(hidden)]
 pub mod __private;
 
-pub use component::{BoxError, Component, DynComponent};
+pub use component::{BoxError, Component, DynComponent, MustClean};
 pub use context::Context;
 pub use plan::{Plan, PlanStep, ResolvedPlan};
 pub use reason::{Force, Reason, Signal};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use tokio::sync::watch;
 
-use crate::{BoxError, Component, Context};
+use crate::{BoxError, Component, Context, MustClean};
 
 /// Whether the server should be sent work: starting, then ready (or not, for a while), draining, stopped.
 /// Clones are cheap and the same.
@@ -116,6 +116,8 @@ impl Default for Readiness {
         Self::new()
     }
 }
+
+impl MustClean for Readiness {}
 
 /// As a component it turns to draining: for a server without a runner, before everything else.
 impl Component for Readiness {

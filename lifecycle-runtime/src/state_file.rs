@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{BoxError, Component, Context, log};
+use crate::{BoxError, Component, Context, MustClean, log};
 
 use self::disk::{Envelope, Found};
 
@@ -239,6 +239,9 @@ impl<T: Serialize + Send + 'static> Shared<T> {
             })
     }
 }
+
+impl<T> MustClean for StateFile<T> {}
+impl<T> MustClean for &StateFile<T> {}
 
 impl<T: Serialize + Send + 'static> Component for &StateFile<T> {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {

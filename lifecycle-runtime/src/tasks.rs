@@ -13,7 +13,9 @@ use crate::engine::contain;
 use crate::gate::{Closed, Gate};
 use crate::reason::Chain;
 use crate::tracked::{self, Keeper, Tracked};
-use crate::{BoxError, Component, Context, Reason, ShutdownHandle, TaskOutcome, TaskOutput, log};
+use crate::{
+    BoxError, Component, Context, MustClean, Reason, ShutdownHandle, TaskOutcome, TaskOutput, log,
+};
 
 pub use self::restart::Restart;
 pub use self::supervise::{Supervised, TaskState};
@@ -345,6 +347,9 @@ impl Shared {
         }
     }
 }
+
+impl MustClean for TaskGroup {}
+impl MustClean for &TaskGroup {}
 
 impl Component for &TaskGroup {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {

@@ -19,14 +19,30 @@ pub(super) fn checks(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
             later.push(is_none_by_type(other.field));
         } else {
             now.push(is_none(plan, other.field));
+            later.push(is_warned_of(other.field));
         }
     }
-    let later = (!later.is_empty()).then(|| {
-        let check = target.implement(here!(__lc::Check), here!(fn check() { #(#later)* }));
-        here!(#[doc(hidden)] #check)
-    });
+    let later = (!later.is_empty()).then(|| asked_by_type(target, &later));
     let proof = proof_now(plan, target);
     here!(#(const _: () = #now;)* #later #proof)
+}
+
+/// What method resolution decides: compiled, never called.
+fn asked_by_type(target: &Target<'_>, asked: &[TokenStream]) -> TokenStream {
+    // The bound that makes a parameter a component is the type's own, so no later release of a crate can add it: such
+    // a field is never a matter of a warning. On a parameter that is none, the mark says nothing.
+    let params = target.generics.type_params().map(|param| &param.ident);
+    let mut bounds = target.bounds.clone();
+    bounds.extend(params.map(|param| here!(#param: __lc::MustClean)));
+    let check = Target { bounds, ..*target };
+    let body = here! {
+        fn check() {
+            use __lc::{ForgottenField as _, MustNotBeForgotten as _, NothingForgotten as _};
+            #(#asked)*
+        }
+    };
+    let check = check.implement(here!(__lc::Check), body);
+    here!(#[doc(hidden)] #[allow(unused_imports)] #check)
 }
 
 /// As a constant: the text is the whole error.
@@ -39,12 +55,31 @@ fn is_none(plan: &Plan<'_>, field: &Field<'_>) -> TokenStream {
         field.name, plan.source.ident
     );
     let span = Span::mixed_site().located_at(field.span());
-    quote_spanned!(span=> __lc::assert_not_component(<__lc::Probe<#ty>>::IS_COMPONENT, #text))
+    quote_spanned!(span=> __lc::assert_not_component(<__lc::Probe<#ty>>::MUST_CLEAN, #text))
+}
+
+/// As the use of a deprecated item, which is the one warning that a derive can give.
+fn is_warned_of(field: &Field<'_>) -> TokenStream {
+    let verdict = verdict(field);
+    here!({ #verdict })
+}
+
+/// The verdict on a field's type, in a local.
+fn verdict(field: &Field<'_>) -> TokenStream {
+    let ty = field.ty;
+    let span = Span::mixed_site().located_at(field.span());
+    // The compiler does not say that something is deprecated where a derive wrote its name: this one is the field's.
+    let component = Ident::new("component", field.span());
+    quote_spanned! {span=>
+        let __forgotten = <__lc::Probe<#ty>>::FORGOTTEN;
+        #[warn(deprecated)] // which is allowed around it, as the field's type may be deprecated
+        let __verdict = (&&&__forgotten).#component();
+    }
 }
 
 /// As a type: decided while the parameters are still unknown. A type of the field's name lends it to the error.
 fn is_none_by_type(field: &Field<'_>) -> TokenStream {
-    let ty = field.ty;
+    let verdict = verdict(field);
     let span = Span::mixed_site().located_at(field.span());
     let mut name = match &field.member {
         Member::Named(ident) => ident.clone(),
@@ -52,8 +87,8 @@ fn is_none_by_type(field: &Field<'_>) -> TokenStream {
     };
     name.set_span(Span::mixed_site());
     quote_spanned! {span=>
-        let __verdict = <__lc::Probe<#ty>>::verdict();
         {
+            #verdict
             enum #name {}
             __lc::assert_not_component_by_type::<#name, Self, _>(&__verdict);
         }

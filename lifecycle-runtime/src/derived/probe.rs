@@ -8,11 +8,16 @@ use std::future::{Future, Pending, pending};
 use std::marker::PhantomData;
 
 use super::{EndParts, FieldStep, Fields, NoStep};
-use crate::{BoxError, Component, Plan, ShutdownState, TaskOutcome};
+use crate::{BoxError, Component, MustClean, Plan, ShutdownState, TaskOutcome};
 
 /// A field's type, to be asked.
 #[derive(Debug)]
 pub struct Probe<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
+
+impl<T: ?Sized> Probe<T> {
+    /// Asks about a field without `#[shutdown]`.
+    pub const FORGOTTEN: Forgotten<T> = Forgotten(PhantomData);
+}
 
 /// The verdict on a type that is a component.
 #[derive(Debug)]
@@ -22,15 +27,12 @@ pub struct IsComponent;
 #[derive(Debug)]
 pub struct NoComponent;
 
+impl<T: Component + MustClean + ?Sized> Probe<T> {
+    /// Whether the type is a component that must not be forgotten.
+    pub const MUST_CLEAN: bool = true;
+}
+
 impl<T: Component + ?Sized> Probe<T> {
-    /// Whether the type is a component.
-    pub const IS_COMPONENT: bool = true;
-
-    /// Whether the type is a component, as a type: also known where a constant would have to wait for code generation.
-    pub const fn verdict() -> IsComponent {
-        IsComponent
-    }
-
     /// The step of a field.
     pub fn own(field: &mut T) -> FieldStep<'_, T> {
         FieldStep::of(field)
@@ -58,12 +60,8 @@ impl<T: Send + ?Sized> Probe<T> {
 pub trait Fallback {
     /// The type that is asked.
     type Value: ?Sized;
-    /// Whether the type is a component.
-    const IS_COMPONENT: bool = false;
-    /// The other verdict.
-    fn verdict() -> NoComponent {
-        NoComponent
-    }
+    /// Whether the type is a component that must not be forgotten.
+    const MUST_CLEAN: bool = false;
 
     /// Ends at once.
     fn own(_field: &mut Self::Value) -> NoStep {
@@ -148,6 +146,45 @@ pub const fn assert_not_component(is_component: bool, message: &'static str) {
         panic!("{}", message);
     }
 }
+
+/// A field without `#[shutdown]`. Method resolution finds by autoref what its type is, also where a constant would have
+/// to wait for code generation.
+#[derive(Debug)]
+pub struct Forgotten<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
+
+/// A component that must not be forgotten, which is an error…
+pub trait MustNotBeForgotten {
+    /// The verdict.
+    fn component(&self) -> IsComponent {
+        IsComponent
+    }
+}
+
+impl<T: Component + MustClean + ?Sized> MustNotBeForgotten for &&Forgotten<T> {}
+
+/// …one that may have become a component after the field was written, which is a warning…
+pub trait ForgottenField {
+    /// The verdict.
+    #[deprecated(
+        note = "the type of this field is a component, but nothing says when the field is cleaned up; \
+        write `#[shutdown]` with its place in the order above it, or `#[shutdown(skip)]` if another owner cleans it"
+    )]
+    fn component(&self) -> NoComponent {
+        NoComponent
+    }
+}
+
+impl<T: Component + ?Sized> ForgottenField for &Forgotten<T> {}
+
+/// …and any other type, of which nothing is to be said.
+pub trait NothingForgotten {
+    /// The verdict.
+    fn component(&self) -> NoComponent {
+        NoComponent
+    }
+}
+
+impl<T: ?Sized> NothingForgotten for Forgotten<T> {}
 
 /// The verdict that a field without `#[shutdown]` may have. The first type is named like the field.
 #[diagnostic::on_unimplemented(

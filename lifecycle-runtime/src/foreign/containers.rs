@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use crate::derived::plan_of;
 use crate::engine::{KnownElements, address_of, contain};
 use crate::plan::{PlanStep, resolve};
-use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
+use crate::{BoxError, Component, Context, MustClean, Plan, ResolvedPlan};
 
 /// The row that stands for every element in a plan, which does not know how many there will be.
 pub(super) const EACH: PlanStep = PlanStep::__new("[…]", 0);
@@ -145,6 +145,13 @@ macro_rules! as_slice {
         }
     };
 }
+
+impl<T: MustClean> MustClean for [T] {}
+impl<T: MustClean, const N: usize> MustClean for [T; N] {}
+impl<T: MustClean> MustClean for Vec<T> {}
+impl<T: MustClean> MustClean for VecDeque<T> {}
+impl<K, V: MustClean, S> MustClean for HashMap<K, V, S> {}
+impl<K, V: MustClean> MustClean for BTreeMap<K, V> {}
 
 as_slice!([T: Component] Vec<T>);
 as_slice!([T: Component, const N: usize] [T; N]);

@@ -5,7 +5,9 @@ use std::io::{self, ErrorKind};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
-use crate::{BoxError, Component, Context};
+use crate::{BoxError, Component, Context, MustClean};
+
+impl MustClean for File {}
 
 impl Component for File {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::until::pause;
 use crate::engine::{Identity, contain};
-use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
+use crate::{BoxError, Component, Context, MustClean, Plan, ResolvedPlan};
 
 /// A value that can be taken out of a shared lock. Every type with a `Default` is one; the trait is here for its error.
 #[doc(hidden)]
@@ -235,6 +235,9 @@ macro_rules! lock {
                 $get_mut.__identity()
             }
         }
+
+        impl<T: MustClean> MustClean for $lock {}
+        impl<T: MustClean> MustClean for &$lock {}
 
         impl<T: $($bound +)+> Component for &$lock {
             const PLAN: Plan = T::PLAN;

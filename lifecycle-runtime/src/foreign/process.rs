@@ -17,13 +17,15 @@ mod view;
 
 use tokio::process::Child;
 
-use crate::{BoxError, Component, Context};
+use crate::{BoxError, Component, Context, MustClean};
 
 #[cfg(unix)]
 use self::{
     group::Group,
     unreaped::{Target, Unreaped},
 };
+
+impl MustClean for Child {}
 
 #[cfg(unix)]
 impl Component for Child {

@@ -13,7 +13,13 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::until::until;
 use crate::engine::{Identity, contain, message};
-use crate::{BoxError, Component, Context, TaskOutput, TimedOut};
+use crate::{BoxError, Component, Context, MustClean, TaskOutput, TimedOut};
+
+impl<T> MustClean for JoinHandle<T> {}
+impl<T> MustClean for AbortOnDropHandle<T> {}
+impl<T> MustClean for JoinSet<T> {}
+impl MustClean for CancellationToken {}
+impl MustClean for TaskTracker {}
 
 impl<T: TaskOutput + Send> Component for JoinHandle<T> {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {

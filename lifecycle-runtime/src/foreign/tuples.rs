@@ -7,10 +7,12 @@ use crate::component::End;
 use crate::derived::*;
 use crate::engine::{OpenPlan, address_of};
 use crate::plan::PlanStep;
-use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
+use crate::{BoxError, Component, Context, MustClean, Plan, ResolvedPlan};
 
 macro_rules! tuple {
     ($join:ident: $($T:ident $place:tt),+) => {
+        impl<$($T: MustClean),+> MustClean for ($($T,)+) {}
+
         impl<$($T: Component),+> Component for ($($T,)+) {
             const PLAN: Plan = together(const { &steps([$(plan_of::<$T>()),+]) });
 

@@ -5,7 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::engine::Identity;
-use crate::{BoxError, Component, Context, Plan, ResolvedPlan};
+use crate::{BoxError, Component, Context, MustClean, Plan, ResolvedPlan};
+
+impl<T: MustClean> MustClean for Option<T> {}
+impl<T: MustClean + ?Sized> MustClean for Box<T> {}
+impl<T: ?Sized> MustClean for Arc<T> where for<'a> &'a T: MustClean {}
 
 impl<T: Component> Component for Option<T> {
     const PLAN: Plan = T::PLAN;
