@@ -18,7 +18,7 @@ use lifecycle_runtime::{
 type Message = u32;
 
 #[derive(GracefulShutdown)]
-#[shutdown(timeout = self.patience, at_most = "25s")]
+#[shutdown(strict, timeout = self.patience, at_most = "25s")]
 struct Consumer {
     /// Left first, so that others get what this consumer would have got.
     #[shutdown(priority = 0, timeout = "2s", with = Subscription::leave)]
@@ -26,7 +26,9 @@ struct Consumer {
     /// A half batch is not recorded: it comes back whole.
     #[shutdown(priority = 10, timeout = "2s", with = Ledger::roll_back)]
     ledger: Ledger,
+    #[shutdown(skip)]
     downstream: Downstream,
+    #[shutdown(skip)]
     patience: Duration,
     #[shutdown(state)]
     state: ShutdownState,

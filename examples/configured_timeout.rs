@@ -30,7 +30,7 @@ impl Config {
 }
 
 #[derive(GracefulShutdown)]
-#[shutdown(timeout = "65s")]
+#[shutdown(strict, timeout = "65s")]
 struct Server {
     #[shutdown(priority = 0, timeout = "1s")]
     token: CancellationToken,
@@ -38,6 +38,7 @@ struct Server {
     requests: TaskTracker,
     #[shutdown(priority = 20, timeout = "3s", with = Journal::close)]
     journal: Journal,
+    #[shutdown(skip)]
     config: Config, // not a component: nothing to say
     #[shutdown(state)]
     state: ShutdownState,

@@ -157,7 +157,7 @@ async fn send(mail: &str) -> io::Result<()> {
 }
 
 #[derive(GracefulShutdown)]
-#[shutdown(timeout = "5s")]
+#[shutdown(strict, timeout = "5s")]
 struct Server {
     /// A worker that has to be aborted is reported, but fails nothing.
     #[shutdown(priority = 0, timeout = "400ms", best_effort)]

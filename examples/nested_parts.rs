@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 #[derive(GracefulShutdown)]
-#[shutdown(timeout = "25s")]
+#[shutdown(strict, timeout = "25s")]
 struct Server {
     #[shutdown(priority = 0)]
     ingress: Ingress,
@@ -30,7 +30,7 @@ struct Server {
 
 /// Where requests come in. A part has no state and no `Drop` of its own: its owner's cover it.
 #[derive(GracefulShutdown)]
-#[shutdown(part, timeout = "12s")]
+#[shutdown(part, strict, timeout = "12s")]
 struct Ingress {
     // No field gives a priority: their order is that of the declarations.
     #[shutdown(timeout = "1s")] // aborted and awaited
@@ -41,7 +41,7 @@ struct Ingress {
 
 /// What requests read and write. It states no timeout: its budget is its longest path, 1 s + 3 s.
 #[derive(GracefulShutdown)]
-#[shutdown(part)]
+#[shutdown(part, strict)]
 struct Storage {
     #[shutdown(priority = 0, timeout = "1s", with = Log::sync)]
     log: Log,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 #[derive(GracefulShutdown)]
-#[shutdown(timeout = "25s")]
+#[shutdown(strict, timeout = "25s")]
 struct Server {
     #[shutdown(priority = 0)] // tell everyone
     token: CancellationToken,

@@ -12,7 +12,7 @@ use lifecycle_runtime::{
 };
 
 #[derive(GracefulShutdown)]
-#[shutdown(timeout = "2s")]
+#[shutdown(strict, timeout = "2s")]
 struct Server {
     #[shutdown(timeout = "1s")]
     tasks: TaskGroup,

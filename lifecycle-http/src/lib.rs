@@ -11,7 +11,7 @@
 //! # use std::convert::Infallible;
 //!
 //! #[derive(GracefulShutdown)]
-//! #[shutdown(timeout = "25s")]
+//! #[shutdown(strict, timeout = "25s")]
 //! struct Server {
 //!     #[shutdown(priority = 10, timeout = "20s")]
 //!     http: HttpServer,

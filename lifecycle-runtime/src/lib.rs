@@ -19,7 +19,7 @@
 //! }
 //!
 //! #[derive(GracefulShutdown)]
-//! #[shutdown(timeout = "25s")]
+//! #[shutdown(strict, timeout = "25s")]
 //! struct Server {
 //!     #[shutdown(priority = 0)] // tell everyone
 //!     token: CancellationToken,

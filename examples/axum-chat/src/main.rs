@@ -27,7 +27,7 @@ use tokio::sync::broadcast;
 use tokio_tungstenite::tungstenite;
 
 #[derive(GracefulShutdown)]
-#[shutdown(timeout = "25s")]
+#[shutdown(strict, timeout = "25s")]
 struct Server {
     #[shutdown(priority = 10, timeout = "20s")]
     http: HttpServer,

@@ -28,7 +28,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 #[derive(GracefulShutdown)]
-#[shutdown(timeout = "25s")]
+#[shutdown(strict, timeout = "25s")]
 struct Server {
     #[shutdown(priority = 0, timeout = "2s", with = Tally::save)]
     tally: Arc<Tally>,

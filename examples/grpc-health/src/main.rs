@@ -22,7 +22,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::HealthReporter;
 
 #[derive(GracefulShutdown)]
-#[shutdown(timeout = "25s")]
+#[shutdown(strict, timeout = "25s")]
 struct Server {
     /// Ends first: it ends the streams of those who watch.
     #[shutdown(priority = 0, timeout = "1s")]
