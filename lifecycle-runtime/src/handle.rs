@@ -72,8 +72,10 @@ impl ShutdownHandle {
         self.shared.requested.is_cancelled()
     }
 
-    /// A token that is cancelled when the shutdown is asked for. It is a child: cancelling it asks for
-    /// nothing.
+    /// Returns a token that is cancelled when the shutdown is asked for: before the lame duck, before main's
+    /// [`Stop`](crate::Stop), and before any step.
+    ///
+    /// It is for tasks that exist before the runner does. It is a child: cancelling it asks for nothing.
     pub fn token(&self) -> CancellationToken {
         self.shared.requested.child_token()
     }

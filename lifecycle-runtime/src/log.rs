@@ -12,6 +12,7 @@
 //! | `shutdown_forced` | WARN | component, by |
 //! | `executor_blocked` | WARN | component, steps, blocked_ms |
 //! | `lame_duck_end` | INFO | component, outcome, elapsed_ms |
+//! | `main_share` | INFO, at start, if there is a main | component, main_ms (the longest main may take once the shutdown began), budget_ms |
 //! | `grace_short` | WARN, at start | component, grace_ms, lame_duck_ms, budget_ms, after_ms |
 //! | `dropped_unshut` | WARN | component, fields, panicking |
 //!
@@ -351,6 +352,16 @@ pub(crate) fn lame_duck_end(component: &str, step: &Step) {
         outcome = %step.outcome(),
         elapsed_ms = millis(step.elapsed()),
         "lame_duck_end"
+    );
+}
+
+pub(crate) fn main_share(component: &str, budget: Duration, reserve: Duration) {
+    event!(
+        info,
+        component,
+        main_ms = millis(budget.saturating_sub(reserve)),
+        budget_ms = millis(budget),
+        "main_share"
     );
 }
 

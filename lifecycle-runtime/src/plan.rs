@@ -37,6 +37,8 @@ pub struct Plan {
     pub(crate) longest: Option<Duration>,
     pub(crate) steps: &'static [PlanStep],
     pub(crate) one_of: bool,
+    /// Whether the type is shut down by itself, so that a main may run before the plan.
+    pub(crate) is_owner: bool,
     /// Whether the component is nothing but its parts, each of which has a row.
     #[cfg_attr(not(feature = "rt"), allow(dead_code))] // only the engine asks
     pub(crate) is_composite: bool,
@@ -56,6 +58,7 @@ impl Plan {
             longest: None,
             steps: &[],
             one_of: false,
+            is_owner: false,
             is_composite: false,
             cost: UNSTATED.as_nanos(),
         }
@@ -86,6 +89,48 @@ impl Plan {
         }
     }
 
+    /// The longest that the main of [`run`](crate::run) may take once the shutdown began: the timeout less the longest path
+    /// through the steps, in which a step that states no timeout counts 1 s.
+    ///
+    /// Main is awaited before the plan, so all that main does not use is left to the steps without a timeout, and they
+    /// get at least their 1 s. Main itself counts 1 s in a plan that leaves less: then main and all steps have
+    /// their times shortened in proportion.
+    ///
+    /// A timeout that is known only at run time counts with its `at_most`. `None` where one has no `at_most`, and for a leaf
+    /// or a part. [`ResolvedPlan::main_share`] knows all timeouts.
+    ///
+    /// Print the plan to see it, or prove it:
+    ///
+    #[cfg_attr(feature = "derive", doc = "```")]
+    #[cfg_attr(not(feature = "derive"), doc = "```ignore")]
+    /// # use lifecycle_runtime::{Component, GracefulShutdown, ShutdownState, TaskGroup};
+    /// #[derive(GracefulShutdown)]
+    /// #[shutdown(strict, timeout = "25s")]
+    /// struct Server {
+    ///     #[shutdown(timeout = "17s")]
+    ///     tasks: TaskGroup,
+    ///     #[shutdown(state)]
+    ///     state: ShutdownState,
+    /// }
+    ///
+    /// const MAIN: std::time::Duration = Server::PLAN.main_share().unwrap();
+    /// const _: () = assert!(MAIN.as_secs() >= 8, "requests may take 8 s");
+    /// # fn main() {}
+    /// ```
+    pub const fn main_share(&self) -> Option<Duration> {
+        let mut i = 0;
+        while i < self.steps.len() {
+            if self.steps[i].runtime && self.steps[i].timeout.is_none() {
+                return None;
+            }
+            i += 1;
+        }
+        match (self.timeout, self.longest) {
+            (Some(timeout), Some(longest)) if self.is_owner => Some(main_share(longest, timeout)),
+            _ => None,
+        }
+    }
+
     /// The steps, in an order in which they could run one by one. For an enum, its variants.
     pub const fn steps(&self) -> &'static [PlanStep] {
         self.steps
@@ -109,6 +154,7 @@ impl Plan {
             longest: Some(longest),
             steps,
             one_of: false,
+            is_owner: false,
             is_composite: true,
             cost: match timeout {
                 Some(timeout) => timeout.as_nanos(),
@@ -133,9 +179,16 @@ impl Plan {
             longest: Some(prove::from_nanos(most)),
             steps: variants,
             one_of: true,
+            is_owner: false,
             is_composite: true,
             cost: most,
         }
+    }
+
+    #[doc(hidden)]
+    pub const fn __owner(mut self) -> Self {
+        self.is_owner = true;
+        self
     }
 
     /// A plan of independent steps, as tuples have.
@@ -170,6 +223,17 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         ResolvedPlan::from(*self).fmt(f)
+    }
+}
+
+/// What a main may take that is awaited before a plan, of the time that is given to both. Main counts as much as a step
+/// that states nothing does; where that is too much, all times shrink in proportion.
+pub(crate) const fn main_share(longest: Duration, given: Duration) -> Duration {
+    let needed = longest.saturating_add(UNSTATED);
+    if needed.as_nanos() <= given.as_nanos() {
+        given.saturating_sub(longest)
+    } else {
+        prove::from_nanos(given.as_nanos() * UNSTATED.as_nanos() / needed.as_nanos())
     }
 }
 

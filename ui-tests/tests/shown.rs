@@ -109,7 +109,7 @@ fn the_plan_of_a_value_has_its_timeouts_and_its_live_variant() {
     assert_eq!(
         format!("{}\n", disarmed(|server| server.plan().to_string())),
         "\
-proxy: at most 25s
+proxy: at most 25s (main: up to 3s)
   order  step      waits for      budget        how
   -1     token                    what is left  best effort
   10     storage   token          8s

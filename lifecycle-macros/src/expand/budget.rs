@@ -12,7 +12,10 @@ use crate::plan::{
 pub(super) fn plan_const(plan: &Plan<'_>) -> TokenStream {
     let name = &plan.name;
     let value = match &plan.kind {
-        Kind::Owner { timeout, body, .. } => structure(name, Some(timeout), body),
+        Kind::Owner { timeout, body, .. } => {
+            let structure = structure(name, Some(timeout), body);
+            here!(#structure.__owner())
+        }
         Kind::Part { timeout, body } => {
             structure(name, timeout.as_ref().map(|(timeout, _)| timeout), body)
         }

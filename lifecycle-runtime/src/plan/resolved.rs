@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::{Plan, PlanStep};
 #[cfg(feature = "rt")]
+use super::{main_share, prove::longest};
+#[cfg(feature = "rt")]
 use crate::engine::SetTimeout;
 use crate::text::{self, Label};
 
@@ -16,6 +18,7 @@ use crate::text::{self, Label};
 pub struct ResolvedPlan {
     name: &'static str,
     budget: Option<Duration>,
+    main_share: Option<Duration>,
     one_of: bool,
     steps: Vec<ResolvedStep>,
 }
@@ -33,6 +36,7 @@ impl From<Plan> for ResolvedPlan {
         Self {
             name: plan.name,
             budget: plan.budget(),
+            main_share: plan.main_share(),
             one_of: plan.one_of,
             steps: plan
                 .steps
@@ -63,6 +67,12 @@ impl ResolvedPlan {
     /// The longest the plan may take. `None` for a leaf.
     pub fn budget(&self) -> Option<Duration> {
         self.budget
+    }
+
+    /// The longest that main may take once the shutdown began; see [`Plan::main_share`]. `None` unless the plan is an
+    /// owner's.
+    pub fn main_share(&self) -> Option<Duration> {
+        self.main_share
     }
 
     /// The timeout of the step at this path (`"storage.pool"`), or its nested plan's budget.
@@ -178,6 +188,9 @@ impl fmt::Display for ResolvedPlan {
         if let Some(budget) = self.budget {
             write!(f, ": at most {budget:?}")?;
         }
+        if let Some(share) = self.main_share {
+            write!(f, " (main: up to {share:?})")?;
+        }
         let mut rows = vec![["order", "step", "waits for", "budget", "how"].map(String::from)];
         self.rows(0, &mut rows);
         text::table(f, &rows)
@@ -198,12 +211,16 @@ pub(crate) fn resolve(
             row.nested = (!nested.steps.is_empty()).then_some(nested);
         }
     }
+    let mut costs = plan.steps.to_vec();
     let mut total = None;
     let mut set = |at: Option<usize>, given| match at {
         None => total = Some(clip(given, plan.timeout)),
         Some(i) => {
             if let Some(row) = resolved.steps.get_mut(i) {
                 row.budget = Some(clip(given, row.step.timeout));
+            }
+            if let Some(step) = costs.get_mut(i) {
+                step.cost = clip(given, step.timeout).as_nanos();
             }
         }
     };
@@ -212,6 +229,13 @@ pub(crate) fn resolve(
     }
     if let Some(total) = total.or(plan.timeout) {
         resolved.budget = Some(total);
+        if plan.is_owner {
+            // An absurd timeout of one step counts for no more than all have together.
+            for step in &mut costs {
+                step.cost = step.cost.min(total.as_nanos());
+            }
+            resolved.main_share = Some(main_share(longest(&costs), total));
+        }
     }
     resolved
 }
@@ -240,9 +264,10 @@ mod serialize {
     impl Serialize for ResolvedPlan {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let steps: Vec<_> = self.steps.iter().map(|step| Row(self, step)).collect();
-            let mut out = serializer.serialize_struct("Plan", 4)?;
+            let mut out = serializer.serialize_struct("Plan", 5)?;
             out.serialize_field("name", self.name)?;
             out.serialize_field("budget_ms", &self.budget.map(millis))?;
+            out.serialize_field("main_ms", &self.main_share.map(millis))?;
             out.serialize_field("one_of", &self.one_of)?;
             out.serialize_field("steps", &steps)?;
             out.end()

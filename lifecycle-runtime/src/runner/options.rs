@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::grace::Grace;
 use super::lame_duck::LameDuck;
 use crate::engine::RuntimeTimeouts;
-use crate::plan::UNSTATED;
+use crate::plan::main_share;
 use crate::state::DEFAULT_TIMEOUT;
 use crate::{GracefulShutdown, Readiness, Report, ShutdownHandle, Signal};
 
@@ -129,17 +129,7 @@ impl Bounds {
         }
         Self {
             total,
-            // Main counts 1 s, as a step that states nothing does.
-            reserve: shrunk(longest, longest.saturating_add(UNSTATED), total),
+            reserve: total.saturating_sub(main_share(longest, total)),
         }
-    }
-}
-
-/// What `part` of what is needed gets of what is given.
-fn shrunk(part: Duration, needed: Duration, given: Duration) -> Duration {
-    if needed <= given {
-        part
-    } else {
-        part.mul_f64(given.as_secs_f64() / needed.as_secs_f64())
     }
 }

@@ -55,6 +55,9 @@ where
     let before = since(told);
     guard.enter(Phase::Main);
     guard.watch(options.allowed(before, Some(bounds.total)));
+    if main.is_some() {
+        log::main_share(S::PLAN.name(), bounds.total, bounds.reserve);
+    }
     let (stop, firing) = stop::pair();
     let (plan, span) = {
         let server = &mut server;
