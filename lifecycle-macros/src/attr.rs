@@ -2,13 +2,15 @@
 
 mod constant;
 mod entry;
+mod table;
 mod value;
 
 use proc_macro2::{Ident, Span};
+use syn::Attribute;
 use syn::spanned::Spanned;
-use syn::{Attribute, LitStr, Path};
 
 use self::entry::{Entry, Given};
+pub(crate) use self::table::{FIELD_KEYS, FieldAttrs, Key, TYPE_KEYS, TypeAttrs};
 pub(crate) use self::value::{Call, Closure, Target, Time, tidy};
 use crate::errors::Errors;
 use crate::keys::{self, Place};
@@ -54,42 +56,6 @@ impl<T> Slot<T> {
 /// A key without a value.
 pub(crate) type Flag = Slot<()>;
 
-/// What stands on a struct or enum.
-#[derive(Default)]
-pub(crate) struct TypeAttrs {
-    pub(crate) timeout: Slot<Time>,
-    pub(crate) at_most: Slot<Time>,
-    pub(crate) name: Slot<LitStr>,
-    pub(crate) part: Flag,
-    pub(crate) strict: Flag,
-    pub(crate) no_drop: Flag,
-    pub(crate) runtime: Slot<Path>,
-    /// Something here was not understood, so that what is missing may be what was meant.
-    pub(crate) flawed: bool,
-}
-
-/// What stands on a field.
-#[derive(Default)]
-pub(crate) struct FieldAttrs {
-    /// Where the first `#[shutdown]` stands; without one the field says nothing.
-    pub(crate) marked: Option<Span>,
-    pub(crate) priority: Slot<i32>,
-    pub(crate) after: Slot<Vec<Target>>,
-    pub(crate) timeout: Slot<Time>,
-    pub(crate) at_most: Slot<Time>,
-    pub(crate) with: Slot<Call>,
-    pub(crate) take: Flag,
-    pub(crate) abort: Slot<Call>,
-    pub(crate) blocking: Flag,
-    pub(crate) leaf: Flag,
-    pub(crate) required: Flag,
-    pub(crate) best_effort: Flag,
-    pub(crate) skip: Flag,
-    pub(crate) state: Flag,
-    /// Something here was not understood, so that what is missing may be what was meant.
-    pub(crate) flawed: bool,
-}
-
 impl FieldAttrs {
     /// Whether the field is a step of the plan.
     pub(crate) fn is_step(&self) -> bool {
@@ -98,21 +64,8 @@ impl FieldAttrs {
 
     /// Every key that was written, except `skip` and `state`.
     pub(crate) fn step_keys(&self) -> impl Iterator<Item = &Ident> {
-        [
-            self.priority.key(),
-            self.after.key(),
-            self.timeout.key(),
-            self.at_most.key(),
-            self.with.key(),
-            self.take.key(),
-            self.abort.key(),
-            self.blocking.key(),
-            self.leaf.key(),
-            self.required.key(),
-            self.best_effort.key(),
-        ]
-        .into_iter()
-        .flatten()
+        self.written()
+            .filter(|key| *key != "skip" && *key != "state")
     }
 }
 
@@ -121,24 +74,11 @@ pub(crate) fn read_type(attrs: &[Attribute], errors: &mut Errors) -> TypeAttrs {
     let mut read = TypeAttrs::default();
     for attr in shutdown(attrs) {
         for entry in entry::read(attr, Place::Type, errors) {
-            type_entry(&mut read, entry, errors);
+            read.set(entry, errors);
         }
     }
     read.flawed = errors.len() > before;
     read
-}
-
-fn type_entry(read: &mut TypeAttrs, entry: Entry, errors: &mut Errors) {
-    match entry.name.as_str() {
-        "timeout" => set(&mut read.timeout, entry, value::time, errors),
-        "at_most" => set(&mut read.at_most, entry, value::known_time, errors),
-        "name" => set(&mut read.name, entry, value::string, errors),
-        "crate" => set(&mut read.runtime, entry, value::path, errors),
-        "part" => set(&mut read.part, entry, value::flag, errors),
-        "strict" => set(&mut read.strict, entry, value::flag, errors),
-        "no_drop" => set(&mut read.no_drop, entry, value::flag, errors),
-        _ => stray(&entry, Place::Type, errors),
-    }
 }
 
 pub(crate) fn read_field(attrs: &[Attribute], errors: &mut Errors) -> FieldAttrs {
@@ -147,30 +87,11 @@ pub(crate) fn read_field(attrs: &[Attribute], errors: &mut Errors) -> FieldAttrs
     for attr in shutdown(attrs) {
         read.marked.get_or_insert(attr.path().span());
         for entry in entry::read(attr, Place::Field, errors) {
-            field_entry(&mut read, entry, errors);
+            read.set(entry, errors);
         }
     }
     read.flawed = errors.len() > before;
     read
-}
-
-fn field_entry(read: &mut FieldAttrs, entry: Entry, errors: &mut Errors) {
-    match entry.name.as_str() {
-        "priority" => set(&mut read.priority, entry, value::integer, errors),
-        "after" => set(&mut read.after, entry, value::targets, errors),
-        "timeout" => set(&mut read.timeout, entry, value::time, errors),
-        "at_most" => set(&mut read.at_most, entry, value::known_time, errors),
-        "with" => set(&mut read.with, entry, value::call, errors),
-        "abort" => set(&mut read.abort, entry, value::call, errors),
-        "take" => set(&mut read.take, entry, value::flag, errors),
-        "blocking" => set(&mut read.blocking, entry, value::flag, errors),
-        "leaf" => set(&mut read.leaf, entry, value::flag, errors),
-        "required" => set(&mut read.required, entry, value::flag, errors),
-        "best_effort" => set(&mut read.best_effort, entry, value::flag, errors),
-        "skip" => set(&mut read.skip, entry, value::flag, errors),
-        "state" => set(&mut read.state, entry, value::flag, errors),
-        _ => stray(&entry, Place::Field, errors),
-    }
 }
 
 /// Reports `#[shutdown(…)]` where none has a meaning.

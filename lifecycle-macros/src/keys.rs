@@ -1,5 +1,6 @@
-//! The keys of `#[shutdown(…)]`: where each belongs, and how each is written.
+//! What is said of a key of `#[shutdown(…)]` that has no meaning where it stands.
 
+use crate::attr::{FIELD_KEYS, Key, TYPE_KEYS};
 use crate::nearest::nearest;
 
 /// What a `#[shutdown(…)]` stands on.
@@ -17,44 +18,22 @@ impl Place {
             Self::Field => "a field",
         }
     }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Type => Self::Field,
+            Self::Field => Self::Type,
+        }
+    }
+
+    /// The keys that may stand here.
+    fn keys(self) -> &'static [Key] {
+        match self {
+            Self::Type => TYPE_KEYS,
+            Self::Field => FIELD_KEYS,
+        }
+    }
 }
-
-/// One key.
-pub(crate) struct Key {
-    pub(crate) name: &'static str,
-    /// How it is written in full.
-    pub(crate) form: &'static str,
-    places: &'static [Place],
-}
-
-const fn key(name: &'static str, form: &'static str, places: &'static [Place]) -> Key {
-    Key { name, form, places }
-}
-
-const TYPE: &[Place] = &[Place::Type];
-const FIELD: &[Place] = &[Place::Field];
-const BOTH: &[Place] = &[Place::Type, Place::Field];
-
-const KEYS: [Key; 18] = [
-    key("timeout", "timeout = \"5s\"", BOTH),
-    key("at_most", "at_most = \"60s\"", BOTH),
-    key("name", "name = \"server\"", TYPE),
-    key("part", "part", TYPE),
-    key("strict", "strict", TYPE),
-    key("no_drop", "no_drop", TYPE),
-    key("crate", "crate = path::to::lifecycle_runtime", TYPE),
-    key("priority", "priority = 10", FIELD),
-    key("after", "after = field", FIELD),
-    key("with", "with = |value| value.close()", FIELD),
-    key("take", "take", FIELD),
-    key("abort", "abort = |value| value.kill()", FIELD),
-    key("blocking", "blocking", FIELD),
-    key("leaf", "leaf", FIELD),
-    key("required", "required", FIELD),
-    key("best_effort", "best_effort", FIELD),
-    key("skip", "skip", FIELD),
-    key("state", "state", FIELD),
-];
 
 /// Words that other tools use for what has another name here.
 const SYNONYMS: [(&str, &str); 14] = [
@@ -75,21 +54,20 @@ const SYNONYMS: [(&str, &str); 14] = [
 ];
 
 /// The key of that name, if it may stand here.
-pub(crate) fn find(name: &str, place: Place) -> Option<&'static Key> {
-    KEYS.iter()
-        .find(|key| key.name == name && key.places.contains(&place))
+fn find(name: &str, place: Place) -> Option<&'static Key> {
+    place.keys().iter().find(|key| key.name == name)
 }
 
 /// How a key is written; for texts.
 pub(crate) fn form(name: &str) -> &'static str {
-    KEYS.iter()
-        .find(|key| key.name == name)
+    find(name, Place::Field)
+        .or_else(|| find(name, Place::Type))
         .map_or("", |key| key.form)
 }
 
 /// What to say of a key that has no meaning here: what is wrong, and what to write instead.
 pub(crate) fn stray(name: &str, place: Place) -> (String, String) {
-    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+    if let Some(key) = find(name, place.other()) {
         return misplaced(key, place);
     }
     let what = format!("there is no key `{name}`");
@@ -105,17 +83,14 @@ pub(crate) fn stray(name: &str, place: Place) -> (String, String) {
             format!("here it is called `{meant}`: {}", instead(meant, place)),
         );
     }
-    let here = KEYS
-        .iter()
-        .filter(|key| key.places.contains(&place))
-        .map(|key| key.name);
-    match nearest(name, here).or_else(|| nearest(name, KEYS.iter().map(|key| key.name))) {
+    let names = |place: Place| place.keys().iter().map(|key| key.name);
+    match nearest(name, names(place)).or_else(|| nearest(name, names(place.other()))) {
         Some(meant) if find(meant, place).is_some() => (what, format!("did you mean `{meant}`?")),
         Some(meant) => (
             what,
             format!(
                 "did you mean `{meant}`, which belongs on {}?",
-                other(place).text()
+                place.other().text()
             ),
         ),
         None => (
@@ -128,7 +103,7 @@ pub(crate) fn stray(name: &str, place: Place) -> (String, String) {
 fn instead(name: &str, place: Place) -> String {
     match find(name, place) {
         Some(key) => format!("write `{}`", key.form),
-        None => format!("it belongs on {}", other(place).text()),
+        None => format!("it belongs on {}", place.other().text()),
     }
 }
 
@@ -136,7 +111,7 @@ fn misplaced(key: &Key, place: Place) -> (String, String) {
     let what = format!(
         "`{}` belongs on {}, not on {}",
         key.name,
-        other(place).text(),
+        place.other().text(),
         place.text()
     );
     let help = match place {
@@ -152,17 +127,10 @@ fn misplaced(key: &Key, place: Place) -> (String, String) {
     (what, help)
 }
 
-fn other(place: Place) -> Place {
-    match place {
-        Place::Type => Place::Field,
-        Place::Field => Place::Type,
-    }
-}
-
 fn all(place: Place) -> String {
-    let names: Vec<_> = KEYS
+    let names: Vec<_> = place
+        .keys()
         .iter()
-        .filter(|key| key.places.contains(&place))
         .map(|key| format!("`{}`", key.name))
         .collect();
     names.join(", ")

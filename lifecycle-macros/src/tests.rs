@@ -1,5 +1,6 @@
 //! The derive on whole inputs.
 
+mod docs;
 mod errors;
 mod fuzz;
 mod order;
