@@ -7,7 +7,6 @@ mod order;
 mod shape;
 
 use self::budget::Of;
-pub(crate) use self::calls::binding;
 use crate::ast::{self, Field, Input};
 use crate::attr::FieldAttrs;
 use crate::errors::Errors;
@@ -187,12 +186,12 @@ fn weight(attrs: &FieldAttrs) -> Weight {
     }
 }
 
-fn cleanup(
-    field: &Field<'_>,
+fn cleanup<'a>(
+    field: &'a Field<'a>,
     scope: calls::Scope<'_>,
     lent: &mut [bool],
     errors: &mut Errors,
-) -> Option<Cleanup> {
+) -> Option<Cleanup<'a>> {
     let attrs = &field.attrs;
     if !attrs.is_step() {
         return None;

@@ -1,13 +1,14 @@
 //! Plan to tokens. It cannot fail, and it writes little: one call for each field, of what the runtime offers.
 
 mod budget;
+mod captured;
 mod checks;
 mod cleanup;
 mod forced;
 mod table;
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::quote_spanned;
+use quote::{format_ident, quote_spanned};
 use syn::{Generics, Path};
 
 use crate::ast::Field;
@@ -187,7 +188,12 @@ impl Arm<'_> {
 
 /// The local that a field is bound to.
 fn binding(index: usize) -> Ident {
-    crate::check::binding(index, Span::mixed_site())
+    binding_at(index, Span::mixed_site())
+}
+
+/// [`binding`], as it is written there.
+fn binding_at(index: usize, span: Span) -> Ident {
+    format_ident!("__f{}", index, span = Span::mixed_site().located_at(span))
 }
 
 fn component(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {

@@ -1,4 +1,4 @@
-//! `self` in the expressions of a user: found and replaced by what it means in the generated code.
+//! `self` in the expressions of a user: found, and replaced by what it means in the generated code.
 //!
 //! It works on tokens, so that it reaches into macro calls, and so that a struct written by a macro, whose `self` has
 //! another hygiene than that of the generated methods, is no special case.
@@ -13,6 +13,24 @@ pub(crate) enum Mention {
     Method { name: String, span: Span },
     /// `self` by itself
     Bare { span: Span },
+}
+
+impl Mention {
+    pub(crate) fn span(&self) -> Span {
+        match self {
+            Self::Field { span, .. } | Self::Method { span, .. } | Self::Bare { span } => *span,
+        }
+    }
+}
+
+/// Finds every use of `self`, in order.
+pub(crate) fn find(tokens: TokenStream) -> Vec<Mention> {
+    let mut found = Vec::new();
+    rewrite(tokens, &mut |mention| {
+        found.push(mention);
+        TokenStream::new()
+    });
+    found
 }
 
 /// Replaces every use of `self` by what `replace` makes of it.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use proc_macro2::{Ident, Span, TokenStream};
-use syn::{DeriveInput, Expr, Path};
+use proc_macro2::{Ident, Span};
+use syn::{DeriveInput, Expr, ExprClosure, ExprPath, Path};
 
 use crate::ast::Field;
 
@@ -74,7 +74,7 @@ pub(crate) struct Step<'a> {
     /// The steps it waits for directly, as places in the plan.
     pub(crate) after: Vec<usize>,
     pub(crate) budget: Option<Budget<'a>>,
-    pub(crate) cleanup: Cleanup,
+    pub(crate) cleanup: Cleanup<'a>,
     pub(crate) weight: Weight,
 }
 
@@ -87,9 +87,10 @@ pub(crate) enum Weight {
 
 pub(crate) enum Budget<'a> {
     Known(Known<'a>),
-    /// An expression, in which `self` is replaced by what it means there.
+    /// Known only at run time.
     Computed {
-        expr: TokenStream,
+        expr: &'a Expr,
+        this: This,
         at_most: Option<Known<'a>>,
     },
 }
@@ -99,18 +100,33 @@ pub(crate) enum Known<'a> {
     Const(&'a Expr),
 }
 
-pub(crate) enum Cleanup {
+/// What `self` means in an expression.
+pub(crate) enum This {
+    /// The value as a whole.
+    Whole,
+    /// These fields alone: the value is taken apart there.
+    Fields(Vec<Captured>),
+}
+
+/// A field that an expression reads as `self.name`.
+pub(crate) struct Captured {
+    pub(crate) name: String,
+    /// Its place among the fields.
+    pub(crate) index: usize,
+}
+
+pub(crate) enum Cleanup<'a> {
     /// What the type's own implementation does. A leaf hides the plan of the type.
     Component {
         leaf: bool,
     },
-    With(With),
+    With(With<'a>),
 }
 
 /// What is called instead of the type's own cleanup.
-pub(crate) struct With {
-    pub(crate) call: Callee,
-    pub(crate) abort: Option<Callee>,
+pub(crate) struct With<'a> {
+    pub(crate) call: Callee<'a>,
+    pub(crate) abort: Option<Callee<'a>>,
     pub(crate) through: Through,
     pub(crate) blocking: bool,
 }
@@ -127,19 +143,17 @@ pub(crate) enum Through {
 }
 
 /// Something to call, with the place where it is written.
-pub(crate) struct Callee {
-    pub(crate) function: Function,
+pub(crate) struct Callee<'a> {
+    pub(crate) function: Function<'a>,
     pub(crate) span: Span,
 }
 
-pub(crate) enum Function {
-    Path {
-        tokens: TokenStream,
-        shown: String,
-    },
-    /// A closure, in which `self.field` is replaced by what it means in the expansion.
+pub(crate) enum Function<'a> {
+    Path(&'a ExprPath),
     Closure {
-        tokens: TokenStream,
+        source: &'a ExprClosure,
+        captured: Vec<Captured>,
+        /// Whether it is called with the context, too.
         cx: bool,
     },
 }

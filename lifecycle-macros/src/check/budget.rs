@@ -1,14 +1,12 @@
 //! Timeouts, and what `self` means in those that are expressions.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote_spanned};
+use proc_macro2::Span;
 
 use super::calls;
 use crate::ast::{Field, Input};
 use crate::attr::{Slot, Time};
 use crate::errors::Errors;
-use crate::mentions::{self, Mention};
-use crate::plan::{Budget, Known};
+use crate::plan::{Budget, Known, This};
 
 /// What `self` means in a timeout: in a struct the value itself; in a variant, whose fields alone have names there, a
 /// field of it.
@@ -21,11 +19,8 @@ pub(super) enum Of {
 /// The timeout of the whole type.
 pub(super) fn total<'a>(input: &'a Input<'a>) -> Option<(Budget<'a>, Span)> {
     let timeout = input.attrs.timeout.value()?;
-    let this = |tokens| of_the_struct(tokens);
-    Some((
-        as_budget(timeout, &input.attrs.at_most, this),
-        timeout.span(),
-    ))
+    let budget = as_budget(timeout, &input.attrs.at_most, |_| This::Whole);
+    Some((budget, timeout.span()))
 }
 
 /// The timeout of a step.
@@ -36,24 +31,25 @@ pub(super) fn step<'a>(
     errors: &mut Errors,
 ) -> Option<Budget<'a>> {
     let timeout = field.attrs.timeout.value()?;
-    let rewrite = |tokens| match of {
-        Of::Struct => of_the_struct(tokens),
-        Of::Variant => calls::in_variant(tokens, &scope, errors),
+    let this = |expr: &_| match of {
+        Of::Struct => This::Whole,
+        Of::Variant => This::Fields(calls::in_variant(expr, &scope, errors)),
     };
-    Some(as_budget(timeout, &field.attrs.at_most, rewrite))
+    Some(as_budget(timeout, &field.attrs.at_most, this))
 }
 
 fn as_budget<'a>(
     timeout: &'a Time,
     at_most: &'a Slot<Time>,
-    rewrite: impl FnOnce(TokenStream) -> TokenStream,
+    this: impl FnOnce(&syn::Expr) -> This,
 ) -> Budget<'a> {
     match known(timeout) {
         Ok(known) => Budget::Known(known),
         Err(expr) => {
             let at_most = at_most.value().and_then(|limit| known(limit).ok());
             Budget::Computed {
-                expr: rewrite(expr.to_token_stream()),
+                expr,
+                this: this(expr),
                 at_most,
             }
         }
@@ -66,19 +62,4 @@ fn known(time: &Time) -> Result<Known<'_>, &syn::Expr> {
         Time::Const(expr) => Ok(Known::Const(expr)),
         Time::Computed(expr) => Err(expr),
     }
-}
-
-/// `self` in the timeout of a struct: the local that the generated method binds.
-fn of_the_struct(tokens: TokenStream) -> TokenStream {
-    mentions::rewrite(tokens, &mut |mention| match mention {
-        Mention::Bare { span } => {
-            let here = Span::mixed_site().located_at(span);
-            quote_spanned!(here=> __this)
-        }
-        Mention::Field { name, span } | Mention::Method { name, span } => {
-            let here = Span::mixed_site().located_at(span);
-            let member = calls::member(&name, span);
-            quote_spanned!(here=> __this.#member)
-        }
-    })
 }

@@ -1,15 +1,15 @@
 //! What `with` and `abort` call, and what their closures may mention.
 
-use proc_macro2::{Ident, Literal, Span, TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote_spanned};
+use proc_macro2::Span;
+use quote::ToTokens;
 use syn::{GenericArgument, PathArguments, Type};
 
 use crate::ast::Field;
-use crate::attr::{Call, Closure, tidy};
+use crate::attr::{Call, Closure};
 use crate::errors::Errors;
 use crate::mentions::{self, Mention};
 use crate::nearest::nearest;
-use crate::plan::{Callee, Function};
+use crate::plan::{Callee, Captured, Function};
 
 /// Where an expression stands.
 #[derive(Clone, Copy)]
@@ -31,28 +31,32 @@ impl Scope<'_> {
 }
 
 /// The cleanup of a step: a path, or a closure of the value, or of the value and the context.
-pub(super) fn with(
-    call: &Call,
+pub(super) fn with<'a>(
+    call: &'a Call,
     blocking: bool,
     scope: &Scope<'_>,
     lent: &mut [bool],
     errors: &mut Errors,
-) -> Option<Callee> {
+) -> Option<Callee<'a>> {
     let span = call.span();
     let closure = match call {
-        Call::Path(path) => return Some(path_call(path, span)),
+        Call::Path(path) => {
+            let function = Function::Path(path);
+            return Some(Callee { function, span });
+        }
         Call::Closure(closure) => closure,
     };
     let most = if blocking { 1 } else { 2 };
     let args = arguments(closure, 1..=most, || with_form(blocking), errors)?;
-    let tokens = if blocking {
+    let captured = if blocking {
         stands_alone(closure, scope, errors)
     } else {
         lend(closure, scope, lent, errors)
     };
     Some(Callee {
         function: Function::Closure {
-            tokens,
+            source: &closure.0,
+            captured,
             cx: args == 2,
         },
         span,
@@ -74,16 +78,19 @@ fn with_form(blocking: bool) -> (&'static str, &'static str) {
 }
 
 /// The forced end of a step: synchronous, of the value alone.
-pub(super) fn abort(
-    call: &Call,
+pub(super) fn abort<'a>(
+    call: &'a Call,
     blocking: bool,
     scope: &Scope<'_>,
     lent: &mut [bool],
     errors: &mut Errors,
-) -> Option<Callee> {
+) -> Option<Callee<'a>> {
     let span = call.span();
     let closure = match call {
-        Call::Path(path) => return Some(path_call(path, span)),
+        Call::Path(path) => {
+            let function = Function::Path(path);
+            return Some(Callee { function, span });
+        }
         Call::Closure(closure) => closure,
     };
     let form = || {
@@ -103,7 +110,8 @@ pub(super) fn abort(
     }
     Some(Callee {
         function: Function::Closure {
-            tokens: if blocking {
+            source: &closure.0,
+            captured: if blocking {
                 stands_alone(closure, scope, errors)
             } else {
                 lend(closure, scope, lent, errors)
@@ -112,15 +120,6 @@ pub(super) fn abort(
         },
         span,
     })
-}
-
-fn path_call(path: &syn::ExprPath, span: Span) -> Callee {
-    let tokens = path.to_token_stream();
-    let shown = tidy(&tokens.to_string());
-    Callee {
-        function: Function::Path { tokens, shown },
-        span,
-    }
 }
 
 /// A closure is called with so many arguments, never with others.
@@ -153,58 +152,59 @@ fn lend(
     scope: &Scope<'_>,
     lent: &mut [bool],
     errors: &mut Errors,
-) -> TokenStream {
-    mentions::rewrite(closure.0.to_token_stream(), &mut |mention| {
-        let (name, span) = match mention {
-            Mention::Field { name, span } => (name, span),
-            other => return whole(&other, scope, errors),
-        };
-        let Some(index) = known(&name, span, scope, errors) else {
-            return TokenStream::new();
-        };
+) -> Vec<Captured> {
+    fields(&closure.0, scope, errors, |index, span, errors| {
         if readable(index, span, scope, errors) {
             lent[index] = true;
         }
-        place(index, span)
     })
 }
 
 /// The closure of a `blocking` step runs on another thread, which may outlive the shutdown: it can borrow nothing.
-fn stands_alone(closure: &Closure, scope: &Scope<'_>, errors: &mut Errors) -> TokenStream {
-    mentions::rewrite(closure.0.to_token_stream(), &mut |mention| {
-        let span = span_of(&mention);
+fn stands_alone(closure: &Closure, scope: &Scope<'_>, errors: &mut Errors) -> Vec<Captured> {
+    for mention in mentions::find(closure.0.to_token_stream()) {
         errors.push(
-            span,
+            mention.span(),
             "a `blocking` closure runs on a thread of its own, which may outlive the shutdown: it cannot borrow from `self`",
             format!("keep what it needs inside `{}`, or read it in a step without `blocking`", scope.own()),
         );
-        TokenStream::new()
-    })
+    }
+    Vec::new()
 }
 
 /// In a variant nothing is called `self` but the fields, which its timeouts may read.
 pub(super) fn in_variant(
-    tokens: TokenStream,
+    expr: &syn::Expr,
     scope: &Scope<'_>,
     errors: &mut Errors,
-) -> TokenStream {
-    mentions::rewrite(tokens, &mut |mention| match mention {
-        Mention::Field { name, span } => known(&name, span, scope, errors)
-            .map_or_else(TokenStream::new, |index| place(index, span)),
-        other => whole(&other, scope, errors),
-    })
+) -> Vec<Captured> {
+    fields(expr, scope, errors, |_, _, _| {})
 }
 
-fn span_of(mention: &Mention) -> Span {
-    match mention {
-        Mention::Field { span, .. } | Mention::Method { span, .. } | Mention::Bare { span } => {
-            *span
+/// The fields that an expression reads, each of which is put before `rule`; any other use of `self` is a mistake.
+fn fields(
+    expr: &impl ToTokens,
+    scope: &Scope<'_>,
+    errors: &mut Errors,
+    mut rule: impl FnMut(usize, Span, &mut Errors),
+) -> Vec<Captured> {
+    let mut captured = Vec::new();
+    for mention in mentions::find(expr.to_token_stream()) {
+        match mention {
+            Mention::Field { name, span } => {
+                if let Some(index) = known(&name, span, scope, errors) {
+                    rule(index, span, errors);
+                    captured.push(Captured { name, index });
+                }
+            }
+            other => whole(&other, scope, errors),
         }
     }
+    captured
 }
 
 /// Reports a use of the whole value.
-fn whole(mention: &Mention, scope: &Scope<'_>, errors: &mut Errors) -> TokenStream {
+fn whole(mention: &Mention, scope: &Scope<'_>, errors: &mut Errors) {
     let owner = scope.owner;
     let (span, what) = match mention {
         Mention::Method { name, span } => (
@@ -221,7 +221,6 @@ fn whole(mention: &Mention, scope: &Scope<'_>, errors: &mut Errors) -> TokenStre
         what,
         "name a field instead, `self.field`, and call what it offers",
     );
-    TokenStream::new()
 }
 
 fn known(name: &str, span: Span, scope: &Scope<'_>, errors: &mut Errors) -> Option<usize> {
@@ -269,35 +268,6 @@ fn readable(index: usize, span: Span, scope: &Scope<'_>, errors: &mut Errors) ->
         return true;
     }
     false
-}
-
-/// The binding of a field in the expansion.
-pub(crate) fn binding(index: usize, span: Span) -> Ident {
-    format_ident!("__f{}", index, span = Span::mixed_site().located_at(span))
-}
-
-/// `self.field`, as the expansion has it: the field behind its reference.
-fn place(index: usize, span: Span) -> TokenStream {
-    let field = binding(index, span);
-    quote_spanned!(Span::mixed_site().located_at(span)=> (*#field))
-}
-
-/// The name or index of a field, with the place where it was mentioned.
-pub(super) fn member(name: &str, span: Span) -> TokenTree {
-    match name.parse::<usize>() {
-        Ok(index) => {
-            let mut index = Literal::usize_unsuffixed(index);
-            index.set_span(span);
-            TokenTree::Literal(index)
-        }
-        Err(_) => TokenTree::Ident(raw_where_needed(name, span)),
-    }
-}
-
-fn raw_where_needed(name: &str, span: Span) -> Ident {
-    let mut ident = syn::parse_str::<Ident>(name).unwrap_or_else(|_| Ident::new_raw(name, span));
-    ident.set_span(span);
-    ident
 }
 
 /// Whether the type is written `Option<…>`, also inside the invisible brackets that a macro leaves around it.

@@ -3,7 +3,8 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::ToTokens;
 
-use super::Arm;
+use super::{Arm, captured};
+use crate::attr::tidy;
 use crate::plan::{
     Body, Budget, Cleanup, Function, Kind, Known, Plan, Step, Through, Weight, With,
 };
@@ -109,7 +110,7 @@ fn places(places: &[usize]) -> (Literal, Option<Literal>) {
 }
 
 /// How a step is cleaned, for tables; what is Rust stands in `marks`.
-pub(super) fn how(with: &With, marks: &str) -> String {
+pub(super) fn how(with: &With<'_>, marks: &str) -> String {
     let prefix = match (with.through == Through::Taken, with.blocking) {
         (false, false) => "",
         (true, false) => "take, ",
@@ -117,7 +118,10 @@ pub(super) fn how(with: &With, marks: &str) -> String {
         (true, true) => "take, blocking, ",
     };
     match &with.call.function {
-        Function::Path { shown, .. } => format!("{prefix}with {marks}{shown}{marks}"),
+        Function::Path(path) => {
+            let shown = tidy(&path.to_token_stream().to_string());
+            format!("{prefix}with {marks}{shown}{marks}")
+        }
         Function::Closure { .. } => format!("{prefix}with a closure"),
     }
 }
@@ -170,7 +174,7 @@ pub(super) fn times(plan: &Plan<'_>) -> Option<TokenStream> {
     })
 }
 
-fn times_of_struct(plan: &Plan<'_>, total: Option<&TokenStream>) -> TokenStream {
+fn times_of_struct(plan: &Plan<'_>, total: Option<TokenStream>) -> TokenStream {
     let total = total.map(|expr| here!(__set(__lc::None, #expr);));
     let steps = plan.bodies().into_iter().flat_map(step_times);
     here!(let __this = self; #total #(#steps)*)
@@ -205,10 +209,10 @@ fn step_times(body: &Body<'_>) -> Vec<TokenStream> {
     sets.collect()
 }
 
-fn computed<'b>(budget: &'b Budget<'_>) -> Option<&'b TokenStream> {
+fn computed(budget: &Budget<'_>) -> Option<TokenStream> {
     match budget {
         Budget::Known(_) => None,
-        Budget::Computed { expr, .. } => Some(expr),
+        Budget::Computed { expr, this, .. } => Some(captured::expression(expr, this)),
     }
 }
 

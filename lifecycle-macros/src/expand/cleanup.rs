@@ -5,7 +5,7 @@
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{format_ident, quote_spanned};
 
-use super::{Arm, Target};
+use super::{Arm, Target, captured};
 use crate::plan::{Callee, Cleanup, Function, Kind, Plan, Step, Through, With};
 
 pub(super) fn cleanup(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
@@ -133,7 +133,7 @@ fn step(place: usize, step: &Step<'_>) -> TokenStream {
     };
     // What is wrong in a call, be it the field's type or that the future cannot be sent, is reported where it is written.
     let span = Span::mixed_site().located_at(with.call.span);
-    let field = crate::check::binding(step.index, span);
+    let field = super::binding_at(step.index, span);
     let call = if with.blocking {
         blocking(with, &field)
     } else {
@@ -150,7 +150,7 @@ fn step(place: usize, step: &Step<'_>) -> TokenStream {
 }
 
 /// On the task itself: the value is borrowed, or moved out of its `Option`.
-fn asynchronous(with: &With, field: &Ident) -> TokenStream {
+fn asynchronous(with: &With<'_>, field: &Ident) -> TokenStream {
     let span = Span::mixed_site().located_at(with.call.span);
     let (value, cx) = (
         quote_spanned!(span=> __value),
@@ -177,7 +177,12 @@ fn asynchronous(with: &With, field: &Ident) -> TokenStream {
     }
 }
 
-fn settle(callee: &Callee, value: &TokenStream, passed: Passed, cx: &TokenStream) -> TokenStream {
+fn settle(
+    callee: &Callee<'_>,
+    value: &TokenStream,
+    passed: Passed,
+    cx: &TokenStream,
+) -> TokenStream {
     let call = call(callee, value, passed, Some(cx));
     let span = Span::mixed_site().located_at(callee.span);
     quote_spanned!(span=> __lc::settle!(#call))
@@ -195,7 +200,7 @@ pub(super) enum Passed {
 /// The call itself. A path is called directly, so that its argument is coerced; a closure through a function, which
 /// ties the lifetime of what it returns to that of its argument.
 pub(super) fn call(
-    callee: &Callee,
+    callee: &Callee<'_>,
     value: &TokenStream,
     passed: Passed,
     cx: Option<&TokenStream>,
@@ -206,23 +211,29 @@ pub(super) fn call(
         Passed::Moved => "call_owned",
     };
     match &callee.function {
-        Function::Path { tokens, .. } => match passed {
-            Passed::Lent => quote_spanned!(span=> __lc::lend!(#tokens, #value)),
-            Passed::Moved => quote_spanned!(span=> #tokens(#value)),
+        Function::Path(path) => match passed {
+            Passed::Lent => quote_spanned!(span=> __lc::lend!(#path, #value)),
+            Passed::Moved => quote_spanned!(span=> #path(#value)),
         },
-        Function::Closure { tokens, cx: false } => {
-            let by = Ident::new(by, span);
-            quote_spanned!(span=> __lc::#by(#tokens, #value))
-        }
-        Function::Closure { tokens, cx: true } => {
-            let by = format_ident!("{}_cx", by, span = span);
-            quote_spanned!(span=> __lc::#by(#tokens, #value, #cx))
+        Function::Closure {
+            source,
+            captured,
+            cx: takes_cx,
+        } => {
+            let closure = captured::fields(source, captured);
+            if *takes_cx {
+                let by = format_ident!("{}_cx", by, span = span);
+                quote_spanned!(span=> __lc::#by(#closure, #value, #cx))
+            } else {
+                let by = Ident::new(by, span);
+                quote_spanned!(span=> __lc::#by(#closure, #value))
+            }
         }
     }
 }
 
 /// On a thread of the blocking pool, where the value is moved and from where it comes back, unless it is taken.
-fn blocking(with: &With, field: &Ident) -> TokenStream {
+fn blocking(with: &With<'_>, field: &Ident) -> TokenStream {
     let span = Span::mixed_site().located_at(with.call.span);
     let value = quote_spanned!(span=> __value);
     let (passed, on_pool) = match with.through {

@@ -65,7 +65,7 @@ fn calls(arm: &Arm<'_>) -> TokenStream {
 }
 
 /// The `abort = …` of a step that has run. The value of a `blocking` one may still be on the blocking pool.
-pub(super) fn abort_of_step(with: &With, field: &Ident) -> TokenStream {
+pub(super) fn abort_of_step(with: &With<'_>, field: &Ident) -> TokenStream {
     match &with.abort {
         Some(abort) if with.blocking && with.through != Through::Taken => {
             let span = Span::mixed_site().located_at(abort.span);
@@ -78,7 +78,7 @@ pub(super) fn abort_of_step(with: &With, field: &Ident) -> TokenStream {
 }
 
 /// The `abort = …` of a step, on its field; nothing without one.
-fn abort_here(with: &With, field: &Ident) -> TokenStream {
+fn abort_here(with: &With<'_>, field: &Ident) -> TokenStream {
     let Some(abort) = &with.abort else {
         return TokenStream::new();
     };
@@ -101,7 +101,7 @@ fn abort_here(with: &With, field: &Ident) -> TokenStream {
     }
 }
 
-fn called(abort: &Callee, value: &TokenStream, passed: Passed) -> TokenStream {
+fn called(abort: &Callee<'_>, value: &TokenStream, passed: Passed) -> TokenStream {
     let call = super::cleanup::call(abort, value, passed, None);
     let span = Span::mixed_site().located_at(abort.span);
     quote_spanned!(span=> __lc::aborted(#call))
