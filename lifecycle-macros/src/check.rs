@@ -10,15 +10,7 @@ use self::budget::Of;
 use crate::ast::{self, Field, Input};
 use crate::attr::FieldAttrs;
 use crate::errors::Errors;
-use crate::plan::{
-    Body, Budget, Cleanup, Kind, Known, Other, Plan, Role, Step, Through, Variant, Weight, With,
-};
-
-/// What a server is given if it states nothing; Kubernetes grants 30 s.
-const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(25);
-
-/// As many as a plan can hold: it is proved on arrays of this length.
-const MOST_STEPS: usize = 256;
+use crate::plan::{Body, Cleanup, Kind, Other, Plan, Role, Step, Through, Variant, Weight, With};
 
 /// The plan of the input, or `None` if `errors` has grown.
 pub(crate) fn check<'a>(input: &'a Input<'a>, errors: &mut Errors) -> Option<Plan<'a>> {
@@ -75,15 +67,10 @@ fn structure<'a>(
     if is_part {
         return Some(Kind::Part { timeout, body });
     }
-    let (timeout, timeout_span) = match timeout {
-        Some((timeout, span)) => (timeout, Some(span)),
-        None => (Budget::Known(Known::Time(DEFAULT_TIMEOUT)), None),
-    };
     Some(Kind::Owner {
         state: state?,
         drops: !input.attrs.no_drop.is_given(),
         timeout,
-        timeout_span,
         body,
     })
 }
@@ -120,7 +107,6 @@ fn body<'a>(
         combine::field(field, errors);
     }
     shape::strict(input, fields, errors);
-    shape::not_too_many(fields, errors);
     let placed = order::order(fields, owner, errors);
     let mut lent = vec![false; fields.len()];
     let mut cleanups = Vec::new();

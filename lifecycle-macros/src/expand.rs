@@ -1,11 +1,13 @@
 //! Plan to tokens. It cannot fail, and it writes little: one call for each field, of what the runtime offers.
 
-mod budget;
 mod captured;
 mod checks;
 mod cleanup;
+mod constant;
 mod forced;
+mod resolved;
 mod table;
+mod times;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote_spanned};
@@ -197,16 +199,16 @@ fn binding_at(index: usize, span: Span) -> Ident {
 }
 
 fn component(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
-    let constant = budget::plan_const(plan);
+    let constant = constant::constant(plan);
     let cleanup = cleanup::cleanup(plan, target);
     let forced = forced::method(plan);
-    let resolved = budget::resolved(plan);
+    let resolved = resolved::resolved(plan);
     let docs = table::docs(plan);
     let body = here!(#constant const __IS_PLAN: __lc::Bool = true; #cleanup #forced #resolved);
     let span = Span::mixed_site().located_at(target.ident.span());
     let implemented = target.implement(quote_spanned!(span=> __lc::Component), body);
     // An owner tells its times with the rest that an owner has.
-    let times = budget::times(plan).filter(|_| !plan.is_owner());
+    let times = times::times(plan).filter(|_| !plan.is_owner());
     let timed = times.map(|times| target.implement(here!(__lc::Timed), times));
     // Every other build would look for links in it.
     let marked = target.implement(here!(__lc::MustClean), TokenStream::new());
@@ -218,7 +220,7 @@ fn owner(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
         return TokenStream::new();
     };
     let (member, ty) = (&state.member, state.ty);
-    let times = budget::times(plan);
+    let times = times::times(plan);
     let owned = target.implement(
         here!(__lc::Owner),
         here! {

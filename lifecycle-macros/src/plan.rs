@@ -17,14 +17,25 @@ pub(crate) struct Plan<'a> {
     pub(crate) kind: Kind<'a>,
 }
 
+impl Plan<'_> {
+    /// The timeout that is stated for the whole type.
+    pub(crate) fn timeout(&self) -> Option<&Budget<'_>> {
+        match &self.kind {
+            Kind::Owner { timeout, .. } | Kind::Part { timeout, .. } => {
+                timeout.as_ref().map(|(timeout, _)| timeout)
+            }
+            Kind::OneOf(_) => None,
+        }
+    }
+}
+
 pub(crate) enum Kind<'a> {
     /// Shut down by itself.
     Owner {
         state: &'a Field<'a>,
         drops: bool,
-        timeout: Budget<'a>,
-        /// Where the timeout is stated; `None` for the default.
-        timeout_span: Option<Span>,
+        /// With the place where it is stated; `None` for the default, which the runtime knows.
+        timeout: Option<(Budget<'a>, Span)>,
         body: Body<'a>,
     },
     /// A struct that lives inside another.

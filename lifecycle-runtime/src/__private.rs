@@ -15,6 +15,7 @@ pub use crate::derived::*;
 pub use crate::engine::{
     CleanupResult, Identity, OpenPlan, SetTimeout, StepHandle, StepRun, join_pinned,
 };
+pub use crate::state::DEFAULT_TIMEOUT;
 pub use crate::{
     __lifecycle_lend as lend, __lifecycle_settle as settle, __lifecycle_settle_now as settle_now,
     __lifecycle_sole as sole,

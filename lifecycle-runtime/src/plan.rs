@@ -142,11 +142,15 @@ impl Plan {
     }
 
     #[doc(hidden)]
+    #[track_caller]
     pub const fn __new(
         name: &'static str,
         timeout: Option<Duration>,
         steps: &'static [PlanStep],
     ) -> Self {
+        if steps.len() > MAX_STEPS {
+            prove::too_many(name, steps);
+        }
         let longest = prove::longest(steps);
         Self {
             name,

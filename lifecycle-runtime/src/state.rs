@@ -15,7 +15,7 @@ use crate::{GracefulShutdown, Plan, Reason, Report, clock, log};
 
 /// The total budget of an owner that states none: Kubernetes kills after 30 s, and 5 s are left for
 /// what is not the plan's.
-pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(25);
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Whether an owner was shut down: the field marked `#[shutdown(state)]`.
 ///

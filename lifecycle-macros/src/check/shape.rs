@@ -2,7 +2,6 @@
 
 use syn::{Member, Type};
 
-use super::MOST_STEPS;
 use crate::ast::{Field, Input};
 use crate::errors::Errors;
 
@@ -168,18 +167,6 @@ pub(super) fn strict(input: &Input<'_>, fields: &[Field<'_>], errors: &mut Error
             field.span(),
             format!("`{}` has no `#[shutdown]`, and `{}` is strict: every field says what becomes of it", field.name, input.source.ident),
             "write `#[shutdown]` with its order above it, or `#[shutdown(skip)]` if there is nothing to clean",
-        );
-    }
-}
-
-/// Plans are proved on arrays of a fixed length.
-pub(super) fn not_too_many(fields: &[Field<'_>], errors: &mut Errors) {
-    let mut steps = fields.iter().filter(|field| field.attrs.is_step());
-    if let Some(field) = steps.nth(MOST_STEPS) {
-        errors.push(
-            field.span(),
-            format!("a plan has at most {MOST_STEPS} steps"),
-            "group fields into a struct of their own with `#[shutdown(part)]`",
         );
     }
 }

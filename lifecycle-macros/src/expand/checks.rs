@@ -98,10 +98,10 @@ fn is_none_by_type(field: &Field<'_>) -> TokenStream {
 /// The longest path against the timeout; the error lands on the timeout.
 pub(super) fn proof(plan: &Plan<'_>, of: &TokenStream) -> TokenStream {
     let stated = match &plan.kind {
-        Kind::Owner { timeout_span, .. } => *timeout_span,
-        Kind::Part { timeout, .. } => timeout.as_ref().map(|(_, span)| *span),
+        Kind::Owner { timeout, .. } | Kind::Part { timeout, .. } => timeout.as_ref(),
         Kind::OneOf(_) => None,
     };
+    let stated = stated.map(|(_, span)| *span);
     let is_default = stated.is_none() && plan.is_owner();
     let prove = if is_default { "prove_default" } else { "prove" };
     let span = Span::mixed_site().located_at(stated.unwrap_or_else(|| plan.source.ident.span()));

@@ -45,7 +45,7 @@ fn structure(plan: &Plan<'_>) -> TokenStream {
 
 fn open(plan: &Plan<'_>, constant: &TokenStream) -> TokenStream {
     let address = here!(__lc::address(&*self));
-    match super::budget::collect(plan) {
+    match super::times::collect(plan) {
         Some(collect) => here!(__lc::OpenPlan::timed_part(__cx, #constant, #address, #collect)),
         None => here!(__lc::OpenPlan::part(__cx, #constant, #address)),
     }

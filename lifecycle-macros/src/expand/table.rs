@@ -3,9 +3,13 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
 
-use crate::plan::{Body, Budget, Cleanup, Kind, Known, Plan, Step, Weight};
+use crate::attr::tidy;
+use crate::plan::{
+    Body, Budget, Cleanup, Function, Kind, Known, Plan, Step, Through, Weight, With,
+};
 
 /// A table and a diagram.
 pub(super) fn docs(plan: &Plan<'_>) -> String {
@@ -18,8 +22,20 @@ pub(super) fn docs(plan: &Plan<'_>) -> String {
 fn write_docs(text: &mut String, plan: &Plan<'_>) -> fmt::Result {
     write!(text, "The shutdown plan of `{}`", plan.name)?;
     match &plan.kind {
-        Kind::Owner { timeout, body, .. } => {
+        Kind::Owner {
+            timeout: Some((timeout, _)),
+            body,
+            ..
+        } => {
             writeln!(text, ", within {}.", within(timeout))?;
+            section(text, body)
+        }
+        Kind::Owner {
+            timeout: None,
+            body,
+            ..
+        } => {
+            writeln!(text, ", within the default timeout.")?;
             section(text, body)
         }
         Kind::Part {
@@ -96,7 +112,7 @@ fn section(text: &mut String, body: &Body<'_>) -> fmt::Result {
 fn how(step: &Step<'_>) -> String {
     let mut how = match &step.cleanup {
         Cleanup::Component { .. } => "by its type".to_owned(),
-        Cleanup::With(with) => super::budget::how(with, "`").replace('|', "\\|"),
+        Cleanup::With(with) => call(with, "`").replace('|', "\\|"),
     };
     match step.weight {
         Weight::Normal => {}
@@ -104,6 +120,23 @@ fn how(step: &Step<'_>) -> String {
         Weight::BestEffort => how.push_str(", best effort"),
     }
     how
+}
+
+/// How a step is cleaned, for tables; what is Rust stands in `marks`.
+pub(super) fn call(with: &With<'_>, marks: &str) -> String {
+    let prefix = match (with.through == Through::Taken, with.blocking) {
+        (false, false) => "",
+        (true, false) => "take, ",
+        (false, true) => "blocking, ",
+        (true, true) => "take, blocking, ",
+    };
+    match &with.call.function {
+        Function::Path(path) => {
+            let shown = tidy(&path.to_token_stream().to_string());
+            format!("{prefix}with {marks}{shown}{marks}")
+        }
+        Function::Closure { .. } => format!("{prefix}with a closure"),
+    }
 }
 
 fn within(budget: &Budget<'_>) -> String {

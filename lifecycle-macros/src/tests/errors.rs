@@ -111,15 +111,3 @@ fn what_is_no_type_is_a_syntax_error_and_no_panic() {
     assert!(derive("fn main() {}").to_string().contains("compile_error"));
     assert!(derive("").to_string().contains("compile_error"));
 }
-
-#[test]
-fn a_plan_has_at_most_256_steps() {
-    let steps = |count: usize| {
-        let fields: Vec<_> = (0..count)
-            .map(|i| format!("#[shutdown(with = close)] f{i}: u8"))
-            .collect();
-        mistakes(&owner(&fields.join(",")))
-    };
-    assert_eq!(steps(256), Vec::<String>::new());
-    assert_eq!(steps(257).len(), 1);
-}

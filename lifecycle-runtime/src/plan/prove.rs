@@ -22,7 +22,6 @@ pub(super) const fn longest(steps: &[PlanStep]) -> Duration {
 ///
 /// Every plan of every type is put through this while it compiles, and calls are most of what that takes: hence few.
 const fn finishes(steps: &[PlanStep]) -> [u128; MAX_STEPS] {
-    assert!(steps.len() <= MAX_STEPS, "a plan has at most 256 steps");
     let mut finish = [0; MAX_STEPS];
     let mut rest = steps;
     let mut i = 0;
@@ -97,6 +96,20 @@ pub(super) const fn prove(plan: &Plan, of_timeout: &str) {
             over_budget(plan, timeout, of_timeout);
         }
     }
+}
+
+/// Fails the compilation of a plan that does not fit into the arrays here.
+#[track_caller]
+pub(super) const fn too_many(name: &str, steps: &[PlanStep]) -> ! {
+    Text::new()
+        .push("`")
+        .push(name)
+        .push("` has ")
+        .push_number(steps.len() as u128)
+        .push(" steps, but a plan has at most ")
+        .push_number(MAX_STEPS as u128)
+        .push(": group fields into a struct of their own with `#[shutdown(part)]`")
+        .panic()
 }
 
 #[track_caller]

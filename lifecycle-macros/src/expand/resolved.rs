@@ -1,0 +1,63 @@
+//! `__plan`: the plan of a value.
+
+use proc_macro2::{Literal, TokenStream};
+
+use super::times;
+use crate::plan::{Cleanup, Kind, Plan, Step};
+
+/// `__plan`: the constant, with what only the value knows. Without that there is nothing to override.
+pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
+    let bodies = plan.bodies();
+    let mut steps = bodies.iter().flat_map(|body| &body.steps);
+    let is_enum = matches!(plan.kind, Kind::OneOf(_));
+    let needed = is_enum || times::is_timed(plan) || steps.any(is_nested);
+    if !needed || bodies.iter().all(|body| body.steps.is_empty()) {
+        return None;
+    }
+    let tell = match times::collect(plan) {
+        Some(tell) => here!(__lc::Some(#tell)),
+        None => here!(__lc::None),
+    };
+    let arms = plan.arms().into_iter().enumerate().map(|(index, arm)| {
+        let pattern = arm.pattern();
+        if is_enum && arm.body.steps.is_empty() {
+            return here!(#pattern => __lc::Into::into(__lc::Plan::leaf()),);
+        }
+        let nested = arm
+            .body
+            .steps
+            .iter()
+            .enumerate()
+            .filter(|(_, step)| is_nested(step))
+            .map(|(place, step)| {
+                let (place, ty, field) = (
+                    Literal::usize_unsuffixed(place),
+                    step.field.ty,
+                    super::binding(step.index),
+                );
+                here!(<__lc::Probe<#ty>>::plan(&mut __fields, #place, #field);)
+            });
+        let index = Literal::usize_unsuffixed(index);
+        let constant = if is_enum {
+            here!(__lc::Plan::__variant(__lc::plan_of::<Self>(), #index))
+        } else {
+            here!(__lc::plan_of::<Self>())
+        };
+        here!(#pattern => {
+            let mut __fields = __lc::Fields::new();
+            #(#nested)*
+            __lc::Fields::of(__fields, #constant, #tell)
+        })
+    });
+    Some(here! {
+        fn __plan(&self) -> __lc::ResolvedPlan {
+            match self {
+                #(#arms)*
+            }
+        }
+    })
+}
+
+fn is_nested(step: &Step<'_>) -> bool {
+    matches!(step.cleanup, Cleanup::Component { leaf: false })
+}

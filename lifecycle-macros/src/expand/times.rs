@@ -1,0 +1,94 @@
+//! The timeouts that are expressions, which only a value knows.
+
+use proc_macro2::{Literal, TokenStream};
+
+use super::{Arm, captured};
+use crate::plan::{Body, Budget, Kind, Plan, Step};
+
+/// What tells a value's timeouts, if some are expressions.
+pub(super) fn collect(plan: &Plan<'_>) -> Option<TokenStream> {
+    let by = if plan.is_owner() {
+        here!(Owner)
+    } else {
+        here!(Timed)
+    };
+    is_timed(plan).then(|| here!(&mut |__set| __lc::#by::__times(&*self, __set)))
+}
+
+pub(super) fn is_timed(plan: &Plan<'_>) -> bool {
+    let total = plan.timeout();
+    let bodies = plan.bodies();
+    let mut steps = bodies.iter().flat_map(|body| &body.steps);
+    total.and_then(computed).is_some() || steps.any(is_computed)
+}
+
+/// `__times`: evaluates the timeouts that are expressions.
+pub(super) fn times(plan: &Plan<'_>) -> Option<TokenStream> {
+    if !is_timed(plan) {
+        return None;
+    }
+    let body = match &plan.kind {
+        Kind::Owner { .. } | Kind::Part { .. } => {
+            times_of_struct(plan, plan.timeout().and_then(computed))
+        }
+        Kind::OneOf(_) => {
+            let arms = plan.arms().into_iter().map(|arm| {
+                let pattern = all_fields(&arm);
+                let sets = step_times(arm.body);
+                here!(#pattern => { #(#sets)* })
+            });
+            here!(match self { #(#arms)* })
+        }
+    };
+    Some(here! {
+        fn __times(&self, __set: &mut __lc::SetTimeout<'_>) {
+            #body
+        }
+    })
+}
+
+fn times_of_struct(plan: &Plan<'_>, total: Option<TokenStream>) -> TokenStream {
+    let total = total.map(|expr| here!(__set(__lc::None, #expr);));
+    let steps = plan.bodies().into_iter().flat_map(step_times);
+    here!(let __this = self; #total #(#steps)*)
+}
+
+/// A timeout may read any field, whether it is a step or not.
+fn all_fields(arm: &Arm<'_>) -> TokenStream {
+    let path = &arm.path;
+    let steps = arm
+        .body
+        .steps
+        .iter()
+        .map(|step| (&step.field.member, step.index));
+    let others = arm
+        .body
+        .others
+        .iter()
+        .map(|other| (&other.field.member, other.index));
+    let bound = steps.chain(others).map(|(member, index)| {
+        let binding = super::binding(index);
+        here!(#member: #binding,)
+    });
+    here!(#path { #(#bound)* })
+}
+
+fn step_times(body: &Body<'_>) -> Vec<TokenStream> {
+    let sets = body.steps.iter().enumerate().filter_map(|(place, step)| {
+        let expr = computed(step.budget.as_ref()?)?;
+        let place = Literal::usize_unsuffixed(place);
+        Some(here!(__set(__lc::Some(#place), #expr);))
+    });
+    sets.collect()
+}
+
+fn computed(budget: &Budget<'_>) -> Option<TokenStream> {
+    match budget {
+        Budget::Known(_) => None,
+        Budget::Computed { expr, this, .. } => Some(captured::expression(expr, this)),
+    }
+}
+
+fn is_computed(step: &Step<'_>) -> bool {
+    matches!(step.budget, Some(Budget::Computed { .. }))
+}

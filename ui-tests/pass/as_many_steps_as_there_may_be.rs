@@ -1,0 +1,34 @@
+//! As many steps as a plan can hold.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+
+macro_rules! server {
+    ($($size:literal)*) => {
+        #[derive(GracefulShutdown)]
+        #[shutdown(timeout = "256s")]
+        struct Server(
+            $(#[shutdown(with = close)] [u8; $size],)*
+            #[shutdown(state)] ShutdownState,
+        );
+    };
+}
+
+fn close(_: &mut [u8; 1]) {}
+
+server! {
+    1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1
+    1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1
+    1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1
+    1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1
+    1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1
+    1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1
+    1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1
+    1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1
+}
+
+fn main() {
+    let steps = <Server as lifecycle_runtime::Component>::PLAN.steps();
+    assert_eq!(steps.len(), 256);
+    // The last one waits for the one before it.
+    assert_eq!(steps[255].after().collect::<Vec<_>>(), [254]);
+}
