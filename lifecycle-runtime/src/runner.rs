@@ -48,6 +48,7 @@ pub use stop::Stop;
 /// use tokio_util::task::TaskTracker;
 ///
 /// #[derive(GracefulShutdown)]
+/// #[shutdown(strict)]
 /// struct Server {
 ///     #[shutdown(timeout = "20s")]
 ///     connections: TaskTracker,
@@ -154,6 +155,7 @@ impl<S: GracefulShutdown> Runner<S> {
     /// use lifecycle_runtime::{BoxError, GracefulShutdown, Runner, ShutdownState, Stop, TaskGroup};
     ///
     /// #[derive(GracefulShutdown)]
+    /// #[shutdown(strict)]
     /// struct Server {
     ///     #[shutdown]
     ///     tasks: TaskGroup,

@@ -30,6 +30,7 @@ impl ExitCodes {
     /// };
     ///
     /// #[derive(GracefulShutdown)]
+    /// #[shutdown(strict)]
     /// struct Job {
     ///     #[shutdown(state)]
     ///     state: ShutdownState,

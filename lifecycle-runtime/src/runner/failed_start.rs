@@ -16,6 +16,7 @@ use crate::BoxError;
 /// use lifecycle_runtime::{BoxError, FailedStart, GracefulShutdown, Runner, ShutdownState, Stop, TaskGroup};
 ///
 /// #[derive(GracefulShutdown)]
+/// #[shutdown(strict)]
 /// struct Server {
 ///     #[shutdown]
 ///     tasks: TaskGroup,

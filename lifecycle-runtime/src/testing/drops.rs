@@ -29,6 +29,7 @@ thread_local! {
 /// use lifecycle_runtime::{GracefulShutdown, ShutdownState, testing};
 ///
 /// #[derive(GracefulShutdown)]
+/// #[shutdown(strict)]
 /// struct Server {
 ///     #[shutdown(state)]
 ///     state: ShutdownState,

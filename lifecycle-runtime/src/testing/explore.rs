@@ -32,6 +32,7 @@ pub struct Explored {
 /// use tokio_util::sync::CancellationToken;
 ///
 /// #[derive(GracefulShutdown)]
+/// #[shutdown(strict)]
 /// struct Server {
 ///     #[shutdown(priority = 0)]
 ///     token: CancellationToken,

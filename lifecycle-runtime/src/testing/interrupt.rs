@@ -14,6 +14,7 @@ use crate::{Force, ShutdownState, Signal};
 /// use std::time::Duration;
 ///
 /// #[derive(GracefulShutdown)]
+/// #[shutdown(strict)]
 /// struct Server {
 ///     #[shutdown]
 ///     tasks: TaskGroup,

@@ -12,6 +12,7 @@ use crate::{BoxError, Component, Context};
 /// use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 ///
 /// #[derive(GracefulShutdown)]
+/// #[shutdown(strict)]
 /// struct Server {
 ///     #[shutdown]
 ///     pool: Scripted,
