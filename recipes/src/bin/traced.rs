@@ -34,7 +34,7 @@ impl Drop for Journal {
 }
 
 #[derive(GracefulShutdown)]
-#[shutdown(timeout = "5s")]
+#[shutdown(strict, timeout = "5s")]
 struct Server {
     #[shutdown(timeout = "1s")]
     journal: Journal,
