@@ -112,6 +112,9 @@ pub(super) const fn too_many(name: &str, steps: &[PlanStep]) -> ! {
         .panic()
 }
 
+/// How many steps of a path that is too long are named; the end of the text says what to do, so there must be room for it.
+const NAMED: usize = 12;
+
 #[track_caller]
 const fn over_budget(plan: &Plan, timeout: Duration, of_timeout: &str) {
     let path = Path::of(plan.steps);
@@ -119,6 +122,10 @@ const fn over_budget(plan: &Plan, timeout: Duration, of_timeout: &str) {
     let is_sum = len > 1;
     let mut text = Text::new();
     while len > 0 {
+        if path.len - len == NAMED && len > 1 {
+            text = text.push_number(len as u128).push(" more steps");
+            break;
+        }
         len -= 1;
         let step = &plan.steps[path.steps[len]];
         text = text.push(step.name).push(" ").push_nanos(step.cost);

@@ -1,0 +1,24 @@
+//! A path of more steps than a message can name says what to do all the same.
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+
+macro_rules! server {
+    ($($size:literal)*) => {
+        #[derive(GracefulShutdown)]
+        struct Server(
+            $(#[shutdown(with = close)] [u8; $size],)*
+            #[shutdown(state)] ShutdownState,
+        );
+    };
+}
+
+fn close(_: &mut [u8; 1]) {}
+
+server! {
+    1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1
+    1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1
+    1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1
+    1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1  1 1 1 1 1 1 1 1
+}
+
+fn main() {}
