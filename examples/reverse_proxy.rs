@@ -30,7 +30,7 @@ const RESPONSE_LIMIT: Duration = Duration::from_secs(30);
 type Client = legacy::Client<HttpConnector, RequestBody>;
 
 #[derive(GracefulShutdown)]
-#[shutdown(timeout = "25s")]
+#[shutdown(strict, timeout = "25s")]
 struct ReverseProxy {
     /// Stops accepting and drains: takes what the later steps leave of the 25 s.
     #[shutdown(priority = 10, best_effort)]
