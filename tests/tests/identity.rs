@@ -5,6 +5,7 @@ use lifecycle_runtime::{
     ShutdownState,
 };
 use lifecycle_tests::{Hold, Probe, Trace};
+use tokio::task::JoinHandle;
 use tokio_test::assert_pending;
 use tokio_test::task::spawn;
 
@@ -134,10 +135,37 @@ async fn a_value_that_was_in_flight_and_is_gone_is_aborted_and_not_done() {
     assert!(!report.is_clean(), "{report}");
     let step = report.step("field").unwrap();
     assert!(matches!(step.outcome(), Outcome::Aborted), "{report}");
-    assert!(matches!(
-        report.step("field.probe").unwrap().outcome(),
-        Outcome::Aborted
-    ));
+    let step = report.step("field.probe").unwrap();
+    assert!(matches!(step.outcome(), Outcome::Aborted), "{report}");
+    assert_eq!(
+        step.why(),
+        Some("it had begun, and was gone when the shutdown was taken up again")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_a_later_run_does_not_get_to_may_come_in_the_one_after_it() {
+    struct Gated(Probe, Part);
+    impl Component for Gated {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            self.0.cleanup(cx).await?;
+            self.1.cleanup(cx).await
+        }
+    }
+    let trace = Trace::new();
+    let (held, hold) = held_part(&trace, "part");
+    let mut server = Owner::new(Gated(Probe::new(&trace, "gate"), held));
+    server.cut();
+    let (gate, open) = Probe::held(&trace, "gate again");
+    server.field.0 = gate;
+    for _ in 0..2 {
+        server.cut();
+    }
+    open.release();
+    hold.release();
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(trace.count("part ends"), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,6 +201,35 @@ async fn an_element_that_was_removed_before_it_had_ended_is_told_of() {
         outcomes(&report, "field"),
         ["[removed] aborted", "[0] done"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn elements_that_were_removed_are_counted_as_far_as_they_had_not_ended() {
+    let trace = Trace::new();
+    let held = |name| held_part(&trace, name).0;
+    let list = vec![part(&trace, "a"), held("b"), held("c")];
+    let mut server = Owner::new(list);
+    server.cut();
+    server.field.clear();
+    let report = server.shutdown().await;
+    assert_eq!(
+        report.step("field[removed]").unwrap().why(),
+        Some("2 elements were removed before their cleanup had ended")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_removed_when_it_had_ended_is_no_loss() {
+    let trace = Trace::new();
+    let (held, hold) = held_part(&trace, "b");
+    let map = [("a", part(&trace, "a")), ("b", held)];
+    let mut server = Owner::new(std::collections::BTreeMap::from(map));
+    server.cut();
+    server.field.remove("a");
+    hold.release();
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    assert!(report.step("field[a]").unwrap().outcome().is_done());
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,6 +310,56 @@ async fn components_of_one_name_are_told_apart_by_their_ids() {
     assert_eq!((trace.count("a ends"), trace.count("b ends")), (1, 1));
     assert_eq!(trace.count("a begins"), 1, "known by its id, and ended");
     assert_eq!(outcomes(&report, "field"), ["[same] done", "[same] done"]);
+}
+
+/// Cleans a part and two lists of tasks together.
+struct Tasks {
+    part: Part,
+    lists: [Vec<JoinHandle<()>>; 2],
+}
+
+impl Component for Tasks {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let [one, two] = &mut self.lists;
+        let (part, one, two) =
+            tokio::join!(self.part.cleanup(cx), one.cleanup(cx), two.cleanup(cx));
+        part.and(one).and(two)
+    }
+}
+
+fn endless() -> JoinHandle<()> {
+    tokio::spawn(std::future::pending())
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_that_are_cleaned_together_keep_their_own_elements() {
+    let trace = Trace::new();
+    let lists = [vec![endless(), endless()], vec![endless()]];
+    let part = part(&trace, "part");
+    let mut server = Owner::new(Tasks { part, lists });
+    let handles: Vec<_> = server.field.lists.iter().flatten().collect();
+    let handles: Vec<_> = handles.iter().map(|task| task.abort_handle()).collect();
+    server.cut();
+    server.cut();
+    handles.iter().for_each(|task| task.abort());
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+    let rows = ["probe done", "[0] done", "[1] done", "[0] done"];
+    assert_eq!(outcomes(&report, "field"), rows);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_was_removed_before_it_had_ended_is_told_beside_a_part() {
+    let trace = Trace::new();
+    let (part, hold) = held_part(&trace, "part");
+    let lists = [vec![endless()], Vec::new()];
+    let mut server = Owner::new(Tasks { part, lists });
+    server.cut();
+    server.field.lists[0].clear();
+    hold.release();
+    let report = server.shutdown().await;
+    assert!(!report.is_clean(), "{report}");
+    assert_eq!(outcomes(&report, "field"), ["[0] aborted", "probe done"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -248,3 +248,50 @@ async fn elements_in_another_order_are_found_again_with_what_is_inside_them() {
     let report = server.shutdown().await;
     assert!(report.is_clean(), "{report}");
 }
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Other {
+    #[shutdown]
+    probe: Probe,
+}
+
+/// Cleans a part, and then one of another type and one of the same type where there are such.
+struct Kinds {
+    first: Part<Probe>,
+    other: Option<Other>,
+    second: Option<Part<Probe>>,
+}
+
+impl Component for Kinds {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let (first, other, second) = tokio::join!(
+            self.first.cleanup(cx),
+            self.other.cleanup(cx),
+            self.second.cleanup(cx)
+        );
+        first.and(other).and(second)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_gone_is_not_found_in_one_of_another_type() {
+    let trace = Trace::new();
+    let (first, hold) = Probe::held(&trace, "first");
+    let other = Some(Other {
+        probe: held(&trace, "other"),
+    });
+    let mut server = Owner::new(Some(part(Kinds {
+        first: part(first),
+        other,
+        second: None,
+    })));
+    server.cut();
+    let kinds = &mut server.field.as_mut().unwrap().it;
+    kinds.other = None;
+    kinds.second = Some(part(Probe::new(&trace, "second")));
+    hold.release();
+    let report = server.shutdown().await;
+    assert_eq!(trace.count("second ends"), 1);
+    assert!(!report.is_clean(), "{report}");
+}
