@@ -1,11 +1,13 @@
 //! `abort` runs once, only on what is not done, whatever wraps it.
 
+use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lifecycle_runtime::{
-    Component, Components, DynComponent, GracefulShutdown, Report, ShutdownState,
+    BoxError, Component, Components, Context, DynComponent, GracefulShutdown, Report, ShutdownState,
 };
-use lifecycle_tests::{Probe, Trace};
+use lifecycle_tests::{Probe, Trace, secs};
 use tokio_test::assert_pending;
 use tokio_test::task::spawn;
 
@@ -228,4 +230,150 @@ async fn what_was_skipped_is_aborted_once() {
         (1, 1)
     );
     assert_eq!(trace.count("good begins"), 0);
+}
+
+/// Cleans its parts one after the other, up to the first that fails, and aborts them all.
+struct InTurn([Plugin; 2]);
+
+impl Component for InTurn {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        for part in &mut self.0 {
+            part.cleanup(cx).await?;
+        }
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        self.0.iter_mut().for_each(Component::abort);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_is_not_taken_for_another_one_of_its_type() {
+    let trace = Trace::new();
+    let probe = |name| Probe::new(&trace, name);
+    let later = Plugin {
+        good: probe("later good"),
+        bad: probe("later bad"),
+    };
+    let mut owner = Owner::new(InTurn([plugin(&trace), later]));
+    let report = owner.shutdown().await;
+    assert_eq!(trace.count("later good begins"), 0, "{report}");
+    for name in ["bad", "later good", "later bad"] {
+        assert_eq!(trace.count(&format!("{name} aborts")), 1, "{name}");
+    }
+    assert_eq!(trace.count("good aborts"), 0);
+}
+
+/// The parts of a step lie where the struct itself does.
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+#[repr(C)]
+struct Around {
+    #[shutdown]
+    plugin: Plugin,
+    #[shutdown]
+    log: Probe,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_is_not_taken_for_one_of_another_type_at_the_same_address() {
+    struct Inside(Around);
+    impl Component for Inside {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            self.0.plugin.cleanup(cx).await
+        }
+
+        fn abort(&mut self) {
+            self.0.abort();
+        }
+    }
+    let trace = Trace::new();
+    let around = Around {
+        plugin: plugin(&trace),
+        log: Probe::new(&trace, "log"),
+    };
+    let mut owner = Owner::new(Inside(around));
+    let around = &owner.field.0;
+    assert!(ptr::addr_eq(around, &around.plugin));
+    let report = owner.shutdown().await;
+    assert_eq!(trace.count("log aborts"), 1, "{report}");
+}
+
+/// A part that has no size, so that all of them may have one address.
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Empty {
+    #[shutdown]
+    step: Weightless,
+}
+
+struct Weightless;
+
+static WEIGHTLESS_ABORTS: AtomicUsize = AtomicUsize::new(0);
+
+impl Component for Weightless {
+    async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+        Err("no".into())
+    }
+
+    fn abort(&mut self) {
+        WEIGHTLESS_ABORTS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_that_share_their_address_are_not_taken_for_each_other() {
+    struct Pair(Empty, Empty);
+    impl Component for Pair {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            self.0.cleanup(cx).await?;
+            self.1.cleanup(cx).await
+        }
+
+        fn abort(&mut self) {
+            self.1.abort();
+        }
+    }
+    let empty = || Empty { step: Weightless };
+    let mut owner = Owner::new(Pair(empty(), empty()));
+    assert!(ptr::addr_eq(&owner.field.0, &owner.field.1));
+    owner.shutdown().await;
+    // The first by its own step, the second by what holds it.
+    assert_eq!(WEIGHTLESS_ABORTS.load(Ordering::Relaxed), 2);
+}
+
+/// Cleans a list for a second at most, and aborts its elements itself.
+struct Hurried(Vec<Plugin>);
+
+impl Component for Hurried {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let cleanup = self.0.cleanup(cx);
+        tokio::time::timeout(secs(1), cleanup).await?
+    }
+
+    fn abort(&mut self) {
+        self.0.iter_mut().for_each(Component::abort);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn elements_of_a_list_that_was_given_up_are_known() {
+    let trace = Trace::new();
+    let hangs = Probe::new(&trace, "bad").hang();
+    let list = vec![Plugin {
+        good: good(&trace),
+        bad: hangs,
+    }];
+    let mut owner = Owner::new(Hurried(list));
+    let report = owner.shutdown().await;
+    assert_aborted_once("a list in time", &trace, &report);
+}
+
+#[tokio::test(start_paused = true)]
+async fn elements_of_a_list_that_has_ended_are_known() {
+    let trace = Trace::new();
+    let mut owner = Owner::new(Hurried(vec![plugin(&trace)]));
+    let report = owner.shutdown().await;
+    assert_aborted_once("a list that ended", &trace, &report);
 }

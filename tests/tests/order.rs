@@ -327,3 +327,75 @@ async fn an_enum_cleans_its_live_variant_in_that_variants_order() {
         assert_eq!(trace.take(), expected);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_of_many_steps_runs_them_all_and_tells_of_the_one_that_failed() {
+    #[derive(GracefulShutdown)]
+    struct Many {
+        #[shutdown]
+        a: Probe,
+        #[shutdown]
+        b: Probe,
+        #[shutdown]
+        c: Probe,
+        #[shutdown]
+        d: Probe,
+        #[shutdown]
+        e: Probe,
+        #[shutdown]
+        f: Probe,
+        #[shutdown]
+        g: Probe,
+        #[shutdown]
+        h: Probe,
+        #[shutdown]
+        i: Probe,
+        #[shutdown]
+        j: Probe,
+        #[shutdown]
+        k: Probe,
+        #[shutdown]
+        l: Probe,
+        #[shutdown]
+        m: Probe,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown]
+        many: Many,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+
+    let trace = Trace::new();
+    let probe = |name| Probe::new(&trace, name);
+    let many = Many {
+        a: probe("a"),
+        b: probe("b"),
+        c: probe("c"),
+        d: probe("d"),
+        e: probe("e"),
+        f: probe("f"),
+        g: probe("g"),
+        h: probe("h"),
+        i: probe("i"),
+        j: probe("j"),
+        k: probe("k"),
+        l: probe("l"),
+        m: probe("m").error("no"),
+        state: ShutdownState::new(),
+    };
+    let state = ShutdownState::new();
+    let report = Server { many, state }.shutdown().await;
+    let begins: String = trace
+        .all()
+        .iter()
+        .filter_map(|event| event.strip_suffix(" begins"))
+        .collect();
+    assert_eq!(begins, "abcdefghijklm");
+    let outcome = report.step("many").unwrap().outcome();
+    assert!(!outcome.is_done(), "{report}");
+}

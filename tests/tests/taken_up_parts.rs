@@ -4,6 +4,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, Outcome, ShutdownState};
+use tokio::task::JoinHandle;
 use tokio_test::assert_pending;
 use tokio_test::task::spawn;
 
@@ -179,4 +180,84 @@ async fn a_best_effort_step_that_failed_in_an_earlier_run_leaves_the_report_clea
     assert_pending!(spawn(server.shutdown()).poll());
     let report = server.shutdown().await;
     assert!(report.is_clean(), "in two runs: {report}");
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+enum Mode {
+    Writes {
+        #[shutdown]
+        log: Hangs,
+    },
+    Reads {
+        #[shutdown(priority = 0)]
+        cache: Ends,
+        #[shutdown(priority = 1)]
+        index: Ends,
+    },
+}
+
+struct Ends;
+
+impl Component for Ends {
+    async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+#[derive(GracefulShutdown)]
+struct InMode {
+    #[shutdown]
+    mode: Mode,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_variant_that_another_took_the_place_of_is_told_as_aborted() {
+    let mut server = InMode {
+        mode: Mode::Writes { log: Hangs },
+        state: ShutdownState::new(),
+    };
+    assert_pending!(spawn(server.shutdown()).poll());
+    server.mode = Mode::Reads {
+        cache: Ends,
+        index: Ends,
+    };
+    let report = server.shutdown().await;
+    let log = report.step("mode.log").expect("it had begun").outcome();
+    assert!(matches!(log, Outcome::Aborted), "{report}");
+    for path in ["mode.cache", "mode.index"] {
+        let outcome = report.step(path).expect("it is there now").outcome();
+        assert!(outcome.is_done(), "{report}");
+    }
+}
+
+#[derive(GracefulShutdown)]
+struct Lists {
+    #[shutdown(priority = 0)]
+    one: Vec<JoinHandle<Result<(), BoxError>>>,
+    #[shutdown(priority = 0)]
+    two: Vec<JoinHandle<Result<(), BoxError>>>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_in_any_field_are_known_by_their_id() {
+    let fails = || tokio::spawn(async { Err("no".into()) });
+    let endless = || tokio::spawn(std::future::pending());
+    let mut server = Lists {
+        one: vec![endless()],
+        two: vec![fails(), endless()],
+        state: ShutdownState::new(),
+    };
+    tokio::task::yield_now().await;
+    assert_pending!(spawn(server.shutdown()).poll());
+    server.one[0].abort();
+    server.two[1].abort();
+    let report = server.shutdown().await;
+    let two = report.step("two").expect("a row").steps();
+    let outcomes: Vec<_> = two.iter().map(|step| step.outcome().to_string()).collect();
+    assert_eq!(outcomes, ["failed: no", "done"], "{report}");
 }

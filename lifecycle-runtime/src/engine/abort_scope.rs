@@ -75,13 +75,7 @@ impl KnownSteps {
                 let own = nested.iter().find(|nested| nested.kind == NestedKind::Own);
                 return own.map(|own| Arc::clone(&own.plan));
             }
-            find(&nested, address, &|nested| {
-                let went_well = nested.plan.report().is_some_and(crate::Report::is_clean);
-                let is_it = nested.kind != NestedKind::Elements
-                    && nested.address == address
-                    && is_called(plan, nested.plan.component);
-                (is_it && !went_well).then(|| Arc::clone(&nested.plan))
-            })
+            find(&nested, plan, address)
         });
         Self { plan: known }
     }
@@ -94,7 +88,7 @@ impl KnownSteps {
     /// Runs `f`, which aborts or releases the component of step `i`.
     pub(crate) fn step(&self, i: usize, is_plan: bool, f: impl FnOnce()) {
         match &self.plan {
-            Some(plan) if plan.report().is_none() && plan.is_laid_out() => {
+            Some(plan) if plan.is_laid_out() => {
                 let step = StepHandle::new(Arc::clone(plan), plan.first() + i);
                 enter(&step, is_plan, f);
             }
@@ -143,27 +137,38 @@ fn collect(nested: &[NestedPlan], known: &mut HashMap<usize, Option<StepHandle>>
     }
 }
 
-/// Looks through nested plans, and through the elements of containers among them.
-fn find<T>(
-    nested: &[NestedPlan],
-    address: usize,
-    is_it: &dyn Fn(&NestedPlan) -> Option<T>,
-) -> Option<T> {
+/// Looks for the plan of the part at `address`: among nested plans, and in the elements of containers among them.
+fn find(nested: &[NestedPlan], plan: &Plan, address: usize) -> Option<Arc<RunningPlan>> {
     if address == 0 {
         return None;
     }
-    let found = nested.iter().find_map(is_it);
-    found.or_else(|| {
-        let elements = nested
+    let parts = nested.iter().find(|nested| {
+        let went_well = nested.plan.report().is_some_and(crate::Report::is_clean);
+        nested.address == address && is_called(plan, nested.plan.component) && !went_well
+    });
+    parts.map(|part| Arc::clone(&part.plan)).or_else(|| {
+        let mut elements = nested
             .iter()
             .filter(|nested| nested.kind == NestedKind::Elements);
-        elements
-            .flat_map(|elements| {
-                let rows = elements.plan.rows();
-                let rows = rows.list.iter();
-                rows.map(|row| row.nested.to_vec()).collect::<Vec<_>>()
-            })
-            .find_map(|inside| find(&inside, address, is_it))
+        elements.find_map(|elements| match elements.plan.report() {
+            // The plans inside it are gone. An element that has ended was aborted by its own step.
+            Some(report) => {
+                let mut ended = elements.elements.iter().zip(report.steps());
+                ended
+                    .any(|(&at, step)| at == address && !step.is_clean())
+                    .then(|| Arc::clone(&elements.plan))
+            }
+            None => {
+                let inside: Vec<_> = {
+                    let rows = elements.plan.rows();
+                    rows.list
+                        .iter()
+                        .flat_map(|row| row.nested.to_vec())
+                        .collect()
+                };
+                find(&inside, plan, address)
+            }
+        })
     })
 }
 
