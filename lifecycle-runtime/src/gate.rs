@@ -300,14 +300,9 @@ impl Component for Gate {
         Component::cleanup(&mut &*self, cx).await
     }
 
+    // Nothing to release: the last gate closes when it is dropped.
     fn abort(&mut self) {
         self.close();
-    }
-
-    fn release(&mut self) {
-        if Arc::get_mut(&mut self.handle).is_some() {
-            self.close();
-        }
     }
 }
 

@@ -27,17 +27,13 @@ pub(crate) trait Keeper: Send + Sync + 'static {
     fn tracked(&self) -> &Tracked<Self::Task>;
 
     /// A task is about to be spawned, under a pass.
-    fn admitted(&self, task: &Self::Task, pass: &Pass) {
-        let _ = (task, pass);
-    }
+    fn admitted(&self, _task: &Self::Task, _pass: &Pass) {}
 
     /// A task ended with an error, or panicked.
     fn failed(&self, task: &Self::Task, error: BoxError);
 
     /// A task is gone, however it ended.
-    fn gone(&self, task: &Self::Task) {
-        let _ = task;
-    }
+    fn gone(&self, _task: &Self::Task) {}
 
     /// Aborts every task, also those that are being spawned.
     fn cut(&self) {

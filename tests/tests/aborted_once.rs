@@ -265,6 +265,54 @@ async fn a_part_is_not_taken_for_another_one_of_its_type() {
     assert_eq!(trace.count("good aborts"), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_cleans_its_parts_by_hand_is_aborted_itself_whatever_wraps_it() {
+    /// Cleans one part, and holds another one that only its abort knows.
+    struct Holds(Plugin, Probe);
+    impl Component for Holds {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            self.0.cleanup(cx).await
+        }
+
+        fn abort(&mut self) {
+            self.0.abort();
+            self.1.abort();
+        }
+    }
+    /// Shares one.
+    struct Shares(std::sync::Mutex<Holds>);
+    impl Component for &Shares {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            let mut plugin = {
+                let mut holds = self.0.lock().unwrap();
+                let trace = Trace::new();
+                std::mem::replace(&mut holds.0, plugin(&trace))
+            };
+            plugin.cleanup(cx).await
+        }
+
+        fn abort(&mut self) {
+            self.0.lock().unwrap().1.abort();
+        }
+    }
+    async fn check<T: Component>(trace: &Trace, wrapped: T) {
+        let mut owner = Owner::new(wrapped);
+        let report = owner.shutdown().await;
+        assert_eq!(trace.count("held aborts"), 1, "{report}");
+        assert_aborted_once("by hand", trace, &report);
+    }
+    let trace = &Trace::new();
+    let holds = || Holds(plugin(trace), Probe::new(trace, "held"));
+    check(trace, holds()).await;
+    check(trace, Some(holds())).await;
+    check(trace, Box::new(holds())).await;
+    check(trace, Box::new(holds()) as Box<dyn DynComponent>).await;
+    check(trace, vec![holds()]).await;
+    check(trace, std::sync::Mutex::new(holds())).await;
+    let shares = Shares(std::sync::Mutex::new(holds()));
+    check(trace, Arc::new(shares)).await;
+}
+
 /// The parts of a step lie where the struct itself does.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
@@ -340,7 +388,17 @@ async fn parts_that_share_their_address_are_not_taken_for_each_other() {
     assert!(ptr::addr_eq(&owner.field.0, &owner.field.1));
     owner.shutdown().await;
     // The first by its own step, the second by what holds it.
-    assert_eq!(WEIGHTLESS_ABORTS.load(Ordering::Relaxed), 2);
+    assert_eq!(WEIGHTLESS_ABORTS.swap(0, Ordering::Relaxed), 2);
+
+    async fn check<T: Component>(wrapped: T) {
+        Owner::new(wrapped).shutdown().await;
+        assert_eq!(WEIGHTLESS_ABORTS.swap(0, Ordering::Relaxed), 1);
+    }
+    check(empty()).await;
+    check(Some(empty())).await;
+    check(Box::new(empty())).await;
+    check(std::sync::Mutex::new(empty())).await;
+    check(vec![empty()]).await;
 }
 
 /// Cleans a list for a second at most, and aborts its elements itself.

@@ -1,5 +1,6 @@
 //! Admission and drain: exact, whoever meets whom.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -261,4 +262,26 @@ fn passes_that_move_between_threads_are_counted_out_where_they_are_dropped() {
         });
         assert!(gate.is_drained());
     }
+}
+
+#[test]
+fn an_aborted_gate_is_closed_also_when_it_is_shared() {
+    let mut gate = Gate::new();
+    gate.abort();
+    assert!(gate.is_closed());
+    let mut gate = Arc::new(Gate::new());
+    gate.abort();
+    assert!(gate.is_closed());
+}
+
+#[test]
+fn a_gate_and_its_passes_show_how_they_are() {
+    let gate = Gate::new();
+    let pass = gate.enter().unwrap();
+    let named = gate.enter_labelled("upload").unwrap();
+    assert_eq!(format!("{gate:?}"), "Gate { closed: false, in_flight: 2 }");
+    assert_eq!(format!("{pass:?}"), "Pass { closing: false }");
+    gate.close();
+    assert_eq!(format!("{named:?}"), "Pass { closing: true }");
+    assert_eq!(Closed.to_string(), "the gate is closed");
 }

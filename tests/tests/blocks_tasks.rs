@@ -544,3 +544,24 @@ async fn a_panic_in_the_drop_of_a_task_is_kept_and_the_others_are_awaited() {
     assert!(error.contains("2 tasks"), "{error}");
     assert!(server.tasks.is_empty());
 }
+
+#[tokio::test]
+async fn of_very_many_tasks_each_is_known_until_it_has_ended() {
+    let group = TaskGroup::new();
+    let (end, ends) = oneshot::channel::<()>();
+    group.spawn("first", async { drop(ends.await) }).unwrap();
+    for _ in 0..9_000 {
+        group
+            .spawn("endless", std::future::pending::<()>())
+            .unwrap();
+    }
+    drop(end);
+    while group.len() > 9_000 {
+        tokio::task::yield_now().await;
+    }
+    let mut group = group;
+    group.abort();
+    let cx = Context::new(Reason::Requested, secs(60));
+    assert!(group.cleanup(&cx).await.is_ok());
+    assert_eq!(group.len(), 0);
+}

@@ -326,3 +326,67 @@ fn a_waker_that_panics() {
     );
     assert_eq!(trace.count("last ends"), 1);
 }
+
+/// Says what it waits for in a closure that panics when it is dropped, and ends.
+struct SaysAndEnds;
+
+impl Component for SaysAndEnds {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let bomb = Bomb;
+        cx.waiting_for(move || {
+            let _ = &bomb;
+            String::new()
+        });
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closure_that_panics_when_it_is_dropped_after_its_step_has_ended_well() {
+    let report = survive(SaysAndEnds).await;
+    assert!(report.is_clean(), "{report}");
+}
+
+/// Leaves closures with the engine that panic when they are dropped, and hangs.
+struct Leaves;
+
+impl Component for Leaves {
+    async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+        let (one, two) = (Bomb, Bomb);
+        cx.waiting_for(move || {
+            let _ = &one;
+            String::new()
+        });
+        cx.on_force(move || drop(two));
+        pending().await
+    }
+}
+
+/// Shuts a server down half-way and drops it.
+fn leave_half_way<T: Component>(odd: T) {
+    let mut server = server(&Trace::new(), odd);
+    let mut shutdown = tokio_test::task::spawn(server.shutdown());
+    assert!(shutdown.poll().is_pending());
+    drop(shutdown);
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(server)));
+    assert!(dropped.is_ok(), "out of the drop");
+}
+
+#[tokio::test(start_paused = true)]
+async fn closures_of_many_steps_that_panic_when_the_owner_is_dropped_half_way() {
+    leave_half_way(vec![Leaves, Leaves, Leaves]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_that_panic_when_the_owner_is_dropped_half_way() {
+    let hangs = Probe::new(&Trace::new(), "hangs").hang();
+    leave_half_way((Fails("drop"), Fails("drop"), hangs));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_panics_when_a_server_is_dropped_after_its_shutdown() {
+    let mut server = server(&Trace::new(), Fails("drop"));
+    drop(server.shutdown().await);
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(server)));
+    assert!(dropped.is_ok(), "out of the drop");
+}

@@ -1,8 +1,13 @@
 //! Every step has a deadline, and none eats the time that others declared.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use lifecycle_runtime::{GracefulShutdown, Outcome, Report, Runner, ShutdownState};
+use lifecycle_runtime::{
+    BoxError, Component, Context, GracefulShutdown, Outcome, Report, Runner, ShutdownState,
+};
 use lifecycle_tests::{Logs, Probe, Trace, ms, secs};
 use tracing::Level;
 
@@ -647,4 +652,43 @@ fn on_a_runtime_that_has_no_time_a_deadline_is_kept_too() {
         "{report}"
     );
     assert_eq!(trace.count("last ends"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_begins_when_it_begins_though_another_held_the_executor_meanwhile() {
+    /// Holds the executor for two seconds and then waits.
+    struct Slow;
+    impl Component for Slow {
+        async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+            let mut advancing = pin!(tokio::time::advance(secs(2)));
+            poll_fn(|cx| {
+                // It advances when it is polled, and then only yields.
+                let _ = advancing.as_mut().poll(cx);
+                Poll::Ready(())
+            })
+            .await;
+            tokio::time::sleep(secs(1)).await;
+            Ok(())
+        }
+    }
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown(priority = 0)]
+        first: Probe,
+        #[shutdown(priority = 0)]
+        slow: Slow,
+        #[shutdown(after = first)]
+        next: Probe,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let mut server = Server {
+        first: Probe::new(&trace, "first"),
+        slow: Slow,
+        next: Probe::new(&trace, "next"),
+        state: ShutdownState::new(),
+    };
+    let report = server.shutdown().await;
+    assert_eq!(report.step("next").unwrap().started(), secs(2), "{report}");
 }

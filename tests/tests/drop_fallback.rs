@@ -4,7 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, ShutdownState};
+use lifecycle_runtime::{
+    BoxError, Component, Context, GracefulShutdown, Reason, Runner, ShutdownHandle, ShutdownState,
+    Stop,
+};
 use lifecycle_tests::{Event, Logs, Probe, Trace};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
@@ -492,4 +495,66 @@ fn owners_dropped_on_many_threads_tell_of_each() {
         thread.join().unwrap();
     }
     assert_eq!(logs.named("dropped_unshut").len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_drop_a_shutdown_that_was_left_half_way_is_told_with_what_is_left() {
+    let trace = Trace::new();
+    let mut server = Movable {
+        only: Probe::new(&trace, "only").hang(),
+        state: ShutdownState::new(),
+    };
+    assert_pending!(spawn(server.shutdown()).poll());
+    let (logs, ()) = Logs::of(|| drop(server));
+    let told = logs.only("dropped_unshut");
+    assert_eq!(told.field("component"), "Movable");
+    assert_eq!(told.field("fields"), "only");
+}
+
+#[derive(GracefulShutdown)]
+#[shutdown(part)]
+struct Part {
+    #[shutdown]
+    it: Probe,
+}
+
+#[derive(GracefulShutdown)]
+struct Parts {
+    #[shutdown]
+    one: Part,
+    #[shutdown]
+    two: Part,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+#[tokio::test]
+async fn a_runner_that_is_dropped_while_main_ends_releases_every_part() {
+    let trace = Trace::new();
+    let part = |name| Part {
+        it: Probe::new(&trace, name),
+    };
+    let server = Parts {
+        one: part("one"),
+        two: part("two"),
+        state: ShutdownState::new(),
+    };
+    let handle = ShutdownHandle::new();
+    let mut run = spawn(Runner::new(server).handle(&handle).run(
+        async |_: &mut Parts, stop: Stop| {
+            stop.cancelled().await;
+            std::future::pending::<()>().await
+        },
+    ));
+    // The signals are registered on a thread, which tells when it has.
+    while handle.progress().unfinished().is_empty() {
+        assert_pending!(run.poll());
+        handle.request(Reason::Requested);
+        tokio::task::yield_now().await;
+    }
+    let unfinished = handle.progress().unfinished();
+    let paths: Vec<_> = unfinished.iter().map(|step| step.path()).collect();
+    assert_eq!(paths, ["main"], "nothing of the plan has begun");
+    drop(run);
+    assert_eq!(trace.all(), ["one releases", "two releases"]);
 }

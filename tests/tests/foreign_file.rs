@@ -71,3 +71,18 @@ async fn a_file_that_cannot_be_synced_is_only_flushed() {
     null.write_all(b"x").await.unwrap();
     null.cleanup(&context()).await.unwrap();
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_sync_that_fails_fails_the_cleanup() {
+    // It names a file and cannot be used for anything else: fsync(2) says EBADF.
+    let flags = rustix::fs::OFlags::PATH;
+    let named = rustix::fs::open("/", flags, rustix::fs::Mode::empty()).unwrap();
+    let error = File::from_std(named.into())
+        .cleanup(&context())
+        .await
+        .unwrap_err();
+    let error = error.downcast::<std::io::Error>().unwrap();
+    let bad = rustix::io::Errno::BADF.raw_os_error();
+    assert_eq!(error.raw_os_error(), Some(bad));
+}

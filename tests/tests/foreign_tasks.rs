@@ -3,13 +3,15 @@
 use std::future::pending;
 use std::time::Duration;
 
+use lifecycle_runtime::testing::Interrupt;
 use lifecycle_runtime::{
     Component, Context, GracefulShutdown, Outcome, Reason, ShutdownState, TimedOut,
 };
+use lifecycle_tests::{Probe, Trace};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking, yield_now};
 use tokio::time::Instant;
-use tokio_test::{assert_pending, task::spawn};
+use tokio_test::{assert_pending, assert_ready, task::spawn};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -450,4 +452,57 @@ async fn a_tracker_says_how_many_tasks_it_waits_for() {
         matches!(outcome, Outcome::TimedOut { waiting_for: Some(what) } if what == "2 tracked tasks to end"),
         "{report}"
     );
+}
+
+#[derive(GracefulShutdown)]
+struct Skipping<T: Component> {
+    #[shutdown(required)]
+    first: Probe,
+    #[shutdown]
+    task: T,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_step_is_skipped_is_aborted() {
+    async fn check<T: Component>(wrap: impl FnOnce(JoinHandle<()>) -> T) {
+        let task = tokio::spawn(pending());
+        let handle = task.abort_handle();
+        let mut server = Skipping {
+            first: Probe::new(&Trace::new(), "first").error("no"),
+            task: wrap(task),
+            state: ShutdownState::new(),
+        };
+        let report = server.shutdown().await;
+        let step = report.step("task").unwrap();
+        assert!(matches!(step.outcome(), Outcome::Skipped), "{report}");
+        tokio::task::yield_now().await;
+        assert!(handle.is_finished());
+    }
+    check(|task| task).await;
+    check(AbortOnDropHandle::new).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_says_how_many_tasks_it_waits_for() {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(pending::<()>());
+    tasks.spawn(pending::<()>());
+    let one = tasks.spawn(pending::<()>());
+    let mut server = Skipping {
+        first: Probe::new(&Trace::new(), "first"),
+        task: tasks,
+        state: ShutdownState::new(),
+    };
+    assert_pending!(spawn(server.shutdown()).poll());
+    one.abort();
+    tokio::task::yield_now().await;
+    let interrupt = Interrupt::of(&server.state).unwrap();
+    let mut shutdown = spawn(server.shutdown());
+    assert_pending!(shutdown.poll());
+    interrupt.force();
+    let report = assert_ready!(shutdown.poll());
+    let why = report.step("task").unwrap().why().unwrap_or_default();
+    assert!(why.ends_with("waiting for 2 tasks to end"), "{why}");
 }

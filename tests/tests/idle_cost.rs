@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, ShutdownState};
+use lifecycle_runtime::{BoxError, Component, Context, Gate, GracefulShutdown, ShutdownState};
 use tokio::runtime::{Builder, Handle};
 use tokio_test::assert_ready;
 use tokio_test::task::spawn;
@@ -174,4 +174,15 @@ fn a_shutdown_allocates_no_more_for_eight_steps_than_for_two() {
     };
     assert_eq!(of_eight, of_two, "rows are made together");
     assert!(of_two <= 12, "{of_two}");
+}
+
+#[test]
+fn a_gate_takes_over_what_one_before_it_had() {
+    // Whatever others hold at this time, one is free then.
+    drop(Gate::new());
+    for _ in 0..3 {
+        let (count, gate) = allocations(Gate::new);
+        assert_eq!(count, 2, "what its clones share, and its labels");
+        drop(gate);
+    }
 }

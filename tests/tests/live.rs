@@ -559,3 +559,79 @@ async fn the_context_tells_why_and_how_long() {
     assert_ready!(shutdown.poll());
     assert_eq!(trace.all(), ["main ended 9s", "7s"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_best_effort_step_is_clean_once_it_has_ended_and_not_before() {
+    #[derive(GracefulShutdown)]
+    struct Extras {
+        #[shutdown(best_effort)]
+        cache: Probe,
+        #[shutdown]
+        pool: Probe,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let (cache, hold) = Probe::held(&trace, "cache");
+    let handle = ShutdownHandle::new();
+    let server = Extras {
+        cache,
+        pool: Probe::new(&trace, "pool").hang(),
+        state: ShutdownState::new(),
+    };
+    let runner = Runner::new(server).handle(&handle);
+    let mut run = spawn(runner.run(async |_: &mut Extras, stop| stop.cancelled().await));
+    // The signals are registered on a thread, which tells when it has.
+    while trace.count("cache begins") == 0 {
+        assert_pending!(run.poll());
+        handle.request(Reason::Requested);
+        tokio::task::yield_now().await;
+    }
+    let is_clean = || {
+        let steps = handle.progress().steps();
+        let cache = steps.iter().find(|step| step.path() == "cache");
+        cache.unwrap().is_clean()
+    };
+    assert!(!is_clean());
+    hold.release();
+    assert_pending!(run.poll());
+    assert!(is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_step_leaves_with_the_engine_may_look_at_the_shutdown_when_it_is_dropped() {
+    struct Looks(ShutdownHandle);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            let _ = self.0.progress().steps();
+        }
+    }
+    struct Leaves(ShutdownHandle);
+    impl Component for Leaves {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            for _ in 0..2 {
+                let looks = Looks(self.0.clone());
+                cx.waiting_for(move || {
+                    let _ = &looks;
+                    String::new()
+                });
+            }
+            Ok(())
+        }
+    }
+    #[derive(GracefulShutdown)]
+    struct Looked {
+        #[shutdown]
+        leaves: Leaves,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let handle = ShutdownHandle::new();
+    let server = Looked {
+        leaves: Leaves(handle.clone()),
+        state: ShutdownState::new(),
+    };
+    let runner = Runner::new(server).handle(&handle);
+    let report = runner.run(async |_: &mut Looked, _| {}).await;
+    assert!(report.is_clean(), "{report}");
+}

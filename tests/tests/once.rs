@@ -532,3 +532,34 @@ async fn a_plan_without_steps_ends_at_once() {
     assert_eq!(report.elapsed(), Duration::ZERO);
     assert_eq!(report.exit_code(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_state_and_a_shutdown_show_how_far_they_are() {
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown]
+        step: Probe,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let (step, hold) = Probe::held(&trace, "step");
+    let mut server = Server {
+        step,
+        state: ShutdownState::new(),
+    };
+    let state = |server: &Server| format!("{:?}", server.state);
+    assert_eq!(state(&server), "ShutdownState(armed)");
+    let shutdown = server.shutdown().within(Duration::from_secs(1));
+    assert_eq!(
+        format!("{shutdown:?}"),
+        "Shutdown { reason: Requested, within: Some(1s), .. }"
+    );
+    assert_pending!(spawn(shutdown).poll());
+    assert_eq!(state(&server), "ShutdownState(running)");
+    hold.release();
+    server.shutdown().await;
+    assert_eq!(state(&server), "ShutdownState(ended)");
+    server.state.disarm();
+    assert_eq!(state(&server), "ShutdownState(disarmed)");
+}

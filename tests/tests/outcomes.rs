@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use lifecycle_runtime::testing::Interrupt;
 use lifecycle_runtime::{
     BoxError, Component, Context, DynComponent, GracefulShutdown, Outcome, Runner, ShutdownHandle,
     ShutdownState, Stop,
@@ -306,4 +307,37 @@ async fn a_main_that_never_looked_at_stop_is_aborted() {
         main.why(),
         Some("it never looked at `stop`, so it could not know that it should end")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hurry_and_a_forced_end_wake_the_shutdown() {
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown(best_effort)]
+        cache: Probe,
+        #[shutdown]
+        pool: Probe,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let mut server = Server {
+        cache: Probe::new(&trace, "cache").hang(),
+        pool: Probe::new(&trace, "pool").hang(),
+        state: ShutdownState::new(),
+    };
+    assert_pending!(spawn(server.shutdown()).poll());
+    let interrupt = Interrupt::of(&server.state).unwrap();
+    let mut shutdown = spawn(server.shutdown());
+    assert_pending!(shutdown.poll());
+    assert!(!shutdown.is_woken());
+    interrupt.hurry();
+    assert!(shutdown.is_woken());
+    assert_pending!(shutdown.poll());
+    assert_eq!(trace.count("cache aborts"), 1);
+    assert!(!shutdown.is_woken());
+    interrupt.force();
+    assert!(shutdown.is_woken());
+    assert!(shutdown.poll().is_ready());
+    assert_eq!(trace.count("pool aborts"), 1);
 }

@@ -1,16 +1,16 @@
 //! A shutdown on any runtime: moved from one to another, without a time driver, without a runtime.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::sync::Mutex;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{self, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use lifecycle_runtime::{
-    BoxError, Component, Context, GracefulShutdown, Outcome, Report, ShutdownState,
+    BoxError, Component, Context, GracefulShutdown, Outcome, Reason, Report, ShutdownState,
 };
-use lifecycle_tests::{Probe, Trace, ms};
+use lifecycle_tests::{Probe, Trace, ms, secs};
 use tokio::runtime::{Builder, Runtime};
 
 #[derive(GracefulShutdown)]
@@ -51,13 +51,18 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// How many timer threads there are.
-fn timers() -> usize {
+/// The states of the timer threads that there are, as `/proc` shows them.
+fn timer_states() -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     tasks
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
-        .filter(|name| name.trim_end() == "lifecycle-timer")
-        .count()
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
+        .filter_map(|stat| Some(stat.split_once("(lifecycle-timer) ")?.1.to_owned()))
+        .collect()
+}
+
+/// How many timer threads there are.
+fn timers() -> usize {
+    timer_states().len()
 }
 
 /// Counts the panics that a hook sees while `f` runs.
@@ -195,4 +200,55 @@ fn many_shutdowns_share_the_thread() {
         assert_cut_in_time(&runtime.block_on(shutdown).unwrap());
     }
     assert_eq!(most, 1);
+}
+
+/// A waker that tells the test.
+struct Tells(Mutex<mpsc::Sender<()>>);
+
+impl Wake for Tells {
+    fn wake(self: Arc<Self>) {
+        // The test may have ended.
+        let _ = self.0.lock().unwrap().send(());
+    }
+}
+
+type Cleanup<'a> = Pin<Box<dyn Future<Output = Result<(), BoxError>> + 'a>>;
+
+/// Polls what waits for a deadline, with a waker of its own.
+fn poll_told(cleanup: &mut Cleanup<'_>) -> (Arc<Tells>, mpsc::Receiver<()>) {
+    let (sender, receiver) = mpsc::channel();
+    let tells = Arc::new(Tells(Mutex::new(sender)));
+    let waker = Waker::from(Arc::clone(&tells));
+    let polled = cleanup
+        .as_mut()
+        .poll(&mut task::Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    (tells, receiver)
+}
+
+#[test]
+fn without_a_runtime_each_is_woken_at_its_own_deadline_and_forgotten_with_its_future() {
+    let _alone = alone();
+    let trace = Trace::new();
+    let mut probes = ["far", "near"].map(|name| [Probe::new(&trace, name).hang()]);
+    let [far, near] = &mut probes;
+    let in_an_hour = Context::new(Reason::Requested, secs(3_600));
+    let soon = Context::new(Reason::Requested, ms(20));
+
+    let mut far: Cleanup<'_> = Box::pin(in_an_hour.each([""; 0], far));
+    let (far_tells, far_told) = poll_told(&mut far);
+    let began = Instant::now();
+    while !timer_states().iter().any(|state| state.starts_with('S')) {
+        assert!(began.elapsed() < secs(20), "the thread does not wait");
+        std::thread::sleep(ms(1));
+    }
+    let mut near: Cleanup<'_> = Box::pin(soon.each([""; 0], near));
+    let (_, near_told) = poll_told(&mut near);
+    let told = near_told.recv_timeout(secs(20));
+    assert!(told.is_ok(), "its deadline passed, though it came later");
+    assert!(far_told.try_recv().is_err(), "its deadline is far away");
+
+    assert!(Arc::strong_count(&far_tells) > 1);
+    drop((far, near));
+    assert_eq!(Arc::strong_count(&far_tells), 1);
 }

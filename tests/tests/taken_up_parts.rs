@@ -7,6 +7,7 @@ use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, Outcome,
 use tokio::task::JoinHandle;
 use tokio_test::assert_pending;
 use tokio_test::task::spawn;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Its call fails once the test lets it end.
 struct Db(Receiver<()>);
@@ -233,31 +234,44 @@ async fn a_variant_that_another_took_the_place_of_is_told_as_aborted() {
     }
 }
 
+type Task = JoinHandle<Result<(), BoxError>>;
+
 #[derive(GracefulShutdown)]
-struct Lists {
+struct Lists<T: Component> {
     #[shutdown(priority = 0)]
-    one: Vec<JoinHandle<Result<(), BoxError>>>,
+    one: Vec<Task>,
     #[shutdown(priority = 0)]
-    two: Vec<JoinHandle<Result<(), BoxError>>>,
+    two: Vec<T>,
     #[shutdown(state)]
     state: ShutdownState,
 }
 
-#[tokio::test(start_paused = true)]
-async fn tasks_in_any_field_are_known_by_their_id() {
-    let fails = || tokio::spawn(async { Err("no".into()) });
+/// A task that failed in the first run is known in the second one, and told of once.
+async fn assert_known<T: Component>(wrap: impl Fn(Task) -> T) {
     let endless = || tokio::spawn(std::future::pending());
+    let (fails, hangs) = (tokio::spawn(async { Err("no".into()) }), endless());
+    let hanging = hangs.abort_handle();
     let mut server = Lists {
         one: vec![endless()],
-        two: vec![fails(), endless()],
+        two: vec![wrap(fails), wrap(hangs)],
         state: ShutdownState::new(),
     };
     tokio::task::yield_now().await;
     assert_pending!(spawn(server.shutdown()).poll());
     server.one[0].abort();
-    server.two[1].abort();
+    hanging.abort();
     let report = server.shutdown().await;
     let two = report.step("two").expect("a row").steps();
     let outcomes: Vec<_> = two.iter().map(|step| step.outcome().to_string()).collect();
     assert_eq!(outcomes, ["failed: no", "done"], "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_in_any_field_are_known_by_their_id_whatever_wraps_them() {
+    assert_known(|task| task).await;
+    assert_known(Some).await;
+    assert_known(Box::new).await;
+    assert_known(std::sync::Mutex::new).await;
+    assert_known(tokio::sync::RwLock::new).await;
+    assert_known(AbortOnDropHandle::new).await;
 }

@@ -98,6 +98,13 @@ fn an_executor_that_was_blocked_for_a_while_is_logged_and_nothing_is_forced() {
 }
 
 #[test]
+fn an_executor_that_only_waits_is_not_taken_for_blocked() {
+    let ended = told("waits-a-while");
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(!ended.says(&["executor_blocked"]), "{ended:#?}");
+}
+
+#[test]
 fn a_main_that_blocked_the_executor_before_anything_began_is_named() {
     let ended = told("blocked-main");
     assert_forced(&ended);

@@ -96,8 +96,6 @@ impl Context {
         C: Component + ?Sized,
     {
         let plan = open_elements(self, &elements);
-        // Each is polled only when it is woken, and a hurry wakes only the root.
-        let mut hurried = plan.shared.is_hurried();
         let wakers = Mutex::new(Vec::new());
         let mut cleanups: FuturesUnordered<_> = elements
             .into_iter()
@@ -123,8 +121,8 @@ impl Context {
         // Inside a plan the engine wakes it.
         let mut timer = self.step().is_none().then(Timer::new);
         poll_fn(|cx| {
-            if !hurried && plan.shared.is_hurried() {
-                hurried = true;
+            // Each is polled only when it is woken, and a hurry wakes only the root.
+            if plan.shared.is_hurried() {
                 lock(&wakers).drain(..).for_each(Waker::wake);
             }
             while let Poll::Ready(ended) = cleanups.poll_next_unpin(cx) {

@@ -208,9 +208,10 @@ impl Settled {
             self.keep_failed(vec![row.into_step(plan.shared.began, None)]);
             return;
         }
+        // It ran once: its plan would not be opened anew if it had been taken up.
         if row
             .cold()
-            .is_some_and(|cold| cold.took || cold.lost || cold.lost_parts || cold.left.is_some())
+            .is_some_and(|cold| cold.took || cold.left.is_some())
         {
             self.keep_gone(row, plan);
             return;

@@ -10,10 +10,10 @@ use super::row::Row;
 use super::shape::RowShape;
 use super::shared::ShutdownShared;
 use super::step::CleanupResult;
-use super::{RuntimeTimeouts, lock, resumed};
+use super::{RuntimeTimeouts, contain, lock, resumed};
 use crate::context::after;
 use crate::plan::StepSet;
-use crate::report::{Cut, Outcome, Report, Step};
+use crate::report::{Cut, Report, Step};
 use crate::{Plan, clock, log, text};
 
 /// One running plan.
@@ -315,7 +315,7 @@ impl RunningPlan {
         rows.reading = rows.plan.map(|_| now);
         if let (true, Some((plan, first))) = (failed, rows.plan) {
             let at = row.saturating_sub(first);
-            for (later, step) in plan.steps.iter().enumerate().skip(at + 1) {
+            for (later, step) in plan.steps.iter().enumerate() {
                 if step.after.has(at) {
                     rows.list[first + later].skip = Some(cause);
                 }
@@ -415,16 +415,21 @@ impl RunningPlan {
 impl Row {
     /// Why the steps after it are skipped.
     fn why_skipped(&self) -> Cow<'static, str> {
-        let step = &self.step;
-        match step.outcome {
-            Outcome::Skipped => format!("the required step `{}` was skipped", step.name).into(),
-            _ => format!(
-                "the required step `{}` is not done: {}",
-                step.name,
-                step.outcome.word()
-            )
-            .into(),
+        let (name, outcome) = (&self.step.name, self.step.outcome.word());
+        format!("the required step `{name}` is not done: {outcome}").into()
+    }
+}
+
+impl Drop for RunningPlan {
+    /// What is in its rows and its report is foreign: closures, errors. Each row is contained by itself (invariant 5),
+    /// since a second panic while the first unwinds would abort.
+    fn drop(&mut self) {
+        let rows = std::mem::take(&mut self.rows().list);
+        for row in rows {
+            let _ = contain(|| drop(row));
         }
+        let report = self.report.take();
+        let _ = contain(|| drop(report));
     }
 }
 

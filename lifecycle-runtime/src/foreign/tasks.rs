@@ -63,11 +63,8 @@ impl<T: TaskOutput + Send> Component for AbortOnDropHandle<T> {
         outcome(id, self.await)
     }
 
+    // Nothing to release: its drop aborts.
     fn abort(&mut self) {
-        AbortOnDropHandle::abort(self);
-    }
-
-    fn release(&mut self) {
         AbortOnDropHandle::abort(self);
     }
 

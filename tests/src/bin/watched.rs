@@ -23,6 +23,8 @@ enum Act {
     BlockMute,
     /// Holds it for longer than a plan may go unseen.
     BlockAWhile,
+    /// Waits for as long, and leaves the executor to others.
+    WaitAWhile,
 }
 
 struct Drain(Act, Logs);
@@ -50,6 +52,7 @@ impl Component for Drain {
                 tokio::task::yield_now().await;
                 thread::sleep(secs(5));
             }
+            Act::WaitAWhile => tokio::time::sleep(secs(5)).await,
         }
         Ok(())
     }
@@ -229,8 +232,12 @@ fn main() -> ExitCode {
         "hang" => multi_thread().block_on(watched(server(Act::Hang, &logs)).run(serve)),
         "blocked-step" => blocked_step(Act::Block, &logs),
         "blocked-mute" => blocked_step(Act::BlockMute, &logs),
-        "blocked-a-while" => {
-            let mut server = server(Act::BlockAWhile, &logs);
+        "blocked-a-while" | "waits-a-while" => {
+            let act = match &*how {
+                "blocked-a-while" => Act::BlockAWhile,
+                _ => Act::WaitAWhile,
+            };
+            let mut server = server(act, &logs);
             server.patience = secs(30);
             let report = current_thread().block_on(watched(server).run(serve));
             print_blocked(&logs);
