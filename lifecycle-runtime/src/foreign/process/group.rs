@@ -40,10 +40,8 @@ pub(super) struct Group<'a> {
 #[derive(PartialEq, Eq)]
 enum State {
     LeaderRuns,
-    /// The leader has ended and is not reaped; others live, and are not the same as before if `changed`.
-    RestLives {
-        changed: bool,
-    },
+    /// The leader has ended and is not reaped; others live.
+    RestLives,
     /// The leader is reaped, and a group of its number exists.
     NumberInUse,
     Gone,
@@ -96,7 +94,7 @@ impl<'a> Group<'a> {
                 .into());
             }
             State::LeaderRuns => true,
-            State::RestLives { .. } => false,
+            State::RestLives => false,
         };
         let left = members(leader).unwrap_or_default();
         self.unreaped.kill();
@@ -111,7 +109,7 @@ impl<'a> Group<'a> {
         loop {
             match self.look()? {
                 State::Gone => return Ok(()),
-                State::RestLives { changed } => self.tell_rest(cx, changed)?,
+                State::RestLives => self.tell_rest(cx)?,
                 State::LeaderRuns | State::NumberInUse => {}
             }
             pause(wait).await;
@@ -121,20 +119,18 @@ impl<'a> Group<'a> {
 
     /// Sends SIGTERM once more if something that outlived the leader is younger than the first SIGTERM. Otherwise the
     /// first is enough: many programs take a second one for an order to hurry.
-    fn tell_rest(&mut self, cx: &Context, changed: bool) -> io::Result<()> {
+    fn tell_rest(&mut self, cx: &Context) -> io::Result<()> {
         let younger = |pid| !self.told.contains(pid);
         if !self.told_again && self.rest.iter().any(younger) {
             self.told_again = true;
             self.terminate()?;
         }
-        if changed {
-            let text = format!(
-                "{} of process group {} to end, which outlived its leader",
-                listed(&self.rest),
-                self.leader
-            );
-            cx.waiting_for(move || text.clone());
-        }
+        let text = format!(
+            "{} of process group {} to end, which outlived its leader",
+            listed(&self.rest),
+            self.leader
+        );
+        cx.waiting_for(move || text.clone());
         Ok(())
     }
 
@@ -150,9 +146,8 @@ impl<'a> Group<'a> {
                     });
                 }
                 View::LeaderEnded { rest } => {
-                    let changed = self.rest != rest;
                     self.rest = rest;
-                    return Ok(State::RestLives { changed });
+                    return Ok(State::RestLives);
                 }
                 View::Hidden => self.hidden = true,
             }
