@@ -435,3 +435,28 @@ async fn elements_of_a_list_that_has_ended_are_known() {
     let report = owner.shutdown().await;
     assert_aborted_once("a list that ended", &trace, &report);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_part_beside_a_list_that_has_ended_is_aborted() {
+    struct Beside(Vec<Plugin>, Plugin);
+    impl Component for Beside {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            self.0.cleanup(cx).await?;
+            self.1.cleanup(cx).await
+        }
+
+        fn abort(&mut self) {
+            self.1.abort();
+        }
+    }
+    let trace = Trace::new();
+    let later = Plugin {
+        good: Probe::new(&trace, "later good"),
+        bad: Probe::new(&trace, "later bad"),
+    };
+    let mut owner = Owner::new(Beside(vec![plugin(&trace)], later));
+    let report = owner.shutdown().await;
+    for name in ["later good aborts", "later bad aborts"] {
+        assert_eq!(trace.count(name), 1, "{report}");
+    }
+}

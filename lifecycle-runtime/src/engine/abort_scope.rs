@@ -88,11 +88,11 @@ impl KnownSteps {
     /// Runs `f`, which aborts or releases the component of step `i`.
     pub(crate) fn step(&self, i: usize, is_plan: bool, f: impl FnOnce()) {
         match &self.plan {
-            Some(plan) if plan.is_laid_out() => {
+            Some(plan) => {
                 let step = StepHandle::new(Arc::clone(plan), plan.first() + i);
                 enter(&step, is_plan, f);
             }
-            _ => leave(f),
+            None => leave(f),
         }
     }
 }
