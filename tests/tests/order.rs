@@ -358,6 +358,22 @@ async fn an_owner_of_many_steps_runs_them_all_and_tells_of_the_one_that_failed()
         l: Probe,
         #[shutdown]
         m: Probe,
+        #[shutdown]
+        n: Probe,
+        #[shutdown]
+        o: Probe,
+        #[shutdown]
+        p: Probe,
+        #[shutdown]
+        q: Probe,
+        #[shutdown]
+        r: Probe,
+        #[shutdown]
+        s: Probe,
+        #[shutdown]
+        t: Probe,
+        #[shutdown]
+        u: Probe,
         #[shutdown(state)]
         state: ShutdownState,
     }
@@ -385,7 +401,15 @@ async fn an_owner_of_many_steps_runs_them_all_and_tells_of_the_one_that_failed()
         j: probe("j"),
         k: probe("k"),
         l: probe("l"),
-        m: probe("m").error("no"),
+        m: probe("m"),
+        n: probe("n"),
+        o: probe("o"),
+        p: probe("p"),
+        q: probe("q"),
+        r: probe("r"),
+        s: probe("s"),
+        t: probe("t"),
+        u: probe("u").error("no"),
         state: ShutdownState::new(),
     };
     let state = ShutdownState::new();
@@ -395,7 +419,7 @@ async fn an_owner_of_many_steps_runs_them_all_and_tells_of_the_one_that_failed()
         .iter()
         .filter_map(|event| event.strip_suffix(" begins"))
         .collect();
-    assert_eq!(begins, "abcdefghijklm");
+    assert_eq!(begins, "abcdefghijklmnopqrstu");
     let outcome = report.step("many").unwrap().outcome();
     assert!(!outcome.is_done(), "{report}");
 }

@@ -1,7 +1,10 @@
 //! Outcomes mean what they say: nothing is done that did not run.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use lifecycle_runtime::testing::Interrupt;
 use lifecycle_runtime::{
@@ -340,4 +343,42 @@ async fn a_hurry_and_a_forced_end_wake_the_shutdown() {
     assert!(shutdown.is_woken());
     assert!(shutdown.poll().is_ready());
     assert_eq!(trace.count("pool aborts"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_not_polled_any_more_when_its_step_is_cut_has_timed_out_with_it() {
+    #[derive(GracefulShutdown)]
+    #[shutdown(part)]
+    struct Part {
+        #[shutdown]
+        begun: Probe,
+        #[shutdown]
+        next: Probe,
+    }
+    /// Polls the cleanup of its part once, and then waits for something else.
+    struct Forgets(Part);
+    impl Component for Forgets {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            let mut cleanup = pin!(self.0.cleanup(cx));
+            poll_fn(|cx| {
+                assert!(cleanup.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            std::future::pending().await
+        }
+    }
+    let trace = Trace::new();
+    let forgets = Forgets(Part {
+        begun: Probe::new(&trace, "begun").hang(),
+        next: Probe::new(&trace, "next"),
+    });
+    let report = owner(&trace, forgets).shutdown().await;
+    let outcome = |path| report.step(path).unwrap().outcome();
+    let timed_out = |path| matches!(outcome(path), Outcome::TimedOut { .. });
+    assert!(timed_out("field") && timed_out("field.begun"), "{report}");
+    assert!(
+        matches!(outcome("field.next"), Outcome::Skipped),
+        "{report}"
+    );
 }

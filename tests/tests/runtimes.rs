@@ -51,18 +51,22 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// The states of the timer threads that there are, as `/proc` shows them.
-fn timer_states() -> Vec<String> {
+/// What a file in `/proc` says of each thread.
+fn threads(file: &str) -> impl Iterator<Item = String> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    tasks
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
-        .filter_map(|stat| Some(stat.split_once("(lifecycle-timer) ")?.1.to_owned()))
-        .collect()
+    tasks.filter_map(move |task| std::fs::read_to_string(task.ok()?.path().join(file)).ok())
 }
 
 /// How many timer threads there are.
 fn timers() -> usize {
-    timer_states().len()
+    threads("comm")
+        .filter(|name| name.trim_end() == "lifecycle-timer")
+        .count()
+}
+
+/// Whether a timer thread waits.
+fn a_timer_sleeps() -> bool {
+    threads("stat").any(|stat| stat.contains("(lifecycle-timer) S"))
 }
 
 /// Counts the panics that a hook sees while `f` runs.
@@ -143,7 +147,7 @@ impl Component for Busy {
             0 => Poll::Ready(()),
             _ => {
                 self.0 -= 1;
-                assert!(timers() <= 1 || !self.0.is_multiple_of(500));
+                assert!(!self.0.is_multiple_of(500) || timers() <= 1);
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -165,12 +169,13 @@ fn without_a_time_driver_one_thread_wakes_the_plan_and_no_hook_sees_a_panic() {
     });
     assert_eq!(panics, 0);
     assert_cut_in_time(&report);
+    assert_thread_ends();
+}
+
+fn assert_thread_ends() {
     let began = Instant::now();
     while timers() > 0 {
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "the thread stays"
-        );
+        assert!(began.elapsed() < secs(20), "the thread stays");
         std::thread::sleep(ms(5));
     }
 }
@@ -240,7 +245,7 @@ fn without_a_runtime_each_is_woken_at_its_own_deadline_and_forgotten_with_its_fu
     let mut far: Cleanup<'_> = Box::pin(in_an_hour.each([""; 0], far));
     let (far_tells, far_told) = poll_told(&mut far);
     let began = Instant::now();
-    while !timer_states().iter().any(|state| state.starts_with('S')) {
+    while !a_timer_sleeps() {
         assert!(began.elapsed() < secs(20), "the thread does not wait");
         std::thread::sleep(ms(1));
     }
@@ -253,4 +258,6 @@ fn without_a_runtime_each_is_woken_at_its_own_deadline_and_forgotten_with_its_fu
     assert!(Arc::strong_count(&far_tells) > 1);
     drop((far, near));
     assert_eq!(Arc::strong_count(&far_tells), 1);
+    // Which is no thread of the tests that follow.
+    assert_thread_ends();
 }
