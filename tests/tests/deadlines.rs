@@ -656,10 +656,11 @@ fn on_a_runtime_that_has_no_time_a_deadline_is_kept_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_step_begins_when_it_begins_though_another_held_the_executor_meanwhile() {
-    /// Holds the executor for two seconds and then waits.
+    /// Waits, holds the executor for two seconds, and waits again.
     struct Slow;
     impl Component for Slow {
         async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
+            tokio::time::sleep(secs(1)).await;
             let mut advancing = pin!(tokio::time::advance(secs(2)));
             poll_fn(|cx| {
                 // It advances when it is polled, and then only yields.
@@ -684,11 +685,11 @@ async fn a_step_begins_when_it_begins_though_another_held_the_executor_meanwhile
     }
     let trace = Trace::new();
     let mut server = Server {
-        first: Probe::new(&trace, "first"),
+        first: Probe::new(&trace, "first").sleep(secs(1)),
         slow: Slow,
         next: Probe::new(&trace, "next"),
         state: ShutdownState::new(),
     };
     let report = server.shutdown().await;
-    assert_eq!(report.step("next").unwrap().started(), secs(2), "{report}");
+    assert_eq!(report.step("next").unwrap().started(), secs(3), "{report}");
 }

@@ -6,7 +6,8 @@ use std::task::Poll;
 
 use lifecycle_runtime::testing::Interrupt;
 use lifecycle_runtime::{
-    BoxError, Component, Context, GracefulShutdown, Outcome, Report, ShutdownState, Step,
+    BoxError, Component, Context, DynComponent, GracefulShutdown, Outcome, Report, ShutdownState,
+    Step,
 };
 use lifecycle_tests::{Probe, Trace};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -293,5 +294,41 @@ async fn a_part_that_is_gone_is_not_found_in_one_of_another_type() {
     hold.release();
     let report = server.shutdown().await;
     assert_eq!(trace.count("second ends"), 1);
+    assert!(!report.is_clean(), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_in_an_option_of_a_part_in_a_field_is_found_again() {
+    #[derive(GracefulShutdown)]
+    struct Server {
+        #[shutdown]
+        field: Part<Option<Part<Probe>>>,
+        #[shutdown(state)]
+        state: ShutdownState,
+    }
+    let trace = Trace::new();
+    let (probe, hold) = Probe::held(&trace, "a");
+    let mut server = Server {
+        field: part(Some(part(probe))),
+        state: ShutdownState::new(),
+    };
+    for _ in 0..2 {
+        assert_pending!(spawn(server.shutdown()).poll());
+    }
+    hold.release();
+    let report = server.shutdown().await;
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_element_that_a_task_of_its_name_took_the_place_of_is_told() {
+    let trace = Trace::new();
+    let map = |it: Box<dyn DynComponent>| BTreeMap::from([("a", it)]);
+    let hangs: Box<dyn DynComponent> = Box::new(held(&trace, "a"));
+    let mut server = Owner::new(Some(part(map(hangs))));
+    server.cut();
+    server.field.as_mut().unwrap().it = map(Box::new(tokio::spawn(async {})));
+    let report = server.shutdown().await;
+    assert_eq!(trace.count("a ends"), 0);
     assert!(!report.is_clean(), "{report}");
 }
