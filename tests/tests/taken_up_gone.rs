@@ -332,3 +332,33 @@ async fn an_element_that_a_task_of_its_name_took_the_place_of_is_told() {
     assert_eq!(trace.count("a ends"), 0);
     assert!(!report.is_clean(), "{report}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_part_lost_is_told_also_when_the_part_itself_is_let_go_of() {
+    /// Cleans a part, lets go of it, and cleans something else.
+    struct LetsGo(Option<Part<Vec<Probe>>>, Probe);
+    impl Component for LetsGo {
+        async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
+            if let Some(part) = &mut self.0 {
+                part.cleanup(cx).await?;
+            }
+            self.0 = None;
+            self.1.cleanup(cx).await
+        }
+    }
+    let trace = Trace::new();
+    let (last, hold) = Probe::held(&trace, "last");
+    let list = vec![held(&trace, "a")];
+    let mut server = Owner::new(LetsGo(Some(part(list)), last));
+    server.cut();
+    server.field.0.as_mut().unwrap().it.clear();
+    // The part ends and is gone; two more runs do not see it any more.
+    for _ in 0..2 {
+        server.cut();
+        assert!(server.field.0.is_none());
+    }
+    hold.release();
+    let report = server.shutdown().await;
+    assert_eq!(trace.count("a ends"), 0);
+    assert!(!report.is_clean(), "{report}");
+}

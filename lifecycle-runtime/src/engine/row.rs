@@ -121,8 +121,8 @@ impl Row {
 
     /// Whether an earlier run has left something that this one is compared with.
     pub(super) fn was_taken_up(&self) -> bool {
-        // Where anything had begun and not ended, its plan is among these.
-        self.nested.iter().any(|nested| nested.is_earlier)
+        let begun = self.cold().is_some_and(|cold| !cold.begun.is_empty());
+        begun || self.nested.iter().any(|nested| nested.is_earlier)
     }
 
     /// The time it has, or had, when it began; its own timeout before.
