@@ -397,6 +397,7 @@ async fn parts_that_share_their_address_are_not_taken_for_each_other() {
     check(empty()).await;
     check(Some(empty())).await;
     check(Box::new(empty())).await;
+    check(Box::new(empty()) as Box<dyn DynComponent>).await;
     check(std::sync::Mutex::new(empty())).await;
     check(vec![empty()]).await;
 }

@@ -392,3 +392,53 @@ async fn an_error_that_panics_when_a_server_is_dropped_after_its_shutdown() {
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(server)));
     assert!(dropped.is_ok(), "out of the drop");
 }
+
+/// Panics at one thing that is done with spans.
+struct SpanPanics(&'static str, AtomicUsize);
+
+impl SpanPanics {
+    fn at(&self, what: &str) {
+        if self.0 == what {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            panic!("the subscriber at a span: {what}");
+        }
+    }
+}
+
+impl Subscriber for SpanPanics {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "lifecycle"
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        self.at("made");
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {
+        self.at("recorded");
+    }
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, _: &Event<'_>) {}
+    fn enter(&self, _: &span::Id) {
+        self.at("entered");
+    }
+    fn exit(&self, _: &span::Id) {
+        self.at("left");
+    }
+    fn try_close(&self, _: span::Id) -> bool {
+        self.at("closed");
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_panics_at_any_use_of_a_span() {
+    let trace = Trace::new();
+    for what in ["made", "recorded", "entered", "left", "closed"] {
+        let subscriber = Arc::new(SpanPanics(what, AtomicUsize::new(0)));
+        let guard = tracing::subscriber::set_default(Arc::clone(&subscriber));
+        let report = survive(Probe::new(&trace, "odd").sleep(secs(1))).await;
+        drop(guard);
+        assert!(subscriber.1.load(Ordering::Relaxed) > 0, "{what}");
+        assert!(report.is_clean(), "{what}: {report}");
+    }
+}
