@@ -527,16 +527,19 @@ async fn a_runner_that_is_dropped_half_way_drops_main_and_the_server_tells_of_it
     let trace = Trace::new();
     let (logs, guard) = Logs::capture();
     let handle = ShutdownHandle::new();
-    let runs =
-        Runner::new(server(&trace))
-            .handle(&handle)
-            .run(async |server: &mut Server, stop: Stop| {
-                let _dropped = Dropped(server.trace.clone(), "main is dropped");
-                server.trace.add("main serves");
-                stop.cancelled().await;
-            });
-    assert!(tokio::time::timeout(secs(1), runs).await.is_err());
-    drop(guard);
+    let mut run = tokio_test::task::spawn(Runner::new(server(&trace)).handle(&handle).run(
+        async |server: &mut Server, stop: Stop| {
+            let _dropped = Dropped(server.trace.clone(), "main is dropped");
+            server.trace.add("main serves");
+            stop.cancelled().await;
+        },
+    ));
+    // The signals are registered on a thread, which tells when it has.
+    while trace.count("main serves") == 0 {
+        assert!(run.poll().is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop((run, guard));
     assert_eq!(
         trace.all(),
         ["main serves", "main is dropped", "pool releases"]
