@@ -183,6 +183,9 @@ fn a_gate_takes_over_what_one_before_it_had() {
     for _ in 0..3 {
         let (count, gate) = allocations(Gate::new);
         assert_eq!(count, 2, "what its clones share, and its labels");
+        // Also where a pass is the last to go.
+        let pass = gate.enter();
         drop(gate);
+        drop(pass);
     }
 }

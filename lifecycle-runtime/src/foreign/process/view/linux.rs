@@ -149,6 +149,9 @@ fn parse(text: &[u8]) -> Option<Stat> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Child, Command, Stdio};
+
     use super::*;
 
     const REST: &str = "0 0 -1 4194560 96 0 0 0 0 0 0 0 20 0";
@@ -181,5 +184,51 @@ mod tests {
         for text in ["", "17 (a", "17 (a) S 1", "17 (a) S 1 x", "17 (a) S 1 12 0"] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_process_lives_in_its_own_group_alone() {
+        let group = |number| Pid::from_raw(number).unwrap();
+        let stat = stat_of("17 (a) S 1 12", 1).unwrap();
+        assert!(stat.lives_in(group(12)) && !stat.lives_in(group(13)));
+        let ended = stat_of("17 (a) Z 1 12", 1).unwrap();
+        assert!(!ended.lives_in(group(12)));
+    }
+
+    /// A process that is killed when it is dropped.
+    struct Sleep(Child);
+
+    impl Sleep {
+        fn in_group(group: i32) -> (Self, Pid) {
+            let mut command = Command::new("sleep");
+            let command = command.arg("1000").process_group(group);
+            let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+            let child = child.expect("there is sleep");
+            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            (Self(child), pid.expect("numbers are small"))
+        }
+    }
+
+    impl Drop for Sleep {
+        fn drop(&mut self) {
+            // They fail only for one that has ended.
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn a_group_is_seen_with_what_lives_in_it_and_whether_some_of_it_ended() {
+        let (_leader, group) = Sleep::in_group(0);
+        assert_eq!(members(group).unwrap(), [group]);
+        let (mut other, pid) = Sleep::in_group(group.as_raw_pid());
+        assert_eq!(members(group).unwrap().len(), 2);
+        other.0.kill().unwrap();
+        // It has ended, and is not reaped.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), options).unwrap();
+        let seen = scan(group).unwrap();
+        assert_eq!(seen.living, [group]);
+        assert!(seen.some_ended);
     }
 }
