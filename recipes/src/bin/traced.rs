@@ -1,5 +1,7 @@
 //! `opentelemetry_sdk`: a server whose spans go to a collector in batches.
 //!
+//! - **Type**: `SdkTracerProvider`
+//! - **Write**: `Runner::finally(move |_| provider.shutdown())`, its error told on stderr
 //! - **Cleanup**: `SdkTracerProvider::shutdown`, in [`Runner::finally`]: it sends what is buffered and waits for the collector.
 //! - **Lost without it**: the spans of the last seconds. The batch processor has a thread of its own, which ends with the process.
 //! - **Repeated**: a second call is an error and does nothing.

@@ -1,0 +1,119 @@
+//! `tracing-appender`: log lines that a thread writes.
+//!
+//! - **Type**: `WorkerGuard`
+//! - **Write**: `Runner::finally(move |_| drop(guard))`
+//! - **Cleanup**: drop the `WorkerGuard`, in `Runner::finally`: the thread writes what is queued and ends.
+//! - **Lost without it**: the lines that are still queued when the process ends.
+//! - **Repeated**: cannot be; the guard is gone.
+//! - **Waits for**: the thread, 1.1 s at most. A disk that takes longer loses lines all the same, and nothing says so.
+//! - **Order**: last of all. As a field it would be dropped before the server's own drop has logged.
+
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use lifecycle_runtime::{GracefulShutdown, Runner, ShutdownState};
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+
+use crate::steps::assert_clean;
+
+/// A disk that writes nothing until it is let.
+struct Disk {
+    free: Receiver<()>,
+    written: Arc<Mutex<String>>,
+}
+
+impl Write for Disk {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // Once the sender is gone it is let for good.
+        let _ = self.free.recv();
+        let mut written = self.written.lock().expect("no panic");
+        written.push_str(&String::from_utf8_lossy(line));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn disk() -> (NonBlocking, WorkerGuard, Sender<()>, Arc<Mutex<String>>) {
+    let (let_go, free) = channel();
+    let written = Arc::<Mutex<String>>::default();
+    let (log, guard) = tracing_appender::non_blocking(Disk {
+        free,
+        written: Arc::clone(&written),
+    });
+    (log, guard, let_go, written)
+}
+
+struct Session(NonBlocking);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.0.write_all(b"the session is dropped\n");
+    }
+}
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(skip)]
+    _session: Session,
+    /// The wrong place.
+    #[shutdown(take, blocking, with = drop)]
+    guard: Option<WorkerGuard>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+fn server(log: NonBlocking, guard: Option<WorkerGuard>) -> Server {
+    Server {
+        _session: Session(log),
+        guard,
+        state: ShutdownState::new(),
+    }
+}
+
+#[tokio::test]
+async fn dropped_last_it_writes_the_lines_of_the_last_drops() {
+    let (log, guard, let_go, written) = disk();
+    let report = Runner::new(server(log, None))
+        .finally(move |_| {
+            drop(let_go);
+            drop(guard);
+        })
+        .run(async |_: &mut Server, _| ())
+        .await;
+    assert_clean(&report);
+    assert_eq!(*written.lock().unwrap(), "the session is dropped\n");
+}
+
+#[tokio::test]
+async fn without_it_nobody_waits_for_the_lines() {
+    let (log, guard, let_go, written) = disk();
+    let report = Runner::new(server(log, None))
+        .run(async |_: &mut Server, _| ())
+        .await;
+    assert_clean(&report);
+    assert_eq!(*written.lock().unwrap(), "", "here the process would end");
+    drop((let_go, guard));
+}
+
+#[tokio::test]
+async fn as_a_field_it_is_gone_before_the_last_drops() {
+    let (log, guard, let_go, written) = disk();
+    drop(let_go);
+    Runner::new(server(log, Some(guard)))
+        .run(async |_: &mut Server, _| ())
+        .await;
+    assert_eq!(*written.lock().unwrap(), "");
+}
+
+#[test]
+fn a_disk_that_takes_longer_than_it_waits_loses_lines() {
+    let (mut log, guard, let_go, written) = disk();
+    log.write_all(b"a line\n").unwrap();
+    drop(guard);
+    assert_eq!(*written.lock().unwrap(), "", "here the process would end");
+    drop(let_go);
+}

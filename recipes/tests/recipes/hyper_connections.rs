@@ -1,0 +1,85 @@
+//! `hyper` and `hyper-util`: the connections of an accept loop of one's own.
+//!
+//! - **Cleanup**: end the accept loop, then `GracefulShutdown::shutdown`, which consumes it: `take`.
+//! - **Lost without it**: the answers to requests in flight.
+//! - **Repeated**: cannot be; it is gone. The step is not taken up after its future was dropped.
+//! - **Waits for**: every request in flight, without a limit of its own; not for upgraded connections.
+//! - **Order**: after the accept loop, before all that the service uses. `lifecycle-http` does all of it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown as Watcher;
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::Notify;
+
+use crate::steps::{assert_clean, in_a_process};
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(timeout = "5s", take, with = Watcher::shutdown)]
+    connections: Option<Watcher>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+/// A server with a request in flight, and the client's side.
+async fn server(answer: &Arc<Notify>) -> (Server, DuplexStream) {
+    let (mut client, socket) = tokio::io::duplex(1024);
+    let watcher = Watcher::new();
+    let (begun, answer) = (Arc::new(Notify::new()), Arc::clone(answer));
+    let seen = Arc::clone(&begun);
+    let service = service_fn(move |_: Request<Incoming>| {
+        let (begun, answer) = (Arc::clone(&begun), Arc::clone(&answer));
+        async move {
+            begun.notify_one();
+            answer.notified().await;
+            Ok::<_, Infallible>(Response::new("the answer".to_owned()))
+        }
+    });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+    tokio::spawn(watcher.watch(connection));
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    seen.notified().await;
+    let server = Server {
+        connections: Some(watcher),
+        state: ShutdownState::new(),
+    };
+    (server, client)
+}
+
+async fn read(mut client: DuplexStream) -> String {
+    let mut text = String::new();
+    let _ = client.read_to_string(&mut text).await;
+    text
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered() {
+    let answer = Arc::new(Notify::new());
+    let (mut server, client) = server(&answer).await;
+    let (report, ()) = tokio::join!(async { server.shutdown().await }, async {
+        answer.notify_one();
+    });
+    assert_clean(&report);
+    assert!(read(client).await.ends_with("the answer"));
+}
+
+#[test]
+fn dropped_alone_the_request_is_lost() {
+    let client = in_a_process(async {
+        let (server, client) = server(&Arc::default()).await;
+        drop(server);
+        client
+    });
+    assert_eq!(in_a_process(read(client)), "");
+}

@@ -1,0 +1,125 @@
+//! `tokio-postgres` and `deadpool-postgres`: a connection and its task; a pool of those.
+//!
+//! - **Cleanup**: drop the `Client`, then await the task of its connection. A pool: `Pool::close`, then until it is empty.
+//! - **Lost without it**: statements that were queued but not sent.
+//! - **Repeated**: the client is gone, its task ended; closing the pool again does nothing.
+//! - **Waits for**: the answers to all that was queued. A pool: every connection that is out.
+//! - **Order**: after all that uses it; the client before its task, which else waits for ever.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use deadpool_postgres::{Config, Pool, Runtime};
+use lifecycle_adapters as adapters;
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Error, NoTls};
+
+use crate::real_server::RealServer;
+use crate::steps::{assert_clean, assert_timed_out, begin, in_a_process};
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(priority = 0, take, with = drop)]
+    client: Option<Client>,
+    #[shutdown(priority = 1, timeout = "5s")]
+    connection: JoinHandle<Result<(), Error>>,
+    #[shutdown(priority = 1, timeout = "5s", with = adapters::deadpool_postgres::close)]
+    pool: Pool,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+async fn connect(port: u16) -> Server {
+    let config = format!("host=127.0.0.1 port={port} user=postgres");
+    let mut connected = tokio_postgres::connect(&config, NoTls).await;
+    // It listens before it takes connections.
+    while connected.is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        connected = tokio_postgres::connect(&config, NoTls).await;
+    }
+    let (client, connection) = connected.unwrap();
+    let mut pool = Config::new();
+    pool.host = Some("127.0.0.1".into());
+    pool.port = Some(port);
+    pool.dbname = Some("postgres".into());
+    pool.user = Some("postgres".into());
+    Server {
+        client: Some(client),
+        connection: tokio::spawn(connection),
+        pool: pool.create_pool(Some(Runtime::Tokio1), NoTls).unwrap(),
+        state: ShutdownState::new(),
+    }
+}
+
+/// Queues an order without waiting for it.
+async fn order(client: &Client, id: u8) {
+    let statement = format!("INSERT INTO orders VALUES ({id})");
+    let mut insert = pin!(client.batch_execute(&statement));
+    assert!(begin(insert.as_mut()).await.is_pending());
+}
+
+async fn orders(port: u16) -> usize {
+    let server = connect(port).await;
+    let rows = server
+        .client
+        .as_ref()
+        .unwrap()
+        .query("SELECT id FROM orders", &[]);
+    rows.await.unwrap().len()
+}
+
+#[test]
+fn what_was_queued_is_answered_and_what_is_dropped_alone_is_lost() {
+    let database = RealServer::postgres();
+    let port = database.port;
+    in_a_process(async {
+        let server = connect(port).await;
+        let client = server.client.as_ref().unwrap();
+        client
+            .batch_execute("CREATE TABLE orders (id INT)")
+            .await
+            .unwrap();
+    });
+    in_a_process(async {
+        let server = connect(port).await;
+        order(server.client.as_ref().unwrap(), 1).await;
+        drop(server);
+    });
+    assert_eq!(in_a_process(orders(port)), 0);
+    in_a_process(async {
+        let mut server = connect(port).await;
+        order(server.client.as_ref().unwrap(), 1).await;
+        assert_clean(&server.shutdown().await);
+    });
+    assert_eq!(in_a_process(orders(port)), 1);
+
+    in_a_process(async {
+        let mut server = connect(port).await;
+        let pool = server.pool.clone();
+        let held = pool.get().await.unwrap();
+        held.batch_execute("BEGIN; INSERT INTO orders VALUES (2)")
+            .await
+            .unwrap();
+        // The pool's own `close` waits for nobody.
+        pool.close();
+        assert_eq!(pool.status().size, 1);
+        let mut shutdown = pin!(server.shutdown());
+        assert!(begin(shutdown.as_mut()).await.is_pending());
+        tokio::task::yield_now().await;
+        assert!(begin(shutdown.as_mut()).await.is_pending());
+        held.batch_execute("COMMIT").await.unwrap();
+        drop(held);
+        assert_clean(&shutdown.await);
+        assert_eq!(pool.status().size, 0);
+    });
+    assert_eq!(in_a_process(orders(port)), 2);
+
+    in_a_process(async {
+        let mut server = connect(port).await;
+        // Held elsewhere, the client is never dropped.
+        let _client = server.client.take();
+        let report = server.shutdown().within(Duration::from_millis(300)).await;
+        assert_timed_out(&report, "connection");
+    });
+}

@@ -1,0 +1,64 @@
+//! `reqwest`: a client with connections kept open.
+//!
+//! - **Type**: `reqwest::Client`
+//! - **Write**: nothing
+//! - **Cleanup**: none is needed. Kept connections are closed when the last clone is dropped.
+//! - **Lost without it**: nothing. A clone that is forgotten somewhere keeps the connections.
+//! - **Repeated**: there is nothing to repeat.
+//! - **Waits for**: nothing. Requests in flight belong to the tasks that await them.
+//! - **Order**: after all that uses it; those are steps, it is not.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::thread;
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+
+use crate::steps::assert_clean;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    _client: reqwest::Client,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+/// Answers one request and keeps the connection; returns once the client has closed it.
+fn upstream() -> (String, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let served = thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(&stream);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+        }
+        (&stream)
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .unwrap();
+        assert_eq!(reader.read(&mut [0]).unwrap_or(0), 0);
+    });
+    (url, served)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_clone_closes_the_connections() {
+    let (url, served) = upstream();
+    let client = reqwest::Client::new();
+    client.get(url).send().await.unwrap();
+    let clone = client.clone();
+    let mut server = Server {
+        _client: client,
+        state: ShutdownState::new(),
+    };
+    assert_clean(&server.shutdown().await);
+    drop(server);
+    assert!(!served.is_finished(), "a clone keeps the connection");
+    drop(clone);
+    tokio::task::spawn_blocking(|| served.join())
+        .await
+        .unwrap()
+        .unwrap();
+}
