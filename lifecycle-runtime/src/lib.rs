@@ -117,6 +117,9 @@ mod tracked;
 #[cfg(feature = "rt")]
 mod unawaited;
 
+// Text alone, so only where it is read.
+#[cfg(all(doc, feature = "derive"))]
+pub mod guide;
 #[cfg(feature = "testing")]
 pub mod testing;
 
