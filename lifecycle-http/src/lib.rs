@@ -51,6 +51,15 @@
 //!
 //! It ends as soon as the last connection has: there is no fixed sleep.
 //!
+//! When its step ends, the service is dropped with the connections, and so is the state that it holds. What handlers use
+//! (a pool, say) belongs into a field of its own with a later priority; the service holds an `Arc` or a clone of it.
+//!
+//! # Probes
+//!
+//! [`Probes`] answers `/livez` and `/readyz` from a `Readiness`. It is a tower service: with axum,
+//! `router.route_service("/livez", probes.clone()).route_service("/readyz", probes)`. A hyper service asks
+//! [`Probes::answer`] first. `lifecycle_runtime::guide::http` shows a whole server.
+//!
 //! # Features
 //!
 //! | feature | default | what it adds |

@@ -4,16 +4,16 @@
 //! time, and how. `#[derive(GracefulShutdown)]` turns that into one awaited shutdown that runs every
 //! step, survives those that fail, panic or hang, and returns a [`Report`] that names them.
 //!
-#![cfg_attr(feature = "derive", doc = "```")]
+#![cfg_attr(feature = "derive", doc = "```no_run")]
 #![cfg_attr(not(feature = "derive"), doc = "```ignore")]
-//! use lifecycle_runtime::{GracefulShutdown, ShutdownState};
-//! use std::time::Duration;
-//! use tokio_util::sync::CancellationToken;
-//! use tokio_util::task::AbortOnDropHandle;
+//! use lifecycle_runtime::{BoxError, GracefulShutdown, Report, ShutdownState, run};
+//! use std::sync::Arc;
+//! use tokio::net::TcpListener;
+//! use tokio_util::task::TaskTracker;
 //!
 //! struct Cache;
 //! impl Cache {
-//!     async fn flush(&mut self) -> std::io::Result<()> {
+//!     async fn flush(&self) -> std::io::Result<()> {
 //!         Ok(())
 //!     }
 //! }
@@ -21,34 +21,41 @@
 //! #[derive(GracefulShutdown)]
 //! #[shutdown(strict, timeout = "25s")]
 //! struct Server {
-//!     #[shutdown(priority = 0)] // tell everyone
-//!     token: CancellationToken,
-//!     #[shutdown(priority = 10, timeout = "2s")] // abort it, await it
-//!     background: AbortOnDropHandle<()>,
+//!     #[shutdown(priority = 10, best_effort)] // drain: takes what the later steps leave of the 25 s
+//!     requests: TaskTracker,
 //!     #[shutdown(priority = 20, timeout = "3s", with = Cache::flush)]
-//!     cache: Cache,
+//!     cache: Arc<Cache>,
 //!     #[shutdown(state)]
 //!     state: ShutdownState,
 //! }
 //!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() {
-//! let mut server = Server {
-//!     token: CancellationToken::new(),
-//!     background: AbortOnDropHandle::new(tokio::spawn(std::future::pending())),
-//!     cache: Cache,
-//!     state: ShutdownState::new(),
-//! };
-//! assert_eq!(Server::PLAN.budget(), Some(Duration::from_secs(25)));
-//!
-//! let report = server.shutdown().await;
-//! assert!(report.is_clean(), "{report}");
-//! # use lifecycle_runtime::Component as _;
-//! # }
+//! #[tokio::main]
+//! async fn main() -> Report {
+//!     let server = Server {
+//!         requests: TaskTracker::new(),
+//!         cache: Arc::new(Cache),
+//!         state: ShutdownState::new(),
+//!     };
+//!     // SIGTERM or Ctrl-C fires `stop`; main is awaited, then the plan runs. The report is the exit code.
+//!     run(server, async |server, stop| {
+//!         let listener = TcpListener::bind("127.0.0.1:8080").await?;
+//!         loop {
+//!             tokio::select! {
+//!                 accepted = listener.accept() => {
+//!                     let (socket, _) = accepted?;
+//!                     server.requests.spawn(async move { drop(socket) });
+//!                 }
+//!                 () = stop.cancelled() => return Ok::<_, BoxError>(()),
+//!             }
+//!         }
+//!     })
+//!     .await
+//! }
 //! ```
 //!
 //! A whole server in one file is the example `reverse_proxy`: it accepts, forwards, records, and
 //! stops in order.
+#![cfg_attr(feature = "derive", doc = include_str!("tour.md"))]
 //!
 //! # What it does not do
 //!
@@ -59,7 +66,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `derive` | yes | `#[derive(GracefulShutdown)]`; brings `rt` |
+//! | `derive` | yes | `#[derive(GracefulShutdown)]` and the guide; brings `rt` |
 //! | `rt` | yes | the engine, the runner, components of std, tokio and tokio-util |
 //! | `serde` | no | `Serialize` for [`Report`] and what it holds |
 //! | `state-file` | no | `StateFile`: state saved atomically, now and then and at shutdown |
