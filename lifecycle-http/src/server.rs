@@ -26,6 +26,7 @@ use crate::{Handshake, HttpBuilder, Listener};
 /// cut, and named in the report. Dropping it cuts them at once.
 ///
 /// Handlers find the [`HttpConnection`](crate::HttpConnection) that a request came by in its extensions.
+#[doc(alias("graceful", "shutdown", "drain", "with_graceful_shutdown"))]
 pub struct HttpServer {
     accepting: TaskGroup,
     connections: Connections,

@@ -107,6 +107,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
     note = "if there is nothing to clean, write `#[shutdown(skip)]` or leave the attribute away",
     note = "an `Arc<T>` is a component if `&T` is one; an owner is never shared: hold it once, and share its parts"
 )]
+#[doc(alias("shutdown", "cleanup", "async_drop"))]
 pub trait Component: Send {
     /// The steps of this type, with their order and budgets. A leaf has none.
     const PLAN: Plan = Plan::leaf();

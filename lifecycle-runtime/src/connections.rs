@@ -63,6 +63,7 @@ pub use connection::{Busy, CloseReason, Connection, Peer};
 /// connections.cleanup(&Context::new(Reason::Requested, Duration::from_secs(5))).await
 /// # }
 /// ```
+#[doc(alias("drain", "graceful"))]
 pub struct Connections {
     acceptor: Acceptor,
 }

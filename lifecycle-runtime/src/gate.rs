@@ -68,6 +68,7 @@ pub(crate) use self::labels::longest;
 /// # }
 /// ```
 #[derive(Clone)]
+#[doc(alias("drain", "semaphore", "wait_group"))]
 pub struct Gate {
     handle: Arc<Handle>,
 }

@@ -25,6 +25,7 @@ use crate::{Outcome, Reason, clock};
 /// assert!(handle.is_requested());
 /// ```
 #[derive(Clone, Default)]
+#[doc(alias("cancel", "trigger"))]
 pub struct ShutdownHandle {
     shared: Arc<Shared>,
 }

@@ -86,6 +86,7 @@ pub use stop::Stop;
 ///   here, since the compiler cannot tell it from the `?`s before it.
 /// - *the `?` operator can only be applied to values that implement `Try`*, in `run(…).await?`: a [`Report`] is returned
 ///   whatever happened. Write `run(…).await.into_result()?`, or return the report from `main`, which makes it the exit code.
+#[doc(alias("signal", "sigterm", "ctrl_c", "graceful"))]
 pub async fn run<S, M, T>(server: S, main: M) -> Report
 where
     S: GracefulShutdown,

@@ -44,6 +44,7 @@ pub use self::supervise::{Supervised, TaskState};
 /// tasks.cleanup(&Context::new(Reason::Requested, Duration::from_secs(5))).await
 /// # }
 /// ```
+#[doc(alias("spawn", "supervisor", "nursery", "drain"))]
 pub struct TaskGroup {
     spawner: Spawner,
 }

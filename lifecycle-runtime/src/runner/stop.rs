@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 /// Look at it early: a main that never did is dropped at once when the shutdown begins, since it
 /// cannot be waiting for it. What it was doing is lost then, so its step is not done: the exit code is 1.
 #[derive(Debug)]
+#[doc(alias("cancel", "cancellation"))]
 pub struct Stop {
     token: CancellationToken,
     looked: Arc<AtomicBool>,
