@@ -29,6 +29,8 @@ pub mod tasks {}
 #[doc = include_str!("guide/http.md")]
 pub mod http {}
 
+// Without the feature, what the page links to is not there.
+#[cfg_attr(not(feature = "testing"), allow(rustdoc::broken_intra_doc_links))]
 #[doc = include_str!("guide/testing.md")]
 pub mod testing {}
 
