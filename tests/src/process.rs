@@ -1,12 +1,15 @@
 //! Child processes that are signalled, watched, and always ended.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// Longer than anything here takes, also on a machine that is busy.
 const BOUND: Duration = Duration::from_secs(60);
@@ -46,13 +49,33 @@ impl Process {
     ///
     /// If it cannot be started.
     pub fn start(program: &str, args: &[&str]) -> Self {
+        let (reads, writes) = std::io::pipe().expect("there are pipes");
+        Self::start_with(program, args, Box::new(reads), writes.into())
+    }
+
+    /// Starts `program` with a terminal as its stderr.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started, or there are no terminals.
+    pub fn start_at_terminal(program: &str, args: &[&str]) -> Self {
+        let (ours, theirs) = terminal().expect("there are pseudoterminals");
+        Self::start_with(program, args, Box::new(ours), theirs.into())
+    }
+
+    fn start_with(
+        program: &str,
+        args: &[&str],
+        stderr: Box<dyn Read + Send>,
+        theirs: Stdio,
+    ) -> Self {
         let mut child = Command::new(program)
             .args(args)
             // A backtrace takes longer than a forced end waits.
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(theirs)
             .spawn()
             .expect("the server starts");
         let (sender, lines) = channel();
@@ -67,10 +90,7 @@ impl Process {
             }));
         };
         read(Box::new(child.stdout.take().expect("stdout is a pipe")), "");
-        read(
-            Box::new(child.stderr.take().expect("stderr is a pipe")),
-            "! ",
-        );
+        read(stderr, "! ");
         Self {
             stdin: child.stdin.take(),
             child,
@@ -171,4 +191,14 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns the two ends of a pseudoterminal: the one that shows what is written, and the one that programs write to.
+fn terminal() -> std::io::Result<(File, File)> {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let name = ptsname(&ours, Vec::new())?;
+    let theirs = open(&*name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
+    Ok((ours.into(), theirs.into()))
 }

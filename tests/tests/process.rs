@@ -57,6 +57,27 @@ fn a_second_signal_cuts_main_and_the_plan_runs() {
 }
 
 #[test]
+fn at_a_terminal_a_second_signal_says_what_it_cuts() {
+    let check = |how: &str, markers: &[&str], cut: &str| {
+        let mut server = Process::start_at_terminal(env!("CARGO_BIN_EXE_stuck"), &[how]);
+        server.wait_for("serving");
+        server.signal(Signal::TERM);
+        for marker in markers {
+            server.wait_for(marker);
+        }
+        server.no_longer_a_repeat();
+        server.signal(Signal::TERM);
+        let said = server.wait_for("lifecycle: hurrying");
+        let expected = format!("lifecycle: hurrying{cut}; the rest of the shutdown runs");
+        assert!(said.contains(&expected), "{how}: {said}");
+    };
+    // None of these ends by itself.
+    check("hurried", &["draining", "draining"], ", cache cut");
+    check("main-hangs", &["told"], ", main cut");
+    check("hang", &["draining"], "");
+}
+
+#[test]
 fn a_second_signal_forces_the_end_where_that_was_asked_for() {
     let ended = signalled_twice(serving("second-forces"), "draining");
     assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");

@@ -100,6 +100,20 @@ struct Draining {
     state: ShutdownState,
 }
 
+/// What a hurry cuts, and what it does not.
+#[derive(GracefulShutdown)]
+#[shutdown(timeout = "60s")]
+struct Hurried {
+    #[shutdown(priority = 0, best_effort)]
+    cache: Drain,
+    #[shutdown(priority = 0)]
+    drain: Drain,
+    #[shutdown(priority = 1, best_effort)]
+    later: Drain,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
 async fn save(saved: &mut bool) {
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     println!("saved");
@@ -159,6 +173,19 @@ fn main() -> ExitCode {
     let how = std::env::args().nth(1).unwrap_or_default();
     let report = match &*how {
         "hang" => on(multi_thread(), server(Act::Hang)),
+        "hurried" => {
+            let hurried = Hurried {
+                cache: Drain(Act::Hang),
+                drain: Drain(Act::Hang),
+                later: Drain(Act::End),
+                state: ShutdownState::new(),
+            };
+            multi_thread().block_on(run(hurried, async |_: &mut Hurried, stop: Stop| {
+                println!("serving");
+                stop.cancelled().await;
+            }))
+        }
+        "main-hangs" => multi_thread().block_on(run(server(Act::Hang), serve_for_ever)),
         "hang-twice" => on(multi_thread(), server(Act::HangTwice)),
         "cut" => {
             let mut server = server(Act::Hang);

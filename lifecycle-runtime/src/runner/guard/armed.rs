@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::super::options::SecondSignal;
 use super::{Command, lock, send};
 use crate::context::after;
-use crate::engine::RunningPlan;
+use crate::engine::{RunningPlan, UnfinishedStep};
 use crate::{Reason, ShutdownHandle, Signal, clock};
 
 /// Terminals and process managers send a signal twice; that is one request.
@@ -112,12 +112,14 @@ impl ArmedRunner {
 
     /// Cuts what may be cut, and says so at a terminal.
     fn hurry(&self) {
+        // Looked at before anything is cut: what is cut ends.
         let plan = self.handle.running();
+        let unfinished = plan.map(|plan| plan.unfinished_steps(clock::now()));
         self.handle.hurry();
         // On a thread that is left behind: a terminal may be stopped, and the guard must not be.
         let _ = thread::Builder::new()
             .name("lifecycle-hurry".into())
-            .spawn(move || say_hurried(plan.as_deref()));
+            .spawn(move || say_hurried(&unfinished.unwrap_or_default()));
     }
 
     /// Notes that the shutdown was asked for, from which on the process has to be gone in time. The first call counts.
@@ -152,16 +154,12 @@ impl ArmedRunner {
 }
 
 /// Says at a terminal what a hurry cuts, and what another signal would do.
-fn say_hurried(plan: Option<&RunningPlan>) {
+fn say_hurried(unfinished: &[UnfinishedStep]) {
     let mut stderr = io::stderr();
     if !stderr.is_terminal() {
         return;
     }
-    let unfinished = plan.map(|plan| plan.unfinished_steps(clock::now()));
-    let running = unfinished
-        .iter()
-        .flatten()
-        .filter(|step| step.is_cut_by_a_hurry());
+    let running = unfinished.iter().filter(|step| step.is_cut_by_a_hurry());
     let cut: Vec<_> = running.map(|step| step.view.path()).collect();
     let text = match cut.is_empty() {
         true => "lifecycle: hurrying".to_owned(),
