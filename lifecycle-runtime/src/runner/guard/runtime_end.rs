@@ -32,7 +32,7 @@ use crate::{Report, clock};
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How long an aborted task may take to go.
-const LIFT: Duration = Duration::from_millis(50);
+const LIFT: Duration = Duration::from_secs(1);
 
 /// What there is to know once the runtime ends.
 pub(super) struct RuntimeEnd {
