@@ -1,20 +1,6 @@
 //! The log contract: events of target `lifecycle`, named by their message.
 //!
-//! | event | level | fields |
-//! |---|---|---|
-//! | `shutdown_begin` | INFO | component, reason, lame_duck_ms, budget_ms |
-//! | `shutdown_progress` | INFO | unfinished, waiting_for, elapsed_ms, remaining_ms |
-//! | `step_end` | INFO; DEBUG for an element that is done; WARN or, for a step that is not `best_effort`, ERROR otherwise | step, outcome, elapsed_ms, budget_ms, over_ms; error, waiting_for of a step that is not clean; why, where there was nothing to clean |
-//! | `shutdown_end` | INFO if clean, else ERROR | component, reason, done, failed, panicked, timed_out, aborted, skipped, slowest, elapsed_ms, forced, hurried, exit_code |
-//! | `connection_failed` | DEBUG, as clients do that | connection, error |
-//! | `task_failed` | ERROR | task, error |
-//! | `task_restart` | WARN, when a supervised task failed and will run again | task, error, restarts (so far), wait_ms |
-//! | `shutdown_forced` | WARN | component, by |
-//! | `executor_blocked` | WARN | component, steps, blocked_ms |
-//! | `lame_duck_end` | INFO | component, outcome, elapsed_ms |
-//! | `main_share` | INFO, at start, if there is a main | component, main_ms (the longest main may take once the shutdown began), budget_ms |
-//! | `grace_short` | WARN, at start | component, grace_ms, lame_duck_ms, budget_ms, after_ms |
-//! | `dropped_unshut` | WARN | component, fields, panicking |
+//! The table of events, levels and fields is in the guide, `guide/logs_and_spans.md`, since users rely on it.
 //!
 //! A clean shutdown is INFO throughout. The events of a shutdown are inside its spans (`engine::span`).
 

@@ -1,5 +1,7 @@
 //! The events of a shutdown, by name, level and field.
 
+use std::collections::BTreeSet;
+
 use lifecycle_runtime::{GracefulShutdown, Reason, Runner, ShutdownHandle, ShutdownState, Stop};
 use lifecycle_tests::{Logs, Probe, Trace, ms, secs};
 use tracing::Level;
@@ -361,4 +363,31 @@ async fn the_exit_code_that_the_runner_chose_is_the_one_that_is_logged() {
     drop(guard);
     assert_eq!(report.exit_code(), 3);
     assert_eq!(logs.only("shutdown_end").number("exit_code"), 3);
+}
+
+/// The words in these marks that look like the name of an event: lower case, with an underscore.
+fn names<'a>(text: &'a str, mark: char) -> impl Iterator<Item = &'a str> {
+    let name = |word: &&str| {
+        word.contains('_') && word.chars().all(|c| c == '_' || c.is_ascii_lowercase())
+    };
+    text.split(mark).skip(1).step_by(2).filter(name)
+}
+
+#[test]
+fn the_guide_has_a_row_for_every_event_and_no_other() {
+    let source = include_str!("../../lifecycle-runtime/src/log.rs");
+    let page = include_str!("../../lifecycle-runtime/src/guide/logs_and_spans.md");
+    // An event's name stands alone on its line, or ends its call.
+    let logged: BTreeSet<_> = source
+        .lines()
+        .filter(|line| line.trim_start().starts_with('"') || line.ends_with("\");"))
+        .flat_map(|line| names(line, '"'))
+        .collect();
+    let told: BTreeSet<_> = page
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.contains('_'))
+        .filter_map(|line| names(line.split('|').nth(1)?, '`').next())
+        .collect();
+    assert_eq!(logged, told);
+    assert!(logged.len() > 10, "{logged:?}");
 }
