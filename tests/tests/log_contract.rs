@@ -366,7 +366,7 @@ async fn the_exit_code_that_the_runner_chose_is_the_one_that_is_logged() {
 }
 
 /// The words in these marks that look like the name of an event: lower case, with an underscore.
-fn names<'a>(text: &'a str, mark: char) -> impl Iterator<Item = &'a str> {
+fn names(text: &str, mark: char) -> impl Iterator<Item = &str> {
     let name = |word: &&str| {
         word.contains('_') && word.chars().all(|c| c == '_' || c.is_ascii_lowercase())
     };
