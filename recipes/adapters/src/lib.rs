@@ -7,11 +7,28 @@
 
 #[cfg(feature = "async-nats")]
 pub mod nats;
-#[cfg(any(feature = "deadpool-postgres", feature = "sqlx"))]
+#[cfg(any(feature = "bb8", feature = "deadpool-postgres", feature = "sqlx"))]
 mod poll;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod thread;
+
+/// Pools of `bb8`, for any manager.
+#[cfg(feature = "bb8")]
+pub mod bb8 {
+    use bb8::{ManageConnection, Pool};
+
+    /// Waits until all connections of a pool have been returned.
+    ///
+    /// Such a pool has no close: connections can still be taken, and those in it are closed when its last clone is dropped.
+    pub async fn settle<M: ManageConnection>(pool: &mut Pool<M>) {
+        let returned = || {
+            let state = pool.state();
+            state.connections == state.idle_connections
+        };
+        crate::poll::until(returned).await;
+    }
+}
 
 /// Pools of `deadpool-postgres`.
 #[cfg(feature = "deadpool-postgres")]

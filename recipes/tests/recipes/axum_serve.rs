@@ -6,6 +6,7 @@
 //! - **Waits for**: every request in flight, endless streams included: end those from the same token.
 //! - **Order**: first, before all that handlers use. As the main of `run`, it needs no field.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::steps::{assert_clean, assert_timed_out, in_a_process};
+use crate::steps::{assert_clean, assert_timed_out, begin, in_a_process};
 
 #[derive(GracefulShutdown)]
 struct Server {
@@ -62,17 +63,21 @@ async fn read(mut client: TcpStream) -> String {
     text
 }
 
-#[tokio::test]
-async fn a_request_in_flight_is_answered() {
-    let answer = Arc::new(Notify::new());
-    let (mut server, client) = server(&answer).await;
-    let stop = server.stop.clone();
-    let (report, ()) = tokio::join!(async { server.shutdown().await }, async {
-        stop.cancelled().await;
-        answer.notify_one();
+#[test]
+fn a_request_in_flight_is_answered() {
+    let client = in_a_process(async {
+        let answer = Arc::new(Notify::new());
+        let (mut server, client) = server(&answer).await;
+        {
+            let mut shutdown = pin!(server.shutdown());
+            assert!(begin(shutdown.as_mut()).await.is_pending());
+            answer.notify_one();
+            assert_clean(&shutdown.await);
+        }
+        client.into_std().unwrap()
     });
-    assert_clean(&report);
-    assert!(read(client).await.ends_with("the answer"));
+    let text = in_a_process(async { read(TcpStream::from_std(client).unwrap()).await });
+    assert!(text.ends_with("the answer"));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! - **Order**: after the accept loop, before all that the service uses. `lifecycle-http` does all of it.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -19,7 +20,7 @@ use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::Notify;
 
-use crate::steps::{assert_clean, in_a_process};
+use crate::steps::{assert_clean, begin, in_a_process};
 
 #[derive(GracefulShutdown)]
 struct Server {
@@ -63,15 +64,20 @@ async fn read(mut client: DuplexStream) -> String {
     text
 }
 
-#[tokio::test]
-async fn a_request_in_flight_is_answered() {
-    let answer = Arc::new(Notify::new());
-    let (mut server, client) = server(&answer).await;
-    let (report, ()) = tokio::join!(async { server.shutdown().await }, async {
-        answer.notify_one();
+#[test]
+fn a_request_in_flight_is_answered() {
+    let client = in_a_process(async {
+        let answer = Arc::new(Notify::new());
+        let (mut server, client) = server(&answer).await;
+        {
+            let mut shutdown = pin!(server.shutdown());
+            assert!(begin(shutdown.as_mut()).await.is_pending());
+            answer.notify_one();
+            assert_clean(&shutdown.await);
+        }
+        client
     });
-    assert_clean(&report);
-    assert!(read(client).await.ends_with("the answer"));
+    assert!(in_a_process(read(client)).ends_with("the answer"));
 }
 
 #[test]

@@ -93,4 +93,10 @@ fn what_was_published_is_sent_and_what_is_dropped_alone_is_lost() {
         adapters::nats::drain(&mut server.nats).await;
     });
     assert_eq!(others_before(&mut observer, 100, "shut down"), 0);
+    in_a_process(async {
+        let mut server = server(port, "by the adapter alone").await;
+        adapters::nats::drain(&mut server.nats).await;
+    });
+    let others = others_before(&mut observer, 100, "by the adapter alone");
+    assert_eq!(others, 0);
 }

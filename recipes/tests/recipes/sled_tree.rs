@@ -1,0 +1,55 @@
+//! `sled`: an embedded database.
+//!
+//! - **Cleanup**: `Db::flush`, on the blocking pool, to which the field is moved for the time: hence `Option`.
+//! - **Lost without it**: what was written since the last flush, which is every 500 ms. The last drop flushes, but tells nobody that it failed.
+//! - **Repeated**: yes.
+//! - **Waits for**: the disk.
+//! - **Order**: after all that writes to it.
+
+use std::fs;
+use std::path::Path;
+
+use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+use sled::Db;
+
+use crate::steps::assert_clean;
+
+#[derive(GracefulShutdown)]
+struct Server {
+    #[shutdown(timeout = "5s", blocking, with = |database| database.flush().map(drop))]
+    database: Option<Db>,
+    #[shutdown(state)]
+    state: ShutdownState,
+}
+
+/// How many orders a start would find if the process ended here.
+fn orders(database: &Path) -> usize {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(database).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+    }
+    sled::open(copy.path()).unwrap().len()
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_and_without_it_it_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    // No flush of its own comes in between.
+    let config = sled::Config::new()
+        .path(directory.path())
+        .flush_every_ms(None);
+    let mut server = Server {
+        database: Some(config.open().unwrap()),
+        state: ShutdownState::new(),
+    };
+    let database = server.database.clone().unwrap();
+    database.insert("order", "1").unwrap();
+    assert_eq!(orders(directory.path()), 0);
+    assert_clean(&server.shutdown().await);
+    assert_eq!(orders(directory.path()), 1);
+    // Not by its last drop: this clone is still there.
+    drop(database);
+}
