@@ -55,6 +55,7 @@
 //!
 //! A whole server in one file is the example `reverse_proxy`: it accepts, forwards, records, and
 //! stops in order.
+//!
 #![cfg_attr(feature = "derive", doc = include_str!("tour.md"))]
 //!
 //! # What it does not do
