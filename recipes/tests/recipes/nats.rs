@@ -31,6 +31,9 @@ struct Server {
 fn observer(port: u16) -> BufReader<TcpStream> {
     let mut observer = BufReader::new(TcpStream::connect(("127.0.0.1", port)).unwrap());
     let mut stream = observer.get_ref();
+    // A message that never comes is a failure, not a hang.
+    let patience = Some(std::time::Duration::from_secs(30));
+    stream.set_read_timeout(patience).unwrap();
     stream
         .write_all(b"CONNECT {\"verbose\":false}\r\nSUB orders 1\r\nPING\r\n")
         .unwrap();
