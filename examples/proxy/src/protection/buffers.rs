@@ -1,6 +1,5 @@
-//! How much a client that does not read, or an upstream that does not, can make the
-//! proxy hold: at most 100 kB a stream on the way down, 130 kB on the way up, and 100
-//! streams a connection.
+//! Bounds what a client or an upstream that does not read can make the proxy hold: at
+//! most 100 kB a stream in either direction, and 100 streams a connection.
 //!
 //! On the way down a stream has, when nothing moves: what hyper's sending side was given
 //! (`SEND`, and the piece that went beyond), a piece that waits to be taken, and the
