@@ -72,16 +72,14 @@ fn read_request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
     };
     if field("transfer-encoding:").is_some() {
         loop {
-            let mut size = String::new();
-            while !size.ends_with("\r\n") {
-                size.push(char::from(byte(stream)?));
+            let size = usize::from_str_radix(line(stream)?.trim(), 16).ok()?;
+            if size == 0 {
+                // Trailers, and the empty line that ends them.
+                while line(stream)? != "\r\n" {}
+                return Some(());
             }
-            let size = usize::from_str_radix(size.trim(), 16).ok()?;
             for _ in 0..size + 2 {
                 byte(stream)?;
-            }
-            if size == 0 {
-                return Some(());
             }
         }
     }
@@ -90,6 +88,14 @@ fn read_request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
         byte(stream)?;
     }
     Some(())
+}
+
+fn line(stream: &mut TcpStream) -> Option<String> {
+    let mut line = String::new();
+    while !line.ends_with("\r\n") {
+        line.push(char::from(byte(stream)?));
+    }
+    Some(line)
 }
 
 fn byte(stream: &mut TcpStream) -> Option<u8> {
