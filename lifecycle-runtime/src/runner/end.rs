@@ -1,5 +1,6 @@
 //! What comes after the plan: the server's own drop, the tasks that nobody declared, the `finally` hooks.
 
+use std::future::poll_fn;
 use std::io::{self, Write as _};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
@@ -10,16 +11,20 @@ use tokio::sync::oneshot;
 
 use super::guard::{Guard, Phase};
 use super::options::{Finally, Options};
-use crate::engine::contain;
+use crate::context::after;
+use crate::engine::{Timer, contain};
 use crate::report::Outcome;
 use crate::text::Time;
-use crate::{GracefulShutdown, Report, Step, log, unawaited};
+use crate::{GracefulShutdown, Report, Step, clock, log, unawaited};
 
 /// How long the drop of a server may hold its thread before the report tells of it. A shorter one is not worth a row.
 const BLOCKING_DROP: Duration = Duration::from_millis(1);
 
 /// How often aborted tasks get the chance to go before they are counted.
 const TURNS: usize = 16;
+
+/// How long the count waits, and how often, for tasks that have ended on a worker which does not get the processor.
+const WAITS: (usize, Duration) = (10, Duration::from_millis(2));
 
 /// Drops the server and runs the hooks. What went wrong with either has a row in the report.
 pub(super) async fn end<S: GracefulShutdown>(
@@ -96,6 +101,14 @@ async fn tasks_left() -> usize {
             break;
         }
         tokio::task::yield_now().await;
+    }
+    let (waits, length) = WAITS;
+    for _ in 0..waits {
+        if left() == 0 || clock::is_paused() {
+            break;
+        }
+        let (mut timer, until) = (Timer::new(), after(clock::now(), length));
+        poll_fn(|cx| timer.poll(Some(until), cx)).await;
     }
     left()
 }
