@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::time::Duration;
 
 use lifecycle_runtime::testing::{Act, Explored, Fault, Scripted, explore};
@@ -115,6 +116,21 @@ fn a_good_server_passes_with_every_fault_at_every_live_step() {
         paths(&explored)
     );
     assert_eq!(explored.cases.len(), expected.len() * Fault::ALL.len());
+}
+
+#[test]
+fn injected_panics_print_neither_a_message_nor_a_backtrace() {
+    let test = "a_good_server_passes_with_every_fault_at_every_live_step";
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("RUST_BACKTRACE", "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(text.contains("1 passed"), "{text}");
+    for part in ["panicked at", "an injected panic", "backtrace"] {
+        assert!(!text.contains(part), "{part}: {text}");
+    }
 }
 
 #[test]

@@ -27,7 +27,10 @@ pub struct Cli {
     /// The form of log lines
     #[arg(long, value_enum, default_value_t)]
     pub log: Format,
-    /// Read the configuration, print the shutdown plan, and end
+    /// Print the shutdown plan once the proxy serves
+    #[arg(long)]
+    pub plan: bool,
+    /// Read the configuration, print the shutdown plan, and exit
     #[arg(long)]
     pub check: bool,
 }

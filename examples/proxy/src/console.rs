@@ -1,8 +1,7 @@
-//! What is said on standard output: the plan, what to try, the report. With
-//! `--log json` nothing is, and the log carries the plan and the report.
+//! Standard output: where the proxy listens, what to try, the plan, the report.
 
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
+use std::io::{IsTerminal, Write as _, stderr, stdout};
 
 use lifecycle_runtime::{Component, GracefulShutdown, Report};
 use tracing::info;
@@ -11,48 +10,74 @@ use crate::app::ProxyServer;
 use crate::app::embedded;
 use crate::telemetry::logging::Format;
 
-/// Standard output, if people are to read it.
+/// Standard output, or the log in its place where no person reads standard output.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
+    format: Format,
     silent: bool,
 }
 
 impl Console {
-    /// The console that goes with a form of log lines.
+    /// Creates the console that goes with a form of log lines.
+    ///
+    /// It is silent with [`Format::Json`], and with [`Format::Auto`] when neither
+    /// standard output nor standard error is a terminal.
     #[must_use]
-    pub const fn new(format: Format) -> Self {
+    pub fn new(format: Format) -> Self {
+        let terminal = stdout().is_terminal() || stderr().is_terminal();
         Self {
-            silent: matches!(format, Format::Json),
+            format,
+            silent: is_silent(format, terminal),
         }
     }
 
-    /// The plan, as far as it is known without a server.
+    /// Prints that the configuration is valid, and the plan as far as it is known without a server.
+    ///
+    /// Somebody asked for this text, so only [`Format::Json`] sends it to the log.
     pub fn checked(self) {
         let plan = ProxyServer::PLAN;
-        if self.silent {
+        if matches!(self.format, Format::Json) {
             info!(%plan, "the configuration is valid");
         } else {
             say(&format_args!("The configuration is valid.\n\n{plan}"));
         }
     }
 
-    /// How the server will be shut down, and what to try until then.
+    /// Prints the addresses and, for the demo upstream, what to try. A silent
+    /// console prints nothing: the log has the addresses.
     pub fn invite(self, server: &ProxyServer) {
+        if !self.silent {
+            say(&invitation(server));
+        }
+    }
+
+    /// Prints how the server will be shut down.
+    pub fn plan(self, server: &ProxyServer) {
         let plan = server.plan();
         if self.silent {
             info!(%plan, "shutdown plan");
         } else {
-            say(&format_args!("{plan}\n{}", invitation(server)));
+            say(&plan);
         }
     }
 
-    /// How the shutdown went.
+    /// Prints how the shutdown went.
     pub fn report(self, report: &Report) {
         if self.silent {
             info!(%report, "shutdown report");
         } else {
             say(report);
         }
+    }
+}
+
+/// Returns whether the log replaces standard output. `terminal` is true if
+/// standard output or standard error is a terminal.
+const fn is_silent(format: Format, terminal: bool) -> bool {
+    match format {
+        Format::Json => true,
+        Format::Human => false,
+        Format::Auto => !terminal,
     }
 }
 
@@ -66,12 +91,12 @@ fn invitation(server: &ProxyServer) -> String {
     };
     let _ = write!(
         text,
-        "\nThe demo upstream behind it answers:\n{}\
-         Try, in another terminal:\n\
+        "Try, in another terminal:\n\
          \x20 curl http://{address}/\n\
          \x20 curl -N 'http://{address}/slow?seconds=3'\n\
          \x20 curl -o /dev/null --limit-rate 4M 'http://{address}/big?mb=20'\n\
-         and press Ctrl-C here while they run: they end, then the proxy does.\n",
+         Press Ctrl-C here while they run: the proxy ends after these downloads.\n\
+         The demo upstream behind the proxy answers:\n{}",
         indented(embedded::ROUTES)
     );
     text
@@ -81,9 +106,22 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
-/// Nothing can be done when nobody listens, so errors are ignored.
+/// Prints a text. A failure is ignored: a reader that has gone needs no text.
 fn say(text: &dyn fmt::Display) {
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout().lock();
     let _ = writeln!(out, "{text}");
     let _ = out.flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_on_either_stream_gets_the_report() {
+        assert!(!is_silent(Format::Auto, true));
+        assert!(is_silent(Format::Auto, false));
+        assert!(!is_silent(Format::Human, false));
+        assert!(is_silent(Format::Json, true));
+    }
 }

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(cli.log);
     let console = Console::new(cli.log);
+    let show_plan = cli.plan;
     match cli.config() {
         Err(error) => {
             error!("{error}");
@@ -35,12 +36,14 @@ fn main() -> ExitCode {
                 error!("{error}");
                 ExitCode::FAILURE
             }
-            Ok(inheritance) => ExitCode::from(serve(config, console, inheritance).exit_code()),
+            Ok(inheritance) => {
+                ExitCode::from(serve(config, console, show_plan, inheritance).exit_code())
+            }
         },
     }
 }
 
-fn serve(config: Config, console: Console, inheritance: Inheritance) -> Report {
+fn serve(config: Config, console: Console, show_plan: bool, inheritance: Inheritance) -> Report {
     let (handle, readiness) = (ShutdownHandle::new(), Readiness::new());
     let lame_duck = config.lame_duck.map_or(Duration::ZERO, Seconds::duration);
     let (discovery, audit) = (config.discovery.clone(), config.audit.path.clone());
@@ -57,6 +60,9 @@ fn serve(config: Config, console: Console, inheritance: Inheritance) -> Report {
     let main = async |server: &mut ProxyServer, stop: Stop| {
         let stopped = stop.cancelled();
         console.invite(server);
+        if show_plan {
+            console.plan(server);
+        }
         readiness.set_ready();
         info!("waiting for connections");
         if let Some(predecessor) = predecessor {

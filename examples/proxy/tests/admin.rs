@@ -208,9 +208,9 @@ fn only_who_has_the_token_drains() {
     let ended = proxy.wait();
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
     assert!(
-        ended.stdout.contains("(requested): clean"),
+        ended.report().contains("(requested): clean"),
         "{}",
-        ended.stdout
+        ended.report()
     );
     assert!(!ended.log.text().contains(TOKEN));
 }
@@ -298,7 +298,7 @@ fn the_feed_tells_of_a_shutdown_step_by_step_and_ends_after_an_event() {
     assert_eq!(step(last, "admin").unwrap()["state"], "running");
     let ended = proxy.wait();
     assert_eq!(ended.code(), 0);
-    assert!(!ended.stdout.contains("cut at"), "{}", ended.stdout);
+    assert!(!ended.report().contains("cut at"), "{}", ended.report());
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 use std::process::Command;
 
 use rustix::process::Signal;
-use support::Proxy;
+use support::{Ended, Proxy};
 
 /// What a proxy that does not start says.
 fn refusal(config: &str, arguments: &[&str]) -> String {
@@ -82,34 +82,69 @@ fn a_file_with_only_the_older_fields_is_served_with_a_line_at_each_stage() {
     }
 }
 
-#[test]
-fn without_arguments_it_shows_its_plan_and_what_to_try() {
-    let proxy = Proxy::start("");
-    let mut client = proxy.connect();
-    assert_eq!(client.get("/").1, b"Hello from behind the proxy.\n");
-    let address = proxy.address();
+/// Runs the program for people, until it serves, and returns what it left behind.
+fn for_people(arguments: &[&str]) -> Ended {
+    let arguments = [&["--log", "human"], arguments].concat();
+    let proxy = Proxy::spawn("", &arguments);
+    proxy.log().expect_text("waiting for connections");
     proxy.signal(Signal::INT);
     let ended = proxy.wait();
     assert_eq!(ended.code(), 0);
-    for part in [
-        "connections",
-        "recorder",
-        "Ctrl-C",
-        &format!("curl http://{address}/"),
-    ] {
-        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    ended
+}
+
+/// How many lines a text takes on a terminal of 80 columns.
+fn rows(text: &str) -> usize {
+    text.lines()
+        .map(|line| line.chars().count().div_ceil(80).max(1))
+        .sum()
+}
+
+#[test]
+fn the_address_and_what_to_try_come_first_and_fit_one_screen() {
+    let ended = for_people(&[]);
+    let (shown, _) = ended.stdout.split_once("shutdown of ProxyServer").unwrap();
+    let (first, rest) = shown.split_once('\n').unwrap();
+    let address = first.strip_prefix("Listening on ").unwrap();
+    assert!(rest.starts_with("Try,"), "{shown}");
+    for part in ["Ctrl-C", &format!("  curl {address}/\n")] {
+        assert!(rest.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("budget"), "{shown}");
+    let log = ended.log.text();
+    let (logged, _) = log.split_once("waiting for connections").unwrap();
+    assert!(rows(shown) + rows(logged) <= 24, "{shown}{logged}");
+}
+
+#[test]
+fn the_plan_is_shown_on_request_after_the_address() {
+    let ended = for_people(&["--plan"]);
+    let (shown, _) = ended.stdout.split_once("shutdown of ProxyServer").unwrap();
+    let (invitation, plan) = shown.split_once("ProxyServer: at most 30s").unwrap();
+    assert!(invitation.starts_with("Listening on "), "{shown}");
+    assert!(plan.contains("recorder"), "{shown}");
+}
+
+#[test]
+fn without_a_terminal_standard_output_is_silent_and_the_log_has_plan_and_report() {
+    for arguments in [&["--plan"][..], &["--plan", "--log", "json"]] {
+        let proxy = Proxy::spawn("", arguments);
+        proxy.log().find("waiting for connections");
+        proxy.signal(Signal::TERM);
+        let ended = proxy.wait();
+        assert_eq!(ended.stdout, "");
+        let plan = ended.log.find("shutdown plan");
+        assert!(plan["plan"].as_str().unwrap().contains("recorder"));
+        let report = ended.log.find("shutdown report");
+        assert!(report["report"].as_str().unwrap().contains("connections"));
     }
 }
 
 #[test]
-fn with_json_logs_standard_output_is_silent_and_the_log_has_the_report() {
-    let proxy = Proxy::spawn("", &["--log", "json"]);
-    proxy.log().find("waiting for connections");
-    proxy.signal(Signal::TERM);
-    let ended = proxy.wait();
-    assert_eq!(ended.stdout, "");
-    let report = ended.log.find("shutdown report");
-    assert!(report["report"].as_str().unwrap().contains("connections"));
+fn without_a_request_the_log_has_no_plan() {
+    let ended = Proxy::start("");
+    ended.signal(Signal::TERM);
+    assert!(ended.wait().log.all("shutdown plan").is_empty());
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn sigterm_triggers_the_shutdown_and_requests_complete_while_new_ones_are_refuse
     assert!(client.body(&head.head).ends_with(b"tick 10 of 10\n"));
     let ended = proxy.wait();
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
-    assert!(ended.stdout.contains("SIGTERM"), "{}", ended.stdout);
+    assert!(ended.report().contains("SIGTERM"), "{}", ended.report());
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn the_deadline_is_enforced_and_who_did_not_answer_is_named() {
         "not said within 1s",
         &caller,
     ] {
-        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+        assert!(ended.report().contains(part), "{part}: {}", ended.report());
     }
 }
 
@@ -508,8 +508,8 @@ fn a_state_that_cannot_be_saved_is_a_failed_step() {
     let ended = proxy.wait();
     assert_eq!(ended.code(), 1, "{}", ended.log.text());
     assert!(
-        ended.stdout.contains("missing/state.json"),
+        ended.report().contains("missing/state.json"),
         "{}",
-        ended.stdout
+        ended.report()
     );
 }

@@ -301,8 +301,9 @@ fn at_the_end_streams_end_between_events_and_the_upstream_is_left_as_a_step() {
     assert!(retries.len() > 1, "all at the same time: {retries:?}");
     let ended = proxy.wait();
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
-    let mut lines = ended.stdout.lines().map(str::split_whitespace);
+    let report = ended.report();
+    let mut lines = report.lines().map(str::split_whitespace);
     let step = lines.any(|mut row| row.next() == Some("[/events]") && row.next() == Some("done"));
-    assert!(step, "{}", ended.stdout);
+    assert!(step, "{}", ended.report());
     assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), b"");
 }

@@ -123,10 +123,12 @@ fn too_few_file_descriptors_lower_the_limit_with_a_warning() {
     ]);
     let proxy = Proxy::launch(command, directory);
     proxy.log().find("waiting for connections");
-    let clamped = "connection limit set lower than configured: \
-                   too few open files are allowed; raise `ulimit -n`";
-    let line = proxy.log().find(clamped);
+    let line = proxy
+        .log()
+        .find("too few open files: `max_connections` lowered");
     assert_eq!(line["max_connections"], 16);
+    let advice = line["advice"].as_str().unwrap();
+    assert!(advice.contains("LimitNOFILE="), "{advice}");
     assert_eq!(line["configured"], 10_000);
 }
 
@@ -319,9 +321,9 @@ fn a_disk_that_takes_no_more_costs_entries_and_not_the_traffic() {
     let ended = proxy.wait();
     assert_eq!(ended.code(), 1, "{}", ended.log.text());
     assert!(
-        ended.stdout.contains("traffic tape tape.ndjson"),
+        ended.report().contains("traffic tape tape.ndjson"),
         "{}",
-        ended.stdout
+        ended.report()
     );
     let read = |name| std::fs::read_to_string(ended.directory.path().join(name)).unwrap();
     let numbers: serde_json::Value = serde_json::from_str(&read("numbers.json")).unwrap();

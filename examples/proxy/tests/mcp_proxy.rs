@@ -136,9 +136,9 @@ fn a_process_that_ignores_its_end_is_killed_with_its_group_and_the_step_says_so(
     let ended = proxy.wait();
     assert_eq!(ended.code(), 1, "{}", ended.log.text());
     assert!(
-        ended.stdout.contains("had to be killed: 1 process"),
+        ended.report().contains("had to be killed: 1 process"),
         "{}",
-        ended.stdout
+        ended.report()
     );
     assert!(!exists(result["pid"].as_u64().unwrap()));
     // The grandchild is an orphan, which another process reaps.
@@ -172,7 +172,7 @@ fn a_call_that_is_under_way_when_the_proxy_is_told_to_end_is_answered() {
     let ended = proxy.wait();
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
     // The order in which the parts have ended.
-    let (_, report) = ended.stdout.split_once("shutdown of ProxyServer").unwrap();
+    let report = ended.report();
     let steps = [
         "connections",
         "background",

@@ -344,7 +344,7 @@ fn sigterm_during_a_restart_ends_the_new_process_and_then_the_old_one_in_order()
     assert!(slow.body(&head.head).ends_with(b"tick 10 of 10\n"));
     let ended = service.wait();
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
-    assert!(ended.stdout.contains("SIGTERM"), "{}", ended.stdout);
+    assert!(ended.report().contains("SIGTERM"), "{}", ended.report());
 }
 
 #[test]

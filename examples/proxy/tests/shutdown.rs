@@ -23,10 +23,11 @@ const STEPS: [&str; 6] = [
 #[track_caller]
 fn assert_clean(ended: &Ended) {
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
+    let report = ended.report();
     let mut place = 0;
     for step in STEPS {
-        let found = ended.stdout[place..].find(step);
-        place += found.unwrap_or_else(|| panic!("no {step} in order: {}", ended.stdout));
+        let found = report[place..].find(step);
+        place += found.unwrap_or_else(|| panic!("no {step} in order: {report}"));
     }
     ended.log.find("all complete");
 }
@@ -98,7 +99,7 @@ fn under_load_no_byte_of_a_started_request_is_lost() {
 
     let ended = proxy.wait();
     assert_clean(&ended);
-    assert!(ended.stdout.contains("SIGINT"), "{}", ended.stdout);
+    assert!(ended.report().contains("SIGINT"), "{}", ended.report());
 }
 
 #[test]
@@ -212,7 +213,7 @@ fn at_the_deadline_what_hangs_is_cut_and_named_and_the_other_steps_still_run() {
     let ended = proxy.wait();
     // Best effort: that a client was cut is told, but is no failure of the proxy.
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
-    assert!(ended.stdout.contains(&peer), "{}", ended.stdout);
+    assert!(ended.report().contains(&peer), "{}", ended.report());
     let numbers = std::fs::read_to_string(ended.directory.path().join("numbers.json")).unwrap();
     let numbers: serde_json::Value = serde_json::from_str(&numbers).unwrap();
     assert_eq!(numbers["connections_cut"], 1);
@@ -233,7 +234,7 @@ fn a_second_signal_later_cuts_the_clients_that_are_left() {
     let ended = proxy.wait();
     // Best effort: a client that was cut is told, but is no failure of the proxy.
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
-    assert!(ended.stdout.contains(&peer), "{}", ended.stdout);
+    assert!(ended.report().contains(&peer), "{}", ended.report());
 }
 
 #[test]
@@ -279,9 +280,9 @@ fn a_tape_that_cannot_be_written_is_a_failed_step_and_exit_code_1() {
     let ended = proxy.wait();
     assert_eq!(ended.code(), 1, "{}", ended.log.text());
     assert!(
-        ended.stdout.contains("traffic tape /dev/full"),
+        ended.report().contains("traffic tape /dev/full"),
         "{}",
-        ended.stdout
+        ended.report()
     );
     assert!(
         ended.directory.path().join("numbers.json").exists(),
@@ -325,7 +326,7 @@ fn it_serves_through_the_lame_duck_but_is_not_ready_from_its_first_moment() {
     assert!(proxy.log().all("no longer listening").is_empty());
     let ended = proxy.wait();
     assert_clean(&ended);
-    assert!(ended.stdout.contains("lame_duck"), "{}", ended.stdout);
+    assert!(ended.report().contains("lame_duck"), "{}", ended.report());
 }
 
 #[test]

@@ -176,8 +176,9 @@ fn at_the_end_the_clients_are_forgotten_as_a_step() {
     proxy.signal(Signal::TERM);
     let ended = proxy.wait();
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
-    let mut rows = ended.stdout.lines().map(str::split_whitespace);
+    let report = ended.report();
+    let mut rows = report.lines().map(str::split_whitespace);
     let mut done =
         |step| rows.any(|mut row| row.next() == Some(step) && row.next() == Some("done"));
-    assert!(done("[/app]") && done("shelf"), "{}", ended.stdout);
+    assert!(done("[/app]") && done("shelf"), "{}", ended.report());
 }

@@ -19,7 +19,7 @@ pub enum Fault {
     None,
     /// It fails instead.
     Error,
-    /// It panics instead.
+    /// It panics instead. The panic hook is not called, so nothing is printed.
     Panic,
     /// It never ends.
     Hang,
@@ -143,7 +143,8 @@ where
     match fault_of(cx) {
         Fault::None => cleanup.await,
         Fault::Error => Err("an injected error".into()),
-        Fault::Panic => panic!("an injected panic"),
+        // Unlike `panic!`, this does not call the panic hook, which would print a message and a backtrace.
+        Fault::Panic => std::panic::resume_unwind(Box::new("an injected panic")),
         Fault::Hang => pending().await,
         Fault::DroppedHere => {
             let mut cleanup = pin!(cleanup);

@@ -42,9 +42,8 @@ fn clamp(wanted: NonZeroUsize, each: u64, available: Option<u64>) -> NonZeroUsiz
             max_connections = possible,
             configured = wanted,
             open_files = available,
-            needed = needed(wanted, each),
-            "connection limit set lower than configured: too few open files are allowed; \
-             raise `ulimit -n`"
+            advice = advice(possible, needed(wanted, each)),
+            "too few open files: `max_connections` lowered"
         );
     } else {
         info!(
@@ -54,6 +53,14 @@ fn clamp(wanted: NonZeroUsize, each: u64, available: Option<u64>) -> NonZeroUsiz
         );
     }
     possible
+}
+
+/// Says what to do about a limit of open files that is lower than `needed`.
+fn advice(possible: NonZeroUsize, needed: u64) -> String {
+    format!(
+        "allow {needed} (systemd: LimitNOFILE={needed}, containers: --ulimit nofile={needed}, \
+         root's shell: ulimit -n {needed}) or set `max_connections: {possible}`"
+    )
 }
 
 fn needed(wanted: NonZeroUsize, each: u64) -> u64 {
@@ -90,6 +97,19 @@ mod tests {
         assert_eq!(available(&limit(Some(1024), None), 20_032), 20_032);
         assert_eq!(available(&limit(Some(1024), Some(4096)), 100), 1024);
         assert_eq!(available(&limit(None, None), 100), u64::MAX);
+    }
+
+    #[test]
+    fn the_warning_says_which_limit_to_raise_and_to_what() {
+        let advice = advice(count(6656), needed(count(10_000), 3));
+        for part in [
+            "LimitNOFILE=30032",
+            "--ulimit nofile=30032",
+            "ulimit -n 30032",
+            "`max_connections: 6656`",
+        ] {
+            assert!(advice.contains(part), "{part}: {advice}");
+        }
     }
 
     #[test]

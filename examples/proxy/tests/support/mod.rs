@@ -235,6 +235,13 @@ impl Ended {
         let status = self.status;
         status.code().unwrap_or_else(|| panic!("{status}\n{text}"))
     }
+
+    /// The reports in the log, one for each process that wrote to it.
+    pub fn report(&self) -> String {
+        let lines = self.log.all("shutdown report");
+        let reports = lines.iter().filter_map(|line| line["report"].as_str());
+        reports.collect::<Vec<_>>().join("\n")
+    }
 }
 
 impl Log {
@@ -261,6 +268,12 @@ impl Log {
             .iter()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["message"] == message).collect()
+    }
+
+    /// Waits for a line with this text, whatever the form of the lines.
+    #[track_caller]
+    pub fn expect_text(&self, text: &str) {
+        eventually(text, || self.text().contains(text).then_some(()));
     }
 
     #[track_caller]
