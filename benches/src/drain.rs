@@ -278,7 +278,7 @@ async fn gate(n: usize) -> Drained {
         let pass = gate.enter().expect("it is open");
         tokio::spawn(async move {
             let _inside = Inside::parks();
-            pass.closing().await;
+            pass.cancelled().await;
         });
     };
     timed(n, spawn, || {
@@ -312,7 +312,7 @@ async fn connections(n: usize) -> Drained {
     let spawn = |_| {
         let spawned = connections.spawn("peer", |connection| async move {
             let _inside = Inside::parks();
-            connection.closing().await;
+            connection.cancelled().await;
         });
         spawned.expect("there is a place");
     };

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 #[cfg(feature = "h2")]
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use lifecycle_runtime::{BoxError, CloseReason, Connection, Gate, Spawner};
+use lifecycle_runtime::{BoxError, CloseReason, Connection, Gate, Peer, Spawner};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -51,7 +50,7 @@ const WINDOW: u32 = 64 * 1024;
 /// use lifecycle_http::{HttpConnection, RequestBody};
 /// # fn with(request: http::Request<RequestBody>) -> Option<()> {
 /// let connection = request.extensions().get::<HttpConnection>()?.clone();
-/// let stop = async move { connection.closing().await };
+/// let stop = async move { connection.cancelled().await };
 /// # drop(stop); Some(())
 /// # }
 /// ```
@@ -120,7 +119,7 @@ where
         activity: Arc::clone(&activity),
         common: Arc::clone(&common),
     });
-    let mut closing = pin!(connection.closing());
+    let mut closing = pin!(connection.cancelled());
     let mut signal = Signal {
         closing: closing.as_mut(),
         told: None,
@@ -269,16 +268,41 @@ where
     }
 }
 
-/// What a connection of any server can do.
-impl Deref for HttpConnection {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
+impl HttpConnection {
+    /// Returns the [`Connection`] itself: its counters, its protocol, its age.
+    pub fn connection(&self) -> &Connection {
         &self.link.connection
     }
-}
 
-impl HttpConnection {
+    /// Waits until the connection is told to close, and returns why.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost if it is dropped.
+    pub async fn cancelled(&self) -> CloseReason {
+        self.link.connection.cancelled().await
+    }
+
+    /// Returns whether the connection has been told to close.
+    pub fn is_cancelled(&self) -> bool {
+        self.link.connection.is_cancelled()
+    }
+
+    /// Returns why the connection was told to close. `None` as long as it was not.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.link.connection.close_reason()
+    }
+
+    /// Tells the connection to close. The first reason stays.
+    pub fn close(&self, reason: CloseReason) {
+        self.link.connection.close(reason);
+    }
+
+    /// Returns the client's address or name.
+    pub fn peer(&self) -> &Peer {
+        self.link.connection.peer()
+    }
+
     pub(crate) fn link(&self) -> &Link {
         &self.link
     }

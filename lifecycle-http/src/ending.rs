@@ -127,7 +127,7 @@ impl<B: Body> EndingBody<B> {
         Self {
             body: Some(body),
             closing: Box::pin(async move {
-                connection.closing().await;
+                connection.cancelled().await;
             }),
             messages,
             told: None,

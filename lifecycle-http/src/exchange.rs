@@ -97,9 +97,9 @@ where
     let messages = messages(response.headers(), exchange.is_h2(), &common.lines);
     Ok(response.map(|body| {
         if events {
-            ResponseBody::events(SseBody::new(body, &link), exchange)
+            ResponseBody::events(SseBody::new(body, link.connection()), exchange)
         } else if let Some(messages) = messages {
-            let ending = EndingBody::new(body, messages, &link, &common.limits);
+            let ending = EndingBody::new(body, messages, link.connection(), &common.limits);
             ResponseBody::ending(ending, exchange)
         } else {
             ResponseBody::plain(body, exchange)

@@ -43,7 +43,7 @@
 //! | h1, between requests | closed; one that was answered a moment ago gets a moment to ask again, and is told to close |
 //! | h1, half a request head | has [`Limits::close_ack_timeout`] to finish it |
 //! | h2 | GOAWAY, a round trip, the final GOAWAY; streams are finished |
-//! | upgraded (WebSocket, CONNECT) | told by [`Connection::closing`], awaited until it is dropped |
+//! | upgraded (WebSocket, CONNECT) | told by [`Connection::cancelled`], awaited until it is dropped |
 //! | event stream | ends after an event, with a jittered `retry:` |
 //! | gRPC stream over h2 | ends between two messages with `UNAVAILABLE` in its trailers, once it is quiet for [`Limits::keep_alive_after_drain`] or after [`Limits::close_ack_timeout`]; a call that is answered in that time keeps its status |
 //! | stream of lines | as gRPC, where [`HttpBuilder::end_lines_of`] asks for it |

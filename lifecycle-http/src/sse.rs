@@ -84,7 +84,7 @@ impl<B> SseBody<B> {
     pub fn new(body: B, connection: &Connection) -> Self {
         let connection = connection.clone();
         Self::until(body, async move {
-            connection.closing().await;
+            connection.cancelled().await;
         })
     }
 

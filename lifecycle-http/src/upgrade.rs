@@ -17,7 +17,7 @@ pub struct NotUpgradable;
 /// Runs `serve` on the connection once `request` is upgraded: once the response (101, or 200 to a CONNECT) is sent.
 ///
 /// The task belongs to the server, which awaits it while draining; `serve` should end soon after
-/// [`closing`](lifecycle_runtime::Connection::closing). At the deadline it is aborted, and awaited.
+/// [`cancelled`](lifecycle_runtime::Connection::cancelled). At the deadline it is aborted, and awaited.
 ///
 /// Upgrades that are served otherwise (axum's `WebSocketUpgrade`, say) are awaited too, until their stream is dropped,
 /// and their socket is closed at the deadline; but the task that serves them is its framework's.
@@ -29,7 +29,7 @@ pub struct NotUpgradable;
 ///
 /// fn answer(mut request: Request<RequestBody>) -> Result<Response<String>, NotUpgradable> {
 ///     upgrade_tracked(&mut request, async |mut stream, connection| {
-///         let _ = connection.closing().await;
+///         let _ = connection.cancelled().await;
 ///         let _ = stream.write_all(b"bye").await;
 ///     })?;
 ///     let mut response = Response::new(String::new());
@@ -64,7 +64,9 @@ where
     let task = async move {
         match upgrade.await {
             Ok(upgraded) => serve(TokioIo::new(upgraded), connection).await,
-            Err(error) => debug!(connection = %*connection, %error, "an upgrade did not happen"),
+            Err(error) => {
+                debug!(connection = %connection.connection(), %error, "an upgrade did not happen")
+            }
         }
     };
     upgrades.spawn(name, task).map_err(|_| NotUpgradable)

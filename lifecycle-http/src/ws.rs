@@ -135,7 +135,7 @@ impl WebSocket {
         Self {
             stream,
             closing: Box::pin(async move {
-                if closing.closing().await == CloseReason::Drain {
+                if closing.cancelled().await == CloseReason::Drain {
                     // Not all at once: they will all come back.
                     sleep(closing.link().common.turn()).await;
                 }

@@ -6,7 +6,6 @@ mod sweep;
 use std::fmt;
 use std::future::Future;
 use std::num::NonZeroUsize;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,7 +21,7 @@ pub use connection::{Busy, CloseReason, Connection, Peer};
 /// The permit of a connection lives exactly as long as its task: also when that panics or is aborted. An
 /// idle one is told to close, and cut if it does not; one timer watches all of them.
 ///
-/// Its shutdown refuses new connections, tells all that there are (see [`Connection::closing`]), waits, and at
+/// Its shutdown refuses new connections, tells all that there are (see [`Connection::cancelled`]), waits, and at
 /// the soft deadline aborts those that are left and awaits them too; they are named in the report. Dropping
 /// it aborts them: none is detached.
 ///
@@ -45,7 +44,7 @@ pub use connection::{Busy, CloseReason, Connection, Peer};
 /// connections.spawn(peer, async move |connection| {
 ///     let mut byte = [0];
 ///     // Pinned once: one that is made anew in every round registers anew.
-///     let mut closing = std::pin::pin!(connection.closing());
+///     let mut closing = std::pin::pin!(connection.cancelled());
 ///     loop {
 ///         tokio::select! {
 ///             read = socket.read_exact(&mut byte) => read?,
@@ -163,6 +162,10 @@ impl Connections {
         }
     }
 
+    fn shared(&self) -> &Arc<Shared> {
+        &self.acceptor.shared
+    }
+
     /// Spawns into these from elsewhere.
     pub fn acceptor(&self) -> Acceptor {
         self.acceptor.clone()
@@ -170,7 +173,7 @@ impl Connections {
 
     /// Refuses new connections and tells those there are to close. Waits for nobody.
     pub fn close(&self) {
-        self.shared.tracked.gate.close();
+        self.shared().tracked.gate.close();
     }
 
     /// Waits until they are closed and every connection has ended. Does not close them: call
@@ -180,22 +183,55 @@ impl Connections {
     ///
     /// Safe: nothing is lost if it is dropped.
     pub async fn drained(&self) {
-        self.shared.tracked.gate.drained().await;
+        self.shared().tracked.gate.drained().await;
     }
 }
 
-/// What connections do as an acceptor.
-impl Deref for Connections {
-    type Target = Acceptor;
+/// What connections and their acceptors do alike.
+impl Connections {
+    /// Serves a connection on a task of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] at the limit, or once the shutdown has begun; `serve` is not called then.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn spawn<F>(
+        &self,
+        peer: impl Into<Peer>,
+        serve: impl FnOnce(Connection) -> F,
+    ) -> Result<(), Refused>
+    where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        self.acceptor.spawn(peer, serve)
+    }
 
-    fn deref(&self) -> &Acceptor {
-        &self.acceptor
+    /// Reserves a slot for a connection that is not served yet; see [`Acceptor::admit`].
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    pub fn admit(&self, peer: impl Into<Peer>) -> Result<Admission, Refused> {
+        self.acceptor.admit(peer)
+    }
+
+    /// Returns the counts of connections so far.
+    pub fn stats(&self) -> ConnectionStats {
+        self.acceptor.stats()
+    }
+
+    /// Lists the open connections, the oldest first.
+    pub fn list(&self) -> impl Iterator<Item = Connection> + use<> {
+        self.acceptor.list()
     }
 }
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        self.shared.cut();
+        self.shared().cut();
     }
 }
 
@@ -358,14 +394,14 @@ impl MustClean for &Connections {}
 
 impl Component for &Connections {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        match tracked::drain(&self.shared, cx).await {
+        match tracked::drain(self.shared(), cx).await {
             None => Ok(()),
             Some(names) => Err(format!("cut at the deadline: {names}").into()),
         }
     }
 
     fn abort(&mut self) {
-        self.shared.cut();
+        self.shared().cut();
     }
 }
 
@@ -375,11 +411,11 @@ impl Component for Connections {
     }
 
     fn abort(&mut self) {
-        self.shared.cut();
+        self.shared().cut();
     }
 
     fn release(&mut self) {
-        self.shared.cut();
+        self.shared().cut();
     }
 }
 

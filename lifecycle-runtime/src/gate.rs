@@ -28,7 +28,6 @@ mod loom_tests;
 use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -231,13 +230,13 @@ impl Pass {
     /// # Cancel safety
     ///
     /// Safe: nothing is lost if it is dropped.
-    pub fn closing(&self) -> impl Future<Output = ()> + Send {
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send {
         self.core.closed()
     }
 
     /// Whether the gate has closed.
     #[inline]
-    pub fn is_closing(&self) -> bool {
+    pub fn is_cancelled(&self) -> bool {
         self.core.is_closed()
     }
 }
@@ -260,16 +259,29 @@ impl Drop for Pass {
 impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pass")
-            .field("closing", &self.is_closing())
+            .field("cancelled", &self.is_cancelled())
             .finish()
     }
 }
 
-impl Deref for LabelledPass {
-    type Target = Pass;
+impl LabelledPass {
+    /// Waits until the gate closes; see [`Pass::cancelled`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost if it is dropped.
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send {
+        self.pass.cancelled()
+    }
 
-    fn deref(&self) -> &Pass {
-        &self.pass
+    /// Returns whether the gate has closed.
+    pub fn is_cancelled(&self) -> bool {
+        self.pass.is_cancelled()
+    }
+
+    /// Returns another pass, without a label, for a part of the request that may outlive this one.
+    pub fn pass(&self) -> Pass {
+        self.pass.clone()
     }
 }
 

@@ -80,7 +80,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
+#![warn(missing_docs, missing_debug_implementations)]
 
 mod clock;
 mod component;
@@ -137,7 +137,7 @@ pub mod __private;
 
 pub use component::{BoxError, Component, DynComponent, MustClean};
 pub use context::Context;
-pub use plan::{Plan, PlanStep, ResolvedPlan};
+pub use plan::{Plan, PlanStep, ResolvedPlan, ResolvedStep};
 pub use reason::{Force, Reason, Signal};
 pub use report::{Outcome, Report, ShutdownError, Step, TimedOut};
 

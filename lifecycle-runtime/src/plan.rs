@@ -7,7 +7,7 @@ mod step_set;
 use std::fmt;
 use std::time::Duration;
 
-pub use resolved::ResolvedPlan;
+pub use resolved::{ResolvedPlan, ResolvedStep};
 #[cfg(feature = "rt")]
 pub(crate) use resolved::{clip, resolve};
 pub(crate) use step_set::StepSet;

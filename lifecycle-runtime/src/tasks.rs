@@ -6,7 +6,6 @@ mod supervise;
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
-use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::contain;
@@ -111,6 +110,10 @@ impl TaskGroup {
         }
     }
 
+    fn shared(&self) -> &Arc<Shared> {
+        &self.spawner.shared
+    }
+
     /// Spawns into this group from elsewhere.
     pub fn spawner(&self) -> Spawner {
         self.spawner.clone()
@@ -118,7 +121,7 @@ impl TaskGroup {
 
     /// Admits no more tasks and tells those that run to stop. Waits for nobody.
     pub fn close(&self) {
-        self.shared.tracked.gate.close();
+        self.shared().tracked.gate.close();
     }
 
     /// Waits until the group is closed and every task has ended. Does not close it: call
@@ -128,16 +131,117 @@ impl TaskGroup {
     ///
     /// Safe: nothing is lost if it is dropped.
     pub async fn drained(&self) {
-        self.shared.tracked.gate.drained().await;
+        self.shared().tracked.gate.drained().await;
     }
 }
 
-/// What a group does as a spawner.
-impl Deref for TaskGroup {
-    type Target = Spawner;
+/// What a group and its spawners do alike.
+impl TaskGroup {
+    /// Spawns a task that is aborted at the soft deadline of the shutdown; see [`Spawner::spawn`].
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the group's shutdown has begun; the future is dropped.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn spawn<F>(&self, name: impl Into<Cow<'static, str>>, task: F) -> Result<(), Closed>
+    where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        self.spawner.spawn(name, task)
+    }
 
-    fn deref(&self) -> &Spawner {
-        &self.spawner
+    /// Spawns a task that is given a [`TaskStop`], so that it can end by itself; see [`Spawner::spawn_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn spawn_with<F>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        task: impl FnOnce(TaskStop) -> F,
+    ) -> Result<(), Closed>
+    where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        self.spawner.spawn_with(name, task)
+    }
+
+    /// Spawns a task that is dropped when the shutdown begins; see [`Spawner::spawn_until_stop`].
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn spawn_until_stop<F>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        task: F,
+    ) -> Result<(), Closed>
+    where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        self.spawner.spawn_until_stop(name, task)
+    }
+
+    /// Runs a closure on the blocking pool, counted and named as a task; see [`Spawner::spawn_blocking`].
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn spawn_blocking<T>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        task: impl FnOnce(TaskStop) -> T + Send + 'static,
+    ) -> Result<(), Closed>
+    where
+        T: TaskOutcome,
+    {
+        self.spawner.spawn_blocking(name, task)
+    }
+
+    /// Spawns a task that is restarted when it fails; see [`Spawner::supervise`].
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the group's shutdown has begun.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn supervise<F>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        restart: Restart,
+        task: impl FnOnce(TaskStop) -> F + Clone + Send + 'static,
+    ) -> Result<Supervised, Closed>
+    where
+        F: Future<Output: TaskOutcome> + Send + 'static,
+    {
+        self.spawner.supervise(name, restart, task)
+    }
+
+    /// Returns the number of tasks that have not ended.
+    pub fn len(&self) -> usize {
+        self.spawner.len()
+    }
+
+    /// Returns whether every task has ended.
+    pub fn is_empty(&self) -> bool {
+        self.spawner.is_empty()
     }
 }
 
@@ -149,7 +253,7 @@ impl Default for TaskGroup {
 
 impl Drop for TaskGroup {
     fn drop(&mut self) {
-        self.shared.tracked.abort();
+        self.shared().tracked.abort();
     }
 }
 
@@ -354,12 +458,12 @@ impl MustClean for &TaskGroup {}
 
 impl Component for &TaskGroup {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        let stragglers = tracked::drain(&self.shared, cx).await;
-        self.shared.outcome(stragglers)
+        let stragglers = tracked::drain(self.shared(), cx).await;
+        self.shared().outcome(stragglers)
     }
 
     fn abort(&mut self) {
-        self.shared.tracked.abort();
+        self.shared().tracked.abort();
     }
 }
 

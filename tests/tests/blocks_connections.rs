@@ -50,7 +50,7 @@ fn context() -> Context {
 fn told(connections: &Connections, name: &'static str) -> oneshot::Receiver<CloseReason> {
     let (tell, told) = oneshot::channel();
     let spawned = connections.spawn(name, |connection| async move {
-        let _ = tell.send(connection.closing().await);
+        let _ = tell.send(connection.cancelled().await);
     });
     spawned.expect("there is a place");
     told
@@ -155,7 +155,7 @@ async fn a_place_is_taken_before_there_is_a_task_and_given_back_without_one() {
     let mut drained = spawn(connections.drained());
     assert!(drained.poll().is_pending(), "it was admitted");
     admission.spawn(|connection| async move {
-        connection.closing().await;
+        connection.cancelled().await;
     });
     drained.await;
     assert_eq!(connections.stats().accepted, 1);
@@ -334,11 +334,11 @@ async fn the_first_reason_to_close_stays() {
     let told = told(&connections, "peer");
     let connection = connections.list().next().expect("it is there");
     assert_eq!(connection.close_reason(), None);
-    connection.close(CloseReason::Limit);
+    connection.close(CloseReason::Error);
     connection.close(CloseReason::Idle);
-    assert_eq!(told.await, Ok(CloseReason::Limit));
+    assert_eq!(told.await, Ok(CloseReason::Error));
     connections.close();
-    assert_eq!(connection.close_reason(), Some(CloseReason::Limit));
+    assert_eq!(connection.close_reason(), Some(CloseReason::Error));
     connections.drained().await;
 }
 
@@ -347,10 +347,10 @@ async fn one_that_was_told_before_it_listens_hears_it_at_once() {
     let connections = Connections::new(limit(9));
     endless(&connections, "peer");
     let connection = connections.list().next().expect("it is there");
-    connection.close(CloseReason::Limit);
+    connection.close(CloseReason::Error);
     assert_eq!(
-        assert_ready!(spawn(connection.closing()).poll()),
-        CloseReason::Limit
+        assert_ready!(spawn(connection.cancelled()).poll()),
+        CloseReason::Error
     );
 }
 
@@ -421,7 +421,7 @@ fn with_part(connections: &Connections) -> (Connection, oneshot::Receiver<()>) {
             pending::<()>().await;
         });
         part.expect("its task is there");
-        connection.closing().await;
+        connection.cancelled().await;
     });
     spawned.expect("there is a place");
     let connection = connections.list().next().expect("it is there");
@@ -433,7 +433,7 @@ async fn a_part_of_a_connection_is_dropped_when_the_connections_own_task_is_gone
     let connections = Connections::new(limit(9));
     let (connection, gone) = with_part(&connections);
     yield_now().await;
-    connection.close(CloseReason::Limit);
+    connection.close(CloseReason::Error);
     assert!(gone.await.is_err());
     let late = connection.spawn(async { unreachable!("it is refused") });
     assert!(late.is_err());
@@ -452,7 +452,7 @@ async fn parts_of_a_connection_that_is_cut_are_awaited() {
     let mut server = Server::new(Connections::new(limit(9)));
     let (send, sent) = mpsc::channel();
     let spawned = server.connections.spawn("peer", |connection| async move {
-        connection.closing().await;
+        connection.cancelled().await;
         // A stream that was opened before the client knew.
         let late = connection.spawn(async move {
             let _slow = Slow(send);
@@ -488,7 +488,7 @@ async fn a_connection_alone_closes_when_it_is_told_and_has_parts_too() {
     let (tell, told) = oneshot::channel();
     let part = connection.clone();
     let spawned = connection.spawn(async move {
-        let _ = tell.send(part.closing().await);
+        let _ = tell.send(part.cancelled().await);
     });
     spawned.unwrap();
     yield_now().await;
@@ -502,7 +502,7 @@ async fn whoever_waits_for_the_close_is_woken_also_after_other_wake_ups_and_on_a
     let (tell, mut told) = oneshot::channel();
     let (moved, waits) = oneshot::channel();
     let spawned = connections.spawn("peer", |connection| async move {
-        let mut closing = Box::pin(async move { connection.closing().await });
+        let mut closing = Box::pin(async move { connection.cancelled().await });
         // Polled again and again by one task, then handed to another.
         for _ in 0..5 {
             let polled = poll_fn(|cx| Poll::Ready(closing.as_mut().poll(cx))).await;

@@ -34,12 +34,12 @@ impl Server {
 fn a_closed_gate_admits_nobody_and_keeps_who_is_inside() {
     let gate = Gate::new();
     let pass = gate.enter().expect("it is open");
-    assert!(!pass.is_closing());
+    assert!(!pass.is_cancelled());
     gate.close();
     gate.close();
     assert_eq!(gate.enter().err(), Some(Closed));
     assert_eq!(gate.enter_labelled("late").err(), Some(Closed));
-    assert!(gate.is_closed() && pass.is_closing());
+    assert!(gate.is_closed() && pass.is_cancelled());
     assert_eq!(gate.in_flight(), 1);
     drop(pass);
     assert!(gate.is_drained());
@@ -83,7 +83,7 @@ fn every_waiter_is_told_and_one_that_gave_up_takes_nobodys_wake_up() {
     let gate = Gate::new();
     let pass = gate.enter().unwrap();
     let mut waiters: Vec<_> = (0..3).map(|_| spawn(gate.drained())).collect();
-    let mut closings: Vec<_> = (0..3).map(|_| spawn(pass.closing())).collect();
+    let mut closings: Vec<_> = (0..3).map(|_| spawn(pass.cancelled())).collect();
     waiters
         .iter_mut()
         .for_each(|waiter| assert_pending!(waiter.poll()));
@@ -110,7 +110,7 @@ fn dropping_a_clone_changes_nothing_and_dropping_the_last_gate_closes_it() {
     let pass = gate.enter().unwrap();
     drop(gate.clone());
     assert!(!gate.is_closed() && gate.enter().is_ok());
-    let mut closing = spawn(pass.closing());
+    let mut closing = spawn(pass.cancelled());
     assert_pending!(closing.poll());
     drop(gate);
     assert!(closing.is_woken());
@@ -280,8 +280,8 @@ fn a_gate_and_its_passes_show_how_they_are() {
     let pass = gate.enter().unwrap();
     let named = gate.enter_labelled("upload").unwrap();
     assert_eq!(format!("{gate:?}"), "Gate { closed: false, in_flight: 2 }");
-    assert_eq!(format!("{pass:?}"), "Pass { closing: false }");
+    assert_eq!(format!("{pass:?}"), "Pass { cancelled: false }");
     gate.close();
-    assert_eq!(format!("{named:?}"), "Pass { closing: true }");
+    assert_eq!(format!("{named:?}"), "Pass { cancelled: true }");
     assert_eq!(Closed.to_string(), "the gate is closed");
 }

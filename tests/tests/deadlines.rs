@@ -586,6 +586,16 @@ async fn the_plan_of_a_value_shows_its_computed_timeouts() {
     assert_eq!(plan.step_budget("free"), Some(secs(9)));
     assert_eq!(plan.step_budget("held"), Some(secs(6)));
     assert_eq!(plan.step_budget("last"), Some(secs(2)));
+    let steps = plan.steps().iter().map(|step| (step.name(), step.budget()));
+    assert_eq!(
+        steps.collect::<Vec<_>>(),
+        [
+            ("free", Some(secs(9))),
+            ("held", Some(secs(6))),
+            ("last", Some(secs(2))),
+        ]
+    );
+    assert_eq!(plan.steps()[2].after().collect::<Vec<_>>(), [1]);
     server.state.disarm();
 }
 

@@ -305,7 +305,7 @@ async fn what_main_does_to_its_stop_or_to_a_handles_token_asks_for_nothing() {
     let report = Runner::new(server(&trace))
         .handle(&handle)
         .run(async |_: &mut Server, stop: Stop| {
-            stop.cancel();
+            stop.token().cancel();
             token.cancel();
             sleep(secs(5)).await;
             Err::<(), _>("it went on for 5 s")

@@ -68,7 +68,7 @@ async fn websocket(
 async fn echo(mut socket: WebSocket, connection: Option<HttpConnection>) {
     let closing = async {
         match connection {
-            Some(connection) => drop(connection.closing().await),
+            Some(connection) => drop(connection.cancelled().await),
             None => std::future::pending().await,
         }
     };

@@ -1,7 +1,7 @@
 //! A chat: members speak over WebSockets, an audience listens to server-sent events, and when the server goes away
 //! everybody is told so in the way their protocol has for it.
 //!
-//! [`HttpServer`] ends the event streams by itself. A WebSocket handler waits for [`HttpConnection::closing`] beside its
+//! [`HttpServer`] ends the event streams by itself. A WebSocket handler waits for [`HttpConnection::cancelled`] beside its
 //! messages, and says 1001.
 //!
 //! It runs to its end by itself: two members talk, somebody listens, and the shutdown begins while all are connected.
@@ -76,7 +76,7 @@ async fn speak(
 
 async fn talk(mut socket: WebSocket, room: Room, connection: HttpConnection) {
     let mut others = room.subscribe();
-    let mut closing = std::pin::pin!(connection.closing());
+    let mut closing = std::pin::pin!(connection.cancelled());
     loop {
         tokio::select! {
             said = socket.recv() => match said {

@@ -178,7 +178,7 @@ async fn echo(
 ) {
     let (mut read, mut write) = tokio::io::split(stream);
     let mut buffer = [0; 64];
-    let mut closing = std::pin::pin!(connection.closing());
+    let mut closing = std::pin::pin!(connection.cancelled());
     let mut told = false;
     loop {
         tokio::select! {

@@ -85,12 +85,10 @@ pub enum CloseReason {
     Drain = 1,
     /// It was idle for too long.
     Idle = 2,
-    /// Somebody needs its place.
-    Limit = 3,
     /// It ended with an error.
-    Error = 4,
+    Error = 3,
     /// It stayed too long after it was told, and is aborted.
-    Forced = 5,
+    Forced = 4,
 }
 
 impl Connection {
@@ -173,12 +171,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until it should close, and says why: end at the next place where nothing is lost.
+    /// Waits until the connection is told to close, and returns why. Its task should then end at the next point where
+    /// nothing is lost.
     ///
     /// # Cancel safety
     ///
     /// Safe: nothing is lost if it is dropped.
-    pub async fn closing(&self) -> CloseReason {
+    pub async fn cancelled(&self) -> CloseReason {
         // Asked before looking: it counts every telling from here on.
         let mut told = pin!(self.state.told.notified());
         let mut drain = pin!(self.state.gate.closed());
@@ -202,14 +201,18 @@ impl Connection {
         .await
     }
 
-    /// Why it was told to close, if it was.
+    /// Returns whether the connection has been told to close.
+    pub fn is_cancelled(&self) -> bool {
+        self.close_reason().is_some()
+    }
+
+    /// Returns why the connection was told to close. `None` as long as it was not.
     pub fn close_reason(&self) -> Option<CloseReason> {
         match self.state.reason.load(Ordering::Acquire) {
             1 => Some(CloseReason::Drain),
             2 => Some(CloseReason::Idle),
-            3 => Some(CloseReason::Limit),
-            4 => Some(CloseReason::Error),
-            5 => Some(CloseReason::Forced),
+            3 => Some(CloseReason::Error),
+            4 => Some(CloseReason::Forced),
             _ if self.state.gate.is_closed() => Some(CloseReason::Drain),
             _ => None,
         }

@@ -1,4 +1,4 @@
-//! Plans of values, with the timeouts that only a value knows, and how plans are shown.
+//! Plans of values, with their run-time timeouts, and the tables and diagrams of plans.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -11,9 +11,9 @@ use super::{main_share, prove::longest};
 use crate::engine::SetTimeout;
 use crate::text::{self, Label};
 
-/// The plan of one value: [`Plan`] with the timeouts that are known only at run time.
+/// The plan of one value: its [`Plan`] with the timeouts that are known only at run time.
 ///
-/// Printed with `{}` it is a table; [`to_mermaid`](Self::to_mermaid) draws it.
+/// `{}` prints it as a table; [`to_mermaid`](Self::to_mermaid) draws it.
 #[derive(Clone, Debug)]
 pub struct ResolvedPlan {
     name: &'static str,
@@ -23,10 +23,11 @@ pub struct ResolvedPlan {
     steps: Vec<ResolvedStep>,
 }
 
+/// One step of a [`ResolvedPlan`].
 #[derive(Clone, Debug)]
-struct ResolvedStep {
+pub struct ResolvedStep {
     step: PlanStep,
-    /// What it counts for: its timeout, its nested plan's budget, or nothing it states.
+    /// The timeout, or else the budget of the nested plan.
     budget: Option<Duration>,
     nested: Option<ResolvedPlan>,
 }
@@ -59,23 +60,28 @@ impl From<PlanStep> for ResolvedStep {
 }
 
 impl ResolvedPlan {
-    /// The name of the type, or what `name = "…"` says.
+    /// Returns the name of the type, or the text of `name = "…"`.
     pub fn name(&self) -> &str {
         self.name
     }
 
-    /// The longest the plan may take. `None` for a leaf.
+    /// Returns the longest time that the plan may take. `None` for a leaf.
     pub fn budget(&self) -> Option<Duration> {
         self.budget
     }
 
-    /// The longest that main may take once the shutdown began; see [`Plan::main_share`]. `None` unless the plan is an
-    /// owner's.
+    /// Returns how long main may take once the shutdown has begun; see [`Plan::main_share`]. `None` unless the plan is
+    /// an owner's.
     pub fn main_share(&self) -> Option<Duration> {
         self.main_share
     }
 
-    /// The timeout of the step at this path (`"storage.pool"`), or its nested plan's budget.
+    /// Returns the steps, in an order in which they could run one by one. For an enum, its variants.
+    pub fn steps(&self) -> &[ResolvedStep] {
+        &self.steps
+    }
+
+    /// Returns the [budget](ResolvedStep::budget) of the step at `path`, such as `"storage.pool"`.
     pub fn step_budget(&self, path: &str) -> Option<Duration> {
         let (first, rest) = match path.split_once('.') {
             Some((first, rest)) => (first, Some(rest)),
@@ -88,7 +94,7 @@ impl ResolvedPlan {
         }
     }
 
-    /// The plan as a Mermaid flowchart.
+    /// Draws the plan as a Mermaid flowchart.
     pub fn to_mermaid(&self) -> String {
         let mut out = String::from("flowchart LR\n");
         self.draw(&mut out, "s", 1);
@@ -105,7 +111,7 @@ impl ResolvedPlan {
                 .unwrap_or_default();
             match &row.nested {
                 Some(nested) => {
-                    // Writing to a String cannot fail; so for each of these.
+                    // Writing to a String cannot fail, here and below.
                     let _ = writeln!(
                         out,
                         "{pad}subgraph {id}[\"{}{budget}\"]",
@@ -131,7 +137,7 @@ impl ResolvedPlan {
         for row in &self.steps {
             let step = &row.step;
             let after: Vec<_> = step.after().map(|i| self.steps[i].step.name).collect();
-            // A variant is what is in it.
+            // A variant without fields has nothing to clean, whatever its attributes say.
             let is_empty = self.one_of && row.nested.is_none();
             let mut how = Cow::from(if is_empty { NOTHING } else { step.how });
             for (is, word) in [
@@ -168,7 +174,45 @@ impl ResolvedPlan {
     }
 }
 
-/// What is said of a plan without steps.
+impl ResolvedStep {
+    /// Returns the name of the field, or its index in a tuple.
+    pub fn name(&self) -> &str {
+        self.step.name
+    }
+
+    /// Returns the priority. Lower numbers run first.
+    pub fn priority(&self) -> i32 {
+        self.step.priority
+    }
+
+    /// Returns the steps that this one waits for directly, as indices into [`ResolvedPlan::steps`].
+    pub fn after(&self) -> impl Iterator<Item = usize> + use<> {
+        self.step.after()
+    }
+
+    /// Returns the timeout of the step, or else the budget of its nested plan. `None` for a step that has neither: it
+    /// may use the time that the other steps leave.
+    pub fn budget(&self) -> Option<Duration> {
+        self.budget
+    }
+
+    /// Returns whether the steps that come after it are skipped unless it is done.
+    pub fn is_required(&self) -> bool {
+        self.step.required
+    }
+
+    /// Returns whether the report stays clean if the step fails.
+    pub fn is_best_effort(&self) -> bool {
+        self.step.best_effort
+    }
+
+    /// Returns the plan of the field's value, if that has steps.
+    pub fn nested(&self) -> Option<&ResolvedPlan> {
+        self.nested.as_ref()
+    }
+}
+
+/// The text that stands for a plan without steps.
 const NOTHING: &str = "nothing to clean";
 
 impl fmt::Display for ResolvedPlan {
@@ -197,12 +241,13 @@ impl fmt::Display for ResolvedPlan {
     }
 }
 
-/// `plan` with the plans of a value's fields, by the index of their step, and the timeouts that are told.
+/// Resolves `plan` with the plans of a value's fields (by the index of their step) and the run-time timeouts that
+/// `collect_timeouts` reports.
 #[cfg(feature = "rt")]
 pub(crate) fn resolve(
     plan: Plan,
     fields: Vec<(usize, ResolvedPlan)>,
-    tell: Option<&mut dyn FnMut(&mut SetTimeout<'_>)>,
+    collect_timeouts: Option<&mut dyn FnMut(&mut SetTimeout<'_>)>,
 ) -> ResolvedPlan {
     let mut resolved = ResolvedPlan::from(plan);
     for (i, nested) in fields {
@@ -224,13 +269,13 @@ pub(crate) fn resolve(
             }
         }
     };
-    if let Some(tell) = tell {
-        tell(&mut set);
+    if let Some(collect) = collect_timeouts {
+        collect(&mut set);
     }
     if let Some(total) = total.or(plan.timeout) {
         resolved.budget = Some(total);
         if plan.is_owner {
-            // An absurd timeout of one step counts for no more than all have together.
+            // No step may count for more than the whole plan has, however long its own timeout is.
             for step in &mut costs {
                 step.cost = step.cost.min(total.as_nanos());
             }
@@ -240,7 +285,7 @@ pub(crate) fn resolve(
     resolved
 }
 
-/// A run-time timeout, held to its `at_most`.
+/// Shortens a run-time timeout to its `at_most`.
 #[cfg(feature = "rt")]
 pub(crate) fn clip(given: Duration, at_most: Option<Duration>) -> Duration {
     at_most.map_or(given, |most| given.min(most))
@@ -248,7 +293,7 @@ pub(crate) fn clip(given: Duration, at_most: Option<Duration>) -> Duration {
 
 #[cfg(feature = "serde")]
 mod serialize {
-    //! Plans as data: durations in whole milliseconds, what a step waits for by name.
+    //! Plans as data. Durations are whole milliseconds, and `after` lists steps by name.
 
     use serde::ser::{Serialize, SerializeStruct, Serializer};
 
@@ -274,7 +319,7 @@ mod serialize {
         }
     }
 
-    /// A step, in the plan whose steps it names.
+    /// A step and its plan, which knows the names of the steps before it.
     struct Row<'a>(&'a ResolvedPlan, &'a ResolvedStep);
 
     impl Serialize for Row<'_> {

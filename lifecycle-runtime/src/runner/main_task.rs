@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::stop::Firing;
+use super::stop::StopTrigger;
 use crate::engine::{CleanupResult, PollSpan, RunningPlan, StepHandle, Wakeups, contain};
 use crate::report::Outcome;
 use crate::unawaited::{self, UnawaitedDrop};
@@ -61,9 +61,9 @@ where
         mut self,
         plan: &Arc<RunningPlan>,
         latest: Instant,
-        firing: &Firing,
+        trigger: &StopTrigger,
     ) {
-        firing.fire();
+        trigger.fire();
         let row = plan.lead(MAIN, false, clock::now(), latest);
         let step = StepHandle::new(Arc::clone(plan), row);
         let budget = || latest.saturating_duration_since(clock::now());
@@ -77,7 +77,7 @@ where
                     if span.enter(|| self.poll(cx)).is_ready() {
                         return Poll::Ready(());
                     }
-                    cut = why_cut(plan, firing);
+                    cut = why_cut(plan, trigger);
                     if cut.is_some() || clock::now() >= latest {
                         return Poll::Ready(());
                     }
@@ -141,13 +141,13 @@ where
 const MAIN: &str = "main";
 
 /// Why a main that goes on has to be dropped before its latest finish, if it has to.
-fn why_cut(plan: &RunningPlan, firing: &Firing) -> Option<Cow<'static, str>> {
+fn why_cut(plan: &RunningPlan, trigger: &StopTrigger) -> Option<Cow<'static, str>> {
     if let Some(by) = plan.shared.forced() {
         return Some(format!("the end was forced by {by}").into());
     }
     if plan.shared.is_hurried() {
         return Some("the shutdown was hurried".into());
     }
-    (!firing.was_looked_at())
+    (!trigger.was_looked_at())
         .then(|| "it never looked at `stop`, so it could not know that it should end".into())
 }

@@ -43,7 +43,7 @@ where
         is_whole,
         told,
         row,
-        firing: start_firing,
+        trigger: start_trigger,
     } = start(source, options.start, &options.handle.clone(), &guard).await;
     let Some(mut server) = server else {
         let report = without_server::<S>(&options.handle, told);
@@ -58,7 +58,7 @@ where
     if main.is_some() {
         log::main_share(S::PLAN.name(), bounds.total, bounds.reserve);
     }
-    let (stop, firing) = stop::pair();
+    let (stop, trigger) = stop::pair();
     let (plan, span) = {
         let server = &mut server;
         // Lazy, so that a panic of the call itself is main's too.
@@ -81,10 +81,10 @@ where
             main_gone,
         );
         let plan = span.around(beginning).await;
-        start_firing.fire();
+        start_trigger.fire();
         if let Some(main) = main {
             let latest = plan.deadline().checked_sub(bounds.reserve);
-            let finishing = main.finish(&plan, latest.unwrap_or(plan.shared.began), &firing);
+            let finishing = main.finish(&plan, latest.unwrap_or(plan.shared.began), &trigger);
             span.around(finishing).await;
         }
         (plan, span)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::guard::Guard;
 use super::options::StartTimes;
 use super::source::{Built, Source};
-use super::stop::{self, Firing};
+use super::stop::{self, StopTrigger};
 use crate::context::after;
 use crate::engine::{EndedStep, Timer, contain};
 use crate::report::Outcome;
@@ -28,7 +28,7 @@ pub(super) struct Started<S> {
     /// The row `start`, if there is anything to tell.
     pub(super) row: Option<Step>,
     /// Fires the `Stop` that the start got, which tasks it has spawned may hold.
-    pub(super) firing: Firing,
+    pub(super) trigger: StopTrigger,
 }
 
 /// How the future of a start ended.
@@ -55,7 +55,7 @@ pub(super) async fn start<S, B: Source<S>>(
     guard: &Guard,
 ) -> Started<S> {
     let began = clock::now();
-    let (stop, firing) = stop::pair();
+    let (stop, trigger) = stop::pair();
     let future = pin!(Some(source.server(stop)));
     let mut building = Building {
         future,
@@ -68,7 +68,7 @@ pub(super) async fn start<S, B: Source<S>>(
             let now = clock::now();
             told = Some(now);
             guard.begins();
-            firing.fire();
+            trigger.fire();
             let ended = until_cut(&mut building, times, handle, now).await;
             handle.end_early_phase();
             ended
@@ -116,7 +116,7 @@ pub(super) async fn start<S, B: Source<S>>(
         is_whole,
         told,
         row,
-        firing,
+        trigger,
     }
 }
 

@@ -1,16 +1,15 @@
-//! What tells main to stop, and knows whether main ever looked.
+//! The signal that tells main to stop, and the record of whether main ever looked at it.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-/// Fires when main should stop. It is a [`CancellationToken`] by deref: `stop.cancelled().await`,
-/// `stop.is_cancelled()`, `stop.clone()`.
+/// Tells main when to stop: `stop.cancelled().await`, `stop.is_cancelled()`.
 ///
-/// Look at it early: a main that never did is dropped at once when the shutdown begins, since it
-/// cannot be waiting for it. What it was doing is lost then, so its step is not done: the exit code is 1.
+/// Look at it early. A main that never did cannot be waiting for it, so the runner drops it at once when the shutdown
+/// begins. What that main was doing is lost, its step is not done, and the exit code is 1. Every method counts as
+/// looking, and so does a clone.
 #[derive(Debug)]
 #[doc(alias("cancel", "cancellation"))]
 pub struct Stop {
@@ -19,51 +18,121 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// The token itself, to hand to others. Cancelling it ends nothing but those.
+    /// Returns the cancellation token itself, to hand to tasks and other crates. Cancelling it does not begin a shutdown.
     pub fn token(&self) -> CancellationToken {
-        CancellationToken::clone(self)
+        self.look().clone()
     }
 
-    /// Waits for it without borrowing it: what `axum::serve(…).with_graceful_shutdown` takes.
+    /// Waits until main should stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost if it is dropped.
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send {
+        self.look().cancelled()
+    }
+
+    /// Waits until main should stop, without borrowing: `axum::serve(…).with_graceful_shutdown(stop.cancelled_owned())`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost if it is dropped.
     pub fn cancelled_owned(self) -> impl Future<Output = ()> + Send + 'static {
         self.token().cancelled_owned()
     }
-}
 
-impl Deref for Stop {
-    type Target = CancellationToken;
+    /// Returns whether main should stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.look().is_cancelled()
+    }
 
-    fn deref(&self) -> &CancellationToken {
+    /// Runs `future` to its end, or drops it and returns `None` when main should stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `future`.
+    pub fn run_until_cancelled<F: Future>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = Option<F::Output>> {
+        self.look().run_until_cancelled(future)
+    }
+
+    fn look(&self) -> &CancellationToken {
         // Relaxed: main and the runner are one task.
         self.looked.store(true, Ordering::Relaxed);
         &self.token
     }
 }
 
-/// The runner's side.
-pub(super) struct Firing {
+/// A clone counts as a look: main may wait for a task that it gave the clone to.
+impl Clone for Stop {
+    fn clone(&self) -> Self {
+        Self {
+            token: self.token(),
+            looked: Arc::clone(&self.looked),
+        }
+    }
+}
+
+/// The runner's end of a [`Stop`].
+pub(super) struct StopTrigger {
     token: CancellationToken,
     looked: Arc<AtomicBool>,
 }
 
-impl Firing {
+impl StopTrigger {
     pub(super) fn fire(&self) {
         self.token.cancel();
     }
 
-    /// Whether main can know.
+    /// Returns whether main can know that it should stop.
     pub(super) fn was_looked_at(&self) -> bool {
         self.looked.load(Ordering::Relaxed)
     }
 }
 
-pub(super) fn pair() -> (Stop, Firing) {
+pub(super) fn pair() -> (Stop, StopTrigger) {
     let token = CancellationToken::new();
     let looked = Arc::new(AtomicBool::new(false));
     let stop = Stop {
-        // A child, so that what main does to it stays main's.
+        // A child token, so that a main that cancels its own does not cancel the runner's.
         token: token.child_token(),
         looked: Arc::clone(&looked),
     };
-    (stop, Firing { token, looked })
+    (stop, StopTrigger { token, looked })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks(look: impl FnOnce(&Stop)) -> bool {
+        let (stop, trigger) = pair();
+        assert!(!trigger.was_looked_at());
+        look(&stop);
+        trigger.was_looked_at()
+    }
+
+    #[test]
+    fn every_method_counts_as_a_look_when_it_is_called_and_debug_output_does_not() {
+        assert!(looks(|stop| assert!(!stop.is_cancelled())));
+        assert!(looks(|stop| drop(stop.cancelled())));
+        assert!(looks(|stop| drop(stop.run_until_cancelled(async {}))));
+        assert!(looks(|stop| drop(stop.token())));
+        assert!(looks(|stop| drop(stop.clone())));
+        assert!(!looks(|stop| assert!(!format!("{stop:?}").is_empty())));
+    }
+
+    #[test]
+    fn a_clone_is_cancelled_too_and_what_main_cancels_stays_mains() {
+        let (stop, trigger) = pair();
+        let clone = stop.clone();
+        trigger.fire();
+        assert!(stop.is_cancelled() && clone.is_cancelled());
+
+        let (stop, trigger) = pair();
+        stop.token().cancel();
+        assert!(stop.is_cancelled() && !trigger.token.is_cancelled());
+    }
 }

@@ -39,7 +39,7 @@ pub fn stream(
         progress: Some(sources.handle.progress()),
         requested: Some(sources.handle.token()),
         readiness: sources.readiness.watch(),
-        closing: Box::pin(async move { connection.closing().await }),
+        closing: Box::pin(async move { connection.cancelled().await }),
     };
     unfold((Some(watch), RETRY), move |(watch, lead)| {
         let status = status.clone();

@@ -180,7 +180,7 @@ async fn serve_http<H: Handler>(stream: TcpStream, handler: H, link: Link) -> En
     buffers::bound_server(&mut http);
     let mut connection = pin!(http.serve_connection_with_upgrades(io, service));
     let mut expired = pin!(activity.expired());
-    let mut closing = pin!(client.closing());
+    let mut closing = pin!(client.cancelled());
     let mut told = false;
     loop {
         // In this order: a request that has arrived is taken up before the
@@ -256,7 +256,7 @@ async fn first_byte(stream: &TcpStream, connection: &Connection) -> bool {
         peeked = stream.peek(&mut byte) => matches!(peeked, Ok(1..)),
         // What the kernel already holds was sent to a server that was still
         // there, so it is answered.
-        _ = connection.closing() => holds_bytes(stream) && stream.readable().await.is_ok(),
+        _ = connection.cancelled() => holds_bytes(stream) && stream.readable().await.is_ok(),
     }
 }
 

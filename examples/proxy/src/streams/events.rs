@@ -41,7 +41,7 @@ impl Events {
         is_event_stream(response.headers()).then(|| {
             let connection = connection.clone();
             Self {
-                closing: Box::pin(async move { connection.closing().await }),
+                closing: Box::pin(async move { connection.cancelled().await }),
                 // As if an event had just ended.
                 tail: *b"\n\n\n\n",
                 ended: false,

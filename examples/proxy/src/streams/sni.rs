@@ -220,7 +220,7 @@ async fn read_hello(
         let read = tokio::select! {
             biased;
             read = stream.read_buf(&mut hello) => read?,
-            _ = connection.closing(), if before == 0 => 0,
+            _ = connection.cancelled(), if before == 0 => 0,
         };
         if read == 0 && before == 0 {
             return Ok(None);

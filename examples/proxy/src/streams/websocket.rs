@@ -204,7 +204,7 @@ impl<W: AsyncWrite + Unpin> Down<'_, W> {
                         self.heard.touch();
                     }
                 }
-                _ = connection.closing(), if whole => {
+                _ = connection.cancelled(), if whole => {
                     return self.say_goodbye(from).await;
                 }
                 () = sleep_until(next) => {
