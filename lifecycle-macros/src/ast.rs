@@ -1,4 +1,4 @@
-//! The input, mirrored: every field with what its attributes say.
+//! The input of the derive: a type's fields with the parsed `#[shutdown(…)]` of each.
 
 use proc_macro2::{Ident, Span};
 use syn::ext::IdentExt as _;
@@ -8,6 +8,7 @@ use syn::{Data, DeriveInput, Fields, Index, Member, Type};
 use crate::attr::{self, FieldAttrs, TypeAttrs};
 use crate::errors::Errors;
 
+/// A type to derive for.
 pub(crate) struct Input<'a> {
     pub(crate) source: &'a DeriveInput,
     pub(crate) attrs: TypeAttrs,
@@ -25,6 +26,7 @@ pub(crate) struct Variant<'a> {
     pub(crate) fields: Vec<Field<'a>>,
 }
 
+/// A field of a struct or variant.
 pub(crate) struct Field<'a> {
     pub(crate) member: Member,
     /// The field's name without `r#`, or its index.
@@ -34,7 +36,7 @@ pub(crate) struct Field<'a> {
 }
 
 impl Field<'_> {
-    /// Where the field is named; its type, if it has no name.
+    /// Returns the place for errors about the field: its name, or its type if it has no name.
     pub(crate) fn span(&self) -> Span {
         match &self.member {
             Member::Named(ident) => ident.span(),
@@ -67,8 +69,8 @@ impl<'a> Input<'a> {
 fn read_variant<'a>(variant: &'a syn::Variant, errors: &mut Errors) -> Variant<'a> {
     attr::refuse(
         &variant.attrs,
-        "`#[shutdown]` has no meaning on a variant: the live variant is cleaned field by field",
-        "write it above the variant's fields, or above the enum",
+        "`#[shutdown]` does not apply to a variant: a shutdown cleans up the fields of the live variant",
+        "move it to a field of the variant, or to the enum",
         errors,
     );
     Variant {

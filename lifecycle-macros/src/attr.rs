@@ -1,4 +1,4 @@
-//! `#[shutdown(…)]` to values that keep the tokens they came from.
+//! Parses `#[shutdown(…)]` into values that remember where they were written.
 
 mod constant;
 mod entry;
@@ -9,20 +9,20 @@ use proc_macro2::{Ident, Span};
 use syn::Attribute;
 use syn::spanned::Spanned;
 
-use self::entry::{Entry, Given};
+use self::entry::{Entry, RawValue};
 pub(crate) use self::table::{FIELD_KEYS, FieldAttrs, Key, TYPE_KEYS, TypeAttrs};
-pub(crate) use self::value::{Call, Closure, Target, Time, tidy};
+pub(crate) use self::value::{Call, Closure, Dependency, Time, join_tokens};
 use crate::errors::Errors;
-use crate::keys::{self, Place};
+use crate::keys::{self, Target};
 
-/// A key's value. The key stays known when its value was wrong, so that one mistake is not reported again as an
-/// absence.
+/// The value of a key. Remembers the key even if its value is wrong, so that a wrong value is not also reported as
+/// missing.
 pub(crate) struct Slot<T> {
     key: Option<Ident>,
     value: Option<T>,
 }
 
-// By hand: the derived one would ask for `T: Default`.
+// The derived impl would require `T: Default`.
 impl<T> Default for Slot<T> {
     fn default() -> Self {
         Self {
@@ -33,36 +33,37 @@ impl<T> Default for Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// The key, if it was written, whatever its value.
+    /// Returns the key, if it was written.
     pub(crate) fn key(&self) -> Option<&Ident> {
         self.key.as_ref()
     }
 
+    /// Returns whether the key was written, with a right value or a wrong one.
     pub(crate) fn is_given(&self) -> bool {
         self.key.is_some()
     }
 
-    /// The value, if it was written and is right.
+    /// Returns the value, if it was written and is right.
     pub(crate) fn value(&self) -> Option<&T> {
         self.value.as_ref()
     }
 
-    /// Where the key stands, for errors about it.
+    /// Returns where the key is written, for errors about it.
     pub(crate) fn span(&self) -> Span {
         self.key.as_ref().map_or_else(Span::call_site, Ident::span)
     }
 }
 
-/// A key without a value.
+/// The slot of a key that takes no value.
 pub(crate) type Flag = Slot<()>;
 
 impl FieldAttrs {
-    /// Whether the field is a step of the plan.
+    /// Returns whether the field is a step of the plan.
     pub(crate) fn is_step(&self) -> bool {
-        self.marked.is_some() && !self.skip.is_given() && !self.state.is_given()
+        self.attribute.is_some() && !self.skip.is_given() && !self.state.is_given()
     }
 
-    /// Every key that was written, except `skip` and `state`.
+    /// Returns every key that was written, except `skip` and `state`.
     pub(crate) fn step_keys(&self) -> impl Iterator<Item = &Ident> {
         self.written()
             .filter(|key| *key != "skip" && *key != "state")
@@ -72,44 +73,44 @@ impl FieldAttrs {
 pub(crate) fn read_type(attrs: &[Attribute], errors: &mut Errors) -> TypeAttrs {
     let before = errors.len();
     let mut read = TypeAttrs::default();
-    for attr in shutdown(attrs) {
-        for entry in entry::read(attr, Place::Type, errors) {
+    for attr in shutdown_attrs(attrs) {
+        for entry in entry::read(attr, Target::Type, errors) {
             read.set(entry, errors);
         }
     }
-    read.flawed = errors.len() > before;
+    read.has_errors = errors.len() > before;
     read
 }
 
 pub(crate) fn read_field(attrs: &[Attribute], errors: &mut Errors) -> FieldAttrs {
     let before = errors.len();
     let mut read = FieldAttrs::default();
-    for attr in shutdown(attrs) {
-        read.marked.get_or_insert(attr.path().span());
-        for entry in entry::read(attr, Place::Field, errors) {
+    for attr in shutdown_attrs(attrs) {
+        read.attribute.get_or_insert(attr.path().span());
+        for entry in entry::read(attr, Target::Field, errors) {
             read.set(entry, errors);
         }
     }
-    read.flawed = errors.len() > before;
+    read.has_errors = errors.len() > before;
     read
 }
 
-/// Reports `#[shutdown(…)]` where none has a meaning.
+/// Reports every `#[shutdown(…)]` in a place where it does not apply.
 pub(crate) fn refuse(attrs: &[Attribute], what: &str, help: &str, errors: &mut Errors) {
-    for attr in shutdown(attrs) {
+    for attr in shutdown_attrs(attrs) {
         errors.push_over(attr, what, help);
     }
 }
 
-fn shutdown(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+fn shutdown_attrs(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
     attrs.iter().filter(|attr| attr.path().is_ident("shutdown"))
 }
 
-/// Puts a value into its slot; of two, the second is the mistake.
+/// Puts a value into its slot. If the slot has one already, reports the second.
 fn set<T>(
     slot: &mut Slot<T>,
     entry: Entry,
-    read: fn(&Ident, Given, &mut Errors) -> Option<T>,
+    read: fn(&Ident, RawValue, &mut Errors) -> Option<T>,
     errors: &mut Errors,
 ) {
     if slot.is_given() {
@@ -121,11 +122,11 @@ fn set<T>(
         );
         return;
     }
-    slot.value = read(&entry.key, entry.given, errors);
+    slot.value = read(&entry.key, entry.value, errors);
     slot.key = Some(entry.key);
 }
 
-fn stray(entry: &Entry, place: Place, errors: &mut Errors) {
-    let (what, help) = keys::stray(&entry.name, place);
+fn report_unusable(entry: &Entry, target: Target, errors: &mut Errors) {
+    let (what, help) = keys::explain(&entry.name, target);
     errors.push(entry.key.span(), what, help);
 }

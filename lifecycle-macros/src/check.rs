@@ -1,4 +1,4 @@
-//! Input to plan: one rule a function. Every rule that fails reports, and the others are still asked.
+//! Turns the input into a plan. Each rule is a function; all rules run, so that one compilation reports every mistake.
 
 mod budget;
 mod calls;
@@ -6,13 +6,15 @@ mod combine;
 mod order;
 mod shape;
 
-use self::budget::Of;
+use self::budget::Container;
 use crate::ast::{self, Field, Input};
 use crate::attr::FieldAttrs;
 use crate::errors::Errors;
-use crate::plan::{Body, Cleanup, Kind, Other, Plan, Role, Step, Through, Variant, Weight, With};
+use crate::plan::{
+    Access, Body, Cleanup, Importance, Kind, NonStep, Plan, Role, Step, Variant, With,
+};
 
-/// The plan of the input, or `None` if `errors` has grown.
+/// Returns the plan of the input, or `None` after reporting why it has none.
 pub(crate) fn check<'a>(input: &'a Input<'a>, errors: &mut Errors) -> Option<Plan<'a>> {
     let before = errors.len();
     shape::not_packed(input, errors);
@@ -21,8 +23,8 @@ pub(crate) fn check<'a>(input: &'a Input<'a>, errors: &mut Errors) -> Option<Pla
             shape::union(input, errors);
             None
         }
-        ast::Body::Enum(variants) => Some(one_of(input, variants, errors)),
-        ast::Body::Struct(fields) => structure(input, fields, errors),
+        ast::Body::Enum(variants) => Some(check_enum(input, variants, errors)),
+        ast::Body::Struct(fields) => check_struct(input, fields, errors),
     };
     let name = match input.attrs.name.value() {
         Some(text) => text.value(),
@@ -37,7 +39,7 @@ pub(crate) fn check<'a>(input: &'a Input<'a>, errors: &mut Errors) -> Option<Pla
     (errors.len() == before).then_some(plan)
 }
 
-fn structure<'a>(
+fn check_struct<'a>(
     input: &'a Input<'a>,
     fields: &'a [Field<'a>],
     errors: &mut Errors,
@@ -45,7 +47,7 @@ fn structure<'a>(
     combine::at_most(
         &input.attrs.timeout,
         &input.attrs.at_most,
-        input.attrs.flawed,
+        input.attrs.has_errors,
         errors,
     );
     let timeout = budget::total(input);
@@ -57,11 +59,11 @@ fn structure<'a>(
     } else {
         shape::one_state(input, fields, errors)
     };
-    let body = body(
+    let body = check_body(
         input,
         fields,
         &input.source.ident.to_string(),
-        Of::Struct,
+        Container::Struct,
         errors,
     )?;
     if is_part {
@@ -75,7 +77,7 @@ fn structure<'a>(
     })
 }
 
-fn one_of<'a>(
+fn check_enum<'a>(
     input: &'a Input<'a>,
     variants: &'a [ast::Variant<'a>],
     errors: &mut Errors,
@@ -85,21 +87,22 @@ fn one_of<'a>(
     for variant in variants {
         shape::no_state("an enum", &variant.fields, errors);
         let owner = format!("{}::{}", input.source.ident, variant.ident);
-        if let Some(body) = body(input, &variant.fields, &owner, Of::Variant, errors) {
+        if let Some(body) = check_body(input, &variant.fields, &owner, Container::Variant, errors) {
             checked.push(Variant {
                 ident: variant.ident,
                 body,
             });
         }
     }
-    Kind::OneOf(checked)
+    Kind::Enum(checked)
 }
 
-fn body<'a>(
+/// Checks the fields of a struct or variant. `owner` is its name in messages.
+fn check_body<'a>(
     input: &Input<'_>,
     fields: &'a [Field<'a>],
     owner: &str,
-    of: Of,
+    container: Container,
     errors: &mut Errors,
 ) -> Option<Body<'a>> {
     let before = errors.len();
@@ -107,48 +110,48 @@ fn body<'a>(
         combine::field(field, errors);
     }
     shape::strict(input, fields, errors);
-    let placed = order::order(fields, owner, errors);
-    let mut lent = vec![false; fields.len()];
+    let order = order::order(fields, owner, errors);
+    let mut captured = vec![false; fields.len()];
     let mut cleanups = Vec::new();
     let mut budgets = Vec::new();
     for (index, field) in fields.iter().enumerate() {
         let scope = calls::Scope {
             fields,
-            of: index,
+            step: index,
             owner,
         };
-        cleanups.push(cleanup(field, scope, &mut lent, errors));
-        budgets.push(budget::step(field, scope, of, errors));
+        cleanups.push(cleanup(field, scope, &mut captured, errors));
+        budgets.push(budget::step(field, scope, container, errors));
     }
     if errors.len() > before {
         return None;
     }
     let mut steps = Vec::new();
-    for place in placed? {
-        let field = &fields[place.field];
+    for ordered in order? {
+        let field = &fields[ordered.field];
         steps.push(Step {
             field,
-            index: place.field,
-            priority: place.priority,
-            after: place.after,
-            budget: budgets[place.field].take(),
-            cleanup: cleanups[place.field].take()?,
-            weight: weight(&field.attrs),
+            index: ordered.field,
+            priority: ordered.priority,
+            after: ordered.after,
+            budget: budgets[ordered.field].take(),
+            cleanup: cleanups[ordered.field].take()?,
+            importance: importance(&field.attrs),
         });
     }
-    let others = fields
+    let non_steps = fields
         .iter()
         .enumerate()
         .filter(|(_, field)| !field.attrs.is_step());
-    let others = others.map(|(index, field)| Other {
+    let non_steps = non_steps.map(|(index, field)| NonStep {
         field,
         index,
         role: role(&field.attrs),
-        lent: lent[index],
+        captured: captured[index],
     });
     Some(Body {
         steps,
-        others: others.collect(),
+        non_steps: non_steps.collect(),
     })
 }
 
@@ -162,20 +165,20 @@ fn role(attrs: &FieldAttrs) -> Role {
     }
 }
 
-fn weight(attrs: &FieldAttrs) -> Weight {
+fn importance(attrs: &FieldAttrs) -> Importance {
     if attrs.required.is_given() {
-        Weight::Required
+        Importance::Required
     } else if attrs.best_effort.is_given() {
-        Weight::BestEffort
+        Importance::BestEffort
     } else {
-        Weight::Normal
+        Importance::Normal
     }
 }
 
 fn cleanup<'a>(
     field: &'a Field<'a>,
     scope: calls::Scope<'_>,
-    lent: &mut [bool],
+    captured: &mut [bool],
     errors: &mut Errors,
 ) -> Option<Cleanup<'a>> {
     let attrs = &field.attrs;
@@ -185,28 +188,28 @@ fn cleanup<'a>(
     let abort = attrs
         .abort
         .value()
-        .map(|abort| calls::abort(abort, attrs.blocking.is_given(), &scope, lent, errors));
+        .map(|abort| calls::abort(abort, attrs.blocking.is_given(), &scope, captured, errors));
     let Some(with) = attrs.with.value() else {
         return Some(Cleanup::Component {
             leaf: attrs.leaf.is_given(),
         });
     };
     let blocking = attrs.blocking.is_given();
-    let call = calls::with(with, blocking, &scope, lent, errors)?;
+    let call = calls::with(with, blocking, &scope, captured, errors)?;
     let abort = match abort {
         Some(None) => return None,
         Some(abort) => abort,
         None => None,
     };
-    let through = match (attrs.take.is_given(), calls::option_inside(field.ty)) {
-        (true, _) => Through::Taken,
-        (false, true) => Through::Option,
-        (false, false) => Through::Field,
+    let access = match (attrs.take.is_given(), calls::option_inside(field.ty)) {
+        (true, _) => Access::Taken,
+        (false, true) => Access::InsideOption,
+        (false, false) => Access::Field,
     };
     Some(Cleanup::With(With {
         call,
         abort,
-        through,
+        access,
         blocking,
     }))
 }

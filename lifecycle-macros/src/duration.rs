@@ -1,11 +1,11 @@
-//! `"1m 30s"` to a [`Duration`].
+//! Parses durations such as `"1m 30s"`.
 
 use std::time::Duration;
 
-/// Longer than any shutdown, and far from where the arithmetic of instants overflows.
+/// The longest duration: longer than any shutdown, and far below where the arithmetic of instants overflows.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The units, from large to small, with what each is in nanoseconds.
+/// The units, from large to small, with their length in nanoseconds.
 const UNITS: [(&str, u64); 7] = [
     ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
@@ -16,7 +16,7 @@ const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
 ];
 
-/// Spellings that people try, with the one that is right.
+/// Spellings that users may try, each with the right one.
 const ALIASES: [(&str, &str); 18] = [
     ("day", "d"),
     ("days", "d"),
@@ -38,14 +38,14 @@ const ALIASES: [(&str, &str); 18] = [
     ("S", "s"),
 ];
 
-/// Why a text is no duration, and what to write instead.
+/// The reason why a text is not a duration, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadDuration {
+pub(crate) struct InvalidDuration {
     pub(crate) what: String,
     pub(crate) help: String,
 }
 
-impl BadDuration {
+impl InvalidDuration {
     fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
         Self {
             what: what.into(),
@@ -54,13 +54,13 @@ impl BadDuration {
     }
 }
 
-const FORM: &str = "write numbers with units, such as \"25s\", \"250ms\" or \"1m 30s\"";
+const EXPECTED: &str = "write numbers with units, such as \"25s\", \"250ms\" or \"1m 30s\"";
 
-/// Reads a duration: whole numbers, each with its unit, from large to small.
-pub(crate) fn parse(text: &str) -> Result<Duration, BadDuration> {
+/// Parses a duration: integers, each with its unit, from large to small.
+pub(crate) fn parse(text: &str) -> Result<Duration, InvalidDuration> {
     let mut rest = text.trim();
     if rest.is_empty() {
-        return Err(BadDuration::new("the duration is empty", FORM));
+        return Err(InvalidDuration::new("the duration is empty", EXPECTED));
     }
     let mut total = Duration::ZERO;
     let mut allowed = &UNITS[..];
@@ -79,21 +79,21 @@ pub(crate) fn parse(text: &str) -> Result<Duration, BadDuration> {
         rest = tail;
     }
     match total {
-        Duration::ZERO => Err(BadDuration::new(
-            format!("`{text}` is no time at all: the step would be cut before it began"),
-            "give the time it may take, such as \"5s\", or remove the timeout to let it have what the others leave",
+        Duration::ZERO => Err(InvalidDuration::new(
+            format!("`{text}` is zero: a step would be cut before it began"),
+            "give the longest time it may take, such as \"5s\"; or remove the timeout: a step then gets the time that the others leave",
         )),
         total if total > LONGEST => Err(too_long(text)),
         total => Ok(total),
     }
 }
 
-/// The next number, its unit, and what comes after them.
-fn split<'a>(text: &str, rest: &'a str) -> Result<(&'a str, &'a str, &'a str), BadDuration> {
+/// Splits off the next number and its unit. Returns them and the rest.
+fn split<'a>(text: &str, rest: &'a str) -> Result<(&'a str, &'a str, &'a str), InvalidDuration> {
     if rest.starts_with('-') {
-        return Err(BadDuration::new(
-            format!("`{text}` is negative: a timeout lies in the future"),
-            FORM,
+        return Err(InvalidDuration::new(
+            format!("`{text}` is negative"),
+            EXPECTED,
         ));
     }
     let digits = rest
@@ -101,11 +101,14 @@ fn split<'a>(text: &str, rest: &'a str) -> Result<(&'a str, &'a str, &'a str), B
         .unwrap_or(rest.len());
     let (number, rest) = rest.split_at(digits);
     if number.is_empty() {
-        return Err(BadDuration::new(format!("`{text}` is no duration"), FORM));
+        return Err(InvalidDuration::new(
+            format!("`{text}` is not a duration"),
+            EXPECTED,
+        ));
     }
     if rest.starts_with(['.', ',']) {
-        return Err(BadDuration::new(
-            format!("`{text}` has a fraction; durations are whole numbers"),
+        return Err(InvalidDuration::new(
+            format!("`{text}` has a fraction, but a duration is made of whole numbers"),
             "use a smaller unit: \"1s 500ms\" for one and a half seconds",
         ));
     }
@@ -115,27 +118,25 @@ fn split<'a>(text: &str, rest: &'a str) -> Result<(&'a str, &'a str, &'a str), B
         .unwrap_or(rest.len());
     let (unit, tail) = rest.split_at(letters);
     if unit.is_empty() {
-        return Err(BadDuration::new(
+        return Err(InvalidDuration::new(
             if number == text {
                 format!("`{text}` has no unit")
             } else {
                 format!("`{number}` in `{text}` has no unit")
             },
-            format!(
-                "say what it counts: \"{number}s\" for seconds, \"{number}ms\" for milliseconds"
-            ),
+            format!("add a unit: \"{number}s\" for seconds, \"{number}ms\" for milliseconds"),
         ));
     }
     Ok((number, unit, tail.trim_start()))
 }
 
-/// `None` when the sum leaves the range of `Duration`, or the number that of `u64`.
+/// Adds a number of units to `total`. Returns `None` on overflow.
 fn add(total: Duration, number: &str, unit: u64) -> Option<Duration> {
     let nanos = number.parse::<u64>().ok()?.checked_mul(unit)?;
     total.checked_add(Duration::from_nanos(nanos))
 }
 
-fn unknown_unit(text: &str, unit: &str) -> BadDuration {
+fn unknown_unit(text: &str, unit: &str) -> InvalidDuration {
     let meant = ALIASES
         .iter()
         .find(|(alias, _)| *alias == unit)
@@ -144,20 +145,20 @@ fn unknown_unit(text: &str, unit: &str) -> BadDuration {
         Some(name) => format!("write `{name}` for `{unit}`"),
         None => "the units are d, h, m, s, ms, us and ns".to_owned(),
     };
-    BadDuration::new(format!("`{unit}` in `{text}` is no unit of time"), help)
+    InvalidDuration::new(format!("`{unit}` in `{text}` is not a unit of time"), help)
 }
 
-fn out_of_order(text: &str, unit: &str) -> BadDuration {
-    BadDuration::new(
-        format!("`{unit}` in `{text}` comes after a unit that is no larger"),
+fn out_of_order(text: &str, unit: &str) -> InvalidDuration {
+    InvalidDuration::new(
+        format!("`{unit}` in `{text}` does not come after a larger unit"),
         "give each unit once, the largest first, such as \"1m 30s\"",
     )
 }
 
-fn too_long(text: &str) -> BadDuration {
-    BadDuration::new(
+fn too_long(text: &str) -> InvalidDuration {
+    InvalidDuration::new(
         format!("`{text}` is longer than a year"),
-        "give the time the shutdown may really take, such as \"25s\"",
+        "give the longest time that the shutdown may take, such as \"25s\"",
     )
 }
 
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read() {
+    fn valid_durations_are_parsed() {
         for (text, expected) in [
             ("25s", Duration::from_secs(25)),
             ("250ms", Duration::from_millis(250)),
@@ -183,27 +184,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_says_why() {
+    fn each_invalid_duration_says_what_is_wrong() {
         for (text, part) in [
             ("", "empty"),
             ("  ", "empty"),
             ("25", "no unit"),
             ("1m 30", "no unit"),
-            ("0s", "no time at all"),
-            ("0h 0ms", "no time at all"),
+            ("0s", "is zero"),
+            ("0h 0ms", "is zero"),
             ("-5s", "negative"),
             ("1m -5s", "negative"),
             ("1.5s", "fraction"),
             ("1,5s", "fraction"),
-            ("five seconds", "no duration"),
-            ("5 parsecs", "no unit of time"),
-            ("5 secs", "no unit of time"),
-            ("30s 1m", "no larger"),
-            ("1s 1s", "no larger"),
+            ("five seconds", "not a duration"),
+            ("5 parsecs", "not a unit of time"),
+            ("5 secs", "not a unit of time"),
+            ("30s 1m", "after a larger unit"),
+            ("1s 1s", "after a larger unit"),
             ("366d", "longer than a year"),
             ("99999999999999999999s", "longer than a year"),
             ("18446744073709551615d", "longer than a year"),
-            ("5s!", "no duration"),
+            ("5s!", "not a duration"),
         ] {
             let bad = parse(text).expect_err(text);
             assert!(bad.what.contains(part), "{text}: {}", bad.what);
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_near_unit_is_offered() {
+    fn a_common_spelling_of_a_unit_gets_the_right_one() {
         assert_eq!(
             parse("5 secs").map_err(|bad| bad.help),
             Err("write `s` for `secs`".to_owned())

@@ -1,11 +1,11 @@
-//! Collects every mistake of an input, so that all of them are reported by one compilation.
+//! Collects every mistake of an input, so that one compilation reports all of them.
 
 use std::fmt::Display;
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 
-/// The mistakes found so far. Each says what is wrong and why, then what to write instead.
+/// The mistakes found so far. Each message says what is wrong and why, then what to write instead.
 #[derive(Default)]
 pub(crate) struct Errors {
     found: Vec<syn::Error>,
@@ -28,7 +28,7 @@ impl Errors {
             .push(syn::Error::new_spanned(tokens, text(what, help)));
     }
 
-    /// Reports what the parser said, for an input that is not Rust.
+    /// Reports an error of the parser, for an input that is not Rust.
     pub(crate) fn push_syntax(&mut self, error: syn::Error) {
         self.found.push(error);
     }
@@ -41,7 +41,7 @@ impl Errors {
         self.found.len()
     }
 
-    /// One `compile_error!` for each mistake.
+    /// Returns one `compile_error!` for each mistake.
     pub(crate) fn into_tokens(self) -> TokenStream {
         self.found
             .iter()

@@ -1,4 +1,4 @@
-//! Plan to tokens. It cannot fail, and it writes little: one call for each field, of what the runtime offers.
+//! Writes a plan as Rust. Cannot fail, and writes little: one call of the runtime for each field.
 
 mod captured;
 mod checks;
@@ -14,23 +14,23 @@ use quote::{format_ident, quote_spanned};
 use syn::{Generics, Path};
 
 use crate::ast::Field;
-use crate::generics::{self, Mentions};
+use crate::generics::{self, ParamUses};
 use crate::plan::{Body, Cleanup, Kind, Plan, Variant};
 
-/// The impls, and the proofs beside them.
+/// Returns the impls and the compile-time proofs.
 pub(crate) fn expand(plan: &Plan<'_>) -> TokenStream {
     let runtime = runtime(plan.runtime);
-    let target = Target::of(plan);
+    let target = ImplTarget::of(plan);
     let component = component(plan, &target);
     let owner = owner(plan, &target);
     let checks = checks::checks(plan, &target);
     here! {
         #[doc(hidden)]
-        // A field of a deprecated type is cleaned all the same, and a closure is a fine way to say how.
+        // A step's field may have a deprecated type, and the user may write a closure where a path would do.
         #[allow(deprecated, clippy::redundant_closure, clippy::redundant_closure_for_method_calls)]
         const _: () = {
             use #runtime as __lc;
-            // Which trait a probe takes depends on the field's type.
+            // Method resolution on a probe takes one of these traits, or neither, depending on the field's type.
             #[allow(unused_imports)]
             use __lc::{Fallback as _, NoState as _};
             #component
@@ -40,7 +40,7 @@ pub(crate) fn expand(plan: &Plan<'_>) -> TokenStream {
     }
 }
 
-/// The module that generated code reaches everything through.
+/// Returns the path of the runtime's `__private` module, through which generated code reaches everything.
 pub(crate) fn runtime(path: Option<&Path>) -> TokenStream {
     match path {
         Some(path) => here!(#path::__private),
@@ -48,17 +48,17 @@ pub(crate) fn runtime(path: Option<&Path>) -> TokenStream {
     }
 }
 
-/// What the impls are for: the type, with the bounds that they ask for beside its own.
-struct Target<'a> {
+/// The type that the impls are for, with the bounds that they add to its own.
+struct ImplTarget<'a> {
     ident: &'a Ident,
     generics: &'a Generics,
-    /// Bounds beside those of the type.
+    /// The bounds that the impls add to the type's own.
     bounds: Vec<TokenStream>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> ImplTarget<'a> {
     fn of(plan: &'a Plan<'a>) -> Self {
-        // A `Drop` impl must have the bounds of the struct and no others.
+        // A `Drop` impl must have the same bounds as the struct.
         let mut bounds = Vec::new();
         if !matches!(plan.kind, Kind::Owner { drops: true, .. }) {
             for body in plan.bodies() {
@@ -72,26 +72,27 @@ impl<'a> Target<'a> {
         }
     }
 
-    fn implement(&self, what: TokenStream, body: TokenStream) -> TokenStream {
+    /// Returns the impl of a trait.
+    fn implement(&self, trait_path: TokenStream, body: TokenStream) -> TokenStream {
         let ident = self.ident;
         let (impl_generics, ty_generics, _) = self.generics.split_for_impl();
         let where_clause = generics::where_clause(self.generics, &self.bounds);
         here! {
             #[automatically_derived]
-            impl #impl_generics #what for #ident #ty_generics #where_clause {
+            impl #impl_generics #trait_path for #ident #ty_generics #where_clause {
                 #body
             }
         }
     }
 }
 
-/// Asks of each field whose type has a type parameter what the impl needs of it.
+/// Adds the bound that the impls need on each field whose type uses a type parameter.
 fn bound_fields(body: &Body<'_>, plan: &Plan<'_>, bounds: &mut Vec<TokenStream>) {
-    let mut bound = |field: &Field<'_>, what: TokenStream| {
+    let mut bound = |field: &Field<'_>, required: TokenStream| {
         let ty = field.ty;
-        let found = plan.mentions(field);
+        let found = plan.param_uses(field);
         if found.type_param && !found.itself {
-            bounds.push(here!(#ty: #what));
+            bounds.push(here!(#ty: #required));
         }
     };
     for step in &body.steps {
@@ -100,8 +101,8 @@ fn bound_fields(body: &Body<'_>, plan: &Plan<'_>, bounds: &mut Vec<TokenStream>)
             Cleanup::With(_) => bound(step.field, here!(__lc::Send)),
         }
     }
-    for other in &body.others {
-        bound(other.field, here!(__lc::Send));
+    for non_step in &body.non_steps {
+        bound(non_step.field, here!(__lc::Send));
     }
 }
 
@@ -109,15 +110,15 @@ impl<'a> Plan<'a> {
     fn bodies(&self) -> Vec<&Body<'a>> {
         match &self.kind {
             Kind::Owner { body, .. } | Kind::Part { body, .. } => vec![body],
-            Kind::OneOf(variants) => variants.iter().map(|variant| &variant.body).collect(),
+            Kind::Enum(variants) => variants.iter().map(|variant| &variant.body).collect(),
         }
     }
 
-    fn mentions(&self, field: &Field<'_>) -> Mentions {
-        generics::mentions(field.ty, self.source)
+    fn param_uses(&self, field: &Field<'_>) -> ParamUses {
+        generics::param_uses(field.ty, self.source)
     }
 
-    /// Where the impl takes a value apart: at the struct, or at each variant.
+    /// Returns the patterns that destructure a value: one for a struct, one for each variant of an enum.
     fn arms(&self) -> Vec<Arm<'_>> {
         match &self.kind {
             Kind::Owner { body, state, .. } => vec![Arm {
@@ -130,7 +131,7 @@ impl<'a> Plan<'a> {
                 body,
                 state: None,
             }],
-            Kind::OneOf(variants) => variants.iter().map(variant_arm).collect(),
+            Kind::Enum(variants) => variants.iter().map(variant_arm).collect(),
         }
     }
 
@@ -148,7 +149,7 @@ fn variant_arm<'a>(variant: &'a Variant<'_>) -> Arm<'a> {
     }
 }
 
-/// A struct or variant, taken apart.
+/// A destructured struct or variant.
 struct Arm<'a> {
     path: TokenStream,
     body: &'a Body<'a>,
@@ -156,7 +157,7 @@ struct Arm<'a> {
 }
 
 impl Arm<'_> {
-    /// Binds every field that generated code or a closure uses.
+    /// Returns a pattern that binds every field that generated code or a closure uses.
     fn pattern(&self) -> TokenStream {
         let path = &self.path;
         let steps = self
@@ -164,10 +165,14 @@ impl Arm<'_> {
             .steps
             .iter()
             .map(|step| (&step.field.member, binding(step.index)));
-        let lent = self.body.others.iter().filter(|other| other.lent);
-        let lent = lent.map(|other| (&other.field.member, binding(other.index)));
+        let captured = self
+            .body
+            .non_steps
+            .iter()
+            .filter(|non_step| non_step.captured);
+        let captured = captured.map(|non_step| (&non_step.field.member, binding(non_step.index)));
         let bound = steps
-            .chain(lent)
+            .chain(captured)
             .map(|(member, binding)| here!(#member: #binding,));
         let state = self
             .state
@@ -176,29 +181,30 @@ impl Arm<'_> {
         here!(#path { #(#bound)* #state .. })
     }
 
-    /// Fields without a step are read by closures of several steps, so they are shared.
-    fn share(&self) -> TokenStream {
-        let lent = self
+    /// Returns statements that turn the captured fields into shared references, since closures of several steps may
+    /// read them.
+    fn reborrow_captured(&self) -> TokenStream {
+        let captured = self
             .body
-            .others
+            .non_steps
             .iter()
-            .filter(|other| other.lent)
-            .map(|other| binding(other.index));
-        here!(#(let #lent = &*#lent;)*)
+            .filter(|non_step| non_step.captured)
+            .map(|non_step| binding(non_step.index));
+        here!(#(let #captured = &*#captured;)*)
     }
 }
 
-/// The local that a field is bound to.
+/// Returns the local that a field is bound to.
 fn binding(index: usize) -> Ident {
     binding_at(index, Span::mixed_site())
 }
 
-/// [`binding`], as it is written there.
+/// Like [`binding`], with a span at which errors about the field are reported.
 fn binding_at(index: usize, span: Span) -> Ident {
     format_ident!("__f{}", index, span = Span::mixed_site().located_at(span))
 }
 
-fn component(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
+fn component(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
     let constant = constant::constant(plan);
     let cleanup = cleanup::cleanup(plan, target);
     let forced = forced::method(plan);
@@ -207,15 +213,15 @@ fn component(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
     let body = here!(#constant const __IS_PLAN: __lc::Bool = true; #cleanup #forced #resolved);
     let span = Span::mixed_site().located_at(target.ident.span());
     let implemented = target.implement(quote_spanned!(span=> __lc::Component), body);
-    // An owner tells its times with the rest that an owner has.
+    // `Owner` has its own `__times`.
     let times = times::times(plan).filter(|_| !plan.is_owner());
     let timed = times.map(|times| target.implement(here!(__lc::Timed), times));
-    // Every other build would look for links in it.
     let marked = target.implement(here!(__lc::MustClean), TokenStream::new());
+    // For rustdoc alone: in every other build the compiler would resolve links in the text for nothing.
     here!(#[cfg_attr(doc, doc = #docs)] #implemented #marked #timed)
 }
 
-fn owner(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
+fn owner(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
     let Kind::Owner { state, drops, .. } = &plan.kind else {
         return TokenStream::new();
     };

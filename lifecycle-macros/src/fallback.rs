@@ -1,5 +1,5 @@
-//! What is implemented when the input was wrong, so that one mistake gives one message: code elsewhere that calls
-//! `shutdown()` still compiles. None of it ever runs.
+//! Writes empty impls of the traits for an input with mistakes, so that one mistake gives one message: code elsewhere
+//! that calls `shutdown()` still compiles. The impls never run.
 
 use proc_macro2::TokenStream;
 
@@ -9,7 +9,7 @@ use crate::ast::{Body, Input};
 use crate::expand::runtime;
 use crate::generics::where_clause;
 
-/// The traits, with nothing in them.
+/// Returns the empty impls.
 pub(crate) fn fallback(input: &Input<'_>) -> TokenStream {
     let runtime = runtime(input.attrs.runtime.value());
     let ident = &input.source.ident;
@@ -47,7 +47,7 @@ pub(crate) fn fallback(input: &Input<'_>) -> TokenStream {
     }
 }
 
-/// A missing bound is another mistake, to be reported when this one is gone.
+/// Returns a bound that makes a generic type `Send`, so that a missing bound is not reported beside the mistake.
 fn sendable(generics: &Generics) -> Vec<TokenStream> {
     generics
         .type_params()

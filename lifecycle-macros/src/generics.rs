@@ -1,40 +1,40 @@
-//! What a field's type says of the parameters of the type it stands in.
+//! Finds the generic parameters that a field's type uses.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{DeriveInput, GenericParam, Generics, Type};
 
-/// Which of the type's own names occur in a field's type.
+/// The names of the deriving type that occur in a field's type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mentions {
-    /// A lifetime, type or constant parameter, or `Self`: the type means something only inside an impl.
+pub(crate) struct ParamUses {
+    /// Whether any parameter or `Self` occurs. The field's type can then be written only inside an impl.
     pub(crate) any: bool,
-    /// A type parameter, of which bounds can be asked.
+    /// Whether a type parameter occurs. The impls then need bounds on the field's type.
     pub(crate) type_param: bool,
-    /// The type itself: a bound on it would ask for what it is to prove.
+    /// Whether the deriving type itself occurs. A bound on the field's type would then require itself.
     pub(crate) itself: bool,
 }
 
-/// Looks for the names of `source` in `ty`.
-pub(crate) fn mentions(ty: &Type, source: &DeriveInput) -> Mentions {
-    let mut found = Mentions::default();
-    look(ty.to_token_stream(), source, &mut found);
+/// Finds the names of `source` that occur in `ty`.
+pub(crate) fn param_uses(ty: &Type, source: &DeriveInput) -> ParamUses {
+    let mut found = ParamUses::default();
+    search(ty.to_token_stream(), source, &mut found);
     found
 }
 
-fn look(tokens: TokenStream, source: &DeriveInput, found: &mut Mentions) {
+fn search(tokens: TokenStream, source: &DeriveInput, found: &mut ParamUses) {
     let mut after_tick = false;
     for token in tokens {
         match &token {
-            TokenTree::Group(group) => look(group.stream(), source, found),
-            TokenTree::Ident(ident) => note(ident, after_tick, source, found),
+            TokenTree::Group(group) => search(group.stream(), source, found),
+            TokenTree::Ident(ident) => record(ident, after_tick, source, found),
             TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
         after_tick = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '\'');
     }
 }
 
-fn note(ident: &Ident, is_lifetime: bool, source: &DeriveInput, found: &mut Mentions) {
+fn record(ident: &Ident, is_lifetime: bool, source: &DeriveInput, found: &mut ParamUses) {
     for param in &source.generics.params {
         match param {
             GenericParam::Lifetime(param) if is_lifetime => {
@@ -55,7 +55,7 @@ fn note(ident: &Ident, is_lifetime: bool, source: &DeriveInput, found: &mut Ment
     found.itself |= !is_lifetime && source.ident == *ident;
 }
 
-/// The where-clause of an impl: that of the type, and more.
+/// Returns the where-clause of an impl: the type's own, and `more`.
 pub(crate) fn where_clause(generics: &Generics, more: &[TokenStream]) -> Option<TokenStream> {
     let own = generics
         .where_clause
@@ -72,22 +72,22 @@ pub(crate) fn where_clause(generics: &Generics, more: &[TokenStream]) -> Option<
 mod tests {
     use super::*;
 
-    fn of(ty: &str) -> Mentions {
+    fn of(ty: &str) -> ParamUses {
         let source =
             syn::parse_str("struct Node<'a, T, const N: usize>(&'a [T; N]);").expect("a struct");
-        mentions(&syn::parse_str(ty).expect("a type"), &source)
+        param_uses(&syn::parse_str(ty).expect("a type"), &source)
     }
 
     #[test]
     fn parameters_are_found_at_any_depth() {
-        let none = Mentions::default();
+        let none = ParamUses::default();
         assert_eq!(of("Vec<u8>"), none);
         assert_eq!(of("&'static T2"), none);
-        assert_eq!(of("&'a u8"), Mentions { any: true, ..none });
-        assert_eq!(of("[u8; N]"), Mentions { any: true, ..none });
+        assert_eq!(of("&'a u8"), ParamUses { any: true, ..none });
+        assert_eq!(of("[u8; N]"), ParamUses { any: true, ..none });
         assert_eq!(
             of("Option<Arc<(u8, T)>>"),
-            Mentions {
+            ParamUses {
                 any: true,
                 type_param: true,
                 ..none

@@ -1,18 +1,18 @@
-//! What is said of a key of `#[shutdown(…)]` that has no meaning where it stands.
+//! Explains a key of `#[shutdown(…)]` that does not exist, or not where it is written.
 
 use crate::attr::{FIELD_KEYS, Key, TYPE_KEYS};
 use crate::nearest::nearest;
 
-/// What a `#[shutdown(…)]` stands on.
+/// The item that a `#[shutdown(…)]` is written on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Target {
     Type,
     Field,
 }
 
-impl Place {
-    /// As in "`part` belongs on the struct".
-    pub(crate) fn text(self) -> &'static str {
+impl Target {
+    /// Returns the target's name for messages, as in "`part` belongs on the type".
+    pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::Type => "the type",
             Self::Field => "a field",
@@ -26,7 +26,7 @@ impl Place {
         }
     }
 
-    /// The keys that may stand here.
+    /// Returns the keys that this target takes.
     fn keys(self) -> &'static [Key] {
         match self {
             Self::Type => TYPE_KEYS,
@@ -35,7 +35,7 @@ impl Place {
     }
 }
 
-/// Words that other tools use for what has another name here.
+/// Words that users may try, each with the key that means it here.
 const SYNONYMS: [(&str, &str); 14] = [
     ("ignore", "skip"),
     ("none", "skip"),
@@ -53,82 +53,85 @@ const SYNONYMS: [(&str, &str); 14] = [
     ("manual_drop", "no_drop"),
 ];
 
-/// The key of that name, if it may stand here.
-fn find(name: &str, place: Place) -> Option<&'static Key> {
-    place.keys().iter().find(|key| key.name == name)
+/// Returns the key of that name, if the target takes it.
+fn find(name: &str, target: Target) -> Option<&'static Key> {
+    target.keys().iter().find(|key| key.name == name)
 }
 
-/// How a key is written; for texts.
-pub(crate) fn form(name: &str) -> &'static str {
-    find(name, Place::Field)
-        .or_else(|| find(name, Place::Type))
-        .map_or("", |key| key.form)
+/// Returns the key with an example value, or an empty string if there is no such key.
+pub(crate) fn example(name: &str) -> &'static str {
+    find(name, Target::Field)
+        .or_else(|| find(name, Target::Type))
+        .map_or("", |key| key.example)
 }
 
-/// What to say of a key that has no meaning here: what is wrong, and what to write instead.
-pub(crate) fn stray(name: &str, place: Place) -> (String, String) {
-    if let Some(key) = find(name, place.other()) {
-        return misplaced(key, place);
+/// Explains a key that the target does not take: returns the mistake, and what to write instead.
+pub(crate) fn explain(name: &str, target: Target) -> (String, String) {
+    if let Some(key) = find(name, target.other()) {
+        return explain_misplaced(key, target);
     }
-    let what = format!("there is no key `{name}`");
+    let what = format!("unknown key `{name}`");
     if name == "before" {
         return (
             what,
-            "say it on the field that waits: `after = this_field`".to_owned(),
+            "write `after = this_field` on the field that is cleaned up later".to_owned(),
         );
     }
     if let Some((_, meant)) = SYNONYMS.iter().find(|(other, _)| *other == name) {
         return (
             what,
-            format!("here it is called `{meant}`: {}", instead(meant, place)),
+            format!(
+                "the key is called `{meant}`: {}",
+                how_to_write(meant, target)
+            ),
         );
     }
-    let names = |place: Place| place.keys().iter().map(|key| key.name);
-    match nearest(name, names(place)).or_else(|| nearest(name, names(place.other()))) {
-        Some(meant) if find(meant, place).is_some() => (what, format!("did you mean `{meant}`?")),
+    let names = |target: Target| target.keys().iter().map(|key| key.name);
+    match nearest(name, names(target)).or_else(|| nearest(name, names(target.other()))) {
+        Some(meant) if find(meant, target).is_some() => (what, format!("did you mean `{meant}`?")),
         Some(meant) => (
             what,
             format!(
                 "did you mean `{meant}`, which belongs on {}?",
-                place.other().text()
+                target.other().noun()
             ),
         ),
         None => (
             what,
-            format!("the keys of {} are {}", place.text(), all(place)),
+            format!("the keys of {} are {}", target.noun(), list_names(target)),
         ),
     }
 }
 
-fn instead(name: &str, place: Place) -> String {
-    match find(name, place) {
-        Some(key) => format!("write `{}`", key.form),
-        None => format!("it belongs on {}", place.other().text()),
+fn how_to_write(name: &str, target: Target) -> String {
+    match find(name, target) {
+        Some(key) => format!("write `{}`", key.example),
+        None => format!("it belongs on {}", target.other().noun()),
     }
 }
 
-fn misplaced(key: &Key, place: Place) -> (String, String) {
+fn explain_misplaced(key: &Key, target: Target) -> (String, String) {
     let what = format!(
         "`{}` belongs on {}, not on {}",
         key.name,
-        place.other().text(),
-        place.text()
+        target.other().noun(),
+        target.noun()
     );
-    let help = match place {
-        Place::Type => format!(
-            "write `#[shutdown({})]` above the field it is about",
-            key.form
+    let help = match target {
+        Target::Type => format!(
+            "write `#[shutdown({})]` above the field that it is about",
+            key.example
         ),
-        Place::Field => format!(
+        Target::Field => format!(
             "write `#[shutdown({})]` above the `struct` or `enum`",
-            key.form
+            key.example
         ),
     };
     (what, help)
 }
 
-fn all(place: Place) -> String {
-    let names: Vec<_> = place
+fn list_names(target: Target) -> String {
+    let names: Vec<_> = target
         .keys()
         .iter()
         .map(|key| format!("`{}`", key.name))
@@ -141,15 +144,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_answered_with_the_key() {
-        let (what, help) = stray("prioirty", Place::Field);
-        assert_eq!(what, "there is no key `prioirty`");
+    fn a_mistyped_key_gets_the_right_one() {
+        let (what, help) = explain("prioirty", Target::Field);
+        assert_eq!(what, "unknown key `prioirty`");
         assert_eq!(help, "did you mean `priority`?");
     }
 
     #[test]
-    fn a_key_in_the_wrong_place_says_the_right_one() {
-        let (what, help) = stray("part", Place::Field);
+    fn a_misplaced_key_says_where_it_belongs() {
+        let (what, help) = explain("part", Target::Field);
         assert_eq!(what, "`part` belongs on the type, not on a field");
         assert_eq!(
             help,
@@ -158,8 +161,8 @@ mod tests {
     }
 
     #[test]
-    fn a_strange_key_lists_all() {
-        let (_, help) = stray("colour", Place::Type);
+    fn a_key_that_resembles_none_lists_all_keys() {
+        let (_, help) = explain("colour", Target::Type);
         assert!(
             help.contains("`timeout`") && !help.contains("`priority`"),
             "{help}"
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn every_synonym_names_a_key() {
         for (_, meant) in SYNONYMS {
-            assert!(!form(meant).is_empty(), "{meant}");
+            assert!(!example(meant).is_empty(), "{meant}");
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The derive behind `lifecycle-runtime`, which exports it and documents it beside the traits.
 //!
-//! The stages, in the order in which an input passes them: `attr` and `ast` read it, `check` turns it into a `plan`
-//! that cannot be wrong, `expand` writes the plan as Rust. Mistakes are collected in `errors` on the way; if there are
-//! any, `fallback` stands in for the expansion.
+//! An input passes through these stages: `attr` and `ast` read it, `check` turns it into a valid `plan`, and `expand`
+//! writes the plan as Rust. Every stage collects its mistakes in `errors`; if there are any, `fallback` replaces the
+//! expansion.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-/// `quote!` for generated code: its locals are hidden from the user's code, and it is read in this crate's edition.
+/// `quote!` for generated code: hides its locals from the user's code, and has the compiler read it in this crate's
+/// edition.
 macro_rules! here {
     ($($tokens:tt)*) => {
         ::quote::quote_spanned!(::proc_macro2::Span::mixed_site()=> $($tokens)*)
@@ -23,9 +24,9 @@ mod expand;
 mod fallback;
 mod generics;
 mod keys;
-mod mentions;
 mod nearest;
 mod plan;
+mod self_uses;
 #[cfg(test)]
 mod tests;
 
@@ -34,7 +35,7 @@ use proc_macro2::TokenStream;
 use crate::ast::Input;
 use crate::errors::Errors;
 
-/// Derives `GracefulShutdown` and `Component`: a shutdown that is declared on the fields of a type.
+/// Derives `GracefulShutdown` and `Component` from the cleanup that a type declares on its fields.
 ///
 /// The attribute language is documented at `lifecycle_runtime::GracefulShutdown`.
 #[proc_macro_derive(GracefulShutdown, attributes(shutdown))]
@@ -42,7 +43,7 @@ pub fn derive_graceful_shutdown(input: proc_macro::TokenStream) -> proc_macro::T
     derive(input.into()).into()
 }
 
-/// The derive, apart from the compiler: the same on any thread, for tests.
+/// Expands the derive. Needs no compiler around it, so that tests can call it on any thread.
 pub(crate) fn derive(input: TokenStream) -> TokenStream {
     let source = match syn::parse2(input) {
         Ok(source) => source,

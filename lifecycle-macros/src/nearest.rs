@@ -1,11 +1,11 @@
-//! "Did you mean": the known name nearest to a mistyped one.
+//! Finds the known name that is nearest to a mistyped one, for "did you mean".
 
-/// The candidate nearest to `name`, if it is near enough to be what was meant.
+/// Returns the candidate nearest to `name`, if it is near enough to be the one that was meant.
 pub(crate) fn nearest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // Between names of one or two letters, one slip makes any of any.
+    // A single slip can turn any name of one or two letters into any other.
     let tolerated = match name.chars().count() {
         0..3 => return None,
         length => length / 3,
@@ -18,7 +18,7 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Edit distance in which swapping two neighbours counts once, as in the commonest slips of the hand.
+/// Returns the edit distance (Damerau–Levenshtein: swapping two neighbours counts once).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_finds_its_word() {
+    fn a_mistyped_name_finds_the_right_one() {
         let keys = ["priority", "timeout", "after", "take"];
         assert_eq!(nearest("prioirty", keys), Some("priority"));
         assert_eq!(nearest("timeot", keys), Some("timeout"));
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn another_word_finds_none() {
+    fn a_name_that_resembles_none_finds_none() {
         assert_eq!(nearest("colour", ["priority", "timeout", "take"]), None);
         assert_eq!(nearest("", ["take"]), None);
     }

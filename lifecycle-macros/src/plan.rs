@@ -1,4 +1,4 @@
-//! The validated model: what cannot be built here cannot be wrong, so `expand` has nothing left to check.
+//! The validated model. Invalid states cannot be built here, so `expand` has nothing left to check.
 
 use std::time::Duration;
 
@@ -7,44 +7,46 @@ use syn::{DeriveInput, Expr, ExprClosure, ExprPath, Path};
 
 use crate::ast::Field;
 
-/// A type whose shutdown is declared without a mistake that its tokens could show.
+/// The shutdown of a type, free of every mistake that its tokens could show.
 pub(crate) struct Plan<'a> {
     pub(crate) source: &'a DeriveInput,
-    /// The path of the runtime crate, if it was given.
+    /// The path of the runtime crate, if `crate = …` gives one.
     pub(crate) runtime: Option<&'a Path>,
-    /// What reports call the type.
+    /// The type's name in plans, reports and logs.
     pub(crate) name: String,
     pub(crate) kind: Kind<'a>,
 }
 
 impl Plan<'_> {
-    /// The timeout that is stated for the whole type.
+    /// Returns the timeout of the whole type, if the type states one.
     pub(crate) fn timeout(&self) -> Option<&Budget<'_>> {
         match &self.kind {
             Kind::Owner { timeout, .. } | Kind::Part { timeout, .. } => {
                 timeout.as_ref().map(|(timeout, _)| timeout)
             }
-            Kind::OneOf(_) => None,
+            Kind::Enum(_) => None,
         }
     }
 }
 
+/// The kind of type that is derived for.
 pub(crate) enum Kind<'a> {
-    /// Shut down by itself.
+    /// A struct that is shut down by itself.
     Owner {
         state: &'a Field<'a>,
+        /// Whether the derive writes `Drop`.
         drops: bool,
-        /// With the place where it is stated; `None` for the default, which the runtime knows.
+        /// The timeout and where it is written; `None` for the default, which the runtime knows.
         timeout: Option<(Budget<'a>, Span)>,
         body: Body<'a>,
     },
-    /// A struct that lives inside another.
+    /// A struct that lives inside another type.
     Part {
         timeout: Option<(Budget<'a>, Span)>,
         body: Body<'a>,
     },
-    /// An enum: the live variant is cleaned.
-    OneOf(Vec<Variant<'a>>),
+    /// An enum, whose live variant is cleaned up.
+    Enum(Vec<Variant<'a>>),
 }
 
 pub(crate) struct Variant<'a> {
@@ -54,106 +56,112 @@ pub(crate) struct Variant<'a> {
 
 /// The fields of a struct or variant, by what the shutdown does with them.
 pub(crate) struct Body<'a> {
-    /// In an order in which they could run one by one.
+    /// The steps, in an order in which they could run one by one.
     pub(crate) steps: Vec<Step<'a>>,
-    /// Every field that is no step.
-    pub(crate) others: Vec<Other<'a>>,
+    /// The fields that are not steps.
+    pub(crate) non_steps: Vec<NonStep<'a>>,
 }
 
-/// A field that is no step.
-pub(crate) struct Other<'a> {
+/// A field that is not a step.
+pub(crate) struct NonStep<'a> {
     pub(crate) field: &'a Field<'a>,
+    /// The field's position in its struct or variant.
     pub(crate) index: usize,
     pub(crate) role: Role,
-    /// Whether a closure of a step reads it.
-    pub(crate) lent: bool,
+    /// Whether the closure of a step captures the field.
+    pub(crate) captured: bool,
 }
 
+/// The reason why a field is not a step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Without `#[shutdown]`: it must be no component.
+    /// No `#[shutdown]`: the field's type must not be a component.
     Plain,
     Skipped,
     State,
 }
 
+/// A field that the shutdown cleans up.
 pub(crate) struct Step<'a> {
     pub(crate) field: &'a Field<'a>,
-    /// Its place among the fields.
+    /// The field's position in its struct or variant.
     pub(crate) index: usize,
     pub(crate) priority: i32,
-    /// The steps it waits for directly, as places in the plan.
+    /// The steps that this one waits for directly, as positions in the plan.
     pub(crate) after: Vec<usize>,
     pub(crate) budget: Option<Budget<'a>>,
     pub(crate) cleanup: Cleanup<'a>,
-    pub(crate) weight: Weight,
+    pub(crate) importance: Importance,
 }
 
+/// The effect that a step's failure has on the rest of the shutdown.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Weight {
+pub(crate) enum Importance {
     Normal,
     Required,
     BestEffort,
 }
 
+/// A timeout, by when its value is known.
 pub(crate) enum Budget<'a> {
-    Known(Known<'a>),
-    /// Known only at run time.
+    Constant(KnownTime<'a>),
+    /// An expression that is evaluated at run time.
     Computed {
         expr: &'a Expr,
-        this: This,
-        at_most: Option<Known<'a>>,
+        self_meaning: SelfMeaning,
+        at_most: Option<KnownTime<'a>>,
     },
 }
 
-pub(crate) enum Known<'a> {
-    Time(Duration),
+/// A duration that the compiler can evaluate.
+pub(crate) enum KnownTime<'a> {
+    Literal(Duration),
     Const(&'a Expr),
 }
 
-/// What `self` means in an expression.
-pub(crate) enum This {
-    /// The value as a whole.
-    Whole,
-    /// These fields alone: the value is taken apart there.
+/// The meaning of `self` in an expression.
+pub(crate) enum SelfMeaning {
+    /// The value itself.
+    WholeValue,
+    /// The named fields alone, because the value is destructured where the expression runs.
     Fields(Vec<Captured>),
 }
 
 /// A field that an expression reads as `self.name`.
 pub(crate) struct Captured {
     pub(crate) name: String,
-    /// Its place among the fields.
+    /// The field's position in its struct or variant.
     pub(crate) index: usize,
 }
 
+/// The way in which a step cleans up its field.
 pub(crate) enum Cleanup<'a> {
-    /// What the type's own implementation does. A leaf hides the plan of the type.
-    Component {
-        leaf: bool,
-    },
+    /// The `Component` impl of the field's type. A `leaf` leaves the type's plan out of this one.
+    Component { leaf: bool },
+    /// The function or closure that `with` names.
     With(With<'a>),
 }
 
-/// What is called instead of the type's own cleanup.
+/// A cleanup that is called instead of the `Component` impl of the field's type.
 pub(crate) struct With<'a> {
     pub(crate) call: Callee<'a>,
     pub(crate) abort: Option<Callee<'a>>,
-    pub(crate) through: Through,
+    pub(crate) access: Access,
     pub(crate) blocking: bool,
 }
 
-/// How the called function gets at the value.
+/// The form in which the called function gets the value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Through {
+pub(crate) enum Access {
     /// `&mut field`.
     Field,
-    /// `&mut` what is inside the `Option`.
-    Option,
-    /// What is inside the `Option`, moved out.
+    /// `&mut` to the value inside the field's `Option`.
+    InsideOption,
+    /// The value inside the field's `Option`, moved out.
     Taken,
 }
 
-/// Something to call, with the place where it is written.
+/// A function or closure, with the place where the user wrote it.
 pub(crate) struct Callee<'a> {
     pub(crate) function: Function<'a>,
     pub(crate) span: Span,
@@ -164,7 +172,7 @@ pub(crate) enum Function<'a> {
     Closure {
         source: &'a ExprClosure,
         captured: Vec<Captured>,
-        /// Whether it is called with the context, too.
-        cx: bool,
+        /// Whether the closure takes the context as its second argument.
+        takes_cx: bool,
     },
 }

@@ -1,11 +1,11 @@
-//! The derive on whole inputs.
+//! Tests of the derive on whole inputs.
 
-mod docs;
 mod errors;
 mod fuzz;
+mod key_docs;
 mod order;
+mod plan_docs;
 mod snapshots;
-mod words;
 
 use proc_macro2::TokenStream;
 
@@ -13,13 +13,13 @@ fn derive(source: &str) -> TokenStream {
     crate::derive(source.parse().expect("tokens"))
 }
 
-/// What the derive wrote, as Rust; it must always be that.
+/// Expands an input and parses the output, which must always be Rust.
 fn parsed(source: &str) -> syn::File {
     let tokens = derive(source);
     syn::parse2(tokens.clone()).unwrap_or_else(|error| panic!("{error}: {tokens}"))
 }
 
-/// The texts of the errors, in order.
+/// Returns the messages of the errors, in order.
 fn mistakes(source: &str) -> Vec<String> {
     let text = |item: &syn::Item| match item {
         syn::Item::Macro(error) => Some(

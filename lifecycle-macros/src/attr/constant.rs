@@ -1,8 +1,8 @@
-//! Which expressions are constants, as far as their tokens tell.
+//! Recognizes constant expressions by their tokens.
 
 use syn::{BinOp, Expr, ExprCall, ExprLit, ExprPath, Lit, Path};
 
-/// The functions of `Duration` that a constant may call.
+/// The constructors of `Duration` that count as constants.
 const CONSTRUCTORS: [&str; 9] = [
     "new",
     "from_secs",
@@ -15,21 +15,21 @@ const CONSTRUCTORS: [&str; 9] = [
     "from_weeks",
 ];
 
-/// Returns whether the compiler can evaluate a timeout: a `const` block, the name of a constant, or a `Duration` made of
-/// numbers and constants. Everything else may depend on what is known only at run time.
+/// Returns whether a timeout is constant: a `const` block, the name of a constant, or a `Duration` made of numbers and
+/// constants. Any other expression may depend on run-time values.
 pub(super) fn is_constant(expr: &Expr) -> bool {
     match expr {
         Expr::Const(_) => true,
         Expr::Group(group) => is_constant(&group.expr),
         Expr::Paren(paren) => is_constant(&paren.expr),
         Expr::Path(path) => names_a_constant(path),
-        Expr::Call(call) => makes_a_duration(call),
+        Expr::Call(call) => constructs_duration(call),
         _ => false,
     }
 }
 
-/// `Duration::from_secs(30)`, whatever path leads to `Duration`.
-fn makes_a_duration(call: &ExprCall) -> bool {
+/// Returns whether the call is one such as `Duration::from_secs(30)`, whatever path leads to `Duration`.
+fn constructs_duration(call: &ExprCall) -> bool {
     let Expr::Path(ExprPath {
         qself: None, path, ..
     }) = &*call.func
@@ -45,7 +45,7 @@ fn makes_a_duration(call: &ExprCall) -> bool {
         && call.args.iter().all(is_number)
 }
 
-/// A number made of literals and constants.
+/// Returns whether the expression is an integer made of literals and constants.
 fn is_number(expr: &Expr) -> bool {
     match expr {
         Expr::Lit(ExprLit {
@@ -57,17 +57,18 @@ fn is_number(expr: &Expr) -> bool {
         Expr::Cast(cast) => is_number(&cast.expr),
         Expr::Path(path) => names_a_constant(path),
         Expr::Binary(binary) => {
-            let counts = matches!(
+            let is_arithmetic = matches!(
                 binary.op,
                 BinOp::Add(_) | BinOp::Sub(_) | BinOp::Mul(_) | BinOp::Div(_) | BinOp::Rem(_)
             );
-            counts && is_number(&binary.left) && is_number(&binary.right)
+            is_arithmetic && is_number(&binary.left) && is_number(&binary.right)
         }
         _ => false,
     }
 }
 
-/// Only constants and statics are written in capitals, and of a `static` the compiler knows the value too.
+/// Returns whether the path's last name is in capitals, as those of constants and statics are. The compiler can read the
+/// value of either.
 fn names_a_constant(path: &ExprPath) -> bool {
     last_name(&path.path).is_some_and(|name| {
         name.chars().any(char::is_uppercase) && !name.chars().any(char::is_lowercase)
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_known_only_at_run_time_is_no_constant() {
+    fn expressions_that_may_depend_on_the_run_time_are_not_constants() {
         for source in [
             "self.limit",
             "limit",

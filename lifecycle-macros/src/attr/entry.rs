@@ -1,4 +1,4 @@
-//! The list inside `#[shutdown(…)]`, key by key, going on after each mistake.
+//! Reads the list inside `#[shutdown(…)]` key by key, and goes on after each mistake.
 
 use proc_macro2::{Group, Ident, TokenStream, TokenTree};
 use syn::ext::IdentExt as _;
@@ -6,40 +6,40 @@ use syn::parse::{ParseStream, Parser as _};
 use syn::spanned::Spanned as _;
 use syn::{Attribute, Expr, Lit, MacroDelimiter, Meta, Token};
 
-use super::value::{self, Target};
+use super::value::{self, Dependency};
 use crate::errors::Errors;
-use crate::keys::{self, Place};
+use crate::keys::{self, Target};
 
-/// One key, with what was given for it.
+/// A key with its value, as yet unchecked.
 pub(super) struct Entry {
     pub(super) key: Ident,
     /// The key's text, without `r#`.
     pub(super) name: String,
-    pub(super) given: Given,
+    pub(super) value: RawValue,
 }
 
-/// What stands behind a key.
-pub(super) enum Given {
-    /// Nothing: `skip`.
-    Nothing,
+/// The value of a key before its reader has checked it.
+pub(super) enum RawValue {
+    /// A key alone, such as `skip`.
+    None,
     /// `key = value`.
-    Value(Expr),
-    /// The fields of `after`.
-    Targets(Vec<Target>),
-    /// `key(…)`, of a key that takes no list.
+    Expr(Expr),
+    /// The fields that `after` names.
+    Dependencies(Vec<Dependency>),
+    /// `key(…)` of a key other than `after`.
     List(TokenStream),
-    /// Something that was reported already.
-    Broken,
+    /// A value whose mistake is already in `errors`.
+    Invalid,
 }
 
-/// Reads one attribute. Everything in it is looked at, whatever is wrong with some of it.
-pub(super) fn read(attr: &Attribute, place: Place, errors: &mut Errors) -> Vec<Entry> {
+/// Reads the entries of one attribute. A mistake in one entry hides none of the others.
+pub(super) fn read(attr: &Attribute, target: Target, errors: &mut Errors) -> Vec<Entry> {
     match &attr.meta {
         Meta::Path(path) => {
-            if place == Place::Type {
+            if target == Target::Type {
                 errors.push(
                     path.span(),
-                    "`#[shutdown]` says nothing here: the derive is there already",
+                    "`#[shutdown]` without a key has no effect on a type",
                     "remove it, or give it a key such as `#[shutdown(timeout = \"25s\")]`",
                 );
             }
@@ -48,8 +48,8 @@ pub(super) fn read(attr: &Attribute, place: Place, errors: &mut Errors) -> Vec<E
         Meta::NameValue(pair) => {
             errors.push_over(
                 pair,
-                "`#[shutdown = …]` has no meaning",
-                format!("name the key: `#[shutdown({})]`", example(place)),
+                "`#[shutdown]` takes keys in parentheses, not a value",
+                format!("write `#[shutdown({})]`", example(target)),
             );
             Vec::new()
         }
@@ -57,28 +57,28 @@ pub(super) fn read(attr: &Attribute, place: Place, errors: &mut Errors) -> Vec<E
             if !matches!(list.delimiter, MacroDelimiter::Paren(_)) {
                 errors.push_over(
                     list,
-                    "the keys of `#[shutdown]` stand in round brackets",
-                    format!("write `#[shutdown({})]`", example(place)),
+                    "`#[shutdown]` takes its keys in parentheses",
+                    format!("write `#[shutdown({})]`", example(target)),
                 );
                 return Vec::new();
             }
-            entries(list.tokens.clone(), place, errors)
+            entries(list.tokens.clone(), target, errors)
         }
     }
 }
 
-fn example(place: Place) -> &'static str {
-    match place {
-        Place::Type => "timeout = \"25s\"",
-        Place::Field => "timeout = \"5s\"",
+fn example(target: Target) -> &'static str {
+    match target {
+        Target::Type => "timeout = \"25s\"",
+        Target::Field => "timeout = \"5s\"",
     }
 }
 
-fn entries(tokens: TokenStream, place: Place, errors: &mut Errors) -> Vec<Entry> {
+fn entries(tokens: TokenStream, target: Target, errors: &mut Errors) -> Vec<Entry> {
     let mut read = Vec::new();
     let parsed = (|input: ParseStream<'_>| {
         while !input.is_empty() {
-            read.extend(entry(input, place, errors));
+            read.extend(entry(input, target, errors));
             after_entry(input, errors)?;
         }
         Ok(())
@@ -90,55 +90,56 @@ fn entries(tokens: TokenStream, place: Place, errors: &mut Errors) -> Vec<Entry>
     read
 }
 
-/// Reads one entry; `None` if it had no key.
-fn entry(input: ParseStream<'_>, place: Place, errors: &mut Errors) -> Option<Entry> {
+/// Reads one entry. Returns `None` after reporting that it has no key.
+fn entry(input: ParseStream<'_>, target: Target, errors: &mut Errors) -> Option<Entry> {
     let Ok(key) = input.call(Ident::parse_any) else {
-        no_key(input, place, errors);
+        report_no_key(input, target, errors);
         skip_entry(input);
         return None;
     };
     let name = key.unraw().to_string();
-    let given = if name == "after" {
-        targets(&key, input, errors)
+    let value = if name == "after" {
+        dependencies(&key, input, errors)
     } else {
-        given(&key, input, errors)
+        raw_value(&key, input, errors)
     };
-    Some(Entry { key, name, given })
+    Some(Entry { key, name, value })
 }
 
-fn no_key(input: ParseStream<'_>, place: Place, errors: &mut Errors) {
+/// Reports a missing key, and guesses it from the value.
+fn report_no_key(input: ParseStream<'_>, target: Target, errors: &mut Errors) {
     let span = input.span();
     let help = match input.fork().parse::<Lit>() {
-        Ok(Lit::Str(text)) if place == Place::Type || text.value().ends_with('s') => {
+        Ok(Lit::Str(text)) if target == Target::Type || text.value().ends_with('s') => {
             format!("write `timeout = \"{}\"`", text.value())
         }
-        Ok(Lit::Int(number)) if place == Place::Field => format!("write `priority = {number}`"),
-        _ => format!("write `{}`", example(place)),
+        Ok(Lit::Int(number)) if target == Target::Field => format!("write `priority = {number}`"),
+        _ => format!("write `{}`", example(target)),
     };
-    errors.push(span, "a key of `#[shutdown(…)]` is missing here", help);
+    errors.push(span, "expected a key of `#[shutdown(…)]`", help);
 }
 
-fn given(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Given {
+fn raw_value(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> RawValue {
     if input.peek(Token![=]) {
         // Consumed as it was peeked.
         let _ = input.parse::<Token![=]>();
-        return match whole::<Expr>(input) {
-            Some(expr) => Given::Value(expr),
+        return match try_parse::<Expr>(input) {
+            Some(expr) => RawValue::Expr(expr),
             None => {
                 broken_value(key, input, errors);
-                Given::Broken
+                RawValue::Invalid
             }
         };
     }
     if input.peek(syn::token::Paren) {
-        return Given::List(skip_entry(input));
+        return RawValue::List(skip_entry(input));
     }
-    Given::Nothing
+    RawValue::None
 }
 
 fn broken_value(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) {
     let name = key.unraw().to_string();
-    let help = match keys::form(&name) {
+    let help = match keys::example(&name) {
         "" => "write `key = value`".to_owned(),
         form => format!("write `{form}`"),
     };
@@ -148,37 +149,37 @@ fn broken_value(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) {
     } else {
         errors.push_over(
             value,
-            format!("the value of `{name}` is no expression"),
+            format!("the value of `{name}` is not an expression"),
             help,
         );
     }
 }
 
-/// `after = field` or `after(a, b)`.
-fn targets(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Given {
+/// Reads the value of `after`: `after = field` or `after(a, b)`.
+fn dependencies(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> RawValue {
     if input.peek(Token![=]) {
         // Consumed as it was peeked.
         let _ = input.parse::<Token![=]>();
         if input.is_empty() || input.peek(Token![,]) {
             broken_value(key, input, errors);
-            return Given::Broken;
+            return RawValue::Invalid;
         }
-        return match target(input, errors) {
-            Some(target) => Given::Targets(vec![target]),
-            None => Given::Broken,
+        return match dependency(input, errors) {
+            Some(dependency) => RawValue::Dependencies(vec![dependency]),
+            None => RawValue::Invalid,
         };
     }
     if !input.peek(syn::token::Paren) {
-        return Given::Nothing;
+        return RawValue::None;
     }
     let Ok(list) = input.parse::<Group>() else {
-        return Given::Broken;
+        return RawValue::Invalid;
     };
     let mut found = Vec::new();
     let before = errors.len();
     let parsed = (|input: ParseStream<'_>| {
         while !input.is_empty() {
-            found.extend(target(input, errors));
+            found.extend(dependency(input, errors));
             after_entry(input, errors)?;
         }
         Ok(())
@@ -192,15 +193,15 @@ fn targets(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Given {
             errors.push_over(
                 list,
                 "`after()` names no field",
-                "name the fields it waits for, `after(a, b)`, or remove it",
+                "name the fields to wait for, `after(a, b)`, or remove `after`",
             );
         }
-        return Given::Broken;
+        return RawValue::Invalid;
     }
-    Given::Targets(found)
+    RawValue::Dependencies(found)
 }
 
-/// Consumes the comma behind an entry, or reports what stands there instead.
+/// Consumes the comma after an entry, or reports that it is missing.
 fn after_entry(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
     if input.is_empty() {
         return Ok(());
@@ -208,8 +209,8 @@ fn after_entry(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
     if !input.peek(Token![,]) {
         errors.push(
             input.span(),
-            "a comma is missing here",
-            "separate the keys by commas: `priority = 10, timeout = \"5s\"`",
+            "expected a comma",
+            "separate keys with commas: `priority = 10, timeout = \"5s\"`",
         );
         skip_entry(input);
         if input.is_empty() {
@@ -219,8 +220,8 @@ fn after_entry(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
     input.parse::<Token![,]>().map(drop)
 }
 
-/// Parses a `T` that is followed by a comma or the end; consumes nothing otherwise.
-fn whole<T: syn::parse::Parse>(input: ParseStream<'_>) -> Option<T> {
+/// Parses a `T`. Consumes nothing if that fails.
+fn try_parse<T: syn::parse::Parse>(input: ParseStream<'_>) -> Option<T> {
     use syn::parse::discouraged::Speculative as _;
 
     let fork = input.fork();
@@ -229,8 +230,8 @@ fn whole<T: syn::parse::Parse>(input: ParseStream<'_>) -> Option<T> {
     Some(parsed)
 }
 
-/// Reads one field of `after`; reports what is none, and goes on behind it.
-fn target(input: ParseStream<'_>, errors: &mut Errors) -> Option<Target> {
+/// Reads one field name of `after`. Reports anything else, and skips it.
+fn dependency(input: ParseStream<'_>, errors: &mut Errors) -> Option<Dependency> {
     let written = input.fork();
     let found = value::field(input);
     if found.is_some() && (input.is_empty() || input.peek(Token![,])) {
@@ -250,7 +251,7 @@ fn target(input: ParseStream<'_>, errors: &mut Errors) -> Option<Target> {
     None
 }
 
-/// Goes on to the next comma; what was passed over.
+/// Skips to the next comma. Returns the tokens before it.
 fn skip_entry(input: ParseStream<'_>) -> TokenStream {
     let mut passed = TokenStream::new();
     while !input.is_empty() && !input.peek(Token![,]) {

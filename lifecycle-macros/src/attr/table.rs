@@ -1,36 +1,36 @@
-//! The keys of `#[shutdown(…)]`: one row a key.
+//! The table of the keys of `#[shutdown(…)]`, a row for each key.
 //!
-//! What is parsed, what is said of a key in the wrong place, and the tables of the documentation (which a test compares)
-//! follow from the rows.
+//! The parser, the messages about misplaced keys, and the tables in the documentation (which a test compares) follow
+//! from these rows.
 
 use proc_macro2::{Ident, Span};
 use syn::{LitStr, Path};
 
 use super::entry::Entry;
-use super::value::{self, Call, Target, Time};
-use super::{Flag, Slot, set, stray};
+use super::value::{self, Call, Dependency, Time};
+use super::{Flag, Slot, report_unusable, set};
 use crate::errors::Errors;
-use crate::keys::Place;
+use crate::keys::Target;
 
-/// One key.
+/// A key of `#[shutdown(…)]`.
 pub(crate) struct Key {
     pub(crate) name: &'static str,
-    /// How it is written in full, for messages.
-    pub(crate) form: &'static str,
-    /// Every way to write it, for the documentation.
+    /// The key with an example value, for messages.
+    pub(crate) example: &'static str,
+    /// Every way to write the key, for the documentation.
     #[cfg(test)]
-    pub(crate) forms: &'static [&'static str],
-    /// What it means, for the documentation.
+    pub(crate) spellings: &'static [&'static str],
+    /// The meaning of the key, for the documentation.
     #[cfg(test)]
     pub(crate) meaning: &'static str,
 }
 
-/// Makes a struct with a slot for each key, what fills it, and the table of the keys.
+/// Defines a struct with a slot for each key, the method that fills it, and the table of its keys.
 macro_rules! keys {
     (
         $(#[$doc:meta])* $attrs:ident { $($(#[$own_doc:meta])* $own:ident: $own_type:ty,)* }
-        $table:ident on $place:path {
-            $($key:literal $slot:ident: $slot_type:ty = $read:path, $form:literal, [$($forms:literal),+], $meaning:literal;)+
+        $table:ident on $target:path {
+            $($key:literal $slot:ident: $slot_type:ty = $read:path, $example:literal, [$($spelling:literal),+], $meaning:literal;)+
         }
     ) => {
         $(#[$doc])*
@@ -38,21 +38,21 @@ macro_rules! keys {
         pub(crate) struct $attrs {
             $($(#[$own_doc])* pub(crate) $own: $own_type,)*
             $(pub(crate) $slot: $slot_type,)+
-            /// Something here was not understood, so that what is missing may be what was meant.
-            pub(crate) flawed: bool,
+            /// Whether an attribute had a mistake. A missing key may then be the one that was meant.
+            pub(crate) has_errors: bool,
         }
 
         impl $attrs {
-            /// Puts the value of a key into its slot, or reports that the key has no meaning here.
+            /// Puts the value of a key into its slot, or reports that the key does not exist here.
             pub(super) fn set(&mut self, entry: Entry, errors: &mut Errors) {
                 match entry.name.as_str() {
                     $($key => set(&mut self.$slot, entry, $read, errors),)+
-                    _ => stray(&entry, $place, errors),
+                    _ => report_unusable(&entry, $target, errors),
                 }
             }
 
-            /// Every key that was written.
-            #[allow(dead_code)] // nobody asks for those of a type
+            /// Returns every key that was written.
+            #[allow(dead_code)] // unused for the keys of types
             pub(super) fn written(&self) -> impl Iterator<Item = &Ident> {
                 [$(self.$slot.key()),+].into_iter().flatten()
             }
@@ -60,9 +60,9 @@ macro_rules! keys {
 
         pub(crate) const $table: &[Key] = &[$(Key {
             name: $key,
-            form: $form,
+            example: $example,
             #[cfg(test)]
-            forms: &[$($forms),+],
+            spellings: &[$($spelling),+],
             #[cfg(test)]
             meaning: $meaning,
         }),+];
@@ -70,9 +70,9 @@ macro_rules! keys {
 }
 
 keys! {
-    /// What stands on a struct or enum.
+    /// The keys on a struct or enum.
     TypeAttrs {}
-    TYPE_KEYS on Place::Type {
+    TYPE_KEYS on Target::Type {
         "timeout" timeout: Slot<Time> = value::time, "timeout = \"5s\"", ["timeout = \"25s\""],
             "the total budget; 25 s for an owner that states none, as Kubernetes kills after 30 s";
         "at_most" at_most: Slot<Time> = value::known_time, "at_most = \"60s\"", ["at_most = \"60s\""],
@@ -91,15 +91,15 @@ keys! {
 }
 
 keys! {
-    /// What stands on a field.
+    /// The keys on a field.
     FieldAttrs {
-        /// Where the first `#[shutdown]` stands; without one the field says nothing.
-        marked: Option<Span>,
+        /// The place of the field's first `#[shutdown]`, if it has one.
+        attribute: Option<Span>,
     }
-    FIELD_KEYS on Place::Field {
+    FIELD_KEYS on Target::Field {
         "priority" priority: Slot<i32> = value::integer, "priority = 10", ["priority = 10"],
             "lower numbers run first, equal ones together";
-        "after" after: Slot<Vec<Target>> = value::targets, "after = field", ["after = field", "after(a, b)"],
+        "after" after: Slot<Vec<Dependency>> = value::dependencies, "after = field", ["after = field", "after(a, b)"],
             "waits for these fields, too; without a priority it takes the greatest among theirs";
         "timeout" timeout: Slot<Time> = value::time, "timeout = \"5s\"", ["timeout = \"5s\""],
             "the longest the step may take";

@@ -1,4 +1,4 @@
-//! The value of a key, by kind.
+//! Readers for the values of keys, one for each kind of value.
 
 use std::time::Duration;
 
@@ -10,18 +10,19 @@ use syn::spanned::Spanned;
 use syn::{Expr, ExprClosure, ExprLit, ExprPath, ExprUnary, Lit, LitInt, LitStr, Path, UnOp};
 
 use super::constant::is_constant;
-use super::entry::Given;
+use super::entry::RawValue;
 use crate::duration;
 use crate::errors::Errors;
 use crate::keys;
 
-/// A timeout.
+/// The value of `timeout` or `at_most`.
 pub(crate) enum Time {
-    /// `"5s"`.
+    /// A string such as `"5s"`.
     Literal { time: Duration, text: LitStr },
-    /// A constant, such as `const { … }` or `Duration::from_secs(5)`: computed while compiling, and proved like a literal.
+    /// A constant such as `const { … }` or `Duration::from_secs(5)`. The compiler evaluates it, so the budget can be
+    /// proved with it.
     Const(Expr),
-    /// Any other expression: known at run time.
+    /// Any other expression, which is evaluated at run time.
     Computed(Expr),
 }
 
@@ -34,7 +35,7 @@ impl Time {
     }
 }
 
-/// What `with` and `abort` call.
+/// The function or closure that `with` or `abort` calls.
 pub(crate) enum Call {
     Path(ExprPath),
     Closure(Closure),
@@ -51,36 +52,36 @@ impl Call {
 
 pub(crate) struct Closure(pub(crate) ExprClosure);
 
-/// A field named by `after`.
-pub(crate) struct Target {
+/// A field that `after` names.
+pub(crate) struct Dependency {
     /// The field's name without `r#`, or its index.
     pub(crate) name: String,
     pub(crate) span: Span,
 }
 
-/// A key that takes no value.
-pub(super) fn flag(key: &Ident, given: Given, errors: &mut Errors) -> Option<()> {
-    let value = match given {
-        Given::Nothing => return Some(()),
-        Given::Value(expr) => expr.to_token_stream(),
-        Given::List(list) => list,
-        Given::Targets(_) | Given::Broken => return None,
+/// Reads a key that takes no value.
+pub(super) fn flag(key: &Ident, value: RawValue, errors: &mut Errors) -> Option<()> {
+    let value = match value {
+        RawValue::None => return Some(()),
+        RawValue::Expr(expr) => expr.to_token_stream(),
+        RawValue::List(list) => list,
+        RawValue::Dependencies(_) | RawValue::Invalid => return None,
     };
     errors.push_over(
         value,
         format!("`{key}` takes no value"),
-        format!("write `{key}` alone, or leave it away"),
+        format!("write `{key}` alone, or remove it"),
     );
     None
 }
 
-/// The expression given for a key that needs one.
-fn expr(key: &Ident, given: Given, errors: &mut Errors) -> Option<Expr> {
+/// Returns the value of a key that needs an expression.
+fn expr(key: &Ident, value: RawValue, errors: &mut Errors) -> Option<Expr> {
     let name = key.unraw().to_string();
-    let form = keys::form(&name);
-    match given {
-        Given::Value(expr) => Some(plain(expr)),
-        Given::Nothing => {
+    let form = keys::example(&name);
+    match value {
+        RawValue::Expr(expr) => Some(strip_groups(expr)),
+        RawValue::None => {
             errors.push(
                 key.span(),
                 format!("`{name}` needs a value"),
@@ -88,20 +89,20 @@ fn expr(key: &Ident, given: Given, errors: &mut Errors) -> Option<Expr> {
             );
             None
         }
-        Given::List(list) => {
+        RawValue::List(list) => {
             errors.push_over(
                 list,
-                format!("`{name}` takes its value behind `=`"),
+                format!("`{name}` takes its value after `=`"),
                 format!("write `{form}`"),
             );
             None
         }
-        Given::Targets(_) | Given::Broken => None,
+        RawValue::Dependencies(_) | RawValue::Invalid => None,
     }
 }
 
-/// The expression without the brackets that nobody wrote: a macro's `$value:expr` comes in one.
-fn plain(mut expr: Expr) -> Expr {
+/// Removes the invisible group that a macro's `$value:expr` arrives in, and parentheses.
+fn strip_groups(mut expr: Expr) -> Expr {
     loop {
         expr = match expr {
             Expr::Group(group) => *group.expr,
@@ -111,11 +112,11 @@ fn plain(mut expr: Expr) -> Expr {
     }
 }
 
-pub(super) fn time(key: &Ident, given: Given, errors: &mut Errors) -> Option<Time> {
-    match expr(key, given, errors)? {
+pub(super) fn time(key: &Ident, value: RawValue, errors: &mut Errors) -> Option<Time> {
+    match expr(key, value, errors)? {
         Expr::Lit(ExprLit { lit, .. }) => literal_time(key, lit, errors),
         Expr::Unary(negative) if is_negative_literal(&negative) => {
-            let example = keys::form(&key.to_string());
+            let example = keys::example(&key.to_string());
             errors.push_over(
                 negative,
                 format!("`{key}` cannot be negative"),
@@ -128,14 +129,14 @@ pub(super) fn time(key: &Ident, given: Given, errors: &mut Errors) -> Option<Tim
     }
 }
 
-/// A time that must be known while compiling.
-pub(super) fn known_time(key: &Ident, given: Given, errors: &mut Errors) -> Option<Time> {
-    match time(key, given, errors)? {
+/// Reads a time that must be constant.
+pub(super) fn known_time(key: &Ident, value: RawValue, errors: &mut Errors) -> Option<Time> {
+    match time(key, value, errors)? {
         Time::Computed(expr) => {
             errors.push_over(
                 expr,
-                format!("`{key}` is known only at run time, so it proves nothing"),
-                format!("write a text, `{key} = \"60s\"`, or a constant, `{key} = LIMIT`"),
+                format!("`{key}` must be a constant: the compiler proves the budget with it"),
+                format!("write a string, `{key} = \"60s\"`, or a constant, `{key} = LIMIT`"),
             );
             None
         }
@@ -155,10 +156,10 @@ fn literal_time(key: &Ident, lit: Lit, errors: &mut Errors) -> Option<Time> {
             return None;
         }
         other => {
-            let example = keys::form(&key.to_string());
+            let example = keys::example(&key.to_string());
             errors.push_over(
                 other,
-                format!("`{key}` is a duration"),
+                format!("`{key}` must be a duration"),
                 format!("write `{example}`"),
             );
             return None;
@@ -177,17 +178,19 @@ fn is_negative_literal(unary: &ExprUnary) -> bool {
     matches!(unary.op, UnOp::Neg(_)) && matches!(*unary.expr, Expr::Lit(_))
 }
 
-pub(super) fn string(key: &Ident, given: Given, errors: &mut Errors) -> Option<LitStr> {
-    match expr(key, given, errors)? {
+pub(super) fn string(key: &Ident, value: RawValue, errors: &mut Errors) -> Option<LitStr> {
+    match expr(key, value, errors)? {
         Expr::Lit(ExprLit {
             lit: Lit::Str(text),
             ..
         }) if !text.value().trim().is_empty() => Some(text),
         other => {
-            let example = keys::form(&key.to_string());
+            let example = keys::example(&key.to_string());
             errors.push_over(
                 other,
-                format!("`{key}` is a text: what reports and logs call the type"),
+                format!(
+                    "`{key}` must be a string that is not empty: plans, reports and logs show it"
+                ),
                 format!("write `{example}`"),
             );
             None
@@ -195,8 +198,8 @@ pub(super) fn string(key: &Ident, given: Given, errors: &mut Errors) -> Option<L
     }
 }
 
-pub(super) fn path(key: &Ident, given: Given, errors: &mut Errors) -> Option<Path> {
-    match expr(key, given, errors)? {
+pub(super) fn path(key: &Ident, value: RawValue, errors: &mut Errors) -> Option<Path> {
+    match expr(key, value, errors)? {
         Expr::Path(ExprPath {
             qself: None, path, ..
         }) if path.segments.iter().all(|s| s.arguments.is_none()) => Some(path),
@@ -207,16 +210,16 @@ pub(super) fn path(key: &Ident, given: Given, errors: &mut Errors) -> Option<Pat
             let bare = text.value();
             errors.push(
                 text.span(),
-                format!("`{key}` is a path, not a text"),
+                format!("`{key}` is a path, not a string"),
                 format!("write `{key} = {bare}`"),
             );
             None
         }
         other => {
-            let example = keys::form(&key.unraw().to_string());
+            let example = keys::example(&key.unraw().to_string());
             errors.push_over(
                 other,
-                format!("`{key}` is the path under which this crate knows `lifecycle_runtime`"),
+                format!("`{key}` must be a path to `lifecycle_runtime`"),
                 format!("write `{example}`"),
             );
             None
@@ -224,8 +227,8 @@ pub(super) fn path(key: &Ident, given: Given, errors: &mut Errors) -> Option<Pat
     }
 }
 
-pub(super) fn integer(key: &Ident, given: Given, errors: &mut Errors) -> Option<i32> {
-    let expr = expr(key, given, errors)?;
+pub(super) fn integer(key: &Ident, value: RawValue, errors: &mut Errors) -> Option<i32> {
+    let expr = expr(key, value, errors)?;
     let (number, negative) = match &expr {
         Expr::Lit(ExprLit {
             lit: Lit::Int(number),
@@ -244,7 +247,7 @@ pub(super) fn integer(key: &Ident, given: Given, errors: &mut Errors) -> Option<
     if parsed.is_none() {
         errors.push_over(
             &expr,
-            format!("this is no number that `{key}` can have"),
+            format!("`{key}` must be an `i32`"),
             format!("write a whole number from {} to {}", i32::MIN, i32::MAX),
         );
     }
@@ -262,14 +265,14 @@ fn signed(number: &LitInt, negative: bool) -> Option<i32> {
 fn not_an_integer(expr: &Expr, errors: &mut Errors) -> Option<i32> {
     errors.push_over(
         expr,
-        "`priority` is a whole number that is written out: the order is checked while compiling",
+        "`priority` must be an integer literal: the compiler checks the order",
         "write `priority = 10`; lower numbers run first",
     );
     None
 }
 
-pub(super) fn call(key: &Ident, given: Given, errors: &mut Errors) -> Option<Call> {
-    let other = match expr(key, given, errors)? {
+pub(super) fn call(key: &Ident, value: RawValue, errors: &mut Errors) -> Option<Call> {
+    let other = match expr(key, value, errors)? {
         Expr::Path(path) => return Some(Call::Path(path)),
         Expr::Closure(closure) => return Some(Call::Closure(Closure(closure))),
         Expr::Lit(ExprLit {
@@ -280,17 +283,17 @@ pub(super) fn call(key: &Ident, given: Given, errors: &mut Errors) -> Option<Cal
             let help = format!("write `{key} = {bare}`");
             errors.push(
                 text.span(),
-                format!("`{key}` is a path or a closure, not a text"),
+                format!("`{key}` is a path or a closure, not a string"),
                 help,
             );
             return None;
         }
         Expr::Call(call) => {
-            let function = tidy(&call.func.to_token_stream().to_string());
+            let function = join_tokens(&call.func.to_token_stream().to_string());
             errors.push_over(
                 &call,
                 format!(
-                    "`{key}` takes the function, not its result: it is called when the step runs"
+                    "`{key}` takes the function, not its result: the step calls it when it runs"
                 ),
                 format!("write `{key} = {function}`, or `{key} = |value| …`"),
             );
@@ -308,19 +311,23 @@ pub(super) fn call(key: &Ident, given: Given, errors: &mut Errors) -> Option<Cal
         }
         other => other,
     };
-    let example = keys::form(&key.to_string());
+    let example = keys::example(&key.to_string());
     errors.push_over(
         other,
-        format!("`{key}` is a path or a closure"),
+        format!("`{key}` must be a path or a closure"),
         format!("write `{example}`, or the path of a function that takes the field"),
     );
     None
 }
 
-pub(super) fn targets(key: &Ident, given: Given, errors: &mut Errors) -> Option<Vec<Target>> {
-    match given {
-        Given::Targets(targets) => Some(targets),
-        Given::Nothing => {
+pub(super) fn dependencies(
+    key: &Ident,
+    value: RawValue,
+    errors: &mut Errors,
+) -> Option<Vec<Dependency>> {
+    match value {
+        RawValue::Dependencies(dependencies) => Some(dependencies),
+        RawValue::None => {
             errors.push(
                 key.span(),
                 "`after` names no field",
@@ -328,14 +335,14 @@ pub(super) fn targets(key: &Ident, given: Given, errors: &mut Errors) -> Option<
             );
             None
         }
-        Given::Value(_) | Given::List(_) | Given::Broken => None,
+        RawValue::Expr(_) | RawValue::List(_) | RawValue::Invalid => None,
     }
 }
 
-/// The name or index of a field.
-pub(super) fn field(input: ParseStream<'_>) -> Option<Target> {
+/// Parses the name or index of a field.
+pub(super) fn field(input: ParseStream<'_>) -> Option<Dependency> {
     if let Ok(name) = input.call(Ident::parse_any) {
-        return Some(Target {
+        return Some(Dependency {
             span: name.span(),
             name: name.unraw().to_string(),
         });
@@ -344,14 +351,14 @@ pub(super) fn field(input: ParseStream<'_>) -> Option<Target> {
         .peek(LitInt)
         .then(|| input.parse::<LitInt>().ok())
         .flatten()?;
-    index.suffix().is_empty().then(|| Target {
+    index.suffix().is_empty().then(|| Dependency {
         span: index.span(),
         name: index.base10_digits().to_owned(),
     })
 }
 
-/// Tokens as a person writes them: `Tape :: flush` to `Tape::flush`.
-pub(crate) fn tidy(tokens: &str) -> String {
+/// Removes the spaces that printed tokens have between them: `Tape :: flush` becomes `Tape::flush`.
+pub(crate) fn join_tokens(tokens: &str) -> String {
     let mut text = tokens.to_owned();
     for (spaced, close) in [
         (" :: ", "::"),

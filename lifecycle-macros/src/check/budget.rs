@@ -1,4 +1,4 @@
-//! Timeouts, and what `self` means in those that are expressions.
+//! Checks timeouts, and finds out what `self` means in those that are expressions.
 
 use proc_macro2::Span;
 
@@ -6,60 +6,60 @@ use super::calls;
 use crate::ast::{Field, Input};
 use crate::attr::{Slot, Time};
 use crate::errors::Errors;
-use crate::plan::{Budget, Known, This};
+use crate::plan::{Budget, KnownTime, SelfMeaning};
 
-/// What `self` means in a timeout: in a struct the value itself; in a variant, whose fields alone have names there, a
-/// field of it.
+/// The container of a step's field, which decides what `self` means in its timeout. In a struct it is the value; in a
+/// variant only the fields have names.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Of {
+pub(super) enum Container {
     Struct,
     Variant,
 }
 
-/// The timeout of the whole type.
+/// Returns the timeout of the whole type and where it is written.
 pub(super) fn total<'a>(input: &'a Input<'a>) -> Option<(Budget<'a>, Span)> {
     let timeout = input.attrs.timeout.value()?;
-    let budget = as_budget(timeout, &input.attrs.at_most, |_| This::Whole);
+    let budget = as_budget(timeout, &input.attrs.at_most, |_| SelfMeaning::WholeValue);
     Some((budget, timeout.span()))
 }
 
-/// The timeout of a step.
+/// Returns the timeout of a step, if it states one.
 pub(super) fn step<'a>(
     field: &'a Field<'a>,
     scope: calls::Scope<'_>,
-    of: Of,
+    container: Container,
     errors: &mut Errors,
 ) -> Option<Budget<'a>> {
     let timeout = field.attrs.timeout.value()?;
-    let this = |expr: &_| match of {
-        Of::Struct => This::Whole,
-        Of::Variant => This::Fields(calls::in_variant(expr, &scope, errors)),
+    let self_meaning = |expr: &_| match container {
+        Container::Struct => SelfMeaning::WholeValue,
+        Container::Variant => SelfMeaning::Fields(calls::in_variant(expr, &scope, errors)),
     };
-    Some(as_budget(timeout, &field.attrs.at_most, this))
+    Some(as_budget(timeout, &field.attrs.at_most, self_meaning))
 }
 
 fn as_budget<'a>(
     timeout: &'a Time,
     at_most: &'a Slot<Time>,
-    this: impl FnOnce(&syn::Expr) -> This,
+    self_meaning: impl FnOnce(&syn::Expr) -> SelfMeaning,
 ) -> Budget<'a> {
     match known(timeout) {
-        Ok(known) => Budget::Known(known),
+        Ok(known) => Budget::Constant(known),
         Err(expr) => {
             let at_most = at_most.value().and_then(|limit| known(limit).ok());
             Budget::Computed {
                 expr,
-                this: this(expr),
+                self_meaning: self_meaning(expr),
                 at_most,
             }
         }
     }
 }
 
-fn known(time: &Time) -> Result<Known<'_>, &syn::Expr> {
+fn known(time: &Time) -> Result<KnownTime<'_>, &syn::Expr> {
     match time {
-        Time::Literal { time, .. } => Ok(Known::Time(*time)),
-        Time::Const(expr) => Ok(Known::Const(expr)),
+        Time::Literal { time, .. } => Ok(KnownTime::Literal(*time)),
+        Time::Const(expr) => Ok(KnownTime::Const(expr)),
         Time::Computed(expr) => Err(expr),
     }
 }

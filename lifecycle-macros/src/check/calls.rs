@@ -1,4 +1,4 @@
-//! What `with` and `abort` call, and what their closures may mention.
+//! Checks the functions and closures of `with` and `abort`, and the fields that those closures capture.
 
 use proc_macro2::Span;
 use quote::ToTokens;
@@ -7,22 +7,23 @@ use syn::{GenericArgument, PathArguments, Type};
 use crate::ast::Field;
 use crate::attr::{Call, Closure};
 use crate::errors::Errors;
-use crate::mentions::{self, Mention};
 use crate::nearest::nearest;
 use crate::plan::{Callee, Captured, Function};
+use crate::self_uses::{self, SelfUse};
 
-/// Where an expression stands.
+/// The surroundings of an expression: the fields it may name, and the step it belongs to.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) fields: &'a [Field<'a>],
-    /// The field whose step it belongs to.
-    pub(super) of: usize,
+    /// The position of the step's field in `fields`.
+    pub(super) step: usize,
+    /// The name of the struct or variant in messages.
     pub(super) owner: &'a str,
 }
 
 impl Scope<'_> {
-    fn own(&self) -> &str {
-        &self.fields[self.of].name
+    fn step_name(&self) -> &str {
+        &self.fields[self.step].name
     }
 
     fn find(&self, name: &str) -> Option<usize> {
@@ -30,12 +31,12 @@ impl Scope<'_> {
     }
 }
 
-/// The cleanup of a step: a path, or a closure of the value, or of the value and the context.
+/// Checks the cleanup of a step: a path, or a closure that takes the value, or the value and the context.
 pub(super) fn with<'a>(
     call: &'a Call,
     blocking: bool,
     scope: &Scope<'_>,
-    lent: &mut [bool],
+    captured: &mut [bool],
     errors: &mut Errors,
 ) -> Option<Callee<'a>> {
     let span = call.span();
@@ -46,18 +47,18 @@ pub(super) fn with<'a>(
         }
         Call::Closure(closure) => closure,
     };
-    let most = if blocking { 1 } else { 2 };
-    let args = arguments(closure, 1..=most, || with_form(blocking), errors)?;
-    let captured = if blocking {
-        stands_alone(closure, scope, errors)
+    let max_args = if blocking { 1 } else { 2 };
+    let args = arguments(closure, 1..=max_args, || with_form(blocking), errors)?;
+    let captures = if blocking {
+        no_captures(closure, scope, errors)
     } else {
-        lend(closure, scope, lent, errors)
+        captures(closure, scope, captured, errors)
     };
     Some(Callee {
         function: Function::Closure {
             source: &closure.0,
-            captured,
-            cx: args == 2,
+            captured: captures,
+            takes_cx: args == 2,
         },
         span,
     })
@@ -66,7 +67,7 @@ pub(super) fn with<'a>(
 fn with_form(blocking: bool) -> (&'static str, &'static str) {
     if blocking {
         (
-            "`with` beside `blocking` is called with the value alone: the context stays behind",
+            "a `blocking` step calls `with` with the value alone, without the context",
             "write `|value| …`",
         )
     } else {
@@ -77,12 +78,12 @@ fn with_form(blocking: bool) -> (&'static str, &'static str) {
     }
 }
 
-/// The forced end of a step: synchronous, of the value alone.
+/// Checks the `abort` of a step: a path, or a synchronous closure that takes the value alone.
 pub(super) fn abort<'a>(
     call: &'a Call,
     blocking: bool,
     scope: &Scope<'_>,
-    lent: &mut [bool],
+    captured: &mut [bool],
     errors: &mut Errors,
 ) -> Option<Callee<'a>> {
     let span = call.span();
@@ -103,8 +104,8 @@ pub(super) fn abort<'a>(
     if let Some(asyncness) = &closure.0.asyncness {
         errors.push(
             asyncness.span,
-            "`abort` forces the end now: it cannot await",
-            "remove `async`, and put what takes time into `with`",
+            "`abort` runs synchronously, so its closure cannot be async",
+            "remove `async`, and do whatever has to wait in `with`",
         );
         return None;
     }
@@ -112,17 +113,17 @@ pub(super) fn abort<'a>(
         function: Function::Closure {
             source: &closure.0,
             captured: if blocking {
-                stands_alone(closure, scope, errors)
+                no_captures(closure, scope, errors)
             } else {
-                lend(closure, scope, lent, errors)
+                captures(closure, scope, captured, errors)
             },
-            cx: false,
+            takes_cx: false,
         },
         span,
     })
 }
 
-/// A closure is called with so many arguments, never with others.
+/// Returns the number of the closure's arguments, or reports one that is not allowed.
 fn arguments(
     closure: &Closure,
     allowed: std::ops::RangeInclusive<usize>,
@@ -134,9 +135,9 @@ fn arguments(
         return Some(count);
     }
     let (what, help) = form();
-    let what = format!("{what}, but this closure has {count} arguments")
+    let what = format!("{what}, but this closure takes {count} arguments")
         .replace(" 1 arguments", " one argument")
-        .replace(" 0 arguments", " no argument");
+        .replace(" 0 arguments", " no arguments");
     if closure.0.inputs.is_empty() {
         errors.push(closure.0.inputs_begin.span, what, help);
     } else {
@@ -145,34 +146,35 @@ fn arguments(
     None
 }
 
-/// The closure of a step may read fields that are no steps: they are lent to it. Steps overlap, so a step's field is
-/// the step's alone; and the value as a whole is taken apart while its steps run.
-fn lend(
+/// Returns the fields that the closure of a step captures. It may read fields that are not steps. It cannot read another
+/// step's field, since both steps may run at the same time, nor the whole value, which is destructured while steps run.
+fn captures(
     closure: &Closure,
     scope: &Scope<'_>,
-    lent: &mut [bool],
+    captured: &mut [bool],
     errors: &mut Errors,
 ) -> Vec<Captured> {
     fields(&closure.0, scope, errors, |index, span, errors| {
         if readable(index, span, scope, errors) {
-            lent[index] = true;
+            captured[index] = true;
         }
     })
 }
 
-/// The closure of a `blocking` step runs on another thread, which may outlive the shutdown: it can borrow nothing.
-fn stands_alone(closure: &Closure, scope: &Scope<'_>, errors: &mut Errors) -> Vec<Captured> {
-    for mention in mentions::find(closure.0.to_token_stream()) {
+/// Reports every use of `self` in a `blocking` closure. It runs on another thread, which may outlive the shutdown, so it
+/// cannot borrow from the value.
+fn no_captures(closure: &Closure, scope: &Scope<'_>, errors: &mut Errors) -> Vec<Captured> {
+    for self_use in self_uses::find(closure.0.to_token_stream()) {
         errors.push(
-            mention.span(),
-            "a `blocking` closure runs on a thread of its own, which may outlive the shutdown: it cannot borrow from `self`",
-            format!("keep what it needs inside `{}`, or read it in a step without `blocking`", scope.own()),
+            self_use.span(),
+            "a `blocking` closure runs on another thread, which may outlive the shutdown: it cannot borrow from `self`",
+            format!("keep what it needs inside `{}`, or read it in a step without `blocking`", scope.step_name()),
         );
     }
     Vec::new()
 }
 
-/// In a variant nothing is called `self` but the fields, which its timeouts may read.
+/// Returns the fields that a timeout in a variant reads. It may read every field, but not the value as a whole.
 pub(super) fn in_variant(
     expr: &syn::Expr,
     scope: &Scope<'_>,
@@ -181,7 +183,7 @@ pub(super) fn in_variant(
     fields(expr, scope, errors, |_, _, _| {})
 }
 
-/// The fields that an expression reads, each of which is put before `rule`; any other use of `self` is a mistake.
+/// Returns the fields that an expression reads, after asking `rule` about each. Reports any other use of `self`.
 fn fields(
     expr: &impl ToTokens,
     scope: &Scope<'_>,
@@ -189,37 +191,37 @@ fn fields(
     mut rule: impl FnMut(usize, Span, &mut Errors),
 ) -> Vec<Captured> {
     let mut captured = Vec::new();
-    for mention in mentions::find(expr.to_token_stream()) {
-        match mention {
-            Mention::Field { name, span } => {
+    for self_use in self_uses::find(expr.to_token_stream()) {
+        match self_use {
+            SelfUse::Field { name, span } => {
                 if let Some(index) = known(&name, span, scope, errors) {
                     rule(index, span, errors);
                     captured.push(Captured { name, index });
                 }
             }
-            other => whole(&other, scope, errors),
+            other => whole_value_used(&other, scope, errors),
         }
     }
     captured
 }
 
-/// Reports a use of the whole value.
-fn whole(mention: &Mention, scope: &Scope<'_>, errors: &mut Errors) {
+/// Reports a use of the value as a whole.
+fn whole_value_used(self_use: &SelfUse, scope: &Scope<'_>, errors: &mut Errors) {
     let owner = scope.owner;
-    let (span, what) = match mention {
-        Mention::Method { name, span } => (
+    let (span, what) = match self_use {
+        SelfUse::Method { name, span } => (
             span,
-            format!("`self.{name}(…)` needs all of `{owner}`, which is taken apart here"),
+            format!("`self.{name}(…)` uses all of `{owner}`, but only its fields can be used here"),
         ),
-        Mention::Field { span, .. } | Mention::Bare { span } => (
+        SelfUse::Field { span, .. } | SelfUse::Bare { span } => (
             span,
-            format!("`self` is not there as a whole: `{owner}` is taken apart here"),
+            format!("`self` is all of `{owner}`, but only its fields can be used here"),
         ),
     };
     errors.push(
         *span,
         what,
-        "name a field instead, `self.field`, and call what it offers",
+        "use a field, `self.field`, or call a method of that field",
     );
 }
 
@@ -229,7 +231,7 @@ fn known(name: &str, span: Span, scope: &Scope<'_>, errors: &mut Errors) -> Opti
         let names = scope.fields.iter().map(|field| field.name.as_str());
         let help = match nearest(name, names) {
             Some(near) => format!("did you mean `self.{near}`?"),
-            None => "name a field that has no step of its own".to_owned(),
+            None => format!("name a field of `{}`", scope.owner),
         };
         errors.push(
             span,
@@ -242,27 +244,27 @@ fn known(name: &str, span: Span, scope: &Scope<'_>, errors: &mut Errors) -> Opti
 
 fn readable(index: usize, span: Span, scope: &Scope<'_>, errors: &mut Errors) -> bool {
     let field = &scope.fields[index];
-    let own = scope.own();
-    if index == scope.of {
+    let own = scope.step_name();
+    if index == scope.step {
         errors.push(
             span,
-            format!("`{own}` is the field of this step: the closure has it already"),
+            format!("`{own}` is this step's own field, which the closure gets as its argument"),
             "use the closure's argument",
         );
     } else if field.attrs.state.is_given() {
         errors.push(
             span,
             format!(
-                "`{}` is the state of the shutdown, which is running here",
+                "`{}` holds the state of the running shutdown, which a step cannot read",
                 field.name
             ),
-            "ask the context instead: `|value, cx| …`",
+            "use the context instead: `|value, cx| …`",
         );
     } else if field.attrs.is_step() {
         errors.push(
             span,
-            format!("the step `{own}` reads `{}`, which is a step too: steps may overlap, so each has its field alone", field.name),
-            "keep what both need in a field without a step, for instance as an `Arc`",
+            format!("the step `{own}` reads the field of the step `{}`: both may run at the same time, so neither can borrow from the other", field.name),
+            "keep what both steps need in a field that is not a step, for instance in an `Arc`",
         );
     } else {
         return true;
@@ -270,7 +272,7 @@ fn readable(index: usize, span: Span, scope: &Scope<'_>, errors: &mut Errors) ->
     false
 }
 
-/// Whether the type is written `Option<…>`, also inside the invisible brackets that a macro leaves around it.
+/// Returns whether the type is written `Option<…>`. Looks through the invisible group that a macro may put around it.
 pub(super) fn option_inside(ty: &Type) -> bool {
     match ty {
         Type::Group(group) => option_inside(&group.elem),

@@ -1,25 +1,29 @@
-//! The order of the steps: possible, complete, and without a contradiction.
+//! Computes the order of the steps, and checks that it is possible, complete and free of contradictions.
 
 mod cycle;
 
 use proc_macro2::Span;
 
 use crate::ast::Field;
-use crate::attr::Target;
+use crate::attr::Dependency;
 use crate::errors::Errors;
 use crate::nearest::nearest;
 
-/// A step in its place.
-pub(super) struct Placed {
-    /// Which field it is.
+/// A step, at its position in the plan.
+pub(super) struct OrderedStep {
+    /// The position of its field in the struct or variant.
     pub(super) field: usize,
     pub(super) priority: i32,
-    /// The steps it waits for directly, as places in the plan.
+    /// The steps that this one waits for directly, as positions in the plan.
     pub(super) after: Vec<usize>,
 }
 
-/// The steps in an order in which they could run one by one, or `None` if `errors` has grown.
-pub(super) fn order(fields: &[Field<'_>], owner: &str, errors: &mut Errors) -> Option<Vec<Placed>> {
+/// Returns the steps in an order in which they could run one by one, or `None` after reporting why there is none.
+pub(super) fn order(
+    fields: &[Field<'_>],
+    owner: &str,
+    errors: &mut Errors,
+) -> Option<Vec<OrderedStep>> {
     let before = errors.len();
     let steps: Vec<usize> = (0..fields.len())
         .filter(|&index| fields[index].attrs.is_step())
@@ -31,45 +35,49 @@ pub(super) fn order(fields: &[Field<'_>], owner: &str, errors: &mut Errors) -> O
     if has_priorities {
         none_is_bare(fields, &steps, errors);
     }
-    let waits = Waits::read(fields, owner, errors);
-    cycle::no_cycle(fields, &waits, errors);
+    let graph = DependencyGraph::read(fields, owner, errors);
+    cycle::no_cycle(fields, &graph, errors);
     if errors.len() > before {
         return None;
     }
-    let priorities = priorities(fields, &waits);
-    no_contradiction(fields, &waits, &priorities, errors);
-    (errors.len() == before).then(|| arrange(&steps, &waits, &priorities))
+    let priorities = priorities(fields, &graph);
+    no_contradiction(fields, &graph, &priorities, errors);
+    (errors.len() == before).then(|| arrange(&steps, &graph, &priorities))
 }
 
-/// Without a word about order, the steps run one after the other as they are declared, as Rust drops fields.
-fn as_declared(steps: &[usize]) -> Vec<Placed> {
-    let chain = steps.iter().enumerate().map(|(place, &field)| Placed {
-        field,
-        priority: i32::try_from(place).unwrap_or(i32::MAX),
-        after: place.checked_sub(1).into_iter().collect(),
-    });
+/// Orders the steps one after the other in declaration order, as Rust drops fields.
+fn as_declared(steps: &[usize]) -> Vec<OrderedStep> {
+    let chain = steps
+        .iter()
+        .enumerate()
+        .map(|(position, &field)| OrderedStep {
+            field,
+            priority: i32::try_from(position).unwrap_or(i32::MAX),
+            after: position.checked_sub(1).into_iter().collect(),
+        });
     chain.collect()
 }
 
-/// A step without `priority` and `after` has no place among steps with a priority: it could run first, last or at any
-/// time. Where no step has a priority, the graph of `after` alone says the order, and such a step is a root of it.
+/// Refuses a step without `priority` and `after` beside steps that have a priority: nothing would say when it runs.
+/// Where no step has a priority, `after` alone gives the order, and such a step waits for nothing.
 fn none_is_bare(fields: &[Field<'_>], steps: &[usize], errors: &mut Errors) {
     for &step in steps {
         let field = &fields[step];
         let attrs = &field.attrs;
-        if attrs.priority.is_given() || attrs.after.is_given() || attrs.flawed {
+        if attrs.priority.is_given() || attrs.after.is_given() || attrs.has_errors {
             continue;
         }
         errors.push(
             field.span(),
-            format!("`{}` has no place in the order: other steps have a `priority`, this one has neither `priority` nor `after`", field.name),
-            "give it `priority = N` (lower runs first) or `after = field`; or remove `priority` everywhere: then `after` alone orders the steps, and without any `after` they run as declared",
+            format!("`{}` has no place in the order: other steps have a `priority`, but this one has neither `priority` nor `after`", field.name),
+            "give it `priority = N` (lower numbers run first) or `after = field`; or remove every `priority`: then `after` alone orders the steps, or, without any `after`, they run in declaration order",
         );
     }
 }
 
-/// The edges of `after`: for each field the steps it names.
-struct Waits {
+/// The steps that each field names in `after`.
+struct DependencyGraph {
+    /// The edges of each field, by its position in the struct or variant.
     edges: Vec<Vec<Edge>>,
 }
 
@@ -78,27 +86,27 @@ struct Edge {
     span: Span,
 }
 
-impl Waits {
-    /// Resolves every name, and reports those that cannot be waited for.
+impl DependencyGraph {
+    /// Resolves every name in every `after`, and reports those that are not steps.
     fn read(fields: &[Field<'_>], owner: &str, errors: &mut Errors) -> Self {
         let edges = fields.iter().enumerate().map(|(index, field)| {
             let mut edges: Vec<Edge> = Vec::new();
-            let targets = field.attrs.after.value().filter(|_| field.attrs.is_step());
-            for target in targets.into_iter().flatten() {
-                let Some(to) = resolve(index, target, fields, owner, errors) else {
+            let dependencies = field.attrs.after.value().filter(|_| field.attrs.is_step());
+            for dependency in dependencies.into_iter().flatten() {
+                let Some(to) = resolve(index, dependency, fields, owner, errors) else {
                     continue;
                 };
                 if edges.iter().any(|edge| edge.to == to) {
                     errors.push(
-                        target.span,
-                        format!("`after` names `{}` twice", target.name),
+                        dependency.span,
+                        format!("`after` names `{}` twice", dependency.name),
                         "name it once",
                     );
                     continue;
                 }
                 edges.push(Edge {
                     to,
-                    span: target.span,
+                    span: dependency.span,
                 });
             }
             edges
@@ -113,17 +121,17 @@ impl Waits {
     }
 }
 
-/// A name in `after` must be that of another step.
+/// Returns the step that a name in `after` stands for, or reports why it stands for none.
 fn resolve(
     from: usize,
-    target: &Target,
+    dependency: &Dependency,
     fields: &[Field<'_>],
     owner: &str,
     errors: &mut Errors,
 ) -> Option<usize> {
-    let name = &target.name;
+    let name = &dependency.name;
     let Some(to) = fields.iter().position(|field| field.name == *name) else {
-        unknown(from, target, fields, owner, errors);
+        report_unknown(from, dependency, fields, owner, errors);
         return None;
     };
     let attrs = &fields[to].attrs;
@@ -134,63 +142,72 @@ fn resolve(
         )
     } else if attrs.state.is_given() {
         (
-            format!("`{name}` is the state field: it is no step that one could wait for"),
-            "name a field that is cleaned".to_owned(),
+            format!("`after` cannot wait for `{name}`: it is the state field, and not a step"),
+            "name a field that is cleaned up".to_owned(),
         )
     } else if attrs.skip.is_given() {
         (
-            format!("`{name}` is skipped: it is no step that one could wait for"),
+            format!("`after` cannot wait for `{name}`: it is marked `skip`, so it is not a step"),
             format!(
-                "name a field that is cleaned, or replace the `skip` of `{name}` by its cleanup"
+                "name a field that is cleaned up, or replace the `skip` of `{name}` by its cleanup"
             ),
         )
-    } else if attrs.marked.is_none() {
+    } else if attrs.attribute.is_none() {
         let has_priorities = fields.iter().any(|field| field.attrs.priority.is_given());
         let key = if has_priorities { "(priority = N)" } else { "" };
         (
-            format!("`{name}` has no `#[shutdown]`: it is no step that one could wait for"),
-            format!("name a field that is cleaned, or write `#[shutdown{key}]` above `{name}`"),
+            format!(
+                "`after` cannot wait for `{name}`: it has no `#[shutdown]`, so it is not a step"
+            ),
+            format!("name a field that is cleaned up, or write `#[shutdown{key}]` above `{name}`"),
         )
     } else {
         return Some(to);
     };
-    errors.push(target.span, what, help);
+    errors.push(dependency.span, what, help);
     None
 }
 
-fn unknown(from: usize, target: &Target, fields: &[Field<'_>], owner: &str, errors: &mut Errors) {
+/// Reports a name in `after` that no field has.
+fn report_unknown(
+    from: usize,
+    dependency: &Dependency,
+    fields: &[Field<'_>],
+    owner: &str,
+    errors: &mut Errors,
+) {
     let candidates = fields
         .iter()
         .enumerate()
         .filter(|(index, field)| *index != from && field.attrs.is_step());
     let near = nearest(
-        &target.name,
+        &dependency.name,
         candidates.map(|(_, field)| field.name.as_str()),
     );
-    let cfg = "if the field is behind `#[cfg(…)]` and absent here, put this behind the same: `#[cfg_attr(…, shutdown(…))]`";
+    let cfg = "if a `#[cfg(…)]` removes that field from this build, put this attribute under the same condition: `#[cfg_attr(…, shutdown(…))]`";
     let help = match near {
-        Some(near) => format!("did you mean `{near}`? {}", capital(cfg)),
+        Some(near) => format!("did you mean `{near}`? {}", capitalized(cfg)),
         None => cfg.to_owned(),
     };
     errors.push(
-        target.span,
-        format!("`{owner}` has no field `{}`", target.name),
+        dependency.span,
+        format!("`{owner}` has no field `{}`", dependency.name),
         help,
     );
 }
 
-fn capital(text: &str) -> String {
+fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(chars).collect()
     })
 }
 
-/// The priority of every step: its own, or the greatest among those it names.
-fn priorities(fields: &[Field<'_>], waits: &Waits) -> Vec<Option<i32>> {
+/// Returns the priority of every field's step: its own, or the greatest among the steps that its `after` names.
+fn priorities(fields: &[Field<'_>], graph: &DependencyGraph) -> Vec<Option<i32>> {
     let mut known = vec![None; fields.len()];
     for step in 0..fields.len() {
-        priority(step, fields, waits, &mut known);
+        priority(step, fields, graph, &mut known);
     }
     known
 }
@@ -198,28 +215,28 @@ fn priorities(fields: &[Field<'_>], waits: &Waits) -> Vec<Option<i32>> {
 fn priority(
     step: usize,
     fields: &[Field<'_>],
-    waits: &Waits,
+    graph: &DependencyGraph,
     known: &mut [Option<i32>],
 ) -> Option<i32> {
     if known[step].is_none() {
         let own = fields[step].attrs.priority.value().copied();
-        let named = waits
+        let named = graph
             .of(step)
-            .filter_map(|to| priority(to, fields, waits, known))
+            .filter_map(|to| priority(to, fields, graph, known))
             .max();
         known[step] = own.or(named);
     }
     known[step]
 }
 
-/// All steps of a lower priority come first, so no step can wait for one with a higher.
+/// Reports every step that would wait for a step of a higher priority. Lower priorities run first, so it cannot.
 fn no_contradiction(
     fields: &[Field<'_>],
-    waits: &Waits,
+    graph: &DependencyGraph,
     priorities: &[Option<i32>],
     errors: &mut Errors,
 ) {
-    for (step, edges) in waits.edges.iter().enumerate() {
+    for (step, edges) in graph.edges.iter().enumerate() {
         for edge in edges {
             let (Some(own), Some(other)) = (priorities[step], priorities[edge.to]) else {
                 continue;
@@ -237,51 +254,57 @@ fn no_contradiction(
     }
 }
 
-fn arrange(steps: &[usize], waits: &Waits, priorities: &[Option<i32>]) -> Vec<Placed> {
-    let places = sorted(steps, waits, priorities);
+/// Puts the steps at their positions in the plan, each with the steps it waits for directly.
+fn arrange(
+    steps: &[usize],
+    graph: &DependencyGraph,
+    priorities: &[Option<i32>],
+) -> Vec<OrderedStep> {
+    let positions = sorted(steps, graph, priorities);
     let priority = |field: usize| priorities[field].unwrap_or_default();
-    let place_of = |field: usize| places.iter().position(|&other| other == field);
-    let mut placed: Vec<Placed> = Vec::new();
-    for &field in &places {
+    let position_of = |field: usize| positions.iter().position(|&other| other == field);
+    let mut ordered: Vec<OrderedStep> = Vec::new();
+    for &field in &positions {
         let level = priority(field);
-        let same: Vec<usize> = waits
+        let same: Vec<usize> = graph
             .of(field)
             .filter(|&to| priority(to) == level)
-            .filter_map(place_of)
+            .filter_map(position_of)
             .collect();
         let after = if same.is_empty() {
-            ends_of_level_before(level, &placed)
+            last_of_previous_priority(level, &ordered)
         } else {
-            direct(same, &placed)
+            without_implied(same, &ordered)
         };
-        placed.push(Placed {
+        ordered.push(OrderedStep {
             field,
             priority: level,
             after,
         });
     }
-    placed
+    ordered
 }
 
-/// By priority; within one, those that are waited for first; otherwise as declared.
-fn sorted(steps: &[usize], waits: &Waits, priorities: &[Option<i32>]) -> Vec<usize> {
+/// Sorts the steps by priority, then so that a step follows the steps it waits for, then by declaration.
+fn sorted(steps: &[usize], graph: &DependencyGraph, priorities: &[Option<i32>]) -> Vec<usize> {
     let mut left = steps.to_vec();
     left.sort_by_key(|&step| priorities[step]);
     let mut sorted = Vec::new();
     while !left.is_empty() {
-        // A cycle was reported before this; the first serves as well as any.
+        // Cycles have been reported by now, so some step is free. If none were, the first is as good as any other.
         let next = left
             .iter()
-            .position(|&step| waits.of(step).all(|to| !left.contains(&to)))
+            .position(|&step| graph.of(step).all(|to| !left.contains(&to)))
             .unwrap_or_default();
         sorted.push(left.remove(next));
     }
     sorted
 }
 
-/// The steps of the previous level that no other of that level waits for: when they have ended, all have.
-fn ends_of_level_before(level: i32, placed: &[Placed]) -> Vec<usize> {
-    let Some(previous) = placed
+/// Returns the steps of the next lower priority for which no other step of that priority waits. When these have ended,
+/// all steps of that priority have.
+fn last_of_previous_priority(level: i32, ordered: &[OrderedStep]) -> Vec<usize> {
+    let Some(previous) = ordered
         .iter()
         .map(|step| step.priority)
         .filter(|&other| other < level)
@@ -289,36 +312,37 @@ fn ends_of_level_before(level: i32, placed: &[Placed]) -> Vec<usize> {
     else {
         return Vec::new();
     };
-    let in_level: Vec<usize> = (0..placed.len())
-        .filter(|&place| placed[place].priority == previous)
+    let in_level: Vec<usize> = (0..ordered.len())
+        .filter(|&position| ordered[position].priority == previous)
         .collect();
-    let ends = in_level.iter().filter(|&place| {
+    let ends = in_level.iter().filter(|&position| {
         !in_level
             .iter()
-            .any(|&later| placed[later].after.contains(place))
+            .any(|&later| ordered[later].after.contains(position))
     });
     ends.copied().collect()
 }
 
-/// Without those that another of them waits for already.
-fn direct(mut named: Vec<usize>, placed: &[Placed]) -> Vec<usize> {
+/// Removes the steps that another of the named steps already waits for.
+fn without_implied(mut named: Vec<usize>, ordered: &[OrderedStep]) -> Vec<usize> {
     named.sort_unstable();
-    let implied = |&place: &usize| {
+    let implied = |&position: &usize| {
         named
             .iter()
-            .any(|&other| other != place && reaches(other, place, placed))
+            .any(|&other| other != position && reaches(other, position, ordered))
     };
     let direct: Vec<usize> = named
         .iter()
-        .filter(|place| !implied(place))
+        .filter(|position| !implied(position))
         .copied()
         .collect();
     direct
 }
 
-fn reaches(from: usize, to: usize, placed: &[Placed]) -> bool {
-    placed[from]
+/// Returns whether the step `from` waits for `to`, directly or through other steps.
+fn reaches(from: usize, to: usize, ordered: &[OrderedStep]) -> bool {
+    ordered[from]
         .after
         .iter()
-        .any(|&next| next == to || (next > to && reaches(next, to, placed)))
+        .any(|&next| next == to || (next > to && reaches(next, to, ordered)))
 }

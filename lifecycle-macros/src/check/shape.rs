@@ -1,20 +1,20 @@
-//! What kind of type it is, and what that allows.
+//! Checks the kind of type, and the keys and fields that it allows.
 
 use syn::{Member, Type};
 
 use crate::ast::{Field, Input};
 use crate::errors::Errors;
 
-/// A union does not know which of its fields is alive, so nothing can clean it.
+/// Refuses a union: nothing records which of its fields is live, so no code could clean it up.
 pub(super) fn union(input: &Input<'_>, errors: &mut Errors) {
     errors.push(
         input.source.ident.span(),
-        "`GracefulShutdown` cannot be derived for a union: nothing says which field is alive",
-        "use an enum, whose live variant is cleaned, or implement `Component` by hand",
+        "`GracefulShutdown` cannot be derived for a union: nothing records which field is live",
+        "use an enum, whose live variant is cleaned up, or implement `Component` by hand",
     );
 }
 
-/// A step borrows its field, and the fields of a packed struct may lie where no reference can point.
+/// Refuses a packed struct: a step borrows its field, and packed fields may be misaligned for a reference.
 pub(super) fn not_packed(input: &Input<'_>, errors: &mut Errors) {
     let reprs = input
         .source
@@ -22,13 +22,13 @@ pub(super) fn not_packed(input: &Input<'_>, errors: &mut Errors) {
         .iter()
         .filter(|attr| attr.path().is_ident("repr"));
     for repr in reprs {
-        // What else is wrong with the attribute is for the compiler to say.
+        // The compiler reports anything else that is wrong with the attribute.
         let _ = repr.parse_nested_meta(|meta| {
             if meta.path.is_ident("packed") {
                 errors.push_over(
                     &meta.path,
                     "`GracefulShutdown` cannot be derived for a packed struct: its fields cannot be borrowed",
-                    "remove `packed`, or hold the packed data in a field of a struct that is not",
+                    "remove `packed`, or move the packed data into a struct of its own and hold that in a field",
                 );
             }
             if meta.input.peek(syn::token::Paren) {
@@ -39,7 +39,7 @@ pub(super) fn not_packed(input: &Input<'_>, errors: &mut Errors) {
     }
 }
 
-/// An enum is always a part: it has no place for a state, and the budget of its plan is the largest of its variants.
+/// Refuses the keys of owners on an enum. An enum is always a part, and its budget is the largest of its variants'.
 pub(super) fn enum_is_a_part(input: &Input<'_>, errors: &mut Errors) {
     let attrs = &input.attrs;
     if attrs.timeout.is_given() {
@@ -52,36 +52,35 @@ pub(super) fn enum_is_a_part(input: &Input<'_>, errors: &mut Errors) {
     if attrs.at_most.is_given() {
         errors.push(
             attrs.at_most.span(),
-            "an enum has no timeout that `at_most` could limit",
+            "`at_most` does not apply to an enum, which has no timeout of its own",
             "put `timeout` and `at_most` on the fields of the variants",
         );
     }
     if attrs.no_drop.is_given() {
         errors.push(
             attrs.no_drop.span(),
-            "an enum is a part, and a part has no `Drop` that `no_drop` could leave away",
+            "`no_drop` has no effect on an enum: an enum is a part, and parts get no `Drop`",
             "remove `no_drop`",
         );
     }
 }
 
-/// Only owners have a `Drop`, so only they can do without.
+/// Refuses `no_drop` on a part: the derive writes `Drop` for owners alone.
 pub(super) fn part_without_drop(input: &Input<'_>, errors: &mut Errors) {
     let no_drop = &input.attrs.no_drop;
     if no_drop.is_given() {
         errors.push(
             no_drop.span(),
-            "a part has no `Drop` that `no_drop` could leave away",
+            "`no_drop` has no effect on a part: parts get no `Drop`",
             "remove `no_drop`; or remove `part`, if the type is shut down by itself",
         );
     }
 }
 
-/// Parts and enums are cleaned by the owner they live in, whose state knows how far the shutdown is.
+/// Refuses a state field in a part or an enum: the state of their owner tracks the shutdown.
 pub(super) fn no_state(kind: &str, fields: &[Field<'_>], errors: &mut Errors) {
     for field in fields.iter().filter(|field| field.attrs.state.is_given()) {
-        let what =
-            format!("{kind} has no state: the owner it lives in knows how far the shutdown is");
+        let what = format!("{kind} has no state: the state of its owner tracks the whole shutdown");
         let help = match kind {
             "a part" => "remove this field; or remove `part`, if the type is shut down by itself",
             _ => "remove this field, and hold the enum in a struct that has the state",
@@ -90,8 +89,9 @@ pub(super) fn no_state(kind: &str, fields: &[Field<'_>], errors: &mut Errors) {
     }
 }
 
-/// An owner needs exactly one field that holds its state: without one a second call could not find the first report,
-/// and with two nobody would know which counts.
+/// Returns the one state field of an owner, or reports that it has none or several.
+///
+/// Without a state a second call could not find the first report; with two it would be unclear which one counts.
 pub(super) fn one_state<'a>(
     input: &Input<'_>,
     fields: &'a [Field<'a>],
@@ -103,13 +103,13 @@ pub(super) fn one_state<'a>(
         errors.push(
             second.attrs.state.span(),
             format!(
-                "`{}` has a second state field: one state follows the whole shutdown",
+                "`{}` has a second state field: one state tracks the whole shutdown",
                 input.source.ident
             ),
             "keep one field with `#[shutdown(state)]`",
         );
     }
-    let may_be_meant = input.attrs.flawed || fields.iter().any(|field| field.attrs.flawed);
+    let may_be_meant = input.attrs.has_errors || fields.iter().any(|field| field.attrs.has_errors);
     if first.is_none() && !may_be_meant {
         missing_state(input, fields, errors);
     }
@@ -119,11 +119,11 @@ pub(super) fn one_state<'a>(
 fn missing_state(input: &Input<'_>, fields: &[Field<'_>], errors: &mut Errors) {
     let owner = &input.source.ident;
     if let Some(field) = fields.iter().find(|field| names_state(field.ty)) {
-        if field.attrs.marked.is_none() {
+        if field.attrs.attribute.is_none() {
             errors.push(
                 field.span(),
                 format!(
-                    "`{}` looks like the state of `{owner}`, but is not marked as such",
+                    "`{}` looks like the state field of `{owner}`, but has no `#[shutdown(state)]`",
                     field.name
                 ),
                 "write `#[shutdown(state)]` above it",
@@ -137,8 +137,8 @@ fn missing_state(input: &Input<'_>, fields: &[Field<'_>], errors: &mut Errors) {
     };
     errors.push(
         owner.span(),
-        format!("`{owner}` has no state field: nothing could tell how far its shutdown is"),
-        format!("add a field `{state}`; or, if `{owner}` lives inside another type that is shut down, write `#[shutdown(part)]` on it"),
+        format!("`{owner}` has no state field: nothing would track the progress of its shutdown"),
+        format!("add a field `{state}`; or, if `{owner}` is a part of another type that is shut down, write `#[shutdown(part)]` above it"),
     );
 }
 
@@ -154,19 +154,19 @@ fn names_state(ty: &Type) -> bool {
     }
 }
 
-/// `strict`: every field says what becomes of it, component or not.
+/// Applies `strict`: refuses every field without `#[shutdown]`, component or not.
 pub(super) fn strict(input: &Input<'_>, fields: &[Field<'_>], errors: &mut Errors) {
     if !input.attrs.strict.is_given() {
         return;
     }
     for field in fields
         .iter()
-        .filter(|field| field.attrs.marked.is_none() && !names_state(field.ty))
+        .filter(|field| field.attrs.attribute.is_none() && !names_state(field.ty))
     {
         errors.push(
             field.span(),
-            format!("`{}` has no `#[shutdown]`, and `{}` is strict: every field says what becomes of it", field.name, input.source.ident),
-            "write `#[shutdown]` with its order above it, or `#[shutdown(skip)]` if there is nothing to clean",
+            format!("`{}` has no `#[shutdown]`, but `{}` is `strict`: every field needs one", field.name, input.source.ident),
+            "write `#[shutdown]` above it, with its place in the order; or `#[shutdown(skip)]` if there is nothing to clean up",
         );
     }
 }

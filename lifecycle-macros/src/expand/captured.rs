@@ -1,28 +1,28 @@
-//! The expressions of a user, with `self` replaced by what it means in the generated code.
+//! Replaces `self` in the user's expressions by its meaning in generated code.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote_spanned};
 use syn::Expr;
 
 use super::binding_at;
-use crate::mentions::{self, Mention};
-use crate::plan::{Captured, This};
+use crate::plan::{Captured, SelfMeaning};
+use crate::self_uses::{self, SelfUse};
 
-pub(super) fn expression(expr: &Expr, this: &This) -> TokenStream {
-    match this {
-        This::Whole => whole(expr),
-        This::Fields(captured) => fields(expr, captured),
+pub(super) fn replace_self(expr: &Expr, self_meaning: &SelfMeaning) -> TokenStream {
+    match self_meaning {
+        SelfMeaning::WholeValue => with_whole_value(expr),
+        SelfMeaning::Fields(captured) => with_fields(expr, captured),
     }
 }
 
-/// `self` as the local `__this`, which generated code binds around the expression.
-fn whole(expr: &Expr) -> TokenStream {
-    mentions::rewrite(expr.to_token_stream(), &mut |mention| {
-        let span = mention.span();
+/// Replaces `self` by the local `__this`, which generated code binds around the expression.
+fn with_whole_value(expr: &Expr) -> TokenStream {
+    self_uses::rewrite(expr.to_token_stream(), &mut |self_use| {
+        let span = self_use.span();
         let here = Span::mixed_site().located_at(span);
-        match mention {
-            Mention::Bare { .. } => quote_spanned!(here=> __this),
-            Mention::Field { name, .. } | Mention::Method { name, .. } => {
+        match self_use {
+            SelfUse::Bare { .. } => quote_spanned!(here=> __this),
+            SelfUse::Field { name, .. } | SelfUse::Method { name, .. } => {
                 let member = member(&name, span);
                 quote_spanned!(here=> __this.#member)
             }
@@ -30,11 +30,11 @@ fn whole(expr: &Expr) -> TokenStream {
     })
 }
 
-/// `self.field` as the binding of that field, behind its reference.
-pub(super) fn fields(expr: &impl ToTokens, captured: &[Captured]) -> TokenStream {
-    mentions::rewrite(expr.to_token_stream(), &mut |mention| {
-        let here = Span::mixed_site().located_at(mention.span());
-        let Mention::Field { name, .. } = mention else {
+/// Replaces `self.field` by the dereferenced binding of that field.
+pub(super) fn with_fields(expr: &impl ToTokens, captured: &[Captured]) -> TokenStream {
+    self_uses::rewrite(expr.to_token_stream(), &mut |self_use| {
+        let here = Span::mixed_site().located_at(self_use.span());
+        let SelfUse::Field { name, .. } = self_use else {
             return TokenStream::new();
         };
         let field = captured.iter().find(|field| field.name == name);
@@ -43,7 +43,7 @@ pub(super) fn fields(expr: &impl ToTokens, captured: &[Captured]) -> TokenStream
     })
 }
 
-/// The name or index of a field, with the place where it was mentioned.
+/// Returns the name or index of a field, with the span at which the user wrote it.
 fn member(name: &str, span: Span) -> TokenTree {
     match name.parse::<usize>() {
         Ok(index) => {

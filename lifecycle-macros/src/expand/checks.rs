@@ -1,52 +1,54 @@
-//! What only the compiler can prove: that fields without `#[shutdown]` are no components, that the budget suffices. That
-//! steps are components is asked where their plans are.
+//! Writes the proofs that need the compiler: fields without `#[shutdown]` are not components, and the budget suffices.
+//! The plan's constant proves that the types of steps are components.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote_spanned};
 use syn::Member;
 
-use super::Target;
+use super::ImplTarget;
 use crate::ast::Field;
 use crate::plan::{Kind, Plan, Role};
 
-pub(super) fn checks(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
-    let mut now = Vec::new();
-    let mut later = Vec::new();
+pub(super) fn checks(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
+    let mut by_constant = Vec::new();
+    let mut by_type = Vec::new();
     let bodies = plan.bodies();
-    let others = bodies.iter().flat_map(|body| &body.others);
-    for other in others.filter(|other| other.role == Role::Plain) {
-        if plan.mentions(other.field).any {
-            later.push(is_none_by_type(other.field));
+    let non_steps = bodies.iter().flat_map(|body| &body.non_steps);
+    for non_step in non_steps.filter(|non_step| non_step.role == Role::Plain) {
+        if plan.param_uses(non_step.field).any {
+            by_type.push(forbid_component_by_type(non_step.field));
         } else {
-            now.push(is_none(plan, other.field));
-            later.push(is_warned_of(other.field));
+            by_constant.push(forbid_component(plan, non_step.field));
+            by_type.push(warn_if_component(non_step.field));
         }
     }
-    let later = (!later.is_empty()).then(|| asked_by_type(target, &later));
+    let by_type = (!by_type.is_empty()).then(|| checks_by_type(target, &by_type));
     let proof = proof_now(plan, target);
-    here!(#(const _: () = #now;)* #later #proof)
+    here!(#(const _: () = #by_constant;)* #by_type #proof)
 }
 
-/// What method resolution decides: compiled, never called.
-fn asked_by_type(target: &Target<'_>, asked: &[TokenStream]) -> TokenStream {
-    // The bound that makes a parameter a component is the type's own, so no later release of a crate can add it: such
-    // a field is never a matter of a warning. On a parameter that is none, the mark says nothing.
+/// Returns an impl with the checks that method resolution decides. It is compiled, but never called.
+fn checks_by_type(target: &ImplTarget<'_>, checks: &[TokenStream]) -> TokenStream {
+    // A type parameter is a component only by a bound that the type itself states. No later release of a crate can add
+    // that bound, so a forgotten field of such a type is an error and not a warning. The mark does nothing for a
+    // parameter that is not a component.
     let params = target.generics.type_params().map(|param| &param.ident);
     let mut bounds = target.bounds.clone();
     bounds.extend(params.map(|param| here!(#param: __lc::MustClean)));
-    let check = Target { bounds, ..*target };
+    let check = ImplTarget { bounds, ..*target };
     let body = here! {
         fn check() {
             use __lc::{ForgottenField as _, MustNotBeForgotten as _, NothingForgotten as _};
-            #(#asked)*
+            #(#checks)*
         }
     };
     let check = check.implement(here!(__lc::Check), body);
+    // Which of the imported traits a check resolves to depends on the field's type, so some of them may be unused.
     here!(#[doc(hidden)] #[allow(unused_imports)] #check)
 }
 
-/// As a constant: the text is the whole error.
-fn is_none(plan: &Plan<'_>, field: &Field<'_>) -> TokenStream {
+/// Forbids a component by a constant, so that our text is the whole error.
+fn forbid_component(plan: &Plan<'_>, field: &Field<'_>) -> TokenStream {
     let ty = field.ty;
     let text = format!(
         "the field `{}` of `{}` is a component, but nothing says when it is cleaned up\n\
@@ -58,27 +60,28 @@ fn is_none(plan: &Plan<'_>, field: &Field<'_>) -> TokenStream {
     quote_spanned!(span=> __lc::assert_not_component(<__lc::Probe<#ty>>::MUST_CLEAN, #text))
 }
 
-/// As the use of a deprecated item, which is the one warning that a derive can give.
-fn is_warned_of(field: &Field<'_>) -> TokenStream {
+/// Warns of a component by the use of a deprecated item, the only warning that a derive can give.
+fn warn_if_component(field: &Field<'_>) -> TokenStream {
     let verdict = verdict(field);
     here!({ #verdict })
 }
 
-/// The verdict on a field's type, in a local.
+/// Returns statements that put the verdict on a field's type into a local.
 fn verdict(field: &Field<'_>) -> TokenStream {
     let ty = field.ty;
     let span = Span::mixed_site().located_at(field.span());
-    // The compiler does not say that something is deprecated where a derive wrote its name: this one is the field's.
+    // The compiler reports no deprecation of a name with a derive's span, so this name has the field's span.
     let component = Ident::new("component", field.span());
     quote_spanned! {span=>
         let __forgotten = <__lc::Probe<#ty>>::FORGOTTEN;
-        #[warn(deprecated)] // which is allowed around it, as the field's type may be deprecated
+        #[warn(deprecated)] // the code around it allows this lint, as the field's type may be deprecated
         let __verdict = (&&&__forgotten).#component();
     }
 }
 
-/// As a type: decided while the parameters are still unknown. A type of the field's name lends it to the error.
-fn is_none_by_type(field: &Field<'_>) -> TokenStream {
+/// Forbids a component by a trait bound, which the compiler decides while type parameters are unknown. A local type with
+/// the field's name puts that name into the error.
+fn forbid_component_by_type(field: &Field<'_>) -> TokenStream {
     let verdict = verdict(field);
     let span = Span::mixed_site().located_at(field.span());
     let mut name = match &field.member {
@@ -95,11 +98,11 @@ fn is_none_by_type(field: &Field<'_>) -> TokenStream {
     }
 }
 
-/// The longest path against the timeout; the error lands on the timeout.
+/// Compares the longest path with the timeout. The error is reported at the timeout.
 pub(super) fn proof(plan: &Plan<'_>, of: &TokenStream) -> TokenStream {
     let stated = match &plan.kind {
         Kind::Owner { timeout, .. } | Kind::Part { timeout, .. } => timeout.as_ref(),
-        Kind::OneOf(_) => None,
+        Kind::Enum(_) => None,
     };
     let stated = stated.map(|(_, span)| *span);
     let is_default = stated.is_none() && plan.is_owner();
@@ -109,8 +112,8 @@ pub(super) fn proof(plan: &Plan<'_>, of: &TokenStream) -> TokenStream {
     quote_spanned!(span=> __lc::#prove(__lc::plan_of::<#of>()))
 }
 
-/// The proof of a type whose plan depends on no parameter.
-fn proof_now(plan: &Plan<'_>, target: &Target<'_>) -> Option<TokenStream> {
+/// Returns the proof of a type whose plan depends on no parameter.
+fn proof_now(plan: &Plan<'_>, target: &ImplTarget<'_>) -> Option<TokenStream> {
     let generics = &target.generics;
     if generics.type_params().next().is_some() || generics.const_params().next().is_some() {
         return None;

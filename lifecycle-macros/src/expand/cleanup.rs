@@ -1,22 +1,23 @@
-//! `cleanup`: one lazy future a step, all held and polled by one join.
+//! Writes `cleanup`: one lazy future for each step, and one join that holds and polls them all.
 //!
-//! Methods are called by their paths: a trait of the user's that is implemented for every type would come first.
+//! Generated code calls methods by their paths, because a user's trait that is implemented for every type could have a
+//! method of the same name.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{format_ident, quote_spanned};
 
-use super::{Arm, Target, captured};
-use crate::plan::{Callee, Cleanup, Function, Kind, Plan, Step, Through, With};
+use super::{Arm, ImplTarget, captured};
+use crate::plan::{Access, Callee, Cleanup, Function, Kind, Plan, Step, With};
 
-pub(super) fn cleanup(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
-    // Of a generic type the proof waits until its parameters are known.
+pub(super) fn cleanup(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
+    // The budget of a generic type is proved where its parameters are known.
     let proof = (target.generics.type_params().next().is_some()
         || target.generics.const_params().next().is_some())
     .then(|| super::checks::proof(plan, &here!(Self)))
     .map(|proof| here!(const { #proof };));
     let body = match &plan.kind {
-        Kind::OneOf(_) => one_of(plan),
-        Kind::Owner { .. } | Kind::Part { .. } => structure(plan),
+        Kind::Enum(_) => enum_body(plan),
+        Kind::Owner { .. } | Kind::Part { .. } => struct_body(plan),
     };
     here! {
         fn cleanup(
@@ -29,7 +30,7 @@ pub(super) fn cleanup(plan: &Plan<'_>, target: &Target<'_>) -> TokenStream {
     }
 }
 
-fn structure(plan: &Plan<'_>) -> TokenStream {
+fn struct_body(plan: &Plan<'_>) -> TokenStream {
     let constant = here!(__lc::plan_of::<Self>());
     let open = if plan.is_owner() {
         here!(__lc::OpenPlan::owner(__cx, &mut *self, #constant))
@@ -37,8 +38,8 @@ fn structure(plan: &Plan<'_>) -> TokenStream {
         open(plan, &constant)
     };
     let arms = plan.arms().into_iter().map(|arm| {
-        let (pattern, share, steps) = (arm.pattern(), arm.share(), steps(&arm));
-        here!(let #pattern = self; #share #steps)
+        let (pattern, reborrow, steps) = (arm.pattern(), arm.reborrow_captured(), steps(&arm));
+        here!(let #pattern = self; #reborrow #steps)
     });
     here!(let __plan = #open; #(#arms)*)
 }
@@ -51,21 +52,21 @@ fn open(plan: &Plan<'_>, constant: &TokenStream) -> TokenStream {
     }
 }
 
-/// Variants differ in their futures, so one that awaits any of them is put around them.
-fn one_of(plan: &Plan<'_>) -> TokenStream {
+/// Writes the cleanup of an enum. The futures of variants differ in type, so one async block awaits any of them.
+fn enum_body(plan: &Plan<'_>) -> TokenStream {
     let arms = plan.arms();
     if arms.is_empty() {
-        return sent(&here!(match *self {}));
+        return wrap_future(&here!(match *self {}));
     }
     if arms.iter().all(|arm| arm.body.steps.is_empty()) {
-        return sent(&here!(__lc::Ok(())));
+        return wrap_future(&here!(__lc::Ok(())));
     }
-    let places = arms.iter().enumerate().map(|(place, arm)| {
-        let (path, place) = (&arm.path, Literal::usize_unsuffixed(place));
+    let positions = arms.iter().enumerate().map(|(position, arm)| {
+        let (path, position) = (&arm.path, Literal::usize_unsuffixed(position));
         if arm.body.steps.is_empty() {
             here!(#path { .. } => return __lc::Ok(()),)
         } else {
-            here!(#path { .. } => #place,)
+            here!(#path { .. } => #position,)
         }
     });
     let cleaned = arms.iter().map(|arm| {
@@ -73,57 +74,58 @@ fn one_of(plan: &Plan<'_>) -> TokenStream {
             let path = &arm.path;
             return here!(#path { .. } => __lc::Ok(()),);
         }
-        let (pattern, share, steps) = (arm.pattern(), arm.share(), steps(arm));
-        here!(#pattern => { #share #steps.await })
+        let (pattern, reborrow, steps) = (arm.pattern(), arm.reborrow_captured(), steps(arm));
+        here!(#pattern => { #reborrow #steps.await })
     });
     let open = open(
         plan,
         &here!(__lc::Plan::__variant(__lc::plan_of::<Self>(), __live)),
     );
-    sent(&here! {
-        let __live = match &*self { #(#places)* };
+    wrap_future(&here! {
+        let __live = match &*self { #(#positions)* };
         let __plan = #open;
         match self { #(#cleaned)* }
     })
 }
 
-/// A future that holds more than steps: where the type itself cannot be sent, that was told already.
-fn sent(body: &TokenStream) -> TokenStream {
+/// Wraps a future that holds more than steps. Its bound on `Self` keeps the compiler from reporting a second time that
+/// the type is not `Send`.
+fn wrap_future(body: &TokenStream) -> TokenStream {
     here!(<__lc::Probe<Self>>::cleanup(async move { #body }))
 }
 
-/// How many steps one call joins.
+/// The number of steps up to which one call joins them.
 const JOINED_AT_ONCE: usize = 20;
 
-/// One future of all steps.
+/// Returns one future of all steps.
 fn steps(arm: &Arm<'_>) -> TokenStream {
     let steps = &arm.body.steps;
     if steps.len() <= JOINED_AT_ONCE {
         let steps_of = steps
             .iter()
             .enumerate()
-            .map(|(place, step)| self::step(place, step));
+            .map(|(position, step)| self::step(position, step));
         let join = format_ident!("join{}", steps.len(), span = Span::mixed_site());
         return here!(__lc::#join(#(#steps_of,)* __plan));
     }
     let locals: Vec<_> = (0..steps.len()).map(local).collect();
-    let futures = steps.iter().enumerate().map(|(place, step)| {
-        let step = self::step(place, step);
-        let place = Literal::usize_unsuffixed(place);
-        here!(__lc::Step::run(#step, __lc::OpenPlan::step(&__plan, #place)))
+    let futures = steps.iter().enumerate().map(|(position, step)| {
+        let step = self::step(position, step);
+        let position = Literal::usize_unsuffixed(position);
+        here!(__lc::Step::run(#step, __lc::OpenPlan::step(&__plan, #position)))
     });
-    sent(&here! {
+    wrap_future(&here! {
         #(let mut #locals = __lc::pin!(#futures);)*
         __lc::join_pinned(__plan, &mut [#(__lc::Pin::as_mut(&mut #locals)),*]).await
     })
 }
 
-fn local(place: usize) -> Ident {
-    format_ident!("__s{}", place, span = Span::mixed_site())
+fn local(position: usize) -> Ident {
+    format_ident!("__s{}", position, span = Span::mixed_site())
 }
 
-fn step(place: usize, step: &Step<'_>) -> TokenStream {
-    let place = Literal::usize_unsuffixed(place);
+fn step(position: usize, step: &Step<'_>) -> TokenStream {
+    let position = Literal::usize_unsuffixed(position);
     let with = match &step.cleanup {
         Cleanup::Component { .. } => {
             let (ty, field) = (step.field.ty, super::binding(step.index));
@@ -131,7 +133,7 @@ fn step(place: usize, step: &Step<'_>) -> TokenStream {
         }
         Cleanup::With(with) => with,
     };
-    // What is wrong in a call, be it the field's type or that the future cannot be sent, is reported where it is written.
+    // With this span the compiler reports a wrong type, or a future that is not `Send`, at the call that the user wrote.
     let span = Span::mixed_site().located_at(with.call.span);
     let field = super::binding_at(step.index, span);
     let call = if with.blocking {
@@ -146,28 +148,28 @@ fn step(place: usize, step: &Step<'_>) -> TokenStream {
         __lc::StepRun::end(__step, __result, |__step| { #abort });
     };
     let step = quote_spanned!(span=> __lc::sendable(async move { #body }));
-    here!({ let __handle = __lc::OpenPlan::step(&__plan, #place); #step })
+    here!({ let __handle = __lc::OpenPlan::step(&__plan, #position); #step })
 }
 
-/// On the task itself: the value is borrowed, or moved out of its `Option`.
+/// Writes a call on the task itself, which borrows the value or moves it out of its `Option`.
 fn asynchronous(with: &With<'_>, field: &Ident) -> TokenStream {
     let span = Span::mixed_site().located_at(with.call.span);
     let (value, cx) = (
         quote_spanned!(span=> __value),
         quote_spanned!(span=> __lc::StepRun::cx(&__step)),
     );
-    match with.through {
-        Through::Field => settle(
+    match with.access {
+        Access::Field => settle(
             &with.call,
             &quote_spanned!(span=> &mut *#field),
-            Passed::Lent,
+            Passed::Borrowed,
             &cx,
         ),
-        Through::Option => {
-            let call = settle(&with.call, &value, Passed::Lent, &cx);
+        Access::InsideOption => {
+            let call = settle(&with.call, &value, Passed::Borrowed, &cx);
             here!(match &mut *#field { __lc::Some(__value) => #call, __lc::None => __lc::StepRun::found_nothing(&__step) })
         }
-        Through::Taken => {
+        Access::Taken => {
             let call = settle(&with.call, &value, Passed::Moved, &cx);
             here!(match __lc::Option::take(#field) {
                 __lc::Some(__value) => { __lc::StepRun::took(&__step); #call }
@@ -188,17 +190,17 @@ fn settle(
     quote_spanned!(span=> __lc::settle!(#call))
 }
 
-/// How a function is given the value.
+/// The form in which a function gets the value.
 #[derive(Clone, Copy)]
 pub(super) enum Passed {
-    /// As `&mut`.
-    Lent,
+    /// A `&mut` to the value.
+    Borrowed,
     /// The value itself.
     Moved,
 }
 
-/// The call itself. A path is called directly, so that its argument is coerced; a closure through a function, which
-/// ties the lifetime of what it returns to that of its argument.
+/// Writes the call itself. It calls a path directly, so that the argument is coerced. It calls a closure through a
+/// function, which ties the lifetime of the returned value to that of the argument.
 pub(super) fn call(
     callee: &Callee<'_>,
     value: &TokenStream,
@@ -207,20 +209,20 @@ pub(super) fn call(
 ) -> TokenStream {
     let span = Span::mixed_site().located_at(callee.span);
     let by = match passed {
-        Passed::Lent => "call",
+        Passed::Borrowed => "call",
         Passed::Moved => "call_owned",
     };
     match &callee.function {
         Function::Path(path) => match passed {
-            Passed::Lent => quote_spanned!(span=> __lc::lend!(#path, #value)),
+            Passed::Borrowed => quote_spanned!(span=> __lc::lend!(#path, #value)),
             Passed::Moved => quote_spanned!(span=> #path(#value)),
         },
         Function::Closure {
             source,
             captured,
-            cx: takes_cx,
+            takes_cx,
         } => {
-            let closure = captured::fields(source, captured);
+            let closure = captured::with_fields(source, captured);
             if *takes_cx {
                 let by = format_ident!("{}_cx", by, span = span);
                 quote_spanned!(span=> __lc::#by(#closure, #value, #cx))
@@ -232,13 +234,13 @@ pub(super) fn call(
     }
 }
 
-/// On a thread of the blocking pool, where the value is moved and from where it comes back, unless it is taken.
+/// Writes a call on the blocking pool. The value is moved there and moved back, unless `take` gives it away.
 fn blocking(with: &With<'_>, field: &Ident) -> TokenStream {
     let span = Span::mixed_site().located_at(with.call.span);
     let value = quote_spanned!(span=> __value);
-    let (passed, on_pool) = match with.through {
-        Through::Field | Through::Option => (Passed::Lent, quote_spanned!(span=> blocking)),
-        Through::Taken => (Passed::Moved, quote_spanned!(span=> blocking_taken)),
+    let (passed, on_pool) = match with.access {
+        Access::Field | Access::InsideOption => (Passed::Borrowed, quote_spanned!(span=> blocking)),
+        Access::Taken => (Passed::Moved, quote_spanned!(span=> blocking_taken)),
     };
     let call = call(&with.call, &value, passed, None);
     quote_spanned!(span=> __lc::#on_pool(#field, &__step, |__value| __lc::settle_now!(#call)).await)

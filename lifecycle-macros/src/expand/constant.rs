@@ -1,9 +1,9 @@
-//! `const PLAN`: what is known of the plan while compiling.
+//! Writes `const PLAN`: the part of the plan that is known at compile time.
 
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 
-use crate::plan::{Body, Budget, Cleanup, Kind, Known, Plan, Step, Weight};
+use crate::plan::{Body, Budget, Cleanup, Importance, Kind, KnownTime, Plan, Step};
 
 pub(super) fn constant(plan: &Plan<'_>) -> TokenStream {
     let name = &plan.name;
@@ -20,7 +20,7 @@ pub(super) fn constant(plan: &Plan<'_>) -> TokenStream {
             let timeout = optional(plan.timeout().and_then(proved));
             structure(plan, name, &timeout, body)
         }
-        Kind::OneOf(variants) => {
+        Kind::Enum(variants) => {
             let rows = variants.iter().enumerate().map(|(index, variant)| {
                 let shown = syn::ext::IdentExt::unraw(variant.ident).to_string();
                 let nested = structure(
@@ -29,8 +29,8 @@ pub(super) fn constant(plan: &Plan<'_>) -> TokenStream {
                     &optional(None),
                     &variant.body,
                 );
-                let place = Literal::usize_unsuffixed(index);
-                here!(__lc::PlanStep::__new(#shown, #place).__nested(const { &#nested }))
+                let position = Literal::usize_unsuffixed(index);
+                here!(__lc::PlanStep::__new(#shown, #position).__nested(const { &#nested }))
             });
             here!(__lc::Plan::__one_of(#name, const { &[#(#rows),*] }))
         }
@@ -48,37 +48,37 @@ fn optional(value: Option<TokenStream>) -> TokenStream {
 fn structure(plan: &Plan<'_>, name: &str, timeout: &TokenStream, body: &Body<'_>) -> TokenStream {
     let rows = body.steps.iter().map(row);
     let rows = here!(const { &[#(#rows),*] });
-    // A plan that is too long is told at the type.
+    // A plan with too many steps is reported at the type's name.
     let span = Span::mixed_site().located_at(plan.source.ident.span());
     quote_spanned!(span=> __lc::Plan::__new(#name, #timeout, #rows))
 }
 
-/// What the compiler can count with.
+/// Returns the time that the compiler proves the budget with: a constant timeout, or the `at_most` of a computed one.
 fn proved(budget: &Budget<'_>) -> Option<TokenStream> {
     match budget {
-        Budget::Known(known) => Some(time(known)),
+        Budget::Constant(known) => Some(time(known)),
         Budget::Computed { at_most, .. } => at_most.as_ref().map(time),
     }
 }
 
-fn time(known: &Known<'_>) -> TokenStream {
+fn time(known: &KnownTime<'_>) -> TokenStream {
     match known {
-        Known::Time(time) => {
+        KnownTime::Literal(time) => {
             let seconds = Literal::u64_unsuffixed(time.as_secs());
             let nanos = Literal::u32_unsuffixed(time.subsec_nanos());
             here!(__lc::Duration::new(#seconds, #nanos))
         }
-        Known::Const(expr) => expr.to_token_stream(),
+        KnownTime::Const(expr) => expr.to_token_stream(),
     }
 }
 
 fn row(step: &Step<'_>) -> TokenStream {
     let name = &step.field.name;
     let priority = Literal::i32_unsuffixed(step.priority);
-    let (after, late) = places(&step.after);
+    let (after, late) = step_set(&step.after);
     let timeout = optional(step.budget.as_ref().and_then(proved));
     let ty = step.field.ty;
-    // The one error about a step whose type is no component lands on the type.
+    // If the step's type is not a component, this call is the one place that reports it, at the type.
     let nested = match &step.cleanup {
         Cleanup::Component { leaf: false } => here!(__lc::component::<#ty>()),
         Cleanup::Component { leaf: true } => here!(__lc::leaf::<#ty>()),
@@ -93,30 +93,35 @@ fn row(step: &Step<'_>) -> TokenStream {
     if let Some(Budget::Computed { .. }) = &step.budget {
         row.extend(here!(.__runtime()));
     }
-    match step.weight {
-        Weight::Normal => {}
-        Weight::Required => row.extend(here!(.__required())),
-        Weight::BestEffort => row.extend(here!(.__best_effort())),
+    match step.importance {
+        Importance::Normal => {}
+        Importance::Required => row.extend(here!(.__required())),
+        Importance::BestEffort => row.extend(here!(.__best_effort())),
     }
     if let Cleanup::With(with) = &step.cleanup {
-        let how = super::table::call(with, "");
+        let how = super::table::describe_call(with, "");
         row.extend(here!(.__how(#how)));
     }
     row
 }
 
-/// Steps as a bit each: those below 128, and if there are any, those from there on. The runtime refuses a plan of more.
-fn places(places: &[usize]) -> (Literal, Option<Literal>) {
+/// Returns a set of steps with a bit for each: the steps below 128, and the steps from 128 on if there are any. The
+/// runtime refuses a plan with more than 256 steps.
+fn step_set(positions: &[usize]) -> (Literal, Option<Literal>) {
     let bits = |of: fn(usize) -> Option<u32>| {
-        let places = places.iter().filter_map(|&place| of(place));
-        places.fold(0_u128, |bits, place| bits | 1 << place)
+        let positions = positions.iter().filter_map(|&position| of(position));
+        positions.fold(0_u128, |bits, position| bits | 1 << position)
     };
-    let low = bits(|place| u32::try_from(place).ok().filter(|place| *place < 128));
-    let high = bits(|place| {
-        u32::try_from(place)
+    let low = bits(|position| {
+        u32::try_from(position)
+            .ok()
+            .filter(|position| *position < 128)
+    });
+    let high = bits(|position| {
+        u32::try_from(position)
             .ok()?
             .checked_sub(128)
-            .filter(|place| *place < 128)
+            .filter(|position| *position < 128)
     });
     let literal = Literal::u128_unsuffixed;
     (literal(low), (high != 0).then(|| literal(high)))
@@ -127,9 +132,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_a_bit_each_in_two_numbers() {
+    fn a_set_of_steps_is_two_numbers_with_a_bit_for_each_step() {
         let shown = |of: &[usize]| {
-            let (low, high) = places(of);
+            let (low, high) = step_set(of);
             (low.to_string(), high.map(|high| high.to_string()))
         };
         assert_eq!(shown(&[]), ("0".into(), None));

@@ -1,4 +1,4 @@
-//! `abort` and `release`: what is done at once, without waiting.
+//! Writes `abort` and `release`, which end the steps at once, without waiting.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::quote_spanned;
@@ -6,13 +6,13 @@ use quote::quote_spanned;
 use super::cleanup::Passed;
 use super::{Arm, binding};
 use crate::ast::Field;
-use crate::plan::{Callee, Cleanup, Kind, Plan, Through, With};
+use crate::plan::{Access, Callee, Cleanup, Kind, Plan, With};
 
-/// Both are one list of the steps.
+/// Writes the one method behind both: it lists the steps, and the runtime decides for each what to call.
 pub(super) fn method(plan: &Plan<'_>) -> TokenStream {
     let body = match &plan.kind {
         Kind::Owner { state, .. } => owner(plan, state),
-        Kind::Part { .. } | Kind::OneOf(_) => part(plan),
+        Kind::Part { .. } | Kind::Enum(_) => part(plan),
     };
     here!(fn __end_parts(&mut self, __end: __lc::End) { #body })
 }
@@ -20,10 +20,10 @@ pub(super) fn method(plan: &Plan<'_>) -> TokenStream {
 fn owner(plan: &Plan<'_>, state: &Field<'_>) -> TokenStream {
     let ty = state.ty;
     let arms = plan.arms().into_iter().map(|arm| {
-        let (pattern, share, calls) = (arm.pattern(), arm.share(), calls(&arm));
-        here!(let #pattern = self; #share let __state = <__lc::StateOf<#ty>>::of(__state); let __by = __lc::EndParts::owner(__end, &*__state); #calls)
+        let (pattern, reborrow, calls) = (arm.pattern(), arm.reborrow_captured(), calls(&arm));
+        here!(let #pattern = self; #reborrow let __state = <__lc::StateOf<#ty>>::of(__state); let __by = __lc::EndParts::owner(__end, &*__state); #calls)
     });
-    // What was forced has nothing left to release or to be told of.
+    // After a forced end there is nothing left to release or to log.
     here!(#(#arms)* __lc::disarm(__state);)
 }
 
@@ -33,8 +33,8 @@ fn part(plan: &Plan<'_>) -> TokenStream {
         return here!(match *self {});
     }
     let arms = arms.iter().map(|arm| {
-        let (pattern, share, calls) = (arm.pattern(), arm.share(), calls(arm));
-        here!(#pattern => { #share #calls })
+        let (pattern, reborrow, calls) = (arm.pattern(), arm.reborrow_captured(), calls(arm));
+        here!(#pattern => { #reborrow #calls })
     });
     here!(let __by = __lc::EndParts::part(__end, &*self, __lc::plan_of::<Self>()); match self { #(#arms)* })
 }
@@ -42,19 +42,19 @@ fn part(plan: &Plan<'_>) -> TokenStream {
 fn calls(arm: &Arm<'_>) -> TokenStream {
     let steps = arm.body.steps.iter().enumerate();
     steps
-        .map(|(place, step)| {
+        .map(|(position, step)| {
             let field = binding(step.index);
-            let place = Literal::usize_unsuffixed(place);
+            let position = Literal::usize_unsuffixed(position);
             match &step.cleanup {
                 Cleanup::Component { .. } => {
                     let ty = step.field.ty;
-                    here!(<__lc::Probe<#ty>>::end(&__by, #place, #field);)
+                    here!(<__lc::Probe<#ty>>::end(&__by, #position, #field);)
                 }
                 Cleanup::With(with) if with.abort.is_none() => TokenStream::new(),
                 Cleanup::With(with) => {
                     let abort = abort_here(with, &field);
                     here! {
-                        __lc::EndParts::call(&__by, #place, || {
+                        __lc::EndParts::call(&__by, #position, || {
                             if __lc::EndParts::aborts(&__by) || __lc::sole!(&mut *#field) { #abort }
                         });
                     }
@@ -64,20 +64,20 @@ fn calls(arm: &Arm<'_>) -> TokenStream {
         .collect()
 }
 
-/// The `abort = …` of a step that has run. The value of a `blocking` one may still be on the blocking pool.
+/// Writes the `abort = …` of a step that has run. The value of a `blocking` step may still be on the blocking pool.
 pub(super) fn abort_of_step(with: &With<'_>, field: &Ident) -> TokenStream {
     match &with.abort {
-        Some(abort) if with.blocking && with.through != Through::Taken => {
+        Some(abort) if with.blocking && with.access != Access::Taken => {
             let span = Span::mixed_site().located_at(abort.span);
             let field = at(field, span);
-            let call = called(abort, &quote_spanned!(span=> __value), Passed::Lent);
+            let call = called(abort, &quote_spanned!(span=> __value), Passed::Borrowed);
             quote_spanned!(span=> __lc::abort_blocking(#field, __step, |__value| #call);)
         }
         _ => abort_here(with, field),
     }
 }
 
-/// The `abort = …` of a step, on its field; nothing without one.
+/// Writes the `abort = …` of a step, on its field. Writes nothing if the step has none.
 fn abort_here(with: &With<'_>, field: &Ident) -> TokenStream {
     let Some(abort) = &with.abort else {
         return TokenStream::new();
@@ -85,16 +85,20 @@ fn abort_here(with: &With<'_>, field: &Ident) -> TokenStream {
     let span = Span::mixed_site().located_at(abort.span);
     let field = at(field, span);
     let value = quote_spanned!(span=> __value);
-    match with.through {
-        Through::Field => {
-            let call = called(abort, &quote_spanned!(span=> &mut *#field), Passed::Lent);
+    match with.access {
+        Access::Field => {
+            let call = called(
+                abort,
+                &quote_spanned!(span=> &mut *#field),
+                Passed::Borrowed,
+            );
             here!(#call;)
         }
-        Through::Option => {
-            let call = called(abort, &value, Passed::Lent);
+        Access::InsideOption => {
+            let call = called(abort, &value, Passed::Borrowed);
             here!(if let __lc::Some(__value) = &mut *#field { #call; })
         }
-        Through::Taken => {
+        Access::Taken => {
             let call = called(abort, &value, Passed::Moved);
             here!(if let __lc::Some(__value) = __lc::Option::take(&mut *#field) { #call; })
         }
@@ -107,7 +111,7 @@ fn called(abort: &Callee<'_>, value: &TokenStream, passed: Passed) -> TokenStrea
     quote_spanned!(span=> __lc::aborted(#call))
 }
 
-/// The field, where the call is written, so that errors about its type land there.
+/// Returns the field's binding with the span of the call, so that errors about its type are reported there.
 fn at(field: &Ident, span: Span) -> Ident {
     let mut field = field.clone();
     field.set_span(span);

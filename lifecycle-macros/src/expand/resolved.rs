@@ -1,21 +1,22 @@
-//! `__plan`: the plan of a value.
+//! Writes `__plan`, which returns the plan of a value.
 
 use proc_macro2::{Literal, TokenStream};
 
 use super::times;
 use crate::plan::{Cleanup, Kind, Plan, Step};
 
-/// `__plan`: the constant, with what only the value knows. Without that there is nothing to override.
+/// Writes `__plan`: the constant plan, completed by what only the value knows. Returns `None` if the value knows nothing
+/// more, so that the trait's default remains.
 pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
     let bodies = plan.bodies();
     let mut steps = bodies.iter().flat_map(|body| &body.steps);
-    let is_enum = matches!(plan.kind, Kind::OneOf(_));
+    let is_enum = matches!(plan.kind, Kind::Enum(_));
     let needed = is_enum || times::is_timed(plan) || steps.any(is_nested);
     if !needed || bodies.iter().all(|body| body.steps.is_empty()) {
         return None;
     }
-    let tell = match times::collect(plan) {
-        Some(tell) => here!(__lc::Some(#tell)),
+    let set_timeouts = match times::collect(plan) {
+        Some(collect) => here!(__lc::Some(#collect)),
         None => here!(__lc::None),
     };
     let arms = plan.arms().into_iter().enumerate().map(|(index, arm)| {
@@ -29,13 +30,13 @@ pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
             .iter()
             .enumerate()
             .filter(|(_, step)| is_nested(step))
-            .map(|(place, step)| {
-                let (place, ty, field) = (
-                    Literal::usize_unsuffixed(place),
+            .map(|(position, step)| {
+                let (position, ty, field) = (
+                    Literal::usize_unsuffixed(position),
                     step.field.ty,
                     super::binding(step.index),
                 );
-                here!(<__lc::Probe<#ty>>::plan(&mut __fields, #place, #field);)
+                here!(<__lc::Probe<#ty>>::plan(&mut __fields, #position, #field);)
             });
         let index = Literal::usize_unsuffixed(index);
         let constant = if is_enum {
@@ -46,7 +47,7 @@ pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
         here!(#pattern => {
             let mut __fields = __lc::Fields::new();
             #(#nested)*
-            __lc::Fields::of(__fields, #constant, #tell)
+            __lc::Fields::of(__fields, #constant, #set_timeouts)
         })
     });
     Some(here! {

@@ -1,4 +1,4 @@
-//! The plan as the type's documentation shows it.
+//! Writes the plan for the type's documentation: a table and a diagram.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
 
-use crate::attr::tidy;
+use crate::attr::join_tokens;
 use crate::plan::{
-    Body, Budget, Cleanup, Function, Kind, Known, Plan, Step, Through, Weight, With,
+    Access, Body, Budget, Cleanup, Function, Importance, Kind, KnownTime, Plan, Step, With,
 };
 
-/// A table and a diagram.
+/// Returns the documentation of the plan, in Markdown.
 pub(super) fn docs(plan: &Plan<'_>) -> String {
     let mut text = String::new();
     // Writing to a `String` cannot fail.
@@ -27,8 +27,8 @@ fn write_docs(text: &mut String, plan: &Plan<'_>) -> fmt::Result {
             body,
             ..
         } => {
-            writeln!(text, ", within {}.", within(timeout))?;
-            section(text, body)
+            writeln!(text, ", within {}.", describe_total(timeout))?;
+            write_section(text, body)
         }
         Kind::Owner {
             timeout: None,
@@ -36,7 +36,7 @@ fn write_docs(text: &mut String, plan: &Plan<'_>) -> fmt::Result {
             ..
         } => {
             writeln!(text, ", within the default timeout.")?;
-            section(text, body)
+            write_section(text, body)
         }
         Kind::Part {
             timeout: Some((timeout, _)),
@@ -45,28 +45,28 @@ fn write_docs(text: &mut String, plan: &Plan<'_>) -> fmt::Result {
             writeln!(
                 text,
                 ", within {}, as a part of what it lives in.",
-                within(timeout)
+                describe_total(timeout)
             )?;
-            section(text, body)
+            write_section(text, body)
         }
         Kind::Part {
             timeout: None,
             body,
         } => {
             writeln!(text, ", as a part of what it lives in.")?;
-            section(text, body)
+            write_section(text, body)
         }
-        Kind::OneOf(variants) => {
+        Kind::Enum(variants) => {
             writeln!(text, ": the live variant is cleaned.")?;
             variants.iter().try_for_each(|variant| {
                 writeln!(text, "\n`{}`:", variant.ident.unraw())?;
-                section(text, &variant.body)
+                write_section(text, &variant.body)
             })
         }
     }
 }
 
-fn section(text: &mut String, body: &Body<'_>) -> fmt::Result {
+fn write_section(text: &mut String, body: &Body<'_>) -> fmt::Result {
     if body.steps.is_empty() {
         return writeln!(text, "\nNothing to clean.");
     }
@@ -78,53 +78,52 @@ fn section(text: &mut String, body: &Body<'_>) -> fmt::Result {
         let waits: Vec<_> = step
             .after
             .iter()
-            .map(|&place| format!("`{}`", body.steps[place].field.name))
+            .map(|&position| format!("`{}`", body.steps[position].field.name))
             .collect();
         let budget = step
             .budget
             .as_ref()
-            .map_or_else(|| "what is left".to_owned(), shown);
+            .map_or_else(|| "what is left".to_owned(), describe_budget);
         writeln!(
             text,
             "| {} | `{}` | {} | {budget} | {} |",
             step.priority,
             step.field.name,
             waits.join(", "),
-            how(step)
+            describe_cleanup(step)
         )?;
     }
     writeln!(text, "\n```mermaid\nflowchart LR")?;
-    for (place, step) in body.steps.iter().enumerate() {
-        let budget = step
-            .budget
-            .as_ref()
-            .map_or_else(String::new, |budget| format!("<br/>{}", shown(budget)));
-        writeln!(text, "    s{place}[\"{}{budget}\"]", step.field.name)?;
+    for (position, step) in body.steps.iter().enumerate() {
+        let budget = step.budget.as_ref().map_or_else(String::new, |budget| {
+            format!("<br/>{}", describe_budget(budget))
+        });
+        writeln!(text, "    s{position}[\"{}{budget}\"]", step.field.name)?;
     }
-    for (place, step) in body.steps.iter().enumerate() {
+    for (position, step) in body.steps.iter().enumerate() {
         for earlier in &step.after {
-            writeln!(text, "    s{earlier} --> s{place}")?;
+            writeln!(text, "    s{earlier} --> s{position}")?;
         }
     }
     writeln!(text, "```")
 }
 
-fn how(step: &Step<'_>) -> String {
+fn describe_cleanup(step: &Step<'_>) -> String {
     let mut how = match &step.cleanup {
         Cleanup::Component { .. } => "by its type".to_owned(),
-        Cleanup::With(with) => call(with, "`").replace('|', "\\|"),
+        Cleanup::With(with) => describe_call(with, "`").replace('|', "\\|"),
     };
-    match step.weight {
-        Weight::Normal => {}
-        Weight::Required => how.push_str(", required"),
-        Weight::BestEffort => how.push_str(", best effort"),
+    match step.importance {
+        Importance::Normal => {}
+        Importance::Required => how.push_str(", required"),
+        Importance::BestEffort => how.push_str(", best effort"),
     }
     how
 }
 
-/// How a step is cleaned, for tables; what is Rust stands in `marks`.
-pub(super) fn call(with: &With<'_>, marks: &str) -> String {
-    let prefix = match (with.through == Through::Taken, with.blocking) {
+/// Describes for tables how a step is cleaned up. Puts Rust paths between `marks`.
+pub(super) fn describe_call(with: &With<'_>, marks: &str) -> String {
+    let prefix = match (with.access == Access::Taken, with.blocking) {
         (false, false) => "",
         (true, false) => "take, ",
         (false, true) => "blocking, ",
@@ -132,40 +131,40 @@ pub(super) fn call(with: &With<'_>, marks: &str) -> String {
     };
     match &with.call.function {
         Function::Path(path) => {
-            let shown = tidy(&path.to_token_stream().to_string());
+            let shown = join_tokens(&path.to_token_stream().to_string());
             format!("{prefix}with {marks}{shown}{marks}")
         }
         Function::Closure { .. } => format!("{prefix}with a closure"),
     }
 }
 
-fn within(budget: &Budget<'_>) -> String {
+fn describe_total(budget: &Budget<'_>) -> String {
     match budget {
         Budget::Computed { at_most: None, .. } => "a time known when it runs".to_owned(),
-        other => shown(other),
+        other => describe_budget(other),
     }
 }
 
-fn shown(budget: &Budget<'_>) -> String {
+fn describe_budget(budget: &Budget<'_>) -> String {
     match budget {
-        Budget::Known(known) => shown_time(known),
+        Budget::Constant(known) => format_known_time(known),
         Budget::Computed { at_most: None, .. } => "known when it runs".to_owned(),
         Budget::Computed {
             at_most: Some(limit),
             ..
-        } => format!("at most {}", shown_time(limit)),
+        } => format!("at most {}", format_known_time(limit)),
     }
 }
 
-fn shown_time(known: &Known<'_>) -> String {
+fn format_known_time(known: &KnownTime<'_>) -> String {
     match known {
-        Known::Time(time) => units(*time),
-        Known::Const(_) => "a constant".to_owned(),
+        KnownTime::Literal(time) => format_time(*time),
+        KnownTime::Const(_) => "a constant".to_owned(),
     }
 }
 
-/// As the attribute would have it: `1m 30s`.
-fn units(time: Duration) -> String {
+/// Formats a time as the attribute takes it: `1m 30s`.
+fn format_time(time: Duration) -> String {
     let seconds = time.as_secs();
     let nanos = u64::from(time.subsec_nanos());
     let parts = [
@@ -189,9 +188,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_read_as_they_are_written() {
-        assert_eq!(units(Duration::from_secs(90)), "1m 30s");
-        assert_eq!(units(Duration::from_millis(250)), "250ms");
-        assert_eq!(units(Duration::new(3_600, 1_002_003)), "1h 1ms 2us 3ns");
+    fn times_are_formatted_as_the_attribute_takes_them() {
+        assert_eq!(format_time(Duration::from_secs(90)), "1m 30s");
+        assert_eq!(format_time(Duration::from_millis(250)), "250ms");
+        assert_eq!(
+            format_time(Duration::new(3_600, 1_002_003)),
+            "1h 1ms 2us 3ns"
+        );
     }
 }

@@ -1,11 +1,11 @@
-//! The timeouts that are expressions, which only a value knows.
+//! Writes the evaluation of timeouts that are expressions.
 
 use proc_macro2::{Literal, TokenStream};
 
 use super::{Arm, captured};
 use crate::plan::{Body, Budget, Kind, Plan, Step};
 
-/// What tells a value's timeouts, if some are expressions.
+/// Returns a closure that reports a value's computed timeouts to the runtime, or `None` if there are none.
 pub(super) fn collect(plan: &Plan<'_>) -> Option<TokenStream> {
     let by = if plan.is_owner() {
         here!(Owner)
@@ -22,7 +22,7 @@ pub(super) fn is_timed(plan: &Plan<'_>) -> bool {
     total.and_then(computed).is_some() || steps.any(is_computed)
 }
 
-/// `__times`: evaluates the timeouts that are expressions.
+/// Writes `__times`, which evaluates the timeouts that are expressions.
 pub(super) fn times(plan: &Plan<'_>) -> Option<TokenStream> {
     if !is_timed(plan) {
         return None;
@@ -31,7 +31,7 @@ pub(super) fn times(plan: &Plan<'_>) -> Option<TokenStream> {
         Kind::Owner { .. } | Kind::Part { .. } => {
             times_of_struct(plan, plan.timeout().and_then(computed))
         }
-        Kind::OneOf(_) => {
+        Kind::Enum(_) => {
             let arms = plan.arms().into_iter().map(|arm| {
                 let pattern = all_fields(&arm);
                 let sets = step_times(arm.body);
@@ -53,7 +53,7 @@ fn times_of_struct(plan: &Plan<'_>, total: Option<TokenStream>) -> TokenStream {
     here!(let __this = self; #total #(#steps)*)
 }
 
-/// A timeout may read any field, whether it is a step or not.
+/// Returns a pattern that binds every field, since a timeout may read any of them.
 fn all_fields(arm: &Arm<'_>) -> TokenStream {
     let path = &arm.path;
     let steps = arm
@@ -61,12 +61,12 @@ fn all_fields(arm: &Arm<'_>) -> TokenStream {
         .steps
         .iter()
         .map(|step| (&step.field.member, step.index));
-    let others = arm
+    let non_steps = arm
         .body
-        .others
+        .non_steps
         .iter()
-        .map(|other| (&other.field.member, other.index));
-    let bound = steps.chain(others).map(|(member, index)| {
+        .map(|field| (&field.field.member, field.index));
+    let bound = steps.chain(non_steps).map(|(member, index)| {
         let binding = super::binding(index);
         here!(#member: #binding,)
     });
@@ -74,18 +74,24 @@ fn all_fields(arm: &Arm<'_>) -> TokenStream {
 }
 
 fn step_times(body: &Body<'_>) -> Vec<TokenStream> {
-    let sets = body.steps.iter().enumerate().filter_map(|(place, step)| {
-        let expr = computed(step.budget.as_ref()?)?;
-        let place = Literal::usize_unsuffixed(place);
-        Some(here!(__set(__lc::Some(#place), #expr);))
-    });
+    let sets = body
+        .steps
+        .iter()
+        .enumerate()
+        .filter_map(|(position, step)| {
+            let expr = computed(step.budget.as_ref()?)?;
+            let position = Literal::usize_unsuffixed(position);
+            Some(here!(__set(__lc::Some(#position), #expr);))
+        });
     sets.collect()
 }
 
 fn computed(budget: &Budget<'_>) -> Option<TokenStream> {
     match budget {
-        Budget::Known(_) => None,
-        Budget::Computed { expr, this, .. } => Some(captured::expression(expr, this)),
+        Budget::Constant(_) => None,
+        Budget::Computed {
+            expr, self_meaning, ..
+        } => Some(captured::replace_self(expr, self_meaning)),
     }
 }
 

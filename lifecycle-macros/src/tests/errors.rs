@@ -1,22 +1,23 @@
-//! Mistakes: each found, each once, and none drags another along.
+//! Every mistake is reported, each once, and none causes another message.
 
 use super::{derive, mistakes};
 
-fn whats(source: &str) -> Vec<String> {
+/// Returns the first line of each message.
+fn first_lines(source: &str) -> Vec<String> {
     mistakes(source)
         .iter()
         .map(|text| text.lines().next().unwrap_or_default().to_owned())
         .collect()
 }
 
-/// A struct with one more field than the one given.
+/// Returns an owner with the given field and a state.
 fn owner(field: &str) -> String {
     format!("struct Server {{ {field}, #[shutdown(state)] state: ShutdownState }}")
 }
 
 #[test]
 fn every_mistake_of_an_input_is_reported_at_once() {
-    let found = whats(
+    let found = first_lines(
         r#"
         #[shutdown(timeout = "0s", prt)]
         struct Server {
@@ -32,19 +33,19 @@ fn every_mistake_of_an_input_is_reported_at_once() {
     assert_eq!(
         found,
         [
-            "`0s` is no time at all: the step would be cut before it began",
-            "there is no key `prt`",
-            "`priority` is a whole number that is written out: the order is checked while compiling",
-            "there is no key `wiht`",
-            "`required` and `best_effort` contradict each other: one stops what comes after a failure, the other forgives it",
-            "`leaf` has no meaning beside `skip`: the field is not cleaned",
+            "`0s` is zero: a step would be cut before it began",
+            "unknown key `prt`",
+            "`priority` must be an integer literal: the compiler checks the order",
+            "unknown key `wiht`",
+            "`required` and `best_effort` contradict each other: a failed `required` step stops all later steps, a failed `best_effort` step is ignored",
+            "`leaf` has no effect beside `skip`: the field is not cleaned up",
             "`Server` has no field `nobody`",
         ]
     );
 }
 
 #[test]
-fn a_key_that_was_misspelled_is_not_also_missing() {
+fn a_misspelled_key_is_not_also_reported_as_missing() {
     for field in [
         "#[shutdown(prioirty = 1)] a: u8, #[shutdown(priority = 2)] b: u8",
         "#[shutdown(wiht = close, take, abort = kill, blocking)] a: Option<u8>",
@@ -67,16 +68,16 @@ fn a_key_that_was_misspelled_is_not_also_missing() {
 }
 
 #[test]
-fn a_broken_value_hides_none_of_the_keys_behind_it() {
-    let found = whats(&owner(
+fn a_broken_value_hides_none_of_the_keys_after_it() {
+    let found = first_lines(&owner(
         "#[shutdown(with = |a| a +, timeout = \"1\", strange)] a: u8",
     ));
     assert_eq!(
         found,
         [
-            "the value of `with` is no expression",
+            "the value of `with` is not an expression",
             "`1` has no unit",
-            "there is no key `strange`"
+            "unknown key `strange`"
         ]
     );
 }
@@ -98,7 +99,7 @@ fn an_input_with_mistakes_still_has_its_traits() {
 }
 
 #[test]
-fn a_mistake_is_reported_under_the_name_that_the_runtime_has_there() {
+fn the_impls_of_an_input_with_mistakes_use_the_given_path_of_the_runtime() {
     let output = derive("#[shutdown(crate = crate::reexported, strange)] struct Part;").to_string();
     assert!(
         output.contains("use crate :: reexported :: __private as __lc"),
@@ -107,7 +108,7 @@ fn a_mistake_is_reported_under_the_name_that_the_runtime_has_there() {
 }
 
 #[test]
-fn what_is_no_type_is_a_syntax_error_and_no_panic() {
+fn an_input_that_is_not_a_type_gives_a_syntax_error_and_no_panic() {
     assert!(derive("fn main() {}").to_string().contains("compile_error"));
     assert!(derive("").to_string().contains("compile_error"));
 }

@@ -1,8 +1,8 @@
-//! Inputs made of the attribute grammar, and of slips in it: the derive never panics, what it writes is always Rust,
-//! and it either accepts an input or says why not.
+//! Fuzzes the derive with inputs from the attribute grammar, with random mistakes in them. The derive never panics, its
+//! output is always Rust, and it either accepts an input or reports why not.
 //!
-//! The cases follow from a seed, so that a failure can be had again. `LIFECYCLE_FUZZ_CASES` sets their number,
-//! `LIFECYCLE_FUZZ_SEED` the first seed.
+//! Each case follows from its seed, so that a failure can be reproduced. `LIFECYCLE_FUZZ_CASES` sets the number of
+//! cases, `LIFECYCLE_FUZZ_SEED` the first seed.
 
 use std::env;
 
@@ -12,7 +12,7 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 const CASES: u64 = 10_000;
 
 #[test]
-fn no_input_makes_the_derive_panic_or_write_what_is_not_rust() {
+fn the_derive_never_panics_and_always_writes_rust() {
     let cases = number("LIFECYCLE_FUZZ_CASES").unwrap_or(CASES);
     let first = number("LIFECYCLE_FUZZ_SEED").unwrap_or(0);
     let mut accepted = 0;
@@ -24,15 +24,15 @@ fn no_input_makes_the_derive_panic_or_write_what_is_not_rust() {
             output.unwrap_or_else(|_| panic!("seed {seed} makes the derive panic: {text}"));
         let refused = starts_with_an_error(&output);
         accepted += u64::from(!refused);
-        // Refusals differ in little but their texts.
+        // Refusals differ in little but their messages, so an eighth of them is enough.
         if refused && seed % 8 > 0 {
             continue;
         }
         if let Err(error) = syn::parse2::<syn::File>(output.clone()) {
-            panic!("seed {seed} is answered with what is not Rust, {error}: {text}\n{output}");
+            panic!("the output for seed {seed} is not Rust, {error}: {text}\n{output}");
         }
     }
-    // A generator whose cases were all refused, or all accepted, would prove little.
+    // Cases that were all refused, or all accepted, would prove little.
     assert!(
         accepted > cases / 20 && accepted < cases - cases / 20,
         "{accepted} of {cases} accepted"
@@ -59,11 +59,11 @@ fn case(seed: u64) -> TokenStream {
         .unwrap_or_else(|error| panic!("{error}: {source}"));
     match dice.up_to(3) {
         0 => tokens,
-        slips => (0..slips).fold(tokens, |tokens, _| slip(tokens, &mut dice)),
+        mutations => (0..mutations).fold(tokens, |tokens, _| mutate(tokens, &mut dice)),
     }
 }
 
-/// A sequence that follows from its seed (xorshift64*, as good as any for this).
+/// A random number generator (xorshift64*) whose sequence follows from its seed.
 struct Dice(u64);
 
 impl Dice {
@@ -295,8 +295,8 @@ fn field_key(dice: &mut Dice) -> String {
     }
 }
 
-/// Changes one token somewhere.
-fn slip(tokens: TokenStream, dice: &mut Dice) -> TokenStream {
+/// Changes one token somewhere in the input.
+fn mutate(tokens: TokenStream, dice: &mut Dice) -> TokenStream {
     let mut tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let groups: Vec<_> = (0..tokens.len())
         .filter(|&at| matches!(tokens[at], TokenTree::Group(_)))
@@ -309,7 +309,7 @@ fn slip(tokens: TokenStream, dice: &mut Dice) -> TokenStream {
             } else {
                 group.delimiter()
             };
-            tokens[at] = TokenTree::Group(Group::new(delimiter, slip(group.stream(), dice)));
+            tokens[at] = TokenTree::Group(Group::new(delimiter, mutate(group.stream(), dice)));
         }
         return tokens.into_iter().collect();
     }

@@ -1,17 +1,17 @@
-//! The order that the derive makes of priorities and `after`.
+//! The order that the derive computes from priorities and `after`.
 
 use super::{derive, mistakes};
 
-/// The steps as they are in the plan: name, priority, what they wait for.
+/// Returns the steps of the plan as `name:priority<-[positions of the steps it waits for]`.
 fn plan(fields: &str) -> String {
     let source = format!("#[shutdown(part)] struct Part {{ {fields} }}");
     assert_eq!(mistakes(&source), Vec::<String>::new());
     let output = derive(&source).to_string().replace(' ', "");
     let steps = output.split("PlanStep::__of(").skip(1).map(|step| {
         let [name, priority, after, ..] = *step.split(',').collect::<Vec<_>>() else {
-            panic!("a step has a name, a priority, and what it waits for: {step}");
+            panic!("a step has a name, a priority and a set of steps to wait for: {step}");
         };
-        // A bit a step.
+        // The set has a bit for each step.
         let bits: u128 = after.parse().expect("a number");
         let after: Vec<_> = (0..128)
             .filter(|place| bits >> place & 1 != 0)
@@ -24,7 +24,7 @@ fn plan(fields: &str) -> String {
 }
 
 #[test]
-fn without_a_word_steps_run_as_declared() {
+fn without_priority_and_after_steps_run_in_declaration_order() {
     let fields = "#[shutdown(with = f)] a: u8, plain: u8, #[shutdown(with = f)] b: u8, #[shutdown(with = f)] c: u8";
     assert_eq!(plan(fields), "a:0<-[] b:1<-[0] c:2<-[1]");
 }
@@ -37,21 +37,21 @@ fn lower_priorities_come_first_and_equal_ones_run_together() {
 }
 
 #[test]
-fn after_alone_takes_the_greatest_priority_it_names() {
+fn a_step_with_after_alone_takes_the_greatest_priority_it_names() {
     let fields = "#[shutdown(after(b, c), with = f)] a: u8, #[shutdown(priority = 1, with = f)] b: u8,
                   #[shutdown(priority = 5, with = f)] c: u8, #[shutdown(after = a, with = f)] d: u8";
     assert_eq!(plan(fields), "b:1<-[] c:5<-[0] a:5<-[1] d:5<-[2]");
 }
 
 #[test]
-fn a_bare_step_is_a_root_where_no_step_has_a_priority() {
+fn a_bare_step_waits_for_nothing_where_no_step_has_a_priority() {
     let fields = "#[shutdown(after(b, c), with = f)] a: u8, #[shutdown(with = f)] b: u8,
                   #[shutdown(after = b, with = f)] c: u8, #[shutdown(with = f)] alone: u8";
     assert_eq!(plan(fields), "b:0<-[] c:0<-[0] a:0<-[1] alone:0<-[]");
 }
 
 #[test]
-fn a_bare_step_beside_priorities_has_no_place() {
+fn a_bare_step_beside_priorities_is_refused() {
     let found = mistakes(
         "#[shutdown(part)] struct Part {
             #[shutdown(priority = 1)] a: u8,
@@ -64,14 +64,14 @@ fn a_bare_step_beside_priorities_has_no_place() {
 }
 
 #[test]
-fn the_next_level_waits_for_the_ends_of_the_one_before() {
+fn a_priority_waits_for_the_last_steps_of_the_one_before() {
     let fields = "#[shutdown(priority = 1, with = f)] a: u8, #[shutdown(after = a, with = f)] b: u8,
                   #[shutdown(priority = 1, with = f)] c: u8, #[shutdown(priority = 2, with = f)] d: u8";
     assert_eq!(plan(fields), "a:1<-[] b:1<-[0] c:1<-[] d:2<-[1,2]");
 }
 
 #[test]
-fn what_another_named_step_waits_for_is_left_out() {
+fn a_dependency_that_follows_from_another_is_left_out() {
     let fields =
         "#[shutdown(priority = 1, with = f)] a: u8, #[shutdown(after = a, with = f)] b: u8,
                   #[shutdown(after(a, b), with = f)] c: u8";

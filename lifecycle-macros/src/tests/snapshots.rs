@@ -1,4 +1,5 @@
-//! Expansions, readable, in `ui-tests/expand`. Written anew with `BLESS=1 cargo test -p lifecycle-macros snapshots`.
+//! Compares expansions with the snapshots in `ui-tests/expand`. `BLESS=1 cargo test -p lifecycle-macros snapshots`
+//! writes them anew.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -6,10 +7,10 @@ use std::{env, fs};
 use super::parsed;
 
 #[test]
-fn expansions_are_what_they_were() {
+fn expansions_match_their_snapshots() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ui-tests/expand");
     let Ok(entries) = fs::read_dir(&folder) else {
-        // The published crate comes without the folder.
+        // The published crate does not contain the folder.
         assert!(
             !folder.parent().is_some_and(Path::exists),
             "no folder {}",
@@ -39,7 +40,7 @@ fn compare(input: &Path) {
     let expected = fs::read_to_string(&snapshot).unwrap_or_default();
     assert!(
         expected == expansion,
-        "{} differs from what the derive writes now; bless it after reading:\n{expansion}",
+        "{} differs from the expansion. Read it, then write it anew with `BLESS=1`:\n{expansion}",
         snapshot.display()
     );
 }

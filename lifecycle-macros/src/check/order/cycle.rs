@@ -1,16 +1,16 @@
-//! Steps that wait for each other.
+//! Finds steps that wait for each other.
 
 use proc_macro2::Span;
 
-use super::Waits;
+use super::DependencyGraph;
 use crate::ast::Field;
 use crate::errors::Errors;
 
-/// Steps that wait for each other never begin. Each cycle is printed whole, at the `after` of the field of it that is
-/// declared first.
-pub(super) fn no_cycle(fields: &[Field<'_>], waits: &Waits, errors: &mut Errors) {
+/// Reports steps that wait for each other, because none of them could begin. Prints each cycle whole, at the `after` of
+/// its first declared field.
+pub(super) fn no_cycle(fields: &[Field<'_>], graph: &DependencyGraph, errors: &mut Errors) {
     let mut search = Search {
-        waits,
+        graph,
         path: Vec::new(),
         done: vec![false; fields.len()],
         cycles: Vec::new(),
@@ -19,13 +19,13 @@ pub(super) fn no_cycle(fields: &[Field<'_>], waits: &Waits, errors: &mut Errors)
         search.walk(start);
     }
     for cycle in search.cycles {
-        report_cycle(&cycle, fields, waits, errors);
+        report_cycle(&cycle, fields, graph, errors);
     }
 }
 
 /// A depth-first search for cycles.
 struct Search<'a> {
-    waits: &'a Waits,
+    graph: &'a DependencyGraph,
     path: Vec<usize>,
     done: Vec<bool>,
     cycles: Vec<Vec<usize>>,
@@ -41,7 +41,7 @@ impl Search<'_> {
             return;
         }
         self.path.push(step);
-        for to in self.waits.of(step) {
+        for to in self.graph.of(step) {
             self.walk(to);
         }
         self.path.pop();
@@ -49,9 +49,14 @@ impl Search<'_> {
     }
 }
 
-fn report_cycle(cycle: &[usize], fields: &[Field<'_>], waits: &Waits, errors: &mut Errors) {
+fn report_cycle(
+    cycle: &[usize],
+    fields: &[Field<'_>],
+    graph: &DependencyGraph,
+    errors: &mut Errors,
+) {
     let first = (0..cycle.len())
-        .min_by_key(|&place| cycle[place])
+        .min_by_key(|&position| cycle[position])
         .unwrap_or_default();
     let mut names: Vec<&str> = cycle
         .iter()
@@ -60,7 +65,7 @@ fn report_cycle(cycle: &[usize], fields: &[Field<'_>], waits: &Waits, errors: &m
     names.rotate_left(first);
     names.push(names[0]);
     let (from, to) = (cycle[first], cycle[(first + 1) % cycle.len()]);
-    let span = waits.edges[from]
+    let span = graph.edges[from]
         .iter()
         .find(|edge| edge.to == to)
         .map_or_else(Span::call_site, |edge| edge.span);
@@ -70,6 +75,6 @@ fn report_cycle(cycle: &[usize], fields: &[Field<'_>], waits: &Waits, errors: &m
             "these steps wait for each other, so none can begin: {}",
             names.join(" → ")
         ),
-        "an arrow reads \"waits for\"; remove one of these `after`",
+        "remove one of these `after`; each arrow reads \"waits for\"",
     );
 }

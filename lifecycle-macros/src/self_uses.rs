@@ -1,12 +1,12 @@
-//! `self` in the expressions of a user: found, and replaced by what it means in the generated code.
+//! Finds `self` in the user's expressions, and replaces it by its meaning in generated code.
 //!
-//! It works on tokens, so that it reaches into macro calls, and so that a struct written by a macro, whose `self` has
-//! another hygiene than that of the generated methods, is no special case.
+//! Works on tokens. So it reaches into macro calls, and needs no special case for a struct that a macro wrote, whose
+//! `self` differs in hygiene from that of the generated methods.
 
 use proc_macro2::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 
 /// A use of `self`.
-pub(crate) enum Mention {
+pub(crate) enum SelfUse {
     /// `self.field`
     Field { name: String, span: Span },
     /// `self.method(…)`
@@ -15,7 +15,7 @@ pub(crate) enum Mention {
     Bare { span: Span },
 }
 
-impl Mention {
+impl SelfUse {
     pub(crate) fn span(&self) -> Span {
         match self {
             Self::Field { span, .. } | Self::Method { span, .. } | Self::Bare { span } => *span,
@@ -24,19 +24,19 @@ impl Mention {
 }
 
 /// Finds every use of `self`, in order.
-pub(crate) fn find(tokens: TokenStream) -> Vec<Mention> {
+pub(crate) fn find(tokens: TokenStream) -> Vec<SelfUse> {
     let mut found = Vec::new();
-    rewrite(tokens, &mut |mention| {
-        found.push(mention);
+    rewrite(tokens, &mut |self_use| {
+        found.push(self_use);
         TokenStream::new()
     });
     found
 }
 
-/// Replaces every use of `self` by what `replace` makes of it.
+/// Replaces every use of `self` by the tokens that `replace` returns for it.
 pub(crate) fn rewrite(
     tokens: TokenStream,
-    replace: &mut dyn FnMut(Mention) -> TokenStream,
+    replace: &mut dyn FnMut(SelfUse) -> TokenStream,
 ) -> TokenStream {
     let mut input = tokens.into_iter().peekable();
     let mut output = TokenStream::new();
@@ -49,9 +49,9 @@ pub(crate) fn rewrite(
             }
             TokenTree::Ident(ident) if ident == "self" => {
                 let rest: TokenStream = input.collect();
-                let (mention, rest) = mention(ident, rest);
-                match mention {
-                    Ok(mention) => output.extend(replace(mention)),
+                let (self_use, rest) = classify(ident, rest);
+                match self_use {
+                    Ok(self_use) => output.extend(replace(self_use)),
                     Err(path) => output.extend([TokenTree::Ident(path)]),
                 }
                 output.extend(rewrite(rest, replace));
@@ -63,8 +63,8 @@ pub(crate) fn rewrite(
     output
 }
 
-/// What follows `self` decides what it is; in `self::function` it is no value at all.
-fn mention(this: Ident, rest: TokenStream) -> (Result<Mention, Ident>, TokenStream) {
+/// Classifies a use of `self` by the tokens after it. Returns `Err` for the path `self::…`, and the remaining tokens.
+fn classify(this: Ident, rest: TokenStream) -> (Result<SelfUse, Ident>, TokenStream) {
     let tokens: Vec<TokenTree> = rest.into_iter().collect();
     let from = |skip: usize| tokens.iter().skip(skip).cloned().collect::<TokenStream>();
     match tokens.as_slice() {
@@ -80,26 +80,26 @@ fn mention(this: Ident, rest: TokenStream) -> (Result<Mention, Ident>, TokenStre
         {
             let (span, name) = (name.span(), syn::ext::IdentExt::unraw(name).to_string());
             let called = matches!(after.first(), Some(TokenTree::Group(args)) if args.delimiter() == Delimiter::Parenthesis);
-            let mention = if called {
-                Mention::Method { name, span }
+            let self_use = if called {
+                SelfUse::Method { name, span }
             } else {
-                Mention::Field { name, span }
+                SelfUse::Field { name, span }
             };
-            (Ok(mention), from(2))
+            (Ok(self_use), from(2))
         }
         [TokenTree::Punct(dot), TokenTree::Literal(index), ..] if is_dot(dot) => {
             let (name, inner) = split_index(index);
             let mut rest = inner;
             rest.extend(from(2));
             (
-                Ok(Mention::Field {
+                Ok(SelfUse::Field {
                     name,
                     span: index.span(),
                 }),
                 rest,
             )
         }
-        _ => (Ok(Mention::Bare { span: this.span() }), from(0)),
+        _ => (Ok(SelfUse::Bare { span: this.span() }), from(0)),
     }
 }
 
@@ -107,7 +107,7 @@ fn is_dot(punct: &Punct) -> bool {
     punct.as_char() == '.' && punct.spacing() == Spacing::Alone
 }
 
-/// `self.0.1` arrives as `self` `.` `0.1`: the first number is the field, the rest goes on as it was meant.
+/// Splits the float literal as which `0.1` of `self.0.1` arrives: returns the field's index, and the tokens of the rest.
 fn split_index(index: &Literal) -> (String, TokenStream) {
     let text = index.to_string();
     let mut parts = text.split('.');
@@ -133,11 +133,11 @@ mod tests {
 
     fn rewritten(source: &str) -> String {
         let tokens = source.parse().expect("tokens");
-        rewrite(tokens, &mut |mention| {
-            match mention {
-                Mention::Field { name, .. } => format!("FIELD_{name}"),
-                Mention::Method { name, .. } => format!("METHOD_{name}"),
-                Mention::Bare { .. } => "BARE".to_owned(),
+        rewrite(tokens, &mut |self_use| {
+            match self_use {
+                SelfUse::Field { name, .. } => format!("FIELD_{name}"),
+                SelfUse::Method { name, .. } => format!("METHOD_{name}"),
+                SelfUse::Bare { .. } => "BARE".to_owned(),
             }
             .parse()
             .expect("an identifier")
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_methods_and_self_itself_are_told_apart() {
+    fn fields_methods_and_self_alone_are_distinguished() {
         assert_eq!(rewritten("self.config.limit()"), "FIELD_config . limit ()");
         assert_eq!(rewritten("self.limit()"), "METHOD_limit ()");
         assert_eq!(rewritten("f(self)"), "f (BARE)");
@@ -154,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn tuple_fields_are_found_inside_their_float() {
+    fn tuple_fields_are_found_in_a_float_literal() {
         assert_eq!(rewritten("self.0"), "FIELD_0");
         assert_eq!(rewritten("self.0.1"), "FIELD_0 . 1");
     }
 
     #[test]
-    fn macro_calls_are_looked_into_and_paths_left_alone() {
+    fn self_is_found_in_macro_calls_but_not_in_paths() {
         assert_eq!(
             rewritten("log!(\"{}\", self.name)"),
             "log ! (\"{}\" , FIELD_name)"

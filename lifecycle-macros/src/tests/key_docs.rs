@@ -1,4 +1,4 @@
-//! The tables of keys in the documentation.
+//! The tables of keys in the documentation match the keys.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::attr::{FIELD_KEYS, Key, TYPE_KEYS};
 fn the_documentation_has_a_row_for_each_key() {
     let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lifecycle-runtime");
     if !runtime.exists() {
-        // The published crate comes without the runtime.
+        // The published crate does not contain the runtime.
         return;
     }
     let docs = fs::read_to_string(runtime.join("src/derive.md")).expect("the documentation");
@@ -32,10 +32,10 @@ fn the_documentation_has_a_row_for_each_key() {
 }
 
 fn row(key: &Key) -> String {
-    let forms: Vec<_> = key
-        .forms
+    let spellings: Vec<_> = key
+        .spellings
         .iter()
-        .map(|form| format!("`{}`", form.replace('|', "\\|")))
+        .map(|spelling| format!("`{}`", spelling.replace('|', "\\|")))
         .collect();
-    format!("| {} | {} |", forms.join(", "), key.meaning)
+    format!("| {} | {} |", spellings.join(", "), key.meaning)
 }

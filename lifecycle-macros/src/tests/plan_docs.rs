@@ -1,8 +1,8 @@
-//! What the plan and the documentation say in words.
+//! The documentation that the derive writes of a plan.
 
 use super::parsed;
 
-/// The documentation of the `Component` impl.
+/// Returns the documentation of the `Component` impl.
 fn docs(source: &str) -> String {
     let file = parsed(source);
     let mut found = String::new();
