@@ -1,8 +1,8 @@
-//! A state that shows whether it is whole.
+//! A saved state that can tell whether it is whole.
 
 use serde::{Deserialize, Serialize};
 
-/// A number, and many copies of it: of different length from one to the next.
+/// A number with many copies of it. Their count differs from each number to the next.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Counted {
     number: u64,
@@ -18,17 +18,17 @@ impl Counted {
         }
     }
 
-    /// Becomes the one after it, and returns its number.
+    /// Becomes the state of the next number, and returns that number.
     pub fn advance(&mut self) -> u64 {
         *self = Self::of(self.number + 1);
         self.number
     }
 
-    /// The number.
+    /// Returns the number.
     ///
     /// # Panics
     ///
-    /// If it is not whole.
+    /// If the state is not whole.
     pub fn number(&self) -> u64 {
         let whole = self.copies.iter().all(|&copy| copy == self.number);
         assert!(whole, "a mixture of states: {}", self.number);

@@ -12,12 +12,11 @@ use tokio::process::{Child, Command};
 
 /// The files and numbers of two shells: the leader of a process group, and `rest`, a shell that the leader starts.
 ///
-/// Both write their files into a directory of their own, which is also where they run. What still lives of them when
-/// this is dropped is killed.
+/// Both run in a temporary directory and write their files there. Dropping this kills every process that still lives.
 #[derive(Debug)]
 pub struct Family {
     directory: TempDir,
-    /// The leader, and so the group.
+    /// The leader, whose number is also the group's.
     pub leader: Pid,
 }
 
@@ -53,7 +52,7 @@ impl Family {
         self.read(name)
     }
 
-    /// Returns the numbers in the file `name`, of the lines that are written to their ends.
+    /// Returns the numbers on the complete lines of the file `name`.
     pub fn read(&self, name: &str) -> Vec<Pid> {
         let text = fs::read_to_string(self.file(name)).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -104,14 +103,14 @@ impl Family {
             .collect()
     }
 
-    /// Sends `signal` to `pid`, one of the group.
+    /// Sends `signal` to `pid`, a process of the group.
     ///
     /// # Panics
     ///
-    /// If it has ended.
+    /// If the process has ended.
     pub fn signal(&self, pid: Pid, signal: Signal) {
-        assert!(self.lives(pid), "it runs");
-        kill_process(pid, signal).expect("it can be told");
+        assert!(self.lives(pid), "the process has ended");
+        kill_process(pid, signal).expect("the process can be signalled");
     }
 
     /// Returns the letter of the state of `pid`, if it is in the group.
@@ -127,7 +126,7 @@ impl Family {
 impl Drop for Family {
     fn drop(&mut self) {
         for pid in self.living() {
-            // It may end by itself meanwhile.
+            // The process may have ended meanwhile.
             let _ = kill_process(pid, Signal::KILL);
         }
     }
@@ -138,17 +137,17 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(id).expect("numbers are small")).expect("numbers are not 0")
 }
 
-/// Blocks until `condition` holds, however long real processes take for that.
+/// Blocks until `condition` holds, however long the real processes take.
 ///
 /// # Panics
 ///
-/// If that is longer than a minute.
+/// If it does not hold within a minute.
 pub fn eventually(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(
             start.elapsed() < Duration::from_secs(60),
-            "it does not come"
+            "the condition does not hold within a minute"
         );
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -1,10 +1,11 @@
-//! What the tests share: steps that are held and released, captured logs, child processes, a state that shows whether
-//! it is whole.
+//! The harness that the tests share: steps that are held and released, owners of one field, captured logs, child
+//! processes, and a saved state that can tell whether it is whole.
 
 mod counted;
 #[cfg(target_os = "linux")]
 mod family;
 mod logs;
+mod owners;
 mod probe;
 mod process;
 mod trace;
@@ -13,18 +14,19 @@ pub use counted::Counted;
 #[cfg(target_os = "linux")]
 pub use family::{Family, eventually};
 pub use logs::{Event, Logs};
+pub use owners::{LeafOwner, LeafPart, Owner, TimedPart, context};
 pub use probe::{Hold, Probe};
 pub use process::{Ended, Process};
 pub use trace::Trace;
 
 use std::time::Duration;
 
-/// `n` seconds.
+/// Returns `n` seconds.
 pub const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// `n` milliseconds.
+/// Returns `n` milliseconds.
 pub const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }

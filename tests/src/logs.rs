@@ -1,4 +1,4 @@
-//! The events of target `lifecycle`, as a subscriber sees them.
+//! Captures the log events of target `lifecycle`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,25 +9,30 @@ use tracing::subscriber::DefaultGuard;
 use tracing::{Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-/// What was logged.
+/// The captured events. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Logs(Arc<Mutex<Vec<Event>>>);
 
-/// One event.
+/// A captured event.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub level: Level,
-    /// Its message.
+    /// The event's message.
     pub name: String,
     pub fields: BTreeMap<&'static str, String>,
 }
 
 impl Event {
-    /// A field's value as text; empty if the event has none such.
+    /// Returns a field's value as text, or an empty string if the event has no such field.
     pub fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
     }
 
+    /// Returns a field's value as a number.
+    ///
+    /// # Panics
+    ///
+    /// If the event has no such field, or its value is not a number.
     pub fn number(&self, name: &str) -> u64 {
         let text = self.field(name);
         text.parse()
@@ -40,7 +45,7 @@ impl Event {
 }
 
 impl Logs {
-    /// Captures what this thread logs, until the guard is dropped.
+    /// Captures the events of this thread until the guard is dropped.
     pub fn capture() -> (Self, DefaultGuard) {
         listen_everywhere();
         let logs = Self::default();
@@ -48,7 +53,7 @@ impl Logs {
         (logs, guard)
     }
 
-    /// Captures what `f` logs on this thread.
+    /// Captures the events that `f` logs on this thread.
     pub fn of<R>(f: impl FnOnce() -> R) -> (Self, R) {
         let (logs, guard) = Self::capture();
         let returned = f();
@@ -56,7 +61,7 @@ impl Logs {
         (logs, returned)
     }
 
-    /// What captures into these, for threads of the test's own.
+    /// Returns a subscriber that captures into these logs, for other threads of the test.
     pub fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
         tracing_subscriber::registry().with(Capture(self.clone()))
     }
@@ -75,11 +80,11 @@ impl Logs {
             .collect()
     }
 
-    /// The only event of this name.
+    /// Returns the only event of this name.
     ///
     /// # Panics
     ///
-    /// If there is none, or more than one.
+    /// If there is no such event, or more than one.
     pub fn only(&self, name: &str) -> Event {
         match self.named(name).as_slice() {
             [event] => event.clone(),
@@ -88,12 +93,12 @@ impl Logs {
     }
 }
 
-/// Has threads without a subscriber of their own listen too: an event that is first logged on one that does not
-/// would be off for all, for as long as there is one subscriber.
+/// Sets a global subscriber. Without it, an event that is first logged on a thread without a subscriber would be disabled
+/// for all threads while only one subscriber exists.
 fn listen_everywhere() {
     static LISTEN: Once = Once::new();
     LISTEN.call_once(|| {
-        // A test may have set one.
+        // Another test may have set one already.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     });
 }

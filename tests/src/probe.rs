@@ -1,4 +1,4 @@
-//! A component that does what the test says, and writes down what is done to it.
+//! A component that behaves as the test says, and records what is done to it.
 
 use std::future::{pending, poll_fn};
 use std::pin::pin;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, advance, sleep, sleep_until};
 
 use crate::Trace;
 
-/// Writes `x begins`, `x ends` or `x is cut`, `x aborts`, `x releases`.
+/// A component that records `x begins`, `x ends` or `x is cut`, `x aborts` and `x releases` in a [`Trace`].
 #[derive(Debug)]
 pub struct Probe {
     name: &'static str,
@@ -37,7 +37,7 @@ enum Act {
     UntilSoft,
 }
 
-/// Lets a held step end. Clones are equal.
+/// Lets a held step end. Clones release the same step.
 #[derive(Clone, Debug)]
 pub struct Hold(Arc<Semaphore>);
 
@@ -48,7 +48,7 @@ impl Hold {
 }
 
 impl Probe {
-    /// A step that ends at once.
+    /// Creates a step that ends at once.
     pub fn new(trace: &Trace, name: &'static str) -> Self {
         Self {
             name,
@@ -62,7 +62,7 @@ impl Probe {
         }
     }
 
-    /// A step that ends when the test says so.
+    /// Creates a step that ends when the test releases its [`Hold`].
     pub fn held(trace: &Trace, name: &'static str) -> (Self, Hold) {
         let hold = Hold(Arc::new(Semaphore::new(0)));
         let probe = Self::new(trace, name).act(Act::Held(hold.clone()));
@@ -74,61 +74,61 @@ impl Probe {
         self
     }
 
-    /// Fails.
+    /// Makes the cleanup fail.
     pub fn error(self, message: &'static str) -> Self {
         self.act(Act::Error(message))
     }
 
-    /// Panics.
+    /// Makes the cleanup panic.
     pub fn panic(self, message: &'static str) -> Self {
         self.act(Act::Panic(message))
     }
 
-    /// Never ends.
+    /// Makes the cleanup hang for ever.
     pub fn hang(self) -> Self {
         self.act(Act::Hang)
     }
 
-    /// Takes this long on tokio's clock.
+    /// Makes the cleanup take this long on tokio's clock.
     pub fn sleep(self, time: Duration) -> Self {
         self.act(Act::Sleep(time))
     }
 
-    /// Holds the executor for this long on tokio's paused clock, then ends.
+    /// Makes the cleanup block the executor for this long on tokio's paused clock.
     pub fn block(self, time: Duration) -> Self {
         self.act(Act::Block(time))
     }
 
-    /// Waits for the soft deadline, then for half a second in which it ends its stragglers.
+    /// Makes the cleanup wait for the soft deadline, and then end its stragglers within half a second.
     pub fn until_soft(self) -> Self {
         self.act(Act::UntilSoft)
     }
 
-    /// Says what it waits for.
+    /// Makes the cleanup report what it waits for.
     pub fn says(mut self, what: &'static str) -> Self {
         self.says = Some(what);
         self
     }
 
-    /// Panics when it is aborted.
+    /// Makes `abort` panic.
     pub fn abort_panics(mut self) -> Self {
         self.abort_panics = true;
         self
     }
 
-    /// Panics when it is released.
+    /// Makes `release` panic.
     pub fn release_panics(mut self) -> Self {
         self.release_panics = true;
         self
     }
 
-    /// Panics when its future is dropped before it ended.
+    /// Makes the drop of the cleanup's future panic if the cleanup has not ended.
     pub fn cut_panics(mut self) -> Self {
         self.cut_panics = true;
         self
     }
 
-    /// Writes down how long it has, soft and hard.
+    /// Makes the cleanup record the time to its soft and hard deadlines.
     pub fn looks(mut self) -> Self {
         self.looks = true;
         self
@@ -190,11 +190,11 @@ impl Component for Probe {
     }
 }
 
-/// Advances the clock within one poll, as a body that blocks does.
+/// Advances the clock within one poll, as blocking code does.
 async fn hold_up(time: Duration) {
     let mut advancing = pin!(advance(time));
     poll_fn(|cx| {
-        // It advances when it is polled, and then only yields.
+        // `advance` moves the clock in its first poll, and then only yields.
         let _ = advancing.as_mut().poll(cx);
         Poll::Ready(())
     })

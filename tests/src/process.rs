@@ -1,4 +1,4 @@
-//! Child processes that are signalled, watched, and always ended.
+//! Child processes that tests signal and read from, and that never outlive a test.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -11,10 +11,10 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-/// Longer than anything here takes, also on a machine that is busy.
+/// The longest that a test waits, which is more than anything here takes on a busy machine.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// A server that runs. Killed when it is dropped.
+/// A running server. Dropping it kills the server.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -29,12 +29,12 @@ pub struct Process {
 pub struct Ended {
     /// The exit code; `None` if a signal killed it.
     pub code: Option<i32>,
-    /// Its lines; those of stderr begin with `! `.
+    /// The lines that it wrote; those of stderr begin with `! `.
     pub lines: Vec<String>,
 }
 
 impl Ended {
-    /// Whether one line contains all of these.
+    /// Returns whether one line contains all of `parts`.
     pub fn says(&self, parts: &[&str]) -> bool {
         self.lines
             .iter()
@@ -43,11 +43,11 @@ impl Ended {
 }
 
 impl Process {
-    /// Starts `program`; what it writes is read line by line, stderr with `! ` before each.
+    /// Starts `program` and reads its lines. Those of stderr get the prefix `! `.
     ///
     /// # Panics
     ///
-    /// If it cannot be started.
+    /// If the program cannot be started.
     pub fn start(program: &str, args: &[&str]) -> Self {
         let (reads, writes) = std::io::pipe().expect("there are pipes");
         Self::start_with(program, args, Box::new(reads), writes.into())
@@ -57,7 +57,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// If it cannot be started, or there are no terminals.
+    /// If the program cannot be started, or there are no terminals.
     pub fn start_at_terminal(program: &str, args: &[&str]) -> Self {
         let (ours, theirs) = terminal().expect("there are pseudoterminals");
         Self::start_with(program, args, Box::new(ours), theirs.into())
@@ -71,7 +71,7 @@ impl Process {
     ) -> Self {
         let mut child = Command::new(program)
             .args(args)
-            // A backtrace takes longer than a forced end waits.
+            // Printing a backtrace takes longer than a forced end waits.
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -84,7 +84,7 @@ impl Process {
             let sender = sender.clone();
             readers.push(thread::spawn(move || {
                 for line in BufReader::new(from).lines().map_while(Result::ok) {
-                    // The test may have seen enough.
+                    // The test may have stopped reading.
                     let _ = sender.send(format!("{mark}{line}"));
                 }
             }));
@@ -126,11 +126,11 @@ impl Process {
         }
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the server.
     ///
     /// # Panics
     ///
-    /// If it is gone.
+    /// If the server has ended.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id())
             .ok()
@@ -139,23 +139,23 @@ impl Process {
         kill_process(pid, signal).expect("the server lives");
     }
 
-    /// Lets the time pass in which a signal is a repeat of the one before.
+    /// Waits until the next signal counts as a new one, and not as a repeat of the last.
     pub fn no_longer_a_repeat(&self) {
-        // At least 500 ms; any longer is as good.
+        // A repeat comes within 500 ms. Any longer wait is as good.
         thread::sleep(Duration::from_millis(600));
     }
 
-    /// Writes it a line.
+    /// Writes a line to the server's stdin.
     ///
     /// # Panics
     ///
-    /// If it is gone.
+    /// If the server has ended.
     pub fn tell(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("stdin is a pipe");
         writeln!(stdin, "{line}").expect("the server reads");
     }
 
-    /// Waits for its end.
+    /// Waits until the server has ended.
     ///
     /// # Panics
     ///
@@ -187,13 +187,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The server may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Returns the two ends of a pseudoterminal: the one that shows what is written, and the one that programs write to.
+/// Returns the two ends of a pseudoterminal: ours, which shows what was written, and the one that programs write to.
 fn terminal() -> std::io::Result<(File, File)> {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     grantpt(&ours)?;

@@ -1,11 +1,11 @@
-//! What happened, in order, on tokio's clock.
+//! Records events in order, with their times on tokio's clock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A list that all probes of a test write to. Clones share it.
+/// A list of events that all probes of a test write to. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Trace {
     began: Instant,
@@ -31,7 +31,7 @@ impl Trace {
         self.events().push((event.into(), at));
     }
 
-    /// All events so far.
+    /// Returns all events so far.
     pub fn all(&self) -> Vec<String> {
         self.events()
             .iter()
@@ -39,16 +39,16 @@ impl Trace {
             .collect()
     }
 
-    /// All events since the last call.
+    /// Removes and returns all events so far.
     pub fn take(&self) -> Vec<String> {
         self.events().drain(..).map(|(event, _)| event).collect()
     }
 
-    /// When this event came, since the trace was made.
+    /// Returns the time of this event since the trace was created.
     ///
     /// # Panics
     ///
-    /// If it did not.
+    /// If the event was not recorded.
     pub fn when(&self, event: &str) -> Duration {
         let events = self.events();
         let found = events.iter().find(|(this, _)| this == event);
@@ -57,7 +57,7 @@ impl Trace {
             .1
     }
 
-    /// How often this event came.
+    /// Returns how often this event was recorded.
     pub fn count(&self, event: &str) -> usize {
         self.events()
             .iter()
@@ -66,7 +66,7 @@ impl Trace {
     }
 
     fn events(&self) -> MutexGuard<'_, Vec<(String, Duration)>> {
-        // Probes panic on purpose.
+        // A probe may have panicked on purpose.
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

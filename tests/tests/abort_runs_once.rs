@@ -1,4 +1,4 @@
-//! `abort` runs once, only on what is not done, whatever wraps it.
+//! `abort` runs once on each step that is not done, and on no other, whatever wraps the component.
 
 use std::ptr;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lifecycle_runtime::{
     BoxError, Component, Components, Context, DynComponent, GracefulShutdown, Report, ShutdownState,
 };
-use lifecycle_tests::{Probe, Trace, secs};
+use lifecycle_tests::{LeafOwner, Probe, Trace, secs};
 use tokio_test::assert_pending;
 use tokio_test::task::spawn;
 
@@ -33,21 +33,6 @@ enum Kind {
     Off,
 }
 
-#[derive(GracefulShutdown)]
-struct Owner<T: Component> {
-    #[shutdown(leaf)]
-    field: T,
-    #[shutdown(state)]
-    state: ShutdownState,
-}
-
-impl<T: Component> Owner<T> {
-    fn new(field: T) -> Self {
-        let state = ShutdownState::new();
-        Self { field, state }
-    }
-}
-
 fn good(trace: &Trace) -> Probe {
     Probe::new(trace, "good")
 }
@@ -68,7 +53,7 @@ fn assert_aborted_once(what: &str, trace: &Trace, report: &Report) {
 }
 
 async fn check<T: Component>(what: &str, trace: &Trace, wrapped: T) {
-    let mut owner = Owner::new(wrapped);
+    let mut owner = LeafOwner::new(wrapped);
     let report = owner.shutdown().await;
     assert!(!report.is_clean(), "{report}");
     assert_aborted_once(what, trace, &report);
@@ -77,7 +62,7 @@ async fn check<T: Component>(what: &str, trace: &Trace, wrapped: T) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_wraps_a_part() {
+async fn a_wrapped_part_is_aborted_once() {
     let trace = &Trace::new();
     let object = || -> Box<dyn DynComponent> { Box::new(plugin(trace)) };
     check("itself", trace, plugin(trace)).await;
@@ -125,7 +110,7 @@ async fn whatever_wraps_a_part() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_wraps_leaves() {
+async fn wrapped_leaves_are_aborted_once() {
     let trace = &Trace::new();
     let list = || vec![good(trace), bad(trace)];
     check("a list", trace, list()).await;
@@ -160,7 +145,7 @@ with_closures!(WithObject, Box<dyn DynComponent>);
 with_closures!(WithTuple, (Probe, Probe));
 
 #[tokio::test(start_paused = true)]
-async fn closures_that_clean_and_abort_the_value() {
+async fn a_value_that_closures_clean_and_abort_is_aborted_once() {
     let trace = &Trace::new();
     macro_rules! check {
         ($name:ident, $inside:expr) => {
@@ -189,16 +174,16 @@ async fn closures_that_clean_and_abort_the_value() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_had_ended_when_a_shutdown_was_left_half_way_is_not_released() {
+async fn steps_that_had_ended_before_an_interruption_are_not_released() {
     let trace = Trace::new();
     let (held, _hold) = Probe::held(&trace, "bad");
     let plugin = Plugin {
         good: good(&trace),
         bad: held,
     };
-    let mut owner = Owner::new(plugin);
+    let mut owner = LeafOwner::new(plugin);
     assert_pending!(spawn(owner.shutdown()).poll());
-    // It is the field's own plan that is known, wherever the owner is moved.
+    // The engine knows the plan by the field, so the owner may be moved.
     let owner = Box::new(owner);
     drop(owner);
     assert_eq!(trace.count("good releases"), 0);
@@ -206,7 +191,7 @@ async fn what_had_ended_when_a_shutdown_was_left_half_way_is_not_released() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_skipped_is_aborted_once() {
+async fn skipped_steps_are_aborted_once() {
     #[derive(GracefulShutdown)]
     struct Server {
         #[shutdown(required)]
@@ -232,7 +217,7 @@ async fn what_was_skipped_is_aborted_once() {
     assert_eq!(trace.count("good begins"), 0);
 }
 
-/// Cleans its parts one after the other, up to the first that fails, and aborts them all.
+/// A component that cleans its parts one after the other, up to the first that fails, and aborts them all.
 struct InTurn([Plugin; 2]);
 
 impl Component for InTurn {
@@ -249,14 +234,14 @@ impl Component for InTurn {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_is_not_taken_for_another_one_of_its_type() {
+async fn a_part_is_not_confused_with_another_of_its_type() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
     let later = Plugin {
         good: probe("later good"),
         bad: probe("later bad"),
     };
-    let mut owner = Owner::new(InTurn([plugin(&trace), later]));
+    let mut owner = LeafOwner::new(InTurn([plugin(&trace), later]));
     let report = owner.shutdown().await;
     assert_eq!(trace.count("later good begins"), 0, "{report}");
     for name in ["bad", "later good", "later bad"] {
@@ -266,8 +251,8 @@ async fn a_part_is_not_taken_for_another_one_of_its_type() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cleans_its_parts_by_hand_is_aborted_itself_whatever_wraps_it() {
-    /// Cleans one part, and holds another one that only its abort knows.
+async fn a_hand_written_component_is_aborted_itself_whatever_wraps_it() {
+    /// A component that cleans one part, and aborts another one besides.
     struct Holds(Plugin, Probe);
     impl Component for Holds {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -279,7 +264,7 @@ async fn what_cleans_its_parts_by_hand_is_aborted_itself_whatever_wraps_it() {
             self.1.abort();
         }
     }
-    /// Shares one.
+    /// A `Holds` behind a shared reference.
     struct Shares(std::sync::Mutex<Holds>);
     impl Component for &Shares {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -296,7 +281,7 @@ async fn what_cleans_its_parts_by_hand_is_aborted_itself_whatever_wraps_it() {
         }
     }
     async fn check<T: Component>(trace: &Trace, wrapped: T) {
-        let mut owner = Owner::new(wrapped);
+        let mut owner = LeafOwner::new(wrapped);
         let report = owner.shutdown().await;
         assert_eq!(trace.count("held aborts"), 1, "{report}");
         assert_aborted_once("by hand", trace, &report);
@@ -313,7 +298,7 @@ async fn what_cleans_its_parts_by_hand_is_aborted_itself_whatever_wraps_it() {
     check(trace, Arc::new(shares)).await;
 }
 
-/// The parts of a step lie where the struct itself does.
+/// A struct whose first part has the address of the struct itself.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 #[repr(C)]
@@ -325,7 +310,7 @@ struct Around {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_is_not_taken_for_one_of_another_type_at_the_same_address() {
+async fn a_part_is_not_confused_with_one_of_another_type_at_the_same_address() {
     struct Inside(Around);
     impl Component for Inside {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -341,14 +326,14 @@ async fn a_part_is_not_taken_for_one_of_another_type_at_the_same_address() {
         plugin: plugin(&trace),
         log: Probe::new(&trace, "log"),
     };
-    let mut owner = Owner::new(Inside(around));
+    let mut owner = LeafOwner::new(Inside(around));
     let around = &owner.field.0;
     assert!(ptr::addr_eq(around, &around.plugin));
     let report = owner.shutdown().await;
     assert_eq!(trace.count("log aborts"), 1, "{report}");
 }
 
-/// A part that has no size, so that all of them may have one address.
+/// A part without size, so that several values may have one address.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 struct Empty {
@@ -371,7 +356,7 @@ impl Component for Weightless {
 }
 
 #[tokio::test(start_paused = true)]
-async fn parts_that_share_their_address_are_not_taken_for_each_other() {
+async fn parts_that_share_their_address_are_not_confused() {
     struct Pair(Empty, Empty);
     impl Component for Pair {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -384,14 +369,14 @@ async fn parts_that_share_their_address_are_not_taken_for_each_other() {
         }
     }
     let empty = || Empty { step: Weightless };
-    let mut owner = Owner::new(Pair(empty(), empty()));
+    let mut owner = LeafOwner::new(Pair(empty(), empty()));
     assert!(ptr::addr_eq(&owner.field.0, &owner.field.1));
     owner.shutdown().await;
-    // The first by its own step, the second by what holds it.
+    // The engine aborts the first, and the `abort` of `Pair` the second.
     assert_eq!(WEIGHTLESS_ABORTS.swap(0, Ordering::Relaxed), 2);
 
     async fn check<T: Component>(wrapped: T) {
-        Owner::new(wrapped).shutdown().await;
+        LeafOwner::new(wrapped).shutdown().await;
         assert_eq!(WEIGHTLESS_ABORTS.swap(0, Ordering::Relaxed), 1);
     }
     check(empty()).await;
@@ -402,7 +387,7 @@ async fn parts_that_share_their_address_are_not_taken_for_each_other() {
     check(vec![empty()]).await;
 }
 
-/// Cleans a list for a second at most, and aborts its elements itself.
+/// A component that cleans a list for a second at most, and aborts its elements itself.
 struct Hurried(Vec<Plugin>);
 
 impl Component for Hurried {
@@ -417,22 +402,22 @@ impl Component for Hurried {
 }
 
 #[tokio::test(start_paused = true)]
-async fn elements_of_a_list_that_was_given_up_are_known() {
+async fn elements_of_an_abandoned_list_are_aborted_once() {
     let trace = Trace::new();
     let hangs = Probe::new(&trace, "bad").hang();
     let list = vec![Plugin {
         good: good(&trace),
         bad: hangs,
     }];
-    let mut owner = Owner::new(Hurried(list));
+    let mut owner = LeafOwner::new(Hurried(list));
     let report = owner.shutdown().await;
     assert_aborted_once("a list in time", &trace, &report);
 }
 
 #[tokio::test(start_paused = true)]
-async fn elements_of_a_list_that_has_ended_are_known() {
+async fn elements_of_a_list_that_has_ended_are_aborted_once() {
     let trace = Trace::new();
-    let mut owner = Owner::new(Hurried(vec![plugin(&trace)]));
+    let mut owner = LeafOwner::new(Hurried(vec![plugin(&trace)]));
     let report = owner.shutdown().await;
     assert_aborted_once("a list that ended", &trace, &report);
 }
@@ -455,7 +440,7 @@ async fn a_part_beside_a_list_that_has_ended_is_aborted() {
         good: Probe::new(&trace, "later good"),
         bad: Probe::new(&trace, "later bad"),
     };
-    let mut owner = Owner::new(Beside(vec![plugin(&trace)], later));
+    let mut owner = LeafOwner::new(Beside(vec![plugin(&trace)], later));
     let report = owner.shutdown().await;
     for name in ["later good aborts", "later bad aborts"] {
         assert_eq!(trace.count(name), 1, "{report}");

@@ -1,4 +1,4 @@
-//! A shutdown on any runtime: moved from one to another, without a time driver, without a runtime.
+//! A shutdown runs on any runtime: moved from one to another, without a time driver, and without a runtime.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -42,7 +42,7 @@ fn runtime(time: bool) -> Runtime {
     builder.build().unwrap()
 }
 
-/// These tests look at the threads and the panic hook of the whole process.
+/// Keeps these tests from running at the same time, since they look at the threads and the panic hook of the process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> std::sync::MutexGuard<'static, ()> {
@@ -51,25 +51,25 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// What a file in `/proc` says of each thread.
+/// Returns the contents of a file in `/proc` for each thread.
 fn threads(file: &str) -> impl Iterator<Item = String> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     tasks.filter_map(move |task| std::fs::read_to_string(task.ok()?.path().join(file)).ok())
 }
 
-/// How many timer threads there are.
+/// Returns the number of timer threads.
 fn timers() -> usize {
     threads("comm")
         .filter(|name| name.trim_end() == "lifecycle-timer")
         .count()
 }
 
-/// Whether a timer thread waits.
+/// Returns whether a timer thread sleeps.
 fn a_timer_sleeps() -> bool {
     threads("stat").any(|stat| stat.contains("(lifecycle-timer) S"))
 }
 
-/// Counts the panics that a hook sees while `f` runs.
+/// Runs `f`, and counts the panics that a hook sees meanwhile.
 fn panics_seen<T>(f: impl FnOnce() -> T) -> (usize, T) {
     static SEEN: AtomicUsize = AtomicUsize::new(0);
     let before = std::panic::take_hook();
@@ -93,7 +93,7 @@ fn assert_cut_in_time(report: &Report) {
 }
 
 #[test]
-fn a_shutdown_goes_on_when_the_runtime_it_was_polled_on_is_gone() {
+fn a_shutdown_goes_on_after_the_runtime_that_polled_it_is_gone() {
     let _alone = alone();
     for time in [true, false] {
         let trace = Trace::new();
@@ -138,7 +138,7 @@ fn a_shutdown_on_paused_time_goes_on_in_another_runtime() {
     assert_cut_in_time(&paused().block_on(shutdown));
 }
 
-/// Wakes itself often.
+/// A component that wakes itself this many times.
 struct Busy(u32);
 
 impl Component for Busy {
@@ -181,7 +181,7 @@ fn assert_thread_ends() {
 }
 
 #[test]
-fn many_shutdowns_share_the_thread() {
+fn many_shutdowns_share_one_timer_thread() {
     let _alone = alone();
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
@@ -207,26 +207,26 @@ fn many_shutdowns_share_the_thread() {
     assert_eq!(most, 1);
 }
 
-/// A waker that tells the test.
+/// A waker that notifies the test.
 struct Tells(Mutex<mpsc::Sender<()>>);
 
 impl Wake for Tells {
     fn wake(self: Arc<Self>) {
-        // The test may have ended.
+        // The test may have stopped listening.
         let _ = self.0.lock().unwrap().send(());
     }
 }
 
 type Cleanup<'a> = Pin<Box<dyn Future<Output = Result<(), BoxError>> + 'a>>;
 
-/// Polls what waits for a deadline, with a waker of its own.
+/// Polls a cleanup that waits for its deadline, with its own waker.
 fn poll_told(cleanup: &mut Cleanup<'_>) -> (Arc<Tells>, mpsc::Receiver<()>) {
     let (sender, receiver) = mpsc::channel();
     let tells = Arc::new(Tells(Mutex::new(sender)));
     let waker = Waker::from(Arc::clone(&tells));
     let mut cx = task::Context::from_waker(&waker);
     assert!(cleanup.as_mut().poll(&mut cx).is_pending());
-    // Elements that were all polled at once have it polled again.
+    // After a pass over all elements the cleanup asks to be polled again.
     while receiver.try_recv().is_ok() {
         assert!(cleanup.as_mut().poll(&mut cx).is_pending());
     }
@@ -234,7 +234,7 @@ fn poll_told(cleanup: &mut Cleanup<'_>) -> (Arc<Tells>, mpsc::Receiver<()>) {
 }
 
 #[test]
-fn without_a_runtime_each_is_woken_at_its_own_deadline_and_forgotten_with_its_future() {
+fn without_a_runtime_each_shutdown_is_woken_at_its_own_deadline_and_forgotten_with_its_future() {
     let _alone = alone();
     let trace = Trace::new();
     let mut probes = ["far", "near"].map(|name| [Probe::new(&trace, name).hang()]);
@@ -258,6 +258,6 @@ fn without_a_runtime_each_is_woken_at_its_own_deadline_and_forgotten_with_its_fu
     assert!(Arc::strong_count(&far_tells) > 1);
     drop((far, near));
     assert_eq!(Arc::strong_count(&far_tells), 1);
-    // Which is no thread of the tests that follow.
+    // The next test must not see this thread.
     assert_thread_ends();
 }

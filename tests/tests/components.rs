@@ -1,4 +1,4 @@
-//! Components that come and go at run time.
+//! `Components` holds components that come and go at run time, each with its own row.
 
 use lifecycle_runtime::{
     BoxError, Component, Components, Context, DynComponent, GracefulShutdown, Outcome, Reason,
@@ -35,7 +35,7 @@ fn names(plugins: &Components) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_has_a_row_of_its_own_and_all_are_cleaned_together() {
+async fn each_component_has_its_own_row_and_all_are_cleaned_together() {
     let trace = Trace::new();
     let mut server = Server::new();
     for name in ["auth", "cache", "feed"] {
@@ -62,7 +62,7 @@ async fn each_has_a_row_of_its_own_and_all_are_cleaned_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_fails_or_hangs_is_named_and_the_others_are_cleaned() {
+async fn a_component_that_fails_or_hangs_is_named_and_the_others_are_cleaned() {
     let trace = Trace::new();
     let mut server = Server::new();
     server
@@ -127,7 +127,7 @@ async fn an_insert_after_the_shutdown_began_hands_the_component_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_removed_is_cleaned_once_and_reported() {
+async fn a_removed_component_is_cleaned_once_and_reported() {
     let trace = Trace::new();
     let mut server = Server::new();
     let auth = server
@@ -144,7 +144,7 @@ async fn one_that_is_removed_is_cleaned_once_and_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removal_has_a_time_of_its_own() {
+async fn a_removal_has_its_own_timeout() {
     let trace = Trace::new();
     let plugins = Components::new();
     let hung = plugins
@@ -163,7 +163,7 @@ async fn a_removal_has_a_time_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_shutdown_awaits_a_removal_that_is_under_way() {
+async fn the_shutdown_awaits_a_running_removal() {
     let trace = Trace::new();
     let (auth, hold) = Probe::held(&trace, "auth");
     let mut server = Server::new();
@@ -252,7 +252,7 @@ async fn a_removal_that_is_dropped_after_the_shutdown_began_aborts_and_releases_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_that_is_dropped_half_way_takes_up_what_has_not_ended() {
+async fn an_interrupted_shutdown_resumes_the_components_that_have_not_ended() {
     let trace = Trace::new();
     let (held, hold) = Probe::held(&trace, "held");
     let mut server = Server::new();
@@ -275,7 +275,7 @@ async fn a_shutdown_that_is_dropped_half_way_takes_up_what_has_not_ended() {
 }
 
 #[test]
-fn the_last_clone_that_is_dropped_releases_what_is_there() {
+fn dropping_the_last_clone_releases_the_components() {
     let trace = Trace::new();
     let plugins = Components::new();
     plugins
@@ -322,7 +322,7 @@ async fn a_removal_that_is_cut_is_named_beside_those_that_failed() {
     plugins
         .insert("bad", Probe::new(&trace, "bad").error("disk full"))
         .unwrap();
-    // In this order: the removal has the component before the shutdown comes.
+    // In this order, so that the removal takes the component before the shutdown begins.
     let (removed, report) = tokio::join!(biased; plugins.remove(slow), server.shutdown());
     assert!(removed.is_none());
     let outcome = report.step("plugins").unwrap().outcome().to_string();

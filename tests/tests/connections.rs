@@ -1,4 +1,4 @@
-//! Connections: a limit that is exact, idle expiry, reasons, counters.
+//! `Connections` keeps an exact limit, closes idle connections, and reports reasons and counts.
 
 use std::future::{Future as _, pending, poll_fn};
 use std::net::SocketAddr;
@@ -9,10 +9,10 @@ use std::task::Poll;
 use std::thread;
 
 use lifecycle_runtime::{
-    CloseReason, Component, Connection, Connections, Context, GracefulShutdown, Outcome, Peer,
-    Reason, Refused, ShutdownState,
+    CloseReason, Component, Connection, Connections, GracefulShutdown, Outcome, Peer, Refused,
+    ShutdownState,
 };
-use lifecycle_tests::{ms, secs};
+use lifecycle_tests::{context, ms, secs};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -42,11 +42,7 @@ fn limit(limit: usize) -> NonZeroUsize {
     NonZeroUsize::new(limit).expect("not zero")
 }
 
-fn context() -> Context {
-    Context::new(Reason::Requested, secs(10))
-}
-
-/// Serves until it is told to close, and says why.
+/// Serves until its close signal, and returns the reason.
 fn told(connections: &Connections, name: &'static str) -> oneshot::Receiver<CloseReason> {
     let (tell, told) = oneshot::channel();
     let spawned = connections.spawn(name, |connection| async move {
@@ -64,7 +60,7 @@ fn endless(connections: &Connections, name: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exactly_as_many_are_admitted_as_may_be_whoever_comes_at_the_same_time() {
+async fn the_limit_is_exact_when_many_connections_come_at_once() {
     const LIMIT: usize = 50;
     let connections = Connections::new(limit(LIMIT));
     let (runtime, admitted, served) = (Handle::current(), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -96,7 +92,7 @@ async fn exactly_as_many_are_admitted_as_may_be_whoever_comes_at_the_same_time()
 }
 
 #[tokio::test]
-async fn a_place_is_free_again_when_its_task_ends_fails_panics_or_is_aborted() {
+async fn a_permit_is_free_again_when_its_task_ends_fails_panics_or_is_aborted() {
     let connections = Connections::new(limit(1));
     let free = async || {
         while connections.stats().active > 0 {
@@ -127,7 +123,7 @@ async fn a_place_is_free_again_when_its_task_ends_fails_panics_or_is_aborted() {
 }
 
 #[tokio::test]
-async fn a_place_is_free_again_when_what_serves_panics_before_it_is_a_task() {
+async fn a_permit_is_free_again_when_the_handler_panics_before_its_task_starts() {
     let connections = Connections::new(limit(1));
     let panics = std::panic::AssertUnwindSafe(|| {
         connections.spawn("peer", |_| -> std::future::Ready<()> {
@@ -140,7 +136,7 @@ async fn a_place_is_free_again_when_what_serves_panics_before_it_is_a_task() {
 }
 
 #[tokio::test]
-async fn a_place_is_taken_before_there_is_a_task_and_given_back_without_one() {
+async fn a_permit_is_taken_before_its_task_starts_and_given_back_without_one() {
     let connections = Connections::new(limit(1));
     let admission = connections.admit("first").expect("there is a place");
     assert_eq!(connections.stats().active, 1);
@@ -184,7 +180,7 @@ async fn an_idle_connection_is_told_to_close_and_an_active_one_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_stays_after_it_was_told_is_aborted() {
+async fn a_connection_that_stays_after_its_close_signal_is_aborted() {
     let connections = Connections::with_idle_timeout(limit(9), secs(60));
     endless(&connections, "deaf");
     sleep(secs(110)).await;
@@ -198,7 +194,7 @@ async fn one_that_stays_after_it_was_told_is_aborted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_task_with_one_timer_watches_all_and_ends_when_they_close() {
+async fn one_task_with_one_timer_watches_all_connections_and_ends_when_they_close() {
     let connections = Connections::with_idle_timeout(limit(200), secs(60));
     let alive = || Handle::current().metrics().num_alive_tasks();
     assert_eq!(alive(), 0, "none without a connection");
@@ -216,7 +212,7 @@ async fn one_task_with_one_timer_watches_all_and_ends_when_they_close() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_held_busy_is_not_idle_and_counts_from_the_end_of_that() {
+async fn a_busy_connection_is_not_idle_and_its_idle_time_begins_afterwards() {
     let connections = Connections::with_idle_timeout(limit(9), secs(60));
     let mut told = told(&connections, "peer");
     let connection = connections.list().next().expect("it is there");
@@ -240,7 +236,7 @@ async fn one_that_is_held_busy_is_not_idle_and_counts_from_the_end_of_that() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_connection_tells_is_in_the_report_and_its_panic_cuts_the_others_too() {
+async fn a_connections_description_is_in_the_report_and_its_panic_cuts_the_others_too() {
     let mut server = Server::new(Connections::new(limit(9)));
     endless(&server.connections, "10.0.0.7:4711");
     let slow = server.connections.list().next().expect("it is there");
@@ -266,7 +262,7 @@ async fn what_a_connection_tells_is_in_the_report_and_its_panic_cuts_the_others_
 }
 
 #[test]
-fn a_runtime_that_ended_takes_its_watch_along_and_the_next_connection_starts_another() {
+fn a_watch_ends_with_its_runtime_and_the_next_connection_starts_another() {
     let build = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -307,7 +303,7 @@ async fn a_shutdown_tells_every_connection_that_it_drains() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_stay_are_cut_at_the_soft_deadline_named_and_counted() {
+async fn remaining_connections_are_cut_at_the_soft_deadline_named_and_counted() {
     let mut server = Server::new(Connections::new(limit(9)));
     endless(&server.connections, "10.0.0.7:4711");
     let h2 = server.connections.list().next().expect("it is there");
@@ -343,7 +339,7 @@ async fn the_first_reason_to_close_stays() {
 }
 
 #[tokio::test]
-async fn one_that_was_told_before_it_listens_hears_it_at_once() {
+async fn a_close_signal_is_seen_by_a_connection_that_listens_later() {
     let connections = Connections::new(limit(9));
     endless(&connections, "peer");
     let connection = connections.list().next().expect("it is there");
@@ -393,7 +389,7 @@ async fn a_dashboard_sees_every_connection_the_oldest_first() {
 }
 
 #[tokio::test]
-async fn dropping_them_aborts_every_connection_whoever_holds_an_acceptor() {
+async fn dropping_the_connections_aborts_each_of_them_whoever_holds_an_acceptor() {
     let connections = Connections::new(limit(9));
     let (tell, gone) = oneshot::channel::<()>();
     let spawned = connections.spawn("peer", |_| async move {
@@ -412,7 +408,7 @@ async fn dropping_them_aborts_every_connection_whoever_holds_an_acceptor() {
     assert_eq!(acceptor.list().count(), 0);
 }
 
-/// A connection with a part that never ends, and what learns of that part's end.
+/// Returns a connection with a part that never ends, and a receiver that learns when the part is dropped.
 fn with_part(connections: &Connections) -> (Connection, oneshot::Receiver<()>) {
     let (tell, gone) = oneshot::channel::<()>();
     let spawned = connections.spawn("peer", |connection| async move {
@@ -453,7 +449,7 @@ async fn parts_of_a_connection_that_is_cut_are_awaited() {
     let (send, sent) = mpsc::channel();
     let spawned = server.connections.spawn("peer", |connection| async move {
         connection.cancelled().await;
-        // A stream that was opened before the client knew.
+        // Like a stream that the client opened before it learnt of the close.
         let late = connection.spawn(async move {
             let _slow = Slow(send);
             pending::<()>().await;
@@ -483,7 +479,7 @@ async fn a_part_that_panics_ends_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_connection_alone_closes_when_it_is_told_and_has_parts_too() {
+async fn a_detached_connection_has_a_close_signal_and_parts() {
     let connection = Connection::detached("test");
     let (tell, told) = oneshot::channel();
     let part = connection.clone();
@@ -497,13 +493,13 @@ async fn a_connection_alone_closes_when_it_is_told_and_has_parts_too() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_the_close_is_woken_also_after_other_wake_ups_and_on_another_task() {
+async fn a_waiter_for_the_close_is_woken_after_other_wakeups_and_on_another_task() {
     let connections = Connections::new(limit(9));
     let (tell, mut told) = oneshot::channel();
     let (moved, waits) = oneshot::channel();
     let spawned = connections.spawn("peer", |connection| async move {
         let mut closing = Box::pin(async move { connection.cancelled().await });
-        // Polled again and again by one task, then handed to another.
+        // One task polls it several times, and then hands it to another.
         for _ in 0..5 {
             let polled = poll_fn(|cx| Poll::Ready(closing.as_mut().poll(cx))).await;
             assert!(polled.is_pending());

@@ -1,4 +1,4 @@
-//! Every step has a deadline, and none eats the time that others declared.
+//! Every step has a deadline, and no step uses up the time that others declared.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -25,7 +25,7 @@ fn took(report: &Report, step: &str) -> Duration {
         .elapsed()
 }
 
-/// Rounded, as shares of a time are.
+/// Rounds to milliseconds, since shares of a budget are not whole.
 fn about(time: Duration) -> Duration {
     ms(u64::try_from((time + Duration::from_micros(500)).as_millis()).unwrap())
 }
@@ -79,7 +79,7 @@ impl Chain {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_without_a_timeout_gets_what_the_others_leave_and_no_more() {
+async fn a_step_without_a_timeout_gets_the_time_that_the_others_leave_and_no_more() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
     let mut server = Chain::of(
@@ -109,7 +109,7 @@ async fn a_step_that_ends_early_leaves_later_steps_no_more_than_their_own_timeou
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_states_nothing_counts_a_second_for_those_before_it() {
+async fn a_step_without_a_timeout_counts_as_a_second_for_earlier_steps() {
     #[derive(GracefulShutdown)]
     #[shutdown(timeout = "10s")]
     struct Server {
@@ -153,7 +153,7 @@ async fn the_latest_finish_counts_the_longest_path_after_a_step_not_the_sum() {
         long: Probe,
         #[shutdown(after = first, timeout = "1s")]
         short: Probe,
-        // Nothing comes after it, so it has all the time.
+        // No step follows it, so it gets all the time.
         #[shutdown(priority = 0)]
         alone: Probe,
         #[shutdown(state)]
@@ -185,7 +185,7 @@ struct Storage {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_nested_plan_counts_its_budget_for_those_before_it() {
+async fn a_nested_plan_counts_as_its_budget_for_earlier_steps() {
     #[derive(GracefulShutdown)]
     #[shutdown(timeout = "10s")]
     struct Server {
@@ -214,7 +214,7 @@ async fn a_nested_plan_counts_its_budget_for_those_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_nested_plan_has_what_its_parent_has_left_shared_in_proportion() {
+async fn a_nested_plan_shares_its_parents_remaining_time_in_proportion() {
     #[derive(GracefulShutdown)]
     #[shutdown(timeout = "10s")]
     struct Server {
@@ -268,7 +268,7 @@ async fn within_shrinks_all_budgets_in_proportion() {
         assert_eq!(about(took(&report, "short")), short, "{report}");
         assert_eq!(about(report.elapsed()), within, "{report}");
 
-        // A share is a share, also where another step leaves its own.
+        // A step gets no more than its share, even if another step needs less than its own.
         let mut server = Server {
             long: Probe::new(&trace, "long"),
             short: hangs("short"),
@@ -280,7 +280,7 @@ async fn within_shrinks_all_budgets_in_proportion() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_time_than_the_plan_needs_goes_to_those_that_state_nothing() {
+async fn spare_time_goes_to_the_steps_without_a_timeout() {
     let trace = Trace::new();
     let hangs = |name| Probe::new(&trace, name).hang();
     let mut server = Chain::of(hangs("drain"), hangs("flush"), hangs("pool"));
@@ -293,7 +293,7 @@ async fn more_time_than_the_plan_needs_goes_to_those_that_state_nothing() {
 async fn every_step_is_polled_at_least_once_however_late_it_is() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
-    // Nobody can take the time back from a body that blocks.
+    // The engine cannot interrupt a cleanup that blocks.
     let mut server = Chain::of(
         probe("drain").block(secs(60)),
         probe("flush").hang(),
@@ -388,7 +388,7 @@ async fn a_component_is_shown_a_reserve_of_a_tenth_and_at_most_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ends_its_stragglers_in_the_reserve_is_done_not_timed_out() {
+async fn a_step_that_ends_its_stragglers_in_the_reserve_is_done_not_timed_out() {
     #[derive(GracefulShutdown)]
     struct Server {
         #[shutdown(timeout = "10s")]
@@ -456,7 +456,7 @@ async fn a_timeout_may_be_computed_and_is_held_to_its_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_computed_timeout_of_nothing_polls_its_step_once() {
+async fn a_computed_timeout_of_zero_polls_its_step_once() {
     let trace = Trace::new();
     let report = configured(&trace, Duration::ZERO).shutdown().await;
     assert!(
@@ -540,7 +540,7 @@ async fn the_total_may_be_computed_however_absurd_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_expression_that_panics_leaves_its_step_what_the_others_leave() {
+async fn a_step_whose_timeout_expression_panics_gets_the_time_that_the_others_leave() {
     #[derive(GracefulShutdown)]
     #[shutdown(timeout = "10s")]
     struct Server {
@@ -599,7 +599,7 @@ async fn the_plan_of_a_value_shows_its_computed_timeouts() {
     server.state.disarm();
 }
 
-/// Polls on this thread, which sleeps in between, and has no runtime.
+/// Polls a future on this thread, without a runtime.
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
@@ -665,15 +665,15 @@ fn on_a_runtime_that_has_no_time_a_deadline_is_kept_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_begins_when_it_begins_though_another_held_the_executor_meanwhile() {
-    /// Waits, holds the executor for two seconds, and waits again.
+async fn a_steps_time_begins_with_its_first_poll_also_when_another_blocked_the_executor() {
+    /// A component that waits, blocks the executor for two seconds, and waits again.
     struct Slow;
     impl Component for Slow {
         async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
             tokio::time::sleep(secs(1)).await;
             let mut advancing = pin!(tokio::time::advance(secs(2)));
             poll_fn(|cx| {
-                // It advances when it is polled, and then only yields.
+                // `advance` moves the clock in its first poll, and then only yields.
                 let _ = advancing.as_mut().poll(cx);
                 Poll::Ready(())
             })

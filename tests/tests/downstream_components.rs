@@ -1,4 +1,4 @@
-//! What is a component in a crate downstream, where coherence and the solver see no more than the public items.
+//! The documented types are components in a downstream crate, where coherence and the trait solver see only public items.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 const fn component<T: Component + ?Sized>() {}
 
-/// Shared, so a component by reference.
+/// A shared type, which implements `Component` on `&Pool`.
 struct Pool;
 
 impl Component for &Pool {
@@ -23,7 +23,7 @@ impl Component for &Pool {
     }
 }
 
-/// Generic, by reference.
+/// A generic shared type.
 struct Cache<T>(T);
 
 impl<T: Sync> Component for &Cache<T> {
@@ -73,14 +73,14 @@ const _: () = {
     component::<Arc<std::sync::RwLock<Option<Arc<Pool>>>>>();
     component::<Arc<tokio::sync::Mutex<JoinSet<()>>>>();
     component::<Arc<tokio::sync::RwLock<HashMap<String, JoinHandle<()>>>>>();
-    // What a lock owns needs no `Default`.
+    // A lock that is owned needs no `Default` inside.
     component::<std::sync::Mutex<Child>>();
     component::<tokio::sync::Mutex<JoinHandle<()>>>();
-    // The inside of an inside.
+    // Nested locks.
     component::<Arc<std::sync::Mutex<Vec<Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>>>>>();
 };
 
-// As fields, where the derive asks the same of each type.
+// The same types as fields of a derived struct.
 #[derive(GracefulShutdown)]
 struct Server {
     #[shutdown]
@@ -98,7 +98,7 @@ struct Server {
 }
 
 #[tokio::test]
-async fn a_server_of_them_is_shut_down_from_any_thread() {
+async fn a_server_of_such_components_is_shut_down_from_any_thread() {
     let mut server = Server {
         tasks: Arc::default(),
         pool: Some(Arc::new(Pool)),

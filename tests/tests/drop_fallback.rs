@@ -1,4 +1,4 @@
-//! An owner that nobody shut down says so once, and gives back what it alone owns.
+//! An owner that was not shut down logs this once when it is dropped, and releases what it alone owns.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ fn assert_told(event: &Event, fields: &str, panicking: bool) {
     assert_eq!(event.field("panicking"), panicking.to_string());
 }
 
-/// Drops a server where `place` does, on a thread that this captures.
+/// Asserts that a server which `place` drops on this thread logs once and releases its fields.
 fn assert_dropped(place: impl FnOnce(Server)) {
     let trace = Trace::new();
     let (logs, ()) = Logs::of(|| place(server(&trace)));
@@ -66,34 +66,34 @@ fn current_thread() -> Runtime {
 }
 
 #[test]
-fn without_a_runtime() {
+fn an_owner_dropped_without_a_runtime_releases_and_logs_once() {
     assert_dropped(drop);
 }
 
 #[test]
-fn inside_block_on_of_a_current_thread_runtime() {
+fn an_owner_dropped_inside_block_on_of_a_current_thread_runtime_releases_and_logs_once() {
     assert_dropped(|server| current_thread().block_on(async { drop(server) }));
 }
 
 #[test]
-fn inside_block_on_of_a_multi_thread_runtime() {
+fn an_owner_dropped_inside_block_on_of_a_multi_thread_runtime_releases_and_logs_once() {
     assert_dropped(|server| multi_thread().block_on(async { drop(server) }));
 }
 
 #[test]
-fn inside_a_spawned_task_of_a_current_thread_runtime() {
+fn an_owner_dropped_in_a_task_of_a_current_thread_runtime_releases_and_logs_once() {
     assert_dropped(|server| {
         current_thread().block_on(async { tokio::spawn(async { drop(server) }).await.unwrap() })
     });
 }
 
 #[test]
-fn inside_a_worker_of_a_multi_thread_runtime() {
+fn an_owner_dropped_in_a_worker_of_a_multi_thread_runtime_releases_and_logs_once() {
     let (trace, logs) = (Trace::new(), Logs::default());
     let (server, to) = (server(&trace), logs.clone());
     multi_thread().block_on(async {
         let task = tokio::spawn(async move {
-            // The task drops it without a point at which it could move to another worker.
+            // The task has no await point before the drop, so it cannot move to another worker.
             let _guard = tracing::subscriber::set_default(to.subscriber());
             drop(server);
         });
@@ -104,7 +104,7 @@ fn inside_a_worker_of_a_multi_thread_runtime() {
 }
 
 #[test]
-fn inside_a_local_set() {
+fn an_owner_dropped_in_a_local_set_releases_and_logs_once() {
     assert_dropped(|server| {
         current_thread().block_on(LocalSet::new().run_until(async {
             tokio::task::spawn_local(async { drop(server) })
@@ -115,7 +115,7 @@ fn inside_a_local_set() {
 }
 
 #[test]
-fn when_the_runtime_drops_the_task_that_holds_it() {
+fn an_owner_dropped_with_its_task_by_the_runtime_releases_and_logs_once() {
     assert_dropped(|server| {
         let runtime = current_thread();
         runtime.spawn(async move {
@@ -128,7 +128,7 @@ fn when_the_runtime_drops_the_task_that_holds_it() {
 }
 
 #[test]
-fn after_the_runtime_has_ended() {
+fn an_owner_dropped_after_its_runtime_releases_and_logs_once() {
     assert_dropped(|server| {
         let runtime = multi_thread();
         let server = runtime.block_on(async move { server });
@@ -138,7 +138,7 @@ fn after_the_runtime_has_ended() {
 }
 
 #[test]
-fn in_a_blocking_task() {
+fn an_owner_dropped_in_a_blocking_task_releases_and_logs_once() {
     let (trace, logs) = (Trace::new(), Logs::default());
     let (server, to) = (server(&trace), logs.clone());
     current_thread().block_on(async {
@@ -153,7 +153,7 @@ fn in_a_blocking_task() {
 }
 
 #[test]
-fn while_the_thread_panics() {
+fn an_owner_dropped_in_a_panic_releases_and_logs_once() {
     let trace = Trace::new();
     let (logs, unwound) = Logs::of(|| {
         let server = server(&trace);
@@ -184,7 +184,7 @@ fn a_release_that_panics_is_contained_and_the_others_run() {
         "{logs:#?}"
     );
 
-    // A second panic while the first unwinds would abort the process.
+    // An uncontained second panic during unwinding would abort the process.
     let trace = Trace::new();
     let (logs, unwound) = Logs::of(|| {
         let server = panics(&trace);
@@ -214,7 +214,7 @@ fn a_subscriber_that_panics_is_contained() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_that_was_awaited_leaves_nothing_to_say_or_release() {
+async fn after_an_awaited_shutdown_the_drop_neither_logs_nor_releases() {
     let trace = Trace::new();
     let mut server = server(&trace);
     server.shutdown().await;
@@ -225,7 +225,7 @@ async fn a_shutdown_that_was_awaited_leaves_nothing_to_say_or_release() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_does_one_whose_steps_failed() {
+async fn after_a_shutdown_with_failed_steps_the_drop_neither_logs_nor_releases() {
     let trace = Trace::new();
     let mut server = Server {
         last: Probe::new(&trace, "last").hang(),
@@ -240,7 +240,7 @@ async fn so_does_one_whose_steps_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_way_only_what_has_not_ended_is_named_and_released() {
+async fn after_an_interrupted_shutdown_only_unfinished_fields_are_named_and_released() {
     let trace = Trace::new();
     let mut server = Server {
         last: Probe::new(&trace, "last").hang(),
@@ -276,7 +276,7 @@ fn outer(trace: &Trace) -> Outer {
 }
 
 #[test]
-fn an_owner_inside_an_owner_is_told_of_once_by_the_outer_one() {
+fn the_outer_owner_logs_once_for_the_inner_one_too() {
     let trace = Trace::new();
     let (logs, ()) = Logs::of(|| drop(outer(&trace)));
     let event = logs.only("dropped_unshut");
@@ -291,7 +291,7 @@ fn an_owner_inside_an_owner_is_told_of_once_by_the_outer_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_inside_an_owner_that_was_shut_down_says_nothing() {
+async fn the_inner_owner_of_one_that_was_shut_down_logs_nothing() {
     let trace = Trace::new();
     let mut server = outer(&trace);
     let report = server.shutdown().await;
@@ -302,7 +302,7 @@ async fn an_owner_inside_an_owner_that_was_shut_down_says_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_inside_an_owner_that_was_cut_or_skipped_says_nothing_either() {
+async fn an_inner_owner_that_was_cut_or_skipped_logs_nothing() {
     #[derive(GracefulShutdown)]
     struct Outer {
         #[shutdown(timeout = "2s", required)]
@@ -337,7 +337,7 @@ async fn an_owner_inside_an_owner_that_was_cut_or_skipped_says_nothing_either() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_inside_an_owner_left_half_way_releases_only_what_is_left() {
+async fn an_inner_owner_of_an_interrupted_shutdown_releases_only_unfinished_fields() {
     let trace = Trace::new();
     let mut server = outer(&trace);
     server.inner.last = Probe::new(&trace, "last").hang();
@@ -353,7 +353,7 @@ async fn an_owner_inside_an_owner_left_half_way_releases_only_what_is_left() {
 }
 
 #[test]
-fn disarm_says_there_is_nothing_to_shut_down_any_more() {
+fn a_disarmed_owner_neither_logs_nor_releases() {
     let trace = Trace::new();
     let (logs, ()) = Logs::of(|| {
         let mut server = server(&trace);
@@ -373,7 +373,7 @@ struct Movable {
 }
 
 #[test]
-fn without_a_drop_fields_stay_movable() {
+fn with_no_drop_fields_can_be_moved_out() {
     let trace = Trace::new();
     let (logs, ()) = Logs::of(|| {
         let Movable { only, mut state } = Movable {
@@ -387,7 +387,7 @@ fn without_a_drop_fields_stay_movable() {
 }
 
 #[test]
-fn without_a_drop_the_states_own_tells_of_it() {
+fn with_no_drop_the_states_own_drop_logs() {
     let trace = Trace::new();
     let (logs, ()) = Logs::of(|| {
         drop(Movable {
@@ -399,7 +399,7 @@ fn without_a_drop_the_states_own_tells_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_drop_a_shutdown_that_was_awaited_leaves_nothing_to_say() {
+async fn with_no_drop_an_awaited_shutdown_leaves_nothing_to_log() {
     let trace = Trace::new();
     let mut server = Movable {
         only: Probe::new(&trace, "only"),
@@ -410,7 +410,7 @@ async fn without_a_drop_a_shutdown_that_was_awaited_leaves_nothing_to_say() {
     assert_eq!(logs.all().len(), 0, "{logs:#?}");
 }
 
-/// Shared by the server and its handlers.
+/// A part that the server shares with its handlers.
 struct Shared(Trace);
 
 impl Component for &Shared {
@@ -447,7 +447,7 @@ fn dropping_a_clone_of_a_shared_part_changes_nothing() {
 }
 
 #[test]
-fn what_another_still_holds_is_not_released() {
+fn a_value_that_others_hold_is_not_released() {
     let trace = Trace::new();
     let shared = Arc::new(Shared(trace.clone()));
     drop(Shares {
@@ -456,7 +456,7 @@ fn what_another_still_holds_is_not_released() {
     });
     assert_eq!(trace.all(), [""; 0]);
 
-    // Nor while somebody may take it up again.
+    // The same holds while a `Weak` could be upgraded.
     let weak = Arc::downgrade(&shared);
     drop(Shares {
         shared,
@@ -467,7 +467,7 @@ fn what_another_still_holds_is_not_released() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_awaited_shutdown_acts_on_the_shared_value_whoever_holds_it() {
+async fn an_awaited_shutdown_acts_on_a_shared_value_that_others_hold() {
     let trace = Trace::new();
     let shared = Arc::new(Shared(trace.clone()));
     let mut server = Shares {
@@ -481,7 +481,7 @@ async fn an_awaited_shutdown_acts_on_the_shared_value_whoever_holds_it() {
 }
 
 #[test]
-fn owners_dropped_on_many_threads_tell_of_each() {
+fn owners_dropped_on_many_threads_log_once_each() {
     let logs = Logs::default();
     let threads: Vec<_> = (0..4)
         .map(|_| {
@@ -498,7 +498,7 @@ fn owners_dropped_on_many_threads_tell_of_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_drop_a_shutdown_that_was_left_half_way_is_told_with_what_is_left() {
+async fn with_no_drop_an_interrupted_shutdown_is_logged_with_its_unfinished_fields() {
     let trace = Trace::new();
     let mut server = Movable {
         only: Probe::new(&trace, "only").hang(),
@@ -546,7 +546,7 @@ async fn a_runner_that_is_dropped_while_main_ends_releases_every_part() {
             std::future::pending::<()>().await
         },
     ));
-    // The signals are registered on a thread, which tells when it has.
+    // The signal thread reports when the signals are registered.
     while handle.progress().unfinished().is_empty() {
         assert_pending!(run.poll());
         handle.request(Reason::Requested);

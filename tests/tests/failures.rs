@@ -1,4 +1,4 @@
-//! Failures never stop the plan, and never leave it as a panic.
+//! A failing step never stops the plan, and never lets a panic out of it.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ struct Trio {
     state: ShutdownState,
 }
 
-/// A server whose first step is this one.
+/// Returns a server with the given first step.
 fn trio(trace: &Trace, first: Probe) -> Trio {
     let probe = |name| Probe::new(trace, name);
     Trio {
@@ -144,7 +144,7 @@ async fn a_panic_in_the_drop_of_a_cut_future_is_contained() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_what_says_what_it_waits_for_is_contained() {
+async fn a_panic_in_a_waiting_for_closure_is_contained() {
     struct Confused;
     impl Component for Confused {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -179,7 +179,7 @@ async fn a_panic_in_what_says_what_it_waits_for_is_contained() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_payload_that_is_no_text_and_panics_itself_is_contained() {
+async fn a_panic_payload_that_is_not_a_string_and_panics_itself_is_contained() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -210,7 +210,7 @@ async fn a_payload_that_is_no_text_and_panics_itself_is_contained() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_ways_to_fail_at_once_are_all_reported() {
+async fn failures_of_every_kind_at_once_are_all_reported() {
     #[derive(GracefulShutdown)]
     struct Server {
         #[shutdown(priority = 0, timeout = "1s")]
@@ -280,7 +280,7 @@ fn required(trace: &Trace, drain: Probe) -> Required {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_depends_on_a_required_step_that_is_not_done_is_skipped_and_aborted() {
+async fn steps_after_a_required_step_that_is_not_done_are_skipped_and_aborted() {
     let trace = Trace::new();
     for drain in [
         Probe::new(&trace, "drain").error("broken"),
@@ -513,7 +513,7 @@ impl Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn abort_says_for_a_foreign_type_what_is_done_after_a_timeout() {
+async fn the_abort_key_runs_after_a_timeout() {
     #[derive(GracefulShutdown)]
     struct Server {
         #[shutdown(timeout = "1s", with = Client::close, abort = Client::kill)]
@@ -581,8 +581,8 @@ async fn an_error_keeps_its_causes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_panics_when_it_is_told_is_an_outcome_like_others() {
-    /// An error with a bug in its text, or in its cause.
+async fn an_error_that_panics_when_it_is_shown_is_contained() {
+    /// An error whose `Display`, or else its `source`, panics.
     #[derive(Debug)]
     struct Bad(bool);
     impl std::fmt::Display for Bad {
@@ -632,7 +632,7 @@ async fn an_error_that_panics_when_it_is_told_is_an_outcome_like_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn panics_in_the_drops_of_what_is_left_half_way_are_contained() {
+async fn panics_in_the_drops_of_interrupted_cleanups_are_contained() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! The server this project began from, as it stood, only derived.
+//! The server that this project began from, with its fields as they were and a derived shutdown.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +69,7 @@ struct ReverseProxyServer {
     state: ShutdownState,
 }
 
-/// Says when its task is gone.
+/// A value that records when its task drops it.
 struct Gone(Trace, &'static str);
 
 impl Drop for Gone {
@@ -100,7 +100,7 @@ fn server(trace: &Trace, runtime: &Handle) -> ReverseProxyServer {
         state: ShutdownState::new(),
     };
     let (signal, trace) = (server.signal.clone(), trace.clone());
-    // A connection that ends once it is told.
+    // A connection that ends soon after its signal.
     server.connections.spawn_on(
         async move {
             signal.cancelled().await;
@@ -114,7 +114,7 @@ fn server(trace: &Trace, runtime: &Handle) -> ReverseProxyServer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_cleaned_in_its_order() {
+async fn the_first_server_is_cleaned_in_its_order() {
     let trace = Trace::new();
     let mut server = server(&trace, &Handle::current());
     let report = server.shutdown().await;
@@ -149,7 +149,7 @@ async fn it_is_cleaned_in_its_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn parts_it_was_started_without_are_no_failure() {
+async fn missing_optional_parts_are_not_failures() {
     let trace = Trace::new();
     let mut server = server(&trace, &Handle::current());
     (server.tape_recorder, server.connection_pool) = (None, None);
@@ -165,7 +165,7 @@ async fn parts_it_was_started_without_are_no_failure() {
     );
 }
 
-/// It says so once, aborts the tasks, and does nothing else.
+/// Asserts that the drop logged once, aborted the tasks, and did nothing else.
 fn assert_fell_back(logs: &Logs, trace: &Trace) {
     let event = logs.only("dropped_unshut");
     assert_eq!(event.level, Level::WARN);
@@ -182,7 +182,7 @@ fn current_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Runs what is ready, aborted tasks among it.
+/// Lets every ready task run, aborted ones included.
 async fn settle() {
     for _ in 0..16 {
         tokio::task::yield_now().await;
@@ -190,7 +190,7 @@ async fn settle() {
 }
 
 #[test]
-fn dropped_unawaited_inside_a_runtime_it_aborts_its_tasks_and_says_so_once() {
+fn an_unawaited_drop_inside_a_runtime_aborts_the_tasks_and_logs_once() {
     let trace = Trace::new();
     let runtime = current_thread();
     let (logs, ()) = Logs::of(|| {
@@ -205,7 +205,7 @@ fn dropped_unawaited_inside_a_runtime_it_aborts_its_tasks_and_says_so_once() {
 }
 
 #[test]
-fn dropped_unawaited_outside_the_runtime_it_aborts_its_tasks_and_says_so_once() {
+fn an_unawaited_drop_outside_the_runtime_aborts_the_tasks_and_logs_once() {
     let trace = Trace::new();
     let runtime = current_thread();
     let server = server(&trace, runtime.handle());
@@ -216,7 +216,7 @@ fn dropped_unawaited_outside_the_runtime_it_aborts_its_tasks_and_says_so_once() 
 }
 
 #[test]
-fn dropped_unawaited_after_the_runtime_it_neither_panics_nor_blocks() {
+fn an_unawaited_drop_after_the_runtime_neither_panics_nor_blocks() {
     let trace = Trace::new();
     let runtime = current_thread();
     let server = server(&trace, runtime.handle());
@@ -227,7 +227,7 @@ fn dropped_unawaited_after_the_runtime_it_neither_panics_nor_blocks() {
 }
 
 #[test]
-fn dropped_unawaited_while_somebody_holds_the_lock_it_does_not_wait_for_it() {
+fn an_unawaited_drop_does_not_wait_for_a_held_lock() {
     let trace = Trace::new();
     let runtime = current_thread();
     let server = server(&trace, runtime.handle());
@@ -239,7 +239,7 @@ fn dropped_unawaited_while_somebody_holds_the_lock_it_does_not_wait_for_it() {
 }
 
 #[test]
-fn while_another_owns_the_tasks_too_the_last_owner_decides() {
+fn an_unawaited_drop_leaves_tasks_that_others_own_alone() {
     let trace = Trace::new();
     let runtime = current_thread();
     let server = server(&trace, runtime.handle());
@@ -272,7 +272,7 @@ async fn dropping_a_clone_of_any_shared_part_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_awaited_shutdown_ends_tasks_that_others_hold_too() {
+async fn an_awaited_shutdown_ends_tasks_that_others_hold() {
     let trace = Trace::new();
     let mut server = server(&trace, &Handle::current());
     let tasks = Arc::clone(&server.background_tasks);
@@ -282,7 +282,7 @@ async fn an_awaited_shutdown_ends_tasks_that_others_hold_too() {
 }
 
 #[test]
-fn it_may_be_dropped_on_another_thread_than_its_tasks_run_on() {
+fn a_drop_on_another_thread_than_the_runtimes_aborts_the_tasks() {
     let trace = Trace::new();
     let ended = Arc::new(AtomicBool::new(false));
     let runtime = Builder::new_multi_thread()
@@ -299,7 +299,7 @@ fn it_may_be_dropped_on_another_thread_than_its_tasks_run_on() {
     .join()
     .unwrap();
     assert!(ended.load(Ordering::Relaxed));
-    // Its drop ends what was aborted.
+    // Dropping the runtime drops the aborted tasks.
     drop(runtime);
     assert_eq!(trace.count("abort background tasks"), 1);
 }

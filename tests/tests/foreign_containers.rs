@@ -1,4 +1,4 @@
-//! Containers: their elements are cleaned together, and each has its row.
+//! The elements of a container are cleaned together, and each has its row.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,39 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lifecycle_runtime::{
-    BoxError, Component, Context, DynComponent, GracefulShutdown, Outcome, Reason, Report,
-    ShutdownState, Step,
+    BoxError, Component, Context, DynComponent, GracefulShutdown, Outcome, Report, Step,
 };
-use lifecycle_tests::{Probe, Trace, secs};
+use lifecycle_tests::{Owner, Probe, TimedPart, Trace, context, secs};
 use tokio_test::{assert_pending, task::spawn};
 
-#[derive(GracefulShutdown)]
-#[shutdown(timeout = "10s")]
-struct Owner<T: Component> {
-    #[shutdown]
-    field: T,
-    #[shutdown(state)]
-    state: ShutdownState,
-}
-
-impl<T: Component> Owner<T> {
-    fn new(field: T) -> Self {
-        Self {
-            field,
-            state: ShutdownState::new(),
-        }
-    }
-}
-
-/// It states a budget.
-#[derive(GracefulShutdown)]
-#[shutdown(part)]
-struct Part {
-    #[shutdown(timeout = "3s")]
-    probe: Probe,
-}
-
-/// Leaves state none, so a container of them may be given less than the second that a bare leaf counts.
+/// A part with containers of leaves. A leaf has no budget, so a container of leaves may get less than the second that a
+/// bare leaf counts as.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 struct Brief {
@@ -49,7 +23,7 @@ struct Brief {
     pair: (Probe, Probe),
 }
 
-/// Contains itself.
+/// A recursive part.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 struct Node {
@@ -61,11 +35,6 @@ struct Node {
     children: Vec<Node>,
 }
 
-/// Outside any plan.
-fn context() -> Context {
-    Context::new(Reason::Requested, Duration::from_secs(10))
-}
-
 fn outcome(report: &Report, path: &str) -> String {
     report
         .step(path)
@@ -75,7 +44,7 @@ fn outcome(report: &Report, path: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_element_of_a_list_has_a_row_of_its_own() {
+async fn every_element_of_a_list_has_its_own_row() {
     let trace = Trace::new();
     let mut owner = Owner::new(vec![
         Probe::new(&trace, "a"),
@@ -100,7 +69,7 @@ async fn every_element_of_a_list_has_a_row_of_its_own() {
     );
     assert_eq!(outcome(&report, "field[3]"), "panicked: bad");
     assert!(!report.is_clean());
-    // Those that are not done were aborted, each once.
+    // Each element that is not done was aborted once.
     for (name, times) in [
         ("a aborts", 0),
         ("b aborts", 1),
@@ -155,7 +124,7 @@ async fn the_rows_of_a_map_are_named_by_its_keys() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_place_of_a_tuple_has_a_row_of_its_own() {
+async fn every_position_of_a_tuple_has_its_own_row() {
     let trace = Trace::new();
     let (a, b) = (
         Probe::new(&trace, "a").says("its peer").hang(),
@@ -172,7 +141,7 @@ async fn every_place_of_a_tuple_has_a_row_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_container_without_elements_is_nothing_to_do() {
+async fn an_empty_container_needs_no_cleanup() {
     Vec::<Probe>::new().cleanup(&context()).await.unwrap();
     HashMap::<String, Probe>::new()
         .cleanup(&context())
@@ -197,7 +166,7 @@ async fn a_second_cleanup_of_containers_finds_nothing_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn elements_that_cannot_be_told_apart_are_cleaned_again_and_places_of_a_tuple_are_not() {
+async fn a_resumed_shutdown_cleans_elements_of_lists_again_and_positions_of_tuples_once() {
     let trace = Trace::new();
     let (b, hold_b) = Probe::held(&trace, "b");
     let (d, hold_d) = Probe::held(&trace, "d");
@@ -241,7 +210,7 @@ fn aborting_and_releasing_reach_every_element_also_after_one_that_panics() {
         assert_eq!(*panicked.downcast::<String>().unwrap(), "the release of a");
         assert_eq!(trace.take(), ["a releases", "b releases"]);
     }
-    // The panic of one place of a tuple is logged, as in a derived struct.
+    // A tuple logs the panic of an element, like a derived struct.
     let mut tuple = (broken("a"), probe("b"));
     tuple.abort();
     tuple.release();
@@ -251,7 +220,7 @@ fn aborting_and_releasing_reach_every_element_also_after_one_that_panics() {
     );
 }
 
-/// Wakes itself a few times, and counts how often it is polled.
+/// A component that wakes itself three times, and counts its polls.
 struct Counted(Arc<AtomicUsize>);
 
 impl Component for Counted {
@@ -265,7 +234,7 @@ impl Component for Counted {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_elements_are_polled_only_when_they_were_woken() {
+async fn ten_thousand_elements_are_polled_only_when_woken() {
     let polls = Arc::new(AtomicUsize::new(0));
     let list: Vec<_> = (0..10_000).map(|_| Counted(Arc::clone(&polls))).collect();
     let report = Owner::new(list).shutdown().await;
@@ -275,7 +244,7 @@ async fn ten_thousand_elements_are_polled_only_when_they_were_woken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_tasks_are_waited_for_aborted_and_awaited() {
+async fn ten_thousand_tasks_are_awaited_aborted_and_awaited_again() {
     let tasks: Vec<_> = (0..10_000)
         .map(|_| tokio::spawn(std::future::pending::<()>()))
         .collect();
@@ -288,7 +257,7 @@ async fn ten_thousand_tasks_are_waited_for_aborted_and_awaited() {
 }
 
 #[test]
-fn a_container_of_leaves_states_no_budget_and_one_of_parts_that_of_a_part() {
+fn a_container_of_leaves_has_no_budget_and_one_of_parts_has_a_parts_budget() {
     fn budget<T: Component>() -> Option<Duration> {
         T::PLAN.budget()
     }
@@ -297,22 +266,25 @@ fn a_container_of_leaves_states_no_budget_and_one_of_parts_that_of_a_part() {
     assert_eq!(budget::<(Probe, Vec<Probe>)>(), None);
     assert_eq!(Brief::PLAN.budget(), Some(Duration::from_millis(200)));
 
-    assert_eq!(budget::<Vec<Part>>(), Some(secs(3)));
-    assert_eq!(budget::<[Part; 7]>(), Some(secs(3)));
-    assert_eq!(budget::<VecDeque<Part>>(), Some(secs(3)));
-    assert_eq!(budget::<BTreeMap<u8, Vec<Part>>>(), Some(secs(3)));
-    assert_eq!(budget::<(Probe, Part)>(), Some(secs(3)));
-    assert_eq!(budget::<(Part, Option<Box<Part>>)>(), Some(secs(3)));
-    let table = <Vec<Part>>::PLAN.to_string();
+    assert_eq!(budget::<Vec<TimedPart>>(), Some(secs(3)));
+    assert_eq!(budget::<[TimedPart; 7]>(), Some(secs(3)));
+    assert_eq!(budget::<VecDeque<TimedPart>>(), Some(secs(3)));
+    assert_eq!(budget::<BTreeMap<u8, Vec<TimedPart>>>(), Some(secs(3)));
+    assert_eq!(budget::<(Probe, TimedPart)>(), Some(secs(3)));
+    assert_eq!(
+        budget::<(TimedPart, Option<Box<TimedPart>>)>(),
+        Some(secs(3))
+    );
+    let table = <Vec<TimedPart>>::PLAN.to_string();
     assert!(table.contains("[…]") && table.contains("probe"), "{table}");
 }
 
 #[test]
-fn the_plan_of_a_value_knows_the_longest_of_its_objects() {
+fn a_resolved_plan_has_the_longest_budget_of_its_objects() {
     let trace = Trace::new();
     let plugins: Vec<Box<dyn DynComponent>> = vec![
         Box::new(Probe::new(&trace, "a")),
-        Box::new(Part {
+        Box::new(TimedPart {
             probe: Probe::new(&trace, "b"),
         }),
     ];
@@ -329,7 +301,7 @@ fn the_plan_of_a_value_knows_the_longest_of_its_objects() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_type_that_contains_itself_is_cleaned_to_its_end() {
+async fn a_recursive_type_is_cleaned_to_its_end() {
     let trace = Trace::new();
     let node = |name, next, children| Node {
         probe: Probe::new(&trace, name),

@@ -1,17 +1,11 @@
-//! Files: what was written reaches the disk.
+//! The cleanup of a file writes its data to the disk.
 
-use std::time::Duration;
-
-use lifecycle_runtime::{Component, Context, Reason};
+use lifecycle_runtime::Component;
+use lifecycle_tests::context;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, SeekFrom};
 
-/// Outside any plan: nine seconds, and one in reserve.
-fn context() -> Context {
-    Context::new(Reason::Requested, Duration::from_secs(10))
-}
-
-/// A file without a name, open for reading and writing.
+/// Returns a temporary file without a name, open for reading and writing.
 fn file() -> File {
     File::from_std(tempfile::tempfile().unwrap())
 }
@@ -24,7 +18,7 @@ async fn read(file: &mut File) -> String {
 }
 
 #[tokio::test]
-async fn what_was_written_is_in_the_file_when_its_cleanup_ends() {
+async fn written_data_is_in_the_file_when_its_cleanup_ends() {
     let std_file = tempfile::tempfile().unwrap();
     let mut file = File::from_std(std_file.try_clone().unwrap());
     file.write_all(b"the last line").await.unwrap();
@@ -35,10 +29,10 @@ async fn what_was_written_is_in_the_file_when_its_cleanup_ends() {
 }
 
 #[tokio::test]
-async fn the_cleanup_of_a_file_that_was_dropped_half_way_is_taken_up() {
+async fn an_interrupted_cleanup_of_a_file_can_be_resumed() {
     let mut file = file();
     file.write_all(b"the last line").await.unwrap();
-    // Polled once; the disk may be fast enough for that to be all.
+    // One poll. It may already finish if the disk is fast.
     let _ = tokio_test::task::spawn(file.cleanup(&context())).poll();
     file.cleanup(&context()).await.unwrap();
     assert_eq!(read(&mut file).await, "the last line");
@@ -57,7 +51,7 @@ async fn aborting_and_releasing_a_file_leave_it_usable() {
 #[tokio::test]
 async fn a_write_that_fails_late_fails_the_cleanup() {
     let mut full = File::options().write(true).open("/dev/full").await.unwrap();
-    // Buffered: it succeeds, and the device refuses it afterwards.
+    // The write is buffered and succeeds. The device refuses the data later.
     full.write_all(b"x").await.unwrap();
     let error = full.cleanup(&context()).await.unwrap_err();
     let error = error.downcast::<std::io::Error>().unwrap();
@@ -75,7 +69,7 @@ async fn a_file_that_cannot_be_synced_is_only_flushed() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_sync_that_fails_fails_the_cleanup() {
-    // It names a file and cannot be used for anything else: fsync(2) says EBADF.
+    // A descriptor that only names a file: fsync(2) fails with EBADF.
     let flags = rustix::fs::OFlags::PATH;
     let named = rustix::fs::open("/", flags, rustix::fs::Mode::empty()).unwrap();
     let error = File::from_std(named.into())

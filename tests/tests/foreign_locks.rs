@@ -1,52 +1,25 @@
-//! Locks: what is inside is taken out, and cleaned without the lock.
+//! The cleanup of a lock takes the value out, and cleans it while the lock is free.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifecycle_runtime::{
-    Component, Context, DynComponent, GracefulShutdown, Outcome, Reason, ShutdownState,
-};
-use lifecycle_tests::{Hold, Probe, Trace};
+use lifecycle_runtime::{Component, DynComponent, GracefulShutdown, Outcome};
+use lifecycle_tests::{Hold, Owner, Probe, TimedPart, Trace, context};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::JoinHandle;
 use tokio_test::{assert_pending, assert_ready_ok, task::spawn};
 
-#[derive(GracefulShutdown)]
-#[shutdown(timeout = "10s")]
-struct Owner<T: Component> {
-    #[shutdown]
-    field: T,
-    #[shutdown(state)]
-    state: ShutdownState,
-}
-
-impl<T: Component> Owner<T> {
-    fn new(field: T) -> Self {
-        Self {
-            field,
-            state: ShutdownState::new(),
-        }
-    }
-}
-
-#[derive(GracefulShutdown)]
-#[shutdown(part)]
-struct Part {
-    #[shutdown(timeout = "3s")]
-    probe: Probe,
-}
-
 type Inside = Option<Probe>;
 
-/// The four locks, with what a test needs of each.
+/// The operations on each of the four locks that the tests need.
 trait Lock: Send + Sync + 'static
 where
     for<'a> &'a Self: Component,
 {
     type Guard<'a>: std::ops::DerefMut<Target = Inside>;
     fn new(inside: Inside) -> Arc<Self>;
-    /// What other code holds.
+    /// Locks it as other code does.
     fn hold(&self) -> Self::Guard<'_>;
 }
 
@@ -90,7 +63,7 @@ impl Lock for tokio::sync::RwLock<Inside> {
     }
 }
 
-/// One test for each of the four locks.
+/// Runs each test with each of the four locks.
 macro_rules! for_every_lock {
     ($($(#[$meta:meta])* $name:ident)*) => {
         mod std_mutex { $(#[tokio::test(start_paused = true)] async fn $name() { super::$name::<std::sync::Mutex<super::Inside>>().await; })* }
@@ -101,25 +74,20 @@ macro_rules! for_every_lock {
 }
 
 for_every_lock! {
-    the_lock_is_free_while_what_was_inside_is_cleaned
-    a_second_cleanup_takes_what_was_put_in_since
+    the_lock_is_free_while_the_taken_value_is_cleaned
+    a_second_cleanup_takes_the_value_that_was_put_in_since
     a_cleanup_waits_until_the_lock_is_free
     a_lock_that_is_never_free_is_named_in_the_report
-    a_lock_that_was_got_is_not_named_any_more
-    a_cleanup_that_was_dropped_half_way_is_taken_up
-    what_was_put_in_meanwhile_gives_way_to_what_was_taken
-    what_was_taken_is_ended_if_the_lock_is_not_free
-    a_cleanup_that_failed_puts_back_what_it_took
-    a_cleanup_that_panicked_puts_back_what_it_took
-    what_hangs_inside_is_aborted
-    aborting_and_releasing_take_out_what_is_inside
+    an_acquired_lock_is_not_named_any_more
+    an_interrupted_cleanup_can_be_resumed
+    a_value_that_was_put_in_meanwhile_is_replaced_by_the_one_that_was_taken
+    a_taken_value_is_aborted_and_released_if_the_lock_is_not_free
+    a_failed_cleanup_puts_the_value_back
+    a_panicked_cleanup_puts_the_value_back
+    a_value_that_hangs_is_aborted
+    aborting_and_releasing_take_the_value_out
     aborting_and_releasing_do_nothing_if_the_lock_is_not_free
-    only_the_last_owner_of_a_lock_releases_what_is_inside
-}
-
-/// Outside any plan.
-fn context() -> Context {
-    Context::new(Reason::Requested, Duration::from_secs(10))
+    only_the_last_owner_of_a_lock_releases_the_value
 }
 
 fn held<L: Lock>(trace: &Trace) -> (Arc<L>, Hold)
@@ -130,7 +98,7 @@ where
     (L::new(Some(probe)), hold)
 }
 
-async fn the_lock_is_free_while_what_was_inside_is_cleaned<L: Lock>()
+async fn the_lock_is_free_while_the_taken_value_is_cleaned<L: Lock>()
 where
     for<'a> &'a L: Component,
 {
@@ -148,7 +116,7 @@ where
     assert_eq!(trace.take(), ["a begins", "a ends"]);
 }
 
-async fn a_second_cleanup_takes_what_was_put_in_since<L: Lock>()
+async fn a_second_cleanup_takes_the_value_that_was_put_in_since<L: Lock>()
 where
     for<'a> &'a L: Component,
 {
@@ -194,7 +162,7 @@ where
     );
 }
 
-async fn a_lock_that_was_got_is_not_named_any_more<L: Lock>()
+async fn an_acquired_lock_is_not_named_any_more<L: Lock>()
 where
     for<'a> &'a L: Component,
 {
@@ -215,7 +183,7 @@ where
     assert_eq!(trace.count("a aborts"), 1);
 }
 
-async fn a_cleanup_that_was_dropped_half_way_is_taken_up<L: Lock>()
+async fn an_interrupted_cleanup_can_be_resumed<L: Lock>()
 where
     for<'a> &'a L: Component,
 {
@@ -229,7 +197,7 @@ where
     assert_eq!(trace.take(), ["a begins", "a is cut", "a begins", "a ends"]);
 }
 
-async fn what_was_put_in_meanwhile_gives_way_to_what_was_taken<L: Lock>()
+async fn a_value_that_was_put_in_meanwhile_is_replaced_by_the_one_that_was_taken<L: Lock>()
 where
     for<'a> &'a L: Component,
 {
@@ -249,7 +217,7 @@ where
     assert_eq!(trace.take(), ["a aborts"]);
 }
 
-async fn what_was_taken_is_ended_if_the_lock_is_not_free<L: Lock>()
+async fn a_taken_value_is_aborted_and_released_if_the_lock_is_not_free<L: Lock>()
 where
     for<'a> &'a L: Component,
 {
@@ -269,7 +237,7 @@ where
     assert!(theirs.hold().is_none());
 }
 
-async fn a_cleanup_that_failed_puts_back_what_it_took<L: Lock>()
+async fn a_failed_cleanup_puts_the_value_back<L: Lock>()
 where
     for<'a> &'a L: Component,
 {
@@ -280,7 +248,7 @@ where
         "no"
     );
     assert!(lock.hold().is_some());
-    // So that the engine's abort finds it.
+    // The engine's abort finds the value.
     let report = Owner::new(lock).shutdown().await;
     assert_eq!(
         report.step("field").unwrap().outcome().to_string(),
@@ -289,7 +257,7 @@ where
     assert_eq!(trace.count("a aborts"), 1);
 }
 
-async fn a_cleanup_that_panicked_puts_back_what_it_took<L: Lock>()
+async fn a_panicked_cleanup_puts_the_value_back<L: Lock>()
 where
     for<'a> &'a L: Component,
 {
@@ -304,7 +272,7 @@ where
     assert!(lock.hold().is_none(), "the abort took it");
 }
 
-async fn what_hangs_inside_is_aborted<L: Lock>()
+async fn a_value_that_hangs_is_aborted<L: Lock>()
 where
     for<'a> &'a L: Component,
 {
@@ -316,7 +284,7 @@ where
     assert_eq!(trace.take(), ["a begins", "a is cut", "a aborts"]);
 }
 
-async fn aborting_and_releasing_take_out_what_is_inside<L: Lock>()
+async fn aborting_and_releasing_take_the_value_out<L: Lock>()
 where
     for<'a> &'a L: Component,
 {
@@ -345,7 +313,7 @@ where
     assert_eq!(trace.take(), [""; 0]);
 }
 
-async fn only_the_last_owner_of_a_lock_releases_what_is_inside<L: Lock>()
+async fn only_the_last_owner_of_a_lock_releases_the_value<L: Lock>()
 where
     for<'a> &'a L: Component,
 {
@@ -358,7 +326,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poisoned_lock_is_used_as_it_is() {
+async fn a_poisoned_lock_is_cleaned_as_usual() {
     let trace = Trace::new();
     let mutex = Arc::new(std::sync::Mutex::new(Some(Probe::new(&trace, "a"))));
     let rwlock = Arc::new(std::sync::RwLock::new(Some(Probe::new(&trace, "b"))));
@@ -375,7 +343,7 @@ async fn a_poisoned_lock_is_used_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn an_owned_lock_is_transparent_and_needs_no_default() {
     let trace = Trace::new();
-    let part = |name| Part {
+    let part = |name| TimedPart {
         probe: Probe::new(&trace, name),
     };
     let all = (
@@ -399,7 +367,7 @@ async fn an_owned_lock_is_transparent_and_needs_no_default() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_elements_inside_a_lock_have_their_rows_and_are_cleaned_again_when_taken_up() {
+async fn elements_inside_a_lock_have_rows_and_are_cleaned_again_when_resumed() {
     let trace = Trace::new();
     let (b, hold) = Probe::held(&trace, "b");
     let list = Arc::new(std::sync::Mutex::new(vec![Probe::new(&trace, "a"), b]));
@@ -420,9 +388,9 @@ async fn the_elements_inside_a_lock_have_their_rows_and_are_cleaned_again_when_t
 }
 
 #[test]
-fn the_plan_of_a_shared_lock_is_that_of_what_is_inside() {
+fn a_shared_lock_has_the_plan_of_its_value() {
     let trace = Trace::new();
-    let object: Box<dyn DynComponent> = Box::new(Part {
+    let object: Box<dyn DynComponent> = Box::new(TimedPart {
         probe: Probe::new(&trace, "a"),
     });
     let lock = Arc::new(tokio::sync::Mutex::new(Some(object)));
@@ -440,7 +408,7 @@ fn the_plan_of_a_shared_lock_is_that_of_what_is_inside() {
     drop(guard);
     owner.state.disarm();
     assert_eq!(
-        Arc::<std::sync::Mutex<Option<Part>>>::PLAN.budget(),
+        Arc::<std::sync::Mutex<Option<TimedPart>>>::PLAN.budget(),
         Some(Duration::from_secs(3))
     );
 }

@@ -1,7 +1,6 @@
-//! Child processes: asked to end with their group, killed when they do not.
+//! A child process and its group get SIGTERM, and SIGKILL if they do not end.
 //!
-//! A pipe that a process and all its children write to is at its end when all of them are gone: so their end is
-//! awaited, not guessed.
+//! The tests know when a process and all its children are gone: the pipe that all of them write to then ends.
 #![cfg(unix)]
 
 use std::os::unix::process::ExitStatusExt;
@@ -9,12 +8,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use lifecycle_runtime::{Component, Context, GracefulShutdown, Reason, ShutdownState};
+use lifecycle_tests::context;
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// A shell that runs `script`, and what it says. `script` has to say `ready` first.
+/// Starts a shell that runs `script`, and returns it with its lines. The script must print `ready` first.
 async fn shell(script: &str, leads_a_group: bool) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut command = Command::new("sh");
     command
@@ -22,7 +22,7 @@ async fn shell(script: &str, leads_a_group: bool) -> (Child, Lines<BufReader<Chi
         .arg(script)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        // What outlives a failed test must not hold up who reads the test's output.
+        // A process that outlives a failed test must not hold the test's stderr open.
         .stderr(Stdio::null());
     command.kill_on_drop(true);
     if leads_a_group {
@@ -34,28 +34,28 @@ async fn shell(script: &str, leads_a_group: bool) -> (Child, Lines<BufReader<Chi
     (child, lines)
 }
 
-// Each is ready when the child of the shell says so: then no signal can come before that is itself.
+// In each script the shell's child prints `ready` if it has one, so no signal can come before it runs.
 
-/// Ends at SIGTERM, and says so.
+/// A shell that ends at SIGTERM, and prints that.
 const OBEDIENT: &str =
     "trap 'echo told; kill $!; exit 0' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
-/// Does not end at SIGTERM, and neither does its child, which inherits that.
+/// A shell that ignores SIGTERM, as does its child, which inherits that.
 const STUBBORN: &str = "trap '' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
-/// Ends once its child does.
+/// A shell that ends when its child has ended.
 const GROUP: &str = "trap 'wait' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
-/// Ends at the second SIGTERM.
+/// A shell that ends at the second SIGTERM.
 const SLOW: &str = "n=0; trap 'n=$((n+1)); echo told $n' TERM; sh -c 'echo ready; exec sleep 1000' & \
                     while [ $n -lt 2 ]; do wait; done; kill $!";
-/// Does not end at SIGTERM, and has no child.
+/// A process that ignores SIGTERM and has no child.
 const ALONE: &str = "trap '' TERM; echo ready; exec sleep 1000";
 
-/// The leader ends at SIGTERM; its child, which the shell does not wait for, ignores it.
+/// A leader that ends at SIGTERM, with a child that ignores it.
 const ORPHANING: &str =
     "trap 'exit 0' TERM; sh -c 'trap \"\" TERM; echo ready; exec sleep 1000' & wait";
-/// The leader ends at SIGTERM; its child ends a moment after it was told.
+/// A leader that ends at SIGTERM, with a child that ends a moment after it.
 const ORPHANING_SLOW: &str = "trap 'exit 0' TERM; \
      sh -c 'trap \"sleep 0.3; kill \\$!; exit 0\" TERM; sleep 1000 & echo ready; wait; wait' & wait";
-/// The leader has ended by itself; its child lives.
+/// A leader that ends by itself, with a child that lives on.
 const ORPHANED: &str = "sh -c 'echo ready; exec sleep 1000' & exit 0";
 
 #[derive(GracefulShutdown)]
@@ -67,12 +67,7 @@ struct Owner {
     state: ShutdownState,
 }
 
-/// Nine seconds, and one in reserve.
-fn context() -> Context {
-    Context::new(Reason::Requested, Duration::from_secs(10))
-}
-
-/// Time enough: a child that has to be killed is a failure.
+/// Returns a context with so much time that no child should have to be killed.
 fn patient() -> Context {
     Context::new(Reason::Requested, Duration::from_secs(60))
 }
@@ -81,7 +76,7 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id().expect("it is not reaped")).unwrap()).unwrap()
 }
 
-/// Neither running nor a zombie: nothing is there to be waited for.
+/// Asserts that the process is neither running nor a zombie.
 fn assert_reaped(pid: Pid) {
     assert_eq!(
         waitpid(Some(pid), WaitOptions::NOHANG).map(drop),
@@ -96,7 +91,7 @@ async fn assert_all_gone(mut lines: Lines<BufReader<ChildStdout>>) {
 }
 
 #[tokio::test]
-async fn a_child_is_asked_to_end_and_reaped() {
+async fn a_child_gets_sigterm_and_is_reaped() {
     let (mut child, mut lines) = shell(OBEDIENT, false).await;
     let pid = pid(&child);
     child.cleanup(&patient()).await.unwrap();
@@ -107,7 +102,7 @@ async fn a_child_is_asked_to_end_and_reaped() {
 }
 
 #[tokio::test]
-async fn a_child_that_has_ended_is_nothing_to_do() {
+async fn a_child_that_has_ended_needs_no_cleanup() {
     let (mut child, lines) = shell("echo ready", false).await;
     assert_all_gone(lines).await;
     child.wait().await.unwrap();
@@ -126,13 +121,13 @@ async fn a_child_that_ended_unseen_is_reaped() {
 }
 
 #[tokio::test]
-async fn the_group_that_a_child_leads_is_asked_with_it() {
+async fn the_group_that_a_child_leads_gets_sigterm_too() {
     let (mut child, lines) = shell(GROUP, true).await;
     child.cleanup(&patient()).await.unwrap();
     assert_all_gone(lines).await;
 }
 
-// The clock is paused and advances as soon as everybody waits, so the soft deadline comes without waiting for it.
+// The clock is paused and advances as soon as all tasks wait, so the soft deadline comes at once.
 #[tokio::test(start_paused = true)]
 async fn a_child_that_ignores_sigterm_is_killed_with_its_group_and_the_error_says_so() {
     let (mut child, lines) = shell(STUBBORN, true).await;
@@ -158,9 +153,9 @@ async fn leader_ended(pid: Pid) {
         .unwrap();
 }
 
-// The clock is paused and advances as soon as everybody waits, so the soft deadline comes without waiting for it.
+// The clock is paused and advances as soon as all tasks wait, so the soft deadline comes at once.
 #[tokio::test(start_paused = true)]
-async fn others_of_a_group_whose_leader_has_ended_are_killed_and_named() {
+async fn members_of_a_group_whose_leader_has_ended_are_killed_and_named() {
     let (mut child, lines) = shell(ORPHANING, true).await;
     let pid = pid(&child);
     let go_on = hold_the_clock();
@@ -181,7 +176,7 @@ async fn others_of_a_group_whose_leader_has_ended_are_killed_and_named() {
     assert_reaped(pid);
 }
 
-/// While a blocking task runs the clock does not advance by itself. Dropped, it does again.
+/// Keeps the clock from advancing by itself until the returned sender is dropped, by a blocking task that runs.
 fn hold_the_clock() -> std::sync::mpsc::Sender<()> {
     let (go_on, stop) = std::sync::mpsc::channel::<()>();
     tokio::task::spawn_blocking(move || stop.recv());
@@ -189,7 +184,7 @@ fn hold_the_clock() -> std::sync::mpsc::Sender<()> {
 }
 
 #[tokio::test]
-async fn others_of_a_group_are_waited_for_after_their_leader() {
+async fn members_of_a_group_are_awaited_after_their_leader() {
     let (mut child, lines) = shell(ORPHANING_SLOW, true).await;
     let pid = pid(&child);
     child.cleanup(&patient()).await.unwrap();
@@ -199,7 +194,7 @@ async fn others_of_a_group_are_waited_for_after_their_leader() {
 }
 
 #[tokio::test]
-async fn a_group_whose_leader_had_ended_before_is_asked_to_end() {
+async fn a_group_whose_leader_had_ended_before_gets_sigterm() {
     let (mut child, lines) = shell(ORPHANED, true).await;
     let pid = pid(&child);
     leader_ended(pid).await;
@@ -254,9 +249,8 @@ async fn groups_in_a_list_are_cleaned_each_as_a_whole() {
 async fn a_step_whose_child_had_to_be_killed_is_failed_and_not_timed_out() {
     let (child, _lines) = shell(ALONE, false).await;
     let pid = pid(&child);
-    // While a blocking task runs the clock does not advance by itself: the killed child has the time it takes to end.
-    let (go_on, stop) = std::sync::mpsc::channel::<()>();
-    tokio::task::spawn_blocking(move || stop.recv());
+    // The killed child gets the real time that it takes to end.
+    let go_on = hold_the_clock();
     let mut owner = Owner {
         child,
         state: ShutdownState::new(),
@@ -296,7 +290,7 @@ async fn aborting_and_releasing_a_child_without_a_group_kill_it() {
 }
 
 #[tokio::test]
-async fn the_cleanup_of_a_child_that_was_dropped_half_way_is_taken_up() {
+async fn an_interrupted_cleanup_of_a_child_can_be_resumed() {
     let (mut child, mut lines) = shell(SLOW, false).await;
     let pid = pid(&child);
     let cx = patient();
@@ -331,7 +325,7 @@ fn a_child_is_released_after_its_runtime_is_gone() {
     let stdout = lines.into_inner().into_inner().into_owned_fd().unwrap();
     drop(runtime);
     child.release();
-    // Blocks until all of the group are gone.
+    // The read ends when every process of the group is gone.
     assert_eq!(
         std::io::read_to_string(std::fs::File::from(stdout)).unwrap(),
         ""

@@ -1,6 +1,6 @@
-//! Owners of process groups, in fields that hold several children or perhaps none.
+//! Owners clean process groups in fields that hold several children, or perhaps none.
 //!
-//! Time is paused and goes on only where a test says so, as in `foreign_process_group`.
+//! Time is paused and advances only where a test says so, as in `foreign_process_group`.
 #![cfg(target_os = "linux")]
 
 use std::task::Poll;
@@ -16,9 +16,9 @@ use tokio_test::task::{Spawn, spawn};
 const GONE: &str = "sh rest & exit";
 /// A leader that ends at SIGTERM.
 const OBEDIENT: &str = "trap exit TERM; sh rest & wait";
-/// Does not end at SIGTERM.
+/// A process that ignores SIGTERM.
 const STUBBORN: &str = "trap '' TERM; echo $$ > rest.pid; exec sleep 1000";
-/// Ends at SIGTERM.
+/// A process that ends at SIGTERM.
 const MEEK: &str = "echo $$ > rest.pid; exec sleep 1000";
 
 #[derive(GracefulShutdown)]
@@ -32,7 +32,7 @@ struct Owner {
     state: ShutdownState,
 }
 
-/// Starts families whose rests are ready.
+/// Starts families, and waits until the rest of each is ready.
 fn start<const N: usize>(scripts: [(&str, &str); N]) -> (Vec<Child>, [Family; N]) {
     let (children, families): (Vec<Child>, Vec<Family>) = scripts
         .into_iter()
@@ -55,7 +55,8 @@ fn owner(workers: Vec<Child>, helper: Option<Child>) -> Owner {
     }
 }
 
-/// Polls until the report is there. Between two polls a little time goes on, and `gone` ends for real.
+/// Polls the shutdown until it returns its report. Between two polls it advances the clock, and waits until the
+/// processes of `gone` have ended.
 async fn report(shutdown: &mut Spawn<Shutdown<'_, Owner>>, gone: &[&Family]) -> Report {
     for _ in 0..10 {
         if let Poll::Ready(report) = shutdown.poll() {
@@ -75,7 +76,7 @@ fn assert_all_gone(families: &[Family]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn groups_in_a_vec_and_an_option_are_cleaned_together_a_row_each() {
+async fn groups_in_a_vec_and_an_option_are_cleaned_together_with_a_row_each() {
     let (mut workers, families) = start([(OBEDIENT, MEEK), (GONE, MEEK), (OBEDIENT, MEEK)]);
     let helper = workers.pop();
     let mut owner = owner(workers, helper);
@@ -92,7 +93,7 @@ async fn groups_in_a_vec_and_an_option_are_cleaned_together_a_row_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_vec_and_no_child_are_nothing_to_clean() {
+async fn an_empty_vec_and_a_missing_child_need_no_cleanup() {
     let mut owner = owner(Vec::new(), None);
     let report = report(&mut spawn(owner.shutdown()), &[]).await;
     assert!(report.is_clean(), "{report}");
@@ -133,9 +134,9 @@ async fn each_group_that_had_to_be_killed_has_its_own_error_and_the_others_are_d
     assert_all_gone(&families);
 }
 
-// Time jumps over the soft deadline: what the cleanup could not do in time, `abort` does.
+// Time jumps over the soft deadline, so the cleanup cannot kill the group and `abort` has to.
 #[tokio::test(start_paused = true)]
-async fn a_step_that_is_cut_at_its_hard_deadline_kills_what_outlived_the_leader() {
+async fn a_step_that_is_cut_at_its_hard_deadline_kills_the_survivors_of_the_leader() {
     let (workers, families) = start([(GONE, STUBBORN), (OBEDIENT, STUBBORN)]);
     let mut owner = owner(workers, None);
     {
@@ -152,7 +153,7 @@ async fn a_step_that_is_cut_at_its_hard_deadline_kills_what_outlived_the_leader(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_that_was_dropped_half_way_takes_up_groups_without_leaders() {
+async fn a_resumed_shutdown_cleans_groups_without_leaders() {
     let (mut workers, families) = start([(OBEDIENT, MEEK), (OBEDIENT, STUBBORN)]);
     let helper = workers.pop();
     let mut owner = owner(workers, helper);
@@ -193,7 +194,7 @@ async fn an_owner_that_is_dropped_without_a_shutdown_kills_its_groups() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_that_is_dropped_half_way_kills_what_outlived_the_leaders() {
+async fn an_owner_dropped_during_its_shutdown_kills_the_survivors_of_the_leaders() {
     let (_logs, _guard) = Logs::capture();
     let (mut workers, families) = start([(GONE, STUBBORN), (OBEDIENT, STUBBORN)]);
     let helper = workers.pop();

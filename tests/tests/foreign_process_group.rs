@@ -1,13 +1,13 @@
-//! A process group is cleaned as a whole: what outlives its leader is told, waited for and killed.
+//! A process group is cleaned as a whole: processes that outlive their leader get SIGTERM, are awaited, and are killed.
 //!
-//! Time is paused and goes on only where a test says so. What real processes do meanwhile is awaited, not guessed.
+//! Time is paused and advances only where a test says so. Tests wait for what real processes do, and never guess.
 #![cfg(target_os = "linux")]
 
 use std::future::Future;
 use std::task::Poll;
 
-use lifecycle_runtime::{BoxError, Component, Context, Reason};
-use lifecycle_tests::{Family, eventually, ms, secs};
+use lifecycle_runtime::{BoxError, Component};
+use lifecycle_tests::{Family, context, eventually, ms, secs};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use tokio::process::{Child, Command};
 use tokio::time::advance;
@@ -27,25 +27,20 @@ const LATE: &str = "trap 'sh rest & until [ -s rest.pid ]; do :; done; exit' TER
 /// A leader that does not end at SIGTERM, but at the end of its input.
 const READS: &str = "sh rest & trap '' TERM; echo $$ > leader.pid; wait; exec cat";
 
-/// Ends at SIGUSR1, and notes every SIGTERM and SIGUSR2.
+/// A process that ends at SIGUSR1, and writes down every SIGTERM and SIGUSR2.
 const PATIENT: &str = "trap '' TERM; sleep 1000 & trap 'echo $$ >> told' TERM; trap 'echo $$ >> seen' USR2; \
                        trap 'kill -9 $!; exit' USR1; echo $$ > rest.pid; while :; do wait $!; done";
-/// Does not end at SIGTERM.
+/// A process that ignores SIGTERM.
 const STUBBORN: &str = "trap '' TERM; echo $$ > rest.pid; exec sleep 1000";
-/// Ends at SIGTERM.
+/// A process that ends at SIGTERM.
 const MEEK: &str = "echo $$ > rest.pid; exec sleep 1000";
 
-/// Nine seconds, and one in reserve.
-fn context() -> Context {
-    Context::new(Reason::Requested, secs(10))
-}
-
-/// Longer than the longest pause between two looks at a group.
+/// Advances the clock by more than the longest pause between two looks at a group.
 async fn look_again() {
     advance(ms(100)).await;
 }
 
-/// Lets the soft deadline come and polls `cleanup` until it is ready: what was killed has the time it takes to end.
+/// Advances the clock to the soft deadline, and polls `cleanup` until the killed processes have ended.
 async fn cut<F: Future<Output = Result<(), BoxError>>>(
     cleanup: &mut Spawn<F>,
 ) -> Result<(), BoxError> {
@@ -58,7 +53,7 @@ async fn cut<F: Future<Output = Result<(), BoxError>>>(
     }
 }
 
-/// Polls `cleanup`, which is ready as soon as the group has ended.
+/// Polls `cleanup`, waits until the group has ended, and asserts that `cleanup` is then ready.
 async fn ends<F: Future<Output = Result<(), BoxError>>>(
     cleanup: &mut Spawn<F>,
     family: &Family,
@@ -72,7 +67,7 @@ async fn ends<F: Future<Output = Result<(), BoxError>>>(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_outlives_its_leader_and_sigterm_is_killed_at_the_soft_deadline_and_the_error_says_so()
+async fn a_survivor_of_its_leader_and_sigterm_is_killed_at_the_soft_deadline_and_the_error_says_so()
 {
     let (mut child, family) = Family::start(OBEDIENT, STUBBORN);
     let rest = family.wrote("rest.pid")[0];
@@ -98,7 +93,7 @@ async fn what_outlives_its_leader_and_sigterm_is_killed_at_the_soft_deadline_and
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_outlives_its_leader_is_waited_for_and_no_longer_than_it_lives() {
+async fn a_survivor_of_its_leader_is_awaited_and_no_longer_than_it_lives() {
     let (mut child, family) = Family::start(OBEDIENT, PATIENT);
     let rest = family.wrote("rest.pid")[0];
     let cx = context();
@@ -109,7 +104,7 @@ async fn what_outlives_its_leader_is_waited_for_and_no_longer_than_it_lives() {
     for round in 1..=40 {
         look_again().await;
         assert_pending!(cleanup.poll());
-        // By then it has taken the signals that came before.
+        // When the process has handled SIGUSR2, it has handled every earlier signal too.
         family.signal(rest, Signal::USR2);
         eventually(|| family.read("seen").len() == round);
     }
@@ -122,7 +117,7 @@ async fn what_outlives_its_leader_is_waited_for_and_no_longer_than_it_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_ended_before_and_is_not_reaped_leaves_a_group_that_is_told() {
+async fn the_group_of_a_leader_that_ended_before_and_is_not_reaped_gets_sigterm() {
     let (mut child, family) = Family::start(GONE, PATIENT);
     let rest = family.wrote("rest.pid")[0];
     family.leader_ended();
@@ -148,7 +143,7 @@ async fn a_leader_that_ended_before_with_all_of_its_group_is_only_reaped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_younger_than_the_first_sigterm_is_told_when_its_leader_has_ended() {
+async fn a_process_younger_than_the_first_sigterm_gets_its_own_when_its_leader_has_ended() {
     let (mut child, family) = Family::start(LATE, PATIENT);
     family.wrote("leader.pid");
     let cx = context();
@@ -162,7 +157,7 @@ async fn what_is_younger_than_the_first_sigterm_is_told_when_its_leader_has_ende
     for round in 1..=5 {
         look_again().await;
         assert_pending!(cleanup.poll());
-        // By then it has taken the signals that came before.
+        // When the process has handled SIGUSR2, it has handled every earlier signal too.
         family.signal(rest, Signal::USR2);
         eventually(|| family.read("seen").len() == round);
     }
@@ -206,7 +201,7 @@ async fn a_leader_that_waits_for_the_end_of_its_input_gets_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cleanup_that_was_dropped_after_the_leader_ended_is_taken_up() {
+async fn a_cleanup_interrupted_after_the_leader_ended_can_be_resumed() {
     let (mut child, family) = Family::start(OBEDIENT, PATIENT);
     let rest = family.wrote("rest.pid")[0];
     {
@@ -246,7 +241,7 @@ async fn a_cleanup_that_is_cut_after_the_leader_ended_leaves_the_group_to_abort_
 }
 
 #[tokio::test]
-async fn abort_and_release_kill_what_outlived_a_leader_that_is_not_reaped() {
+async fn abort_and_release_kill_the_survivors_of_a_leader_that_is_not_reaped() {
     for force in [Component::abort, Component::release] {
         let (mut child, family) = Family::start(GONE, STUBBORN);
         let rest = family.wrote("rest.pid")[0];
@@ -258,14 +253,14 @@ async fn abort_and_release_kill_what_outlived_a_leader_that_is_not_reaped() {
     }
 }
 
-/// Proves that `rest`, which is patient, got neither SIGTERM nor SIGKILL.
+/// Asserts that `rest`, which runs `PATIENT`, got neither SIGTERM nor SIGKILL.
 fn assert_no_signal(family: &Family, rest: Pid) {
     family.signal(rest, Signal::USR2);
     family.wrote("seen");
     assert_eq!(family.read("told"), []);
 }
 
-// The number of a child that other code reaped may belong to another process, so it is not a target.
+// The pid of a child that other code reaped may belong to another process by now.
 #[tokio::test(start_paused = true)]
 async fn a_child_that_other_code_reaped_is_an_error_and_gets_no_signal() {
     let (mut child, family) = Family::start(GONE, PATIENT);
@@ -291,7 +286,7 @@ async fn a_child_that_was_awaited_before_its_cleanup_is_done_and_its_group_gets_
     assert_no_signal(&family, rest);
 }
 
-/// A process that ends at SIGTERM, in a group that another child leads.
+/// Starts a process that ends at SIGTERM, in a group that another child leads.
 fn joined(family: &Family) -> Child {
     Command::new("sleep")
         .arg("1000")
@@ -302,7 +297,7 @@ fn joined(family: &Family) -> Child {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_that_has_ended_and_is_not_reaped_holds_up_no_group() {
+async fn a_member_that_has_ended_and_is_not_reaped_does_not_hold_up_its_group() {
     let (mut child, family) = Family::start(OBEDIENT, MEEK);
     family.wrote("rest.pid");
     let mut member = joined(&family);

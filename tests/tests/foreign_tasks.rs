@@ -1,13 +1,11 @@
-//! Tasks: waited for; at the soft deadline aborted and awaited.
+//! Tasks are awaited until the soft deadline, then aborted and awaited again.
 
 use std::future::pending;
 use std::time::Duration;
 
 use lifecycle_runtime::testing::Interrupt;
-use lifecycle_runtime::{
-    Component, Context, GracefulShutdown, Outcome, Reason, ShutdownState, TimedOut,
-};
-use lifecycle_tests::{Probe, Trace};
+use lifecycle_runtime::{Component, GracefulShutdown, Outcome, ShutdownState, TimedOut};
+use lifecycle_tests::{Owner, Probe, Trace, context};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking, yield_now};
 use tokio::time::Instant;
@@ -15,30 +13,7 @@ use tokio_test::{assert_pending, assert_ready, task::spawn};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-#[derive(GracefulShutdown)]
-#[shutdown(timeout = "10s")]
-struct Owner<T: Component> {
-    #[shutdown]
-    field: T,
-    #[shutdown(state)]
-    state: ShutdownState,
-}
-
-impl<T: Component> Owner<T> {
-    fn new(field: T) -> Self {
-        Self {
-            field,
-            state: ShutdownState::new(),
-        }
-    }
-}
-
-/// Outside any plan: nine seconds, and one in reserve.
-fn context() -> Context {
-    Context::new(Reason::Requested, Duration::from_secs(10))
-}
-
-/// Tells that it was dropped, as a task does when it ends.
+/// A guard that notifies when it is dropped, as it is when its task ends.
 struct Ended(Option<oneshot::Sender<()>>);
 
 impl Drop for Ended {
@@ -49,7 +24,7 @@ impl Drop for Ended {
     }
 }
 
-/// A task that never ends by itself, and what tells that it ended.
+/// Returns a task that never ends by itself, and a receiver that learns of its end.
 fn endless() -> (
     impl Future<Output = ()> + Send + 'static,
     oneshot::Receiver<()>,
@@ -63,7 +38,7 @@ fn endless() -> (
     (task, ended)
 }
 
-/// A running task that no abort can stop, and what ends it: dropping the sender.
+/// Returns a running task that no abort can stop, and a sender whose drop ends it.
 async fn unstoppable() -> (JoinHandle<()>, std::sync::mpsc::Sender<()>) {
     let (end, held) = std::sync::mpsc::channel::<()>();
     let (tell, runs) = oneshot::channel();
@@ -169,7 +144,7 @@ async fn a_second_cleanup_of_a_task_finds_nothing_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_had_ended_is_known_wherever_its_handle_is_when_the_shutdown_is_taken_up() {
+async fn a_resumed_shutdown_knows_a_task_that_had_ended_wherever_its_handle_is() {
     let (end, ended) = oneshot::channel::<()>();
     let slow = tokio::spawn(async move { ended.await.unwrap() });
     let mut owner = Owner::new(vec![
@@ -182,7 +157,7 @@ async fn a_task_that_had_ended_is_known_wherever_its_handle_is_when_the_shutdown
             .await
             .is_err()
     );
-    // A reaper lets go of the first, and the others change places. A handle that is read twice panics.
+    // The first handle is removed and the others swap places. A handle that is polled after its end panics.
     owner.field.remove(0);
     owner.field.reverse();
     end.send(()).unwrap();
@@ -203,7 +178,7 @@ async fn a_task_that_had_ended_is_known_wherever_its_handle_is_when_the_shutdown
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_was_not_waited_for_to_its_end_and_is_gone_is_not_done() {
+async fn a_task_that_was_removed_before_it_had_ended_is_not_done() {
     let mut owner = Owner::new(vec![tokio::spawn(async {}), tokio::spawn(pending::<()>())]);
     assert!(
         tokio::time::timeout(Duration::from_secs(1), owner.shutdown())
@@ -222,7 +197,7 @@ async fn a_task_that_was_not_waited_for_to_its_end_and_is_gone_is_not_done() {
 }
 
 #[tokio::test]
-async fn a_task_whose_output_was_read_is_nothing_to_do() {
+async fn a_task_whose_output_was_read_needs_no_cleanup() {
     let mut task = tokio::spawn(async { 7 });
     assert_eq!((&mut task).await.unwrap(), 7);
     task.cleanup(&context()).await.unwrap();
@@ -270,7 +245,7 @@ async fn aborting_and_releasing_a_task_abort_it() {
 }
 
 #[tokio::test]
-async fn the_cleanup_of_a_task_that_was_dropped_half_way_is_taken_up() {
+async fn an_interrupted_cleanup_of_a_task_can_be_resumed() {
     let (mut task, end) = unstoppable().await;
     assert_pending!(spawn(task.cleanup(&context())).poll());
     assert_pending!(spawn(task.cleanup(&context())).poll());
@@ -284,7 +259,7 @@ async fn a_task_that_does_not_end_is_named_in_the_report() {
     let (task, end) = unstoppable().await;
     let id = task.id();
     let mut owner = Owner::new(task);
-    // The clock does not advance by itself while a blocking task runs.
+    // The clock does not advance by itself while the blocking task runs.
     let driver = async {
         yield_now().await;
         tokio::time::advance(Duration::from_secs(10)).await;
@@ -306,7 +281,7 @@ async fn a_task_that_does_not_end_is_named_in_the_report() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_set_of_tasks_is_waited_for_and_those_that_are_left_are_aborted_and_named() {
+async fn a_set_of_tasks_is_awaited_and_stragglers_are_aborted_and_named() {
     let mut set = JoinSet::new();
     set.spawn(tokio::time::sleep(Duration::from_secs(3)));
     let (ids, ends): (Vec<_>, Vec<_>) = (0..2)
@@ -339,7 +314,7 @@ async fn a_set_of_tasks_is_waited_for_and_those_that_are_left_are_aborted_and_na
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_failure_of_a_set_is_told_up_to_eight() {
+async fn up_to_eight_failures_of_a_set_are_reported() {
     let mut set = JoinSet::new();
     for _ in 0..10 {
         set.spawn(async { panic!("no more") });
@@ -354,7 +329,7 @@ async fn every_failure_of_a_set_is_told_up_to_eight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_failures_of_a_set_outlive_a_shutdown_that_was_dropped_half_way() {
+async fn the_failures_of_a_set_outlive_an_interrupted_shutdown() {
     let mut set = JoinSet::new();
     set.spawn(async { panic!("no more") });
     let (end, ended) = oneshot::channel::<()>();
@@ -384,7 +359,7 @@ async fn aborting_and_releasing_a_set_abort_its_tasks() {
 }
 
 #[tokio::test]
-async fn the_cleanup_of_a_set_that_was_dropped_half_way_is_taken_up() {
+async fn an_interrupted_cleanup_of_a_set_can_be_resumed() {
     let (end, held) = std::sync::mpsc::channel::<()>();
     let (tell, runs) = oneshot::channel();
     let mut set = JoinSet::new();

@@ -1,40 +1,13 @@
-//! `Option`, `Box` and `Arc`: of what is inside, without a row of their own.
+//! `Option`, `Box` and `Arc` are cleaned like the value inside, without a row of their own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifecycle_runtime::{
-    BoxError, Component, Context, DynComponent, GracefulShutdown, Reason, Report, ShutdownState,
-};
-use lifecycle_tests::{Hold, Probe, Trace};
+use lifecycle_runtime::{BoxError, Component, Context, DynComponent, GracefulShutdown, Report};
+use lifecycle_tests::{Hold, Owner, Probe, TimedPart, Trace, context};
 use tokio_test::{assert_pending, task::spawn};
 
-#[derive(GracefulShutdown)]
-#[shutdown(timeout = "10s")]
-struct Owner<T: Component> {
-    #[shutdown]
-    field: T,
-    #[shutdown(state)]
-    state: ShutdownState,
-}
-
-impl<T: Component> Owner<T> {
-    fn new(field: T) -> Self {
-        Self {
-            field,
-            state: ShutdownState::new(),
-        }
-    }
-}
-
-#[derive(GracefulShutdown)]
-#[shutdown(part)]
-struct Part {
-    #[shutdown(timeout = "3s")]
-    probe: Probe,
-}
-
-/// A shared pool, held up by a lock that is its own business.
+/// A shared pool with a lock of its own around its probe.
 struct Pool {
     probe: tokio::sync::Mutex<Probe>,
     trace: Trace,
@@ -63,11 +36,6 @@ fn pool(trace: &Trace) -> (Arc<Pool>, Hold) {
     (Arc::new(pool), hold)
 }
 
-/// Outside any plan.
-fn context() -> Context {
-    Context::new(Reason::Requested, Duration::from_secs(10))
-}
-
 fn rows(report: &Report) -> Vec<&str> {
     report
         .step("field")
@@ -79,7 +47,7 @@ fn rows(report: &Report) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn nothing_inside_is_nothing_to_do() {
+async fn an_empty_option_needs_no_cleanup() {
     let mut none: Option<Probe> = None;
     none.cleanup(&context()).await.unwrap();
     none.abort();
@@ -87,9 +55,9 @@ async fn nothing_inside_is_nothing_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrappers_have_the_rows_and_the_plan_of_what_is_inside() {
+async fn wrappers_have_the_rows_and_the_plan_of_their_value() {
     let trace = Trace::new();
-    let part = || Part {
+    let part = || TimedPart {
         probe: Probe::new(&trace, "a"),
     };
     let one = Owner::new(Some(part())).shutdown().await;
@@ -101,8 +69,8 @@ async fn wrappers_have_the_rows_and_the_plan_of_what_is_inside() {
         assert_eq!(rows(&report), ["probe"], "{report}");
     }
     let budget = Some(Duration::from_secs(3));
-    assert_eq!(Option::<Part>::PLAN.budget(), budget);
-    assert_eq!(Box::<Option<Part>>::PLAN.budget(), budget);
+    assert_eq!(Option::<TimedPart>::PLAN.budget(), budget);
+    assert_eq!(Box::<Option<TimedPart>>::PLAN.budget(), budget);
     let object: Box<dyn DynComponent> = Box::new(part());
     let mut owner = Owner::new(Some(object));
     assert_eq!(owner.plan().step_budget("field.probe"), budget);
@@ -110,7 +78,7 @@ async fn wrappers_have_the_rows_and_the_plan_of_what_is_inside() {
 }
 
 #[test]
-fn aborting_and_releasing_reach_what_is_inside() {
+fn aborting_and_releasing_reach_the_value() {
     let trace = Trace::new();
     let mut inside = Some(Box::new(Probe::new(&trace, "a")));
     inside.abort();
@@ -119,7 +87,7 @@ fn aborting_and_releasing_reach_what_is_inside() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plan_in_a_box_is_taken_up_and_one_in_an_option_is_cleaned_again() {
+async fn a_plan_in_a_box_is_resumed_and_one_in_an_option_is_cleaned_again() {
     let trace = Trace::new();
     let (b, hold) = Probe::held(&trace, "b");
     let mut owner = Owner::new(Box::new((Probe::new(&trace, "a"), b)));
@@ -129,7 +97,7 @@ async fn a_plan_in_a_box_is_taken_up_and_one_in_an_option_is_cleaned_again() {
     assert!(owner.shutdown().await.is_clean());
     assert_eq!(trace.take(), ["b begins", "b ends"]);
 
-    // Another value may have been put into an option meanwhile.
+    // An option may have got another value meanwhile.
     let (b, hold) = Probe::held(&trace, "b");
     let mut owner = Owner::new(Some((Probe::new(&trace, "a"), b)));
     assert_pending!(spawn(owner.shutdown()).poll());

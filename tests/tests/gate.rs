@@ -1,4 +1,4 @@
-//! Admission and drain: exact, whoever meets whom.
+//! A gate admits and drains exactly, also when threads enter, leave and close at the same time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ impl Server {
 }
 
 #[test]
-fn a_closed_gate_admits_nobody_and_keeps_who_is_inside() {
+fn a_closed_gate_admits_no_request_and_keeps_the_passes_inside() {
     let gate = Gate::new();
     let pass = gate.enter().expect("it is open");
     assert!(!pass.is_cancelled());
@@ -47,7 +47,7 @@ fn a_closed_gate_admits_nobody_and_keeps_who_is_inside() {
 }
 
 #[test]
-fn it_is_drained_when_the_last_pass_has_left_and_not_before_it_is_closed() {
+fn a_gate_is_drained_when_the_last_pass_has_left_and_not_before_it_is_closed() {
     let gate = Gate::new();
     let mut drained = spawn(gate.drained());
     let (first, second) = (gate.enter().unwrap(), gate.enter().unwrap());
@@ -79,7 +79,7 @@ fn a_clone_of_a_pass_is_waited_for_also_when_it_was_made_after_the_close() {
 }
 
 #[test]
-fn every_waiter_is_told_and_one_that_gave_up_takes_nobodys_wake_up() {
+fn every_waiter_is_woken_and_one_that_gave_up_takes_no_wakeup_from_another() {
     let gate = Gate::new();
     let pass = gate.enter().unwrap();
     let mut waiters: Vec<_> = (0..3).map(|_| spawn(gate.drained())).collect();
@@ -118,7 +118,7 @@ fn dropping_a_clone_changes_nothing_and_dropping_the_last_gate_closes_it() {
 }
 
 #[test]
-fn a_gate_knows_nothing_of_the_gates_before_it() {
+fn a_new_gate_is_independent_of_earlier_gates() {
     for _ in 0..100 {
         let gate = Gate::new();
         assert!(!gate.is_closed() && !gate.is_drained());
@@ -126,7 +126,7 @@ fn a_gate_knows_nothing_of_the_gates_before_it() {
         let (left, kept) = (gate.enter().unwrap(), gate.enter().unwrap());
         drop(left);
         drop(gate);
-        // Its gate is gone; another must not get what it still uses.
+        // The gate of `kept` is gone. Another gate must not get the memory that `kept` still uses.
         let other = Gate::new();
         let inside = other.enter().unwrap();
         drop(kept);
@@ -137,7 +137,7 @@ fn a_gate_knows_nothing_of_the_gates_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn its_step_waits_for_the_passes_and_is_done() {
+async fn the_step_of_a_gate_waits_for_the_passes() {
     let mut server = Server::new();
     let pass = server.requests.enter().unwrap();
     let gate = server.requests.clone();
@@ -189,7 +189,7 @@ async fn a_step_that_is_cut_counts_passes_that_have_no_name() {
 }
 
 #[tokio::test]
-async fn its_cleanup_can_be_repeated() {
+async fn the_cleanup_of_a_gate_can_be_repeated() {
     let mut gate = Gate::new();
     let cx = Context::new(Reason::Requested, secs(10));
     let pass = gate.enter().unwrap();
@@ -200,7 +200,7 @@ async fn its_cleanup_can_be_repeated() {
 }
 
 #[test]
-fn threads_that_hammer_it_never_get_in_late_and_are_all_counted_out() {
+fn no_thread_enters_after_the_close_and_every_pass_is_counted_out() {
     const THREADS: usize = 4;
     for round in 0..200 {
         let gate = Gate::new();
@@ -222,7 +222,7 @@ fn threads_that_hammer_it_never_get_in_late_and_are_all_counted_out() {
                     }
                 });
             }
-            // Closed at another moment in every round, and from two sides in every other.
+            // Every round closes the gate at another moment, and every other round from two threads.
             while admitted.load(Ordering::SeqCst) < round {
                 thread::yield_now();
             }
@@ -275,7 +275,7 @@ fn an_aborted_gate_is_closed_also_when_it_is_shared() {
 }
 
 #[test]
-fn a_gate_and_its_passes_show_how_they_are() {
+fn the_debug_output_of_a_gate_and_its_passes_shows_their_state() {
     let gate = Gate::new();
     let pass = gate.enter().unwrap();
     let named = gate.enter_labelled("upload").unwrap();

@@ -1,4 +1,4 @@
-//! What the platform gives is compared with what the shutdown may need.
+//! The platform's grace period is compared with the longest time that the shutdown may need.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn runner(patience: Duration) -> Runner<Server> {
     })
 }
 
-/// What was logged when main starts, but for the share that it is told.
+/// Returns the events before main starts, except `main_share`.
 async fn warned(runner: Runner<Server>) -> Vec<Event> {
     let (logs, guard) = Logs::capture();
     let mut seen = Vec::new();
@@ -57,7 +57,7 @@ async fn a_shortfall_is_a_warning_with_the_numbers_at_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_enough_to_the_millisecond_is_silent() {
+async fn a_grace_period_that_is_just_enough_logs_nothing() {
     for grace in ["31s", "1m", "30s 1000ms", "1h"] {
         let logs = warned(runner(secs(25)).lame_duck(secs(5)).grace(grace)).await;
         assert!(logs.is_empty(), "{grace}: {logs:#?}");
@@ -67,7 +67,7 @@ async fn what_is_enough_to_the_millisecond_is_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_budget_is_the_one_that_this_server_has() {
+async fn the_budget_is_that_of_this_value() {
     let logs = warned(runner(secs(10)).grace("11s")).await;
     assert!(logs.is_empty(), "{logs:#?}");
     let logs = warned(runner(secs(3600)).grace("11s")).await;
@@ -75,7 +75,7 @@ async fn the_budget_is_the_one_that_this_server_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hooks_count_with_the_time_they_may_take() {
+async fn hooks_count_with_their_longest_time() {
     let logs = warned(
         runner(secs(10))
             .deregister("consul", async || {})
@@ -99,7 +99,7 @@ fn a_text_is_a_sum_of_whole_numbers_with_units() {
 }
 
 #[test]
-fn a_text_that_is_no_duration_is_an_error_that_says_why_and_what_to_write() {
+fn a_text_that_is_not_a_duration_is_an_error_that_says_what_to_write() {
     for (text, why) in [
         ("", "it is empty"),
         (" ", "it is empty"),
@@ -124,7 +124,7 @@ fn a_text_that_is_no_duration_is_an_error_that_says_why_and_what_to_write() {
 }
 
 #[test]
-fn a_typo_in_a_literal_ends_the_program_where_it_is_written() {
+fn a_typo_in_a_literal_panics_where_it_is_written() {
     use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
     use std::sync::{Arc, Mutex};
 

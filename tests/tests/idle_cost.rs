@@ -1,4 +1,4 @@
-//! A derived struct costs nothing before its shutdown, and little during it.
+//! A derived owner costs nothing before its shutdown, and little during it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio_test::assert_ready;
 use tokio_test::task::spawn;
 
-/// Counts this thread's allocations.
+/// An allocator that counts the allocations of each thread.
 struct Counting;
 
 thread_local! {
@@ -16,11 +16,11 @@ thread_local! {
 }
 
 fn count() {
-    // While the thread ends there is nothing to count with.
+    // The counter is gone while the thread ends.
     let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
 }
 
-// SAFETY: the system's allocator, of which every call is counted first.
+// SAFETY: every call goes to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
@@ -43,7 +43,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static GLOBAL: Counting = Counting;
 
-/// How many allocations `f` makes on this thread.
+/// Runs `f`, and returns the number of its allocations on this thread.
 fn allocations<R>(f: impl FnOnce() -> R) -> (usize, R) {
     let before = ALLOCATIONS.get();
     let returned = f();
@@ -113,7 +113,7 @@ fn eight() -> Eight {
 }
 
 #[test]
-fn the_state_is_at_most_16_bytes_and_the_owner_nothing_more() {
+fn the_state_is_at_most_16_bytes_and_the_owner_adds_nothing() {
     assert!(size_of::<ShutdownState>() <= 16);
     assert_eq!(size_of::<Eight>(), size_of::<ShutdownState>());
 }
@@ -122,7 +122,7 @@ fn the_state_is_at_most_16_bytes_and_the_owner_nothing_more() {
 fn an_owner_allocates_nothing_before_its_shutdown() {
     let (count, server) = allocations(|| {
         let mut server = Box::new(eight());
-        // A shutdown that nobody polls has not begun.
+        // A shutdown that was never polled has not begun.
         drop(server.shutdown());
         server
     });
@@ -156,7 +156,7 @@ fn a_shutdown_needs_no_runtime_and_no_timer_while_its_steps_are_ready() {
 
 #[test]
 fn a_shutdown_allocates_no_more_for_eight_steps_than_for_two() {
-    // What is made once in a process is not a shutdown's.
+    // The first shutdown of a process allocates what all later ones use.
     assert_ready!(spawn(two().shutdown()).poll());
     let of_two = {
         let (mut server, mut waker) = (two(), spawn(()));
@@ -177,13 +177,13 @@ fn a_shutdown_allocates_no_more_for_eight_steps_than_for_two() {
 }
 
 #[test]
-fn a_gate_takes_over_what_one_before_it_had() {
-    // Whatever others hold at this time, one is free then.
+fn a_gate_reuses_the_memory_of_an_earlier_one() {
+    // Leaves at least one set of counters free, whatever other tests hold.
     drop(Gate::new());
     for _ in 0..3 {
         let (count, gate) = allocations(Gate::new);
         assert_eq!(count, 2, "what its clones share, and its labels");
-        // Also where a pass is the last to go.
+        // Here the pass, and not the gate, is the last to go.
         let pass = gate.enter();
         drop(gate);
         drop(pass);

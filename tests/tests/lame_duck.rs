@@ -1,4 +1,4 @@
-//! A lame duck goes on serving while those who send work learn that it leaves.
+//! A lame duck goes on serving while its clients learn that it shuts down.
 
 use std::future::pending;
 
@@ -39,20 +39,20 @@ fn sigterm() -> ShutdownHandle {
     asked(Reason::Signal(Signal::TERMINATE))
 }
 
-/// Serves until it is told, and writes down when.
+/// Serves until `stop` fires, and records when that is.
 async fn serve(server: &mut Server, stop: Stop) {
     stop.cancelled().await;
     server.trace.add("main is told");
 }
 
 fn served(how: &str) -> Process {
-    let mut server = Process::start(env!("CARGO_BIN_EXE_told"), &[how]);
+    let mut server = Process::start(env!("CARGO_BIN_EXE_signalled"), &[how]);
     server.wait_for("serving");
     server
 }
 
 #[tokio::test(start_paused = true)]
-async fn main_goes_on_serving_for_the_minimum_and_is_told_then() {
+async fn main_serves_for_the_minimum_and_then_gets_stop() {
     let trace = Trace::new();
     let report = Runner::new(server(&trace))
         .handle(&sigterm())
@@ -82,7 +82,7 @@ async fn main_goes_on_serving_for_the_minimum_and_is_told_then() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_watches_knows_how_long_it_has_been_going_on() {
+async fn progress_shows_how_long_the_lame_duck_has_lasted() {
     let handle = sigterm();
     let progress = handle.progress();
     assert_eq!(progress.elapsed(), None, "nobody has taken it up");
@@ -120,7 +120,7 @@ async fn the_plan_has_its_whole_budget_after_the_lame_duck() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_minimum_is_kept_even_when_nobody_has_work() {
+async fn the_minimum_is_kept_even_when_the_server_is_idle() {
     let trace = Trace::new();
     Runner::new(server(&trace))
         .handle(&sigterm())
@@ -144,7 +144,7 @@ async fn a_server_whose_work_is_in_tasks_is_a_lame_duck_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hooks_run_together_and_the_longest_of_them_and_the_minimum_decides() {
+async fn hooks_run_together_and_the_lame_duck_lasts_as_long_as_the_longest_or_the_minimum() {
     for (minimum, slow, told) in [(secs(2), secs(4), secs(4)), (secs(4), secs(2), secs(4))] {
         let trace = Trace::new();
         let (one, two) = (trace.clone(), trace.clone());
@@ -173,7 +173,7 @@ async fn hooks_run_together_and_the_longest_of_them_and_the_minimum_decides() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hooks_without_a_minimum_are_awaited_before_main_is_told() {
+async fn hooks_without_a_minimum_are_awaited_before_main_gets_stop() {
     let trace = Trace::new();
     Runner::new(server(&trace))
         .handle(&sigterm())
@@ -232,7 +232,7 @@ async fn a_hook_that_fails_or_panics_has_a_row_below_lame_duck_and_leaves_the_re
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_panics_before_its_future_is_there_is_contained_too() {
+async fn a_hook_that_panics_before_it_returns_its_future_is_contained() {
     let trace = Trace::new();
     let report = Runner::new(server(&trace))
         .handle(&sigterm())
@@ -245,7 +245,7 @@ async fn a_hook_that_panics_before_its_future_is_there_is_contained_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ctrl_c_is_not_kept_waiting_but_hooks_run() {
+async fn sigint_skips_the_minimum_but_hooks_run() {
     let trace = Trace::new();
     let (logs, guard) = Logs::capture();
     let report = Runner::new(server(&trace))
@@ -267,7 +267,7 @@ async fn ctrl_c_is_not_kept_waiting_but_hooks_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_main_that_has_ended_failed_or_panicked_leaves_no_minimum_but_hooks_run() {
+async fn after_main_has_ended_failed_or_panicked_there_is_no_minimum_but_hooks_run() {
     async fn ends(_: &mut Server, _: Stop) {}
     async fn fails(_: &mut Server, _: Stop) -> Result<(), BoxError> {
         Err("no".into())
@@ -297,7 +297,7 @@ async fn a_main_that_has_ended_failed_or_panicked_leaves_no_minimum_but_hooks_ru
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_failed_leaves_no_minimum_but_hooks_run() {
+async fn after_a_failed_start_there_is_no_minimum_but_hooks_run() {
     let trace = Trace::new();
     let hooks = trace.clone();
     let report = Runner::build(async |_| Err(FailedStart::new(server(&trace), "no port")))
@@ -402,7 +402,7 @@ async fn the_log_says_how_long_the_lame_duck_is_and_how_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_lame_duck_there_is_none() {
+async fn without_a_lame_duck_main_gets_stop_at_once() {
     let trace = Trace::new();
     let (logs, guard) = Logs::capture();
     let report = Runner::new(server(&trace))
@@ -465,7 +465,7 @@ fn a_second_signal_cuts_the_lame_duck_and_a_main_that_does_not_end() {
 }
 
 #[test]
-fn sigint_makes_no_lame_duck_of_a_process() {
+fn a_process_that_gets_sigint_is_no_lame_duck() {
     let server = served("lame-duck");
     server.signal(Sent::INT);
     let ended = server.end();

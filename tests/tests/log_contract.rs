@@ -1,4 +1,4 @@
-//! The events of a shutdown, by name, level and field.
+//! The events of a shutdown have the documented names, levels and fields.
 
 use std::collections::BTreeSet;
 
@@ -76,7 +76,7 @@ async fn a_clean_shutdown_is_info_throughout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_begin_says_what_begins_why_and_for_how_long() {
+async fn shutdown_begin_has_the_component_the_reason_and_the_budget() {
     let (logs, guard) = Logs::capture();
     server(&Trace::new())
         .shutdown()
@@ -100,7 +100,7 @@ async fn shutdown_begin_says_what_begins_why_and_for_how_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn step_end_says_of_each_step_by_its_path_how_it_ended_and_how_long_it_took_and_had() {
+async fn step_end_has_the_path_the_outcome_the_time_and_the_budget_of_each_step() {
     let (logs, guard) = Logs::capture();
     server(&Trace::new()).shutdown().await;
     drop(guard);
@@ -134,7 +134,7 @@ async fn step_end_says_of_each_step_by_its_path_how_it_ended_and_how_long_it_too
         (300, 40_000, 0)
     );
     assert_eq!(ends[2].number("elapsed_ms"), 40);
-    // Of thousands of elements that are done nobody wants to read.
+    // Elements that are done log nothing, since there may be thousands.
     assert_eq!(ends[5].level, Level::DEBUG);
 }
 
@@ -206,7 +206,7 @@ async fn a_step_that_is_not_done_is_an_error_or_a_warning_if_it_is_best_effort()
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_end_counts_names_the_slowest_and_says_the_exit_code() {
+async fn shutdown_end_has_the_counts_the_slowest_step_and_the_exit_code() {
     let (logs, guard) = Logs::capture();
     server(&Trace::new()).shutdown().await;
     drop(guard);
@@ -243,7 +243,7 @@ async fn shutdown_end_counts_names_the_slowest_and_says_the_exit_code() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_5_s_a_running_shutdown_says_what_it_waits_for() {
+async fn a_running_shutdown_logs_what_it_waits_for_every_5_s() {
     let trace = Trace::new();
     let mut server = server(&trace);
     server.drain = Probe::new(&trace, "drain")
@@ -322,7 +322,7 @@ async fn progress_names_nested_steps_elements_and_main() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_that_is_taken_up_begins_once_and_keeps_its_beat() {
+async fn a_resumed_shutdown_logs_its_beginning_once_and_keeps_its_interval() {
     let trace = Trace::new();
     let mut server = server(&trace);
     server.drain = Probe::new(&trace, "drain").sleep(secs(4));
@@ -354,7 +354,7 @@ fn dropped_unshut_is_a_warning_with_the_fields_that_were_not_cleaned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_exit_code_that_the_runner_chose_is_the_one_that_is_logged() {
+async fn the_exit_code_that_the_runner_chose_is_logged() {
     let (logs, guard) = Logs::capture();
     let report = Runner::new(server(&Trace::new()))
         .exit_code(|_| 3)
@@ -365,7 +365,7 @@ async fn the_exit_code_that_the_runner_chose_is_the_one_that_is_logged() {
     assert_eq!(logs.only("shutdown_end").number("exit_code"), 3);
 }
 
-/// The words in these marks that look like the name of an event: lower case, with an underscore.
+/// Returns the words between `mark`s that look like the name of an event: lower case, with an underscore.
 fn names(text: &str, mark: char) -> impl Iterator<Item = &str> {
     let name = |word: &&str| {
         word.contains('_') && word.chars().all(|c| c == '_' || c.is_ascii_lowercase())
@@ -374,10 +374,10 @@ fn names(text: &str, mark: char) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn the_guide_has_a_row_for_every_event_and_no_other() {
+fn the_guide_has_a_row_for_each_event_and_no_others() {
     let source = include_str!("../../lifecycle-runtime/src/log.rs");
     let page = include_str!("../../lifecycle-runtime/src/guide/logs_and_spans.md");
-    // An event's name stands alone on its line, or ends its call.
+    // In the source an event's name stands alone on its line, or ends the call that logs it.
     let logged: BTreeSet<_> = source
         .lines()
         .filter(|line| line.trim_start().starts_with('"') || line.ends_with("\");"))

@@ -1,4 +1,4 @@
-//! A shutdown happens once, and one that was dropped half-way is taken up.
+//! A shutdown happens once, and an interrupted one is resumed by the next call.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ async fn the_first_reason_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_call_takes_up_the_steps_that_have_not_ended() {
+async fn the_next_call_resumes_the_steps_that_have_not_ended() {
     let trace = Trace::new();
     let (second, hold) = Probe::held(&trace, "second");
     let mut server = pair(Probe::new(&trace, "first"), second);
@@ -99,14 +99,14 @@ async fn the_next_call_takes_up_the_steps_that_have_not_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_taken_up_is_on_the_clock_that_was_started() {
+async fn a_resumed_shutdown_stays_on_its_first_clock() {
     let trace = Trace::new();
     let mut server = pair(
         Probe::new(&trace, "first"),
         Probe::new(&trace, "second").hang(),
     );
     assert!(timeout(ms(1_500), server.shutdown()).await.is_err());
-    // Nobody runs it meanwhile, and the time passes all the same.
+    // The time passes although nothing polls the shutdown.
     let report = server.shutdown().within(secs(60)).await;
     assert_eq!(report.elapsed(), secs(2), "{report}");
     assert_eq!(
@@ -151,7 +151,7 @@ struct Nested {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nested_plans_and_elements_are_taken_up_one_by_one() {
+async fn nested_plans_and_elements_are_resumed_one_by_one() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
     let (disk, hold_disk) = Probe::held(&trace, "disk");
@@ -215,7 +215,7 @@ async fn nested_plans_and_elements_are_taken_up_one_by_one() {
     }
 }
 
-/// Cleans several parts and lists in one step, as a hand-written component may.
+/// A hand-written component that cleans several parts and lists in one step.
 struct Several {
     left: Storage,
     right: Storage,
@@ -315,7 +315,7 @@ async fn the_plans_and_lists_of_a_hand_written_component_are_all_cleaned_again()
         "right writer ends",
     ];
     assert_eq!(seen, expected);
-    // It is cleaned once more.
+    // The cleanup runs once more.
     hold_disk.release();
     hold_c.release();
     let report = assert_ready!(spawn(server.shutdown()).poll());
@@ -325,7 +325,7 @@ async fn the_plans_and_lists_of_a_hand_written_component_are_all_cleaned_again()
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_element_is_left_out_for_want_of_a_name() {
+async fn elements_without_a_name_are_all_cleaned() {
     struct Unnamed(Vec<Probe>);
     impl Component for Unnamed {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -356,7 +356,7 @@ async fn no_element_is_left_out_for_want_of_a_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_component_may_let_go_of_the_elements_that_have_ended() {
+async fn a_component_may_drop_the_elements_that_have_ended() {
     struct Shrinking(Vec<(&'static str, Probe)>, bool);
     impl Component for Shrinking {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -402,7 +402,7 @@ struct OuterOwner {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_that_was_shut_down_by_itself_is_not_cleaned_again_by_the_owner_around_it() {
+async fn an_owner_that_was_shut_down_is_not_cleaned_again_by_its_outer_owner() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
     let inner = pair(probe("first"), probe("second"));
@@ -425,7 +425,7 @@ async fn an_owner_that_was_shut_down_by_itself_is_not_cleaned_again_by_the_owner
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_that_was_left_half_way_is_taken_up_by_the_owner_around_it() {
+async fn an_interrupted_owner_is_resumed_by_its_outer_owner() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
     let (second, hold) = Probe::held(&trace, "second");
@@ -446,7 +446,7 @@ async fn an_owner_that_was_left_half_way_is_taken_up_by_the_owner_around_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blocking_call_that_still_runs_is_awaited_not_begun_again() {
+async fn a_blocking_call_that_still_runs_is_awaited_and_not_started_again() {
     struct Disk {
         trace: Trace,
         held: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
@@ -534,7 +534,7 @@ async fn a_plan_without_steps_ends_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_and_a_shutdown_show_how_far_they_are() {
+async fn the_debug_output_of_a_state_and_a_shutdown_shows_their_progress() {
     #[derive(GracefulShutdown)]
     struct Server {
         #[shutdown]

@@ -1,4 +1,4 @@
-//! Outcomes mean what they say: nothing is done that did not run.
+//! Each outcome is true: a step that did not run to its end is never reported as done.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -35,7 +35,7 @@ fn owner<T: Component>(trace: &Trace, field: T) -> Owner<T> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_field_that_holds_nothing_is_skipped_and_that_is_clean() {
+async fn an_empty_field_is_skipped_and_the_report_stays_clean() {
     async fn check<T: Component>(empty: T) {
         let trace = Trace::new();
         let report = owner(&trace, empty).shutdown().await;
@@ -55,7 +55,7 @@ async fn a_field_that_holds_nothing_is_skipped_and_that_is_clean() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_element_that_holds_nothing_is_skipped_by_itself() {
+async fn an_empty_element_is_skipped_alone() {
     let trace = Trace::new();
     let list = vec![Some(Probe::new(&trace, "a")), None];
     let report = owner(&trace, list).shutdown().await;
@@ -90,7 +90,7 @@ async fn an_owner_that_was_shut_down_before_is_skipped_if_that_was_clean_and_fai
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_skipped_says_which_required_step_is_not_done() {
+async fn a_skipped_step_says_which_required_step_is_not_done() {
     let trace = Trace::new();
     let report = owner(&trace, Probe::new(&trace, "a").error("no"))
         .shutdown()
@@ -185,7 +185,7 @@ async fn a_taken_value_that_was_lost_with_its_future_is_aborted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_value_does_not_make_up_for_the_one_that_was_lost() {
+async fn a_new_value_does_not_make_up_for_a_lost_one() {
     let trace = Trace::new();
     let (mut server, calls) = takes(Probe::new(&trace, "first"));
     assert!(
@@ -265,7 +265,7 @@ async fn a_hurry_aborts_best_effort_steps_and_the_rest_runs_with_its_own_time() 
     let run = Runner::new(server).handle(&handle);
     let mut run = spawn(run.run(async |_: &mut Server, stop: Stop| {
         stop.cancelled().await;
-        // It would go on for long.
+        // Without the hurry it would go on for long.
         tokio::time::sleep(secs(60)).await;
     }));
     handle.request(lifecycle_runtime::Reason::Requested);
@@ -346,7 +346,7 @@ async fn a_hurry_and_a_forced_end_wake_the_shutdown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_is_not_polled_any_more_when_its_step_is_cut_has_timed_out_with_it() {
+async fn a_part_that_its_component_abandoned_times_out_with_the_step() {
     #[derive(GracefulShutdown)]
     #[shutdown(part)]
     struct Part {
@@ -355,7 +355,7 @@ async fn a_part_that_is_not_polled_any_more_when_its_step_is_cut_has_timed_out_w
         #[shutdown]
         next: Probe,
     }
-    /// Polls the cleanup of its part once, and then waits for something else.
+    /// A component that polls the cleanup of its part once, and then waits for something else.
     struct Forgets(Part);
     impl Component for Forgets {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {

@@ -1,4 +1,4 @@
-//! Foreign code is contained everywhere: whatever panics, the shutdown goes on and the report is whole.
+//! Foreign code is contained everywhere: whatever panics, the shutdown goes on and the report is complete.
 
 use std::error::Error;
 use std::fmt;
@@ -17,7 +17,7 @@ use lifecycle_tests::{Probe, Trace, secs};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
-/// Panics at events of one name.
+/// A subscriber that panics at events of one name, and counts them.
 struct Panics(&'static str, AtomicUsize);
 
 struct Name(String);
@@ -73,12 +73,12 @@ fn server<T: Component>(trace: &Trace, odd: T) -> Server<T> {
     }
 }
 
-/// Shuts a server down in which something panics: every other step has to run, and the report to be whole.
+/// Shuts down a server with `odd` in its first step, and asserts that all other steps run and the report is complete.
 async fn survive<T: Component>(odd: T) -> Report {
     let trace = Trace::new();
     let mut server = server(&trace, odd);
     let report = server.shutdown().await;
-    // Everything that is shown of it.
+    // Showing the report must not panic either.
     let _ = (
         report.to_string(),
         format!("{report:?}"),
@@ -99,7 +99,7 @@ async fn survive<T: Component>(odd: T) -> Report {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscriber_that_panics_at_any_event() {
+async fn a_subscriber_that_panics_at_an_event_is_contained() {
     let trace = Trace::new();
     for event in [
         "shutdown_begin",
@@ -163,20 +163,20 @@ impl Component for Fails {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_panics_when_it_is_told_or_dropped() {
+async fn an_error_that_panics_when_it_is_shown_or_dropped_is_contained() {
     for how in ["display", "source", "drop"] {
         let report = survive(Fails(how)).await;
         assert!(matches!(
             report.step("odd").unwrap().outcome(),
             Outcome::Failed(_)
         ));
-        // The last one that holds the error drops it: here it is the test.
+        // The test holds the last clone of the error, so the panic in its drop is the test's to catch.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(report)));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cleanup_that_panics_in_its_poll_its_drop_or_its_abort() {
+async fn a_cleanup_that_panics_in_its_poll_its_drop_or_its_abort_is_contained() {
     let trace = Trace::new();
     let odd = || Probe::new(&trace, "odd");
     let report = survive(odd().panic("poll").abort_panics()).await;
@@ -191,7 +191,7 @@ async fn a_cleanup_that_panics_in_its_poll_its_drop_or_its_abort() {
     ));
 }
 
-/// Panics when it is dropped.
+/// A value that panics when it is dropped.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -200,7 +200,7 @@ impl Drop for Bomb {
     }
 }
 
-/// Leaves closures with the engine that panic when they are called and when they are dropped.
+/// A component that hands the engine closures which panic when they are called and when they are dropped.
 struct Says;
 
 impl Component for Says {
@@ -221,7 +221,7 @@ impl Component for Says {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closures_that_panic_when_they_are_called_or_dropped() {
+async fn closures_that_panic_when_they_are_called_or_dropped_are_contained() {
     let report = survive(Says).await;
     let outcome = report.step("odd").unwrap().outcome().to_string();
     assert_eq!(
@@ -241,7 +241,7 @@ impl fmt::Debug for Key {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_panics_when_it_is_named() {
+async fn a_key_that_panics_when_it_is_shown_is_contained() {
     let trace = Trace::new();
     let map = std::collections::BTreeMap::from([(Key, Probe::new(&trace, "odd"))]);
     let report = survive(map).await;
@@ -253,7 +253,7 @@ async fn a_key_that_panics_when_it_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_that_panics_when_it_is_computed() {
+async fn a_timeout_expression_that_panics_is_contained() {
     #[derive(GracefulShutdown)]
     struct Timed {
         #[shutdown(timeout = panics())]
@@ -280,7 +280,7 @@ impl Component for Nasty {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_whose_payload_panics() {
+async fn a_panic_whose_payload_panics_is_contained() {
     let report = survive(Nasty).await;
     let outcome = report.step("odd").unwrap().outcome().to_string();
     assert_eq!(outcome, "panicked: a panic whose payload is no text");
@@ -303,8 +303,8 @@ impl Wake for Woken {
 }
 
 #[test]
-fn a_waker_that_panics() {
-    // Outside any runtime the library's own thread wakes.
+fn a_waker_that_panics_is_contained() {
+    // Outside a runtime the library's own timer thread calls the waker.
     let trace = Trace::new();
     let mut server = server(&trace, Probe::new(&trace, "odd").hang());
     let woken = Arc::new(Woken(AtomicUsize::new(0)));
@@ -329,7 +329,7 @@ fn a_waker_that_panics() {
     assert_eq!(trace.count("last ends"), 1);
 }
 
-/// Says what it waits for in a closure that panics when it is dropped, and ends.
+/// A component that ends at once, and hands the engine a `waiting_for` closure that panics when it is dropped.
 struct SaysAndEnds;
 
 impl Component for SaysAndEnds {
@@ -344,12 +344,12 @@ impl Component for SaysAndEnds {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closure_that_panics_when_it_is_dropped_after_its_step_has_ended_well() {
+async fn a_closure_that_panics_when_its_step_is_done_is_contained() {
     let report = survive(SaysAndEnds).await;
     assert!(report.is_clean(), "{report}");
 }
 
-/// Leaves closures with the engine that panic when they are dropped, and hangs.
+/// A component that hangs, and hands the engine closures that panic when they are dropped.
 struct Leaves;
 
 impl Component for Leaves {
@@ -364,7 +364,7 @@ impl Component for Leaves {
     }
 }
 
-/// Shuts a server down half-way and drops it.
+/// Interrupts the shutdown of a server, and drops the server.
 fn leave_half_way<T: Component>(odd: T) {
     let mut server = server(&Trace::new(), odd);
     let mut shutdown = tokio_test::task::spawn(server.shutdown());
@@ -375,25 +375,25 @@ fn leave_half_way<T: Component>(odd: T) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closures_of_many_steps_that_panic_when_the_owner_is_dropped_half_way() {
+async fn closures_that_panic_when_an_interrupted_owner_is_dropped_are_contained() {
     leave_half_way(vec![Leaves, Leaves, Leaves]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_that_panic_when_the_owner_is_dropped_half_way() {
+async fn errors_that_panic_when_an_interrupted_owner_is_dropped_are_contained() {
     let hangs = Probe::new(&Trace::new(), "hangs").hang();
     leave_half_way((Fails("drop"), Fails("drop"), hangs));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_panics_when_a_server_is_dropped_after_its_shutdown() {
+async fn an_error_that_panics_when_a_server_is_dropped_after_its_shutdown_is_contained() {
     let mut server = server(&Trace::new(), Fails("drop"));
     drop(server.shutdown().await);
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(server)));
     assert!(dropped.is_ok(), "out of the drop");
 }
 
-/// Panics at one thing that is done with spans.
+/// A subscriber that panics at one operation on spans.
 struct SpanPanics(&'static str, AtomicUsize);
 
 impl SpanPanics {
@@ -431,7 +431,7 @@ impl Subscriber for SpanPanics {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscriber_that_panics_at_any_use_of_a_span() {
+async fn a_subscriber_that_panics_at_a_use_of_a_span_is_contained() {
     let trace = Trace::new();
     for what in ["made", "recorded", "entered", "left", "closed"] {
         let subscriber = Arc::new(SpanPanics(what, AtomicUsize::new(0)));

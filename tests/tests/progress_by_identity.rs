@@ -1,49 +1,20 @@
-//! Progress belongs to a component, not to its place or name: whatever happens between two runs, nothing is left out.
+//! Progress belongs to a component, not to its position or name. Whatever changes between two runs, each component is
+//! cleaned.
 
 use lifecycle_runtime::{
     BoxError, Component, Components, Context, DynComponent, GracefulShutdown, Outcome, Report,
-    ShutdownState,
 };
-use lifecycle_tests::{Hold, Probe, Trace};
+use lifecycle_tests::{Hold, Owner, Probe, TimedPart, Trace};
 use tokio::task::JoinHandle;
-use tokio_test::assert_pending;
-use tokio_test::task::spawn;
 
-#[derive(GracefulShutdown)]
-struct Owner<T: Component> {
-    #[shutdown]
-    field: T,
-    #[shutdown(state)]
-    state: ShutdownState,
-}
-
-impl<T: Component> Owner<T> {
-    fn new(field: T) -> Self {
-        let state = ShutdownState::new();
-        Self { field, state }
-    }
-
-    /// Polls a shutdown once and drops it.
-    fn cut(&mut self) {
-        assert_pending!(spawn(self.shutdown()).poll());
-    }
-}
-
-#[derive(GracefulShutdown)]
-#[shutdown(part)]
-struct Part {
-    #[shutdown]
-    probe: Probe,
-}
-
-fn part(trace: &Trace, name: &'static str) -> Part {
+fn part(trace: &Trace, name: &'static str) -> TimedPart {
     let probe = Probe::new(trace, name);
-    Part { probe }
+    TimedPart { probe }
 }
 
-fn held_part(trace: &Trace, name: &'static str) -> (Part, Hold) {
+fn held_part(trace: &Trace, name: &'static str) -> (TimedPart, Hold) {
     let (probe, hold) = Probe::held(trace, name);
-    (Part { probe }, hold)
+    (TimedPart { probe }, hold)
 }
 
 fn outcomes(report: &Report, path: &str) -> Vec<String> {
@@ -57,11 +28,11 @@ fn outcomes(report: &Report, path: &str) -> Vec<String> {
         .collect()
 }
 
-/// Cleans an owner and then two parts of one type, always in the same order.
+/// A component that cleans an owner and then two parts of one type, always in the same order.
 struct Mixed {
     owner: Owner<Probe>,
-    one: Part,
-    two: Part,
+    one: TimedPart,
+    two: TimedPart,
 }
 
 impl Component for Mixed {
@@ -73,7 +44,7 @@ impl Component for Mixed {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_that_ended_before_takes_the_place_of_no_part() {
+async fn an_owner_that_ended_before_is_not_confused_with_a_part() {
     let trace = Trace::new();
     let mut server = Owner::new(Mixed {
         owner: Owner::new(Probe::new(&trace, "owner")),
@@ -88,8 +59,8 @@ async fn an_owner_that_ended_before_takes_the_place_of_no_part() {
     }
 }
 
-/// Cleans the last part and lets go of it, until none is left.
-struct Popping(Vec<Part>);
+/// A component that cleans its last part and drops it, until none is left.
+struct Popping(Vec<TimedPart>);
 
 impl Component for Popping {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -102,12 +73,12 @@ impl Component for Popping {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_component_that_pops_what_it_cleaned_cleans_the_one_in_flight_again() {
+async fn a_component_that_pops_its_cleaned_parts_cleans_the_one_in_flight_again() {
     let trace = Trace::new();
     let (held, hold) = held_part(&trace, "b");
     let parts = vec![part(&trace, "a"), held, part(&trace, "c")];
     let mut server = Owner::new(Popping(parts));
-    server.cut();
+    server.interrupt();
     assert_eq!(server.field.0.len(), 2);
     hold.release();
     let report = server.shutdown().await;
@@ -118,8 +89,8 @@ async fn a_component_that_pops_what_it_cleaned_cleans_the_one_in_flight_again() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_that_was_in_flight_and_is_gone_is_aborted_and_not_done() {
-    struct Taking(Option<Part>);
+async fn a_value_that_was_lost_in_flight_is_aborted_and_not_done() {
+    struct Taking(Option<TimedPart>);
     impl Component for Taking {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
             match self.0.take() {
@@ -130,7 +101,7 @@ async fn a_value_that_was_in_flight_and_is_gone_is_aborted_and_not_done() {
     }
     let trace = Trace::new();
     let mut server = Owner::new(Taking(Some(held_part(&trace, "a").0)));
-    server.cut();
+    server.interrupt();
     let report = server.shutdown().await;
     assert!(!report.is_clean(), "{report}");
     let step = report.step("field").unwrap();
@@ -144,8 +115,8 @@ async fn a_value_that_was_in_flight_and_is_gone_is_aborted_and_not_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_a_later_run_does_not_get_to_may_come_in_the_one_after_it() {
-    struct Gated(Probe, Part);
+async fn a_part_that_one_run_does_not_reach_is_resumed_by_the_next() {
+    struct Gated(Probe, TimedPart);
     impl Component for Gated {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
             self.0.cleanup(cx).await?;
@@ -155,11 +126,11 @@ async fn a_part_that_a_later_run_does_not_get_to_may_come_in_the_one_after_it() 
     let trace = Trace::new();
     let (held, hold) = held_part(&trace, "part");
     let mut server = Owner::new(Gated(Probe::new(&trace, "gate"), held));
-    server.cut();
+    server.interrupt();
     let (gate, open) = Probe::held(&trace, "gate again");
     server.field.0 = gate;
     for _ in 0..2 {
-        server.cut();
+        server.interrupt();
     }
     open.release();
     hold.release();
@@ -169,11 +140,11 @@ async fn a_part_that_a_later_run_does_not_get_to_may_come_in_the_one_after_it() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn elements_may_be_reordered_added_and_removed_when_they_had_ended() {
+async fn elements_that_had_ended_may_be_reordered_removed_and_joined_by_others() {
     let trace = Trace::new();
     let (held, hold) = held_part(&trace, "b");
     let mut server = Owner::new(vec![part(&trace, "a"), held]);
-    server.cut();
+    server.interrupt();
     server.field.reverse();
     server.field.push(part(&trace, "new"));
     hold.release();
@@ -189,11 +160,11 @@ async fn elements_may_be_reordered_added_and_removed_when_they_had_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_element_that_was_removed_before_it_had_ended_is_told_of() {
+async fn an_element_that_was_removed_before_it_had_ended_is_reported() {
     let trace = Trace::new();
     let (held, _hold) = held_part(&trace, "b");
     let mut server = Owner::new(vec![part(&trace, "a"), held]);
-    server.cut();
+    server.interrupt();
     server.field.remove(1);
     let report = server.shutdown().await;
     assert!(!report.is_clean(), "{report}");
@@ -204,12 +175,12 @@ async fn an_element_that_was_removed_before_it_had_ended_is_told_of() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn elements_that_were_removed_are_counted_as_far_as_they_had_not_ended() {
+async fn removed_elements_are_counted_if_they_had_not_ended() {
     let trace = Trace::new();
     let held = |name| held_part(&trace, name).0;
     let list = vec![part(&trace, "a"), held("b"), held("c")];
     let mut server = Owner::new(list);
-    server.cut();
+    server.interrupt();
     server.field.clear();
     let report = server.shutdown().await;
     assert_eq!(
@@ -219,12 +190,12 @@ async fn elements_that_were_removed_are_counted_as_far_as_they_had_not_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_was_removed_when_it_had_ended_is_no_loss() {
+async fn a_key_that_was_removed_after_it_had_ended_is_no_loss() {
     let trace = Trace::new();
     let (held, hold) = held_part(&trace, "b");
     let map = [("a", part(&trace, "a")), ("b", held)];
     let mut server = Owner::new(std::collections::BTreeMap::from(map));
-    server.cut();
+    server.interrupt();
     server.field.remove("a");
     hold.release();
     let report = server.shutdown().await;
@@ -233,12 +204,12 @@ async fn a_key_that_was_removed_when_it_had_ended_is_no_loss() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_was_removed_before_it_had_ended_is_told_by_its_name() {
+async fn a_key_that_was_removed_before_it_had_ended_is_reported_by_name() {
     let trace = Trace::new();
     let (held, _hold) = held_part(&trace, "b");
     let map = [("a", part(&trace, "a")), ("b", held)];
     let mut server = Owner::new(std::collections::BTreeMap::from(map));
-    server.cut();
+    server.interrupt();
     server.field.remove("b");
     let report = server.shutdown().await;
     assert!(!report.is_clean(), "{report}");
@@ -248,15 +219,15 @@ async fn a_key_that_was_removed_before_it_had_ended_is_told_by_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_before_the_future_was_dropped_stays_in_the_report() {
+async fn a_failure_before_an_interruption_stays_in_the_report() {
     let trace = Trace::new();
-    let failing = Part {
+    let failing = TimedPart {
         probe: Probe::new(&trace, "a").error("the disk is full"),
     };
     let (held, hold) = held_part(&trace, "b");
     let mut server = Owner::new(vec![failing, held]);
-    server.cut();
-    // Its second cleanup goes well, as the contract of a cleanup allows.
+    server.interrupt();
+    // The second cleanup succeeds, as the contract of a cleanup allows.
     server.field[0] = part(&trace, "a");
     hold.release();
     let report = server.shutdown().await;
@@ -265,7 +236,7 @@ async fn a_failure_before_the_future_was_dropped_stays_in_the_report() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_in_a_box_may_be_another_one_and_is_cleaned_again() {
+async fn a_boxed_object_may_have_been_replaced_and_is_cleaned_again() {
     let trace = Trace::new();
     #[derive(GracefulShutdown)]
     #[shutdown(part)]
@@ -278,7 +249,7 @@ async fn an_object_in_a_box_may_be_another_one_and_is_cleaned_again() {
     let (second, _hold) = Probe::held(&trace, "second");
     let first = Probe::new(&trace, "first");
     let mut server: Owner<Box<dyn DynComponent>> = Owner::new(Box::new(Pair { first, second }));
-    server.cut();
+    server.interrupt();
     trace.take();
     server.field = Box::new(Pair {
         first: Probe::new(&trace, "other first"),
@@ -296,14 +267,14 @@ async fn an_object_in_a_box_may_be_another_one_and_is_cleaned_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn components_of_one_name_are_told_apart_by_their_ids() {
+async fn components_with_the_same_name_are_distinguished_by_their_ids() {
     let trace = Trace::new();
     let components = Components::new();
     let (held, hold) = held_part(&trace, "b");
     components.insert("same", part(&trace, "a")).ok().unwrap();
     components.insert("same", held).ok().unwrap();
     let mut server = Owner::new(components);
-    server.cut();
+    server.interrupt();
     hold.release();
     let report = server.shutdown().await;
     assert!(report.is_clean(), "{report}");
@@ -312,9 +283,9 @@ async fn components_of_one_name_are_told_apart_by_their_ids() {
     assert_eq!(outcomes(&report, "field"), ["[same] done", "[same] done"]);
 }
 
-/// Cleans a part and two lists of tasks together.
+/// A component that cleans a part and two lists of tasks together.
 struct Tasks {
-    part: Part,
+    part: TimedPart,
     lists: [Vec<JoinHandle<()>>; 2],
 }
 
@@ -339,8 +310,8 @@ async fn lists_that_are_cleaned_together_keep_their_own_elements() {
     let mut server = Owner::new(Tasks { part, lists });
     let handles: Vec<_> = server.field.lists.iter().flatten().collect();
     let handles: Vec<_> = handles.iter().map(|task| task.abort_handle()).collect();
-    server.cut();
-    server.cut();
+    server.interrupt();
+    server.interrupt();
     handles.iter().for_each(|task| task.abort());
     let report = server.shutdown().await;
     assert!(report.is_clean(), "{report}");
@@ -349,12 +320,12 @@ async fn lists_that_are_cleaned_together_keep_their_own_elements() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_was_removed_before_it_had_ended_is_told_beside_a_part() {
+async fn a_task_that_was_removed_before_it_had_ended_is_reported_beside_a_part() {
     let trace = Trace::new();
     let (part, hold) = held_part(&trace, "part");
     let lists = [vec![endless()], Vec::new()];
     let mut server = Owner::new(Tasks { part, lists });
-    server.cut();
+    server.interrupt();
     server.field.lists[0].clear();
     hold.release();
     let report = server.shutdown().await;
@@ -367,7 +338,7 @@ async fn an_owner_in_a_list_carries_its_own_progress() {
     let trace = Trace::new();
     let (held, hold) = Probe::held(&trace, "b");
     let mut server = Owner::new(vec![Owner::new(Probe::new(&trace, "a")), Owner::new(held)]);
-    server.cut();
+    server.interrupt();
     server.field.reverse();
     hold.release();
     let report = server.shutdown().await;
@@ -377,17 +348,17 @@ async fn an_owner_in_a_list_carries_its_own_progress() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_may_be_dropped_and_taken_up_many_times() {
+async fn a_shutdown_may_be_interrupted_and_resumed_many_times() {
     let trace = Trace::new();
     let (one, hold_one) = held_part(&trace, "one");
     let (two, hold_two) = held_part(&trace, "two");
     let mut server = Owner::new(Popping(vec![two, one]));
     for _ in 0..3 {
-        server.cut();
+        server.interrupt();
     }
     hold_one.release();
     for _ in 0..3 {
-        server.cut();
+        server.interrupt();
     }
     hold_two.release();
     let report = server.shutdown().await;

@@ -1,4 +1,4 @@
-//! What users write against: every name is at the root, with its shape.
+//! Every name that users rely on is at the root of the crate, with its documented signature.
 
 use std::process::Termination;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ fn server() -> Server {
     }
 }
 
-/// Shapes that say themselves.
+/// The signatures of the accessors.
 const BUDGET: Option<Duration> = Server::PLAN.budget();
 const _: fn(&mut ShutdownState) = ShutdownState::disarm;
 const _: fn(&Context) -> &Reason = Context::reason;
@@ -44,7 +44,7 @@ fn is_termination<T: Termination + Clone>(_: &T) {}
 fn is_object(_: &mut dyn DynComponent) {}
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_its_report_and_its_steps_can_be_asked() {
+async fn a_shutdown_its_report_and_its_steps_have_their_accessors() {
     let mut server = server();
     let shutdown: Shutdown<'_, Server> = server.shutdown();
     let report: Report = shutdown.reason(Reason::Requested).within(secs(5)).await;
@@ -85,16 +85,16 @@ async fn a_runner_has_all_its_options() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_functions_run_a_server_too() {
+async fn run_and_run_until_signal_take_a_server() {
     let report = run(server(), async |_, stop| drop(stop)).await;
     assert!(report.is_clean(), "{report}");
-    // Never awaited: it waits for a signal.
+    // It would wait for a signal, so it is not awaited.
     drop(run_until_signal(server()));
     let _: Option<(Connections, Gate)> = None;
 }
 
 #[test]
-fn a_reason_reads_as_a_text() {
+fn a_reason_is_displayed_as_text() {
     let error = || std::io::Error::other("no port");
     is_error(&error());
     for (reason, text) in [

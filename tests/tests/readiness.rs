@@ -1,4 +1,4 @@
-//! Readiness: whether the server should be sent work, as a probe sees it.
+//! `Readiness` tells a probe whether the server should get requests.
 
 use lifecycle_runtime::{
     GracefulShutdown, Readiness, ReadyState, Reason, Runner, ShutdownHandle, ShutdownState,
@@ -7,7 +7,7 @@ use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
 
 #[test]
-fn it_starts_unready_and_says_why_it_is_unready_later() {
+fn readiness_starts_unready_and_later_says_why_it_is_unready() {
     let readiness = Readiness::default();
     assert_eq!(readiness.state(), ReadyState::Starting);
     assert!(!readiness.is_ready());
@@ -27,7 +27,7 @@ fn it_starts_unready_and_says_why_it_is_unready_later() {
 }
 
 #[test]
-fn clones_are_the_same() {
+fn clones_share_one_readiness() {
     let readiness = Readiness::new();
     let probe = readiness.clone();
     readiness.set_ready();
@@ -37,7 +37,7 @@ fn clones_are_the_same() {
 }
 
 #[test]
-fn who_waits_for_a_change_is_told_of_the_next_one_and_not_of_a_repeat() {
+fn a_waiter_is_woken_by_the_next_change_and_not_by_a_repeat() {
     let readiness = Readiness::new();
     readiness.set_ready();
     let mut changed = spawn(readiness.changed());
@@ -73,7 +73,7 @@ struct Server {
 }
 
 #[tokio::test]
-async fn it_drains_before_main_is_told_to_stop_and_has_stopped_when_the_plan_has_ended() {
+async fn readiness_drains_before_main_gets_stop_and_has_stopped_after_the_plan() {
     let (readiness, handle) = (Readiness::new(), ShutdownHandle::new());
     let (seen, asked) = (readiness.clone(), handle.clone());
     let server = Server {

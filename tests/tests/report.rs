@@ -1,4 +1,4 @@
-//! The report says what a shutdown did, to people and to programs.
+//! The report tells people and programs what a shutdown did.
 
 use std::process::{ExitCode, Termination as _};
 use std::time::Duration;
@@ -73,7 +73,7 @@ async fn report(mut server: Server) -> Report {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_reads_as_a_table_that_names_the_slowest() {
+async fn a_report_is_displayed_as_a_table_that_names_the_slowest_step() {
     let report = report(clean(&Trace::new())).await;
     assert_eq!(
         report.to_string(),
@@ -92,7 +92,7 @@ slowest: drain (1.50 s)"
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_says_beside_each_step_what_went_wrong() {
+async fn a_report_says_beside_each_step_what_went_wrong() {
     let report = report(broken(&Trace::new())).await;
     assert_eq!(
         report.to_string(),
@@ -111,7 +111,7 @@ slowest: storage (3.00 s)"
 }
 
 #[tokio::test(start_paused = true)]
-async fn its_parts_can_be_asked_for() {
+async fn a_report_gives_access_to_its_parts() {
     let report = report(broken(&Trace::new())).await;
     assert_eq!(report.component(), "proxy");
     assert!(matches!(report.reason(), Reason::Signal(Signal::TERMINATE)));
@@ -160,7 +160,7 @@ async fn its_parts_can_be_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_begins_another_is_not_mistaken_for_it() {
+async fn a_step_whose_name_begins_anothers_is_not_confused_with_it() {
     #[derive(GracefulShutdown)]
     struct Names {
         #[shutdown]
@@ -191,7 +191,7 @@ async fn a_name_that_begins_another_is_not_mistaken_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn as_a_result_it_is_an_error_that_names_what_failed_and_holds_the_report() {
+async fn a_report_as_a_result_is_an_error_that_names_the_failed_steps_and_holds_the_report() {
     assert!(report(clean(&Trace::new())).await.into_result().is_ok());
     let error = report(broken(&Trace::new()))
         .await
@@ -213,7 +213,7 @@ async fn as_a_result_it_is_an_error_that_names_what_failed_and_holds_the_report(
 }
 
 #[tokio::test(start_paused = true)]
-async fn as_mains_value_it_is_the_exit_code() {
+async fn a_report_returned_from_main_is_the_exit_code() {
     let code = |report: Report| format!("{:?}", report.report());
     assert_eq!(
         code(report(clean(&Trace::new())).await),
@@ -226,7 +226,7 @@ async fn as_mains_value_it_is_the_exit_code() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_draws_a_timeline() {
+async fn a_report_draws_a_timeline() {
     let chart = report(broken(&Trace::new())).await.to_mermaid();
     assert_eq!(
         chart,
@@ -247,7 +247,7 @@ gantt
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_data() {
+async fn a_report_serializes() {
     let report = report(broken(&Trace::new())).await;
     let data = serde_json::to_value(&report).unwrap();
     let step = |i: usize| data["steps"][i].clone();
@@ -287,7 +287,7 @@ async fn it_is_data() {
 }
 
 #[test]
-fn a_plan_is_data() {
+fn a_plan_serializes() {
     #[derive(GracefulShutdown)]
     #[shutdown(part)]
     struct Inner {
@@ -393,7 +393,7 @@ async fn clones_share_one_report() {
 }
 
 #[test]
-fn the_plan_reads_as_a_table_too_and_is_a_constant() {
+fn a_plan_is_displayed_as_a_table_and_is_a_constant() {
     const PLAN: Plan = <Server as lifecycle_runtime::Component>::PLAN;
     const BUDGET: Option<std::time::Duration> = PLAN.budget();
     assert_eq!(BUDGET, Some(secs(20)));
@@ -412,7 +412,7 @@ fn the_plan_reads_as_a_table_too_and_is_a_constant() {
 }
 
 #[test]
-fn a_signal_that_has_no_name_here_is_shown_by_its_number() {
+fn a_signal_without_a_known_name_is_shown_by_its_number() {
     assert_eq!(
         Reason::Signal(Signal::from_raw(10)).to_string(),
         "signal 10"

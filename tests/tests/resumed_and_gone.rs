@@ -1,5 +1,5 @@
-//! What was in flight deep inside a server whose shutdown is dropped half-way: the next run finds it again, or says that
-//! it is gone.
+//! After an interruption, the next run of a shutdown finds every step that was in flight deep inside the server, or
+//! reports that it is gone.
 
 use std::collections::BTreeMap;
 use std::task::Poll;
@@ -9,51 +9,23 @@ use lifecycle_runtime::{
     BoxError, Component, Context, DynComponent, GracefulShutdown, Outcome, Report, ShutdownState,
     Step,
 };
-use lifecycle_tests::{Probe, Trace};
+use lifecycle_tests::{LeafOwner, LeafPart, Probe, Trace};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
 
-#[derive(GracefulShutdown)]
-#[shutdown(timeout = "60s")]
-struct Owner<T: Component> {
-    #[shutdown(leaf)]
-    field: T,
-    #[shutdown(state)]
-    state: ShutdownState,
-}
-
-impl<T: Component> Owner<T> {
-    fn new(field: T) -> Self {
-        let state = ShutdownState::new();
-        Self { field, state }
-    }
-
-    /// Begins its shutdown, and drops the future half-way.
-    fn cut(&mut self) {
-        assert_pending!(spawn(self.shutdown()).poll());
-    }
-}
-
-#[derive(GracefulShutdown)]
-#[shutdown(part)]
-struct Part<T: Component> {
-    #[shutdown(leaf)]
-    it: T,
-}
-
-/// Its first step is `best_effort`.
+/// A part whose first step is `best_effort`.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 struct Flat {
     #[shutdown(priority = 0, best_effort)]
-    cache: Part<Probe>,
+    cache: LeafPart<Probe>,
     #[shutdown(priority = 0)]
     journal: Probe,
 }
 
-/// Takes its value out to clean it.
-struct Taking(Option<Part<Probe>>);
+/// A component that takes its value out to clean it.
+struct Taking(Option<LeafPart<Probe>>);
 
 impl Component for Taking {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -64,16 +36,12 @@ impl Component for Taking {
     }
 }
 
-fn part<T: Component>(it: T) -> Part<T> {
-    Part { it }
-}
-
-/// A probe that is held for ever.
+/// Returns a probe that hangs for ever.
 fn held(trace: &Trace, name: &'static str) -> Probe {
     Probe::new(trace, name).hang()
 }
 
-/// All rows, each as `path outcome`.
+/// Returns all rows of the report, each as `path outcome`.
 fn rows(report: &Report) -> Vec<String> {
     fn collect(steps: &[Step], above: &str, rows: &mut Vec<String>) {
         for step in steps {
@@ -99,21 +67,21 @@ fn endless() -> (JoinHandle<()>, AbortHandle) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_that_was_in_flight_inside_of_an_element_and_is_gone_is_told() {
+async fn a_value_that_was_lost_in_flight_inside_an_element_is_reported() {
     let trace = Trace::new();
-    let taking = Taking(Some(part(held(&trace, "a"))));
-    let mut server = Owner::new(vec![part(taking)]);
-    server.cut();
+    let taking = Taking(Some(LeafPart::new(held(&trace, "a"))));
+    let mut server = LeafOwner::new(vec![LeafPart::new(taking)]);
+    server.interrupt();
     let report = server.shutdown().await;
     assert_eq!(trace.count("a ends"), 0);
     assert!(!report.is_clean(), "{report}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_element_that_was_removed_from_a_list_inside_of_an_option_is_told() {
+async fn an_element_that_was_removed_from_a_list_inside_an_option_is_reported() {
     let trace = Trace::new();
-    let mut server = Owner::new(Some(part(vec![held(&trace, "a")])));
-    server.cut();
+    let mut server = LeafOwner::new(Some(LeafPart::new(vec![held(&trace, "a")])));
+    server.interrupt();
     server.field.as_mut().unwrap().it.clear();
     let report = server.shutdown().await;
     assert_eq!(trace.count("a ends"), 0);
@@ -124,8 +92,8 @@ async fn an_element_that_was_removed_from_a_list_inside_of_an_option_is_told() {
 async fn the_error_of_an_owner_that_was_removed_stays_in_the_report() {
     let trace = Trace::new();
     let failed = Probe::new(&trace, "a").error("the disk is full");
-    let mut server = Owner::new(vec![Owner::new((failed, held(&trace, "b")))]);
-    server.cut();
+    let mut server = LeafOwner::new(vec![LeafOwner::new((failed, held(&trace, "b")))]);
+    server.interrupt();
     server.field.clear();
     let report = server.shutdown().await;
     assert!(!report.is_clean(), "{report}");
@@ -133,13 +101,13 @@ async fn the_error_of_an_owner_that_was_removed_stays_in_the_report() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_that_comes_under_another_name_is_taken_up_again_and_again() {
+async fn an_owner_that_moves_to_another_name_is_resumed_each_time() {
     let (task, handle) = endless();
-    let mut server = Owner::new(BTreeMap::from([(1, Owner::new(task))]));
-    server.cut();
+    let mut server = LeafOwner::new(BTreeMap::from([(1, LeafOwner::new(task))]));
+    server.interrupt();
     let owner = server.field.remove(&1).unwrap();
     server.field.insert(2, owner);
-    server.cut();
+    server.interrupt();
     let mut shutdown = spawn(server.shutdown());
     let Poll::Pending = shutdown.poll() else {
         panic!("its task still runs");
@@ -154,11 +122,14 @@ async fn an_owner_that_comes_under_another_name_is_taken_up_again_and_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hurry_cuts_best_effort_steps_inside_of_elements_while_they_wait() {
+async fn a_hurry_cuts_waiting_best_effort_steps_inside_elements() {
     let trace = Trace::new();
-    let (cache, journal) = (part(held(&trace, "cache")), Probe::new(&trace, "journal"));
-    let mut server = Owner::new(vec![Flat { cache, journal }]);
-    server.cut();
+    let (cache, journal) = (
+        LeafPart::new(held(&trace, "cache")),
+        Probe::new(&trace, "journal"),
+    );
+    let mut server = LeafOwner::new(vec![Flat { cache, journal }]);
+    server.interrupt();
     let interrupt = Interrupt::of(&server.state).unwrap();
     let mut shutdown = spawn(server.shutdown());
     assert_pending!(shutdown.poll());
@@ -170,14 +141,18 @@ async fn a_hurry_cuts_best_effort_steps_inside_of_elements_while_they_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_of_an_earlier_run_stays_under_its_path() {
+async fn a_row_of_an_earlier_run_keeps_its_path() {
     let trace = Trace::new();
     let (failed, done) = (Probe::new(&trace, "a").error("no"), Probe::new(&trace, "b"));
     let (last, hold) = Probe::held(&trace, "c");
-    // The elements of the inner list are cleaned again, and end well.
-    let mut server = Owner::new(vec![part(vec![part(failed), part(done), part(last)])]);
-    server.cut();
-    server.field[0].it[0] = part(Probe::new(&trace, "a"));
+    // The elements of the inner list are cleaned again, and this time they succeed.
+    let mut server = LeafOwner::new(vec![LeafPart::new(vec![
+        LeafPart::new(failed),
+        LeafPart::new(done),
+        LeafPart::new(last),
+    ])]);
+    server.interrupt();
+    server.field[0].it[0] = LeafPart::new(Probe::new(&trace, "a"));
     hold.release();
     let report = server.shutdown().await;
     let failed = rows(&report);
@@ -195,13 +170,13 @@ async fn a_row_of_an_earlier_run_stays_under_its_path() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_failed_below_a_best_effort_step_leaves_the_report_clean_when_it_is_cleaned_again() {
+async fn a_failure_below_a_best_effort_step_leaves_the_report_clean_when_resumed() {
     let trace = Trace::new();
-    let cache = part(Probe::new(&trace, "cache").error("cold"));
+    let cache = LeafPart::new(Probe::new(&trace, "cache").error("cold"));
     let (journal, hold) = Probe::held(&trace, "journal");
-    let mut server = Owner::new(vec![Flat { cache, journal }]);
-    server.cut();
-    server.field[0].cache = part(Probe::new(&trace, "cache"));
+    let mut server = LeafOwner::new(vec![Flat { cache, journal }]);
+    server.interrupt();
+    server.field[0].cache = LeafPart::new(Probe::new(&trace, "cache"));
     hold.release();
     let report = server.shutdown().await;
     assert!(report.is_clean(), "{report}");
@@ -217,16 +192,16 @@ struct Chained {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_element_that_was_removed_two_runs_later_is_told() {
+async fn an_element_that_was_removed_two_runs_later_is_reported() {
     let trace = Trace::new();
     let list = vec![held(&trace, "a")];
     let first = Probe::new(&trace, "first");
-    let mut server = Owner::new(Some(Chained { first, list }));
-    server.cut();
-    // The second run does not get to the list.
+    let mut server = LeafOwner::new(Some(Chained { first, list }));
+    server.interrupt();
+    // The second run does not reach the list.
     let (first, hold) = Probe::held(&trace, "first again");
     server.field.as_mut().unwrap().first = first;
-    server.cut();
+    server.interrupt();
     server.field.as_mut().unwrap().list.clear();
     hold.release();
     let report = server.shutdown().await;
@@ -235,13 +210,13 @@ async fn an_element_that_was_removed_two_runs_later_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn elements_in_another_order_are_found_again_with_what_is_inside_them() {
+async fn reordered_elements_are_found_again_with_their_inner_steps() {
     let trace = Trace::new();
     let (a, hold_a) = Probe::held(&trace, "a");
     let (b, hold_b) = Probe::held(&trace, "b");
     let (c, hold_c) = Probe::held(&trace, "c");
-    let mut server = Owner::new(vec![part(vec![a, b]), part(vec![c])]);
-    server.cut();
+    let mut server = LeafOwner::new(vec![LeafPart::new(vec![a, b]), LeafPart::new(vec![c])]);
+    server.interrupt();
     server.field.reverse();
     for hold in [hold_a, hold_b, hold_c] {
         hold.release();
@@ -257,11 +232,11 @@ struct Other {
     probe: Probe,
 }
 
-/// Cleans a part, and then one of another type and one of the same type where there are such.
+/// A component that cleans a part, then one of another type and one of the same type if it has them.
 struct Kinds {
-    first: Part<Probe>,
+    first: LeafPart<Probe>,
     other: Option<Other>,
-    second: Option<Part<Probe>>,
+    second: Option<LeafPart<Probe>>,
 }
 
 impl Component for Kinds {
@@ -276,21 +251,21 @@ impl Component for Kinds {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_is_gone_is_not_found_in_one_of_another_type() {
+async fn a_lost_part_is_not_confused_with_one_of_another_type() {
     let trace = Trace::new();
     let (first, hold) = Probe::held(&trace, "first");
     let other = Some(Other {
         probe: held(&trace, "other"),
     });
-    let mut server = Owner::new(Some(part(Kinds {
-        first: part(first),
+    let mut server = LeafOwner::new(Some(LeafPart::new(Kinds {
+        first: LeafPart::new(first),
         other,
         second: None,
     })));
-    server.cut();
+    server.interrupt();
     let kinds = &mut server.field.as_mut().unwrap().it;
     kinds.other = None;
-    kinds.second = Some(part(Probe::new(&trace, "second")));
+    kinds.second = Some(LeafPart::new(Probe::new(&trace, "second")));
     hold.release();
     let report = server.shutdown().await;
     assert_eq!(trace.count("second ends"), 1);
@@ -302,14 +277,14 @@ async fn a_part_in_an_option_of_a_part_in_a_field_is_found_again() {
     #[derive(GracefulShutdown)]
     struct Server {
         #[shutdown]
-        field: Part<Option<Part<Probe>>>,
+        field: LeafPart<Option<LeafPart<Probe>>>,
         #[shutdown(state)]
         state: ShutdownState,
     }
     let trace = Trace::new();
     let (probe, hold) = Probe::held(&trace, "a");
     let mut server = Server {
-        field: part(Some(part(probe))),
+        field: LeafPart::new(Some(LeafPart::new(probe))),
         state: ShutdownState::new(),
     };
     for _ in 0..2 {
@@ -321,12 +296,12 @@ async fn a_part_in_an_option_of_a_part_in_a_field_is_found_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_element_that_a_task_of_its_name_took_the_place_of_is_told() {
+async fn an_element_that_a_task_of_its_name_replaced_is_reported() {
     let trace = Trace::new();
     let map = |it: Box<dyn DynComponent>| BTreeMap::from([("a", it)]);
     let hangs: Box<dyn DynComponent> = Box::new(held(&trace, "a"));
-    let mut server = Owner::new(Some(part(map(hangs))));
-    server.cut();
+    let mut server = LeafOwner::new(Some(LeafPart::new(map(hangs))));
+    server.interrupt();
     server.field.as_mut().unwrap().it = map(Box::new(tokio::spawn(async {})));
     let report = server.shutdown().await;
     assert_eq!(trace.count("a ends"), 0);
@@ -334,9 +309,9 @@ async fn an_element_that_a_task_of_its_name_took_the_place_of_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_part_lost_is_told_also_when_the_part_itself_is_let_go_of() {
-    /// Cleans a part, lets go of it, and cleans something else.
-    struct LetsGo(Option<Part<Vec<Probe>>>, Probe);
+async fn the_loss_inside_a_part_is_reported_also_when_the_part_is_dropped() {
+    /// A component that cleans a part, drops it, and cleans something else.
+    struct LetsGo(Option<LeafPart<Vec<Probe>>>, Probe);
     impl Component for LetsGo {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
             if let Some(part) = &mut self.0 {
@@ -349,12 +324,12 @@ async fn what_a_part_lost_is_told_also_when_the_part_itself_is_let_go_of() {
     let trace = Trace::new();
     let (last, hold) = Probe::held(&trace, "last");
     let list = vec![held(&trace, "a")];
-    let mut server = Owner::new(LetsGo(Some(part(list)), last));
-    server.cut();
+    let mut server = LeafOwner::new(LetsGo(Some(LeafPart::new(list)), last));
+    server.interrupt();
     server.field.0.as_mut().unwrap().it.clear();
-    // The part ends and is gone; two more runs do not see it any more.
+    // The part ends and is dropped, so two more runs do not see it.
     for _ in 0..2 {
-        server.cut();
+        server.interrupt();
         assert!(server.field.0.is_none());
     }
     hold.release();

@@ -1,49 +1,13 @@
-//! Owners inside of a server whose shutdown is dropped half-way and taken up again: each keeps its own progress, and is
-//! told of once, wherever it is by then.
+//! Owners inside a server whose shutdown is interrupted and resumed keep their own progress, and each is reported once,
+//! wherever it is by then.
 
-use lifecycle_runtime::{
-    BoxError, Component, Context, GracefulShutdown, Outcome, Report, ShutdownState, Step,
-};
-use lifecycle_tests::{Probe, Trace};
-use tokio_test::assert_pending;
-use tokio_test::task::spawn;
+use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, Outcome, Report, Step};
+use lifecycle_tests::{LeafOwner, LeafPart, Probe, Trace};
 
-#[derive(GracefulShutdown)]
-#[shutdown(timeout = "60s")]
-struct Owner<T: Component> {
-    #[shutdown(leaf)]
-    field: T,
-    #[shutdown(state)]
-    state: ShutdownState,
-}
-
-impl<T: Component> Owner<T> {
-    fn new(field: T) -> Self {
-        let state = ShutdownState::new();
-        Self { field, state }
-    }
-
-    /// Begins its shutdown, and drops the future half-way.
-    fn cut(&mut self) {
-        assert_pending!(spawn(self.shutdown()).poll());
-    }
-}
-
-#[derive(GracefulShutdown)]
-#[shutdown(part)]
-struct Part<T: Component> {
-    #[shutdown(leaf)]
-    it: T,
-}
-
-fn part<T: Component>(it: T) -> Part<T> {
-    Part { it }
-}
-
-/// Cleans an owner, whatever comes of it, and then a part.
+/// A component that cleans an owner, and then a part whether that succeeded or not.
 struct Both {
-    owner: Owner<Probe>,
-    part: Part<Probe>,
+    owner: LeafOwner<Probe>,
+    part: LeafPart<Probe>,
 }
 
 impl Component for Both {
@@ -53,7 +17,7 @@ impl Component for Both {
     }
 }
 
-/// How often an outcome that is told by this text is in the report.
+/// Returns how often the report has an outcome with this text.
 fn count(report: &Report, outcome: &str) -> usize {
     fn inside(steps: &[Step], outcome: &str) -> usize {
         let of = |step: &Step| {
@@ -66,12 +30,12 @@ fn count(report: &Report, outcome: &str) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_that_is_taken_up_again_and_again_is_told_of_once() {
+async fn an_owner_that_is_resumed_many_times_is_reported_once() {
     let trace = Trace::new();
     let (held, hold) = Probe::held(&trace, "a");
-    let mut server = Owner::new(Some(part(Owner::new(held))));
+    let mut server = LeafOwner::new(Some(LeafPart::new(LeafOwner::new(held))));
     for _ in 0..3 {
-        server.cut();
+        server.interrupt();
     }
     hold.release();
     let report = server.shutdown().await;
@@ -80,13 +44,13 @@ async fn an_owner_that_is_taken_up_again_and_again_is_told_of_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_in_a_list_in_a_list_is_found_again_beside_others() {
+async fn an_owner_in_a_nested_list_is_found_again_beside_others() {
     let trace = Trace::new();
     let (a, hold_a) = Probe::held(&trace, "a");
     let (b, hold_b) = Probe::held(&trace, "b");
-    let mut server = Owner::new(vec![vec![Owner::new(a)], vec![Owner::new(b)]]);
+    let mut server = LeafOwner::new(vec![vec![LeafOwner::new(a)], vec![LeafOwner::new(b)]]);
     for _ in 0..3 {
-        server.cut();
+        server.interrupt();
         server.field.reverse();
     }
     hold_a.release();
@@ -96,13 +60,13 @@ async fn an_owner_in_a_list_in_a_list_is_found_again_beside_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_that_ended_in_an_earlier_run_is_told_of_once() {
+async fn an_owner_that_ended_in_an_earlier_run_is_reported_once() {
     let trace = Trace::new();
-    let owner = Owner::new(Probe::new(&trace, "owner").error("no"));
+    let owner = LeafOwner::new(Probe::new(&trace, "owner").error("no"));
     let (held, hold) = Probe::held(&trace, "part");
-    let part = part(held);
-    let mut server = Owner::new(vec![Both { owner, part }]);
-    server.cut();
+    let part = LeafPart::new(held);
+    let mut server = LeafOwner::new(vec![Both { owner, part }]);
+    server.interrupt();
     hold.release();
     let report = server.shutdown().await;
     assert_eq!(count(&report, "failed: no"), 1, "{report}");
@@ -110,24 +74,24 @@ async fn an_owner_that_ended_in_an_earlier_run_is_told_of_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_failure_of_an_owner_that_another_took_the_place_of_stays_in_the_report() {
+async fn the_failure_of_a_replaced_owner_stays_in_the_report() {
     let trace = Trace::new();
-    let owner = Owner::new(Probe::new(&trace, "owner").error("no"));
+    let owner = LeafOwner::new(Probe::new(&trace, "owner").error("no"));
     let (held, hold) = Probe::held(&trace, "part");
-    let part = part(held);
-    let mut server = Owner::new(vec![Both { owner, part }]);
-    server.cut();
-    server.field[0].owner = Owner::new(Probe::new(&trace, "other"));
+    let part = LeafPart::new(held);
+    let mut server = LeafOwner::new(vec![Both { owner, part }]);
+    server.interrupt();
+    server.field[0].owner = LeafOwner::new(Probe::new(&trace, "other"));
     hold.release();
     let report = server.shutdown().await;
     assert_eq!(count(&report, "failed: no"), 1, "{report}");
     assert_eq!(trace.count("other ends"), 1);
 }
 
-/// Cleans two parts, whatever comes of the first.
+/// A component that cleans two parts, the second whether the first succeeded or not.
 struct Lenient {
-    one: Part<Probe>,
-    two: Part<Probe>,
+    one: LeafPart<Probe>,
+    two: LeafPart<Probe>,
 }
 
 impl Component for Lenient {
@@ -138,22 +102,22 @@ impl Component for Lenient {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_failure_of_a_part_that_had_ended_inside_of_an_element_stays_in_the_report() {
+async fn the_failure_of_a_part_inside_an_element_stays_in_the_report() {
     let trace = Trace::new();
-    let one = part(Probe::new(&trace, "one").error("no"));
+    let one = LeafPart::new(Probe::new(&trace, "one").error("no"));
     let (held, hold) = Probe::held(&trace, "two");
-    let two = part(held);
-    let mut server = Owner::new(vec![Lenient { one, two }]);
-    server.cut();
-    // Its second cleanup goes well.
-    server.field[0].one = part(Probe::new(&trace, "one"));
+    let two = LeafPart::new(held);
+    let mut server = LeafOwner::new(vec![Lenient { one, two }]);
+    server.interrupt();
+    // The second cleanup succeeds.
+    server.field[0].one = LeafPart::new(Probe::new(&trace, "one"));
     hold.release();
     let report = server.shutdown().await;
     assert_eq!(count(&report, "failed: no"), 1, "{report}");
 }
 
-/// Cleans an owner where there is one.
-struct Holder(Option<Owner<Probe>>);
+/// A component that cleans an owner, if it has one.
+struct Holder(Option<LeafOwner<Probe>>);
 
 impl Component for Holder {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -165,11 +129,11 @@ impl Component for Holder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_that_was_taken_out_is_told_as_aborted_and_goes_on_by_itself() {
+async fn an_owner_that_was_taken_out_is_reported_as_aborted_and_goes_on_by_itself() {
     let trace = Trace::new();
     let (held, hold) = Probe::held(&trace, "a");
-    let mut server = Owner::new(Holder(Some(Owner::new(held))));
-    server.cut();
+    let mut server = LeafOwner::new(Holder(Some(LeafOwner::new(held))));
+    server.interrupt();
     let mut owner = server.field.0.take().unwrap();
     let report = server.shutdown().await;
     let step = report.step("field.field").expect("what was in flight");
@@ -185,8 +149,8 @@ async fn an_owner_that_was_taken_out_is_told_as_aborted_and_goes_on_by_itself() 
 async fn an_owner_that_was_moved_out_of_an_element_goes_on_by_itself() {
     let trace = Trace::new();
     let (held, hold) = Probe::held(&trace, "a");
-    let mut server = Owner::new(vec![Owner::new(held)]);
-    server.cut();
+    let mut server = LeafOwner::new(vec![LeafOwner::new(held)]);
+    server.interrupt();
     let mut owner = server.field.pop().unwrap();
     let report = server.shutdown().await;
     assert!(!report.is_clean(), "{report}");

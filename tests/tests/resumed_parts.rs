@@ -1,5 +1,5 @@
-//! Parts whose shutdown is dropped half-way and taken up again: nothing of the first run is forgotten, and each row
-//! stands at the path of its field.
+//! When the shutdown of a part is interrupted and resumed, the report keeps everything of the first run, each row at the
+//! path of its field.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -9,7 +9,7 @@ use tokio_test::assert_pending;
 use tokio_test::task::spawn;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Its call fails once the test lets it end.
+/// A database whose close blocks until the test lets it end, and then fails.
 struct Db(Receiver<()>);
 
 impl Db {
@@ -71,7 +71,7 @@ async fn a_blocking_call_of_a_part_in_a_field_is_awaited_by_the_next_run() {
 }
 
 #[tokio::test]
-async fn a_blocking_call_of_a_part_in_an_option_is_told_as_aborted() {
+async fn a_blocking_call_of_a_part_in_an_option_is_reported_as_aborted() {
     let (storage, ends) = storage();
     let mut server = Server {
         storage: Some(storage),
@@ -80,14 +80,14 @@ async fn a_blocking_call_of_a_part_in_an_option_is_told_as_aborted() {
     assert_pending!(spawn(server.shutdown()).poll());
     drop(ends);
     let report = server.shutdown().await;
-    // What is in the option now cannot be known to be what was there before.
+    // The engine cannot know whether the option still holds the value that it held before.
     assert!(!report.is_clean(), "nobody waited for the call: {report}");
     let outcome = report.step("storage.db").expect("a row").outcome();
     assert!(matches!(outcome, Outcome::Aborted), "{report}");
 }
 
 #[tokio::test]
-async fn a_blocking_call_of_an_element_is_told_as_aborted() {
+async fn a_blocking_call_of_an_element_is_reported_as_aborted() {
     let (storage, ends) = storage();
     let mut server = Listed {
         storages: vec![storage],
@@ -215,7 +215,7 @@ struct InMode {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_variant_that_another_took_the_place_of_is_told_as_aborted() {
+async fn a_replaced_variant_is_reported_as_aborted() {
     let mut server = InMode {
         mode: Mode::Writes { log: Hangs },
         state: ShutdownState::new(),
@@ -246,7 +246,7 @@ struct Lists<T: Component> {
     state: ShutdownState,
 }
 
-/// A task that failed in the first run is known in the second one, and told of once.
+/// Asserts that a task which failed in the first run is known in the second, and reported once.
 async fn assert_known<T: Component>(wrap: impl Fn(Task) -> T) {
     let endless = || tokio::spawn(std::future::pending());
     let (fails, hangs) = (tokio::spawn(async { Err("no".into()) }), endless());
@@ -267,7 +267,7 @@ async fn assert_known<T: Component>(wrap: impl Fn(Task) -> T) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_in_any_field_are_known_by_their_id_whatever_wraps_them() {
+async fn tasks_are_known_by_their_id_whatever_wraps_them() {
     assert_known(|task| task).await;
     assert_known(Some).await;
     assert_known(Box::new).await;

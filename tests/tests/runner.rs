@@ -1,4 +1,4 @@
-//! A runner tells main, awaits it, runs the plan, and says how the process ends.
+//! A runner fires `stop`, awaits main, runs the plan, and chooses the exit code.
 
 use std::future::pending;
 use std::sync::mpsc;
@@ -43,7 +43,7 @@ fn outcome<'a>(report: &'a Report, step: &str) -> &'a Outcome {
         .outcome()
 }
 
-/// Says that it was dropped.
+/// A value that records its drop.
 struct Dropped(Trace, &'static str);
 
 impl Drop for Dropped {
@@ -53,7 +53,7 @@ impl Drop for Dropped {
 }
 
 #[tokio::test(start_paused = true)]
-async fn main_is_told_and_awaited_as_the_step_main_before_the_plan() {
+async fn main_gets_stop_and_is_awaited_as_the_step_main_before_the_plan() {
     let trace = Trace::new();
     let handle = ShutdownHandle::new();
     let asks = handle.clone();
@@ -90,7 +90,7 @@ async fn main_is_told_and_awaited_as_the_step_main_before_the_plan() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn main_is_awaited_until_the_plan_needs_the_rest_then_dropped_as_timed_out() {
+async fn main_is_awaited_until_the_plan_needs_the_rest_and_then_times_out() {
     let trace = Trace::new();
     let mut server = server(&trace);
     server.pool = Probe::new(&trace, "pool").hang();
@@ -121,7 +121,7 @@ async fn main_is_awaited_until_the_plan_needs_the_rest_then_dropped_as_timed_out
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_plan_needs_all_the_time_main_has_its_share_of_it() {
+async fn main_gets_a_share_of_the_time_when_the_plan_needs_all_of_it() {
     #[derive(GracefulShutdown)]
     #[shutdown(timeout = "10s")]
     struct Full {
@@ -222,7 +222,7 @@ async fn a_main_that_panics_begins_the_shutdown_and_the_exit_code_is_101() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_main_that_fails_after_it_was_told_keeps_the_reason_and_counts_all_the_same() {
+async fn a_main_that_fails_after_stop_keeps_the_reason_and_its_failure_counts() {
     for (code, fails) in [(1, true), (101, false)] {
         let trace = Trace::new();
         let report = Runner::new(server(&trace))
@@ -298,7 +298,7 @@ async fn the_first_reason_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_main_does_to_its_stop_or_to_a_handles_token_asks_for_nothing() {
+async fn cancelling_mains_stop_or_a_handles_token_requests_no_shutdown() {
     let trace = Trace::new();
     let handle = ShutdownHandle::new();
     let token = handle.token();
@@ -326,7 +326,7 @@ async fn what_main_does_to_its_stop_or_to_a_handles_token_asks_for_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handle_tells_all_who_hold_it() {
+async fn a_request_reaches_every_clone_of_a_handle() {
     let trace = Trace::new();
     let handle = ShutdownHandle::new();
     let (waits, token) = (handle.clone(), handle.token());
@@ -386,20 +386,19 @@ async fn the_server_is_dropped_before_the_hooks_that_end_logs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_does_not_end_is_left_behind_which_is_a_row_and_not_clean() {
+async fn a_finally_hook_that_hangs_is_left_behind_with_a_row_that_is_not_clean() {
     let trace = Trace::new();
     let (release, held) = mpsc::channel::<()>();
     let (logs, guard) = Logs::capture();
     let report = Runner::new(server(&trace))
         .finally(move |_| {
-            // Until the test has seen that nobody waits for it.
+            // Blocks until the test has the report.
             let _ = held.recv();
         })
         .finally_timeout(Duration::from_millis(20))
         .run(async |_: &mut Server, _| {})
         .await;
     drop(guard);
-    // It would wait for the test for good.
     let row = report.step("finally").unwrap();
     assert_eq!(
         row.outcome().to_string(),
@@ -412,7 +411,7 @@ async fn a_hook_that_does_not_end_is_left_behind_which_is_a_row_and_not_clean() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_panics_is_a_row_and_not_clean() {
+async fn a_finally_hook_that_panics_has_a_row_that_is_not_clean() {
     let trace = Trace::new();
     let report = Runner::new(server(&trace))
         .finally(|_| {})
@@ -440,7 +439,7 @@ struct Slow {
     state: ShutdownState,
 }
 
-/// Blocks in its drop, or panics there.
+/// A value whose drop blocks or panics.
 enum Held {
     Blocks,
     Panics,
@@ -456,7 +455,7 @@ impl Drop for Held {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drop_of_the_server_that_blocks_or_panics_is_a_row() {
+async fn a_server_whose_drop_blocks_or_panics_has_a_row_for_it() {
     let slow = |held| {
         let state = ShutdownState::new();
         Runner::new(Slow { held, state }).run(async |_: &mut Slow, _| {})
@@ -473,7 +472,7 @@ async fn a_drop_of_the_server_that_blocks_or_panics_is_a_row() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_that_no_field_owns_are_a_note() {
+async fn tasks_that_no_field_owns_are_noted() {
     let trace = Trace::new();
     let before = Handle::current().metrics().num_alive_tasks();
     let task = tokio::spawn(std::future::pending::<()>());
@@ -496,7 +495,7 @@ async fn tasks_that_no_field_owns_are_a_note() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_choice_of_exit_code_that_panics_leaves_the_reports_own() {
+async fn an_exit_code_closure_that_panics_leaves_the_reports_exit_code() {
     let trace = Trace::new();
     let report = Runner::new(server(&trace))
         .exit_code(|_| panic!("no choice"))
@@ -506,7 +505,7 @@ async fn a_choice_of_exit_code_that_panics_leaves_the_reports_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_main_that_shuts_the_server_down_itself_is_in_the_report_too() {
+async fn a_shutdown_that_main_awaited_itself_is_in_the_report() {
     let trace = Trace::new();
     let report = run(server(&trace), async |server: &mut Server, _| {
         assert!(server.shutdown().await.is_clean());
@@ -523,7 +522,7 @@ async fn a_main_that_shuts_the_server_down_itself_is_in_the_report_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_runner_that_is_dropped_half_way_drops_main_and_the_server_tells_of_it() {
+async fn a_runner_that_is_dropped_drops_main_and_the_server_logs_its_drop() {
     let trace = Trace::new();
     let (logs, guard) = Logs::capture();
     let handle = ShutdownHandle::new();
@@ -534,7 +533,7 @@ async fn a_runner_that_is_dropped_half_way_drops_main_and_the_server_tells_of_it
             stop.cancelled().await;
         },
     ));
-    // The signals are registered on a thread, which tells when it has.
+    // The signal thread reports when the signals are registered.
     while trace.count("main serves") == 0 {
         assert!(run.poll().is_pending());
         tokio::task::yield_now().await;
@@ -548,7 +547,7 @@ async fn a_runner_that_is_dropped_half_way_drops_main_and_the_server_tells_of_it
 }
 
 #[test]
-fn block_on_brings_its_own_runtime() {
+fn block_on_creates_its_own_runtime() {
     let trace = Trace::new();
     let report = Runner::new(server(&trace))
         .block_on(async |_: &mut Server, _| tokio::spawn(async {}).await.map_err(BoxError::from));
@@ -577,7 +576,7 @@ async fn runners_may_follow_each_other_and_run_side_by_side() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_main_that_panics_before_its_future_is_there_is_contained_too() {
+async fn a_main_that_panics_before_it_returns_its_future_is_contained() {
     fn never(_: &mut Server, _: Stop) -> std::future::Ready<()> {
         panic!("no port")
     }
@@ -589,7 +588,7 @@ async fn a_main_that_panics_before_its_future_is_there_is_contained_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_of_main_that_panics_when_it_is_told_is_an_error_like_others() {
+async fn an_error_of_main_that_panics_when_it_is_shown_is_contained() {
     #[derive(Debug)]
     struct Bad;
     impl std::fmt::Display for Bad {

@@ -1,4 +1,4 @@
-//! A start: signals are heard before it, and half of one is undone.
+//! Signals are registered before the start, and an unfinished start is undone.
 
 use std::future::pending;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn server(trace: &Trace) -> Server {
     }
 }
 
-/// Says that it was dropped.
+/// A value that records its drop.
 struct Dropped(Trace, &'static str);
 
 impl Drop for Dropped {
@@ -47,7 +47,7 @@ async fn never_main(_: &mut Server, _: Stop) {
 }
 
 fn told(how: &str) -> Process {
-    Process::start(env!("CARGO_BIN_EXE_told"), &[how])
+    Process::start(env!("CARGO_BIN_EXE_signalled"), &[how])
 }
 
 fn assert_nothing_is_left(report: &Report) {
@@ -56,7 +56,7 @@ fn assert_nothing_is_left(report: &Report) {
 }
 
 #[test]
-fn signals_are_heard_before_the_start() {
+fn signals_are_registered_before_the_start() {
     let ended = told("signal-in-start").end();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(ended.says(&["reason: SIGTERM"]), "{ended:#?}");
@@ -65,7 +65,7 @@ fn signals_are_heard_before_the_start() {
 }
 
 #[test]
-fn a_signal_during_the_start_has_it_return_what_it_built_which_is_cleaned() {
+fn after_a_signal_the_start_returns_its_server_which_is_cleaned() {
     let mut server = told("start");
     server.wait_for("starting");
     server.signal(Signal::TERM);
@@ -84,7 +84,7 @@ fn a_second_signal_cuts_a_start_that_goes_on() {
     server.wait_for("starting");
     server.signal(Signal::TERM);
     server.wait_for("told");
-    std::thread::sleep(ms(600)); // Later than a signal that is sent twice.
+    std::thread::sleep(ms(600)); // Longer than the time in which a signal is a repeat.
     server.signal(Signal::TERM);
     let ended = server.end();
     assert_eq!(ended.code, Some(1), "{ended:#?}");
@@ -98,7 +98,7 @@ fn a_third_signal_forces_the_end_of_a_start_that_holds_the_executor() {
     server.wait_for("starting");
     for _ in 0..3 {
         server.signal(Signal::TERM);
-        std::thread::sleep(ms(600)); // Later than a signal that is sent twice.
+        std::thread::sleep(ms(600)); // Longer than the time in which a signal is a repeat.
     }
     let ended = server.end();
     assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
@@ -115,14 +115,14 @@ fn assert_failed(ended: &Ended) {
 }
 
 #[test]
-fn a_process_whose_start_fails_exits_with_1_and_has_dropped_what_it_had_built() {
+fn a_process_whose_start_fails_drops_what_it_built_and_exits_with_1() {
     let ended = told("failed-start").end();
     assert_failed(&ended);
     assert!(ended.says(&["store dropped"]), "{ended:#?}");
 }
 
 #[test]
-fn a_process_whose_start_fails_with_a_server_exits_with_1_and_has_cleaned_it() {
+fn a_process_whose_start_fails_with_a_server_cleans_it_and_exits_with_1() {
     let ended = told("failed-start-with-server").end();
     assert_failed(&ended);
     assert!(
@@ -132,7 +132,7 @@ fn a_process_whose_start_fails_with_a_server_exits_with_1_and_has_cleaned_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_was_built_is_run_and_shut_down_as_one_that_was_there() {
+async fn a_built_server_is_run_and_shut_down_like_a_given_one() {
     let trace = Trace::new();
     let report = Runner::build(async |_| {
         sleep(secs(3)).await;
@@ -146,7 +146,7 @@ async fn a_server_that_was_built_is_run_and_shut_down_as_one_that_was_there() {
     assert_eq!(report.steps().len(), 4, "main and the plan: {report}");
 }
 
-/// Builds a server once it is told to stop, and some time later.
+/// Builds a server some time after `stop` has fired.
 async fn build_once_told(trace: &Trace, stop: Stop, later: Duration) -> Server {
     stop.cancelled().await;
     trace.add("told");
@@ -155,7 +155,7 @@ async fn build_once_told(trace: &Trace, stop: Stop, later: Duration) -> Server {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_start_that_was_told_returns_is_cleaned_by_its_plan() {
+async fn a_server_that_the_start_returns_after_stop_is_cleaned_by_its_plan() {
     let trace = Trace::new();
     let handle = ShutdownHandle::new();
     handle.request(Reason::Requested);
@@ -179,7 +179,7 @@ async fn what_a_start_that_was_told_returns_is_cleaned_by_its_plan() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_of_a_start_that_was_told_is_its_steps() {
+async fn an_error_that_the_start_returns_after_stop_is_its_steps_outcome() {
     let handle = ShutdownHandle::new();
     handle.request(Reason::Requested);
     let report = Runner::build(async |stop: Stop| {
@@ -196,7 +196,7 @@ async fn an_error_of_a_start_that_was_told_is_its_steps() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_server_of_an_error_is_cleaned_also_where_the_start_was_told() {
+async fn the_server_of_an_error_that_the_start_returns_after_stop_is_cleaned() {
     let trace = Trace::new();
     let handle = ShutdownHandle::new();
     handle.request(Reason::Requested);
@@ -214,7 +214,7 @@ async fn the_server_of_an_error_is_cleaned_also_where_the_start_was_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_goes_on_is_dropped_after_5_s() {
+async fn a_start_that_goes_on_after_stop_is_dropped_after_5_s() {
     let trace = Trace::new();
     let handle = ShutdownHandle::new();
     handle.request(Reason::Requested);
@@ -237,7 +237,7 @@ async fn a_start_that_goes_on_is_dropped_after_5_s() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_of_a_start_that_was_told_can_be_set() {
+async fn the_time_of_a_start_after_stop_can_be_set() {
     let handle = ShutdownHandle::new();
     handle.request(Reason::Requested);
     let report = Runner::build(async |_| pending::<Result<Server, BoxError>>().await)
@@ -254,7 +254,7 @@ async fn a_hurry_cuts_a_start_that_goes_on() {
     handle.request(Reason::Requested);
     let hurries = handle.clone();
     let report = Runner::build(async move |_| {
-        // Here, since paused time goes on while signals are registered.
+        // The hurry comes from inside the start, since paused time advances while signals are registered.
         sleep(secs(1)).await;
         hurries.hurry();
         pending::<Result<Server, BoxError>>().await
@@ -270,7 +270,7 @@ async fn a_hurry_cuts_a_start_that_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_takes_too_long_is_told_and_what_it_built_is_cleaned() {
+async fn a_start_that_takes_too_long_gets_stop_and_its_server_is_cleaned() {
     let trace = Trace::new();
     let report = Runner::build(async |stop| {
         let built = build_once_told(&trace, stop, secs(1)).await;
@@ -331,7 +331,7 @@ async fn an_owner_that_a_start_drops_without_a_shutdown_is_a_row_and_not_clean()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_stop_of_a_start_fires_with_main_s_for_tasks_that_hold_it() {
+async fn the_stop_of_the_start_fires_together_with_mains() {
     let trace = Trace::new();
     let report = Runner::build(async |stop: Stop| {
         let tells = trace.clone();
@@ -352,7 +352,7 @@ async fn the_stop_of_a_start_fires_with_main_s_for_tasks_that_hold_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_built_when_the_request_comes_is_kept_and_cleaned() {
+async fn a_server_that_is_ready_when_the_request_comes_is_kept_and_cleaned() {
     let trace = Trace::new();
     let handle = ShutdownHandle::new();
     let asks = handle.clone();
@@ -368,7 +368,7 @@ async fn a_server_that_is_built_when_the_request_comes_is_kept_and_cleaned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_fails_is_the_reason_and_leaves_nothing() {
+async fn a_failed_start_is_the_reason_and_leaves_nothing_behind() {
     let trace = Trace::new();
     let handle = ShutdownHandle::new();
     let readiness = Readiness::new();
@@ -418,7 +418,7 @@ async fn the_server_of_a_failed_start_is_cleaned_in_plan_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_start_may_be_an_error_among_others() {
+async fn a_failed_start_may_be_one_of_several_errors() {
     let trace = Trace::new();
     let report = Runner::build(async |_| -> Result<Server, BoxError> {
         let failed = FailedStart::new(server(&trace), std::io::Error::other("no route"));
@@ -450,7 +450,7 @@ async fn a_panic_in_the_start_is_a_failed_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_the_start_leaves_by_an_early_return_tells_of_it() {
+async fn a_server_that_the_start_drops_by_an_early_return_logs_its_drop() {
     let trace = Trace::new();
     let (logs, guard) = Logs::capture();
     let report = Runner::build(async |_| {
@@ -475,7 +475,7 @@ async fn a_server_that_the_start_leaves_by_an_early_return_tells_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_step_that_fails_in_the_cleaning_of_a_failed_start_is_in_the_report() {
+async fn a_step_that_fails_after_a_failed_start_is_in_the_report() {
     let trace = Trace::new();
     let report = Runner::build(async |_| {
         let mut built = server(&trace);

@@ -8,7 +8,7 @@ fn serving() -> Process {
 }
 
 fn told(how: &str) -> Process {
-    let mut server = Process::start(env!("CARGO_BIN_EXE_told"), &[how]);
+    let mut server = Process::start(env!("CARGO_BIN_EXE_signalled"), &[how]);
     server.wait_for("serving");
     server
 }

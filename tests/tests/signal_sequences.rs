@@ -273,7 +273,7 @@ fn check(case: &Case) {
     may(case.main == Main::Lingers, "main-lingers");
     may(case.lame_duck, "lame-duck");
     may(case.force, "force");
-    let mut server = Process::start(env!("CARGO_BIN_EXE_sequence"), &arguments);
+    let mut server = Process::start(env!("CARGO_BIN_EXE_held_phases"), &arguments);
     let mut model = Model::new(case);
     let mut entered = Vec::new();
     while model.exit.is_none() {

@@ -89,7 +89,7 @@ fn a_second_signal_forces_the_end_where_that_was_asked_for() {
 
 #[test]
 fn sigterm_finishes_the_request_in_flight_refuses_new_ones_and_exits_0() {
-    let mut server = Process::start(env!("CARGO_BIN_EXE_requests"), &[]);
+    let mut server = Process::start(env!("CARGO_BIN_EXE_line_server"), &[]);
     let listening = server.wait_for("listening on ");
     let address = listening.trim_start_matches("listening on ");
     let mut request = BufReader::new(TcpStream::connect(address).unwrap());

@@ -8,10 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use lifecycle_runtime::{
-    Component, Context, GracefulShutdown, Outcome, Reason, ShutdownState, StateFile,
-};
-use lifecycle_tests::{Counted, Logs, Probe, Process, Trace, ms, secs};
+use lifecycle_runtime::{Component, GracefulShutdown, Outcome, ShutdownState, StateFile};
+use lifecycle_tests::{Counted, Logs, Probe, Process, Trace, context, ms, secs};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
@@ -35,10 +33,6 @@ fn add(file: &StateFile<Peers>, peer: &str) {
 
 fn known(file: &StateFile<Peers>) -> String {
     file.read(|peers| peers.known.join(" "))
-}
-
-fn context() -> Context {
-    Context::new(Reason::Requested, secs(10))
 }
 
 /// A directory, and the path of a file in it that is not there yet.
@@ -551,7 +545,10 @@ fn saved_in_vain(how: &str, why: &str, prepare: impl FnOnce(&Path)) {
     });
     let old = fs::read(&path).unwrap();
     prepare(directory.path());
-    let saving = Process::start(env!("CARGO_BIN_EXE_saving"), &[how, path.to_str().unwrap()]);
+    let saving = Process::start(
+        env!("CARGO_BIN_EXE_saves_state"),
+        &[how, path.to_str().unwrap()],
+    );
     let ended = saving.end();
     assert_eq!(ended.code, Some(3), "{ended:#?}");
     assert!(ended.says(&["failed:", "peers.json", why]), "{ended:#?}");
@@ -701,7 +698,7 @@ fn a_file_that_cannot_be_read_for_a_moment_is_an_error_and_is_read_later() {
     let content = fs::read(&path).unwrap();
     // In a process of its own, which has no descriptors left.
     let opening = Process::start(
-        env!("CARGO_BIN_EXE_saving"),
+        env!("CARGO_BIN_EXE_saves_state"),
         &["no-descriptors", path.to_str().unwrap()],
     );
     let ended = opening.end();

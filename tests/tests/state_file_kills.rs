@@ -24,7 +24,7 @@ fn moment(round: u64) -> Duration {
 
 /// Runs a process that saves, kills it, and returns the last number it had saved and the last it had begun.
 fn killed(directory: &Path, after: Duration) -> (u64, u64) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_saving"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_saves_state"))
         // A path without a directory.
         .args(["until-killed", "counted.json"])
         .current_dir(directory)

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lifecycle_runtime::{
-    BoxError, Closed, Component, Context, GracefulShutdown, Outcome, Reason, Report, Restart,
-    Runner, ShutdownHandle, ShutdownState, Stop, Supervised, TaskGroup, TaskState,
+    BoxError, Closed, Component, GracefulShutdown, Outcome, Reason, Report, Restart, Runner,
+    ShutdownHandle, ShutdownState, Stop, Supervised, TaskGroup, TaskState,
 };
-use lifecycle_tests::{Logs, ms, secs};
+use lifecycle_tests::{Logs, context, ms, secs};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -31,10 +31,6 @@ fn server(tasks: TaskGroup) -> Server {
         tasks,
         state: ShutdownState::new(),
     }
-}
-
-fn context() -> Context {
-    Context::new(Reason::Requested, secs(10))
 }
 
 fn error_of(report: &Report) -> String {

@@ -7,7 +7,7 @@ use lifecycle_runtime::{
     BoxError, Closed, Component, Context, GracefulShutdown, Outcome, Reason, Report,
     ShutdownHandle, ShutdownState, Spawner, TaskGroup,
 };
-use lifecycle_tests::{Logs, Trace, ms, secs};
+use lifecycle_tests::{Logs, Trace, context, ms, secs};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -52,10 +52,6 @@ fn error_of(report: &Report) -> String {
         Outcome::Failed(error) => error.to_string(),
         outcome => panic!("{outcome:?}"),
     }
-}
-
-fn context() -> Context {
-    Context::new(Reason::Requested, secs(10))
 }
 
 fn both_flavours() -> [Runtime; 2] {

@@ -4,7 +4,7 @@ use lifecycle_tests::{Ended, Process};
 use rustix::process::Signal;
 
 fn start(how: &str) -> Process {
-    Process::start(env!("CARGO_BIN_EXE_watched"), &[how])
+    Process::start(env!("CARGO_BIN_EXE_with_watchdog"), &[how])
 }
 
 /// How a server ends after SIGTERM.

@@ -1,5 +1,5 @@
-//! A server each of whose phases says that it has begun, and waits for a line of stdin that names it; the arguments say how
-//! it takes being told.
+//! A server that prints the beginning of each phase, and holds the phase until a line of stdin names it. The arguments
+//! say how the server reacts to `stop`.
 
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -13,10 +13,10 @@ use lifecycle_runtime::{
 use lifecycle_tests::ms;
 use tokio::runtime::Builder;
 
-/// Longer than any test waits, so that only what a test does ends anything.
+/// A time longer than any test waits, so that nothing ends but by the test.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// The phases that may end.
+/// The phases that the test has let end.
 static GO: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn may_go(phase: &str) -> bool {
@@ -101,7 +101,7 @@ async fn run(has: impl Fn(&str) -> bool) -> Report {
     };
     let main = async |_: &mut Server, stop: Stop| {
         if has("main-lingers") {
-            // A look, so that it is waited for.
+            // The runner awaits a main only if that has looked at `stop`.
             let _ = stop.is_cancelled();
         }
         if has("main-listens") {

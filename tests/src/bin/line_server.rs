@@ -1,4 +1,4 @@
-//! A server of lines: a request is begun by its first line and finished after its second.
+//! A TCP server of lines. A request begins with its first line and is answered after its second.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! Servers whose runtime cannot end since a read of stdin is pending, and those of which it only looks so; the arguments
-//! say which, and how long the runtime has in milliseconds.
+//! Servers whose runtime cannot end because a read of stdin is pending, and servers that only look like that. The
+//! arguments select one, and give the runtime's timeout in milliseconds.
 
 use std::process::ExitCode;
 use std::thread;
@@ -41,7 +41,7 @@ async fn run(how: &str, timeout: Option<Duration>) -> Report {
         .run(async |server: &mut Server, stop: Stop| {
             if how != "ends" && how != "runs-twice" {
                 read_stdin();
-                // Once it is pending on the blocking pool.
+                // Gives the read the time to become pending on the blocking pool.
                 thread::sleep(ms(50));
                 tokio::task::yield_now().await;
             }
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     let report = match &*how {
         "elsewhere" => {
             let embedder = thread::spawn(main);
-            // As long as the test likes.
+            // Longer than the runtime's timeout, which must not end this process.
             thread::sleep(ms(2000));
             println!("the embedder goes on");
             drop(embedder);

@@ -1,4 +1,4 @@
-//! Saves its state to the file it is given: until it is killed, or once where it must not.
+//! Saves a state to the given file: again and again until it is killed, or once under conditions in which saving fails.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Tells each number before it is saved and after.
+/// Saves one number after the other, and prints each before and after.
 async fn until_killed(path: &str) -> Result<(), BoxError> {
     let file = StateFile::<Counted>::open(path, "counted", 1).await?;
     loop {
@@ -19,9 +19,9 @@ async fn until_killed(path: &str) -> Result<(), BoxError> {
     }
 }
 
-/// As on a full disk: writing fails half-way.
+/// Saves under a limit on the file's size, so that writing fails half-way as on a full disk.
 async fn too_large(path: &str) -> Result<(), BoxError> {
-    // Heard, it is an error of `write` instead of the end of the process.
+    // With a handler for the signal, `write` returns an error. Without one, the signal would end the process.
     let _heard = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
     let limit = Some(4_096);
     setrlimit(
@@ -34,7 +34,7 @@ async fn too_large(path: &str) -> Result<(), BoxError> {
     once(path).await
 }
 
-/// Holds every descriptor, so that nothing can be opened.
+/// Saves while every descriptor is in use, so that no file can be opened.
 async fn no_descriptors(path: &str) -> Result<(), BoxError> {
     let mut held = Vec::new();
     while let Ok(file) = std::fs::File::open("/dev/null") {
@@ -49,8 +49,8 @@ async fn once(path: &str) -> Result<(), BoxError> {
     file.save().await
 }
 
-/// Root may write anywhere, unless it gives that up: for this thread and all it starts.
-fn as_anybody() -> Result<(), BoxError> {
+/// Gives up root's right to write anywhere, for this thread and the threads it starts.
+fn drop_capabilities() -> Result<(), BoxError> {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets {
         effective: none,
@@ -61,7 +61,7 @@ fn as_anybody() -> Result<(), BoxError> {
 }
 
 fn run(how: &str, path: &str) -> Result<(), BoxError> {
-    as_anybody()?;
+    drop_capabilities()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -1,4 +1,4 @@
-//! Servers that are signalled while they start, serve, or are a lame duck; the argument says which.
+//! Servers for signals during the start, while serving, and during the lame duck. The argument selects one.
 
 use std::future::pending;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use rustix::process::{Signal as Sent, getpid, kill_process};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-/// Closed by the plan, or by its drop.
+/// A store that prints whether the plan closed it, or only its drop.
 struct Store {
     closed: bool,
 }
@@ -34,7 +34,7 @@ impl Drop for Store {
     }
 }
 
-/// Waits for a line of stdin, if it is to.
+/// A step that waits for a line of stdin, if it is given the lines.
 struct Drain {
     lines: Option<mpsc::UnboundedReceiver<String>>,
 }
@@ -69,19 +69,19 @@ fn server() -> Server {
     }
 }
 
-/// The lines of stdin.
+/// Returns the lines of stdin.
 fn lines() -> mpsc::UnboundedReceiver<String> {
     let (sender, lines) = mpsc::unbounded_channel();
     thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
-            // The server may have ended.
+            // The server may have stopped reading.
             let _ = sender.send(line);
         }
     });
     lines
 }
 
-/// Answers every line until it is told to stop.
+/// Answers every line until `stop` fires.
 async fn echo(stop: &Stop) {
     let mut lines = lines();
     println!("serving");
@@ -162,7 +162,7 @@ async fn starting(how: &str) -> Report {
 }
 
 async fn lame_duck(hold_main: bool) -> Report {
-    // Far longer than the test waits, so that only what ends it does.
+    // Far longer than the test waits, so that time alone never ends the lame duck.
     Runner::new(server())
         .lame_duck(secs(3600))
         .deregister("consul", async || println!("deregistered"))

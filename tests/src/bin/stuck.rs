@@ -1,4 +1,4 @@
-//! Servers that do not end as they should; the argument says how.
+//! Servers that do not end as they should. The argument selects one.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -14,16 +14,16 @@ use lifecycle_tests::secs;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::runtime::{Builder, Runtime};
 
-/// What the first step does.
+/// The behaviour of the first step.
 #[derive(Clone, Copy)]
 enum Act {
     End,
     Hang,
-    /// And so does its hook.
+    /// The step hangs, and so does its `on_force` hook.
     HangTwice,
     Panic,
     Block,
-    /// Waits for a line of stdin.
+    /// The step waits for a line of stdin.
     Line,
 }
 
@@ -79,7 +79,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// A list of them, one of which hangs.
+/// A server with named plugins, one of which hangs.
 #[derive(GracefulShutdown)]
 struct Plugins {
     #[shutdown(timeout = "20s")]
@@ -88,7 +88,7 @@ struct Plugins {
     state: ShutdownState,
 }
 
-/// A drain that may take long, and what has to be saved after it.
+/// A server with a drain that may take long, and a state that must be saved after it.
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "120s")]
 struct Draining {
@@ -100,7 +100,7 @@ struct Draining {
     state: ShutdownState,
 }
 
-/// What a hurry cuts, and what it does not.
+/// A server with steps that a hurry cuts, and one that it does not.
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "60s")]
 struct Hurried {
@@ -136,7 +136,7 @@ fn server(act: Act) -> Server {
     }
 }
 
-/// Holds the thread for good.
+/// Blocks the thread for ever.
 fn block() {
     loop {
         thread::park();
@@ -164,7 +164,7 @@ fn multi_thread() -> Runtime {
         .expect("a runtime")
 }
 
-/// As `#[tokio::main]` does: the runtime is dropped before the report is returned.
+/// Drops the runtime before it returns the report, as `#[tokio::main]` does.
 fn on(runtime: Runtime, server: Server) -> Report {
     runtime.block_on(run(server, serve))
 }

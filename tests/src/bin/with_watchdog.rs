@@ -1,4 +1,4 @@
-//! Servers with a watchdog, and what keeps them from ending; the argument says what.
+//! Servers with a watchdog that are kept from ending. The argument says by what.
 
 use std::future::pending;
 use std::process::ExitCode;
@@ -12,18 +12,18 @@ use lifecycle_runtime::{
 use lifecycle_tests::{Logs, ms, secs};
 use tokio::runtime::{Builder, Runtime};
 
-/// What the first step does.
+/// The behaviour of the first step.
 #[derive(Clone, Copy)]
 enum Act {
     End,
     Hang,
-    /// Holds the executor for good.
+    /// The step blocks the executor for ever.
     Block,
-    /// Likewise, and so does whoever asks what it waits for.
+    /// The step blocks the executor for ever, and its `waiting_for` closure blocks too.
     BlockMute,
-    /// Holds it for longer than a plan may go unseen.
+    /// The step blocks the executor for longer than a plan may go without a heartbeat.
     BlockAWhile,
-    /// Waits for as long, and leaves the executor to others.
+    /// The step takes as long as in `BlockAWhile`, without blocking the executor.
     WaitAWhile,
 }
 
@@ -48,7 +48,7 @@ impl Component for Drain {
             Act::Hang => pending().await,
             Act::Block | Act::BlockMute => block(),
             Act::BlockAWhile => {
-                // Once the others are under way.
+                // The other steps are polled first.
                 tokio::task::yield_now().await;
                 thread::sleep(secs(5));
             }
@@ -62,7 +62,7 @@ impl Component for Drain {
     }
 }
 
-/// Waits for good.
+/// A component that waits for ever.
 struct Relay;
 
 impl Component for Relay {
@@ -81,7 +81,7 @@ impl Component for Pool {
     }
 }
 
-/// Holds the executor when it is dropped.
+/// A value whose drop blocks the executor, if it is told to.
 struct Holds(bool);
 
 impl Drop for Holds {
@@ -107,7 +107,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Its budget is known before it is there.
+/// A server whose budget is a constant, so that the runner knows it before the server is built.
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "500ms")]
 struct Small {
@@ -117,7 +117,7 @@ struct Small {
     state: ShutdownState,
 }
 
-/// A call on the blocking pool that never returns.
+/// A server with a call on the blocking pool that never returns.
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "500ms")]
 struct Storing {
@@ -138,14 +138,14 @@ fn server(act: Act, logs: &Logs) -> Server {
     }
 }
 
-/// Holds the thread for good.
+/// Blocks the thread for ever.
 fn block() {
     loop {
         thread::park();
     }
 }
 
-/// Longer than any watchdog here allows.
+/// Sleeps for longer than any watchdog here allows.
 fn past_every_watchdog() {
     thread::sleep(secs(3));
 }
@@ -185,13 +185,13 @@ fn watched(server: Server) -> Runner<Server> {
 
 fn blocked_step(act: Act, logs: &Logs) -> Report {
     let mut server = server(act, logs);
-    // Time to see that the executor is blocked.
+    // Long enough for the runner to see that the executor is blocked.
     server.patience = secs(4);
     server.relay = Some(Relay);
     current_thread().block_on(watched(server).run(serve))
 }
 
-/// Blocks the executor, although nothing has begun; then somebody asks for the end.
+/// Runs a main that blocks the executor before a shutdown is requested.
 fn blocked_main(handle: &ShutdownHandle, logs: &Logs) -> Report {
     let server = server(Act::End, logs);
     current_thread().block_on(watched(server).handle(handle).run(
@@ -202,8 +202,8 @@ fn blocked_main(handle: &ShutdownHandle, logs: &Logs) -> Report {
     ))
 }
 
-/// Asks for the end once a line comes.
-fn asks_at_a_line(handle: &ShutdownHandle) {
+/// Requests the shutdown when a line arrives on stdin.
+fn request_at_a_line(handle: &ShutdownHandle) {
     let handle = handle.clone();
     thread::spawn(move || {
         let _ = std::io::stdin().lines().next();
@@ -245,7 +245,7 @@ fn main() -> ExitCode {
         }
         "blocked-main" => blocked_main(&handle, &logs),
         "blocked-main-asked" => {
-            asks_at_a_line(&handle);
+            request_at_a_line(&handle);
             blocked_main(&handle, &logs)
         }
         "blocked-drop" => {
