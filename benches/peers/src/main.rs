@@ -1,0 +1,40 @@
+//! A server of two parts, `A` and `B`, on the shutdown of one peer: `lifecycle-peers PEER SCENARIO`.
+//!
+//! It prints a line for all that happens and reads commands from standard input, a line each: `call` asks for the shutdown
+//! through the peer, `future` completes a future that a peer was given to begin at, `overrule` one that it was given to end at, `fail`
+//! lets part `A` fail, and `go` ends the parts that wait.
+
+mod part;
+mod peers;
+
+use std::process::ExitCode;
+
+use part::{Play, Scenario};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(peer), Some(scenario)) = (arguments.next(), arguments.next()) else {
+        eprintln!("usage: lifecycle-peers PEER SCENARIO");
+        return ExitCode::from(2);
+    };
+    let play = Play::new(match scenario.as_str() {
+        "panics" => Scenario::Panics,
+        "hangs" => Scenario::Hangs,
+        _ => Scenario::Waits,
+    });
+    let result = match peer.as_str() {
+        "tokio-util" => peers::tokio_util(play).await,
+        "tokio-graceful-shutdown" => peers::tokio_graceful_shutdown(play).await,
+        "tokio-graceful" => peers::tokio_graceful(play).await,
+        "async-shutdown" => peers::async_shutdown(play).await,
+        "drain" => peers::drain(play).await,
+        "elegant-departure" => peers::elegant_departure(play).await,
+        _ => {
+            eprintln!("there is no peer `{peer}`");
+            return ExitCode::from(2);
+        }
+    };
+    println!("result {result}");
+    ExitCode::SUCCESS
+}

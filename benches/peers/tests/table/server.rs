@@ -1,0 +1,112 @@
+//! A server of a peer: told what to do, its lines read. Ended by its id when dropped.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+/// A line that never comes is a failure, not a hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Server {
+    child: Child,
+    commands: ChildStdin,
+    lines: Receiver<String>,
+    /// The lines that were read so far.
+    pub read: Vec<String>,
+}
+
+impl Server {
+    /// Starts a peer's server, and waits until it serves.
+    pub fn start(peer: &str, scenario: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_lifecycle-peers"))
+            .args([peer, scenario])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut server = Self {
+            commands: child.stdin.take().expect("a pipe"),
+            child,
+            lines,
+            read: Vec::new(),
+        };
+        server.until("serving");
+        server
+    }
+
+    pub fn say(&mut self, command: &str) {
+        writeln!(self.commands, "{command}").expect("it reads commands");
+    }
+
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Reads a line; nothing if the server has ended.
+    pub fn line(&mut self) -> Option<String> {
+        use std::sync::mpsc::RecvTimeoutError;
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                self.read.push(line.clone());
+                Some(line)
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("no line after {:?}", self.read),
+        }
+    }
+
+    /// Reads until a line comes that begins so; the rest of that line.
+    pub fn until(&mut self, start: &str) -> String {
+        if let Some(line) = self.read.iter().find(|line| line.starts_with(start)) {
+            return line[start.len()..].trim_start().to_owned();
+        }
+        loop {
+            let Some(line) = self.line() else {
+                panic!("it ended without `{start}`: {:?}", self.read);
+            };
+            if let Some(rest) = line.strip_prefix(start) {
+                return rest.trim_start().to_owned();
+            }
+        }
+    }
+
+    /// Waits until both parts are told, which neither could be if one had to end before the other is told.
+    pub fn both_told(&mut self) {
+        self.until("A told");
+        self.until("B told");
+    }
+
+    /// Reads what the shutdown comes back with; the process ends well.
+    pub fn result(&mut self) -> String {
+        let result = self.until("result");
+        assert!(self.child.wait().expect("it ends").success());
+        result
+    }
+
+    /// Returns whether a line came before another.
+    pub fn came_before(&self, first: &str, second: &str) -> bool {
+        let place = |line: &str| self.read.iter().position(|read| read.starts_with(line));
+        place(first) < place(second)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
