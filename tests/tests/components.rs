@@ -322,7 +322,7 @@ async fn a_removal_that_is_cut_is_named_beside_those_that_failed() {
     plugins
         .insert("bad", Probe::new(&trace, "bad").error("disk full"))
         .unwrap();
-    // In this order, so that the removal takes the component before the shutdown begins.
+    // `biased`, so that the removal takes the component before the shutdown begins.
     let (removed, report) = tokio::join!(biased; plugins.remove(slow), server.shutdown());
     assert!(removed.is_none());
     let outcome = report.step("plugins").unwrap().outcome().to_string();

@@ -499,7 +499,7 @@ async fn a_waiter_for_the_close_is_woken_after_other_wakeups_and_on_another_task
     let (moved, waits) = oneshot::channel();
     let spawned = connections.spawn("peer", |connection| async move {
         let mut closing = Box::pin(async move { connection.cancelled().await });
-        // One task polls it several times, and then hands it to another.
+        // This task polls the future several times, and then hands it to another task.
         for _ in 0..5 {
             let polled = poll_fn(|cx| Poll::Ready(closing.as_mut().poll(cx))).await;
             assert!(polled.is_pending());

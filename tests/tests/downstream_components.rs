@@ -80,7 +80,7 @@ const _: () = {
     component::<Arc<std::sync::Mutex<Vec<Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>>>>>();
 };
 
-// The same types as fields of a derived struct.
+/// A derived struct with such types as fields.
 #[derive(GracefulShutdown)]
 struct Server {
     #[shutdown]

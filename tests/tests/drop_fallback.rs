@@ -1,4 +1,4 @@
-//! An owner that was not shut down logs this once when it is dropped, and releases what it alone owns.
+//! The drop of an owner that was not shut down logs once, and releases the fields that it alone owns.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -456,7 +456,7 @@ fn a_value_that_others_hold_is_not_released() {
     });
     assert_eq!(trace.all(), [""; 0]);
 
-    // The same holds while a `Weak` could be upgraded.
+    // A `Weak` could be upgraded, so this drop releases nothing either.
     let weak = Arc::downgrade(&shared);
     drop(Shares {
         shared,

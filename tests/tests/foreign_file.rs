@@ -32,7 +32,7 @@ async fn written_data_is_in_the_file_when_its_cleanup_ends() {
 async fn an_interrupted_cleanup_of_a_file_can_be_resumed() {
     let mut file = file();
     file.write_all(b"the last line").await.unwrap();
-    // One poll. It may already finish if the disk is fast.
+    // A single poll, which already finishes if the disk is fast.
     let _ = tokio_test::task::spawn(file.cleanup(&context())).poll();
     file.cleanup(&context()).await.unwrap();
     assert_eq!(read(&mut file).await, "the last line");

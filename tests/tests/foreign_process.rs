@@ -34,9 +34,9 @@ async fn shell(script: &str, leads_a_group: bool) -> (Child, Lines<BufReader<Chi
     (child, lines)
 }
 
-// In each script the shell's child prints `ready` if it has one, so no signal can come before it runs.
+// The innermost process of each script prints `ready`, so no signal can come before it runs.
 
-/// A shell that ends at SIGTERM, and prints that.
+/// A shell that prints `told` at SIGTERM and ends.
 const OBEDIENT: &str =
     "trap 'echo told; kill $!; exit 0' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
 /// A shell that ignores SIGTERM, as does its child, which inherits that.

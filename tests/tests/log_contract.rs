@@ -377,7 +377,7 @@ fn names(text: &str, mark: char) -> impl Iterator<Item = &str> {
 fn the_guide_has_a_row_for_each_event_and_no_others() {
     let source = include_str!("../../lifecycle-runtime/src/log.rs");
     let page = include_str!("../../lifecycle-runtime/src/guide/logs_and_spans.md");
-    // In the source an event's name stands alone on its line, or ends the call that logs it.
+    // The name of an event stands alone on its line in the source, or ends the call that logs it.
     let logged: BTreeSet<_> = source
         .lines()
         .filter(|line| line.trim_start().starts_with('"') || line.ends_with("\");"))

@@ -88,7 +88,7 @@ async fn a_runner_has_all_its_options() {
 async fn run_and_run_until_signal_take_a_server() {
     let report = run(server(), async |_, stop| drop(stop)).await;
     assert!(report.is_clean(), "{report}");
-    // It would wait for a signal, so it is not awaited.
+    // Dropped, since it would wait for a signal.
     drop(run_until_signal(server()));
     let _: Option<(Connections, Gate)> = None;
 }

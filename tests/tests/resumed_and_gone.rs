@@ -1,5 +1,5 @@
-//! After an interruption, the next run of a shutdown finds every step that was in flight deep inside the server, or
-//! reports that it is gone.
+//! The next run of an interrupted shutdown finds every step that was in flight deep inside the server, or reports the
+//! step as gone.
 
 use std::collections::BTreeMap;
 use std::task::Poll;

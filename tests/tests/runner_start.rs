@@ -46,7 +46,7 @@ async fn never_main(_: &mut Server, _: Stop) {
     panic!("main runs without a server");
 }
 
-fn told(how: &str) -> Process {
+fn start_server(how: &str) -> Process {
     Process::start(env!("CARGO_BIN_EXE_signalled"), &[how])
 }
 
@@ -57,7 +57,7 @@ fn assert_nothing_is_left(report: &Report) {
 
 #[test]
 fn signals_are_registered_before_the_start() {
-    let ended = told("signal-in-start").end();
+    let ended = start_server("signal-in-start").end();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(ended.says(&["reason: SIGTERM"]), "{ended:#?}");
     assert!(ended.says(&["store closed"]), "{ended:#?}");
@@ -66,7 +66,7 @@ fn signals_are_registered_before_the_start() {
 
 #[test]
 fn after_a_signal_the_start_returns_its_server_which_is_cleaned() {
-    let mut server = told("start");
+    let mut server = start_server("start");
     server.wait_for("starting");
     server.signal(Signal::TERM);
     let ended = server.end();
@@ -80,7 +80,7 @@ fn after_a_signal_the_start_returns_its_server_which_is_cleaned() {
 
 #[test]
 fn a_second_signal_cuts_a_start_that_goes_on() {
-    let mut server = told("start-goes-on");
+    let mut server = start_server("start-goes-on");
     server.wait_for("starting");
     server.signal(Signal::TERM);
     server.wait_for("told");
@@ -94,7 +94,7 @@ fn a_second_signal_cuts_a_start_that_goes_on() {
 
 #[test]
 fn a_third_signal_forces_the_end_of_a_start_that_holds_the_executor() {
-    let mut server = told("start-holds");
+    let mut server = start_server("start-holds");
     server.wait_for("starting");
     for _ in 0..3 {
         server.signal(Signal::TERM);
@@ -116,14 +116,14 @@ fn assert_failed(ended: &Ended) {
 
 #[test]
 fn a_process_whose_start_fails_drops_what_it_built_and_exits_with_1() {
-    let ended = told("failed-start").end();
+    let ended = start_server("failed-start").end();
     assert_failed(&ended);
     assert!(ended.says(&["store dropped"]), "{ended:#?}");
 }
 
 #[test]
 fn a_process_whose_start_fails_with_a_server_cleans_it_and_exits_with_1() {
-    let ended = told("failed-start-with-server").end();
+    let ended = start_server("failed-start-with-server").end();
     assert_failed(&ended);
     assert!(
         ended.says(&["store closed"]) && !ended.says(&["store dropped"]),

@@ -1,19 +1,19 @@
-//! Signals that do something else than ending the server.
+//! A hooked signal runs its hook, and does not end the server.
 
 use lifecycle_tests::Process;
 use rustix::process::Signal;
 
 fn serving() -> Process {
-    told("hooks")
+    start_server("hooks")
 }
 
-fn told(how: &str) -> Process {
+fn start_server(how: &str) -> Process {
     let mut server = Process::start(env!("CARGO_BIN_EXE_signalled"), &[how]);
     server.wait_for("serving");
     server
 }
 
-/// Ends a server, which has to go well.
+/// Ends a server, and asserts that it exits with 0.
 fn end(mut server: Process) {
     server.signal(Signal::TERM);
     server.wait_for("draining");
@@ -34,7 +34,7 @@ fn a_hooked_sighup_runs_its_hook_each_time_and_does_not_begin_the_shutdown() {
 }
 
 #[test]
-fn sigusr1_can_be_hooked_too() {
+fn sigusr1_can_be_hooked() {
     let mut server = serving();
     server.signal(Signal::USR1);
     server.wait_for("dumped");
@@ -54,7 +54,7 @@ fn a_hook_that_panics_is_contained_and_called_again() {
 }
 
 #[test]
-fn a_hooked_signal_neither_reloads_nor_forces_a_server_that_shuts_down() {
+fn a_hooked_signal_is_ignored_during_the_shutdown() {
     let mut server = serving();
     server.signal(Signal::TERM);
     server.wait_for("draining");
@@ -75,7 +75,7 @@ fn signals_that_are_not_hooked_end_a_server_that_hooks_others() {
     let mut server = serving();
     server.signal(Signal::QUIT);
     server.wait_for("draining");
-    // The second hurries, the third forces.
+    // The second signal hurries, the third forces the end.
     for _ in 0..2 {
         server.no_longer_a_repeat();
         server.signal(Signal::TERM);
@@ -90,14 +90,14 @@ fn signals_that_are_not_hooked_end_a_server_that_hooks_others() {
 
 #[test]
 fn a_hooked_signal_does_not_end_a_process_whose_runner_has_ended() {
-    let mut server = told("hooks-lingering");
+    let mut server = start_server("hooks-lingering");
     server.signal(Signal::TERM);
     server.wait_for("draining");
     server.tell("go");
     server.wait_for("reason: SIGTERM");
     server.no_longer_a_repeat();
     server.signal(Signal::USR1);
-    // Time enough for it to be heard before the next one.
+    // The signal thread must hear this one before the next is sent.
     server.no_longer_a_repeat();
     server.signal(Signal::QUIT);
     let ended = server.end();

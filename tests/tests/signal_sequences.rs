@@ -1,7 +1,8 @@
-//! Signals at any point of a runner's sequence, in any number: real processes beside a model of a few lines.
+//! A runner handles signals in any number, at any point of its sequence, as a small model says. The tests run real
+//! processes.
 //!
-//! Each phase of the server says that it has begun and is held until it is told to go on, so nothing here depends on how
-//! fast anything is, but for the 500 ms within which a signal is a repeat.
+//! Each phase of the server prints that it has begun, and is held until the test lets it go on. So nothing here depends
+//! on speed, except the 500 ms within which a signal is a repeat.
 
 use std::thread;
 
@@ -10,19 +11,19 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use rustix::process::Signal;
 
-/// How many cases each thread tries, unless `LIFECYCLE_SEQUENCE_CASES` says otherwise.
+/// The number of cases of each thread, unless `LIFECYCLE_SEQUENCE_CASES` sets another.
 const CASES: u32 = 4;
 
-/// Mostly they wait.
+/// The number of threads, which spend most of their time waiting.
 const THREADS: u8 = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Main {
-    /// Ends when it is told.
+    /// Main ends when `stop` fires.
     Listens,
-    /// Has looked at its `stop`, and goes on.
+    /// Main has looked at its `stop`, and goes on after it has fired.
     Lingers,
-    /// Never looks.
+    /// Main never looks at its `stop`.
     Deaf,
 }
 
@@ -31,7 +32,7 @@ enum Phase {
     Start,
     Main,
     LameDuck,
-    /// Main, once it was told.
+    /// Main, after `stop` has fired.
     Stopping,
     Drain,
     Save,
@@ -60,11 +61,11 @@ struct Case {
     start_listens: bool,
     main: Main,
     lame_duck: bool,
-    /// The second signal forces the end.
+    /// Whether the second signal forces the end.
     force: bool,
-    /// How many signals come in each phase.
+    /// The number of signals in each phase.
     signals: [u8; 9],
-    /// Which of them are SIGINT, by their order.
+    /// The set of signals that are SIGINT, a bit for each in their order.
     interrupts: u8,
 }
 
@@ -91,7 +92,7 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
-/// What has happened so far, and what must come of it.
+/// The state of the runner so far, and what the process must print and exit with.
 struct Model<'a> {
     case: &'a Case,
     phase: Phase,
@@ -103,7 +104,7 @@ struct Model<'a> {
     exit: Option<i32>,
     /// The lines that the server must have written.
     says: Vec<&'static str>,
-    /// Those that it must not.
+    /// The lines that the server must not write.
     never: Vec<&'static str>,
 }
 
@@ -123,20 +124,20 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Whether the phase ends by itself once it may.
-    fn can_go(&self) -> bool {
+    /// Returns whether the phase ends when the test lets it.
+    fn can_end(&self) -> bool {
         self.phase != Phase::LameDuck
     }
 
-    /// The phase ends, since it may.
-    fn goes(&mut self) {
+    /// Ends the phase, which the test has let go on.
+    fn end_phase(&mut self) {
         match self.phase {
-            // One that was told has no main.
+            // After `stop` in the start there is no main.
             Phase::Start if self.asked => self.enter_drain(),
             Phase::Start => self.phase = Phase::Main,
             Phase::Main => {
                 self.says.push("main done");
-                // Nobody serves any more, so there is no minimum.
+                // A server without main is no lame duck.
                 self.enter_drain();
             }
             Phase::Stopping => {
@@ -192,10 +193,10 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// A hurry, or the end of a start or a lame duck.
+    /// Cuts the phase, as a hurry does, or a signal during a start or a lame duck.
     fn cut(&mut self) {
         match self.phase {
-            // There is no server then.
+            // Without a server there is no plan to run.
             Phase::Start => {
                 self.clean = false;
                 self.never.push("phase drain");
@@ -216,11 +217,11 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// The next signal, which is this one.
-    fn is_told(&mut self, signal: Signal) {
+    /// Receives a signal.
+    fn receive(&mut self, signal: Signal) {
         self.signals += 1;
         if self.phase == Phase::Gone {
-            return self.is_forced(signal);
+            return self.force(signal);
         }
         match self.signals {
             1 => {
@@ -237,17 +238,17 @@ impl<'a> Model<'a> {
             }
             _ if self.case.force => match self.phase {
                 Phase::Start | Phase::LameDuck => self.cut(),
-                _ => self.is_forced(signal),
+                _ => self.force(signal),
             },
             2 => {
                 self.hurried = true;
                 self.cut();
             }
-            _ => self.is_forced(signal),
+            _ => self.force(signal),
         }
     }
 
-    fn is_forced(&mut self, signal: Signal) {
+    fn force(&mut self, signal: Signal) {
         match self.phase {
             Phase::Drain => self.says.push("drain aborted"),
             Phase::Save => {
@@ -260,7 +261,7 @@ impl<'a> Model<'a> {
     }
 }
 
-/// Runs a case on a process, beside the model.
+/// Runs a case on a process and on the model, and compares them.
 fn check(case: &Case) {
     let mut arguments = Vec::new();
     let mut may = |has: bool, what| {
@@ -278,13 +279,13 @@ fn check(case: &Case) {
     let mut entered = Vec::new();
     while model.exit.is_none() {
         let phase = model.phase;
-        // It says so once, also where it is then told.
+        // `main` is printed once, also if it goes on after `stop`.
         if !entered.contains(&phase.name()) {
             server.wait_for(&format!("phase {}", phase.name()));
             entered.push(phase.name());
         }
         let mut signals = case.signals[phase as usize];
-        if !model.can_go() {
+        if !model.can_end() {
             signals = signals.max(1);
         }
         for _ in 0..signals {
@@ -293,7 +294,7 @@ fn check(case: &Case) {
                 _ => Signal::TERM,
             };
             server.signal(signal);
-            model.is_told(signal);
+            model.receive(signal);
             if model.exit.is_none() {
                 server.no_longer_a_repeat();
             }
@@ -301,9 +302,9 @@ fn check(case: &Case) {
                 break;
             }
         }
-        if model.exit.is_none() && model.phase == phase && model.can_go() {
+        if model.exit.is_none() && model.phase == phase && model.can_end() {
             server.tell(phase.name());
-            model.goes();
+            model.end_phase();
         }
     }
     let ended = server.end();
@@ -322,7 +323,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn every_process_does_what_the_model_says() {
+fn every_process_behaves_like_the_model() {
     let seed = setting("LIFECYCLE_SEQUENCE_SEED").unwrap_or(1);
     let cases = setting("LIFECYCLE_SEQUENCE_CASES").and_then(|all| u32::try_from(all).ok());
     let cases = cases.map_or(CASES, |all| all.div_ceil(u32::from(THREADS)));

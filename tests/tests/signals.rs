@@ -1,4 +1,4 @@
-//! Real processes, real signals.
+//! Real processes handle real signals: the first begins the shutdown, later ones hurry it and force the end.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -10,14 +10,14 @@ fn stuck(how: &str) -> Process {
     Process::start(env!("CARGO_BIN_EXE_stuck"), &[how])
 }
 
-/// A server that serves.
+/// Starts a server, and waits until it serves.
 fn serving(how: &str) -> Process {
     let mut server = stuck(how);
     server.wait_for("serving");
     server
 }
 
-/// How it ends after a signal, and two others later on: the second hurries, the third forces.
+/// Sends a server three signals, of which the second hurries and the third forces the end, and returns how it ended.
 fn forced(mut server: Process, first: Signal, marker: &str, last: Signal) -> Ended {
     server.signal(first);
     if !marker.is_empty() {
@@ -30,7 +30,7 @@ fn forced(mut server: Process, first: Signal, marker: &str, last: Signal) -> End
     server.end()
 }
 
-/// How it ends after a signal, and another one later on.
+/// Sends a server SIGTERM twice, and returns how it ended.
 fn signalled_twice(mut server: Process, marker: &str) -> Ended {
     server.signal(Signal::TERM);
     server.wait_for(marker);
@@ -71,14 +71,14 @@ fn at_a_terminal_a_second_signal_says_what_it_cuts() {
         let expected = format!("lifecycle: hurrying{cut}; the rest of the shutdown runs");
         assert!(said.contains(&expected), "{how}: {said}");
     };
-    // None of these ends by itself.
+    // None of these steps ends by itself.
     check("hurried", &["draining", "draining"], ", cache cut");
     check("main-hangs", &["told"], ", main cut");
     check("hang", &["draining"], "");
 }
 
 #[test]
-fn a_second_signal_forces_the_end_where_that_was_asked_for() {
+fn a_second_signal_forces_the_end_with_second_signal_force() {
     let ended = signalled_twice(serving("second-forces"), "draining");
     assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
     assert!(
@@ -88,7 +88,7 @@ fn a_second_signal_forces_the_end_where_that_was_asked_for() {
 }
 
 #[test]
-fn sigterm_finishes_the_request_in_flight_refuses_new_ones_and_exits_0() {
+fn after_sigterm_the_request_in_flight_finishes_new_ones_are_refused_and_the_exit_code_is_0() {
     let mut server = Process::start(env!("CARGO_BIN_EXE_line_server"), &[]);
     let listening = server.wait_for("listening on ");
     let address = listening.trim_start_matches("listening on ");
@@ -115,7 +115,7 @@ fn sigterm_finishes_the_request_in_flight_refuses_new_ones_and_exits_0() {
 #[test]
 fn a_signal_that_is_repeated_at_once_is_the_same_request() {
     let mut server = serving("line");
-    // Different ones, as the kernel may tell two of a kind as one.
+    // Different signals, since the kernel may merge two of a kind.
     for signal in [Signal::TERM, Signal::INT, Signal::TERM] {
         server.signal(signal);
     }
@@ -130,7 +130,7 @@ fn a_signal_that_is_repeated_at_once_is_the_same_request() {
 }
 
 #[test]
-fn a_hook_that_hangs_keeps_no_other_from_running_nor_the_process_from_ending() {
+fn a_hook_that_hangs_holds_up_neither_the_other_hooks_nor_the_process() {
     let ended = forced(
         serving("hang-twice"),
         Signal::TERM,
@@ -146,7 +146,7 @@ fn a_hook_that_hangs_keeps_no_other_from_running_nor_the_process_from_ending() {
 }
 
 #[test]
-fn a_later_signal_forces_the_end_names_what_runs_and_runs_hooks_and_aborts() {
+fn a_third_signal_forces_the_end_names_the_running_steps_and_runs_hooks_and_aborts() {
     let ended = forced(serving("hang"), Signal::TERM, "draining", Signal::TERM);
     assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
     assert!(ended.says(&["! ", "SIGTERM", "forced"]), "{ended:#?}");
@@ -173,7 +173,7 @@ fn a_later_signal_forces_the_end_names_what_runs_and_runs_hooks_and_aborts() {
 }
 
 #[test]
-fn a_forced_end_names_the_element_that_runs_and_runs_its_hooks() {
+fn a_forced_end_names_the_running_element_and_runs_its_hooks() {
     let ended = forced(serving("elements"), Signal::TERM, "drained", Signal::TERM);
     assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
     assert!(
@@ -204,7 +204,7 @@ fn a_forced_end_names_the_element_that_runs_and_runs_its_hooks() {
 }
 
 #[test]
-fn a_main_that_was_told_and_does_not_end_is_cut_by_a_forced_end_and_the_plan_is_run_once_over() {
+fn a_forced_end_cuts_a_main_that_ignores_stop_and_polls_the_plan_once() {
     let ended = signalled_twice(serving("main-second-forces"), "told");
     assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
     assert!(
@@ -222,7 +222,7 @@ fn a_main_that_was_told_and_does_not_end_is_cut_by_a_forced_end_and_the_plan_is_
 }
 
 #[test]
-fn the_exit_code_of_a_forced_end_is_of_the_signal_that_forced_it() {
+fn the_exit_code_of_a_forced_end_is_that_of_the_forcing_signal() {
     let ended = forced(serving("hang"), Signal::TERM, "draining", Signal::INT);
     assert_eq!(ended.code, Some(128 + 2), "{ended:#?}");
 }
@@ -325,7 +325,7 @@ fn signals_are_registered_before_main_starts() {
 }
 
 #[test]
-fn sigterm_sigint_sigquit_and_sighup_begin_the_shutdown_each_as_its_reason() {
+fn sigterm_sigint_sigquit_and_sighup_each_begin_the_shutdown_as_its_reason() {
     for (signal, name) in [
         (Signal::TERM, "SIGTERM"),
         (Signal::INT, "SIGINT"),

@@ -1,4 +1,4 @@
-//! Spans: a line that is logged inside a cleanup says which step it is of.
+//! A line that is logged inside a cleanup is in the span of its step.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +14,7 @@ use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::{Context as LayerContext, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The events of the test, each with the spans around it, and the spans that were closed.
+/// The events of the test, each with the spans around it, and the closed spans.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<(Vec<String>, Vec<String>)>>);
 
@@ -79,7 +79,7 @@ impl Seen {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The only event that says this.
+    /// Returns the only event that contains `what`.
     fn event(&self, what: &str) -> String {
         let events = &self.lock().0;
         let mut events = events.iter().filter(|event| event.contains(what));
@@ -97,7 +97,7 @@ impl Seen {
     }
 }
 
-/// Logs a line, before and after it has waited.
+/// A component that logs a line, waits, and logs another. It fails if it is told to.
 struct Says(&'static str, bool);
 
 impl Component for Says {
@@ -151,14 +151,14 @@ fn server() -> Server {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_line_in_a_cleanup_is_in_its_step_and_that_in_the_shutdown() {
+async fn a_log_line_of_a_cleanup_is_in_its_step_span_inside_the_shutdown_span() {
     let (seen, guard) = Seen::capture();
     let mut server = server();
     let report = server.shutdown().await;
     drop(guard);
     assert!(!report.is_clean(), "{report}");
     let shutdown = "shutdown component=\"Server\" reason=requested budget_ms=20000";
-    // Steps that overlap are told apart, at each of their polls.
+    // The span is entered at each poll, so steps that overlap do not mix.
     for (what, step) in [
         (
             "listener begins",
@@ -186,7 +186,7 @@ async fn a_line_in_a_cleanup_is_in_its_step_and_that_in_the_shutdown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nested_steps_and_elements_are_in_the_steps_around_them() {
+async fn spans_of_nested_steps_and_elements_are_inside_their_steps_span() {
     let (seen, guard) = Seen::capture();
     let mut server = server();
     server.shutdown().await;
@@ -205,7 +205,7 @@ async fn nested_steps_and_elements_are_in_the_steps_around_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_s_span_says_how_it_ended() {
+async fn a_step_span_records_the_outcome() {
     let (seen, guard) = Seen::capture();
     let mut server = server();
     server.shutdown().await;
@@ -217,7 +217,7 @@ async fn a_step_s_span_says_how_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_runner_s_shutdown_is_one_trace_with_main_in_it() {
+async fn a_runners_shutdown_is_one_trace_that_contains_main() {
     let (seen, guard) = Seen::capture();
     let handle = ShutdownHandle::new();
     let asks = handle.clone();

@@ -1,4 +1,4 @@
-//! A state file is whole at any moment, says when it was saved, and is never fatal.
+//! A state file is whole at any moment, records when it was saved, and is never fatal.
 
 use std::fs;
 use std::future::Future;
@@ -35,14 +35,14 @@ fn known(file: &StateFile<Peers>) -> String {
     file.read(|peers| peers.known.join(" "))
 }
 
-/// A directory, and the path of a file in it that is not there yet.
+/// Returns a directory, and the path of a file in it that does not exist yet.
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("peers.json");
     (directory, path)
 }
 
-/// The names in a directory, in order.
+/// Returns the names in a directory, in order.
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
     let mut names: Vec<_> = entries
@@ -52,7 +52,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Wall-clock times are kept in milliseconds.
+/// Converts to the milliseconds in which a state file keeps times.
 fn to_millis(time: SystemTime) -> u128 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .unwrap()
@@ -73,7 +73,7 @@ async fn without_a_file_the_state_is_the_default() {
 }
 
 #[tokio::test]
-async fn what_was_saved_is_restored_with_its_times_and_version() {
+async fn a_saved_state_is_restored_with_its_times_and_version() {
     let (directory, path) = place();
     let file = open(&path).await;
     add(&file, "a");
@@ -98,7 +98,7 @@ async fn what_was_saved_is_restored_with_its_times_and_version() {
 }
 
 #[tokio::test]
-async fn a_shutdown_saves_and_marks_when_it_was() {
+async fn a_shutdown_saves_the_state_and_its_own_time() {
     let (_directory, path) = place();
     let mut file = open(&path).await;
     add(&file, "a");
@@ -119,14 +119,14 @@ async fn a_shutdown_saves_and_marks_when_it_was() {
 }
 
 #[tokio::test]
-async fn a_shutdown_marks_the_file_although_nothing_changed() {
+async fn a_shutdown_saves_its_time_although_nothing_changed() {
     let (_directory, path) = place();
     open(&path).await.cleanup(&context()).await.unwrap();
     assert!(open(&path).await.restored().unwrap().shutdown_at.is_some());
 }
 
 #[tokio::test]
-async fn nothing_is_saved_unless_it_changed() {
+async fn an_unchanged_state_is_not_saved() {
     let (directory, path) = place();
     let file = open(&path).await;
     file.save().await.unwrap();
@@ -139,7 +139,7 @@ async fn nothing_is_saved_unless_it_changed() {
 }
 
 #[tokio::test]
-async fn an_older_version_is_read_as_it_is() {
+async fn a_file_of_an_older_version_is_read() {
     #[derive(Default, Serialize, Deserialize)]
     struct Newer {
         known: Vec<String>,
@@ -163,7 +163,7 @@ async fn an_older_version_is_read_as_it_is() {
     assert_eq!(again.restored().unwrap().version, 3);
 }
 
-/// Opens a file that cannot be used, which is set aside as it was, and logged with these words.
+/// Asserts that a file which cannot be used is set aside unchanged, and logged with these words.
 async fn set_aside(content: &[u8], words: &[&str]) {
     let (directory, path) = place();
     fs::write(&path, content).unwrap();
@@ -192,7 +192,7 @@ async fn set_aside(content: &[u8], words: &[&str]) {
     assert_eq!(fs::read(&aside).unwrap(), content, "not by a save either");
 }
 
-/// A file of this format, name and version, with this state.
+/// Returns the content of a file with this format, name, version and state.
 fn content(format: &str, name: &str, version: u32, state: &str) -> Vec<u8> {
     format!(
         r#"{{"format":"{format}","name":"{name}","version":{version},
@@ -213,7 +213,7 @@ async fn a_damaged_file_is_set_aside() {
 }
 
 #[tokio::test]
-async fn a_file_of_somebody_else_is_set_aside() {
+async fn a_file_of_another_program_is_set_aside() {
     let state = r#"{"known":["a"]}"#;
     let other = content("lifecycle-state", "sessions", 2, state);
     set_aside(&other, &["somebody else", "sessions"]).await;
@@ -235,7 +235,7 @@ async fn a_state_that_does_not_fit_is_set_aside() {
 }
 
 #[tokio::test]
-async fn two_files_that_are_set_aside_are_both_kept() {
+async fn two_files_set_aside_are_both_kept() {
     let (directory, path) = place();
     for damaged in ["one", "two"] {
         fs::write(&path, damaged).unwrap();
@@ -250,7 +250,7 @@ async fn two_files_that_are_set_aside_are_both_kept() {
 }
 
 #[tokio::test]
-async fn who_could_read_the_file_still_can() {
+async fn a_save_keeps_the_permissions_of_the_file() {
     let (_directory, path) = place();
     let file = open(&path).await;
     add(&file, "a");
@@ -264,7 +264,7 @@ async fn who_could_read_the_file_still_can() {
 }
 
 #[tokio::test]
-async fn a_save_that_failed_says_which_file_and_the_next_one_tries_again() {
+async fn a_failed_save_names_the_file_and_the_next_one_tries_again() {
     let (directory, _) = place();
     let path = directory.path().join("not there/peers.json");
     let file = open(&path).await;
@@ -298,7 +298,7 @@ async fn server(path: &Path, trace: &Trace) -> Server {
 }
 
 #[tokio::test]
-async fn as_a_field_it_is_a_step() {
+async fn a_state_file_in_a_field_is_a_step() {
     let (_directory, path) = place();
     let report = server(&path, &Trace::new()).await.shutdown().await;
     assert!(
@@ -321,7 +321,7 @@ async fn a_save_that_fails_fails_the_step_and_the_others_run() {
 }
 
 #[tokio::test]
-async fn behind_an_arc_it_is_a_component_too() {
+async fn a_state_file_behind_an_arc_is_a_component() {
     let (_directory, path) = place();
     let mut file = Arc::new(open(&path).await);
     add(&file, "a");
@@ -337,13 +337,13 @@ async fn nothing_is_saved_on_drop() {
     assert!(names(directory.path()).is_empty());
 }
 
-/// Lets what runs on the blocking pool end: on paused time nothing else moves meanwhile.
+/// Sleeps on paused time, which advances only when the blocking pool is idle.
 async fn pass(time: Duration) {
     sleep(time).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_saved_every_so_often_as_far_as_it_changed() {
+async fn a_changed_state_is_saved_periodically() {
     let (_directory, path) = place();
     let file = open(&path).await;
     let saves = tokio::spawn(file.save_every(secs(10)));
@@ -365,7 +365,7 @@ async fn it_is_saved_every_so_often_as_far_as_it_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_save_now_and_then_that_fails_is_logged_and_tried_again() {
+async fn a_failed_periodic_save_is_logged_and_tried_again() {
     let (directory, _) = place();
     let path = directory.path().join("not there/peers.json");
     let (logs, guard) = Logs::capture();
@@ -386,7 +386,7 @@ async fn a_save_now_and_then_that_fails_is_logged_and_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_period_of_nothing_is_no_busy_loop() {
+async fn a_period_of_zero_is_not_a_busy_loop() {
     let (_directory, path) = place();
     let file = open(&path).await;
     let saves = tokio::spawn(file.save_every(Duration::ZERO));
@@ -396,7 +396,7 @@ async fn a_period_of_nothing_is_no_busy_loop() {
     saves.abort();
 }
 
-/// Runs a test on a runtime whose blocking pool is one thread, which does nothing until it is let.
+/// Runs a test on a runtime whose blocking pool has one thread, which blocks until the test drops its [`Release`].
 fn with_the_disk_held<F: Future<Output = ()>>(test: impl FnOnce(Release) -> F) {
     let runtime = Builder::new_current_thread()
         .max_blocking_threads(1)
@@ -410,12 +410,12 @@ fn with_the_disk_held<F: Future<Output = ()>>(test: impl FnOnce(Release) -> F) {
     });
 }
 
-/// Dropped, it lets the disk work.
+/// A guard whose drop lets the blocking pool work.
 struct Release(
     #[expect(dead_code, reason = "its drop is what is heard")] std::sync::mpsc::Sender<()>,
 );
 
-/// Counts how often it is put into a text.
+/// A state that counts how often it is serialized.
 #[derive(Default)]
 struct Texts {
     number: u32,
@@ -439,7 +439,7 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
-/// A state file that opens without a disk.
+/// Opens a state file on a runtime of its own.
 fn opened(path: &Path) -> StateFile<Texts> {
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(StateFile::open(path, "texts", 1)).unwrap()
@@ -451,7 +451,7 @@ async fn saved(path: &Path) -> u32 {
 }
 
 #[test]
-fn what_changes_while_it_is_saved_is_saved_by_the_next_save() {
+fn a_change_during_a_save_is_saved_by_the_next_one() {
     let (_directory, path) = place();
     let file = opened(&path);
     with_the_disk_held(async |release| {
@@ -468,7 +468,7 @@ fn what_changes_while_it_is_saved_is_saved_by_the_next_save() {
 }
 
 #[test]
-fn a_save_that_was_dropped_goes_on_and_a_later_one_waits_for_it() {
+fn a_dropped_save_goes_on_and_a_later_one_waits_for_it() {
     let (_directory, path) = place();
     let file = opened(&path);
     let made = file.read(|texts| Arc::clone(&texts.made));
@@ -496,7 +496,7 @@ fn a_save_that_was_dropped_goes_on_and_a_later_one_waits_for_it() {
 }
 
 #[test]
-fn saves_that_are_asked_for_together_come_one_after_the_other() {
+fn concurrent_saves_run_one_after_the_other() {
     let (_directory, path) = place();
     let file = opened(&path);
     let made = file.read(|texts| Arc::clone(&texts.made));
@@ -519,7 +519,7 @@ fn saves_that_are_asked_for_together_come_one_after_the_other() {
 }
 
 #[test]
-fn a_state_that_makes_no_text_is_a_failed_save() {
+fn a_state_that_cannot_be_serialized_is_a_failed_save() {
     let (directory, path) = place();
     let runtime = Builder::new_current_thread().build().unwrap();
     type Odd = std::collections::BTreeMap<Vec<u8>, u8>;
@@ -532,7 +532,7 @@ fn a_state_that_makes_no_text_is_a_failed_save() {
     assert!(names(directory.path()).is_empty());
 }
 
-/// Saves in a process of its own, in vain, and finds the old file whole.
+/// Asserts that a process which fails to save leaves the old file whole.
 fn saved_in_vain(how: &str, why: &str, prepare: impl FnOnce(&Path)) {
     let (directory, path) = place();
     let runtime = Builder::new_current_thread().build().unwrap();
@@ -557,7 +557,7 @@ fn saved_in_vain(how: &str, why: &str, prepare: impl FnOnce(&Path)) {
 }
 
 #[test]
-fn a_disk_that_takes_no_more_is_a_failed_save_and_leaves_the_old_file_whole() {
+fn a_full_disk_is_a_failed_save_and_leaves_the_old_file_whole() {
     saved_in_vain("too-large", "File too large", |_| {});
 }
 
@@ -569,7 +569,7 @@ fn a_read_only_directory_is_a_failed_save_and_leaves_the_old_file_whole() {
 }
 
 #[tokio::test]
-async fn what_killed_saves_have_left_is_swept_up_once_it_is_old() {
+async fn temporary_files_of_killed_saves_are_removed_once_they_are_old() {
     let (directory, path) = place();
     let file = open(&path).await;
     add(&file, "a");
@@ -597,7 +597,7 @@ async fn what_killed_saves_have_left_is_swept_up_once_it_is_old() {
     );
 }
 
-/// A file that cannot be read is an error that says which and why, and stays as it is.
+/// Asserts that a file which cannot be read is an error with its path and these words, and stays as it is.
 async fn refused(path: &Path, words: &[&str]) {
     let before = names(path.parent().unwrap());
     let (logs, guard) = Logs::capture();
@@ -613,7 +613,7 @@ async fn refused(path: &Path, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_directory_in_the_files_place_is_an_error_and_stays() {
+async fn a_directory_at_the_path_is_an_error_and_stays() {
     let (_directory, path) = place();
     fs::create_dir(&path).unwrap();
     fs::write(path.join("precious"), b"x").unwrap();
@@ -622,7 +622,7 @@ async fn a_directory_in_the_files_place_is_an_error_and_stays() {
 }
 
 #[tokio::test]
-async fn a_pipe_in_the_files_place_is_an_error_and_nobody_waits_for_it() {
+async fn a_pipe_at_the_path_is_an_error_and_is_not_read() {
     let (_directory, path) = place();
     let made = std::process::Command::new("mkfifo").arg(&path).status();
     assert!(made.unwrap().success());
@@ -630,14 +630,14 @@ async fn a_pipe_in_the_files_place_is_an_error_and_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn links_in_a_circle_are_an_error() {
+async fn a_circle_of_links_is_an_error() {
     let (_directory, path) = place();
     std::os::unix::fs::symlink(&path, &path).unwrap();
     refused(&path, &["too many symbolic links"]).await;
 }
 
 #[tokio::test]
-async fn a_state_whose_reading_panics_is_an_error_and_its_file_stays() {
+async fn a_state_whose_deserialization_panics_is_an_error_and_its_file_stays() {
     #[derive(Debug, Default, Serialize)]
     struct Panics;
     impl<'de> Deserialize<'de> for Panics {
@@ -659,12 +659,12 @@ async fn a_state_whose_reading_panics_is_an_error_and_its_file_stays() {
 }
 
 #[tokio::test]
-async fn what_a_link_leads_to_is_replaced_and_the_link_stays() {
+async fn the_target_of_a_link_is_replaced_and_the_link_stays() {
     let (directory, link) = place();
     let elsewhere = directory.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     let real = elsewhere.join("real.json");
-    // A relative link to a link, which leads to nothing yet.
+    // A relative link to a link whose target does not exist yet.
     let between = directory.path().join("between");
     std::os::unix::fs::symlink(&real, &between).unwrap();
     std::os::unix::fs::symlink("between", &link).unwrap();
@@ -677,7 +677,7 @@ async fn what_a_link_leads_to_is_replaced_and_the_link_stays() {
         assert_eq!(names(&elsewhere), ["real.json"]);
     }
     assert_eq!(known(&open(&real).await), "a b");
-    // Set aside is what it leads to, too.
+    // A damaged target is set aside, and not the link.
     fs::write(&real, b"{").unwrap();
     assert_eq!(known(&open(&link).await), "");
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
@@ -685,7 +685,7 @@ async fn what_a_link_leads_to_is_replaced_and_the_link_stays() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_for_a_moment_is_an_error_and_is_read_later() {
+fn a_file_that_cannot_be_opened_now_is_an_error_and_is_read_later() {
     let (directory, path) = place();
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
@@ -696,7 +696,7 @@ fn a_file_that_cannot_be_read_for_a_moment_is_an_error_and_is_read_later() {
         file.save().await.unwrap();
     });
     let content = fs::read(&path).unwrap();
-    // In a process of its own, which has no descriptors left.
+    // A process of its own, which has used up its descriptors.
     let opening = Process::start(
         env!("CARGO_BIN_EXE_saves_state"),
         &["no-descriptors", path.to_str().unwrap()],

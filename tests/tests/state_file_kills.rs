@@ -1,4 +1,4 @@
-//! A process that is killed while it saves leaves the old state or the new one.
+//! A process that is killed while it saves leaves the old state or the new one on disk.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -10,22 +10,22 @@ use std::time::{Duration, SystemTime};
 use lifecycle_runtime::StateFile;
 use lifecycle_tests::{Counted, secs};
 
-/// How often a process is killed: 100 times, or as `LIFECYCLE_KILL_ROUNDS` says.
+/// Returns how often a process is killed: 100 times, or `LIFECYCLE_KILL_ROUNDS` times.
 fn rounds() -> u64 {
     let rounds = std::env::var("LIFECYCLE_KILL_ROUNDS");
     rounds.map_or(100, |rounds| rounds.parse().expect("a number of rounds"))
 }
 
-/// Any moment of a save and a half: the same ones every time.
+/// Returns a moment within one and a half saves, which depends on the round alone.
 fn moment(round: u64) -> Duration {
     let mixed = round.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     Duration::from_micros(mixed % 6_000)
 }
 
-/// Runs a process that saves, kills it, and returns the last number it had saved and the last it had begun.
+/// Kills a process that saves, and returns the last number it had saved and the last it had begun to save.
 fn killed(directory: &Path, after: Duration) -> (u64, u64) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_saves_state"))
-        // A path without a directory.
+        // A relative path without a directory.
         .args(["until-killed", "counted.json"])
         .current_dir(directory)
         .stdout(Stdio::piped())
@@ -34,7 +34,7 @@ fn killed(directory: &Path, after: Duration) -> (u64, u64) {
     let mut out = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
     let mut said = String::new();
     out.read_line(&mut said).expect("it says what it saves");
-    // The moment is the test's input: at any, the promise holds.
+    // The promise holds at any moment, so this sleep only selects one.
     thread::sleep(after);
     child.kill().expect("it saves until it is killed");
     out.read_to_string(&mut said)
@@ -51,7 +51,7 @@ fn killed(directory: &Path, after: Duration) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn a_file_whose_saves_are_killed_is_the_old_state_or_the_new_one() {
+async fn a_file_whose_save_was_killed_has_the_old_state_or_the_new_one() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("counted.json");
     for round in 0..rounds() {
@@ -95,7 +95,7 @@ fn assert_only_young_temporaries_are_left(directory: &Path) {
     }
 }
 
-/// Two minutes pass for all files.
+/// Sets the times of all files back by two minutes.
 fn age(directory: &Path) {
     for name in names(directory) {
         let file = fs::File::options().append(true).open(directory.join(name));

@@ -1,4 +1,4 @@
-//! Steps run in the order that was declared: a graph, not layers.
+//! Steps run in the declared order, which is a graph and not a list of layers.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use lifecycle_tests::{Hold, Probe, Trace};
@@ -13,7 +13,7 @@ struct Graph {
     drain: Probe,
     #[shutdown(priority = 10)]
     background: Probe,
-    // Waits for `drain` alone, not for its whole layer.
+    // Waits for `drain` alone, and not for every step of its priority.
     #[shutdown(after = drain)]
     recorder: Probe,
     #[shutdown(after = background)]
@@ -63,7 +63,7 @@ fn graph(trace: &Trace) -> (Graph, Holds) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_starts_as_soon_as_what_it_depends_on_has_ended() {
+async fn a_step_starts_as_soon_as_its_dependencies_have_ended() {
     let trace = Trace::new();
     let (mut server, hold) = graph(&trace);
     let mut shutdown = spawn(server.shutdown());
@@ -176,7 +176,7 @@ async fn lower_numbers_run_first_whatever_the_order_of_the_fields() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_any_order_steps_run_as_rust_drops_one_after_the_other() {
+async fn without_any_order_steps_run_one_after_the_other_as_rust_drops_fields() {
     #[derive(GracefulShutdown)]
     struct Declared {
         #[shutdown]
@@ -216,7 +216,7 @@ async fn without_any_order_steps_run_as_rust_drops_one_after_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tuple_struct_is_ordered_by_its_places() {
+async fn a_tuple_struct_is_ordered_by_its_positions() {
     #[derive(GracefulShutdown)]
     struct Places(
         #[shutdown(after = 1)] Probe,
@@ -329,7 +329,7 @@ async fn an_enum_cleans_its_live_variant_in_that_variants_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_of_many_steps_runs_them_all_and_tells_of_the_one_that_failed() {
+async fn an_owner_of_many_steps_runs_them_all_and_reports_the_one_that_failed() {
     #[derive(GracefulShutdown)]
     struct Many {
         #[shutdown]

@@ -1,4 +1,4 @@
-//! Who is stuck is known while it is stuck.
+//! Progress names each stuck step while it is stuck, with what it waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +41,7 @@ fn paths(steps: &[StepProgress]) -> Vec<(&str, bool)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn progress_shows_what_runs_what_it_waits_for_and_what_has_ended() {
+async fn progress_shows_the_running_steps_what_they_wait_for_and_the_ended_ones() {
     let trace = Trace::new();
     let (drain, hold_drain) = Probe::held(&trace, "drain");
     let (writer, hold_writer) = Probe::held(&trace, "writer");
@@ -67,7 +67,7 @@ async fn progress_shows_what_runs_what_it_waits_for_and_what_has_ended() {
             .handle(&handle)
             .run(async |_: &mut Server, stop| stop.cancelled().await),
     );
-    // The signals are registered on a thread, which tells when it has.
+    // The signal thread reports when the signals are registered.
     while handle.progress().unfinished().is_empty() {
         assert_pending!(run.poll());
         handle.request(Reason::Requested);
@@ -125,7 +125,7 @@ async fn progress_shows_what_runs_what_it_waits_for_and_what_has_ended() {
     );
 }
 
-/// Path, start, time so far, and the first letters of the outcome.
+/// Returns the path, start, elapsed time and outcome of each step.
 fn rows(steps: &[StepProgress]) -> Vec<String> {
     let row = |step: &StepProgress| {
         let started = step.started().map(|at| at.as_secs());
@@ -138,7 +138,7 @@ fn rows(steps: &[StepProgress]) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_whole_plan_is_shown_as_it_stands_with_times_and_to_its_end() {
+async fn progress_shows_the_whole_plan_with_times_until_its_end() {
     let trace = Trace::new();
     let (drain, hold_drain) = Probe::held(&trace, "drain");
     let (disk, hold_disk) = Probe::held(&trace, "disk");
@@ -224,7 +224,7 @@ async fn the_whole_plan_is_shown_as_it_stands_with_times_and_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_watches_a_shutdown_hears_of_its_end() {
+async fn a_watcher_of_a_shutdown_learns_of_its_end() {
     let trace = Trace::new();
     let (drain, hold) = Probe::held(&trace, "drain");
     let storage = Storage {
@@ -260,7 +260,7 @@ async fn one_who_watches_a_shutdown_hears_of_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_who_watches_on_another_thread_misses_the_end() {
+async fn a_watcher_on_another_thread_never_misses_the_end() {
     let bound = std::time::Duration::from_secs(60);
     for _ in 0..300 {
         let trace = Trace::new();
@@ -291,7 +291,7 @@ async fn nobody_who_watches_on_another_thread_misses_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_step_waits_for_is_read_when_it_is_cut() {
+async fn the_waiting_for_closure_is_called_when_the_step_is_cut() {
     struct Drain(Arc<AtomicUsize>);
     impl Component for Drain {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -322,7 +322,7 @@ async fn what_a_step_waits_for_is_read_when_it_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_step_waited_for_before_it_was_left_half_way_is_not_said_of_its_next_run() {
+async fn the_waiting_for_closure_of_an_interrupted_run_is_not_used_by_the_next() {
     struct Twice(bool);
     impl Component for Twice {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -353,7 +353,7 @@ async fn what_a_step_waited_for_before_it_was_left_half_way_is_not_said_of_its_n
 }
 
 #[tokio::test(start_paused = true)]
-async fn hooks_of_a_run_that_was_left_half_way_are_gone_with_the_next() {
+async fn hooks_of_an_interrupted_run_are_gone_in_the_next() {
     struct Hooks(Arc<()>);
     impl Component for Hooks {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -498,7 +498,7 @@ async fn elements_cleaned_by_hand_are_cut_at_the_contexts_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_for_a_forced_end_is_not_run_by_an_end_that_is_not_forced() {
+async fn an_on_force_hook_runs_only_in_a_forced_end() {
     struct Hooked(Trace, bool);
     impl Component for Hooked {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -531,7 +531,7 @@ async fn a_hook_for_a_forced_end_is_not_run_by_an_end_that_is_not_forced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_context_tells_why_and_how_long() {
+async fn the_context_has_the_reason_and_the_deadlines() {
     struct Asks(Trace);
     impl Component for Asks {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -581,7 +581,7 @@ async fn a_best_effort_step_is_clean_once_it_has_ended_and_not_before() {
     };
     let runner = Runner::new(server).handle(&handle);
     let mut run = spawn(runner.run(async |_: &mut Extras, stop| stop.cancelled().await));
-    // The signals are registered on a thread, which tells when it has.
+    // The signal thread reports when the signals are registered.
     while trace.count("cache begins") == 0 {
         assert_pending!(run.poll());
         handle.request(Reason::Requested);
@@ -599,7 +599,7 @@ async fn a_best_effort_step_is_clean_once_it_has_ended_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_step_leaves_with_the_engine_may_look_at_the_shutdown_when_it_is_dropped() {
+async fn a_closure_held_by_the_engine_may_look_at_the_shutdown_in_its_drop() {
     struct Looks(ShutdownHandle);
     impl Drop for Looks {
         fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! A supervised task is restarted when it fails, ever later, and past its limit it begins the shutdown.
+//! A supervised task is restarted with backoff when it fails, and begins the shutdown when it exceeds its limit.
 
 use std::collections::BTreeSet;
 use std::future::{pending, ready};
@@ -40,14 +40,14 @@ fn error_of(report: &Report) -> String {
     }
 }
 
-/// Fails, and is restarted after about a second, without an end.
+/// Returns a policy that restarts a task after about a second, without limit.
 fn every_second() -> Restart {
     Restart::on_failure()
         .backoff(secs(1), secs(1))
         .at_most(u32::MAX, secs(60))
 }
 
-/// When the runs of a task began, since it was supervised.
+/// The times at which the runs of a task began.
 #[derive(Clone, Default)]
 struct Runs(Arc<Mutex<Vec<Instant>>>);
 
@@ -62,14 +62,14 @@ impl Runs {
         self.0.lock().unwrap().len()
     }
 
-    /// The time from each run to the next.
+    /// Returns the time from each run to the next.
     fn gaps(&self) -> Vec<Duration> {
         let runs = self.0.lock().unwrap();
         runs.windows(2).map(|two| two[1] - two[0]).collect()
     }
 }
 
-/// Waits until the task is in this state.
+/// Waits until the task has the given state.
 async fn reaches(task: &mut Supervised, state: TaskState) {
     while task.state() != state {
         assert!(task.changed().await, "{task:?} does not become {state}");
@@ -110,7 +110,7 @@ async fn a_task_that_fails_or_panics_is_restarted_and_counted_and_the_report_is_
 }
 
 #[tokio::test(start_paused = true)]
-async fn its_state_is_running_then_waiting_and_at_last_given_up_or_ended() {
+async fn the_state_of_a_task_is_running_then_waiting_and_at_last_given_up_or_ended() {
     let tasks = TaskGroup::new();
     let restart = Restart::on_failure().at_most(1, secs(60));
     let fails = async |_| {
@@ -138,7 +138,7 @@ async fn its_state_is_running_then_waiting_and_at_last_given_up_or_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_double_up_to_the_longest_and_each_is_between_half_of_that_and_all() {
+async fn the_backoff_doubles_up_to_its_maximum_with_jitter_down_to_half() {
     let tasks = TaskGroup::new();
     let runs = Runs::default();
     let began = runs.clone();
@@ -166,7 +166,7 @@ async fn waits_double_up_to_the_longest_and_each_is_between_half_of_that_and_all
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_lasts_begins_the_waits_anew() {
+async fn a_long_run_resets_the_backoff() {
     let tasks = TaskGroup::new();
     let runs = Runs::default();
     let began = runs.clone();
@@ -224,7 +224,7 @@ async fn past_its_limit_a_task_begins_the_servers_shutdown_as_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_that_are_far_apart_never_reach_the_limit() {
+async fn failures_far_apart_never_reach_the_limit() {
     let handle = ShutdownHandle::new();
     let tasks = TaskGroup::critical(&handle);
     let restart = Restart::on_failure().at_most(2, secs(60));
@@ -244,7 +244,7 @@ async fn failures_that_are_far_apart_never_reach_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_group_that_is_not_critical_a_task_that_is_given_up_is_a_failure_in_the_report() {
+async fn a_given_up_task_of_a_group_that_is_not_critical_is_a_failure_in_the_report() {
     let mut server = server(TaskGroup::new());
     let restart = Restart::on_failure().at_most(0, secs(60));
     let fails = async |_| Err::<(), _>("no feed");
@@ -259,7 +259,7 @@ async fn in_a_group_that_is_not_critical_a_task_that_is_given_up_is_a_failure_in
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_ends_is_restarted_only_if_it_should_run_always() {
+async fn a_task_that_ends_is_restarted_only_under_restart_always() {
     let handle = ShutdownHandle::new();
     let tasks = TaskGroup::critical(&handle);
     let runs = [Runs::default(), Runs::default()];
@@ -391,7 +391,7 @@ async fn failures_are_logged_when_they_happen() {
     drop(guard);
 }
 
-/// Panics when it is dropped.
+/// A value that panics when it is dropped.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -400,7 +400,7 @@ impl Drop for Bomb {
     }
 }
 
-/// Panics when it is cloned for the second time.
+/// A value that panics when it is cloned for the second time.
 struct OnceCloned(Arc<AtomicU32>);
 
 impl Clone for OnceCloned {
@@ -411,7 +411,7 @@ impl Clone for OnceCloned {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_of_a_task_panics_is_a_failure_of_its_run() {
+async fn a_panic_in_a_tasks_closure_future_or_drop_is_a_failure_of_its_run() {
     let tasks = TaskGroup::new();
     let restart = Restart::on_failure().at_most(1, secs(60));
     let last_failure = async |mut task: Supervised| {
@@ -466,7 +466,7 @@ async fn dropping_the_group_ends_a_supervised_task_also_while_it_waits() {
 }
 
 #[test]
-fn a_task_that_never_waits_for_its_restart_needs_no_timer() {
+fn a_task_that_never_waits_for_a_restart_needs_no_timer() {
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut tasks = TaskGroup::new();

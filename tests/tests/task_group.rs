@@ -1,4 +1,4 @@
-//! Background tasks: told together, awaited, and the stragglers aborted, awaited and named.
+//! A group fires `stop` for all its tasks and awaits them. It aborts, awaits and names stragglers.
 
 use std::future::{pending, ready};
 use std::sync::mpsc;
@@ -38,7 +38,7 @@ impl Server {
     }
 }
 
-/// Writes `x is gone` when the task is dropped, however it ends.
+/// A guard that records `x is gone` when its task is dropped.
 struct Inside(Trace, &'static str);
 
 impl Drop for Inside {
@@ -60,7 +60,7 @@ fn both_flavours() -> [Runtime; 2] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_are_told_together_and_awaited() {
+async fn all_tasks_get_stop_together_and_are_awaited() {
     let trace = Trace::new();
     let mut server = Server::new();
     for name in ["fast", "slow"] {
@@ -91,7 +91,7 @@ async fn tasks_are_told_together_and_awaited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stragglers_are_aborted_at_the_soft_deadline_awaited_before_the_hard_one_and_named() {
+async fn stragglers_are_aborted_at_the_soft_deadline_awaited_and_named() {
     let trace = Trace::new();
     let mut server = Server::new();
     let inside = Inside(trace.clone(), "stuck");
@@ -116,10 +116,10 @@ async fn stragglers_are_aborted_at_the_soft_deadline_awaited_before_the_hard_one
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_straggler_that_takes_long_to_drop_is_awaited_too() {
+async fn a_straggler_that_takes_long_to_end_is_awaited() {
     let mut server = Server::new();
     let (end, ended) = mpsc::channel::<()>();
-    // Once it runs, nothing aborts it.
+    // A blocking task that runs cannot be aborted.
     let blocks = server.tasks.spawn_blocking("index", move |_| {
         let _ = ended.recv();
     });
@@ -129,7 +129,7 @@ async fn a_straggler_that_takes_long_to_drop_is_awaited_too() {
     advance(ms(9_500)).await;
     assert_pending!(shutdown.poll(), "past the soft deadline");
     drop(end);
-    // The blocking pool is no part of the paused clock.
+    // The blocking task ends in real time, not on the paused clock.
     let report = loop {
         match shutdown.poll() {
             std::task::Poll::Ready(report) => break report,
@@ -172,7 +172,7 @@ async fn blocking_tasks_are_counted_and_named_and_the_step_is_cut() {
 }
 
 #[test]
-fn a_blocking_task_that_asks_whether_it_should_stop_ends_with_the_shutdown() {
+fn a_blocking_task_that_checks_its_stop_ends_with_the_shutdown() {
     for runtime in both_flavours() {
         runtime.block_on(async {
             let mut server = Server::new();
@@ -215,7 +215,7 @@ fn dropping_a_group_aborts_its_tasks_and_detaches_none() {
 }
 
 #[tokio::test]
-async fn a_task_that_was_never_polled_is_aborted_too() {
+async fn a_task_that_was_never_polled_is_aborted() {
     let (tell, gone) = oneshot::channel::<()>();
     let tasks = TaskGroup::new();
     let spawned = tasks.spawn("new", async move {
@@ -289,7 +289,7 @@ async fn a_failure_is_logged_when_it_happens() {
 }
 
 #[tokio::test]
-async fn of_many_failures_the_first_are_kept_and_the_others_counted() {
+async fn the_first_of_many_failures_are_kept_and_the_others_counted() {
     let mut tasks = TaskGroup::new();
     for _ in 0..40 {
         tasks
@@ -302,7 +302,7 @@ async fn of_many_failures_the_first_are_kept_and_the_others_counted() {
 }
 
 #[tokio::test]
-async fn an_error_that_panics_when_it_is_told_is_a_failure_like_others() {
+async fn an_error_of_a_task_that_panics_when_it_is_shown_is_contained() {
     #[derive(Debug)]
     struct Untold;
     impl std::fmt::Display for Untold {
@@ -347,7 +347,7 @@ async fn a_panic_of_a_critical_task_begins_the_servers_shutdown() {
 }
 
 #[tokio::test]
-async fn a_closed_group_refuses_a_task_and_makes_none() {
+async fn a_closed_group_refuses_a_task_and_does_not_start_it() {
     let tasks = TaskGroup::new();
     tasks.close();
     let (tell, gone) = oneshot::channel::<()>();
@@ -368,7 +368,7 @@ async fn a_closed_group_refuses_a_task_and_makes_none() {
     tasks.drained().await;
 }
 
-/// Spawns when it is dropped.
+/// A value that spawns tasks when it is dropped.
 struct Respawns(Spawner, mpsc::Sender<Result<(), Closed>>);
 
 impl Drop for Respawns {
@@ -431,7 +431,7 @@ fn a_group_needs_no_timer_to_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cleanup_that_was_dropped_half_way_goes_on_and_still_names_the_stragglers() {
+async fn a_resumed_cleanup_still_names_the_stragglers() {
     let tasks = TaskGroup::new();
     let (end, ended) = mpsc::channel::<()>();
     let (tell, runs) = oneshot::channel();
@@ -479,7 +479,7 @@ fn many_tasks_that_come_and_go_are_all_awaited_on_both_flavours() {
 }
 
 #[tokio::test]
-async fn what_runs_until_it_is_cancelled_gives_its_output_or_is_dropped() {
+async fn run_until_cancelled_returns_the_output_or_drops_the_future() {
     let tasks = TaskGroup::new();
     let (send, sent) = mpsc::channel();
     let spawned = tasks.spawn_with("worker", |stop| async move {
@@ -495,7 +495,7 @@ async fn what_runs_until_it_is_cancelled_gives_its_output_or_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_without_an_end_is_dropped_at_the_beginning_of_the_shutdown_and_its_error_is_kept() {
+async fn a_task_spawned_until_stop_is_dropped_when_the_shutdown_begins_and_its_error_is_kept() {
     let mut server = Server::new();
     let trace = Trace::new();
     let inside = Inside(trace.clone(), "watch");
@@ -542,7 +542,7 @@ async fn a_panic_in_the_drop_of_a_task_is_kept_and_the_others_are_awaited() {
 }
 
 #[tokio::test]
-async fn of_very_many_tasks_each_is_known_until_it_has_ended() {
+async fn each_of_very_many_tasks_is_known_until_it_has_ended() {
     let group = TaskGroup::new();
     let (end, ends) = oneshot::channel::<()>();
     group.spawn("first", async { drop(ends.await) }).unwrap();

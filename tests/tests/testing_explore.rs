@@ -1,4 +1,4 @@
-//! `explore` passes what keeps the promises of a shutdown, and names what breaks them.
+//! `explore` passes a server that keeps the promises of a shutdown, and names the step that breaks them.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -134,7 +134,7 @@ fn injected_panics_print_neither_a_message_nor_a_backtrace() {
 }
 
 #[test]
-fn the_reports_show_what_was_done_to_which_step() {
+fn the_reports_show_the_fault_of_each_step() {
     let explored = explore(good);
     let of = |path: &str, fault: Fault| {
         let found = explored
@@ -171,7 +171,7 @@ fn the_reports_show_what_was_done_to_which_step() {
 }
 
 #[test]
-fn a_server_without_a_timeout_of_its_own_passes_in_the_default_one() {
+fn a_server_without_a_timeout_passes_within_the_default_one() {
     #[derive(GracefulShutdown)]
     struct Server {
         #[shutdown]
@@ -208,7 +208,7 @@ fn a_step_that_works_on_the_blocking_pool_passes() {
     assert_eq!(explored.cases.len(), Fault::ALL.len());
 }
 
-/// A server of one step between two good ones.
+/// A server with a planted step between two good ones.
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "20s")]
 struct Server<C: Component> {
@@ -222,7 +222,7 @@ struct Server<C: Component> {
     state: ShutdownState,
 }
 
-/// What `explore` says of a server with this in it, which has to be found wanting.
+/// Returns the complaint of `explore` about a server with the planted step.
 fn found<C: Component>(planted: impl Fn() -> C) -> String {
     let explored = catch_unwind(AssertUnwindSafe(|| {
         explore(async || Server {
@@ -258,7 +258,7 @@ fn a_step_that_never_ends_is_found() {
 }
 
 #[test]
-fn a_step_that_fails_by_itself_is_found() {
+fn a_step_that_always_fails_is_found() {
     let text = found(|| Scripted::new(Act::Fail("no")));
     assert_says(
         &text,
@@ -270,7 +270,7 @@ fn a_step_that_fails_by_itself_is_found() {
 }
 
 #[test]
-fn a_step_that_panics_by_itself_is_found() {
+fn a_step_that_always_panics_is_found() {
     let text = found(|| Scripted::new(Act::Panic("no")));
     assert_says(&text, &["`planted` is not done, without a fault"]);
 }
@@ -288,14 +288,14 @@ fn a_step_that_holds_the_executor_past_the_budget_is_found() {
     assert_says(&text, &["it took 60", "of 20s"]);
 }
 
-/// Has a task, and aborts it only at the end of its cleanup.
+/// A component whose cleanup ends its task, but whose `abort` does not.
 struct Leaves(Option<JoinHandle<()>>);
 
 impl Component for Leaves {
     async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
         if let Some(task) = self.0.take() {
             task.abort();
-            // Its end is what was asked for.
+            // The task was aborted, so its error is expected.
             let _ = task.await;
         }
         Ok(())
@@ -308,7 +308,7 @@ fn a_component_whose_abort_leaves_a_task_running_is_found() {
     assert_says(&text, &["when `planted` fails", "1 tasks are left running"]);
 }
 
-/// Ends what it has, and lets go of it, in two polls.
+/// A component that drops its value when its cleanup is interrupted.
 struct Forgets(Option<Scripted>);
 
 impl Component for Forgets {
@@ -319,7 +319,7 @@ impl Component for Forgets {
 }
 
 #[test]
-fn a_cleanup_that_cannot_be_taken_up_again_is_found() {
+fn a_cleanup_that_cannot_be_resumed_is_found() {
     let text = found(|| Forgets(Some(quick())));
     assert_says(
         &text,
@@ -336,7 +336,7 @@ fn a_cleanup_that_cannot_be_repeated_is_found_although_it_ends_at_once() {
     assert_says(&text, &["the step is failed: it is gone already"]);
 }
 
-/// Cleans, but cannot be aborted.
+/// A component whose cleanup succeeds, but whose `abort` panics.
 struct Unabortable;
 
 impl Component for Unabortable {
@@ -361,7 +361,7 @@ fn an_abort_that_panics_is_found() {
     );
 }
 
-/// Drops another owner instead of shutting it down.
+/// A component that drops another owner instead of shutting it down.
 struct Drops(Option<Box<Server<Scripted>>>);
 
 impl Component for Drops {
@@ -394,7 +394,7 @@ fn an_owner_that_is_dropped_without_its_shutdown_is_found() {
 }
 
 #[test]
-fn a_server_whose_budget_is_of_the_value_is_held_to_that() {
+fn a_server_with_a_computed_budget_is_held_to_that() {
     #[derive(GracefulShutdown)]
     #[shutdown(timeout = self.patience, at_most = "60s")]
     struct Configured {

@@ -1,4 +1,4 @@
-//! A leak check says what was left behind.
+//! A leak check names the descriptors, threads and tasks that were left behind.
 
 use std::fs::File;
 use std::future::pending;
@@ -9,9 +9,9 @@ use std::thread;
 use lifecycle_runtime::TaskGroup;
 use lifecycle_runtime::testing::{Leak, LeakCheck};
 
-/// One test, since the check sees the whole process: another one's thread would be a leak.
+/// The only test of this file, since the check sees the whole process, with the threads of other tests.
 #[tokio::test]
-async fn a_leak_check_names_the_descriptors_threads_and_tasks_that_were_left() {
+async fn a_leak_check_names_the_leaked_descriptors_threads_and_tasks() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("left.log");
     let known = File::create(directory.path().join("known.log")).unwrap();
@@ -19,7 +19,7 @@ async fn a_leak_check_names_the_descriptors_threads_and_tasks_that_were_left() {
     check.assert_none();
     assert_eq!(check.leaks(), []);
 
-    // What ends leaves nothing.
+    // Files, threads and tasks that have ended are no leaks.
     drop(File::create(&path).unwrap());
     thread::spawn(|| {}).join().unwrap();
     tokio::spawn(async {}).await.unwrap();
@@ -31,7 +31,7 @@ async fn a_leak_check_names_the_descriptors_threads_and_tasks_that_were_left() {
     let thread = thread::Builder::new()
         .name("left-behind".into())
         .spawn(move || {
-            // It has its name by now.
+            // The thread has its name by now.
             begins.send(()).unwrap();
             held.recv()
         })
@@ -78,7 +78,7 @@ async fn a_leak_check_names_the_descriptors_threads_and_tasks_that_were_left() {
     drop(known);
 }
 
-/// A thread that was joined is gone from the kernel's list a moment later.
+/// Asserts that there is soon no leak. A joined thread leaves the kernel's list a moment later.
 fn assert_ends_without_a_leak(check: &LeakCheck) {
     for _ in 0..1_000 {
         if check.leaks().is_empty() {

@@ -1,4 +1,4 @@
-//! A scripted component does what it was told, and counts what is done to it.
+//! A scripted component behaves as it was told, and counts its cleanups, aborts and releases.
 
 use std::time::Instant;
 
@@ -22,7 +22,7 @@ fn server(act: Act) -> Server {
     }
 }
 
-/// How its step ended, in milliseconds, and how often it was cleaned and aborted.
+/// Returns the outcome of the step, its time in milliseconds, and how often it was cleaned and aborted.
 async fn acted(act: Act) -> (String, u128, (u32, u32)) {
     let mut server = server(act);
     let report: Report = server.shutdown().await;
@@ -37,7 +37,7 @@ async fn acted(act: Act) -> (String, u128, (u32, u32)) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_succeeds_fails_panics_hangs_and_takes_its_time_as_told() {
+async fn a_scripted_component_succeeds_fails_panics_hangs_or_takes_its_time_as_told() {
     assert_eq!(acted(Act::Succeed).await, ("done".into(), 0, (1, 0)));
     let failed = acted(Act::Fail("the disk is full")).await;
     assert_eq!(failed, ("failed: the disk is full".into(), 0, (1, 1)));
@@ -59,7 +59,7 @@ async fn it_succeeds_fails_panics_hangs_and_takes_its_time_as_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_blocks_its_thread_in_real_time() {
+async fn a_scripted_component_blocks_its_thread_in_real_time() {
     let began = Instant::now();
     let (outcome, elapsed, counts) = acted(Act::Block(ms(30))).await;
     assert!(began.elapsed() >= ms(30));
@@ -67,7 +67,7 @@ async fn it_blocks_its_thread_in_real_time() {
 }
 
 #[test]
-fn it_counts_its_releases() {
+fn a_scripted_component_counts_its_releases() {
     let mut pool = Scripted::new(Act::Hang);
     pool.release();
     pool.release();

@@ -1,4 +1,4 @@
-//! An owner that is dropped without an awaited shutdown fails the test that records drops.
+//! A test that records drops fails if an owner is dropped without an awaited shutdown.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -26,7 +26,7 @@ fn server() -> Server {
     }
 }
 
-/// What the end of a test says that does this while it records.
+/// Runs `test` while drops are recorded, and returns the message with which it fails.
 fn failure(test: impl FnOnce()) -> Option<String> {
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let _drops = record_drops();
@@ -69,7 +69,7 @@ fn only_the_fields_that_were_not_cleaned_are_named() {
 }
 
 #[test]
-fn a_drop_that_was_taken_is_allowed() {
+fn a_drop_that_the_test_took_is_allowed() {
     let drops = record_drops();
     drop(server());
     drop(server());
@@ -79,7 +79,7 @@ fn a_drop_that_was_taken_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_shutdown_that_was_awaited_or_disarmed_is_no_failure() {
+async fn an_awaited_or_disarmed_owner_is_no_failure() {
     let drops = record_drops();
     let trace = Trace::new();
     let mut awaited = server();
@@ -93,7 +93,7 @@ async fn a_shutdown_that_was_awaited_or_disarmed_is_no_failure() {
 }
 
 #[test]
-fn a_test_that_fails_already_says_its_own_failure() {
+fn a_test_that_panics_keeps_its_own_message() {
     let text = failure(|| {
         let _server = server();
         panic!("its own");
@@ -102,7 +102,7 @@ fn a_test_that_fails_already_says_its_own_failure() {
 }
 
 #[test]
-fn nothing_is_recorded_before_or_after_or_on_other_threads() {
+fn nothing_is_recorded_before_the_recording_after_it_or_on_other_threads() {
     drop(server());
     let drops = record_drops();
     thread::spawn(|| drop(server())).join().unwrap();

@@ -1,4 +1,4 @@
-//! What a plan leaves to main is what it shows, what is logged at start, and what main gets.
+//! The time that a plan leaves to main is the time that the plan shows, the log says at the start, and main gets.
 
 use std::future::pending;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use lifecycle_runtime::{
 use lifecycle_tests::{Logs, Probe, Trace, ms, secs};
 use tracing::Level;
 
-/// Leaves 8 s, beside a step that states nothing.
+/// A server whose plan leaves 8 s to main, with a step that states no timeout.
 #[derive(GracefulShutdown)]
 #[shutdown(strict, timeout = "25s")]
 struct Roomy {
@@ -22,7 +22,7 @@ struct Roomy {
     state: ShutdownState,
 }
 
-/// Leaves nothing.
+/// A server whose plan leaves no time to main.
 #[derive(GracefulShutdown)]
 #[shutdown(strict, timeout = "9s")]
 struct Full {
@@ -32,7 +32,7 @@ struct Full {
     state: ShutdownState,
 }
 
-/// Leaves what its settings leave.
+/// A server whose settings decide how much time the plan leaves to main.
 #[derive(GracefulShutdown)]
 #[shutdown(strict, timeout = self.total, at_most = "60s")]
 struct Configured {
@@ -66,7 +66,8 @@ fn configured(total: Duration, drain_for: Duration) -> Configured {
     }
 }
 
-/// Runs the server under a main that knows of `stop` and never ends; returns what main took, and what was logged of it.
+/// Runs the server under a main that waits for `stop` and never ends. Returns the time that main took, and the logged
+/// share and budget.
 async fn stuck_main<S: GracefulShutdown + Send>(server: S) -> (Duration, [u64; 2]) {
     let (logs, guard) = Logs::capture();
     let handle = ShutdownHandle::new();
@@ -98,7 +99,7 @@ fn main_took(report: &Report) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn main_gets_what_the_longest_path_leaves() {
+async fn main_gets_the_time_that_the_longest_path_leaves() {
     let share = const { Roomy::PLAN.main_share().unwrap() };
     assert_eq!(share, secs(8));
     let server = Roomy {
@@ -111,7 +112,7 @@ async fn main_gets_what_the_longest_path_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn main_counts_a_second_where_the_steps_leave_nothing() {
+async fn main_counts_as_one_second_where_the_plan_leaves_nothing() {
     let share = const { Full::PLAN.main_share().unwrap() };
     assert_eq!(share, ms(900), "9 s shrink to nine tenths");
     let server = Full {
@@ -123,14 +124,14 @@ async fn main_counts_a_second_where_the_steps_leave_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_knows_the_share_that_its_settings_leave() {
+async fn a_resolved_plan_has_the_share_that_its_settings_leave() {
     let server = configured(secs(30), secs(10));
     assert_eq!(server.plan().main_share(), Some(secs(20)));
     assert_eq!(stuck_main(server).await, (secs(20), [20_000, 30_000]));
     let absurd = configured(secs(30), secs(1_000_000));
     let share = absurd.plan().main_share().expect("an owner");
     let (took, _) = stuck_main(absurd).await;
-    // A timer's tick is 1 ms.
+    // A timer has ticks of 1 ms.
     assert!(
         (share..share + ms(1)).contains(&took),
         "{took:?} of {share:?}"
@@ -138,7 +139,7 @@ async fn a_value_knows_the_share_that_its_settings_leave() {
 }
 
 #[test]
-fn only_the_plan_of_an_owner_leaves_something_to_main() {
+fn only_the_plan_of_an_owner_has_a_share_for_main() {
     assert_eq!(Part::PLAN.main_share(), None);
     assert_eq!(Plan::leaf().main_share(), None);
     assert!(Part::PLAN.to_string().starts_with("Part: at most 5s\n"));
@@ -150,7 +151,7 @@ fn only_the_plan_of_an_owner_leaves_something_to_main() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_main_nothing_is_said_of_its_share() {
+async fn without_a_main_its_share_is_not_logged() {
     let (logs, guard) = Logs::capture();
     let handle = ShutdownHandle::new();
     handle.request(Reason::Requested);

@@ -1,10 +1,10 @@
-//! An owner that is dropped without a shutdown, in code that the shutdown runs, is a row of the report.
+//! The report has a row for an owner that the shutdown's own code dropped without shutting it down.
 
 use lifecycle_runtime::{GracefulShutdown, Outcome, Report, Runner, ShutdownState, Stop};
 use lifecycle_tests::{Probe, Trace, secs};
 use tokio::time::sleep;
 
-/// An owner that is held where no plan knows of it.
+/// An owner that is in no plan.
 #[derive(GracefulShutdown)]
 struct Inner {
     #[shutdown]
@@ -30,7 +30,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Forgets the shutdown of what it holds.
+/// A value whose cleanup drops an owner without shutting it down.
 struct Held {
     inner: Option<Inner>,
     later: bool,
@@ -67,14 +67,14 @@ fn assert_lost(report: &Report, path: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_a_cleanup_drops() {
+async fn an_owner_that_a_cleanup_drops_is_reported() {
     let report = server(&Trace::new(), true, false).shutdown().await;
     assert!(report.step("held").unwrap().outcome().is_done());
     assert_lost(&report, "held.Inner");
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_dropped_with_a_cleanup_that_is_cut() {
+async fn an_owner_dropped_with_a_cut_cleanup_is_reported() {
     let mut server = server(&Trace::new(), true, false);
     server.held.later = true;
     let report = server.shutdown().await;
@@ -82,7 +82,7 @@ async fn one_that_is_dropped_with_a_cleanup_that_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_dropped_with_a_shutdown_that_is_left_half_way() {
+async fn an_owner_dropped_with_an_interrupted_shutdown_is_reported() {
     let mut server = server(&Trace::new(), true, false);
     server.held.later = true;
     let half = tokio::time::timeout(secs(1), server.shutdown()).await;
@@ -93,7 +93,7 @@ async fn one_that_is_dropped_with_a_shutdown_that_is_left_half_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_dropped_with_main() {
+async fn an_owner_dropped_with_main_is_reported() {
     let trace = Trace::new();
     let report = Runner::new(server(&trace, false, false))
         .run(async |_: &mut Server, _: Stop| {
@@ -104,7 +104,7 @@ async fn one_that_is_dropped_with_main() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_main_drops_while_it_serves_is_not_the_shutdown_s() {
+async fn an_owner_that_main_drops_before_the_shutdown_is_not_reported() {
     let trace = Trace::new();
     let report = Runner::new(server(&trace, false, false))
         .run(async |_: &mut Server, _: Stop| {
@@ -116,7 +116,7 @@ async fn one_that_main_drops_while_it_serves_is_not_the_shutdown_s() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_dropped_with_the_server() {
+async fn an_owner_dropped_with_the_server_is_reported() {
     let report = Runner::new(server(&Trace::new(), false, true))
         .run(async |_: &mut Server, _: Stop| ())
         .await;
@@ -124,7 +124,7 @@ async fn one_that_is_dropped_with_the_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_was_shut_down_is_not_lost() {
+async fn an_owner_that_was_shut_down_is_not_reported() {
     let trace = Trace::new();
     let report = Runner::new(server(&trace, false, false))
         .run(async |_: &mut Server, _: Stop| {

@@ -1,4 +1,4 @@
-//! A process with a watchdog is gone in time, whatever holds it.
+//! A process with a watchdog ends in time, whatever blocks it.
 
 use lifecycle_tests::{Ended, Process};
 use rustix::process::Signal;
@@ -7,8 +7,8 @@ fn start(how: &str) -> Process {
     Process::start(env!("CARGO_BIN_EXE_with_watchdog"), &[how])
 }
 
-/// How a server ends after SIGTERM.
-fn told(how: &str) -> Ended {
+/// Sends a server SIGTERM, and returns how it ended.
+fn after_sigterm(how: &str) -> Ended {
     let mut server = start(how);
     server.wait_for("serving");
     server.signal(Signal::TERM);
@@ -25,14 +25,14 @@ fn assert_forced(ended: &Ended) {
 
 #[test]
 fn a_server_that_ends_in_time_never_sees_the_watchdog() {
-    let ended = told("clean");
+    let ended = after_sigterm("clean");
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(!ended.says(&["! "]), "{ended:#?}");
 }
 
 #[test]
-fn a_step_that_hangs_is_the_engines_to_cut() {
-    let ended = told("hang");
+fn a_step_that_hangs_is_cut_by_the_engine_and_not_the_watchdog() {
+    let ended = after_sigterm("hang");
     assert_eq!(ended.code, Some(1), "{ended:#?}");
     assert!(
         ended.says(&["drain aborted"]) && ended.says(&["pool closed"]),
@@ -43,7 +43,7 @@ fn a_step_that_hangs_is_the_engines_to_cut() {
 
 #[test]
 fn a_step_that_blocks_the_only_thread_is_named_with_what_the_others_wait_for() {
-    let ended = told("blocked-step");
+    let ended = after_sigterm("blocked-step");
     assert_forced(&ended);
     assert!(
         ended.says(&[
@@ -72,8 +72,8 @@ fn a_step_that_blocks_the_only_thread_is_named_with_what_the_others_wait_for() {
 }
 
 #[test]
-fn a_step_that_blocks_who_asks_what_it_waits_for_cannot_hold_the_watchdog_nor_the_hooks() {
-    let ended = told("blocked-mute");
+fn a_waiting_for_closure_that_blocks_holds_up_neither_the_watchdog_nor_the_hooks() {
+    let ended = after_sigterm("blocked-mute");
     assert_forced(&ended);
     assert!(
         ended.says(&["! ", "not done: drain was running and holds the executor"]),
@@ -84,7 +84,7 @@ fn a_step_that_blocks_who_asks_what_it_waits_for_cannot_hold_the_watchdog_nor_th
 
 #[test]
 fn an_executor_that_was_blocked_for_a_while_is_logged_and_nothing_is_forced() {
-    let ended = told("blocked-a-while");
+    let ended = after_sigterm("blocked-a-while");
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(
         ended.says(&["executor_blocked: Server by drain, true"]),
@@ -99,20 +99,20 @@ fn an_executor_that_was_blocked_for_a_while_is_logged_and_nothing_is_forced() {
 
 #[test]
 fn an_executor_that_only_waits_is_not_taken_for_blocked() {
-    let ended = told("waits-a-while");
+    let ended = after_sigterm("waits-a-while");
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(!ended.says(&["executor_blocked"]), "{ended:#?}");
 }
 
 #[test]
 fn a_main_that_blocked_the_executor_before_anything_began_is_named() {
-    let ended = told("blocked-main");
+    let ended = after_sigterm("blocked-main");
     assert_forced(&ended);
     assert!(ended.says(&["! ", "main holds the executor"]), "{ended:#?}");
 }
 
 #[test]
-fn a_request_that_no_executor_gets_to_see_is_seen_by_the_watchdog() {
+fn a_request_that_a_blocked_executor_never_sees_is_seen_by_the_watchdog() {
     let mut server = start("blocked-main-asked");
     server.wait_for("serving");
     server.tell("end");
@@ -136,7 +136,7 @@ fn a_start_that_blocks_the_executor_cannot_hold_the_process() {
 
 #[test]
 fn a_server_whose_drop_blocks_cannot_hold_the_process() {
-    let ended = told("blocked-drop");
+    let ended = after_sigterm("blocked-drop");
     assert_forced(&ended);
     assert!(ended.says(&["pool closed"]), "{ended:#?}");
     assert!(
@@ -147,7 +147,7 @@ fn a_server_whose_drop_blocks_cannot_hold_the_process() {
 
 #[test]
 fn a_blocking_call_that_holds_the_drop_of_the_runtime_cannot_hold_the_process() {
-    let ended = told("stuck-blocking");
+    let ended = after_sigterm("stuck-blocking");
     assert_forced(&ended);
     assert!(ended.says(&["report: true"]), "{ended:#?}");
     let waits = "every step has ended: the runtime waits for a call on its blocking pool";
@@ -156,22 +156,22 @@ fn a_blocking_call_that_holds_the_drop_of_the_runtime_cannot_hold_the_process() 
 
 #[test]
 fn a_blocking_step_that_was_left_behind_is_named_when_it_holds_the_process() {
-    let ended = told("left-blocking");
+    let ended = after_sigterm("left-blocking");
     assert_forced(&ended);
     let left = "left behind by store: its call on the blocking pool";
     assert!(ended.says(&["! ", left]), "{ended:#?}");
 }
 
 #[test]
-fn nobody_watches_who_did_not_ask_for_it() {
-    let ended = told("unwatched");
+fn a_server_without_a_watchdog_is_not_watched() {
+    let ended = after_sigterm("unwatched");
     assert_eq!(ended.code, Some(9), "{ended:#?}");
     assert!(!ended.says(&["! "]), "{ended:#?}");
 }
 
 #[test]
 fn block_on_returns_in_bounded_time_and_the_process_goes_on() {
-    let ended = told("block-on");
+    let ended = after_sigterm("block-on");
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(
         ended.says(&["block_on has returned"]) && ended.says(&["the process goes on"]),
@@ -180,7 +180,7 @@ fn block_on_returns_in_bounded_time_and_the_process_goes_on() {
 }
 
 #[test]
-fn a_run_that_follows_is_not_ended_by_the_watchdog_of_the_one_before() {
+fn a_second_run_is_not_ended_by_the_watchdog_of_the_first() {
     let ended = start("two-runs").end();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(ended.says(&["the second has served"]), "{ended:#?}");

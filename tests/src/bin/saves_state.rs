@@ -21,7 +21,7 @@ async fn until_killed(path: &str) -> Result<(), BoxError> {
 
 /// Saves under a limit on the file's size, so that writing fails half-way as on a full disk.
 async fn too_large(path: &str) -> Result<(), BoxError> {
-    // With a handler for the signal, `write` returns an error. Without one, the signal would end the process.
+    // The handler makes `write` return an error. Without one, the signal would end the process.
     let _heard = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
     let limit = Some(4_096);
     setrlimit(

@@ -1,17 +1,18 @@
-//! What a case is: a server, what its parts do, and what happens to its shutdown. Plain data, so that it shrinks.
+//! Describes a case: a server, the behaviour of its parts, and the events of its shutdown. A case is plain data, so that
+//! it can shrink.
 
 use proptest::prelude::*;
 
-/// A component.
+/// A component of the server.
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
     Leaf(Script),
     /// A part whose two fields run one after the other.
     Chain(Box<[Node; 2]>),
-    /// A part whose two fields run together; the first is `best_effort`.
+    /// A part whose two fields run together, the first of them `best_effort`.
     Flat(Box<[Node; 2]>),
     Tuple(Box<[Node; 2]>),
-    /// An owner inside.
+    /// An owner inside the server.
     Owner(Box<[Node; 2]>),
     List(Vec<Node>),
     Map(Vec<Node>),
@@ -20,16 +21,16 @@ pub(crate) enum Node {
     Locked(Vec<Node>),
     Maybe(Option<Box<Node>>),
     Object(Box<Node>),
-    /// On the blocking pool; it ends at once.
+    /// A leaf that is cleaned on the blocking pool and ends at once.
     Blocking(End),
-    /// Moved out of its field.
+    /// A leaf that is moved out of its field with `take`.
     Taken(Script),
 }
 
-/// What a leaf does when it is cleaned.
+/// The behaviour of a leaf.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Script {
-    /// How long it takes, in steps of 50 ms.
+    /// The time that its cleanup takes, in units of 50 ms.
     pub(crate) time: u64,
     pub(crate) end: End,
     pub(crate) abort_panics: bool,
@@ -39,37 +40,37 @@ pub(crate) struct Script {
 pub(crate) enum End {
     Ok,
     Fail,
-    /// Its error panics when it is shown and when it is dropped.
+    /// The cleanup fails with an error that panics when it is shown and when it is dropped.
     FailHostile,
     Panic,
     Hang,
-    /// It ends well, and then its future panics when it is dropped.
+    /// The cleanup succeeds, and then its future panics when it is dropped.
     OkDropPanics,
-    /// It never ends, and its future panics when it is dropped.
+    /// The cleanup never ends, and its future panics when it is dropped.
     HangDropPanics,
 }
 
-/// How the four fields of the server depend on each other.
+/// The dependencies between the four fields of the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
-    /// One after the other.
+    /// The fields run one after the other.
     Chain,
-    /// a; b and c after a; d after b and c.
+    /// `b` and `c` run after `a`, and `d` after both.
     Diamond,
-    /// a (`required`) and b (`best_effort`) together, then c, then d (`best_effort`).
+    /// `a` (`required`) and `b` (`best_effort`) run together, then `c`, then `d` (`best_effort`).
     Mixed,
 }
 
-/// One run of the shutdown's future, which is then dropped.
+/// A run of the shutdown's future, which is then dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Cut {
-    /// How long it runs, in steps of 50 ms and a half.
+    /// The time of the run, in units of 50 ms, to which half a unit is added.
     pub(crate) run: u64,
-    /// How much time passes after it.
+    /// The time between this run and the next.
     pub(crate) gap: u64,
-    /// What is done to the server then.
+    /// The edit of a field between this run and the next.
     pub(crate) edit: Option<(usize, Edit)>,
-    /// The next run is interrupted.
+    /// The interruption of the next run.
     pub(crate) interrupt: Option<Interruption>,
 }
 
@@ -79,7 +80,7 @@ pub(crate) enum Interruption {
     Force,
 }
 
-/// What is done to a list or map between two runs.
+/// An edit of a list or map between two runs.
 #[derive(Clone, Debug)]
 pub(crate) enum Edit {
     Remove(usize),
@@ -91,14 +92,14 @@ pub(crate) enum Edit {
 pub(crate) struct Case {
     pub(crate) shape: Shape,
     pub(crate) fields: [Node; 4],
-    /// The timeouts of the fields, in steps of 50 ms.
+    /// The timeouts of the fields, in units of 50 ms.
     pub(crate) timeouts: [u64; 4],
-    /// What the total has beyond the longest path, in steps of 50 ms.
+    /// The time by which the total exceeds the longest path, in units of 50 ms.
     pub(crate) spare: u64,
     pub(crate) cuts: Vec<Cut>,
-    /// The subscriber of the log panics at every event.
+    /// Whether the subscriber of the log panics at every event.
     pub(crate) hostile_log: bool,
-    /// The last run goes to its end. Otherwise the server is dropped.
+    /// Whether a last run goes to its end. Otherwise the server is dropped.
     pub(crate) awaited: bool,
 }
 
@@ -127,7 +128,7 @@ fn node() -> impl Strategy<Value = Node> {
     let leaf = prop_oneof![
         8 => script().prop_map(Node::Leaf),
         1 => end().prop_map(|end| match end {
-            // A call that does not end cannot be cut.
+            // A blocking call cannot be cut, so it must end.
             End::Hang | End::HangDropPanics => Node::Blocking(End::Ok),
             end => Node::Blocking(end),
         }),

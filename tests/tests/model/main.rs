@@ -1,6 +1,6 @@
-//! A model to hold the engine against: what a slow and simple reference says of a shutdown, the library does.
+//! The engine does what a slow and simple reference model says of a shutdown.
 //!
-//! `LIFECYCLE_MODEL_CASES` says how many cases are tried, `LIFECYCLE_MODEL_SEED` which.
+//! `LIFECYCLE_MODEL_CASES` sets the number of random cases, `LIFECYCLE_MODEL_SEED` their seed.
 
 mod describe;
 mod hostile;
@@ -27,7 +27,7 @@ fn setting(name: &str, otherwise: u64) -> u64 {
     env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-/// What the cases panic with on purpose is not to be read.
+/// Silences the panics that the cases cause on purpose.
 fn silence() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -58,7 +58,7 @@ fn the_engine_does_what_the_reference_says() {
             }
             Err(_) => {}
         }
-        // Smaller ones that fail, too.
+        // Shrinks the case while it fails.
         for _ in 0..4_000 {
             let smaller = try_case(&tree.current()).is_err();
             if !(if smaller {
@@ -81,7 +81,7 @@ fn the_engine_does_what_the_reference_says() {
     assert!(unclear * 3 < cases.max(30), "too many cases were no use");
 }
 
-/// Whether a case could be told; what is wrong, if anything is.
+/// Tries a case. Returns whether its result could be compared, or an error that says how the engine differs.
 pub(crate) fn try_case(case: &Case) -> Result<bool, String> {
     let (mut reference, times) = Reference::new(case);
     let _log = case
@@ -105,7 +105,7 @@ pub(crate) fn try_case(case: &Case) -> Result<bool, String> {
     Ok(true)
 }
 
-/// What the shapes have in common.
+/// The operations that servers of all shapes have.
 trait Server: GracefulShutdown {
     fn field(&mut self, i: usize) -> &mut Real;
     fn interrupt(&self) -> Option<Interrupt>;
@@ -200,7 +200,7 @@ fn drive<S: Server>(
             reference.drop_unfinished();
         }
     }
-    // What was left on the blocking pool has ended.
+    // Waits for the calls on the blocking pool.
     drop(runtime);
     let (library, model) = (log.all(), &reference.world.counts);
     if library != *model {
@@ -246,7 +246,10 @@ fn compare(report: &Report, reference: &Reference) -> Result<(), String> {
     for (path, expected) in reference.outcomes() {
         let steps = seen.get(&path).map(Vec::as_slice).unwrap_or_default();
         // A row of an earlier run may have the same path.
-        if !steps.iter().any(|step| is(step.outcome(), expected)) {
+        if !steps
+            .iter()
+            .any(|step| outcome_is(step.outcome(), expected))
+        {
             return Err(format!("{path} should be {expected:?}\n{report}"));
         }
     }
@@ -258,7 +261,7 @@ fn compare(report: &Report, reference: &Reference) -> Result<(), String> {
     if took.abs_diff(should) > Duration::from_millis(40) {
         return Err(format!("it took {took:?} instead of {should:?}\n{report}"));
     }
-    // Nothing here may panic either.
+    // Showing the report must not panic either.
     let _ = (report.to_mermaid(), serde_json::to_string(report));
     Ok(())
 }
@@ -275,7 +278,7 @@ fn collect<'a>(steps: &'a [Step], above: &str, seen: &mut BTreeMap<String, Vec<&
     }
 }
 
-fn is(outcome: &Outcome, expected: Verdict) -> bool {
+fn outcome_is(outcome: &Outcome, expected: Verdict) -> bool {
     matches!(
         (outcome, expected),
         (Outcome::Done, Verdict::Done)

@@ -1,4 +1,4 @@
-//! The case as a server of the library's.
+//! Builds the server of a case from components of the library.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -18,7 +18,7 @@ use crate::describe::{End, Node, Script};
 /// The unit of all times.
 pub(crate) const UNIT: Duration = Duration::from_millis(50);
 
-/// What was done to each leaf, by its number.
+/// The record of what was done to each leaf, by the leaf's number.
 #[derive(Debug, Default)]
 pub(crate) struct Log(Mutex<Vec<Arc<Counts>>>);
 
@@ -66,7 +66,7 @@ pub(crate) struct Leaf {
     counts: Arc<Counts>,
 }
 
-/// In flight: counts how its future went.
+/// A guard in a cleanup's future, which counts the future as cut if it is dropped before its end.
 struct Flight<'a> {
     counts: &'a Counts,
     ended: bool,
@@ -82,7 +82,7 @@ impl Drop for Flight<'_> {
     }
 }
 
-/// An error that panics when it is shown and dropped.
+/// An error that panics when it is shown, and when it is dropped.
 #[derive(Debug)]
 struct Hostile;
 
@@ -192,7 +192,7 @@ pub(crate) struct Inner {
     state: ShutdownState,
 }
 
-/// Every kind of component; each in a field of its own kind, called `0`.
+/// A component of any kind, in the field `0` of its variant.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 pub(crate) enum Real {
@@ -266,7 +266,7 @@ impl Real {
     }
 }
 
-/// The timeouts of the fields and of the whole.
+/// The timeouts of the fields, and the total.
 #[derive(Clone, Copy)]
 pub(crate) struct Times {
     pub(crate) fields: [Duration; 4],

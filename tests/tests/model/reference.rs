@@ -1,6 +1,6 @@
-//! The reference: what a shutdown has to do, sequential, slow, and written from the contract alone.
+//! The reference model of a shutdown: sequential, slow, and written from the contract alone.
 //!
-//! Time goes from event to event. At each moment every step that is due is polled once, in plan order.
+//! Time goes from event to event. At each moment the model polls every step that is due once, in plan order.
 
 mod build;
 mod edit;
@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use self::build::build;
 use self::edit::EditedElements;
-use self::poll::UNSTATED;
-use self::resumed::Left;
+use self::poll::DEFAULT_STEP_TIME;
+use self::resumed::Remains;
 use crate::describe::{Case, End, Script, Shape};
 use crate::real::{Times, UNIT};
 
-/// Events that are this close to each other may come in any order, as timers are rounded.
+/// The time within which two events may come in any order, since timers are rounded.
 const CLOSE: Duration = Duration::from_millis(12);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +30,14 @@ pub(crate) enum Verdict {
     Skipped,
 }
 
-/// What a moment is like for all steps.
+/// The state that all steps share.
 pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) hurried: bool,
     pub(crate) forced: bool,
-    /// Begins, ends, cuts, aborts and releases of each leaf.
+    /// The begins, ends, cuts, aborts and releases of each leaf.
     pub(crate) counts: Vec<[u32; 5]>,
-    /// Two events were too close to tell which comes first.
+    /// Whether two events were too close to tell which comes first.
     pub(crate) unclear: bool,
 }
 
@@ -52,7 +52,7 @@ impl World {
         self.counts[leaf][what] += 1;
     }
 
-    /// Notes that something at `a` competes with something at `b`.
+    /// Marks the case as unclear if the competing times `a` and `b` are too close.
     fn compare(&mut self, a: Duration, b: Duration) {
         self.unclear |= a.abs_diff(b) < CLOSE;
     }
@@ -69,17 +69,17 @@ struct Leaf {
     id: usize,
     script: Script,
     kind: LeafKind,
-    /// Since when its future runs.
+    /// The time at which its running future began.
     flight: Option<Duration>,
-    /// A taken value is gone.
+    /// Whether its value was taken out of the field.
     taken: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PlanKind {
-    /// A part; what is known of it is known by its field.
+    /// A part, whose progress is known by its field.
     Part,
-    /// Carries its own progress.
+    /// An owner, which carries its own progress.
     Owner,
 }
 
@@ -88,7 +88,7 @@ struct Plan {
     rows: Vec<Row>,
     after: Vec<Vec<usize>>,
     total: Option<Duration>,
-    /// Its deadline, once it was opened.
+    /// The deadline, once the plan was opened.
     deadline: Option<Duration>,
     ended: bool,
 }
@@ -104,13 +104,13 @@ enum ElementsKind {
 struct Elements {
     kind: ElementsKind,
     rows: Vec<Row>,
-    /// What the run before had: the names of all, and of those that had not ended.
+    /// The names of all elements of the previous run, and of those that had not ended.
     before: Option<(Vec<String>, Vec<String>)>,
-    /// What was left in rows that an edit between two runs has renewed.
-    carried: Left,
-    /// It runs, so the rows have their names.
+    /// The failures and losses in rows that an edit between two runs has renewed.
+    carried: Remains,
+    /// Whether its cleanup runs, so that the rows have their names.
     open: bool,
-    /// It was cleaned and let go of.
+    /// Whether the elements were cleaned and dropped.
     gone: bool,
 }
 
@@ -126,7 +126,7 @@ struct Row {
     name: String,
     comp: Comp,
     timeout: Option<Duration>,
-    /// As it was stated, and as it was shrunk.
+    /// The timeout after it was shrunk in proportion to the available time.
     shrunk: Option<Duration>,
     tail: Duration,
     required: bool,
@@ -137,13 +137,13 @@ struct Row {
     running: bool,
     out: Option<Verdict>,
     nothing: bool,
-    /// A row that failed in an earlier run is kept inside.
+    /// Whether a failed row of an earlier run is kept inside.
     kept: bool,
-    /// Something it was cleaning is gone.
+    /// Whether a value was lost while it was being cleaned.
     lost: bool,
 }
 
-/// A server, as the contract has it.
+/// A server that behaves as the contract says.
 pub(crate) struct Reference {
     root: Plan,
     pub(crate) world: World,
@@ -191,19 +191,19 @@ impl Reference {
             deadline: None,
             ended: false,
         };
-        // The longest path, found by giving it more than it can need.
+        // Opens the plan with more time than it can need, to find its longest path.
         root.open(Duration::from_secs(1_000), Duration::ZERO);
         let longest = root
             .rows
             .iter()
-            .map(|row| row.tail + row.timeout.unwrap_or(UNSTATED));
+            .map(|row| row.tail + row.timeout.unwrap_or(DEFAULT_STEP_TIME));
         let total = longest.max().unwrap() + UNIT * u32::try_from(case.spare).unwrap();
         root.deadline = None;
         root.total = Some(total);
         (Self { root, world }, Times { fields, total })
     }
 
-    /// Runs until the shutdown has ended, or until `until`. Returns whether it has.
+    /// Runs until the shutdown has ended, or until `until`. Returns whether the shutdown has ended.
     pub(crate) fn run(&mut self, until: Option<Duration>) -> bool {
         for row in self.root.rows.iter_mut().filter(|row| row.out.is_none()) {
             row.resume();
@@ -229,7 +229,7 @@ impl Reference {
         }
     }
 
-    /// When something happens next.
+    /// Returns the time of the next event.
     fn next(&self) -> Option<Duration> {
         fn collect(rows: &[Row], now: Duration, next: &mut Option<Duration>) {
             for row in rows.iter().filter(|row| row.out.is_none() && row.running) {
@@ -250,7 +250,7 @@ impl Reference {
         next
     }
 
-    /// The server is dropped before its shutdown has ended.
+    /// Drops the server before its shutdown has ended.
     pub(crate) fn drop_unfinished(&mut self) {
         for row in self.root.rows.iter_mut().filter(|row| row.out.is_none()) {
             row.comp.release(&mut self.world);
@@ -258,7 +258,7 @@ impl Reference {
         self.drop_rest();
     }
 
-    /// The fields of the server are dropped.
+    /// Drops the fields of the server.
     pub(crate) fn drop_rest(&mut self) {
         self.root
             .rows
@@ -270,7 +270,7 @@ impl Reference {
         !self.world.forced && self.root.rows.iter().all(Row::is_clean)
     }
 
-    /// The outcome of every step, by its path.
+    /// Returns the outcome of every step, by its path.
     pub(crate) fn outcomes(&self) -> Vec<(String, Verdict)> {
         fn collect(rows: &[Row], above: &str, outcomes: &mut Vec<(String, Verdict)>) {
             for row in rows {
@@ -279,7 +279,7 @@ impl Reference {
                     (above, true) => format!("{above}{}", row.name),
                     (above, false) => format!("{above}.{}", row.name),
                 };
-                // What was skipped as a whole has no rows inside.
+                // A skipped component has no rows inside.
                 if let Some(out) = row.out {
                     outcomes.push((path.clone(), out));
                     if out != Verdict::Skipped {
@@ -293,12 +293,12 @@ impl Reference {
         outcomes
     }
 
-    /// Whether step `i` has ended. What is put into its field after that is nobody's to clean.
+    /// Returns whether step `i` has ended. Values that are put into its field after that are never cleaned.
     pub(crate) fn has_ended(&self, i: usize) -> bool {
         self.root.rows[i].out.is_some()
     }
 
-    /// The list or map in field `i`, to be edited.
+    /// Edits the list or map in field `i`.
     pub(crate) fn edit(&mut self, i: usize, edit: impl FnOnce(&mut EditedElements<'_>)) {
         let Comp::Plan(real) = &mut self.root.rows[i].comp else {
             return;

@@ -1,12 +1,12 @@
-//! The reference of a described server.
+//! Builds the reference model of a described server.
 
 use std::time::Duration;
 
-use super::resumed::Left;
+use super::resumed::Remains;
 use super::{Comp, Elements, ElementsKind, Leaf, LeafKind, Plan, PlanKind, Row, World};
 use crate::describe::{Node, Script};
 
-/// What an owner has that states no timeout.
+/// The timeout of an owner that states none.
 const DEFAULT: Duration = Duration::from_secs(25);
 
 pub(super) fn build(node: &Node, world: &mut World) -> Comp {
@@ -46,7 +46,7 @@ pub(super) fn build(node: &Node, world: &mut World) -> Comp {
         Node::Maybe(node) => Comp::Maybe(node.as_ref().map(|node| Box::new(build(node, world)))),
         Node::Object(node) => Comp::Object(Box::new(build(node, world))),
     };
-    // Every component is the one field of a variant.
+    // Every component is the only field of a variant of `Real`.
     Comp::Plan(Plan {
         kind: PlanKind::Part,
         rows: vec![Row::new("0", inside)],
@@ -88,7 +88,7 @@ fn elements(kind: ElementsKind, nodes: &[Node], world: &mut World) -> Comp {
             .map(|(i, node)| Row::new(format!("[{i}]"), build(node, world)))
             .collect(),
         before: None,
-        carried: Left::default(),
+        carried: Remains::default(),
         open: false,
         gone: false,
     })

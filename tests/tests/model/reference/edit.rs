@@ -1,7 +1,7 @@
-//! A list or map that is edited between two runs.
+//! Edits a list or map between two runs.
 
 use super::build::build;
-use super::resumed::Left;
+use super::resumed::Remains;
 use super::{Elements, Row, World};
 use crate::describe::{Node, Script};
 
@@ -13,9 +13,9 @@ pub(crate) struct EditedElements<'a> {
 
 impl EditedElements<'_> {
     pub(crate) fn remove(&mut self, i: usize) {
-        // An owner in it knows what has ended, until that is cleaned anew.
+        // The drop comes first, while an owner inside still knows which of its steps have ended.
         self.elements.rows[i].comp.drop(self.world);
-        // What the run before had is kept for the next one, as if it had been resumed before.
+        // Keeps the remains of the previous run for the next one.
         let left = self.elements.resume();
         self.elements.rows.remove(i);
         self.carry(left);
@@ -34,8 +34,8 @@ impl EditedElements<'_> {
         self.carry(left);
     }
 
-    /// What was left inside must not be forgotten with the rows: the next run is told.
-    fn carry(&mut self, left: Left) {
+    /// Keeps failures and losses of the old rows for the next run.
+    fn carry(&mut self, left: Remains) {
         self.elements.carried.join(left);
     }
 }

@@ -1,9 +1,9 @@
-//! Aborts, releases and drops.
+//! Models aborts, releases and drops.
 
 use super::{ABORT, CUT, Comp, ElementsKind, Leaf, LeafKind, PlanKind, RELEASE, World};
 
 impl LeafKind {
-    /// A call on the blocking pool cannot be cut.
+    /// Counts a cut, except of a call on the blocking pool, which cannot be cut.
     fn count_cut(self, leaf: usize, world: &mut World) {
         if self != Self::Blocking {
             world.add(leaf, CUT);
@@ -21,7 +21,7 @@ impl Leaf {
 }
 
 impl Comp {
-    /// Aborts all that has not ended.
+    /// Aborts every step that has not ended.
     pub(super) fn abort(&mut self, world: &mut World) {
         if let Self::Leaf(leaf) = self {
             leaf.abort(world);
@@ -29,11 +29,11 @@ impl Comp {
         for row in self.rows_mut().iter_mut().filter(|row| row.out.is_none()) {
             row.comp.abort(world);
         }
-        self.let_go();
+        self.mark_gone();
     }
 
-    /// After an abort or a release nothing is left of what its wrapper holds.
-    pub(super) fn let_go(&mut self) {
+    /// Marks the component as gone, as an abort or a release leaves it.
+    pub(super) fn mark_gone(&mut self) {
         match self {
             Self::Plan(plan) if plan.kind == PlanKind::Owner => plan.ended = true,
             Self::Elements(elements) => {
@@ -42,17 +42,17 @@ impl Comp {
                     ElementsKind::Components | ElementsKind::Locked
                 );
             }
-            Self::Maybe(Some(inside)) | Self::Object(inside) => inside.let_go(),
+            Self::Maybe(Some(inside)) | Self::Object(inside) => inside.mark_gone(),
             Self::Leaf(_) | Self::Plan(_) | Self::Maybe(None) => {}
         }
     }
 
-    /// Releases all that has not ended, from the drop of an owner.
+    /// Releases every step that has not ended, as the drop of an owner does.
     pub(super) fn release(&mut self, world: &mut World) {
         if let Self::Leaf(leaf) = self {
             match leaf.kind {
                 LeafKind::Plain => world.add(leaf.id, RELEASE),
-                // `abort = …` serves the release.
+                // For these the release calls `abort = …`.
                 LeafKind::Taken | LeafKind::Blocking => leaf.abort(world),
             }
         }
@@ -64,17 +64,17 @@ impl Comp {
         for row in self.rows_mut().iter_mut().filter(|row| row.out.is_none()) {
             row.comp.release(world);
         }
-        self.let_go();
+        self.mark_gone();
     }
 
-    /// Drops it: owners inside that were not shut down release what they own, as dynamic components do.
+    /// Drops the component. Owners inside that were not shut down release their fields, and so do `Components`.
     pub(super) fn drop(&mut self, world: &mut World) {
         match self {
             Self::Plan(plan) if plan.kind == PlanKind::Owner && !plan.ended => self.release(world),
             Self::Elements(elements)
                 if elements.kind == ElementsKind::Components && !elements.gone =>
             {
-                // Its items are released one by one, and whole: nothing is known of them any more.
+                // Each item is released as a whole, since its progress is not known any more.
                 elements.gone = true;
                 for row in &mut elements.rows {
                     row.comp.release_all(world);
@@ -87,7 +87,7 @@ impl Comp {
         }
     }
 
-    /// Releases all, also what has ended: but owners know what has.
+    /// Releases every step, also those that have ended, except inside owners, which know their progress.
     pub(super) fn release_all(&mut self, world: &mut World) {
         if !matches!(self, Self::Plan(plan) if plan.kind == PlanKind::Owner) {
             if matches!(self, Self::Elements(elements) if elements.gone) {
@@ -99,13 +99,13 @@ impl Comp {
             for row in self.rows_mut() {
                 row.comp.release_all(world);
             }
-            self.let_go();
+            self.mark_gone();
             return;
         }
         self.release(world);
     }
 
-    /// The future is dropped: what is in flight is cut.
+    /// Cuts every leaf in flight, as the drop of the future does.
     pub(super) fn cut(&mut self, world: &mut World) {
         let leaf = match self {
             Self::Leaf(leaf) => Some(leaf),

@@ -1,4 +1,4 @@
-//! Each step that is due is polled once, at one moment.
+//! Polls each step that is due once, at one moment.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::{
 use crate::describe::End;
 use crate::real::UNIT;
 
-/// What a step without a timeout counts for.
-pub(super) const UNSTATED: Duration = Duration::from_secs(1);
+/// The time that a step without a timeout counts as.
+pub(super) const DEFAULT_STEP_TIME: Duration = Duration::from_secs(1);
 
-/// How a component's cleanup ended.
+/// The way in which a component's cleanup ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     Ok,
@@ -92,7 +92,7 @@ impl Row {
         self.running = false;
         self.out = Some(out);
         if !self.went_well() {
-            // What is lost has no value left that could be aborted; composites have aborted their own steps.
+            // Only a leaf is aborted here: composites have aborted their own steps.
             self.comp.cut(world);
             if let Comp::Leaf(leaf) = &mut self.comp {
                 leaf.abort(world);
@@ -119,7 +119,7 @@ impl Leaf {
             world.add(self.id, BEGIN);
         }
         if self.kind == LeafKind::Blocking {
-            // It takes real time, of which a step that has to end now has none.
+            // The call takes real time, which a step that has to end now does not have.
             let cut = world.forced || (world.hurried && best_effort);
             world.unclear |= cut || world.now + CLOSE >= hard;
         } else if matches!(self.script.end, End::Hang | End::HangDropPanics) {
@@ -149,7 +149,7 @@ impl Leaf {
 }
 
 impl Plan {
-    /// Opens it: finds the longest path, and shrinks where less is given.
+    /// Opens the plan: finds the longest path, and shrinks the timeouts if the plan has less time.
     pub(super) fn open(&mut self, cap: Duration, now: Duration) -> Duration {
         if let Some(deadline) = self.deadline {
             return deadline;
@@ -159,7 +159,7 @@ impl Plan {
         let mut tails = vec![Duration::ZERO; self.rows.len()];
         let mut longest = Duration::ZERO;
         for i in (0..self.rows.len()).rev() {
-            let path = tails[i] + self.rows[i].timeout.unwrap_or(UNSTATED);
+            let path = tails[i] + self.rows[i].timeout.unwrap_or(DEFAULT_STEP_TIME);
             longest = longest.max(path);
             for &earlier in &self.after[i] {
                 tails[earlier] = tails[earlier].max(path);

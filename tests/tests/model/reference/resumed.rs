@@ -1,15 +1,15 @@
-//! What is known of a shutdown that is taken up, and what is cleaned anew.
+//! Models a resumed shutdown: what is known of the previous run, and what is cleaned again.
 
 use super::{Comp, Elements, ElementsKind, LeafKind, PlanKind, Row};
 
-/// What is left of a component that is cleaned anew.
+/// The failures and losses of the previous run that a component keeps when it is cleaned again.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Left {
+pub(super) struct Remains {
     pub(super) failed: bool,
     pub(super) lost: bool,
 }
 
-impl Left {
+impl Remains {
     pub(super) fn join(&mut self, other: Self) {
         self.failed |= other.failed;
         self.lost |= other.lost;
@@ -17,7 +17,7 @@ impl Left {
 }
 
 impl Row {
-    /// Forgets its progress.
+    /// Forgets the progress of the row.
     pub(super) fn reset(&mut self) {
         self.comp.reset();
         self.skip = false;
@@ -29,17 +29,17 @@ impl Row {
         self.lost = false;
     }
 
-    pub(super) fn left(&self) -> Left {
+    pub(super) fn remains(&self) -> Remains {
         if self.out.is_some() {
-            return Left {
+            return Remains {
                 failed: !self.is_clean(),
                 lost: false,
             };
         }
         if self.best_effort {
-            return Left::default();
+            return Remains::default();
         }
-        let mut left = self.comp.left();
+        let mut left = self.comp.remains();
         left.failed |= self.kept;
         left.lost |= self.lost;
         left
@@ -62,7 +62,7 @@ impl Row {
 }
 
 impl Elements {
-    pub(super) fn resume(&mut self) -> Left {
+    pub(super) fn resume(&mut self) -> Remains {
         let mut left = std::mem::take(&mut self.carried);
         if !self.open {
             return left;
@@ -71,7 +71,7 @@ impl Elements {
         if self.kind == ElementsKind::Components {
             for row in self.rows.iter_mut().filter(|row| row.out.is_none()) {
                 row.running = false;
-                let inside = row.comp.left();
+                let inside = row.comp.remains();
                 row.comp.reset();
                 row.kept |= inside.failed || inside.lost;
                 row.lost |= inside.lost;
@@ -84,7 +84,7 @@ impl Elements {
         let unfinished = unfinished.map(|row| row.name.clone()).collect();
         self.before = Some((all, unfinished));
         for row in &mut self.rows {
-            left.join(row.left());
+            left.join(row.remains());
             row.reset();
         }
         left
@@ -92,7 +92,7 @@ impl Elements {
 }
 
 impl Elements {
-    /// What the run before had begun and this one has not: whether anything was kept of it, and lost.
+    /// Compares the elements with those of the previous run. Returns whether a failure is kept, and whether one was lost.
     pub(super) fn settle(&mut self) -> (bool, bool) {
         let Some((all, unfinished)) = self.before.take() else {
             return (false, false);
@@ -115,33 +115,33 @@ impl Elements {
 }
 
 impl Comp {
-    /// Another run begins: what cannot be told from others is cleaned anew. What is kept of it.
-    pub(super) fn resume(&mut self) -> Left {
+    /// Begins another run. Components that cannot be identified are cleaned again; returns what is kept of them.
+    pub(super) fn resume(&mut self) -> Remains {
         match self {
             Self::Plan(plan) => {
                 for row in plan.rows.iter_mut().filter(|row| row.out.is_none()) {
                     row.resume();
                 }
-                Left::default()
+                Remains::default()
             }
             Self::Elements(elements) => elements.resume(),
             Self::Maybe(Some(inside)) | Self::Object(inside) => {
-                let left = inside.left();
+                let left = inside.remains();
                 inside.reset();
                 left
             }
-            Self::Leaf(_) | Self::Maybe(None) => Left::default(),
+            Self::Leaf(_) | Self::Maybe(None) => Remains::default(),
         }
     }
 
-    /// What is not to be forgotten of a component that is cleaned anew.
-    pub(super) fn left(&self) -> Left {
-        let mut left = Left::default();
+    /// Returns the failures and losses that must be kept of a component that is cleaned again.
+    pub(super) fn remains(&self) -> Remains {
+        let mut left = Remains::default();
         match self {
             Self::Leaf(leaf) => left.lost = leaf.kind == LeafKind::Taken && leaf.taken,
-            // It tells of itself again.
+            // An owner reports its own failures again.
             Self::Plan(plan) if plan.kind == PlanKind::Owner => {}
-            _ => self.rows().iter().for_each(|row| left.join(row.left())),
+            _ => self.rows().iter().for_each(|row| left.join(row.remains())),
         }
         left
     }
