@@ -1,4 +1,4 @@
-//! The server: its parts, and how each is shut down.
+//! The server: its parts, and how each of them is shut down.
 
 mod builder;
 pub mod embedded;
@@ -39,8 +39,8 @@ pub use builder::Builder;
 
 /// A running reverse proxy.
 ///
-/// How long a step may take depends on how long the shutdown may: each has a
-/// share of it, so that most is left for the connections however short it is.
+/// Most steps get a share of `shutdown_timeout`, so that most of the time is left for the
+/// connections, however short the timeout is.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(
     strict,
@@ -48,28 +48,28 @@ pub use builder::Builder;
     at_most = const { LONGEST_SHUTDOWN }
 )]
 pub struct ProxyServer {
-    /// Tells everyone.
+    /// Cancels everything that was started with a child of this token.
     #[shutdown(priority = 0, timeout = self.config.share(1), at_most = "100ms")]
     token: CancellationToken,
     /// Closes the listening sockets.
     #[shutdown(priority = 10, timeout = self.config.share(4), at_most = "1s")]
     accept: AcceptLoops,
-    /// Drains: takes what the later steps leave of the time.
+    /// Drains the client connections within the time that the later steps leave.
     #[shutdown(priority = 20, best_effort)]
     connections: Connections,
-    /// Says goodbye to those who send work, where no lame duck has done it.
+    /// Sends the goodbyes that no lame duck has sent.
     #[shutdown(priority = 20, best_effort, timeout = self.config.share(15), at_most = "5s")]
     discovery: Discovery,
-    /// Ends what nobody waits for any more.
+    /// Stops background tasks that served the connections.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     background: TaskGroup,
-    /// Hangs up on those whose events nobody hears any more.
+    /// Closes the upstream connections of feeds, which have no listener any more.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     feeds: BTreeMap<String, Feed>,
-    /// Forgets which clients belong to which upstream.
+    /// Forgets which client belongs to which upstream.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     sticky: BTreeMap<String, Sessions<Affinity>>,
-    /// Puts the last exchanges on the disk.
+    /// Writes the last exchanges to the disk.
     #[shutdown(
         priority = 40,
         timeout = self.config.share(10),
@@ -77,16 +77,16 @@ pub struct ProxyServer {
         with = TapeRecorder::flush
     )]
     recorder: Option<Arc<TapeRecorder>>,
-    /// Sees the programs out, which nobody asks any more.
+    /// Stops the programs, which have no request in flight any more.
     #[shutdown(priority = 40, timeout = self.config.share(15), at_most = "5s")]
     stdio: BTreeMap<String, StdioPool>,
-    /// Closes the upstream connections, which nobody uses now.
+    /// Closes the upstream connections, which are all unused by now.
     #[shutdown(after = recorder, timeout = self.config.share(5), at_most = "1s")]
     pool: UpstreamPool,
-    /// Has answered all there was to answer.
+    /// Stops the demo upstream, if there is one.
     #[shutdown(priority = 50, timeout = self.config.share(5), at_most = "1s")]
     embedded: Option<SideServer>,
-    /// Saves the final numbers.
+    /// Saves the final numbers to `metrics.file`.
     #[shutdown(
         priority = 60,
         timeout = self.config.share(5),
@@ -94,13 +94,13 @@ pub struct ProxyServer {
         with = Metrics::persist
     )]
     metrics: Arc<Metrics>,
-    /// Saves what the next start should know.
+    /// Saves the state that the next start restores.
     #[shutdown(priority = 60, timeout = self.config.share(5), at_most = "2s")]
     saved_state: Option<StateSaver>,
-    /// Answers scrapers and probes until then.
+    /// Stops the admin listener, which has answered scrapers and probes until now.
     #[shutdown(priority = 70, timeout = self.config.share(5), at_most = "1s")]
     admin: Option<AdminServer>,
-    /// Has told the service manager how far all this is.
+    /// Stops notifying the service manager.
     #[shutdown(priority = 80, timeout = self.config.share(1), at_most = "100ms")]
     manager: Option<Manager>,
     #[shutdown(skip)]
@@ -111,7 +111,8 @@ pub struct ProxyServer {
     addresses: Vec<SocketAddr>,
     #[shutdown(skip)]
     tls_addresses: Vec<SocketAddr>,
-    /// Where the report goes that nobody else adds.
+    /// The audit trail that [`shutdown_gracefully`](Self::shutdown_gracefully) appends the report
+    /// to.
     #[shutdown(skip)]
     audit: Option<PathBuf>,
     #[shutdown(skip)]
@@ -123,84 +124,85 @@ pub struct ProxyServer {
 }
 
 impl ProxyServer {
-    /// Begins to build a server.
+    /// Creates a builder for a server with this configuration.
     pub fn builder(config: Config) -> Builder {
         Builder::new(config)
     }
 
-    /// Binds the addresses and begins to serve.
+    /// Binds the addresses and starts to serve.
     ///
     /// # Errors
     ///
-    /// When an address cannot be listened on. Nothing is left running then.
+    /// When an address cannot be bound, or a file cannot be opened. Nothing is left running then.
     pub async fn start(config: Config) -> Result<Self, BoxError> {
         Self::builder(config).start().await
     }
 
-    /// Where it listens for HTTP.
+    /// Returns the addresses that serve HTTP.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Where it listens for TLS.
+    /// Returns the addresses that serve TLS.
     #[must_use]
     pub fn tls_addresses(&self) -> &[SocketAddr] {
         &self.tls_addresses
     }
 
-    /// Numbers about its connections.
+    /// Returns the numbers of client connections.
     #[must_use]
     pub fn connections(&self) -> ConnectionStats {
         self.connections.stats()
     }
 
-    /// The feeds by their routes, and where each stands.
+    /// Returns each feed's route and state.
     pub fn feeds(&self) -> impl Iterator<Item = (&str, State)> {
         let feeds = self.feeds.iter();
         feeds.map(|(route, feed)| (route.as_str(), feed.client().state()))
     }
 
-    /// How many clients have a session, of all routes together.
+    /// Returns the numbers of client sessions, summed over all routes.
     #[must_use]
     pub fn sessions(&self) -> Used {
         self.sessions.used()
     }
 
-    /// How many clients listen to feeds.
+    /// Returns the number of clients that listen to feeds.
     #[must_use]
     pub fn listeners(&self) -> usize {
         let feeds = self.feeds.values();
         feeds.map(|feed| feed.client().counts().hub.listeners).sum()
     }
 
-    /// What it knows of its peers.
+    /// Returns the known peers.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
         let peers = self.discovery.peers();
         peers.as_ref().map(PeerTable::list).unwrap_or_default()
     }
 
-    /// Whether requests go to the demo upstream.
+    /// Returns whether requests go to the demo upstream.
     #[must_use]
     pub const fn is_demo(&self) -> bool {
         self.embedded.is_some()
     }
 
-    /// Asks for the shutdown, from anywhere, and tells of it. Whoever runs the
-    /// server waits for [`requested`](ShutdownHandle::requested), then calls
+    /// Returns the handle that requests the shutdown and reports its progress.
+    ///
+    /// The code that runs the server waits for [`requested`](ShutdownHandle::requested), then calls
     /// [`shutdown_gracefully`](Self::shutdown_gracefully).
     #[must_use]
     pub fn handle(&self) -> ShutdownHandle {
         self.handle.clone()
     }
 
-    /// Replaces this process by a new one whenever that is requested, until the
-    /// shutdown is asked for, or a new one has taken over.
+    /// Replaces this process by a new one at each request, until the shutdown is requested or a new
+    /// process has taken over.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it kills a new process that has not taken over yet.
+    /// Dropping the future kills a new process that has not taken over yet.
     pub async fn restart_on(&self, requests: &Requests) -> Outcome {
         let restarts = Restarts {
             handle: &self.handle,
@@ -211,19 +213,19 @@ impl ProxyServer {
             manager: self.manager.as_ref(),
             discovery: &self.discovery,
         };
-        restarts.on(requests).await
+        restarts.handle_requests(requests).await
     }
 
-    /// Shuts the server down within `timeout`, for those who embed it and run it
-    /// themselves. The report goes into the audit trail, if there is one.
+    /// Shuts the server down within `timeout`, for programs that embed it without a `Runner`.
+    /// Appends the report to the audit trail, if there is one.
     ///
     /// # Errors
     ///
-    /// When a step was not done; the error has the report.
+    /// When a step was not done; the error holds the report.
     ///
     /// # Cancel safety
     ///
-    /// Safe: called again it goes on where it was dropped.
+    /// Safe: the next call resumes the shutdown.
     pub async fn shutdown_gracefully(
         &mut self,
         timeout: Duration,
@@ -232,7 +234,7 @@ impl ProxyServer {
         if let Some(path) = self.audit.take() {
             let told = report.clone();
             let recorded = tokio::task::spawn_blocking(move || audit::record(&path, &told));
-            // It ends also where nobody waits for it.
+            // The blocking task completes even if this future is dropped here.
             let _ = recorded.await;
         }
         report.into_result()

@@ -1,6 +1,5 @@
-//! The configuration file: YAML, every field optional, unknown fields refused.
-//! Each type refuses what cannot work while it is read, so that the message
-//! carries the line.
+//! The configuration file: YAML, every field optional, unknown fields refused. Each type rejects
+//! invalid values while it is parsed, so that the message carries the line.
 
 mod admin;
 mod bounds;
@@ -46,59 +45,59 @@ pub use telemetry::{Metrics, Recorder};
 pub use timeouts::{Seconds, Timeouts};
 pub use upstream::{BadUpstream, Upstream};
 
-/// The most that `shutdown_timeout` may ask for.
+/// The upper bound of `shutdown_timeout`.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);
 
-/// The largest file, in bytes.
+/// The size of the largest file, in bytes.
 const LARGEST: u64 = 16 << 20;
 
-/// Everything the proxy can be told.
+/// The whole configuration of the proxy.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where clients connect.
+    /// The addresses that clients connect to.
     #[serde(deserialize_with = "addresses")]
     pub listen_addrs: Vec<SocketAddr>,
-    /// Where requests go that no route is for. Without one and without routes, a
-    /// demo upstream is started.
+    /// The upstream for requests without a route. With neither `upstream` nor `routes`, a demo
+    /// upstream starts.
     pub upstream: Option<Upstream>,
-    /// Where some requests go.
+    /// The routes.
     pub routes: Vec<Route>,
-    /// When an upstream that fails is left alone.
+    /// The circuit breaker of upstreams.
     pub breaker: Breaker,
-    /// When load is shed.
+    /// The limits at which the proxy sheds load.
     pub limits: Limits,
     /// WebSocket connections.
     pub websocket: WebSocket,
-    /// TLS connections, passed on as they are.
+    /// TLS connections, which are passed on undecrypted.
     pub tls: Tls,
-    /// Keep what `X-Forwarded-Proto` and `-Host` already say. For a proxy that
-    /// stands behind another one of the same owner.
+    /// Whether to keep the client's `X-Forwarded-Proto` and `-Host`. Set it only behind another
+    /// proxy of the same owner.
     pub trust_forwarded: bool,
-    /// How long the parts of a connection may take.
+    /// Time limits of connections and requests.
     pub timeouts: Timeouts,
-    /// Client connections served at the same time; the next one is refused.
+    /// The number of client connections at the same time. Further ones are refused.
     #[serde(deserialize_with = "bounds::positive::<_, _, 1000000>")]
     pub max_connections: NonZeroUsize,
-    /// The whole shutdown, in seconds.
+    /// The time for the whole shutdown, in seconds.
     #[serde(deserialize_with = "shutdown_seconds")]
     pub shutdown_timeout: Seconds,
-    /// How long it goes on serving, unready, once it was told to stop, since those
-    /// who send work learn of it late.
+    /// The time for which the proxy goes on serving, unready, after a shutdown was requested. Load
+    /// balancers notice the change in this time.
     pub lame_duck: Option<Seconds>,
-    /// How a new process takes over.
+    /// The hand-over to a new process.
     pub restart: Restart,
     /// The admin listener.
     pub admin: Admin,
-    /// The numbers.
+    /// The metrics.
     pub metrics: Metrics,
     /// The traffic tape.
     pub recorder: Recorder,
-    /// How others learn of it.
+    /// The announcements to others.
     pub discovery: Discovery,
-    /// What it remembers at its next start.
+    /// The state that the next start restores.
     pub state: State,
-    /// What is written of every shutdown.
+    /// The audit trail of shutdowns.
     pub audit: Audit,
 }
 
@@ -139,12 +138,12 @@ fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SocketAddr>, D::E
 }
 
 impl Config {
-    /// Reads a file.
+    /// Reads a configuration file.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, is no regular file, is larger than 16 MiB, is not YAML, or
-    /// says what cannot be done.
+    /// When it cannot be read, is no regular file, is larger than 16 MiB, is not YAML, or has an
+    /// invalid value.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = file::read(path, LARGEST)
             .map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
@@ -155,26 +154,26 @@ impl Config {
         })
     }
 
-    /// So many hundredths of the time that the shutdown may take.
+    /// Returns this many hundredths of the shutdown's time.
     #[must_use]
     pub fn share(&self, hundredths: u32) -> Duration {
         self.shutdown_timeout.duration() * hundredths / 100
     }
 
-    /// Where the admin listener is, if there is to be one.
+    /// Returns the address of the admin listener, if it is enabled.
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         let enabled = self.admin.enabled || self.metrics.enabled;
         enabled.then(|| self.admin_place())
     }
 
-    /// Where the admin listener is, or would be.
+    /// Returns the configured address of the admin listener, enabled or not.
     pub(crate) fn admin_place(&self) -> SocketAddr {
         self.admin.address.unwrap_or(self.metrics.address)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        // An empty document is null to YAML, and "all defaults" to people.
+        // YAML parses an empty document as null; here it means all defaults.
         let config: Option<Self> =
             serde_saphyr::from_str(text).map_err(|error| mistake::describe(&error))?;
         Ok(config.unwrap_or_default())

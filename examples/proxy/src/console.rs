@@ -39,7 +39,7 @@ impl Console {
         if matches!(self.format, Format::Json) {
             info!(%plan, "the configuration is valid");
         } else {
-            say(&format_args!("The configuration is valid.\n\n{plan}"));
+            print(&format_args!("The configuration is valid.\n\n{plan}"));
         }
     }
 
@@ -47,7 +47,7 @@ impl Console {
     /// console prints nothing: the log has the addresses.
     pub fn invite(self, server: &ProxyServer) {
         if !self.silent {
-            say(&invitation(server));
+            print(&invitation(server));
         }
     }
 
@@ -57,7 +57,7 @@ impl Console {
         if self.silent {
             info!(%plan, "shutdown plan");
         } else {
-            say(&plan);
+            print(&plan);
         }
     }
 
@@ -66,7 +66,7 @@ impl Console {
         if self.silent {
             info!(%report, "shutdown report");
         } else {
-            say(report);
+            print(report);
         }
     }
 }
@@ -107,7 +107,7 @@ fn indented(text: &str) -> String {
 }
 
 /// Prints a text. A failure is ignored: a reader that has gone needs no text.
-fn say(text: &dyn fmt::Display) {
+fn print(text: &dyn fmt::Display) {
     let mut out = stdout().lock();
     let _ = writeln!(out, "{text}");
     let _ = out.flush();

@@ -1,15 +1,13 @@
-//! How others learn of the proxy, and that it leaves: multicast DNS, datagrams to
-//! peers, Consul, etcd.
+//! Announcements of the proxy to others: multicast DNS, datagrams to peers, Consul, etcd.
 //!
-//! Whoever is told of the start is told of the end, once: by a hook beside the lame
-//! duck where there is one, otherwise by the step of the plan. Registering goes on in
-//! the background, and no failure of it is one of the proxy.
+//! Every announcement is followed by one goodbye. A hook beside the lame duck sends it, or else the
+//! step of the plan. Registration runs in the background, and its failure is only logged.
 
 mod announcement;
 mod call;
 mod consul;
 mod etcd;
-mod farewell;
+mod goodbye;
 mod identity;
 mod peers;
 mod registration;
@@ -26,11 +24,11 @@ use consul::Consul;
 use etcd::Etcd;
 use registration::Registration;
 
-pub use farewell::Farewell;
+pub use goodbye::Goodbye;
 pub use identity::Identity;
 pub use peers::{Peer, PeerTable, Peers};
 
-/// All that tells others of the proxy.
+/// All announcements of one proxy.
 #[derive(Debug, Default, GracefulShutdown)]
 #[shutdown(part, strict)]
 pub struct Discovery {
@@ -43,94 +41,94 @@ pub struct Discovery {
     #[shutdown(priority = 0, best_effort)]
     etcd: Option<Registration>,
     #[shutdown(skip)]
-    farewells: Farewells,
+    goodbyes: Goodbyes,
 }
 
 impl Discovery {
-    /// Begins to tell others that the proxy serves at `address`. `known` is what was
-    /// known of its peers, who are spoken to by `socket`.
+    /// Starts to announce the proxy at `address`. `known` is the saved state of its peers; `socket`
+    /// sends and receives their datagrams.
     #[must_use]
     pub fn start(
         config: &config::Discovery,
         address: SocketAddr,
         socket: Option<Listener<UdpSocket>>,
         known: Vec<Peer>,
-        farewells: &Farewells,
+        goodbyes: &Goodbyes,
     ) -> Self {
         let identity = Identity::new(config, address);
         let limit = config.timeout.duration();
         let peers = config.peers.as_ref().zip(socket).map(|(peers, socket)| {
-            let farewell = farewells.peers.clone();
-            Peers::start(peers, socket, &identity, known, limit, farewell)
+            let goodbye = goodbyes.peers.clone();
+            Peers::start(peers, socket, &identity, known, limit, goodbye)
         });
         let mdns = config
             .mdns
             .as_ref()
-            .and_then(|mdns| Announcement::start(mdns, &identity, limit, farewells.mdns.clone()));
+            .and_then(|mdns| Announcement::start(mdns, &identity, limit, goodbyes.mdns.clone()));
         let consul = config.consul.as_ref().map(|consul| {
             let registry = Consul::new(consul, &identity);
-            Registration::start(registry, limit, farewells.consul.clone())
+            Registration::start(registry, limit, goodbyes.consul.clone())
         });
         let etcd = config.etcd.as_ref().map(|etcd| {
             let registry = Etcd::new(etcd, &identity);
-            Registration::start(registry, limit, farewells.etcd.clone())
+            Registration::start(registry, limit, goodbyes.etcd.clone())
         });
         Self {
             mdns,
             peers,
             consul,
             etcd,
-            farewells: farewells.clone(),
+            goodbyes: goodbyes.clone(),
         }
     }
 
-    /// Another process goes on with all that was announced: nobody is told of this
-    /// one's end.
-    pub fn pass_on(&self) {
-        let Farewells {
+    /// Cancels all goodbyes, because another process goes on under the same announcements.
+    pub fn hand_over(&self) {
+        let Goodbyes {
             mdns,
             peers,
             consul,
             etcd,
-        } = &self.farewells;
-        for farewell in [mdns, peers, consul, etcd] {
-            farewell.withhold();
+        } = &self.goodbyes;
+        for goodbye in [mdns, peers, consul, etcd] {
+            goodbye.cancel();
         }
     }
 
-    /// What is known of the peers, now and later.
+    /// Returns the table of peers, if peers are configured. The table stays up to date.
     #[must_use]
     pub fn peers(&self) -> Option<PeerTable> {
         self.peers.as_ref().map(Peers::table)
     }
 }
 
-/// The goodbyes of one server: whoever runs it may say them before it shuts down. A
-/// cheap clone.
+/// The goodbyes of one server, which the code that runs it may send before the shutdown. Clones are
+/// cheap and share state.
 #[derive(Clone, Debug, Default)]
-pub struct Farewells {
-    mdns: Farewell,
-    peers: Farewell,
-    consul: Farewell,
-    etcd: Farewell,
+pub struct Goodbyes {
+    mdns: Goodbye,
+    peers: Goodbye,
+    consul: Goodbye,
+    etcd: Goodbye,
 }
 
-impl Farewells {
-    /// Has them said beside the lame duck of `runner`, those that are configured.
+impl Goodbyes {
+    /// Registers the configured goodbyes as hooks of `runner`, which sends them beside its lame
+    /// duck.
     pub fn hook<S: GracefulShutdown, B>(
         &self,
         mut runner: Runner<S, B>,
         config: &config::Discovery,
     ) -> Runner<S, B> {
-        for (name, wanted, farewell) in [
+        for (name, wanted, goodbye) in [
             ("mdns", config.mdns.is_some(), &self.mdns),
             ("peers", config.peers.is_some(), &self.peers),
             ("consul", config.consul.is_some(), &self.consul),
             ("etcd", config.etcd.is_some(), &self.etcd),
         ] {
             if wanted {
-                let farewell = farewell.clone();
-                runner = runner.deregister(name, async move || farewell.say().await);
+                let goodbye = goodbye.clone();
+                runner = runner.deregister(name, async move || goodbye.send().await);
             }
         }
         runner

@@ -9,7 +9,7 @@ use lifecycle_proxy::app::ProxyServer;
 use lifecycle_proxy::cli::Cli;
 use lifecycle_proxy::config::{Config, Seconds};
 use lifecycle_proxy::console::Console;
-use lifecycle_proxy::discovery::Farewells;
+use lifecycle_proxy::discovery::Goodbyes;
 use lifecycle_proxy::restart::manager::Notifier;
 use lifecycle_proxy::restart::{self, Inheritance, Outcome, Requests};
 use lifecycle_proxy::telemetry::audit;
@@ -47,14 +47,14 @@ fn serve(config: Config, console: Console, show_plan: bool, inheritance: Inherit
     let (handle, readiness) = (ShutdownHandle::new(), Readiness::new());
     let lame_duck = config.lame_duck.map_or(Duration::ZERO, Seconds::duration);
     let (discovery, audit) = (config.discovery.clone(), config.audit.path.clone());
-    let farewells = Farewells::default();
+    let goodbyes = Goodbyes::default();
     let (sockets, predecessor) = inheritance.into_parts();
     let restarts = Requests::default();
     let asked = restarts.clone();
     let builder = ProxyServer::builder(config)
         .handle(&handle)
         .readiness(&readiness)
-        .farewells(&farewells)
+        .goodbyes(&goodbyes)
         .sockets(sockets)
         .manager(Notifier::from_env());
     let main = async |server: &mut ProxyServer, stop: Stop| {
@@ -66,7 +66,7 @@ fn serve(config: Config, console: Console, show_plan: bool, inheritance: Inherit
         readiness.set_ready();
         info!("waiting for connections");
         if let Some(predecessor) = predecessor {
-            predecessor.relieve();
+            predecessor.report_ready();
         }
         match server.restart_on(&restarts).await {
             Outcome::Stopping => stopped.await,
@@ -81,7 +81,7 @@ fn serve(config: Config, console: Console, show_plan: bool, inheritance: Inherit
         }
     };
     let runner = Runner::build(async |_| builder.start().await);
-    let report = farewells
+    let report = goodbyes
         .hook(runner, &discovery)
         .handle(&handle)
         .readiness(&readiness)

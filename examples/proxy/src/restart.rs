@@ -1,14 +1,13 @@
-//! A restart that nobody notices: a new process is started, which is handed the
-//! listening sockets, and this one ends once that is ready.
+//! Replaces the running proxy by a new process without refusing a connection or losing a request.
 //!
-//! 1. Until the new process says that it is ready, this one serves as ever. If it
-//!    does not say so, it is ended, and nothing has changed.
-//! 2. From then on the new one accepts, and this one does not. The sockets are the
-//!    same, so that no connection that the kernel has taken in is lost.
-//! 3. Clients that are connected here are told with each response to connect
-//!    again. One that is between two requests is closed only after some time, so
-//!    that it does not send its next request while that happens.
-//! 4. Then the shutdown begins.
+//! 1. Until the new process reports that it is ready, this one serves as before. If that report
+//!    does not come in time, this process ends the new one and goes on.
+//! 2. From then on the new process accepts, and this one does not. Both use the same sockets, so
+//!    connections in the kernel's backlog are not lost.
+//! 3. Each response of this process tells its client to connect again. Connections that are idle
+//!    between two requests are closed only after `restart.linger`, since a client may be sending
+//!    its next request at that moment.
+//! 4. Then the shutdown of this process begins.
 
 mod link;
 pub mod manager;
@@ -38,16 +37,16 @@ use crate::restart::saved_state::StateSaver;
 pub use predecessor::{InheritError, Inheritance, Predecessor};
 use successor::Successor;
 
-/// The signal that asks for a restart.
+/// Returns the signal that requests a restart.
 #[must_use]
 pub const fn signal() -> Signal {
     Signal::from_raw(rustix::process::Signal::USR2.as_raw())
 }
 
-/// How often it is looked whether the last client has gone.
-const LOOK: Duration = Duration::from_millis(20);
+/// The interval between two checks whether all clients have left.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Asks for restarts, one at a time. A cheap clone.
+/// Requests for restarts, one at a time. Clones are cheap and share the same queue.
 #[derive(Clone, Debug, Default)]
 pub struct Requests(Arc<Asked>);
 
@@ -58,9 +57,9 @@ struct Asked {
 }
 
 impl Requests {
-    /// Asks for one, unless one is under way.
+    /// Requests a restart, unless one is under way.
     pub fn ask(&self) {
-        // Relaxed: nothing is published through it.
+        // Relaxed: no other memory is published through this flag.
         if self.0.busy.swap(true, Ordering::Relaxed) {
             warn!("restart refused: one is under way");
         } else {
@@ -72,25 +71,26 @@ impl Requests {
         self.0.one.notified().await;
     }
 
-    /// Another one may be asked for.
-    fn settle(&self) {
+    /// Allows the next request.
+    fn finish(&self) {
         self.0.busy.store(false, Ordering::Relaxed);
     }
 }
 
-/// Why restarts are no longer attended to.
+/// The reason why restarts are no longer handled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// The shutdown was asked for.
+    /// The shutdown was requested.
     Stopping,
-    /// A new process serves. The shutdown is asked for then too.
+    /// A new process serves. The shutdown of this one was requested, too.
     HandedOver,
 }
 
-/// Why a new process did not take over.
+/// The reason why a new process did not take over.
 #[derive(Debug)]
 enum Failure {
-    /// It would be killed with this one.
+    /// This process is process 1 of a container: the kernel would kill the new process together
+    /// with it.
     Init,
     NotStarted(io::Error),
     Ended(Option<ExitStatus>),
@@ -101,14 +101,16 @@ enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Init => f.write_str(
-                "this is process 1, with whose end the kernel ends all of the container",
-            ),
-            Self::NotStarted(error) => write!(f, "the new process was not started: {error}"),
+            Self::Init => {
+                f.write_str("this is process 1: the kernel ends the whole container with it")
+            }
+            Self::NotStarted(error) => write!(f, "the new process could not be started: {error}"),
             Self::Ended(Some(status)) => {
                 write!(f, "the new process ended before it was ready: {status}")
             }
-            Self::Ended(None) => f.write_str("the new process hung up before it was ready"),
+            Self::Ended(None) => {
+                f.write_str("the new process closed the connection before it was ready")
+            }
             Self::NotReady(within) => {
                 let seconds = within.duration().as_secs();
                 write!(f, "the new process was not ready within {seconds} s")
@@ -118,33 +120,33 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The parts of a server that a restart concerns.
+/// The parts of a server that take part in a restart.
 #[derive(Debug)]
 pub struct Restarts<'a> {
     /// Begins the shutdown once a new process serves.
     pub handle: &'a ShutdownHandle,
-    /// How long the new process and the clients of this one have.
+    /// The time limits of a restart: readiness of the new process, linger of this one's clients.
     pub config: &'a config::Restart,
-    /// The sockets that are handed over.
+    /// The sockets that the new process inherits.
     pub listening: &'a Listening,
-    /// Tells how many clients are still connected.
+    /// The counter of connected clients.
     pub connections: Acceptor,
-    /// Saves what the new process should know.
+    /// Saves the state that the new process starts from.
     pub saved_state: Option<&'a StateSaver>,
-    /// Is told of the new process.
+    /// Tells the service manager about the new process.
     pub manager: Option<&'a Manager>,
-    /// Leaves peers and registries to the new process.
+    /// The registrations that go on under the new process.
     pub discovery: &'a Discovery,
 }
 
 impl Restarts<'_> {
-    /// Restarts whenever that is requested, until a new process has taken over or
-    /// the shutdown is asked for.
+    /// Handles requests for restarts until a new process has taken over or the shutdown is
+    /// requested.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it kills a new process that has not taken over yet.
-    pub async fn on(&self, requests: &Requests) -> Outcome {
+    /// Dropping the future kills a new process that has not taken over yet.
+    pub async fn handle_requests(&self, requests: &Requests) -> Outcome {
         let stop = self.handle.token();
         while stop.run_until_cancelled(requests.asked()).await.is_some() {
             match self.replace(&stop).await {
@@ -154,14 +156,14 @@ impl Restarts<'_> {
                 }
                 Err(failure) => {
                     warn!(%failure, "restart failed: this process goes on as before");
-                    requests.settle();
+                    requests.finish();
                 }
             }
         }
         Outcome::Stopping
     }
 
-    /// Starts a new process, and waits until it is ready.
+    /// Starts a new process and waits until it is ready.
     async fn replace(&self, stop: &CancellationToken) -> Result<Successor, Failure> {
         if process::id() == 1 {
             return Err(Failure::Init);
@@ -190,24 +192,25 @@ impl Restarts<'_> {
         })
     }
 
-    /// The new process serves; this one sees those out who are with it.
+    /// Leaves the sockets to the new process, lets the clients of this one leave, then requests the
+    /// shutdown.
     async fn hand_over(&self, successor: Successor, stop: &CancellationToken) {
         let pid = successor.release();
         if let (Some(manager), Some(pid)) = (self.manager, pid) {
-            manager.pass_on(pid).await;
+            manager.hand_over(pid).await;
         }
-        self.discovery.pass_on();
+        self.discovery.hand_over();
         self.listening.leave();
         info!(pid, "handed over: a new process serves");
         stop.run_until_cancelled(self.linger()).await;
         self.handle.request(Reason::Signal(signal()));
     }
 
-    /// Until all clients have gone, or for as long as it is configured.
+    /// Waits until all clients have left, at most `restart.linger`.
     async fn linger(&self) {
         let until = Instant::now() + self.config.linger.duration();
         while self.connections.stats().active > 0 && Instant::now() < until {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 }

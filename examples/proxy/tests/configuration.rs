@@ -198,8 +198,8 @@ fn a_configuration_is_a_regular_file_of_a_size() {
     let large = directory.path().join("large.yaml");
     std::fs::write(&large, "#".repeat((16 << 20) + 1)).unwrap();
     for (path, fault) in [
-        ("/dev/zero", "no regular file"),
-        (".", "no regular file"),
+        ("/dev/zero", "not a regular file"),
+        (".", "not a regular file"),
         (large.to_str().unwrap(), "larger than 16777216 bytes"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proxy"));

@@ -94,7 +94,7 @@ fn the_deadline_is_enforced_and_who_did_not_answer_is_named() {
     assert_eq!(client.rest(), b"");
     for part in [
         &format!("no acknowledgement from {}", deaf.address),
-        "not said within 1s",
+        "not sent within 1s",
         &caller,
     ] {
         assert!(ended.report().contains(part), "{part}: {}", ended.report());
@@ -143,8 +143,11 @@ fn peers_are_told_until_they_acknowledge() {
     peer.send("ack", &again["nonce"], from);
     let ended = proxy.wait();
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
-    assert_eq!(ended.log.find("peers told of the end")["told"], 1);
-    assert_eq!(ended.log.all("peers told of the end").len(), 1);
+    assert_eq!(
+        ended.log.find("peers acknowledged the goodbye")["acknowledged"],
+        1
+    );
+    assert_eq!(ended.log.all("peers acknowledged the goodbye").len(), 1);
 }
 
 #[test]
@@ -162,9 +165,12 @@ fn a_peers_goodbye_is_acknowledged_and_remembered_and_bad_bytes_are_not() {
     assert_eq!(peer.next("ack").0["nonce"], "a");
     peer.send("goodbye", &json!("b"), to);
     assert_eq!(peer.next("ack").0["nonce"], "b");
-    assert_eq!(proxy.log().find("a datagram is ignored")["ignored"], 1);
+    assert_eq!(proxy.log().find("ignoring a datagram")["ignored"], 1);
     let ended = end(proxy);
-    assert_eq!(ended.log.find("peers told of the end")["told"], 0);
+    assert_eq!(
+        ended.log.find("peers acknowledged the goodbye")["acknowledged"],
+        0
+    );
     let saved = read_json(&ended.directory.path().join("state.json")).unwrap();
     let known = &saved["state"]["peers"][0];
     assert_eq!(
@@ -182,7 +188,7 @@ fn a_peers_goodbye_is_acknowledged_and_remembered_and_bad_bytes_are_not() {
     peer.next("hello");
     let ended = end(proxy);
     assert_eq!(
-        ended.log.find("peers told of the end")["told"],
+        ended.log.find("peers acknowledged the goodbye")["acknowledged"],
         0,
         "it is still gone"
     );
@@ -198,13 +204,19 @@ fn two_proxies_know_of_each_other_until_one_leaves() {
         ))
     };
     let (first, second) = (start("one", one, two), start("two", two, one));
-    assert_eq!(first.log().find("a peer is there")["peer"], "two");
-    assert_eq!(second.log().find("a peer is there")["peer"], "one");
+    assert_eq!(first.log().find("a peer is present")["peer"], "two");
+    assert_eq!(second.log().find("a peer is present")["peer"], "one");
     let ended = end(first);
-    assert_eq!(ended.log.find("peers told of the end")["told"], 1);
+    assert_eq!(
+        ended.log.find("peers acknowledged the goodbye")["acknowledged"],
+        1
+    );
     assert_eq!(second.log().find("a peer said goodbye")["peer"], "one");
     let ended = end(second);
-    assert_eq!(ended.log.find("peers told of the end")["told"], 0);
+    assert_eq!(
+        ended.log.find("peers acknowledged the goodbye")["acknowledged"],
+        0
+    );
 }
 
 #[test]
@@ -256,7 +268,7 @@ fn a_registry_that_refuses_at_first_is_asked_again_and_one_that_forgets_is_told_
         refusal["error"].as_str().unwrap().contains("no leader"),
         "{refusal}"
     );
-    proxy.log().find("the registration is lost");
+    proxy.log().find("the registration was lost");
     eventually("another registration", || {
         (registry.all("PUT /v1/agent/service/register").len() >= 4).then_some(())
     });

@@ -1,5 +1,5 @@
-//! Makes a server: all that is shared once, then the parts, each with what it
-//! needs in its constructor, so that none can stay unconnected.
+//! Builds a server: first what its parts share, then the parts. Each part gets what it needs in its
+//! constructor, so none can stay unconnected.
 
 mod entrances;
 mod load;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::ProxyServer;
 use crate::admin::{self, AdminServer};
 use crate::config::{Config, Seconds};
-use crate::discovery::Farewells;
+use crate::discovery::Goodbyes;
 use crate::inbound::sockets::{Given, Listener, Listening};
 use crate::protection::load::Load;
 use crate::restart::manager::Notifier;
@@ -37,7 +37,7 @@ pub struct Builder {
     config: Config,
     handle: ShutdownHandle,
     readiness: Readiness,
-    farewells: Farewells,
+    goodbyes: Goodbyes,
     given: Given,
     notifier: Option<Notifier>,
 }
@@ -48,50 +48,49 @@ impl Builder {
             config,
             handle: ShutdownHandle::new(),
             readiness: Readiness::new(),
-            farewells: Farewells::default(),
+            goodbyes: Goodbyes::default(),
             given: Given::default(),
             notifier: None,
         }
     }
 
-    /// Has this handle begin the shutdown and tell of it; without it the server
-    /// has one of its own.
+    /// Sets the handle that begins the shutdown and reports its progress. By default the server
+    /// creates its own.
     pub fn handle(mut self, handle: &ShutdownHandle) -> Self {
         self.handle = handle.clone();
         self
     }
 
-    /// What `/readyz` answers from. Whoever runs the server keeps it in step: it is
-    /// starting until it is set ready.
+    /// Sets the readiness that `/readyz` reports. The caller sets it ready once the server serves.
     pub fn readiness(mut self, readiness: &Readiness) -> Self {
         self.readiness = readiness.clone();
         self
     }
 
-    /// Lets whoever runs the server say its goodbyes before it shuts down.
-    pub fn farewells(mut self, farewells: &Farewells) -> Self {
-        self.farewells = farewells.clone();
+    /// Sets the goodbyes, so that the caller can send them before the shutdown.
+    pub fn goodbyes(mut self, goodbyes: &Goodbyes) -> Self {
+        self.goodbyes = goodbyes.clone();
         self
     }
 
-    /// Listens on these sockets, where they are for what the configuration names.
+    /// Sets inherited sockets. The server listens on those that match a configured address.
     pub fn sockets(mut self, given: Given) -> Self {
         self.given = given;
         self
     }
 
-    /// Tells the service manager how it is, if there is one.
+    /// Sets the service manager to notify, if there is one.
     pub fn manager(mut self, notifier: Option<Notifier>) -> Self {
         self.notifier = notifier;
         self
     }
 
-    /// Binds the addresses and begins to serve.
+    /// Binds the addresses and starts to serve.
     ///
     /// # Errors
     ///
-    /// When an address cannot be listened on, or the tape cannot be written. Nothing is
-    /// left running then.
+    /// When an address cannot be bound, or a file (the traffic tape, the saved state) cannot be
+    /// opened. Nothing is left running then.
     pub async fn start(mut self) -> Result<ProxyServer, BoxError> {
         let config = self.config;
         let listening = Listening::default();
@@ -104,13 +103,13 @@ impl Builder {
         let recorder = shared.recorder().await?;
         let (pool, client) = UpstreamPool::new(&shared.config.timeouts);
         let (routes, owned) = routes_of(&shared, upstream, &client);
-        let restored = SavedState::recall(&shared.config.state).await?;
+        let restored = SavedState::load(&shared.config.state).await?;
         let peers = restored.as_ref().map(|restored| restored.resume(&routes));
         let streams = shared.streams();
         let metrics = shared.metrics(&recorder, &routes, &streams);
         let forward = shared.forward(client, &routes, &streams, (&metrics, &recorder));
         let address = sockets.first();
-        let discovery = shared.discovery(address, sockets.peers, peers, &self.farewells);
+        let discovery = shared.discovery(address, sockets.peers, peers, &self.goodbyes);
         let saved_state = restored.map(|state| shared.state_saver(state, &routes, &discovery));
         let entrances = Entrances::open(
             &shared,
@@ -119,8 +118,8 @@ impl Builder {
             (sockets.tls, &streams.passthrough),
         );
         if self.given.is_shared() {
-            // Nothing can fail any more, and whoever probes the shared address must
-            // not be told by one of the two that it is starting.
+            // Nothing can fail from here on. Two processes answer probes on the shared address, so
+            // the new one must not report that it is still starting.
             shared.readiness.set_ready();
         }
         let manager = self.notifier.map(|notifier| shared.manager(notifier));
@@ -151,7 +150,7 @@ impl Builder {
             handle: shared.handle,
             state: ShutdownState::new(),
         };
-        // Last, as the plan that it shows is known only now that all parts are.
+        // Created last: the admin page shows the plan, which is complete only with all parts.
         let admin = |listener| admin_of(&server, listener, (routes, load, readiness));
         server.admin = sockets.admin.map(admin);
         Ok(server)

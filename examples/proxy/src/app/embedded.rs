@@ -1,4 +1,4 @@
-//! The upstream that is started when none is given: something to try the proxy on.
+//! The demo upstream, which starts when no upstream is configured.
 
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use crate::inbound::listener::{self, BindError};
 use crate::inbound::side_server::SideServer;
 use crate::inbound::sockets::Listener;
 
-/// What can be asked for, for people.
+/// The demo's paths, as help text.
 pub const ROUTES: &str = "\
 /                  a greeting
 /slow?seconds=3    a line every 100 ms, for 3 s
@@ -35,7 +35,7 @@ const LONGEST_SLOW: u64 = 3600;
 const MIB: u64 = 1 << 20;
 const MOST_MIB: u64 = 10_000;
 
-/// What `/big` consists of. Its length divides a MiB, so the pattern never breaks.
+/// The repeated content of `/big`. Its length divides a MiB, so the pattern never breaks.
 static CHUNK: [u8; 64 * 1024] = {
     let mut chunk = [0; 64 * 1024];
     let mut index = 0;
@@ -50,10 +50,10 @@ static CHUNK: [u8; 64 * 1024] = {
     chunk
 };
 
-/// More than the proxy's own default limit.
+/// The demo's connection limit, above the proxy's own default.
 const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(1 << 20).unwrap() };
 
-/// Starts the demo upstream on a free port of this machine.
+/// Starts the demo upstream on a free port of the loopback interface.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ pub async fn start(limits: Limits) -> Result<SideServer, BindError> {
         socket: Arc::new(socket),
         address,
     };
-    // It is this process's own, so nobody takes over.
+    // Only this process uses the demo, so a restart does not hand its socket over.
     let left = CancellationToken::new();
     Ok(SideServer::start(
         listener,
@@ -111,7 +111,7 @@ fn text(status: StatusCode, text: &'static str) -> Response<DemoBody> {
     response
 }
 
-/// A final status; the others are for the protocol itself.
+/// Answers with a final status. Interim statuses are refused, since the protocol uses them itself.
 fn status_only(status: StatusCode) -> Response<DemoBody> {
     if status.is_informational() {
         return text(StatusCode::BAD_REQUEST, "status: from 200 to 999\n");
@@ -128,7 +128,8 @@ fn echo(request: Request<Upload>) -> Response<DemoBody> {
     response
 }
 
-/// The value of `key` in a query, or `default`; none if it is no number up to `most`.
+/// Returns the value of `key` in a query, or `default` without one. Returns `None` if the value is
+/// no number up to `most`.
 fn number(query: Option<&str>, key: &str, default: u64, most: u64) -> Option<u64> {
     let value = query.and_then(|query| {
         query

@@ -1,4 +1,4 @@
-//! The listener for those who look after the proxy, and who may act through it.
+//! The admin listener, and the token that its actions need.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq as _;
 use super::file;
 use crate::config::hosts::HostPattern;
 
-/// Where it listens unless it is told otherwise.
+/// The default address.
 pub(super) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
 /// The admin listener.
@@ -21,22 +21,22 @@ pub(super) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 pub struct Admin {
     /// Whether to listen.
     pub enabled: bool,
-    /// Where to listen.
+    /// The address to listen on.
     pub address: Option<SocketAddr>,
-    /// It is meant that others than this machine reach it.
+    /// Whether other machines are meant to reach it. It only silences a warning.
     pub public: bool,
-    /// Names under which browsers may reach it, besides addresses and `localhost`.
+    /// Host names under which browsers may use it, besides addresses and `localhost`.
     pub hosts: Vec<HostPattern>,
-    /// What those know who may act. Without it nobody may.
+    /// The secret that actions need. Without one there are no actions.
     pub secret: Option<Secret>,
 }
 
-/// Where the token is.
+/// The place of the token.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Secret {
-    /// In the configuration.
+    /// The token itself, in the configuration.
     Token(Token),
-    /// In a file that is read each time, so that it can be replaced.
+    /// A file, which is read at each use so that it can be replaced.
     File(PathBuf),
 }
 
@@ -71,11 +71,11 @@ impl TryFrom<Fields> for Admin {
 }
 
 impl Secret {
-    /// The token as it is now. Blocks, if it is in a file.
+    /// Returns the current token. Blocks if it must read a file.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or what is in it is no token.
+    /// When the file cannot be read, or it holds no valid token.
     pub fn token(&self) -> Result<Token, UnusableToken> {
         match self {
             Self::Token(token) => Ok(token.clone()),
@@ -87,7 +87,7 @@ impl Secret {
     }
 }
 
-/// A token is a line.
+/// The size of the largest token file, in bytes.
 const LARGEST: u64 = 4096;
 
 fn read(path: &Path) -> Result<Token, String> {
@@ -95,7 +95,7 @@ fn read(path: &Path) -> Result<Token, String> {
     text.trim().parse().map_err(str::to_owned)
 }
 
-/// A token file that is of no use.
+/// The error of a token file.
 #[derive(Debug)]
 pub struct UnusableToken {
     path: PathBuf,
@@ -111,15 +111,15 @@ impl fmt::Display for UnusableToken {
 
 impl std::error::Error for UnusableToken {}
 
-/// What those know who may act. It is never shown.
+/// A token that actions need. `Debug` does not show it.
 #[derive(Clone, PartialEq)]
 pub struct Token(String);
 
 impl Token {
-    /// Fewer characters could be guessed.
+    /// The least number of characters. Shorter tokens could be guessed.
     const SHORTEST: usize = 16;
 
-    /// Whether `given` is it. How long that takes says nothing of where they differ.
+    /// Compares `given` with the token in constant time.
     #[must_use]
     pub fn is(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
@@ -131,10 +131,10 @@ impl FromStr for Token {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("a token has no spaces, and nothing beyond ASCII");
+            return Err("a token must be printable ASCII without spaces");
         }
         if text.len() < Self::SHORTEST {
-            return Err("a token has at least 16 characters");
+            return Err("a token needs at least 16 characters");
         }
         Ok(Self(text.to_owned()))
     }
@@ -201,7 +201,10 @@ mod tests {
         );
         for (text, part) in [
             ("admin: {token: short}", "16 characters"),
-            ("admin: {token: \"with some spaces in it\"}", "no spaces"),
+            (
+                "admin: {token: \"with some spaces in it\"}",
+                "without spaces",
+            ),
             (
                 "admin: {token: correct-horse-battery, token_file: a}",
                 "exclude each other",

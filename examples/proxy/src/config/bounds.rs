@@ -1,11 +1,11 @@
-//! How large numbers may be. What is larger is a slip of the pen, and would overflow
-//! somewhere later: a time that cannot be added to now, a queue that cannot be made.
+//! Bounds of numbers. A larger number is a typo, and would overflow later: a time that cannot be
+//! added to now, a queue that cannot be allocated.
 
 use serde::Deserialize as _;
 use serde::de::{Deserializer, Error};
 use std::num::NonZeroU64;
 
-/// Reads a number from 1 to `MOST`.
+/// Deserializes a number from 1 to `MOST`.
 pub(super) fn positive<'de, D, T, const MOST: u64>(from: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -14,10 +14,10 @@ where
     let given = u64::deserialize(from)?;
     let number = NonZeroU64::new(given).filter(|number| number.get() <= MOST);
     let number = number.and_then(|number| T::try_from(number).ok());
-    number.ok_or_else(|| Error::custom(format_args!("it is a whole number from 1 to {MOST}")))
+    number.ok_or_else(|| Error::custom(format_args!("expected a whole number from 1 to {MOST}")))
 }
 
-/// Reads a number from 0 to `MOST`.
+/// Deserializes a number from 0 to `MOST`.
 pub(super) fn natural<'de, D, T, const MOST: u64>(from: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -25,10 +25,10 @@ where
 {
     let given = Some(u64::deserialize(from)?).filter(|number| *number <= MOST);
     let number = given.and_then(|number| T::try_from(number).ok());
-    number.ok_or_else(|| Error::custom(format_args!("it is a whole number from 0 to {MOST}")))
+    number.ok_or_else(|| Error::custom(format_args!("expected a whole number from 0 to {MOST}")))
 }
 
-/// Reads a number from 1 to `MOST`, if there is one.
+/// Deserializes an optional number from 1 to `MOST`.
 pub(super) fn optional<'de, D, T, const MOST: u64>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -41,7 +41,7 @@ where
     let number = number.and_then(|number| T::try_from(number).ok());
     number
         .map(Some)
-        .ok_or_else(|| Error::custom(format_args!("it is a whole number from 1 to {MOST}")))
+        .ok_or_else(|| Error::custom(format_args!("expected a whole number from 1 to {MOST}")))
 }
 
 #[cfg(test)]

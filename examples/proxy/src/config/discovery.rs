@@ -1,4 +1,4 @@
-//! How others learn of the proxy, and that it leaves.
+//! Announcements of the proxy to others, and its goodbyes.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,26 +13,26 @@ use serde::de::{self, Deserializer};
 use super::Seconds;
 use crate::config::hosts::is_plain;
 
-/// Who is told of the proxy.
+/// The announcements of the proxy.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Discovery {
-    /// The service it is one of.
+    /// The service that the proxy is an instance of.
     pub service: Label,
-    /// Which one of them; the service, the host's name and the port if there is none.
+    /// The id of this instance. The default is made of the service, the host's name and the port.
     pub id: Option<Label>,
-    /// The host name or address that others reach it by; the one it listens on if
-    /// there is none.
+    /// The host name or address under which others reach the proxy. The default is the one it
+    /// listens on.
     pub address: Option<Label>,
-    /// How long a goodbye may take, each for itself.
+    /// The time limit of each goodbye.
     pub timeout: Seconds,
-    /// Everyone on the link.
+    /// Multicast DNS, for everyone on the link.
     pub mdns: Option<Mdns>,
-    /// Other proxies.
+    /// Datagrams to other proxies.
     pub peers: Option<Peers>,
-    /// An agent of Consul.
+    /// A Consul agent.
     pub consul: Option<Consul>,
-    /// Servers of etcd.
+    /// An etcd cluster.
     pub etcd: Option<Etcd>,
 }
 
@@ -51,13 +51,13 @@ impl Default for Discovery {
     }
 }
 
-/// What becomes part of a name, a path or a key: a letter or digit, then more of them
-/// and `-`, `_`, `.`, `:`; at most 63 bytes, as DNS has it.
+/// A part of a name, path or key: a letter or digit, then more of them or `-`, `_`, `.`, `:`. It
+/// has at most 63 bytes, like a DNS label.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Label(String);
 
 impl Label {
-    /// As it was written.
+    /// Returns the label as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -78,12 +78,12 @@ impl<'de> Deserialize<'de> for Label {
             .bytes()
             .next()
             .is_some_and(|byte| byte.is_ascii_alphanumeric());
-        // An address of IPv6 may begin with its colons.
+        // An IPv6 address may begin with colons.
         if text.len() <= 63 && (begins || text.starts_with("::")) && text.bytes().all(plain) {
             Ok(Self(text))
         } else {
             Err(de::Error::custom(
-                "this is no name: at most 63 letters, digits, `-`, `_`, `.` and `:`",
+                "not a name: use at most 63 letters, digits, `-`, `_`, `.` and `:`",
             ))
         }
     }
@@ -93,12 +93,12 @@ impl<'de> Deserialize<'de> for Label {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mdns {
-    /// The type of the service, without its domain.
+    /// The service type, without its domain.
     pub service: ServiceType,
-    /// Where it is announced: names or addresses of interfaces. If there are none, on
-    /// the one that has the address the proxy listens on, or on all but loopback.
+    /// The interfaces to announce on, by name or address. The default is the one that has the
+    /// listening address, or all but loopback.
     pub interfaces: Vec<Interface>,
-    /// The port of multicast DNS. Only trials have another one.
+    /// The port of multicast DNS. Only tests change it.
     pub port: NonZeroU16,
 }
 
@@ -112,12 +112,12 @@ impl Default for Mdns {
     }
 }
 
-/// A type of service, such as `_http._tcp`.
+/// A service type, such as `_http._tcp`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServiceType(String);
 
 impl ServiceType {
-    /// With the domain of multicast DNS.
+    /// Returns the type with the domain of multicast DNS.
     #[must_use]
     pub fn domain(&self) -> String {
         format!("{}.local.", self.0)
@@ -133,7 +133,7 @@ impl<'de> Deserialize<'de> for ServiceType {
         match name {
             Some(name) if matches!(name.len(), 1..=15) && name.bytes().all(plain) => Ok(Self(text)),
             _ => Err(de::Error::custom(
-                "this is no type of service; write `_name._tcp`, the name in at most 15 \
+                "not a service type: write `_name._tcp`, the name in at most 15 \
                  letters, digits and `-`",
             )),
         }
@@ -153,15 +153,15 @@ impl From<&Interface> for IfKind {
     }
 }
 
-/// Other proxies, who are told by datagrams.
+/// Other proxies, which exchange datagrams with this one.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Peers {
-    /// Where their datagrams come in, and from where they are sent some.
+    /// The address to receive datagrams on and to send them from.
     pub listen: SocketAddr,
-    /// Who they are. Nobody else is listened to.
+    /// The addresses of the peers. Datagrams from other addresses are ignored.
     pub tell: Vec<SocketAddr>,
-    /// How often they are greeted.
+    /// The interval between two greetings.
     #[serde(default = "Peers::hello")]
     pub hello: Seconds,
 }
@@ -172,32 +172,32 @@ impl Peers {
     }
 }
 
-/// An agent of Consul.
+/// A Consul agent.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Consul {
-    /// Where it is.
+    /// The agent's URL.
     pub url: Endpoint,
-    /// The token it asks for.
+    /// The access token.
     pub token: Option<Secret>,
-    /// A proxy that said nothing for so long is taken to be gone.
+    /// The time after which Consul considers a silent proxy gone.
     #[serde(default = "time_to_live")]
     pub ttl: Seconds,
 }
 
-/// Servers of etcd.
+/// An etcd cluster.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Etcd {
-    /// Where they are; the first that answers is taken.
+    /// The servers' URLs. The first one that answers is used.
     #[serde(deserialize_with = "endpoints")]
     pub endpoints: Vec<Endpoint>,
-    /// What the key begins with; the service and the id follow.
+    /// The beginning of the key. Service and id follow.
     #[serde(default = "Etcd::prefix")]
     pub prefix: String,
-    /// The token they ask for.
+    /// The access token.
     pub token: Option<Secret>,
-    /// A proxy that said nothing for so long is taken to be gone.
+    /// The time after which etcd deletes the key of a silent proxy.
     #[serde(default = "time_to_live")]
     pub ttl: Seconds,
 }
@@ -220,12 +220,12 @@ fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Endpoint>
     Ok(endpoints)
 }
 
-/// Where a registry answers: `http://host:port`.
+/// The URL of a registry: `http://host:port`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Endpoint(Authority);
 
 impl Endpoint {
-    /// Its host and port.
+    /// Returns the host and port.
     #[must_use]
     pub const fn authority(&self) -> &Authority {
         &self.0
@@ -259,18 +259,18 @@ impl<'de> Deserialize<'de> for Endpoint {
                 Ok(Self(authority))
             }
             _ => Err(de::Error::custom(
-                "this is no registry; write http://host:port",
+                "not the URL of a registry: write http://host:port",
             )),
         }
     }
 }
 
-/// What no log shows, and what can be the value of a header field.
+/// A value of a header field that logs never show.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(HeaderValue);
 
 impl Secret {
-    /// For the field that carries it.
+    /// Returns the header value.
     #[must_use]
     pub fn reveal(&self) -> HeaderValue {
         self.0.clone()
@@ -287,7 +287,7 @@ impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let mut value = HeaderValue::try_from(text)
-            .map_err(|_| de::Error::custom("a token has no control characters"))?;
+            .map_err(|_| de::Error::custom("a token must not contain control characters"))?;
         value.set_sensitive(true);
         Ok(Self(value))
     }
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn what_cannot_be_a_name_or_an_address_is_refused() {
         for (text, part) in [
-            ("service: a/b", "this is no name"),
+            ("service: a/b", "not a name"),
             ("mdns: {service: http}", "_name._tcp"),
             ("mdns: {service: _sixteenletters16._tcp}", "at most 15"),
             ("consul: {url: https://a:8500}", "http://host:port"),

@@ -1,14 +1,14 @@
-//! Why a configuration cannot be used.
+//! The error of loading a configuration.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Why a configuration file could not be used.
+/// The reason why a configuration file cannot be used.
 #[derive(Debug)]
 pub enum ConfigError {
-    /// It could not be read.
+    /// The file could not be read.
     Unreadable(PathBuf, std::io::Error),
-    /// It was read, and is wrong at the line that the text names.
+    /// The content is invalid. The text names the line.
     Invalid(PathBuf, String),
 }
 

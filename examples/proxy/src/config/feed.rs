@@ -1,4 +1,4 @@
-//! Event streams that the proxy listens to, for all clients of a route at once.
+//! Event streams that the proxy reads once and passes on to all clients of a route.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -10,38 +10,38 @@ use serde::de::{self, Deserializer};
 
 use super::{Seconds, Upstream, bounds};
 
-/// A stream of server-sent events, and how it is handed on.
+/// A stream of server-sent events, and how it is passed on.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Feed {
-    /// Where it comes from.
+    /// The URL of the stream.
     pub url: FeedUrl,
-    /// Events that may wait for a client; one that falls further behind is let
-    /// go.
+    /// The number of events that may wait for a client. A client that falls further behind is
+    /// disconnected.
     #[serde(
         deserialize_with = "bounds::positive::<_, _, 65536>",
         default = "Feed::queue"
     )]
     pub queue: NonZeroUsize,
-    /// The last events, kept for clients that come again.
+    /// The number of past events that are kept for clients that reconnect.
     #[serde(
         deserialize_with = "bounds::natural::<_, _, 65536>",
         default = "Feed::replay"
     )]
     pub replay: usize,
-    /// The longest event, in bytes.
+    /// The size of the largest event, in bytes.
     #[serde(
         deserialize_with = "bounds::positive::<_, _, 67108864>",
         default = "Feed::max_event"
     )]
     pub max_event: NonZeroUsize,
-    /// An upstream that sends nothing for so long, in seconds, is asked again.
+    /// The time after which the proxy reconnects to a silent upstream, in seconds.
     #[serde(default = "Feed::idle")]
     pub idle: Seconds,
 }
 
 impl Feed {
-    /// The defaults for `url`.
+    /// Creates a feed with the defaults.
     #[must_use]
     pub const fn new(url: FeedUrl) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Feed {
     }
 }
 
-/// `http://host[:port]/path`, or `h2c://` for HTTP/2 without TLS.
+/// A feed's URL: `http://host[:port]/path`, or `h2c://` for HTTP/2 without TLS.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FeedUrl {
     upstream: Upstream,
@@ -78,20 +78,20 @@ pub struct FeedUrl {
 }
 
 impl FeedUrl {
-    /// The server.
+    /// Returns the server.
     #[must_use]
     pub const fn upstream(&self) -> &Upstream {
         &self.upstream
     }
 
-    /// What it is asked for.
+    /// Returns the path and query.
     #[must_use]
     pub const fn path(&self) -> &PathAndQuery {
         &self.path
     }
 }
 
-/// Without the query, which may hold a secret.
+/// Leaves out the query, which may hold a secret.
 impl fmt::Display for FeedUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.upstream, self.path.path())
@@ -103,13 +103,13 @@ impl FromStr for FeedUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.contains('#') {
-            return Err("a fragment cannot be given".into());
+            return Err("a fragment is not allowed".into());
         }
         let parts = text.parse::<Uri>().map(Uri::into_parts);
-        let parts = parts.map_err(|_| "this is no URL".to_owned())?;
+        let parts = parts.map_err(|_| "not a URL".to_owned())?;
         let server = match (&parts.scheme, &parts.authority) {
             (Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
-            _ => return Err("this is no http:// or h2c:// URL".into()),
+            _ => return Err("not an http:// or h2c:// URL".into()),
         };
         let upstream = server.parse::<Upstream>();
         Ok(Self {

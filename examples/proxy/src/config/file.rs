@@ -1,23 +1,23 @@
-//! Files that are read at once, as a whole.
+//! Reads small files as a whole.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// Reads a file of text of at most `most` bytes.
+/// Reads a UTF-8 file of at most `most` bytes.
 ///
-/// Only regular files, and links to them: others may never end, or never begin.
+/// Only regular files and links to them are read: reading a pipe or device may never end.
 ///
 /// # Errors
 ///
-/// When it cannot be read, is of another kind, is larger, or is not UTF-8.
+/// When the file cannot be read, is of another kind, is larger, or is not UTF-8.
 pub(super) fn read(path: &Path, most: u64) -> io::Result<String> {
-    // Asked before it is opened, which waits for a writer if it is a pipe.
+    // Checked before opening: opening a pipe waits for its writer.
     check(&fs::metadata(path)?, most)?;
     let file = File::open(path)?;
     check(&file.metadata()?, most)?;
     let mut text = String::new();
-    // It may grow while it is read.
+    // The file may grow while it is read.
     let read = file.take(most + 1).read_to_string(&mut text)?;
     if read as u64 > most {
         return Err(too_large(most));
@@ -27,7 +27,7 @@ pub(super) fn read(path: &Path, most: u64) -> io::Result<String> {
 
 fn check(metadata: &fs::Metadata, most: u64) -> io::Result<()> {
     if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     if metadata.len() > most {
         return Err(too_large(most));
@@ -62,7 +62,7 @@ mod tests {
             Path::new("/dev/null"),
         ] {
             let error = read(other, 5).unwrap_err().to_string();
-            assert!(error.contains("no regular file"), "{error}");
+            assert!(error.contains("not a regular file"), "{error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Names of hosts, and patterns of them.
+//! Host names, and patterns of them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,29 +6,29 @@ use std::str::FromStr;
 use hyper::http::uri::Authority;
 use serde::de::{self, Deserialize, Deserializer};
 
-/// One host, or all under a domain: `*.example.com` is `a.example.com` and
-/// `a.b.example.com`, but not `example.com`.
+/// A host name, or a wildcard: `*.example.com` matches `a.example.com` and `a.b.example.com`, but
+/// not `example.com`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HostPattern {
     wildcard: bool,
-    /// In lower case; with its leading dot if this is a wildcard.
+    /// The name in lower case. A wildcard's name begins with a dot.
     name: String,
 }
 
-/// What is wrong with a pattern.
+/// The error in a host pattern.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BadPattern;
 
 impl fmt::Display for BadPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this is no host: write a name, or `*.` and a name for all under it")
+        f.write_str("not a host name: write a name, or `*.` and a domain")
     }
 }
 
 impl std::error::Error for BadPattern {}
 
 impl HostPattern {
-    /// Whether `host`, which has no port, is meant.
+    /// Returns whether `host`, given without a port, matches.
     #[must_use]
     pub fn matches(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
@@ -42,7 +42,7 @@ impl HostPattern {
                 .is_some_and(|end| end.eq_ignore_ascii_case(&self.name))
     }
 
-    /// Sorts the pattern that says most first.
+    /// Returns the sort key: exact names before wildcards, longer before shorter.
     #[must_use]
     pub const fn weight(&self) -> (bool, usize) {
         (!self.wildcard, self.name.len())
@@ -89,8 +89,8 @@ impl<'de> Deserialize<'de> for HostPattern {
     }
 }
 
-/// Whether an authority has a host, no user, and no port that there cannot be; the parser
-/// lets anything follow the colon.
+/// Returns whether an authority has a host, no user, and a valid port. The URL parser accepts any
+/// text after the colon.
 #[must_use]
 pub fn is_plain(authority: &Authority) -> bool {
     let (text, host) = (authority.as_str(), authority.host());

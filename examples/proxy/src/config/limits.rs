@@ -1,4 +1,4 @@
-//! When a failing upstream is left alone, and when load is shed.
+//! The circuit breaker, and the limits at which load is shed.
 
 use std::num::NonZeroU32;
 
@@ -6,14 +6,14 @@ use serde::Deserialize;
 
 use super::{Seconds, bounds};
 
-/// When an upstream that fails is left alone.
+/// The circuit breaker of upstreams.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Breaker {
-    /// Failures in a row until it is.
+    /// The number of failures in a row that open the breaker.
     #[serde(deserialize_with = "bounds::positive::<_, _, 1000000>")]
     pub failures: NonZeroU32,
-    /// For how long at first; the time doubles with each trial that fails.
+    /// The time the breaker stays open at first. It doubles with each failed trial.
     pub open: Seconds,
 }
 
@@ -26,12 +26,12 @@ impl Default for Breaker {
     }
 }
 
-/// What the process may use. Above a soft limit connections are not kept for
-/// another request, from the hard one on requests are refused.
+/// Limits of what the process may use. From a soft limit on, connections are closed after their
+/// request; from a hard limit on, requests are refused.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Open file descriptors. Without limits, 85 and 95 % of what is allowed.
+    /// Open file descriptors. The defaults are 85 and 95 % of what the process may open.
     pub open_files: Option<Bounds>,
     /// Resident memory, in MiB.
     pub memory_mib: Option<Bounds>,
@@ -39,20 +39,20 @@ pub struct Limits {
     pub tasks: Option<Bounds>,
     /// Client connections.
     pub connections: Option<Bounds>,
-    /// Sessions of clients, of all routes together.
+    /// Client sessions, summed over all routes.
     pub sessions: Option<Bounds>,
 }
 
-/// What a limit can be.
+/// The upper bound of every limit.
 const MOST_OF_ANYTHING: u64 = 1_000_000_000_000;
 
-/// Two limits of the same thing.
+/// A soft and a hard limit of the same measure.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(try_from = "BoundsFields")]
 pub struct Bounds {
-    /// The lower one.
+    /// The soft limit.
     pub soft: u64,
-    /// The upper one.
+    /// The hard limit.
     pub hard: u64,
 }
 

@@ -1,12 +1,12 @@
-//! What is said of a configuration that cannot be used: where, and what is wrong, but
-//! nothing of what stands there, which may be a secret in the wrong place.
+//! Error messages for an invalid configuration. They say where it is and what is wrong, but never
+//! quote a value, which may be a misplaced secret.
 
 use serde_saphyr::{Error, Location};
 
-/// So many letters may be wrong in a field for it to be told which one is meant.
+/// The largest edit distance at which a known field is suggested.
 const TYPOS: usize = 2;
 
-/// Says what is wrong, with its line.
+/// Describes an error, with its line.
 pub(super) fn describe(error: &Error) -> String {
     let message = message(error);
     match error.location().filter(|at| *at != Location::UNKNOWN) {
@@ -21,7 +21,7 @@ pub(super) fn describe(error: &Error) -> String {
 fn message(error: &Error) -> String {
     match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => message(error),
-        // The messages of this crate's own types, and of the parser.
+        // Messages of this crate's own types and of the parser, neither of which quotes a value.
         Error::Message { msg, .. } | Error::ExternalMessage { msg, .. } => msg.clone(),
         Error::SerdeInvalidType {
             unexpected,
@@ -32,8 +32,8 @@ fn message(error: &Error) -> String {
             unexpected,
             expected,
             ..
-        } => format!("{} where there should be {expected}", kind(unexpected)),
-        Error::SerdeInvalidLength { expected, .. } => format!("there should be {expected}"),
+        } => format!("expected {expected}, found {}", kind(unexpected)),
+        Error::SerdeInvalidLength { expected, .. } => format!("expected {expected}"),
         Error::SerdeUnknownField {
             field, expected, ..
         } => unknown("field", field, expected),
@@ -41,22 +41,22 @@ fn message(error: &Error) -> String {
             variant, expected, ..
         } => unknown("word", variant, expected),
         Error::SerdeMissingField { field, .. } => format!("the field `{field}` is missing"),
-        Error::DuplicateMappingKey { .. } => "the same field stands there twice".into(),
+        Error::DuplicateMappingKey { .. } => "the field occurs twice".into(),
         Error::InvalidScalar {
             ty: "u64" | "u32" | "u16" | "usize",
             ..
-        } => "there should be a whole number".into(),
-        Error::InvalidScalar { ty, .. } => format!("there should be a value of type {ty}"),
-        Error::Unexpected { expected, .. } => format!("there should be {expected}"),
+        } => "expected a whole number".into(),
+        Error::InvalidScalar { ty, .. } => format!("expected a value of type {ty}"),
+        Error::Unexpected { expected, .. } => format!("expected {expected}"),
         Error::Eof { .. } => "the file ends too early".into(),
         Error::Budget { .. } => "it is too large or too deep".into(),
-        Error::MultipleDocuments { .. } => "there should be one document".into(),
+        Error::MultipleDocuments { .. } => "expected one document".into(),
         Error::IndentationError { .. } => "the indentation is wrong".into(),
         _ => "this cannot be read".into(),
     }
 }
 
-/// What is there, without the value: `string "x"` is `a string`.
+/// Returns the kind of a value without the value: `string "x"` becomes `a string`.
 fn kind(unexpected: &str) -> String {
     let kind = unexpected.split([' ', '`', '"']).next().unwrap_or_default();
     match kind {
@@ -67,7 +67,7 @@ fn kind(unexpected: &str) -> String {
     }
 }
 
-/// The field is told if it can only be a slip of the pen.
+/// Describes an unknown field or word, and suggests a known one that is spelled similarly.
 fn unknown(what: &str, given: &str, expected: &[&str]) -> String {
     let meant = expected
         .iter()
@@ -75,12 +75,13 @@ fn unknown(what: &str, given: &str, expected: &[&str]) -> String {
         .min()
         .filter(|(typos, known)| *typos <= TYPOS && known.len() > 2 * TYPOS - 1);
     match meant {
-        Some((_, known)) => format!("unknown {what} `{given}`; `{known}` may be meant"),
+        Some((_, known)) => format!("unknown {what} `{given}`; did you mean `{known}`?"),
         None => format!("unknown {what}; known are `{}`", expected.join("`, `")),
     }
 }
 
-/// How many letters must be added, left out or changed to make `from` into `to`.
+/// Returns the number of characters that must be added, removed or changed to turn `from` into
+/// `to`.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<_> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();

@@ -7,38 +7,37 @@ use serde::de::{self, Deserializer};
 
 use super::{Seconds, Sessions, bounds};
 
-/// A program that answers JSON-RPC, a message a line, on its standard streams.
+/// A program that answers JSON-RPC on its standard streams, one message a line.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Stdio {
     /// The program and its arguments.
     #[serde(deserialize_with = "command")]
     pub command: Vec<String>,
-    /// Processes that may run at the same time.
+    /// The number of processes at the same time.
     #[serde(
         deserialize_with = "bounds::positive::<_, _, 1000>",
         default = "Stdio::processes"
     )]
     pub processes: NonZeroUsize,
-    /// An unused process is ended after this, in seconds.
+    /// The time after which an unused process is ended, in seconds.
     #[serde(default = "Stdio::idle")]
     pub idle: Seconds,
-    /// What a process has to end by itself once its input is closed, and again
-    /// after SIGTERM.
+    /// The time a process has to end after its input was closed, and again after SIGTERM.
     #[serde(default = "Stdio::stop")]
     pub stop: Seconds,
-    /// The longest message, in bytes.
+    /// The size of the largest message, in bytes.
     #[serde(
         deserialize_with = "bounds::positive::<_, _, 1073741824>",
         default = "Stdio::max_message"
     )]
     pub max_message: NonZeroUsize,
-    /// Whether a client may have a process of its own.
+    /// Sessions, in which a client has a process of its own. `None` means that there are none.
     pub sessions: Option<Sessions>,
 }
 
 impl Stdio {
-    /// The defaults for `command`.
+    /// Creates the configuration of `command` with the defaults.
     #[must_use]
     pub const fn new(command: Vec<String>) -> Self {
         Self {

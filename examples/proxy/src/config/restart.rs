@@ -1,18 +1,18 @@
-//! How a new process takes over.
+//! The hand-over to a new process.
 
 use serde::Deserialize;
 
 use super::Seconds;
 
-/// How a new process takes over, on SIGUSR2.
+/// The hand-over to a new process, which SIGUSR2 begins.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Restart {
-    /// The new process has so many seconds until it is ready; it is ended if it is
-    /// not, and nothing has changed.
+    /// The time a new process has to become ready. If it does not, it is ended, and the old process
+    /// goes on.
     pub ready_within: Seconds,
-    /// For so many seconds at most the old one goes on answering those who are
-    /// connected to it, telling them to connect again, before its shutdown begins.
+    /// The longest time that the old process goes on answering connected clients, with `Connection:
+    /// close`, before its shutdown begins.
     pub linger: Seconds,
 }
 

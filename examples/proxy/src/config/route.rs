@@ -8,32 +8,32 @@ use serde::de::{self, Deserializer};
 use super::{Feed, Seconds, Stdio, Sticky, Upstream};
 use crate::config::hosts::HostPattern;
 
-/// Some requests, and where they go.
+/// A route: a pattern of requests, and their target.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(try_from = "RouteFields")]
 pub struct Route {
-    /// The host they are for; any, if there is none.
+    /// The host of the requests. `None` means any host.
     pub host: Option<HostPattern>,
-    /// What their path begins with.
+    /// The beginning of the requests' path.
     pub path: PathPrefix,
-    /// Where they go.
+    /// The target of the requests.
     pub target: Target,
-    /// Whether a client is always sent to the same one of several upstreams.
+    /// The affinity of clients to one of several upstreams.
     pub sticky: Option<Sticky>,
 }
 
-/// Where requests go.
+/// The target of a route's requests.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
-    /// To one of these, which are looked after.
+    /// Upstreams that take turns, and their health check.
     Upstreams(Vec<Upstream>, Option<Health>),
-    /// To a program.
+    /// A program that speaks JSON-RPC.
     Stdio(Stdio),
-    /// To a stream of events that all clients share.
+    /// A stream of events that all clients share.
     Feed(Feed),
 }
 
-/// A route as the file says it.
+/// The fields of a route in the file.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RouteFields {
@@ -52,10 +52,10 @@ impl TryFrom<RouteFields> for Route {
     fn try_from(fields: RouteFields) -> Result<Self, Self::Error> {
         let upstreams = Some(fields.upstreams).filter(|upstreams| !upstreams.is_empty());
         if upstreams.is_none() && fields.health.is_some() {
-            return Err("`health` is for `upstreams`");
+            return Err("`health` needs `upstreams`");
         }
         if upstreams.is_none() && fields.sticky.is_some() {
-            return Err("`sticky` is for `upstreams`");
+            return Err("`sticky` needs `upstreams`");
         }
         let target = match (upstreams, fields.stdio, fields.feed) {
             (Some(upstreams), None, None) => Target::Upstreams(upstreams, fields.health),
@@ -73,13 +73,13 @@ impl TryFrom<RouteFields> for Route {
     }
 }
 
-/// How upstreams are asked whether they are well.
+/// A health check of upstreams.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
-    /// What is asked for; a status below 400 is good news.
+    /// The path to request. A status below 400 is healthy.
     pub path: PathPrefix,
-    /// How often.
+    /// The interval between two checks.
     #[serde(default = "Health::interval")]
     pub interval: Seconds,
 }
@@ -90,13 +90,12 @@ impl Health {
     }
 }
 
-/// The beginning of a path: whole segments of it, so that `/api` is `/api` and
-/// `/api/x`, but not `/apix`.
+/// A path prefix in whole segments: `/api` matches `/api` and `/api/x`, but not `/apix`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PathPrefix(String);
 
 impl PathPrefix {
-    /// Whether `path` begins with it.
+    /// Returns whether `path` begins with this prefix.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let Some(rest) = path.strip_prefix(&*self.0) else {
@@ -105,19 +104,19 @@ impl PathPrefix {
         rest.is_empty() || rest.starts_with('/') || self.0.ends_with('/')
     }
 
-    /// How much it says.
+    /// Returns the length in bytes, by which the more specific prefix is chosen.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Never: it begins with a slash.
+    /// Returns false: a prefix begins with a slash.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         false
     }
 
-    /// As it was written.
+    /// Returns the prefix as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -138,7 +137,7 @@ impl FromStr for PathPrefix {
         if text.starts_with('/') && text.bytes().all(plain) {
             Ok(Self(text.to_owned()))
         } else {
-            Err("a path begins with `/`, and has no query")
+            Err("a path must begin with `/` and must not have a query")
         }
     }
 }

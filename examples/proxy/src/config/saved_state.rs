@@ -1,4 +1,4 @@
-//! What outlives the process.
+//! Files that outlive the process: saved state and audit trail.
 
 use std::path::PathBuf;
 
@@ -6,13 +6,13 @@ use serde::Deserialize;
 
 use super::Seconds;
 
-/// What is known is kept for the next start.
+/// The state that the next start restores.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct State {
-    /// Where. Without a file nothing is kept.
+    /// The file. Without one nothing is saved.
     pub file: Option<PathBuf>,
-    /// How often it is saved.
+    /// The interval between two saves, in seconds.
     pub every: Seconds,
 }
 
@@ -25,11 +25,11 @@ impl Default for State {
     }
 }
 
-/// What is told of every shutdown.
+/// The audit trail of shutdowns.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
-    /// The file that each report is appended to, as a line of JSON. Without one
-    /// there is none.
+    /// The file that each shutdown's report is appended to, as a line of JSON. Without one nothing
+    /// is recorded.
     pub path: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! What is kept for single clients.
+//! Sessions and affinity of single clients.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,19 +8,18 @@ use serde::Deserialize;
 
 use super::{Seconds, bounds};
 
-/// Clients that have a process of their own.
+/// Sessions in which each client has a process of its own.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sessions {
-    /// Sessions at the same time.
+    /// The number of sessions at the same time.
     #[serde(deserialize_with = "bounds::positive::<_, _, 100000>")]
     pub most: NonZeroUsize,
-    /// A session that is not used is ended after this, in seconds.
+    /// The time after which an unused session ends, in seconds.
     pub idle: Seconds,
-    /// Whether a session has a socket, for notifications to its client.
+    /// Whether each session has a Unix socket, which passes notifications to its client.
     pub socket: bool,
-    /// The directory where a file is kept of what the program of each session
-    /// says on standard error.
+    /// The directory for the programs' standard error, one file for each session.
     pub log: Option<PathBuf>,
 }
 
@@ -35,24 +34,24 @@ impl Default for Sessions {
     }
 }
 
-/// Clients that are always sent to the same upstream.
+/// Affinity: each client stays with the same upstream.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(try_from = "StickyFields")]
 pub struct Sticky {
-    /// How they are known.
+    /// The way a client is recognized.
     pub by: StickyBy,
-    /// A client that is not heard of is forgotten after this, in seconds.
+    /// The time after which a silent client is forgotten, in seconds.
     pub idle: Seconds,
-    /// Clients that are remembered at the same time.
+    /// The number of clients that are remembered at the same time.
     pub most: NonZeroUsize,
 }
 
-/// How a client is known again.
+/// The way a client is recognized.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum StickyBy {
-    /// By a cookie of this name, which the proxy sets.
+    /// A cookie of this name, which the proxy sets.
     Cookie(String),
-    /// By this field, which the client or the upstream sets.
+    /// A header field of this name, which the client or the upstream sets.
     Header(HeaderName),
 }
 
@@ -85,12 +84,12 @@ impl TryFrom<StickyFields> for Sticky {
 
     fn try_from(fields: StickyFields) -> Result<Self, Self::Error> {
         let by = match (fields.cookie, fields.header) {
-            // The names of cookies are tokens, as those of fields are.
+            // Names of cookies and of header fields have the same syntax: a token.
             (Some(name), None) if HeaderName::try_from(&name).is_ok() => StickyBy::Cookie(name),
-            (Some(_), None) => return Err("`cookie` is no name of a cookie"),
+            (Some(_), None) => return Err("`cookie` is not a valid cookie name"),
             (None, Some(name)) => match HeaderName::try_from(name) {
                 Ok(name) => StickyBy::Header(name),
-                Err(_) => return Err("`header` is no name of a field"),
+                Err(_) => return Err("`header` is not a valid field name"),
             },
             _ => return Err("`sticky` needs either `cookie` or `header`"),
         };

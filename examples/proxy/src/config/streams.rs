@@ -14,8 +14,8 @@ use crate::config::hosts::HostPattern;
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebSocket {
-    /// A client that is silent for so long is sent a ping; one that is silent
-    /// for as long again is gone.
+    /// The time after which a silent client gets a ping. A client that stays silent for as long
+    /// again is disconnected.
     pub ping: Seconds,
 }
 
@@ -25,14 +25,13 @@ impl Default for WebSocket {
     }
 }
 
-/// TLS connections that are passed on by the name their clients ask for, and
-/// not decrypted.
+/// TLS connections that are passed on by server name, without decrypting them.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(try_from = "TlsFields")]
 pub struct Tls {
-    /// Where clients connect; nowhere, if there is none.
+    /// The addresses that TLS clients connect to. By default there are none.
     pub listen_addrs: Vec<SocketAddr>,
-    /// The names they may ask for. The first that fits counts.
+    /// The allowed server names. The first pattern that matches counts.
     pub allow: Vec<Allowed>,
 }
 
@@ -53,7 +52,7 @@ impl TryFrom<TlsFields> for Tls {
         }: TlsFields,
     ) -> Result<Self, Self::Error> {
         if !listen_addrs.is_empty() && allow.is_empty() {
-            return Err("`tls.allow` names no host, so nobody could be passed on");
+            return Err("`tls.allow` is empty, so no client could connect");
         }
         Ok(Self {
             listen_addrs,
@@ -62,13 +61,13 @@ impl TryFrom<TlsFields> for Tls {
     }
 }
 
-/// Names of TLS servers, and where those are.
+/// A pattern of server names, and the server behind them.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Allowed {
-    /// One name, or all under a domain.
+    /// One name, or all names under a domain.
     pub name: HostPattern,
-    /// `host:port`. Without it, port 443 of the name itself.
+    /// The server's `host:port`. The default is port 443 of the requested name.
     #[serde(default, deserialize_with = "host_and_port")]
     pub to: Option<String>,
 }
@@ -84,7 +83,7 @@ fn host_and_port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D
         Ok(Some(text))
     } else {
         Err(de::Error::custom(
-            "it is a host and a port, from 1 to 65535: host:port",
+            "expected `host:port` with a port from 1 to 65535",
         ))
     }
 }

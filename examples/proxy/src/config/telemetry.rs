@@ -1,4 +1,4 @@
-//! Where numbers and the traffic tape are written.
+//! Files for metrics and the traffic tape.
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -10,15 +10,15 @@ use super::bounds;
 
 use super::admin;
 
-/// The numbers, and the older way to say where they are served.
+/// The metrics, and the older fields of the admin listener.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// Whether the admin listener is started.
+    /// Whether to start the admin listener. An older name of `admin.enabled`.
     pub enabled: bool,
-    /// Where that listens, unless `admin` says it.
+    /// The address of the admin listener, unless `admin.address` is set.
     pub address: SocketAddr,
-    /// Where the last values are saved, as JSON, when the proxy ends.
+    /// The file that the final numbers are saved to, as JSON.
     pub file: Option<PathBuf>,
 }
 
@@ -36,17 +36,16 @@ impl Default for Metrics {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recorder {
-    /// The file that is appended to, one JSON object a line. Without one,
-    /// nothing is recorded.
+    /// The file to append to, one JSON object a line. Without one nothing is recorded.
     pub path: Option<PathBuf>,
-    /// Entries that may wait for the disk; those beyond are dropped and counted.
+    /// The number of entries that may wait for the disk. Further ones are dropped and counted.
     #[serde(deserialize_with = "bounds::positive::<_, _, 1000000>")]
     pub queue: NonZeroUsize,
-    /// A file that would become longer is put aside, under its name and `.1`.
-    /// Without a limit it only grows.
+    /// The size at which the file is rotated to a name ending in `.1`. Without a limit it only
+    /// grows.
     #[serde(deserialize_with = "bounds::optional::<_, _, 1125899906842624>")]
     pub max_bytes: Option<NonZeroU64>,
-    /// How many files are kept aside.
+    /// The number of rotated files to keep.
     #[serde(deserialize_with = "bounds::natural::<_, _, 1000>")]
     pub keep: u32,
 }

@@ -52,7 +52,7 @@ fn mistakes_are_told_with_their_line() {
             "line 2",
             "`upstreams`, `stdio` or `feed`",
         ),
-        ("routes:\n  - path: a\n", "line 2", "begins with `/`"),
+        ("routes:\n  - path: a\n", "line 2", "begin with `/`"),
         (
             "routes:\n  - upstreams: [http://a]\n    stdio: {command: [b]}\n",
             "line 2",
@@ -62,15 +62,15 @@ fn mistakes_are_told_with_their_line() {
         (
             "routes:\n  - upstreams: [http://a]\n    sticky: {cookie: a b}\n",
             "line 3",
-            "no name of a cookie",
+            "not a valid cookie name",
         ),
         (
             "routes:\n  - feed: {url: http://a}\n    sticky: {header: x}\n",
             "line 2",
-            "`sticky` is for `upstreams`",
+            "`sticky` needs `upstreams`",
         ),
         ("routes:\n  - feed: {url: /events}\n", "line 2", "http://"),
-        ("routes:\n  - host: a b\n", "line 2", "this is no host"),
+        ("routes:\n  - host: a b\n", "line 2", "not a host name"),
         (
             "limits:\n  tasks: {soft: 9, hard: 8}\n",
             "line 2",

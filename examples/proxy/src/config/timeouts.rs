@@ -1,4 +1,4 @@
-//! Times, in whole seconds.
+//! Time limits, in whole seconds.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{LONGEST_SHUTDOWN, bounds};
 
-/// Time limits, each in whole seconds.
+/// Time limits of connections and requests, each in whole seconds.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// To connect to the upstream.
+    /// The time to connect to the upstream.
     pub connect: Seconds,
-    /// From a client's connect to its first byte, and from a request's first
-    /// byte to the end of its head.
+    /// The time from a client's connect to its first byte, and from a request's first byte to the
+    /// end of its head.
     pub client_hello: Seconds,
-    /// A client connection without a byte in either direction, between
-    /// requests or within one.
+    /// The time a client connection may go without a byte in either direction, between requests or
+    /// within one.
     pub idle: Seconds,
-    /// From the last byte of a request to the head of the upstream's response.
+    /// The time from the last byte of a request to the head of the upstream's response.
     pub response: Seconds,
-    /// An unused connection to the upstream.
+    /// The time an unused upstream connection is kept.
     pub pool_idle: Seconds,
 }
 
@@ -38,7 +38,7 @@ impl Default for Timeouts {
     }
 }
 
-/// A whole number of seconds, from one to a year of them.
+/// A whole number of seconds, from one second to a year.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Seconds(pub(super) u64);
 
@@ -48,7 +48,7 @@ impl Seconds {
         Self(seconds)
     }
 
-    /// As the standard library says it.
+    /// Converts the seconds to a `Duration`.
     #[must_use]
     pub const fn duration(self) -> Duration {
         Duration::from_secs(self.0)
@@ -70,7 +70,7 @@ pub(super) fn shutdown_seconds<'de, D: Deserializer<'de>>(
 ) -> Result<Seconds, D::Error> {
     let seconds = Seconds::deserialize(deserializer)?;
     if seconds.duration() > LONGEST_SHUTDOWN {
-        return Err(de::Error::custom("it is at most 3600 seconds"));
+        return Err(de::Error::custom("expected at most 3600 seconds"));
     }
     Ok(seconds)
 }

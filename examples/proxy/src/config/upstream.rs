@@ -1,4 +1,4 @@
-//! The address of a server that requests are passed to.
+//! The address of an upstream server.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,8 +10,7 @@ use serde::de::{self, Deserializer};
 
 use crate::config::hosts::is_plain;
 
-/// The server that requests are passed to: `http://host[:port]`, or `h2c://` for
-/// HTTP/2 without TLS.
+/// An upstream server: `http://host[:port]`, or `h2c://` for HTTP/2 without TLS.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Upstream {
     authority: Authority,
@@ -19,13 +18,13 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Its host and port.
+    /// Returns the host and port.
     #[must_use]
     pub const fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// Whether it is spoken to in HTTP/2.
+    /// Returns whether the proxy speaks HTTP/2 to it.
     #[must_use]
     pub const fn is_http2(&self) -> bool {
         self.http2
@@ -49,7 +48,7 @@ impl fmt::Display for Upstream {
     }
 }
 
-/// What is wrong with an upstream's address. The address is not told: it can hold a
+/// The error in an upstream's address. The message leaves the address out, since it can hold a
 /// password.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BadUpstream(&'static str);
@@ -57,7 +56,7 @@ pub struct BadUpstream(&'static str);
 impl fmt::Display for BadUpstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(fault) = self;
-        write!(f, "this is no upstream: {fault}; write http://host:port")
+        write!(f, "not an upstream: {fault}; write http://host:port")
     }
 }
 
@@ -68,9 +67,9 @@ impl FromStr for Upstream {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = BadUpstream;
-        // The parser would leave it out.
+        // The URL parser would drop the fragment silently.
         if text.contains('#') {
-            return Err(bad("a fragment cannot be given"));
+            return Err(bad("a fragment is not allowed"));
         }
         let uri: Uri = text.parse().map_err(|_| bad("it is not a URL"))?;
         let http2 = match uri.scheme_str() {
@@ -80,11 +79,11 @@ impl FromStr for Upstream {
             _ => return Err(bad("it does not begin with http:// or h2c://")),
         };
         if uri.path() != "/" || uri.query().is_some() {
-            return Err(bad("a path cannot be given"));
+            return Err(bad("a path is not allowed"));
         }
         match uri.into_parts().authority {
             Some(authority) if authority.as_str().contains('@') => {
-                Err(bad("a user name cannot be given"))
+                Err(bad("a user name is not allowed"))
             }
             Some(authority) if authority.host().is_empty() => Err(bad("it names no host")),
             Some(authority) if !can_connect_to(&authority) => {
@@ -96,7 +95,7 @@ impl FromStr for Upstream {
     }
 }
 
-/// Whether the port, if one is given, is one that somebody can listen on.
+/// Returns whether the port, if there is one, is valid and not 0.
 pub(super) fn can_connect_to(authority: &Authority) -> bool {
     let is_bare = authority.as_str() == authority.host();
     is_bare || (is_plain(authority) && authority.port_u16().is_some_and(|port| port > 0))

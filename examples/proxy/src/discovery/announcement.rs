@@ -9,45 +9,44 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use super::{Farewell, Identity};
+use super::{Goodbye, Identity};
 use crate::config::discovery::Mdns;
 use crate::telemetry::logging::Throttle;
 
-/// The responder repeats a goodbye after 120 ms, since datagrams are lost; when it is
-/// ended before, it does not.
+/// The time the responder needs to repeat a goodbye: it sends it again after 120 ms, unless it is
+/// stopped before.
 const REPEATED: Duration = Duration::from_millis(150);
 
-/// What the proxy says on the links it is on. The responder has a thread of its own,
-/// which ends with this value.
+/// A responder that announces the proxy on its links. Its thread ends when this value is dropped.
 pub(super) struct Announcement {
     responder: ServiceDaemon,
-    farewell: Farewell,
+    goodbye: Goodbye,
     events: AbortOnDropHandle<()>,
 }
 
 impl Announcement {
-    /// Begins to announce. None, with a warning, if that cannot be.
+    /// Starts to announce. Logs a warning and returns `None` if that fails.
     pub(super) fn start(
         config: &Mdns,
         identity: &Identity,
         limit: Duration,
-        farewell: Farewell,
+        goodbye: Goodbye,
     ) -> Option<Self> {
         let responder = ServiceDaemon::new_with_port(config.port.get())
-            .inspect_err(|error| warn!(%error, "there is no announcement by multicast DNS"))
+            .inspect_err(|error| warn!(%error, "the multicast DNS announcement failed"))
             .ok()?;
         match announce(&responder, config, identity) {
             Ok((name, events)) => {
                 let leaving = responder.clone();
-                farewell.prepare(limit, move |_| leave(leaving.clone(), name.clone()));
+                goodbye.prepare(limit, move |_| leave(leaving.clone(), name.clone()));
                 Some(Self {
                     responder,
-                    farewell,
+                    goodbye,
                     events: AbortOnDropHandle::new(tokio::spawn(tell(events))),
                 })
             }
             Err(error) => {
-                warn!(%error, "there is no announcement by multicast DNS");
+                warn!(%error, "the multicast DNS announcement failed");
                 end(&responder);
                 None
             }
@@ -55,7 +54,7 @@ impl Announcement {
     }
 }
 
-/// The full name of what is announced, and what becomes of it.
+/// Registers the service. Returns its full name and the responder's events.
 fn announce(
     responder: &ServiceDaemon,
     config: &Mdns,
@@ -98,7 +97,7 @@ fn announce(
     Ok((name, events))
 }
 
-/// Withdraws the announcement: its records are sent with a TTL of 0 (§10.1), twice.
+/// Withdraws the announcement by sending its records twice with a TTL of 0 (RFC 6762 §10.1).
 async fn leave(responder: ServiceDaemon, name: String) -> Result<(), BoxError> {
     responder.unregister(&name)?.recv_async().await?;
     sleep(REPEATED).await;
@@ -107,22 +106,23 @@ async fn leave(responder: ServiceDaemon, name: String) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Has the thread end, which says goodbye if that was not done. An error is no news:
-/// it has ended already.
+/// Stops the responder's thread, which sends the goodbye if that was not done. An error means that
+/// the thread has already ended.
 fn end(responder: &ServiceDaemon) {
     let _ = responder.shutdown();
 }
 
 impl Announcement {
     fn end(&self) {
-        // It would say goodbye in any case. Where it must not, it ends with the process.
-        if !self.farewell.withheld().is_cancelled() {
+        // A stopping responder always sends a goodbye. If the goodbye was cancelled, the thread
+        // must run until the process ends.
+        if !self.goodbye.cancelled().is_cancelled() {
             end(&self.responder);
         }
     }
 }
 
-/// Logs what the responder has to tell, until it ends.
+/// Logs the responder's events until it ends.
 async fn tell(events: Receiver<DaemonEvent>) {
     let complaints = Throttle::default();
     let mut failed = 0_u64;
@@ -133,7 +133,7 @@ async fn tell(events: Receiver<DaemonEvent>) {
                 warn!(
                     from = change.original,
                     to = change.new_name,
-                    "another one has the announced name"
+                    "the announced name is taken: announcing another"
                 );
             }
             DaemonEvent::Error(error) => {
@@ -150,10 +150,10 @@ async fn tell(events: Receiver<DaemonEvent>) {
 impl Component for Announcement {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         cx.waiting_for(|| "the goodbye by multicast DNS".into());
-        let said = self.farewell.say().await;
+        let sent = self.goodbye.send().await;
         self.end();
         self.events.cleanup(cx).await?;
-        said
+        sent
     }
 
     fn abort(&mut self) {
@@ -175,7 +175,7 @@ impl Drop for Announcement {
 impl fmt::Debug for Announcement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Announcement")
-            .field("farewell", &self.farewell)
+            .field("goodbye", &self.goodbye)
             .finish_non_exhaustive()
     }
 }
@@ -196,13 +196,13 @@ mod tests {
         let mdns: Mdns = serde_saphyr::from_str(&format!("port: {}", listening.port())).unwrap();
         let identity = Identity::new(&config::Discovery::default(), listening);
         let limit = Duration::from_secs(1);
-        let announcement = Announcement::start(&mdns, &identity, limit, Farewell::default());
+        let announcement = Announcement::start(&mdns, &identity, limit, Goodbye::default());
         let announcement = announcement.unwrap();
         let responder = announcement.responder.clone();
         drop(announcement);
         let ended = async {
             loop {
-                // One that ends meanwhile never answers.
+                // A responder that stops at this moment never answers.
                 let asked = responder.status().unwrap();
                 let status = timeout(Duration::from_millis(50), asked.recv_async()).await;
                 if matches!(status, Ok(Ok(DaemonStatus::Shutdown))) {

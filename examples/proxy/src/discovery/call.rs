@@ -1,4 +1,4 @@
-//! A request to a registry: one connection, one answer, nothing left running.
+//! A single HTTP request to a registry, on a connection of its own.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 
 use crate::config::discovery::Endpoint;
 
-/// The longest answer, in bytes.
+/// The largest answer, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// Why there was no good answer.
+/// The reason why a call has no good answer.
 #[derive(Debug)]
 pub(super) struct CallError {
     whom: String,
@@ -31,7 +31,7 @@ enum Why {
 }
 
 impl CallError {
-    /// Whether it was answered with this status.
+    /// Returns whether the registry answered with this status.
     pub(super) fn is(&self, status: StatusCode) -> bool {
         matches!(self.why, Why::Answered(answered, _) if answered == status)
     }
@@ -49,11 +49,15 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
-/// Sends `request`, whose URI is a path, and returns the body of a good answer.
+/// Sends `request`, whose URI is a path, and returns the body of a successful answer.
+///
+/// # Errors
+///
+/// When the connection fails, the status is not 2xx, or the body is larger than 64 KiB.
 ///
 /// # Cancel safety
 ///
-/// Dropped, it closes the connection; whether the request arrived is not known.
+/// Dropping the future closes the connection. The request may have arrived or not.
 pub(super) async fn call(
     endpoint: &Endpoint,
     mut request: Request<Full<Bytes>>,
@@ -89,7 +93,7 @@ async fn exchange(
         let body = Limited::new(body, LONGEST).collect().await?;
         Ok::<_, BoxError>((head.status, body.to_bytes()))
     });
-    // The connection is driven here, so that it ends with the call.
+    // This future drives the connection, so that it ends with the call.
     match select(answer, connection).await {
         Either::Left((answer, _)) => answer,
         Either::Right((ended, answer)) => {

@@ -1,5 +1,5 @@
-//! The agent API of Consul: a service with a check that the proxy itself passes, so
-//! that one that was killed is taken to be gone.
+//! Registration with a Consul agent: a service with a TTL check that the proxy passes itself, so
+//! that Consul notices a killed proxy.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use super::call::{CallError, call};
 use super::registration::Registry;
 use crate::config;
 
-/// What the agent knows the token by.
+/// The header field of the access token.
 const TOKEN: &str = "X-Consul-Token";
 
-/// Consul forgets a service whose check has failed for so long; less than a minute is
-/// rounded up by it.
+/// The time after which Consul deregisters a service with a failed check. Consul rounds values
+/// under a minute up.
 const FORGOTTEN: &str = "10m";
 
-/// An agent, and what it is told.
+/// A client of one agent, for one service.
 #[derive(Debug)]
 pub(super) struct Consul {
     config: config::discovery::Consul,
@@ -79,7 +79,7 @@ impl Registry for Consul {
         Ok(self.put(path, body).await?)
     }
 
-    async fn keep(&self) -> Result<(), BoxError> {
+    async fn renew(&self) -> Result<(), BoxError> {
         let path = format!("/v1/agent/check/pass/service:{}", self.id);
         Ok(self.put(&path, Bytes::new()).await?)
     }
@@ -87,7 +87,7 @@ impl Registry for Consul {
     async fn deregister(&self) -> Result<(), BoxError> {
         let path = format!("/v1/agent/service/deregister/{}", self.id);
         match self.put(&path, Bytes::new()).await {
-            // Somebody else did it.
+            // The service has been deregistered already.
             Err(error) if error.is(StatusCode::NOT_FOUND) => Ok(()),
             other => Ok(other?),
         }

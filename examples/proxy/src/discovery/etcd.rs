@@ -1,5 +1,5 @@
-//! etcd, by the JSON form of its third API: a key that is bound to a lease, so that it
-//! is gone with the proxy, also with one that was killed.
+//! Registration in etcd through its v3 JSON API: a key bound to a lease, so that the key of a
+//! killed proxy expires.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,13 +18,13 @@ use super::call::call;
 use super::registration::Registry;
 use crate::config;
 
-/// The servers, and what they are told.
+/// A client of an etcd cluster, for one key.
 #[derive(Debug)]
 pub(super) struct Etcd {
     config: config::discovery::Etcd,
     key: String,
     value: String,
-    /// What the key is bound to: a number, as text.
+    /// The lease that the key is bound to: a number, as text.
     lease: Mutex<Option<String>>,
 }
 
@@ -44,7 +44,7 @@ impl Etcd {
         }
     }
 
-    /// Asks one server after the other, until one answers well.
+    /// Posts to one server after the other until one succeeds.
     async fn post(&self, path: &str, body: &Value) -> Result<Value, BoxError> {
         let mut errors = Vec::new();
         for endpoint in &self.config.endpoints {
@@ -93,13 +93,13 @@ impl Registry for Etcd {
         self.post("/v3/kv/put", &put).await.map(drop)
     }
 
-    async fn keep(&self) -> Result<(), BoxError> {
+    async fn renew(&self) -> Result<(), BoxError> {
         let lease = self.lease().clone().ok_or("there is no lease")?;
-        let kept = self
+        let renewed = self
             .post("/v3/lease/keepalive", &json!({ "ID": lease }))
             .await?;
-        // Of a lease that has run out there is no time to live.
-        match kept["result"]["TTL"].as_str() {
+        // etcd reports no TTL for an expired lease.
+        match renewed["result"]["TTL"].as_str() {
             Some(ttl) if ttl != "0" => Ok(()),
             _ => Err("the lease has run out".into()),
         }
@@ -108,11 +108,11 @@ impl Registry for Etcd {
     async fn deregister(&self) -> Result<(), BoxError> {
         let lease = self.lease().clone();
         if let Some(lease) = lease {
-            // The key goes with its lease.
+            // Revoking the lease deletes the key.
             let revoked = self.post("/v3/lease/revoke", &json!({ "ID": lease })).await;
             match revoked {
                 Ok(_) => return Ok(()),
-                Err(error) => debug!(%error, "the lease is not revoked"),
+                Err(error) => debug!(%error, "revoking the lease failed"),
             }
         }
         let key = json!({ "key": BASE64_STANDARD.encode(&self.key) });

@@ -1,26 +1,26 @@
-//! What the proxy is called, and where it is.
+//! The proxy's name and address, as others see them.
 
 use std::net::SocketAddr;
 
 use crate::config::Discovery;
 
-/// Who announces what.
+/// The identity that announcements carry.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// The service it is one of.
+    /// The service that the proxy is an instance of.
     pub service: String,
-    /// Which one of them.
+    /// The id of this instance.
     pub id: String,
-    /// The machine, without a domain.
+    /// The machine's name, without a domain.
     pub host: String,
-    /// Where it listens; the port is the real one.
+    /// The address that the proxy listens on, with the actual port.
     pub listening: SocketAddr,
-    /// The host name or address that others are told.
+    /// The host name or address under which others reach the proxy.
     pub address: String,
 }
 
 impl Identity {
-    /// A proxy that listens on `listening`.
+    /// Creates the identity of a proxy that listens on `listening`.
     #[must_use]
     pub fn new(config: &Discovery, listening: SocketAddr) -> Self {
         let host = host();
@@ -31,7 +31,7 @@ impl Identity {
         };
         let address = match &config.address {
             Some(address) => address.to_string(),
-            // An address that means all of them is nobody's.
+            // An unspecified address (`0.0.0.0`) is of no use to others.
             None if listening.ip().is_unspecified() => host.clone(),
             None => listening.ip().to_string(),
         };
@@ -45,7 +45,7 @@ impl Identity {
     }
 }
 
-/// The first label of the machine's name, as far as a label of DNS goes.
+/// Returns the first label of the machine's name, without characters that DNS does not allow.
 fn host() -> String {
     let system = rustix::system::uname();
     let name = system.nodename().to_string_lossy();

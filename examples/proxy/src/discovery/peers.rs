@@ -1,4 +1,4 @@
-//! Other proxies: greeted now and then, told of the end, and listened to.
+//! Datagrams between proxies: greetings at intervals, goodbyes, and their acknowledgements.
 
 mod datagram;
 mod table;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Farewell, Identity};
+use super::{Goodbye, Identity};
 use crate::config;
 use crate::inbound::sockets::Listener;
 use crate::telemetry::logging::Throttle;
@@ -27,18 +27,18 @@ use datagram::{Datagram, Kind, Nonce};
 
 pub use table::{Peer, PeerTable};
 
-/// The pause after a socket failed, so that the loop does not spin.
+/// The pause after a socket error, so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A goodbye is sent again after this, then after twice as long, …
+/// The pause before a goodbye is repeated. It doubles up to `LONGEST_REPEAT`.
 const FIRST_REPEAT: Duration = Duration::from_millis(50);
 const LONGEST_REPEAT: Duration = Duration::from_millis(500);
 
-/// The socket that peers are spoken to with, and what is done with it.
+/// The socket for peers, and the tasks that use it.
 #[derive(Debug)]
 pub struct Peers {
     shared: Arc<Shared>,
-    farewell: Farewell,
+    goodbye: Goodbye,
     tasks: JoinSet<()>,
 }
 
@@ -48,23 +48,23 @@ struct Shared {
     socket: Arc<UdpSocket>,
     is_ipv6: bool,
     table: PeerTable,
-    /// Goodbyes that nobody has acknowledged yet.
+    /// Goodbyes that wait for an acknowledgement.
     pending: Mutex<HashMap<(SocketAddr, Nonce), oneshot::Sender<()>>>,
-    /// From now on nobody is greeted.
+    /// Cancelled when the proxy leaves, which ends its greetings.
     leaving: CancellationToken,
     ignored: AtomicU64,
     complaints: Throttle,
 }
 
 impl Peers {
-    /// Listens to the peers, and greets them.
+    /// Starts to listen to the peers and to greet them.
     pub(super) fn start(
         config: &config::discovery::Peers,
         socket: Listener<UdpSocket>,
         identity: &Identity,
         known: Vec<Peer>,
         limit: Duration,
-        farewell: Farewell,
+        goodbye: Goodbye,
     ) -> Self {
         let Listener { socket, address } = socket;
         info!(%address, "listening for peers");
@@ -80,18 +80,18 @@ impl Peers {
             complaints: Throttle::default(),
         });
         let mut tasks = JoinSet::new();
-        // Once another process goes on with this, it is that one which is spoken to.
-        let withheld = farewell.withheld();
+        // After a hand-over, the new process answers the peers.
+        let cancelled = goodbye.cancelled();
         let listening = shared.clone().listen();
-        tasks.spawn(async move { withheld.run_until_cancelled(listening).await.unwrap_or(()) });
-        let withheld = farewell.withheld();
+        tasks.spawn(async move { cancelled.run_until_cancelled(listening).await.unwrap_or(()) });
+        let cancelled = goodbye.cancelled();
         let greeting = shared.clone().greet(config.hello.duration());
-        tasks.spawn(async move { withheld.run_until_cancelled(greeting).await.unwrap_or(()) });
+        tasks.spawn(async move { cancelled.run_until_cancelled(greeting).await.unwrap_or(()) });
         let leaving = shared.clone();
-        farewell.prepare(limit, move |until| leaving.clone().leave(until));
+        goodbye.prepare(limit, move |until| leaving.clone().leave(until));
         Self {
             shared,
-            farewell,
+            goodbye,
             tasks,
         }
     }
@@ -101,14 +101,14 @@ impl Peers {
     }
 }
 
-/// Waits for an acknowledgement.
-struct Waiting<'a> {
+/// A goodbye that waits for its acknowledgement.
+struct PendingAck<'a> {
     shared: &'a Shared,
     key: (SocketAddr, Nonce),
     heard: oneshot::Receiver<()>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for PendingAck<'_> {
     fn drop(&mut self) {
         self.shared.pending().remove(&self.key);
     }
@@ -117,11 +117,11 @@ impl Drop for Waiting<'_> {
 impl Component for Peers {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let shared = self.shared.clone();
-        cx.waiting_for(move || format!("acknowledgements from {}", shared.unheard()));
-        let said = self.farewell.say().await;
+        cx.waiting_for(move || format!("acknowledgements from {}", shared.unacknowledged()));
+        let sent = self.goodbye.send().await;
         self.tasks.abort_all();
         self.tasks.cleanup(cx).await?;
-        said
+        sent
     }
 
     fn abort(&mut self) {
@@ -134,28 +134,32 @@ impl Component for Peers {
 }
 
 impl Shared {
-    /// Tells everyone who is there that this one goes, until they acknowledge it.
+    /// Sends a goodbye to each peer that is present, until all have acknowledged it or `until` has
+    /// passed.
     async fn leave(self: Arc<Self>, until: Instant) -> Result<(), BoxError> {
         self.leaving.cancel();
         let present = self.table.present();
-        let told = present.iter().map(|peer| self.tell(*peer, until));
-        let told = join_all(told).await;
-        let deaf: Vec<_> = std::iter::zip(&present, told)
+        let acknowledged = present.iter().map(|peer| self.send_goodbye(*peer, until));
+        let acknowledged = join_all(acknowledged).await;
+        let silent: Vec<_> = std::iter::zip(&present, acknowledged)
             .filter(|(_, heard)| !heard)
             .map(|(peer, _)| peer.to_string())
             .collect();
-        info!(told = present.len() - deaf.len(), "peers told of the end");
-        if deaf.is_empty() {
+        info!(
+            acknowledged = present.len() - silent.len(),
+            "peers acknowledged the goodbye"
+        );
+        if silent.is_empty() {
             Ok(())
         } else {
-            Err(format!("no acknowledgement from {}", deaf.join(", ")).into())
+            Err(format!("no acknowledgement from {}", silent.join(", ")).into())
         }
     }
 
-    /// Whether `peer` acknowledged a goodbye in time.
-    async fn tell(&self, peer: SocketAddr, until: Instant) -> bool {
+    /// Sends goodbyes to `peer` until it acknowledges one. Returns false if it does not in time.
+    async fn send_goodbye(&self, peer: SocketAddr, until: Instant) -> bool {
         let nonce = datagram::nonce();
-        let mut waiting = self.expect(peer, &nonce);
+        let mut waiting = self.await_ack(peer, &nonce);
         let pauses = ExponentialBuilder::new()
             .with_min_delay(FIRST_REPEAT)
             .with_max_delay(LONGEST_REPEAT)
@@ -175,19 +179,19 @@ impl Shared {
         false
     }
 
-    fn expect(&self, peer: SocketAddr, nonce: &str) -> Waiting<'_> {
+    fn await_ack(&self, peer: SocketAddr, nonce: &str) -> PendingAck<'_> {
         let (hears, heard) = oneshot::channel();
         let key = (peer, nonce.to_owned());
         self.pending().insert(key.clone(), hears);
-        Waiting {
+        PendingAck {
             shared: self,
             key,
             heard,
         }
     }
 
-    /// Those whose acknowledgement is waited for.
-    fn unheard(&self) -> String {
+    /// Lists the peers whose acknowledgement is missing.
+    fn unacknowledged(&self) -> String {
         let mut peers: Vec<_> = self.pending().keys().map(|(peer, _)| *peer).collect();
         peers.sort();
         let peers: Vec<_> = peers.iter().map(ToString::to_string).collect();
@@ -198,7 +202,7 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Greets everyone, again and again, until this one leaves.
+    /// Greets all peers every `every`, until the proxy leaves.
     async fn greet(self: Arc<Self>, every: Duration) {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -226,11 +230,11 @@ impl Shared {
             .await
             && self.complaints.allows()
         {
-            warn!(%error, peer = %to, "a peer cannot be told");
+            warn!(%error, peer = %to, "a datagram to a peer was not sent");
         }
     }
 
-    /// An address as this socket has it: one of IPv6 reaches IPv4 by mapped ones.
+    /// Converts an address to the socket's family: an IPv6 socket reaches IPv4 by mapped addresses.
     fn reached(&self, to: SocketAddr) -> SocketAddr {
         match to.ip() {
             IpAddr::V4(ip) if self.is_ipv6 => (ip.to_ipv6_mapped(), to.port()).into(),
@@ -238,7 +242,7 @@ impl Shared {
         }
     }
 
-    /// Takes what peers send, for ever.
+    /// Receives datagrams until the task is aborted.
     async fn listen(self: Arc<Self>) {
         let mut buffer = [0; datagram::LONGEST + 1];
         loop {
@@ -255,16 +259,18 @@ impl Shared {
     async fn received(&self, bytes: &[u8], from: SocketAddr) {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let datagram = match Datagram::decode(bytes) {
-            _ if !self.table.knows(from) => Err("it is no peer".into()),
-            Ok(datagram) if datagram.id == self.id => Err("it has the same id as this one".into()),
+            _ if !self.table.contains(from) => Err("the sender is not a configured peer".into()),
+            Ok(datagram) if datagram.id == self.id => {
+                Err("the sender has the id of this proxy".into())
+            }
             other => other,
         };
         match datagram {
             Ok(Datagram { kind, id, nonce }) => {
-                self.table.heard(from, &id, kind);
+                self.table.record(from, &id, kind);
                 if kind == Kind::Ack {
                     let heard = self.pending().remove(&(from, nonce.into_owned()));
-                    // Who waited for it may have given up.
+                    // The goodbye may have timed out by now.
                     heard.map(|heard| heard.send(()));
                 } else {
                     self.send(Kind::Ack, &nonce, from).await;
@@ -275,11 +281,11 @@ impl Shared {
     }
 
     fn ignore(&self, from: Option<SocketAddr>, error: &BoxError) {
-        // Relaxed: it only counts.
+        // Relaxed: this is only a count.
         let ignored = self.ignored.fetch_add(1, Ordering::Relaxed) + 1;
         if self.complaints.allows() {
             let from = from.map(tracing::field::display);
-            warn!(from, %error, ignored, "a datagram is ignored");
+            warn!(from, %error, ignored, "ignoring a datagram");
         }
     }
 }

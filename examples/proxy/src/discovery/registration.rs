@@ -1,4 +1,4 @@
-//! An entry in a registry: made in the background, kept, and taken out.
+//! An entry in a registry: created and renewed in the background, removed at the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,36 +11,35 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::Farewell;
+use super::Goodbye;
 
-/// The pauses between two attempts to register.
+/// The first pause between two attempts to register. It doubles up to `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Where a service can be registered.
+/// A registry that holds an entry for a service.
 pub(super) trait Registry: Send + Sync + 'static {
-    /// What it is called.
+    /// The registry's name in logs.
     const NAME: &'static str;
 
-    /// How long an entry lasts that is not kept.
+    /// Returns how long an entry lasts without renewal.
     fn time_to_live(&self) -> Duration;
 
-    /// Makes the entry, over one that there may be.
+    /// Creates the entry, and replaces one that exists.
     fn register(&self) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Has the entry last for another time to live. After an error it has to be made
-    /// again.
-    fn keep(&self) -> impl Future<Output = Result<(), BoxError>> + Send;
+    /// Renews the entry for another time to live. After an error the caller must register again.
+    fn renew(&self) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Takes the entry out, if it is there.
+    /// Removes the entry, if it exists.
     fn deregister(&self) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
-/// An entry, and the task that keeps it.
+/// An entry, and the task that renews it.
 #[derive(Debug)]
 pub(super) struct Registration {
     name: &'static str,
-    farewell: Farewell,
+    goodbye: Goodbye,
     task: Task,
 }
 
@@ -51,8 +50,8 @@ struct Task {
 }
 
 impl Task {
-    /// Waits until it has ended; a call that it is in is not broken off, as nobody would
-    /// know what came of it.
+    /// Stops the task and waits for its end. A call in flight is not cut, since its effect would be
+    /// unknown.
     async fn end(&self) {
         self.stop.cancel();
         self.tracker.close();
@@ -61,8 +60,8 @@ impl Task {
 }
 
 impl Registration {
-    /// Begins to register. Every call has to end within `limit`.
-    pub(super) fn start<R: Registry>(registry: R, limit: Duration, farewell: Farewell) -> Self {
+    /// Starts to register. Each call of the registry may take `limit`.
+    pub(super) fn start<R: Registry>(registry: R, limit: Duration, goodbye: Goodbye) -> Self {
         let entry = Arc::new(Entry {
             registry,
             limit,
@@ -70,20 +69,20 @@ impl Registration {
         });
         let task = Task::default();
         let stop = task.stop.clone();
-        let kept = entry.clone();
+        let renewing = entry.clone();
         task.tracker
-            .spawn(async move { kept.keep_until(&stop).await });
+            .spawn(async move { renewing.renew_until(&stop).await });
         let ending = task.clone();
-        farewell.prepare(limit, move |_| {
+        goodbye.prepare(limit, move |_| {
             let (task, entry) = (ending.clone(), entry.clone());
             async move {
                 task.end().await;
-                entry.take_out().await
+                entry.remove().await
             }
         });
         Self {
             name: R::NAME,
-            farewell,
+            goodbye,
             task,
         }
     }
@@ -92,13 +91,13 @@ impl Registration {
 struct Entry<R> {
     registry: R,
     limit: Duration,
-    /// Whether it may be there.
+    /// Whether the entry may exist.
     attempted: AtomicBool,
 }
 
 impl<R: Registry> Entry<R> {
-    /// Makes the entry and keeps it, anew when it is lost.
-    async fn keep_until(&self, stop: &CancellationToken) {
+    /// Registers and renews the entry, and registers again after it was lost.
+    async fn renew_until(&self, stop: &CancellationToken) {
         while self.register_until(stop).await {
             info!(registry = R::NAME, "registered");
             let pause = self.registry.time_to_live() / 3;
@@ -106,15 +105,15 @@ impl<R: Registry> Entry<R> {
                 if stop.run_until_cancelled(sleep(pause)).await.is_none() {
                     return;
                 }
-                if let Err(error) = self.bounded(self.registry.keep()).await {
-                    warn!(registry = R::NAME, %error, "the registration is lost");
+                if let Err(error) = self.bounded(self.registry.renew()).await {
+                    warn!(registry = R::NAME, %error, "the registration was lost");
                     break;
                 }
             }
         }
     }
 
-    /// Tries until it succeeds; `false` if it was stopped.
+    /// Retries until it succeeds. Returns false if `stop` was cancelled first.
     async fn register_until(&self, stop: &CancellationToken) -> bool {
         let pauses = ExponentialBuilder::new()
             .with_min_delay(FIRST_PAUSE)
@@ -147,7 +146,7 @@ impl<R: Registry> Entry<R> {
         answered.unwrap_or_else(|_| Err(format!("no answer within {limit:?}").into()))
     }
 
-    async fn take_out(&self) -> Result<(), BoxError> {
+    async fn remove(&self) -> Result<(), BoxError> {
         if self.attempted.load(Ordering::Relaxed) {
             self.registry.deregister().await?;
             info!(registry = R::NAME, "deregistered");
@@ -160,9 +159,9 @@ impl Component for Registration {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let name = self.name;
         cx.waiting_for(move || format!("an answer of {name}"));
-        let said = self.farewell.say().await;
+        let sent = self.goodbye.send().await;
         self.task.end().await;
-        said
+        sent
     }
 
     fn abort(&mut self) {

@@ -1,5 +1,7 @@
-//! What two processes say to each other: the old one a line for each socket, with
-//! the socket, and an empty line; the new one that it is ready.
+//! The protocol between the old and the new process, over a socket pair.
+//!
+//! The old process sends one line of JSON for each listening socket, with the descriptor attached,
+//! then an empty line. The new process answers with [`READY`] once it serves.
 
 use std::io::{self, IoSlice, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
@@ -15,10 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::inbound::sockets::{Role, Socket};
 
-/// What the new process says.
+/// The byte that the new process sends once it serves.
 pub(super) const READY: u8 = b'\n';
 
-/// The names of the lines' fields are what an older and a newer program agree on.
+/// The line that describes a socket. The old and the new program may be different versions, so the
+/// names of these fields must not change.
 #[derive(Deserialize, Serialize)]
 struct Line {
     role: Role,
@@ -26,7 +29,7 @@ struct Line {
     address: SocketAddr,
 }
 
-/// Sends sockets. The other side need not be there yet.
+/// Sends sockets. The receiver need not have started yet.
 pub(super) fn send(mut link: &UnixStream, sockets: &[Socket]) -> io::Result<()> {
     for socket in sockets {
         let mut line = serde_json::to_vec(&Line {
@@ -47,14 +50,14 @@ pub(super) fn send(mut link: &UnixStream, sockets: &[Socket]) -> io::Result<()> 
             &mut ancillary,
             SendFlags::NOSIGNAL,
         )?;
-        // The descriptor is with the first bytes.
+        // `sendmsg` attaches the descriptor to the first byte, so the rest can follow without it.
         link.write_all(&line[sent..])?;
     }
     link.write_all(b"\n")
 }
 
-/// Receives all sockets. Lines and descriptors come in the same order, however
-/// they are cut up.
+/// Receives all sockets. Lines and descriptors are paired by their order, since a read may split or
+/// join lines.
 pub(super) fn receive(link: &UnixStream) -> io::Result<Vec<Socket>> {
     let mut text = Vec::new();
     let mut descriptors = Vec::new();
@@ -87,7 +90,7 @@ pub(super) fn receive(link: &UnixStream) -> io::Result<Vec<Socket>> {
 }
 
 fn socket(line: Line, descriptor: Option<OwnedFd>) -> io::Result<Socket> {
-    let missing = || io::Error::other("a line came without its socket");
+    let missing = || io::Error::other("a line arrived without its socket");
     Ok(Socket {
         role: line.role,
         asked: line.asked,

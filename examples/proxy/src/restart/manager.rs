@@ -1,5 +1,5 @@
-//! What the service manager is told (sd_notify(3)): ready, stopping, how far, and
-//! that the executor still runs.
+//! Notifications to the service manager (sd_notify(3)): ready, stopping, progress, and watchdog
+//! pings.
 
 use std::env;
 use std::fmt::{self, Write as _};
@@ -21,16 +21,16 @@ use tracing::warn;
 
 use crate::telemetry::logging::Throttle;
 
-/// Each time it is asked for, the manager waits so long for the next word.
+/// The extension that each `EXTEND_TIMEOUT_USEC=` asks the manager for.
 const EXTENSION: Duration = Duration::from_secs(5);
 
-/// So often it is, and the numbers are told, while nothing else happens.
-const BEAT: Duration = Duration::from_secs(1);
+/// The interval between two notifications while nothing changes.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a restart waits until the manager has been told of it.
+/// The longest that a restart waits to notify the manager.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A service manager that wants to be told, and how often it wants a sign of life.
+/// The address of a service manager, and the watchdog interval that it asks for.
 #[derive(Clone, Debug)]
 pub struct Notifier {
     address: SocketAddr,
@@ -38,7 +38,8 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// The one that the environment names (`NOTIFY_SOCKET`, `WATCHDOG_USEC`).
+    /// Reads the address from the environment (`NOTIFY_SOCKET`, `WATCHDOG_USEC`). Returns `None` if
+    /// no manager listens.
     #[must_use]
     pub fn from_env() -> Option<Self> {
         let name = env::var_os("NOTIFY_SOCKET")?;
@@ -47,7 +48,7 @@ impl Notifier {
             _ => SocketAddr::from_pathname(&name),
         };
         let address = address
-            .inspect_err(|error| warn!(?name, %error, "the service manager cannot be told"))
+            .inspect_err(|error| warn!(?name, %error, "the service manager cannot be notified"))
             .ok()?;
         Some(Self {
             address,
@@ -55,14 +56,14 @@ impl Notifier {
         })
     }
 
-    /// Waits as long as the manager has no time to listen; `sd_notify::notify` would
-    /// do that too, but hold a thread of the executor.
-    async fn tell(&self, what: &[NotifyState<'_>]) -> io::Result<()> {
+    /// Sends a notification. While the manager's queue is full, this waits without blocking the
+    /// thread, unlike `sd_notify::notify`.
+    async fn notify(&self, what: &[NotifyState<'_>]) -> io::Result<()> {
         let mut text = String::new();
         for state in what {
             let _ = writeln!(text, "{state}");
         }
-        // A new one each time, as the manager may be another one by now.
+        // Each notification connects anew, because the manager may have been restarted.
         let socket = net::UnixDatagram::unbound()?;
         socket.connect_addr(&self.address)?;
         socket.set_nonblocking(true)?;
@@ -71,15 +72,16 @@ impl Notifier {
     }
 }
 
-/// What there is to tell.
+/// The state of the server that the notifications report.
 pub struct View {
-    /// When the shutdown begins, and how far it is.
+    /// The start and the progress of the shutdown.
     pub handle: ShutdownHandle,
-    /// When it is ready.
+    /// The readiness of the server.
     pub readiness: Readiness,
-    /// How many there are.
+    /// The numbers of connections.
     pub connections: Box<dyn Fn() -> ConnectionStats + Send + Sync>,
-    /// Cancelled: another process is the service now, so this one says nothing.
+    /// Cancelled when a new process has become the main process of the service; this one then stops
+    /// notifying.
     pub left: CancellationToken,
 }
 
@@ -89,68 +91,69 @@ impl fmt::Debug for View {
     }
 }
 
-/// Tells the service manager, until its own cleanup, which is the last.
+/// A task that notifies the service manager. Its cleanup ends the task and is the last step of the
+/// plan.
 #[derive(Debug)]
 pub struct Manager {
     notifier: Notifier,
-    teller: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Manager {
-    /// Begins to tell.
+    /// Starts the task.
     #[must_use]
     pub fn start(notifier: Notifier, view: View) -> Self {
-        let teller = Teller {
+        let task = NotifyTask {
             notifier: notifier.clone(),
             view,
             complaints: Throttle::default(),
         };
         Self {
             notifier,
-            teller: AbortOnDropHandle::new(tokio::spawn(teller.run())),
+            task: AbortOnDropHandle::new(tokio::spawn(task.run())),
         }
     }
 
-    /// The service is that process now.
-    pub async fn pass_on(&self, pid: u32) {
+    /// Makes the process `pid` the main process of the service.
+    pub async fn hand_over(&self, pid: u32) {
         let state = [NotifyState::MainPid(pid)];
-        let told = timeout(PATIENCE, self.notifier.tell(&state)).await;
-        if let Err(error) = told.unwrap_or_else(|late| Err(late.into())) {
-            warn!(pid, %error, "the service manager does not know the new process");
+        let sent = timeout(PATIENCE, self.notifier.notify(&state)).await;
+        if let Err(error) = sent.unwrap_or_else(|late| Err(late.into())) {
+            warn!(pid, %error, "the service manager was not notified of the new process");
         }
     }
 }
 
 impl Component for Manager {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        self.teller.cleanup(cx).await
+        self.task.cleanup(cx).await
     }
 
     fn abort(&mut self) {
-        self.teller.abort();
+        self.task.abort();
     }
 
     fn release(&mut self) {
-        self.teller.abort();
+        self.task.abort();
     }
 }
 
-struct Teller {
+struct NotifyTask {
     notifier: Notifier,
     view: View,
     complaints: Throttle,
 }
 
-impl Teller {
+impl NotifyTask {
     async fn run(self) {
-        let told = async { tokio::join!(self.story(), self.signs_of_life()) };
-        // Under another main process, what this one says of its end would be taken for
-        // the end of the service.
-        self.view.left.run_until_cancelled(told).await;
+        let notifying = async { tokio::join!(self.report_state(), self.ping_watchdog()) };
+        // A `STOPPING=1` of this process, after the hand-over, would be taken for the end of the
+        // service.
+        self.view.left.run_until_cancelled(notifying).await;
     }
 
-    /// From a task like any other, so that they cease when tasks are not run.
-    async fn signs_of_life(&self) {
+    /// Sends watchdog pings from an ordinary task, so that they cease when the executor is stuck.
+    async fn ping_watchdog(&self) {
         let Some(watchdog) = self.notifier.watchdog else {
             return;
         };
@@ -158,39 +161,39 @@ impl Teller {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.tell(&[NotifyState::Watchdog]).await;
+            self.notify(&[NotifyState::Watchdog]).await;
         }
     }
 
-    async fn story(&self) {
+    async fn report_state(&self) {
         let mut readiness = self.view.readiness.watch();
-        // The sender is in the view.
+        // The wait cannot fail: `self.view` owns the sender.
         let _ = readiness
             .wait_for(|state| *state != ReadyState::Starting)
             .await;
         if self.view.readiness.is_ready() {
-            self.tell(&[NotifyState::Ready, NotifyState::Status("serving")])
+            self.notify(&[NotifyState::Ready, NotifyState::Status("serving")])
                 .await;
         }
         self.view.handle.requested().await;
-        self.tell(&[NotifyState::Stopping]).await;
+        self.notify(&[NotifyState::Stopping]).await;
         let mut progress = self.view.handle.progress();
         let mut goes_on = true;
         let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
         loop {
-            self.tell(&[
+            self.notify(&[
                 NotifyState::ExtendTimeoutUsec(micros),
                 NotifyState::Status(&self.status(&progress)),
             ])
             .await;
-            // What comes after the plan's end is this component's own.
-            if let Ok(more) = timeout(BEAT, next(&mut progress, goes_on)).await {
+            // Once the plan has ended, only this component is left, and nothing changes any more.
+            if let Ok(more) = timeout(INTERVAL, next(&mut progress, goes_on)).await {
                 goes_on = more;
             }
         }
     }
 
-    /// `draining: 3 connections, in step connections`
+    /// Formats the status, such as `draining: 3 connections, in step connections`.
     fn status(&self, progress: &Progress) -> String {
         let connections = (self.view.connections)().active;
         let s = if connections == 1 { "" } else { "s" };
@@ -204,11 +207,11 @@ impl Teller {
         format!("draining: {connections} connection{s}, in step {steps}")
     }
 
-    async fn tell(&self, what: &[NotifyState<'_>]) {
-        if let Err(error) = self.notifier.tell(what).await
+    async fn notify(&self, what: &[NotifyState<'_>]) {
+        if let Err(error) = self.notifier.notify(what).await
             && self.complaints.allows()
         {
-            warn!(%error, "the service manager could not be told");
+            warn!(%error, "notifying the service manager failed");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The side of the new process.
+//! The new process's side of a restart: takes over sockets and reports that it is ready.
 
 use std::env;
 use std::fmt;
@@ -15,25 +15,26 @@ use tracing::{info, warn};
 use super::link::{self, READY};
 use crate::inbound::sockets::{ActivationError, Given};
 
-/// Names the process that is to be replaced, by its number.
+/// The environment variable with the process id of the predecessor.
 pub(super) const VARIABLE: &str = "PROXY_PREDECESSOR";
 
-/// What the predecessor sends is sent before this process is started.
+/// The time limit for receiving the sockets. The predecessor sent them before it started this
+/// process.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What was there before this process: sockets, and who passes them on.
+/// The sockets that this process inherits, and the predecessor, if there is one.
 #[derive(Debug)]
 pub struct Inheritance {
     given: Given,
     predecessor: Option<Predecessor>,
 }
 
-/// Why that cannot be used.
+/// The reason why inherited sockets cannot be used.
 #[derive(Debug)]
 pub enum InheritError {
-    /// What a predecessor sent did not arrive.
+    /// The sockets of the predecessor did not arrive.
     Predecessor(io::Error),
-    /// What a service manager opened is not what it should be.
+    /// A socket that the service manager opened cannot be used.
     Activation(ActivationError),
 }
 
@@ -41,10 +42,7 @@ impl fmt::Display for InheritError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Predecessor(error) => {
-                write!(
-                    f,
-                    "the sockets of the process before did not arrive: {error}"
-                )
+                write!(f, "the predecessor's sockets did not arrive: {error}")
             }
             Self::Activation(error) => error.fmt(f),
         }
@@ -54,12 +52,12 @@ impl fmt::Display for InheritError {
 impl std::error::Error for InheritError {}
 
 impl Inheritance {
-    /// Takes over what a predecessor hands over, or a service manager passes. It is
-    /// for the beginning of a program, before there are threads.
+    /// Takes over the sockets of a predecessor or of the service manager. Call it at the start of
+    /// the program, before other threads exist.
     ///
     /// # Errors
     ///
-    /// When there is something, and it cannot be used.
+    /// When sockets were announced and cannot be received or used.
     pub fn take() -> Result<Self, InheritError> {
         let Some(predecessor) = Predecessor::find() else {
             let given = Given::by_manager().map_err(InheritError::Activation)?;
@@ -80,7 +78,7 @@ impl Inheritance {
         })
     }
 
-    /// The sockets, and whom to tell when this process is ready.
+    /// Returns the sockets, and the predecessor to notify when this process is ready.
     #[must_use]
     pub fn into_parts(self) -> (Given, Option<Predecessor>) {
         (self.given, self.predecessor)
@@ -95,9 +93,8 @@ pub struct Predecessor {
 }
 
 impl Predecessor {
-    /// The process at the other end of the standard input, if it is the one that
-    /// the environment names. A variable alone says nothing: it stays set, and
-    /// reaches the programs that this process starts.
+    /// Finds the process at the other end of standard input, if it is the one that the environment
+    /// names. The variable alone proves nothing: programs that this process starts inherit it, too.
     fn find() -> Option<Self> {
         let pid: i32 = env::var(VARIABLE).ok()?.parse().ok()?;
         let link = io::stdin().as_fd().try_clone_to_owned().ok()?;
@@ -109,16 +106,16 @@ impl Predecessor {
     }
 
     fn sockets(&self) -> io::Result<Vec<crate::inbound::sockets::Socket>> {
-        // The link is to end with the one that is kept here.
+        // `self.link` keeps the only copy, so that dropping it closes the connection.
         dup2_stdin(File::open("/dev/null")?)?;
         self.link.set_read_timeout(Some(PATIENCE))?;
         link::receive(&self.link)
     }
 
-    /// Has it leave: this process is ready.
-    pub fn relieve(mut self) {
+    /// Tells the predecessor that this process is ready, so that it leaves.
+    pub fn report_ready(mut self) {
         if let Err(error) = self.link.write_all(&[READY]) {
-            warn!(%error, "the process before is gone already");
+            warn!(%error, "the predecessor has already ended");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! What the proxy knows at its next start: its peers, and which upstreams to leave
-//! alone.
+//! State that outlives the process: known peers and open breakers.
 
 use std::io;
 use std::sync::Arc;
@@ -19,24 +18,24 @@ use crate::protection::breaker::Tripped;
 use crate::routing::routes::Routes;
 use crate::telemetry::logging::Throttle;
 
-/// Raised only by a build that cannot read what an older one wrote. Fields come and go
-/// without: what is missing is empty, what is not known is kept.
+/// The version of the file. Raise it only if a build cannot read older files: missing fields
+/// default to empty, and unknown fields are kept.
 const VERSION: u32 = 1;
 
-/// What is in the file.
+/// The content of the file.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
-struct Known {
+struct Content {
     #[serde(deserialize_with = "readable")]
     peers: Vec<Peer>,
     #[serde(deserialize_with = "readable")]
     breakers: Vec<Breaker>,
-    /// What another build wrote, for when that one is back.
+    /// Fields of other builds, kept for the time when such a build runs again.
     #[serde(flatten)]
     others: Map<String, Value>,
 }
 
-/// A breaker that is not closed.
+/// A saved breaker that is not closed.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 struct Breaker {
     route: String,
@@ -45,7 +44,7 @@ struct Breaker {
     tripped: Tripped,
 }
 
-/// Those entries that can be read: one that cannot takes no other with it.
+/// Deserializes the entries that can be read and skips the others.
 fn readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -54,21 +53,21 @@ fn readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     Ok(entries.filter_map(Result::ok).collect())
 }
 
-/// What was known when the proxy last ran.
+/// The state that the previous run saved.
 #[derive(Debug)]
-pub struct SavedState(Arc<StateFile<Known>>);
+pub struct SavedState(Arc<StateFile<Content>>);
 
 impl SavedState {
-    /// Reads the file that is configured, if one is. One that is damaged is put aside.
+    /// Reads the configured file, if there is one. A damaged file is moved aside.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read.
-    pub async fn recall(config: &config::State) -> io::Result<Option<Self>> {
+    /// When the file cannot be read.
+    pub async fn load(config: &config::State) -> io::Result<Option<Self>> {
         let Some(path) = config.file.as_ref() else {
             return Ok(None);
         };
-        let file = StateFile::<Known>::open(path, "proxy", VERSION).await?;
+        let file = StateFile::<Content>::open(path, "proxy", VERSION).await?;
         if let Some(saved) = file.restored() {
             let (peers, breakers) = file.read(|known| (known.peers.len(), known.breakers.len()));
             let in_order = saved.shutdown_at.is_some();
@@ -77,7 +76,7 @@ impl SavedState {
         Ok(Some(Self(Arc::new(file))))
     }
 
-    /// Has the breakers go on where they stood, and returns the peers that were known.
+    /// Restores the breakers and returns the known peers.
     pub fn resume(&self, routes: &Routes) -> Vec<Peer> {
         self.0.read(|known| {
             for (route, member) in routes.members() {
@@ -94,10 +93,10 @@ impl SavedState {
         })
     }
 
-    /// Keeps up with these from now on, until another process does, which `left`
-    /// tells.
+    /// Creates the saver, which follows `routes` and `peers` until `left` is cancelled: from then
+    /// on another process owns the file.
     #[must_use]
-    pub fn of(
+    pub fn into_saver(
         self,
         routes: Arc<Routes>,
         peers: Option<PeerTable>,
@@ -111,11 +110,11 @@ impl SavedState {
     }
 }
 
-/// Saves what is known; its cleanup does so for the last time, and notes that there was
-/// a shutdown.
+/// Saves the state regularly. Its cleanup saves it for the last time and records that the shutdown
+/// was orderly.
 #[derive(Debug)]
 pub struct StateSaver {
-    file: Arc<StateFile<Known>>,
+    file: Arc<StateFile<Content>>,
     sources: Sources,
     left: CancellationToken,
 }
@@ -123,13 +122,13 @@ pub struct StateSaver {
 #[derive(Clone, Debug)]
 struct Sources {
     routes: Arc<Routes>,
-    /// None if there are to be none; what was known of them is kept.
+    /// `None` if peers are not configured. The file then keeps the peers it has.
     peers: Option<PeerTable>,
 }
 
 impl Sources {
     /// Brings `file` up to date.
-    fn collect(&self, file: &StateFile<Known>) {
+    fn collect(&self, file: &StateFile<Content>) {
         let breakers = self.routes.members().filter_map(|(route, member)| {
             let tripped = member.breaker.tripped()?;
             Some(Breaker {
@@ -155,15 +154,15 @@ impl Sources {
 }
 
 impl StateSaver {
-    /// Saves what is known now, for another process to begin with.
+    /// Saves the current state for the next process.
     pub async fn save(&self) {
         self.sources.collect(&self.file);
         if let Err(error) = self.file.save().await {
-            warn!(%error, "the state is not saved");
+            warn!(%error, "saving the state failed");
         }
     }
 
-    /// Saves what has changed, now and then: a task without an end.
+    /// Saves changes every `period`, until another process owns the file.
     pub fn save_every(&self, period: Duration) -> impl Future<Output = ()> + Send + use<> {
         let (file, sources) = (self.file.clone(), self.sources.clone());
         let left = self.left.clone();
@@ -178,7 +177,7 @@ impl StateSaver {
                 if let Err(error) = file.save().await {
                     failed += 1;
                     if complaints.allows() {
-                        warn!(%error, failed, "the state is not saved");
+                        warn!(%error, failed, "saving the state failed");
                     }
                 }
             }
@@ -190,7 +189,7 @@ impl StateSaver {
 impl Component for StateSaver {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         if self.left.is_cancelled() {
-            info!("the state is another process's by now");
+            info!("the state file belongs to the new process: not saved");
             return Ok(());
         }
         self.sources.collect(&self.file);
@@ -214,7 +213,7 @@ mod tests {
             ],
             "sessions": [1, 2]
         }"#;
-        let known: Known = serde_json::from_str(text).unwrap();
+        let known: Content = serde_json::from_str(text).unwrap();
         let gone: Vec<_> = known.peers.iter().map(|peer| peer.gone).collect();
         assert_eq!(gone, [false, true]);
         assert!(known.breakers.is_empty());

@@ -1,4 +1,4 @@
-//! The side of the old process.
+//! The old process's side of a restart: starts the new process and waits until it is ready.
 
 use std::env;
 use std::io;
@@ -17,14 +17,15 @@ use super::link::{self, READY};
 use super::predecessor::VARIABLE;
 use crate::inbound::sockets::Socket;
 
-/// What a new process that is not wanted has to end by itself.
+/// The time that an unwanted new process has to end after SIGTERM, before it is killed.
 const DISMISSAL: Duration = Duration::from_secs(2);
 
-/// What a service manager says to one process, and not to those that it starts.
+/// Environment variables that the service manager addresses to this process alone, not to its
+/// children.
 const OF_THIS_PROCESS: [&str; 4] = ["WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
-/// A process that is to replace this one. Dropped, it is killed, unless it was
-/// released.
+/// A process that is to replace this one. Dropping it kills the process, unless
+/// [`release`](Self::release) was called.
 #[derive(Debug)]
 pub(super) struct Successor {
     child: Option<Child>,
@@ -32,12 +33,11 @@ pub(super) struct Successor {
 }
 
 impl Successor {
-    /// Starts the program as this process was started, whatever that is by now,
-    /// and sends it the sockets.
+    /// Starts the program again, by the name and with the arguments of this process, and sends it
+    /// the sockets.
     pub(super) fn start(sockets: Vec<Socket>) -> io::Result<Self> {
         let mut arguments = env::args_os();
-        // Not what this process runs, which may have been deleted since: what has
-        // its name now.
+        // By name, and not `/proc/self/exe`: the file may have been replaced since.
         let program = arguments.next().ok_or(io::ErrorKind::NotFound)?;
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -62,30 +62,31 @@ impl Successor {
         self.child.as_ref().and_then(Child::id)
     }
 
-    /// Whether it says that it is ready; the alternative is that it hangs up.
+    /// Waits until the process reports that it is ready. Returns false if it closes the connection
+    /// instead.
     pub(super) async fn ready(&mut self) -> bool {
         matches!(self.link.read_u8().await, Ok(READY))
     }
 
-    /// Lets it live, and says who it is.
+    /// Lets the process live on, and returns its id.
     pub(super) fn release(mut self) -> Option<u32> {
         self.child.take().as_ref().and_then(Child::id)
     }
 
-    /// Ends it, and waits for that: it may have accepted connections, so it is asked
-    /// first.
+    /// Ends the process and waits for its end. SIGTERM comes first, since the process may have
+    /// accepted connections.
     pub(super) async fn dismiss(mut self) -> Option<ExitStatus> {
         let child = self.child.as_mut()?;
         let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         if let Some(pid) = pid
             && let Err(error) = kill_process(pid, Signal::TERM)
         {
-            warn!(%error, "the new process could not be asked to end");
+            warn!(%error, "SIGTERM could not be sent to the new process");
         }
         let status = match timeout(DISMISSAL, child.wait()).await {
             Ok(status) => status,
             Err(_) => {
-                // It may have ended this moment, which `wait` finds.
+                // An error means that the process has just ended, which `wait` reports.
                 let _ = child.start_kill();
                 child.wait().await
             }
@@ -98,7 +99,7 @@ impl Successor {
 impl Drop for Successor {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // It is reaped by the runtime, or by whoever inherits it.
+            // The runtime reaps it, or the parent that inherits it.
             let _ = child.start_kill();
         }
     }

@@ -12,7 +12,7 @@ use crate::inbound::listener::AcceptLoops;
 use crate::inbound::sockets::Listener;
 use crate::streams::sni::Passthrough;
 
-/// Accept loops, and where they listen.
+/// The accept loops and the addresses they listen on.
 pub(super) struct Entrances {
     pub(super) accept: AcceptLoops,
     pub(super) addresses: Vec<SocketAddr>,
@@ -20,7 +20,7 @@ pub(super) struct Entrances {
 }
 
 impl Entrances {
-    /// Begins to accept, until `stop`.
+    /// Starts to accept connections, until `stop` is cancelled.
     pub(super) fn open(
         shared: &Shared,
         stop: CancellationToken,

@@ -1,4 +1,4 @@
-//! What the load is measured by, and where its bounds are.
+//! The measures of the load, and their limits.
 
 use lifecycle_runtime::Connections;
 
@@ -7,7 +7,8 @@ use crate::programs::sessions::SessionCount;
 use crate::protection::descriptors;
 use crate::protection::load::{Bounds, Counted, Each, Used};
 
-/// The configured bounds; of files, what the process may open.
+/// Returns the configured limits. The default for open files is 85 and 95 % of what the process may
+/// open.
 pub(super) fn bounds_of(limits: &config::Limits) -> Each<Bounds> {
     let bounds = |given: Option<config::Bounds>, unit: u64, default: Bounds| {
         given.map_or(default, |config::Bounds { soft, hard }| Bounds {
@@ -28,7 +29,7 @@ pub(super) fn bounds_of(limits: &config::Limits) -> Each<Bounds> {
     ]
 }
 
-/// What the load is told of what others count.
+/// Returns the sources of the numbers that the load does not measure itself.
 pub(super) fn counted(connections: &Connections, sessions: &SessionCount) -> Counted {
     let (acceptor, sessions) = (connections.acceptor(), sessions.clone());
     Counted {

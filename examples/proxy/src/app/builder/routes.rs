@@ -1,4 +1,4 @@
-//! Makes the routes and what belongs to each: programs, feeds, health checks.
+//! Creates the routes and the parts behind them: programs, feeds, health checks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::routing::sticky::{Affinity, Sticky};
 use crate::streams::feed::Feed;
 use crate::upstream::{Client, health};
 
-/// Where requests go that no route is for.
+/// Returns the upstream for requests without a route, and the demo upstream if it must be started.
 pub(super) async fn upstream_of(
     config: &Config,
     limits: Limits,
@@ -39,7 +39,7 @@ pub(super) async fn upstream_of(
     Ok((Some(upstream), Some(embedded)))
 }
 
-/// What belongs to single routes, by their names.
+/// Parts that the server owns and shuts down, by the names of their routes.
 #[derive(Default)]
 pub(super) struct Owned {
     pub(super) stdio: BTreeMap<String, StdioPool>,
@@ -47,7 +47,7 @@ pub(super) struct Owned {
     pub(super) sticky: BTreeMap<String, Sessions<Affinity>>,
 }
 
-/// The routes, with what they need and the health checks of their upstreams.
+/// Creates the routes, their parts, and the health checks of their upstreams.
 pub(super) fn routes_of(
     shared: &Shared,
     upstream: Option<Upstream>,

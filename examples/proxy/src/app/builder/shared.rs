@@ -1,4 +1,4 @@
-//! What several parts of the server share, and the parts that are made of it.
+//! State that several parts of the server share, and the parts that are created from it.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 
 use super::load::{bounds_of, counted};
 use crate::config::{Config, Timeouts};
-use crate::discovery::{Discovery, Farewells, Peer};
+use crate::discovery::{Discovery, Goodbyes, Peer};
 use crate::forwarding::exchange::Accounting;
 use crate::forwarding::forward::{Forward, Rules};
 use crate::inbound::activity::Limits;
@@ -28,7 +28,7 @@ use crate::streams::websocket::{self, WebSocketOptions};
 use crate::telemetry::recorder::{TapeError, TapeRecorder};
 use crate::upstream::Client;
 
-/// Made before the parts, each of which takes of it what it needs.
+/// State that is created before the parts, which take clones of it.
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) handle: ShutdownHandle,
@@ -40,15 +40,15 @@ pub(super) struct Shared {
     pub(super) load: Arc<Load>,
 }
 
-/// What serves streams that are no plain exchange.
+/// The handlers of connections that are not plain HTTP exchanges.
 pub(super) struct Streams {
     pub(super) websocket: WebSocketOptions,
     pub(super) passthrough: Passthrough,
 }
 
 impl Shared {
-    /// Shares out the file descriptors, of which a connection needs as many as it has
-    /// `sockets`, and begins to watch the load.
+    /// Creates the state and starts to watch the load. Each connection needs `sockets` file
+    /// descriptors, which bounds the number of connections.
     pub(super) fn new(
         config: Config,
         handle: ShutdownHandle,
@@ -78,7 +78,7 @@ impl Shared {
         }
     }
 
-    /// Opens the tape, if one is configured, and begins to write it.
+    /// Opens the traffic tape, if one is configured, and starts its writer.
     pub(super) async fn recorder(&self) -> Result<Option<Arc<TapeRecorder>>, TapeError> {
         let Some(recorder) = TapeRecorder::new(&self.config.recorder) else {
             return Ok(None);
@@ -141,29 +141,29 @@ impl Shared {
         Forward::new(client, routes, load, rules, accounting)
     }
 
-    /// Makes this proxy known as reachable at `address`, and remembers `peers`.
+    /// Announces this proxy at `address`, and restores `peers`.
     pub(super) fn discovery(
         &self,
         address: Option<SocketAddr>,
         datagrams: Option<Listener<UdpSocket>>,
         peers: Option<Vec<Peer>>,
-        farewells: &Farewells,
+        goodbyes: &Goodbyes,
     ) -> Discovery {
         let Some(address) = address else {
             return Discovery::default();
         };
         let known = peers.unwrap_or_default();
-        Discovery::start(&self.config.discovery, address, datagrams, known, farewells)
+        Discovery::start(&self.config.discovery, address, datagrams, known, goodbyes)
     }
 
-    /// Saves now and then, from now on, what was `restored` and has changed.
+    /// Starts to save changes of the `restored` state.
     pub(super) fn state_saver(
         &self,
         restored: SavedState,
         routes: &Arc<Routes>,
         discovery: &Discovery,
     ) -> StateSaver {
-        let saver = restored.of(routes.clone(), discovery.peers(), self.listening.left());
+        let saver = restored.into_saver(routes.clone(), discovery.peers(), self.listening.left());
         let saving = saver.save_every(self.config.state.every.duration());
         spawn(&self.background, "state", saving);
         saver
@@ -180,7 +180,7 @@ impl Shared {
     }
 }
 
-/// The time limits of client connections.
+/// Returns the time limits of client connections.
 pub(super) const fn limits_of(timeouts: &Timeouts) -> Limits {
     Limits {
         header_read_timeout: timeouts.client_hello.duration(),
@@ -192,12 +192,12 @@ fn stats(acceptor: Acceptor) -> impl Fn() -> ConnectionStats {
     move || acceptor.stats()
 }
 
-/// Has a task run that has no end of its own.
+/// Spawns a task that runs until the shutdown stops it.
 pub(super) fn spawn(
     background: &TaskGroup,
     name: impl Into<Cow<'static, str>>,
     task: impl Future<Output = ()> + Send + 'static,
 ) {
-    // It is refused only while the server shuts down, which it cannot before it is built.
+    // `spawn_until_stop` fails only during a shutdown, which cannot have begun yet.
     let _ = background.spawn_until_stop(name, task);
 }

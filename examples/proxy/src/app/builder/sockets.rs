@@ -1,4 +1,4 @@
-//! Opens all sockets, before anything is started that would have to be stopped.
+//! Opens all sockets before any task starts, so that a failure has nothing to stop.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::inbound::listener::BindError;
 use crate::inbound::sockets::{Given, Listener, Listening, Role};
 
-/// All that is listened on.
+/// The sockets that the proxy listens on.
 pub(super) struct Sockets {
     pub(super) http: Vec<Listener>,
     pub(super) tls: Vec<Listener>,
@@ -24,7 +24,7 @@ impl Sockets {
     ) -> Result<Self, BindError> {
         let http = &config.listen_addrs;
         let tls = &config.tls.listen_addrs;
-        // Whoever passes a socket for it wants it.
+        // A service manager that passes an admin socket enables the admin listener.
         let passed = given.has(Role::Admin).then(|| config.admin_place());
         let admin: Vec<_> = config.admin_address().or(passed).into_iter().collect();
         let peers = match &config.discovery.peers {
@@ -40,7 +40,7 @@ impl Sockets {
         })
     }
 
-    /// Where clients reach this proxy, for those who are told of it.
+    /// Returns the address to announce: the first HTTP address, or else the first TLS address.
     pub(super) fn first(&self) -> Option<SocketAddr> {
         let first = self.http.first().or(self.tls.first());
         first.map(|listener| listener.address)

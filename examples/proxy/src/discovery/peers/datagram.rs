@@ -1,20 +1,20 @@
-//! What peers send each other: a small object of JSON.
+//! The datagrams that peers exchange: small JSON objects.
 
 use std::borrow::Cow;
 
 use lifecycle_runtime::BoxError;
 use serde::{Deserialize, Serialize};
 
-/// Longer ones are nobody's.
+/// The largest valid datagram, in bytes.
 pub(super) const LONGEST: usize = 512;
 
-/// Comes back with the acknowledgement.
+/// The value that an acknowledgement repeats.
 pub(super) type Nonce = String;
 
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Datagram<'a> {
     pub(super) kind: Kind,
-    /// Of the sender.
+    /// The id of the sender.
     #[serde(borrow)]
     pub(super) id: Cow<'a, str>,
     #[serde(borrow)]
@@ -24,11 +24,11 @@ pub(super) struct Datagram<'a> {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
-    /// The sender is there.
+    /// The sender is present.
     Hello,
-    /// The sender goes.
+    /// The sender leaves.
     Goodbye,
-    /// The sender heard one of the others.
+    /// The sender acknowledges a hello or goodbye.
     Ack,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Datagram<'a> {
             return Err("it is too long".into());
         }
         let datagram: Self = serde_json::from_slice(bytes)?;
-        // What is echoed and kept is small.
+        // Bounded, because both are stored, and the nonce is sent back.
         if datagram.id.len() > 255 || datagram.nonce.len() > 64 {
             return Err("its id or nonce is too long".into());
         }
@@ -50,11 +50,11 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// Something that nobody guesses.
+/// Returns a value that others cannot guess.
 pub(super) fn nonce() -> Nonce {
     let mut bytes = [0; 8];
-    // It fails where the call is forbidden. An acknowledgement is still taken only from
-    // the peer that was told.
+    // `getrandom` fails where a sandbox forbids it. Then the nonce is constant, and an
+    // acknowledgement still counts only from the peer that got the goodbye.
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     format!("{:016x}", u64::from_ne_bytes(bytes))
 }

@@ -1,4 +1,4 @@
-//! What is known of the peers.
+//! The known state of the peers.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,25 +14,25 @@ use crate::telemetry::timestamp;
 /// Another proxy.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Peer {
-    /// Where it sends from and listens.
+    /// The address that the peer sends from and listens on.
     pub address: SocketAddr,
-    /// What it calls itself, once it did.
+    /// The id that the peer gave itself, once it has been heard.
     #[serde(default)]
     pub id: Option<String>,
-    /// When it was last heard of, by the wall clock.
+    /// The time of the peer's last datagram, by the wall clock.
     #[serde(default, with = "timestamp::unix_millis")]
     pub last_seen: Option<SystemTime>,
-    /// Whether it said goodbye then.
+    /// Whether the peer has said goodbye.
     #[serde(default)]
     pub gone: bool,
 }
 
-/// All peers. A cheap clone is the same table.
+/// The table of all peers. Clones are cheap and share state.
 #[derive(Clone, Debug)]
 pub struct PeerTable(Arc<Mutex<BTreeMap<SocketAddr, Peer>>>);
 
 impl PeerTable {
-    /// These peers and no others, with what was known of them.
+    /// Creates a table of exactly these peers, with their saved state.
     pub(super) fn new(addresses: impl Iterator<Item = SocketAddr>, known: Vec<Peer>) -> Self {
         let mut known: BTreeMap<_, _> =
             known.into_iter().map(|peer| (peer.address, peer)).collect();
@@ -48,7 +48,7 @@ impl PeerTable {
         Self(Arc::new(Mutex::new(peers.collect())))
     }
 
-    /// What is known of each.
+    /// Lists all peers.
     #[must_use]
     pub fn list(&self) -> Vec<Peer> {
         self.peers().values().cloned().collect()
@@ -58,20 +58,20 @@ impl PeerTable {
         self.peers().keys().copied().collect()
     }
 
-    /// Those that have not said goodbye.
+    /// Lists the peers that have not said goodbye.
     pub(super) fn present(&self) -> Vec<SocketAddr> {
         let peers = self.peers();
         let present = peers.values().filter(|peer| !peer.gone);
         present.map(|peer| peer.address).collect()
     }
 
-    pub(super) fn knows(&self, address: SocketAddr) -> bool {
+    pub(super) fn contains(&self, address: SocketAddr) -> bool {
         self.peers().contains_key(&address)
     }
 
-    /// A peer has sent something. One that goes still acknowledges what it hears, so
-    /// only a greeting says that it is back.
-    pub(super) fn heard(&self, from: SocketAddr, id: &str, kind: Kind) {
+    /// Records a datagram. Only a hello marks a peer as present again: a leaving peer still sends
+    /// acknowledgements.
+    pub(super) fn record(&self, from: SocketAddr, id: &str, kind: Kind) {
         let mut peers = self.peers();
         let Some(peer) = peers.get_mut(&from) else {
             return;
@@ -90,7 +90,7 @@ impl PeerTable {
         drop(peers);
         match (before, gone) {
             ((_, false), true) => info!(peer = id, address = %from, "a peer said goodbye"),
-            ((false, _), false) => info!(peer = id, address = %from, "a peer is there"),
+            ((false, _), false) => info!(peer = id, address = %from, "a peer is present"),
             _ => {}
         }
     }
@@ -115,7 +115,7 @@ mod tests {
             (Kind::Goodbye, 0),
             (Kind::Hello, 1),
         ] {
-            table.heard(address, "a", kind);
+            table.record(address, "a", kind);
             assert_eq!(table.present().len(), present, "{kind:?}");
         }
     }

@@ -4,11 +4,11 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn peers(tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Farewell) {
+async fn peers(tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Goodbye) {
     peers_at("127.0.0.1:0", tell, known).await
 }
 
-async fn peers_at(at: &str, tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Farewell) {
+async fn peers_at(at: &str, tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Goodbye) {
     let text = format!("listen: \"{at}\"\ntell: []\nhello: 3600\n");
     let mut config: config::discovery::Peers = serde_saphyr::from_str(&text).unwrap();
     config.tell = tell;
@@ -19,15 +19,15 @@ async fn peers_at(at: &str, tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, 
         listening: SocketAddr::from(([127, 0, 0, 1], 1)),
         address: "127.0.0.1".into(),
     };
-    let farewell = Farewell::default();
+    let goodbye = Goodbye::default();
     let limit = Duration::from_secs(1);
     let (socket, address) = socket().await;
     let socket = Listener {
         socket: Arc::new(socket),
         address,
     };
-    let peers = Peers::start(&config, socket, &identity, known, limit, farewell.clone());
-    (peers, farewell)
+    let peers = Peers::start(&config, socket, &identity, known, limit, goodbye.clone());
+    (peers, goodbye)
 }
 
 async fn socket() -> (UdpSocket, SocketAddr) {
@@ -48,7 +48,7 @@ async fn receive(socket: &UdpSocket) -> (Kind, String, SocketAddr) {
 #[tokio::test]
 async fn a_goodbye_is_sent_again_until_its_nonce_comes_back() {
     let (socket, address) = socket().await;
-    let (_peers, farewell) = peers(vec![address], Vec::new()).await;
+    let (_peers, goodbye) = peers(vec![address], Vec::new()).await;
     assert_eq!(receive(&socket).await.0, Kind::Hello);
     let peer = async {
         let (kind, first, _) = receive(&socket).await;
@@ -60,20 +60,20 @@ async fn a_goodbye_is_sent_again_until_its_nonce_comes_back() {
             socket.send_to(ack.as_bytes(), from).await.unwrap();
         }
     };
-    let (said, ()) = tokio::join!(farewell.say(), peer);
-    said.unwrap();
+    let (sent, ()) = tokio::join!(goodbye.send(), peer);
+    sent.unwrap();
 }
 
 #[tokio::test]
 async fn a_socket_of_both_families_hears_a_peer_of_the_older_one() {
     let (socket, address) = socket().await;
-    let (peers, farewell) = peers_at("[::]:0", vec![address], Vec::new()).await;
+    let (peers, goodbye) = peers_at("[::]:0", vec![address], Vec::new()).await;
     let (_, _, from) = receive(&socket).await;
-    let goodbye = b"{\"kind\":\"goodbye\",\"id\":\"you\",\"nonce\":\"n\"}";
-    socket.send_to(goodbye, from).await.unwrap();
+    let text = b"{\"kind\":\"goodbye\",\"id\":\"you\",\"nonce\":\"n\"}";
+    socket.send_to(text, from).await.unwrap();
     assert_eq!(receive(&socket).await.0, Kind::Ack);
     assert!(peers.table().list()[0].gone);
-    farewell.say().await.unwrap();
+    goodbye.send().await.unwrap();
 }
 
 #[tokio::test]
@@ -86,8 +86,8 @@ async fn a_peer_that_is_deaf_is_named_and_one_that_is_gone_is_not_told() {
         last_seen: None,
         gone: true,
     }];
-    let (_peers, farewell) = peers(vec![deaf, gone], known).await;
-    let error = farewell.say().await.unwrap_err().to_string();
+    let (_peers, goodbye) = peers(vec![deaf, gone], known).await;
+    let error = goodbye.send().await.unwrap_err().to_string();
     assert_eq!(error, format!("no acknowledgement from {deaf}"));
 }
 
@@ -97,13 +97,13 @@ async fn what_is_no_datagram_of_a_peer_is_counted_and_changes_nothing() {
     let (stranger, _) = self::socket().await;
     let (peers, _) = peers(vec![address], Vec::new()).await;
     let (_, _, to) = receive(&socket).await;
-    let goodbye = b"{\"kind\":\"goodbye\",\"id\":\"you\",\"nonce\":\"n\"}";
+    let text = b"{\"kind\":\"goodbye\",\"id\":\"you\",\"nonce\":\"n\"}";
     let own = b"{\"kind\":\"goodbye\",\"id\":\"me\",\"nonce\":\"n\"}";
-    stranger.send_to(goodbye, to).await.unwrap();
+    stranger.send_to(text, to).await.unwrap();
     for bad in [&own[..], b"\xff\x00", b"{}", b"[]", &[b' '; 2000], b""] {
         socket.send_to(bad, to).await.unwrap();
     }
-    socket.send_to(goodbye, to).await.unwrap();
+    socket.send_to(text, to).await.unwrap();
     assert_eq!(receive(&socket).await.0, Kind::Ack);
     assert_eq!(peers.shared.ignored.load(Ordering::Relaxed), 7);
     let known = peers.table().list();
