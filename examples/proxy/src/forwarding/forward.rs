@@ -192,7 +192,6 @@ impl Inner {
         };
         let trust = self.rules.trust_forwarded;
         headers::for_upstream(&mut parts.headers, parts.version, &origin, trust);
-        headers::join_cookies(&mut parts.headers);
         match host {
             Some(host) => parts.headers.insert(HOST, host),
             None => parts.headers.remove(HOST),

@@ -2,9 +2,10 @@
 //! (RFC 9110 §7.6.1), leaves its trace in `Via` (§7.6.3), and tells the next
 //! hop who asked, in `Forwarded` (RFC 7239) and `X-Forwarded-*`.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
@@ -20,16 +21,13 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Fields that never travel further than one hop, whether `Connection` names
-/// them or not.
-static HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
+/// Fields that never travel further than one hop, whether `Connection` names them or
+/// not, beside that itself, `TE` and `Transfer-Encoding`.
+static OTHER_HOP_BY_HOP: [HeaderName; 5] = [
     KEEP_ALIVE,
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
     PROXY_CONNECTION,
-    TE,
-    TRANSFER_ENCODING,
     UPGRADE,
 ];
 
@@ -44,8 +42,8 @@ pub struct Origin<'a> {
     pub host: Option<&'a HeaderValue>,
 }
 
-/// Makes a request's fields those of this proxy's own request to the upstream,
-/// except `Host`. With `trust_forwarded`, what an earlier proxy said of the
+/// Rewrites a client's request fields for this proxy's own request to the upstream. All
+/// but `Host` are done here. With `trust_forwarded`, what an earlier proxy said of the
 /// original host and scheme is kept.
 pub fn for_upstream(
     headers: &mut HeaderMap,
@@ -53,19 +51,80 @@ pub fn for_upstream(
     origin: &Origin<'_>,
     trust_forwarded: bool,
 ) {
-    let trailers = accepts_trailers(headers);
-    if trust_forwarded {
+    let mut names = Names::of(headers);
+    let trailers = names.te && accepts_trailers(headers);
+    if names.connection && trust_forwarded {
         spare_forwarded(headers);
     }
-    remove_hop_by_hop(headers);
+    remove_for_one_hop(headers, names);
+    if names.connection {
+        // It may have named any of them.
+        names = Names::of(headers);
+    }
+    // `Via`, the four that follow, and `Host`: the map grows once.
+    headers.reserve(6);
     if trailers {
         // `TE` is itself for one hop only, so it is said anew, and nominated.
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    append_via(headers, version);
-    append_forwarded(headers, origin);
-    append_x_forwarded(headers, origin, trust_forwarded);
+    append_via(headers, names, version);
+    append_origin(headers, names, origin);
+    if !(trust_forwarded && names.x_forwarded_proto) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !(trust_forwarded && names.x_forwarded_host) {
+        match origin.host {
+            Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
+            None => headers.remove(X_FORWARDED_HOST),
+        };
+    }
+    if names.cookie {
+        join_cookies(headers);
+    }
+}
+
+/// Which of the fields that an intermediary acts on a message has. They are found in one
+/// pass over its names, as most messages have hardly any: to look each up costs more.
+#[derive(Clone, Copy, Debug, Default)]
+struct Names {
+    connection: bool,
+    te: bool,
+    transfer_encoding: bool,
+    /// One of [`OTHER_HOP_BY_HOP`].
+    other_hop_by_hop: bool,
+    via: bool,
+    forwarded: bool,
+    x_forwarded_for: bool,
+    x_forwarded_host: bool,
+    x_forwarded_proto: bool,
+    cookie: bool,
+}
+
+impl Names {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut names = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "connection" => names.connection = true,
+                "te" => names.te = true,
+                "transfer-encoding" => names.transfer_encoding = true,
+                "keep-alive"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "proxy-connection"
+                | "upgrade" => names.other_hop_by_hop = true,
+                "via" => names.via = true,
+                "forwarded" => names.forwarded = true,
+                "x-forwarded-for" => names.x_forwarded_for = true,
+                "x-forwarded-host" => names.x_forwarded_host = true,
+                "x-forwarded-proto" => names.x_forwarded_proto = true,
+                "cookie" => names.cookie = true,
+                _ => {}
+            }
+        }
+        names
+    }
 }
 
 /// What an earlier proxy says of where a request comes from.
@@ -112,7 +171,7 @@ pub fn for_http2(headers: &mut HeaderMap) {
 }
 
 /// Joins the parts that HTTP/2 cuts a cookie list into (RFC 9113 §8.2.3).
-pub fn join_cookies(headers: &mut HeaderMap) {
+fn join_cookies(headers: &mut HeaderMap) {
     let mut parts = headers.get_all(COOKIE).into_iter();
     if parts.nth(1).is_none() {
         return;
@@ -139,33 +198,50 @@ pub fn asks_for_websocket<B>(request: &Request<B>) -> bool {
         && has(&UPGRADE, "websocket")
 }
 
-/// Makes an upstream's response fields those of this proxy's own response.
+/// Rewrites an upstream's response fields for this proxy's own response.
 pub fn for_client(headers: &mut HeaderMap, version: Version) {
-    remove_hop_by_hop(headers);
-    append_via(headers, version);
+    let mut names = Names::of(headers);
+    remove_for_one_hop(headers, names);
+    if names.connection {
+        names = Names::of(headers);
+    }
+    append_via(headers, names, version);
 }
 
 /// Removes the fields meant for the connection they came by: those that
 /// `Connection` names, and those known to be so.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    for name in nominated(headers) {
-        headers.remove(name);
+    remove_for_one_hop(headers, Names::of(headers));
+}
+
+fn remove_for_one_hop(headers: &mut HeaderMap, names: Names) {
+    if names.connection {
+        for name in nominated(headers) {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    if names.te {
+        headers.remove(TE);
     }
     // A length beside a transfer coding is not the length of the content
     // (RFC 9112 §6.3); passed on without the coding it would mislead.
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if names.transfer_encoding {
         headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
     }
-    // Mostly there is none: to compare the few names there are is less than to look each up.
-    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        for name in &HOP_BY_HOP {
+    if names.other_hop_by_hop {
+        for name in &OTHER_HOP_BY_HOP {
             headers.remove(name);
         }
     }
 }
 
+/// The fields that `Connection` names.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     list_members(headers, &CONNECTION)
+        // The usual members, which are removed anyway or name no field.
+        .filter(|option| !["keep-alive", "close"].contains(option))
         .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
         .filter(|name| *name != TRANSFER_ENCODING)
         .collect()
@@ -189,7 +265,7 @@ pub fn list_members<'a>(
         .filter(|member| !member.is_empty())
 }
 
-fn append_via(headers: &mut HeaderMap, received: Version) {
+fn append_via(headers: &mut HeaderMap, names: Names, received: Version) {
     let member = match received {
         Version::HTTP_09 => const { HeaderValue::from_static("0.9 lifecycle-proxy") },
         Version::HTTP_10 => const { HeaderValue::from_static("1.0 lifecycle-proxy") },
@@ -197,62 +273,97 @@ fn append_via(headers: &mut HeaderMap, received: Version) {
         Version::HTTP_3 => const { HeaderValue::from_static("3 lifecycle-proxy") },
         _ => const { HeaderValue::from_static("1.1 lifecycle-proxy") },
     };
-    append_member(headers, VIA, member);
+    append_member(headers, names.via, VIA, member);
 }
 
-fn append_forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
-    // Long enough for addresses of IPv4 and a name.
-    let mut element = String::with_capacity(96);
-    // Writing to a string does not fail.
-    let _ = match origin.peer.ip().to_canonical() {
-        IpAddr::V4(ip) => write!(element, "for={ip}"),
-        IpAddr::V6(ip) => write!(element, "for=\"[{ip}]\""),
-    };
-    let port = origin.local.port();
-    let _ = match origin.local.ip().to_canonical() {
-        IpAddr::V4(ip) => write!(element, ";by=\"{ip}:{port}\""),
-        IpAddr::V6(ip) => write!(element, ";by=\"[{ip}]:{port}\""),
-    };
-    if let Some(host) = origin.host {
-        element.push_str(";host=");
-        push_quoted_if_needed(&mut element, host.as_bytes());
+/// Says where the request comes from, in `X-Forwarded-For` and `Forwarded`. The two
+/// values share a buffer.
+fn append_origin(headers: &mut HeaderMap, names: Names, origin: &Origin<'_>) {
+    let host = origin.host.map(HeaderValue::as_bytes);
+    // Long enough for two addresses of IPv6 and what is around them.
+    let mut text = Vec::with_capacity(160 + host.map_or(0, <[u8]>::len));
+    let peer = origin.peer.ip().to_canonical();
+    push_address(&mut text, peer);
+    let end = text.len();
+    text.extend_from_slice(b"for=");
+    push_node(&mut text, peer);
+    text.extend_from_slice(b";by=\"");
+    let local = origin.local.ip().to_canonical();
+    if local.is_ipv6() {
+        text.push(b'[');
     }
-    element.push_str(";proto=http");
-    append_text(headers, FORWARDED, element);
+    push_address(&mut text, local);
+    text.extend_from_slice(if local.is_ipv6() { b"]:" } else { b":" });
+    push_decimal(&mut text, origin.local.port());
+    text.push(b'"');
+    if let Some(host) = host {
+        text.extend_from_slice(b";host=");
+        push_quoted_if_needed(&mut text, host);
+    }
+    text.extend_from_slice(b";proto=http");
+    let text = Bytes::from(text);
+    let parts = [
+        (names.x_forwarded_for, X_FORWARDED_FOR, text.slice(..end)),
+        (names.forwarded, FORWARDED, text.slice(end..)),
+    ];
+    for (present, name, part) in parts {
+        // Plain ASCII, and a part of a valid value.
+        if let Ok(member) = HeaderValue::from_maybe_shared(part) {
+            append_member(headers, present, name, member);
+        }
+    }
 }
 
-fn append_x_forwarded(headers: &mut HeaderMap, origin: &Origin<'_>, trust: bool) {
-    let peer = origin.peer.ip().to_canonical().to_string();
-    append_text(headers, X_FORWARDED_FOR, peer);
-    if !(trust && headers.contains_key(X_FORWARDED_PROTO)) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    }
-    if !(trust && headers.contains_key(X_FORWARDED_HOST)) {
-        match origin.host {
-            Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
-            None => headers.remove(X_FORWARDED_HOST),
-        };
+/// Writes an address as a node of `Forwarded` (RFC 7239 §6).
+fn push_node(to: &mut Vec<u8>, ip: IpAddr) {
+    if ip.is_ipv4() {
+        push_address(to, ip);
+    } else {
+        to.extend_from_slice(b"\"[");
+        push_address(to, ip);
+        to.extend_from_slice(b"]\"");
     }
 }
 
-/// Text of valid values or plain ASCII.
-fn append_text(headers: &mut HeaderMap, name: HeaderName, text: String) {
-    if let Ok(member) = HeaderValue::try_from(text) {
-        append_member(headers, name, member);
+/// Writes an address. The usual one is written by hand: std's formatting takes ten times
+/// as long, once for each end of the connection.
+fn push_address(to: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, others @ ..] = ip.octets();
+            push_decimal(to, first.into());
+            for octet in others {
+                to.push(b'.');
+                push_decimal(to, octet.into());
+            }
+        }
+        IpAddr::V6(ip) => {
+            // Writing to a vector does not fail.
+            let _ = write!(to, "{ip}");
+        }
     }
+}
+
+fn push_decimal(to: &mut Vec<u8>, number: u16) {
+    if number >= 10 {
+        push_decimal(to, number / 10);
+    }
+    // A single digit.
+    to.push(b'0' + (number % 10) as u8);
 }
 
 /// Adds a member at the end of a list field, joining its lines into one, so
-/// that a recipient that reads a single line sees the whole list.
-fn append_member(headers: &mut HeaderMap, name: HeaderName, member: HeaderValue) {
+/// that a recipient that reads a single line sees the whole list. `present` says whether
+/// there are lines.
+fn append_member(headers: &mut HeaderMap, present: bool, name: HeaderName, member: HeaderValue) {
+    if !present {
+        headers.insert(name, member);
+        return;
+    }
     let mut joined = Vec::new();
     for line in headers.get_all(&name) {
         joined.extend_from_slice(line.as_bytes());
         joined.extend_from_slice(b", ");
-    }
-    if joined.is_empty() {
-        headers.insert(name, member);
-        return;
     }
     joined.extend_from_slice(member.as_bytes());
     // Both halves came from valid values.
@@ -261,21 +372,20 @@ fn append_member(headers: &mut HeaderMap, name: HeaderName, member: HeaderValue)
     }
 }
 
-/// A value as a token where that is possible, else as a quoted string.
-fn push_quoted_if_needed(to: &mut String, value: &[u8]) {
-    let text = String::from_utf8_lossy(value);
+/// Writes a value as a token where that is possible, else as a quoted string.
+fn push_quoted_if_needed(to: &mut Vec<u8>, value: &[u8]) {
     if !value.is_empty() && value.iter().all(|byte| is_token_byte(*byte)) {
-        to.push_str(&text);
+        to.extend_from_slice(value);
         return;
     }
-    to.push('"');
-    for character in text.chars() {
-        if matches!(character, '"' | '\\') {
-            to.push('\\');
+    to.push(b'"');
+    for byte in value {
+        if matches!(byte, b'"' | b'\\') {
+            to.push(b'\\');
         }
-        to.push(character);
+        to.push(*byte);
     }
-    to.push('"');
+    to.push(b'"');
 }
 
 /// RFC 9110 §5.6.2.

@@ -174,8 +174,34 @@ const BAD_TARGET: Fault = Fault::BadRequest("the target is neither a path nor an
 
 /// A host, and a port if there is one: digits, at most 65535.
 fn is_authority(text: &[u8]) -> bool {
+    if is_simple(text) {
+        return true;
+    }
     let authority = Authority::try_from(text).ok();
     authority.is_some_and(|authority| is_plain(&authority))
+}
+
+/// Whether this is a name of letters, digits, hyphens and single dots, and a port if there
+/// is one, which needs no parser.
+fn is_simple(text: &[u8]) -> bool {
+    let colon = text.iter().position(|byte| *byte == b':');
+    let (name, port) = text.split_at(colon.unwrap_or(text.len()));
+    let mut last = b'.';
+    for byte in name {
+        if !(byte.is_ascii_alphanumeric() || *byte == b'-' || (*byte == b'.' && last != b'.')) {
+            return false;
+        }
+        last = *byte;
+    }
+    let digits = port.get(1..).unwrap_or_default();
+    !name.is_empty() && is_port(digits)
+}
+
+fn is_port(digits: &[u8]) -> bool {
+    let value = |number: u32, digit: &u8| number * 10 + u32::from(digit - b'0');
+    digits.len() <= 5
+        && digits.iter().all(u8::is_ascii_digit)
+        && digits.iter().fold(0, value) <= u16::MAX.into()
 }
 
 /// `OPTIONS *` asks this server, not what is behind it; `OPTIONS` and `TRACE`

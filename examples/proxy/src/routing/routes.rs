@@ -1,5 +1,6 @@
 //! Which request goes where.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use hyper::header::HeaderValue;
@@ -53,13 +54,16 @@ impl Routes {
     /// The target for a request.
     #[must_use]
     pub fn find(&self, host: Option<&HeaderValue>, path: &str) -> Option<&Target> {
-        let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-        let name = authority.as_ref().map_or("", Authority::host);
-        let name = name.trim_start_matches('[').trim_end_matches(']');
-        let found = self.0.iter().find(|route| {
-            let host = route.host.as_ref().is_none_or(|host| host.matches(name));
-            host && route.path.matches(path)
-        });
+        // Only a route with a host wants to know it.
+        let authority = LazyCell::new(|| Authority::try_from(host?.as_bytes()).ok());
+        let is_for = |pattern: &HostPattern| {
+            let name = authority.as_ref().map_or("", Authority::host);
+            pattern.matches(name.trim_start_matches('[').trim_end_matches(']'))
+        };
+        let found = self
+            .0
+            .iter()
+            .find(|route| route.path.matches(path) && route.host.as_ref().is_none_or(is_for));
         found.map(|route| &route.target)
     }
 

@@ -171,9 +171,9 @@ fn via_tells_the_received_version() {
 #[test]
 fn quotes_and_backslashes_are_escaped() {
     let quoted_if_needed = |value: &[u8]| {
-        let mut text = String::new();
+        let mut text = Vec::new();
         push_quoted_if_needed(&mut text, value);
-        text
+        String::from_utf8(text).unwrap()
     };
     assert_eq!(quoted_if_needed(br#"a"\b"#), r#""a\"\\b""#);
     assert_eq!(quoted_if_needed(b""), r#""""#);
