@@ -1,11 +1,11 @@
-//! Counts what is allocated.
+//! Counts allocations.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 
 pub struct Counting;
 
-/// Off while time is measured: counting is contention.
+/// Whether allocations are counted. Off while time is measured, since counting causes contention.
 static ON: AtomicBool = AtomicBool::new(false);
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 static BYTES: AtomicIsize = AtomicIsize::new(0);
@@ -17,7 +17,7 @@ fn count(calls: usize, bytes: isize) {
     }
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call goes to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, layout.size() as isize);
@@ -38,14 +38,14 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// What was allocated while it ran: calls, and bytes that are left.
+/// The allocations while a [`Count`] ran: the calls, and the bytes that were not freed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Allocated {
     pub calls: usize,
     pub bytes: isize,
 }
 
-/// Counts until it is asked for.
+/// A running count of allocations.
 pub struct Count(Allocated);
 
 impl Count {

@@ -1,4 +1,4 @@
-//! A derived shutdown of ready steps beside one that is written by hand with the same guarantees.
+//! Compares a derived shutdown of ready steps with one written by hand that gives the same guarantees.
 
 mod by_hand;
 
@@ -9,7 +9,7 @@ use crate::table::{Contest, Table};
 
 use self::by_hand::ByHand;
 
-/// A component whose cleanup is ready.
+/// A component whose cleanup is ready at once.
 #[derive(Default)]
 pub struct Ready(pub u64);
 

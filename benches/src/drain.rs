@@ -1,4 +1,4 @@
-//! Draining N parked tasks: from the trigger until all are gone and the waiter knows.
+//! Measures the drain of N parked tasks, from the trigger until all are gone and the waiter is resumed.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,12 +25,13 @@ use tokio_util::task::TaskTracker;
 use crate::alloc::{Allocated, Count};
 use crate::table::{Contest, Table};
 
-/// How many tasks are parked and, while it is checked, how many are gone.
+/// The number of parked tasks.
 static PARKED: AtomicUsize = AtomicUsize::new(0);
+/// The number of tasks that are gone, while [`CHECKED`] is on.
 static GONE: AtomicUsize = AtomicUsize::new(0);
 static CHECKED: AtomicBool = AtomicBool::new(false);
 
-/// Held by every task.
+/// A guard that every task holds.
 struct Inside;
 
 impl Inside {
@@ -42,14 +43,14 @@ impl Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        // Not in the rounds that are timed: the count would be what all wait for.
+        // Timed rounds do not count, since all tasks would wait for the counter's cache line.
         if CHECKED.load(Ordering::Relaxed) {
             GONE.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
 
-/// What a drain took, and what its tasks had allocated while they were parked.
+/// The time of a drain, and the allocations of its tasks while they were parked.
 struct Drained {
     time: Duration,
     parked: Allocated,
@@ -59,7 +60,7 @@ type Turn = fn(usize) -> Pin<Box<dyn Future<Output = Drained>>>;
 
 struct Contestant {
     name: &'static str,
-    /// The most tasks it is run with.
+    /// The largest number of tasks that the contestant is run with.
     most: usize,
     turn: Turn,
 }
@@ -160,7 +161,7 @@ fn turn_of(runtime: &Runtime, turn: Turn, tasks: usize, check: bool) -> Result<D
     Ok(drained)
 }
 
-/// Said by a contestant that checked in another process.
+/// The result of a contestant that checks its tasks in another process.
 const ELSEWHERE: usize = usize::MAX;
 
 fn memory(runtime: &Runtime) -> Table {
@@ -174,7 +175,7 @@ fn memory(runtime: &Runtime) -> Table {
         drained.parked.bytes as f64 / TASKS as f64
     };
     let wake: Turn = |n| Box::pin(wake_only(n));
-    // The first one also pays for what the runtime keeps.
+    // The first turn also allocates what the runtime keeps.
     bytes(wake);
     let bare = bytes(wake);
     for Contestant { name, turn, .. } in contestants() {
@@ -199,7 +200,7 @@ async fn timed<D: Future>(
     while PARKED.load(Ordering::SeqCst) < n {
         tokio::task::yield_now().await;
     }
-    // The last of them has counted itself, and now gets to wait.
+    // Gives the last task the time to park after it has counted itself.
     sleep(Duration::from_millis(2)).await;
     let parked = count.end();
     let began = Instant::now();
@@ -240,7 +241,7 @@ async fn wake_only(n: usize) -> Drained {
     .await
 }
 
-/// As one would write it with a count and a notify.
+/// The drain as written by hand with a counter and a `Notify`.
 async fn floor(n: usize) -> Drained {
     struct Pass(Arc<Wake>);
     impl Drop for Pass {
@@ -351,7 +352,7 @@ async fn graceful(n: usize) -> Drained {
             guard.cancelled().await;
         });
     };
-    // Its end consumes it.
+    // The shutdown consumes the value.
     let mut drained = timed(n, spawn, || async {}).await;
     let began = Instant::now();
     trigger.send(()).expect("it is awaited");
@@ -467,7 +468,7 @@ async fn handles(n: usize) -> Drained {
     .await
 }
 
-/// Its registry is global and shuts down once: a process for each turn.
+/// Runs elegant-departure in a process for each turn, since its registry is global and shuts down only once.
 async fn elegant_child(n: usize) -> Drained {
     let flavour = match tokio::runtime::Handle::current().runtime_flavor() {
         tokio::runtime::RuntimeFlavor::CurrentThread => "one",
@@ -502,7 +503,7 @@ async fn elegant_child(n: usize) -> Drained {
     }
 }
 
-/// A turn of elegant-departure: prints nanoseconds, and how many tasks were gone.
+/// Runs a turn of elegant-departure, and prints its nanoseconds and the number of tasks that were gone.
 pub fn child(mut args: impl Iterator<Item = String>) -> ExitCode {
     let runtime = match args.next().as_deref() {
         Some("one") => one(),

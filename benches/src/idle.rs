@@ -1,4 +1,4 @@
-//! What a derived struct costs before its shutdown.
+//! Measures the cost of a derived struct before its shutdown.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

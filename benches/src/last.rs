@@ -1,4 +1,4 @@
-//! From the last pass that leaves to the waiter that goes on.
+//! Measures the time from the drop of the last pass until the waiter is resumed.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub fn run(rounds: usize) -> Vec<Table> {
         .into()
 }
 
-/// The pass, and what waits until it has left and then looks at the clock.
+/// A pass, and a future that waits until the pass has left and returns the time.
 type Parts<P, W> = (P, W);
 
 fn turn<'a, P, W>(

@@ -1,4 +1,5 @@
-//! Side by side with the peers: every contestant of a table takes its turn in every round, medians count.
+//! Runs benchmarks side by side with other crates. Every contestant of a table takes a turn in every round, and the
+//! medians count.
 
 mod alloc;
 mod derived;
@@ -36,11 +37,11 @@ fn main() -> ExitCode {
     let mut chosen = Vec::new();
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            // One drain in a process of its own, for a peer whose state is global.
+            // Runs a single drain, for a peer whose global state needs its own process.
             drain::CHILD => return drain::child(args),
             "--quick" => rounds = 5,
             "--json" => json = args.next(),
-            // For a profile.
+            // Runs selected contestants alone, for a profile.
             "--only" => table::only(args.next().unwrap_or_default()),
             name if BENCHES.iter().any(|(bench, _)| *bench == name) => chosen.push(arg),
             _ => {

@@ -1,4 +1,4 @@
-//! A pass: admit one request, let it leave.
+//! Measures a pass: the admission of a request, and its end.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::alloc::Count;
 use crate::table::{Contest, Table};
 
-/// Something that admits. What it gives has left when it is dropped.
+/// A gate whose passes leave when they are dropped.
 trait Admits: Send + Sync {
     type Pass<'a>: Send
     where
@@ -25,7 +25,7 @@ trait Admits: Send + Sync {
     fn enter(&self) -> Self::Pass<'_>;
 }
 
-/// A count and a notify: borrowed, so less than what a task can hold.
+/// A counter and a `Notify`. Its passes borrow it, so a task could not hold one.
 struct Floor {
     closed: AtomicBool,
     count: AtomicUsize,
@@ -52,7 +52,7 @@ impl Drop for FloorPass<'_> {
     }
 }
 
-/// Anything whose passes are owned.
+/// A gate whose passes are owned values.
 struct Owned<F>(F);
 
 impl<P: Send, F: Fn() -> P + Send + Sync> Admits for Owned<F> {
@@ -71,11 +71,11 @@ const TOKEN: &str = "tokio-util: token";
 const BOTH: &str = "tokio-util: token + CancellationToken";
 const GATE: &str = "lifecycle: Gate";
 
-/// How much of a token's time, and of a token's and a signal's.
+/// The greatest allowed ratios of our time to that of a token, and to that of a token with a `CancellationToken`.
 type Goals = Option<(f64, f64)>;
 
 pub fn run(rounds: usize) -> Vec<Table> {
-    // A run of the whole table for each way of using a pass.
+    // Each way of using a pass is a run of the whole table.
     let mut tables = Vec::new();
     let ways: [(&str, Goals, Way); 3] = [
         ("1 thread", Some((0.65, 0.35)), Way::Alone),
@@ -100,7 +100,7 @@ pub fn run(rounds: usize) -> Vec<Table> {
     tables
 }
 
-/// A pass has the closing signal in it; this row takes it.
+/// The row in which the closing signal of the pass is used too.
 const SIGNAL: &str = "lifecycle: Gate, with its closing signal";
 
 fn absent(table: Table) -> Table {
@@ -221,8 +221,10 @@ fn passes<A: Admits>(gate: &A, count: usize) -> f64 {
     began.elapsed().as_secs_f64() * 1e9 / count as f64
 }
 
-/// Both threads enter and leave; the time is that of one thread's pass. In short slices that begin together, and of
-/// those the ones in which both ran: on a busy machine threads take turns instead of meeting, which nothing contends for.
+/// Measures a pass while two threads enter and leave at the same time.
+///
+/// The threads work in short slices that begin together. Only slices in which both threads really ran count: on a busy
+/// machine threads often run one after the other, without contention.
 fn two<A: Admits>(gate: &A) -> f64 {
     const COUNT: usize = 200;
     const SLICES: usize = 1_000;
@@ -235,7 +237,7 @@ fn two<A: Admits>(gate: &A) -> f64 {
             while begun.load(Ordering::Acquire) < 2 * slice {
                 spins += 1;
                 match spins % 1_000 {
-                    // The other one may wait for this very core.
+                    // The other thread may be waiting for this core.
                     0 => thread::yield_now(),
                     _ => std::hint::spin_loop(),
                 }
@@ -265,7 +267,7 @@ fn two<A: Admits>(gate: &A) -> f64 {
     met.get(met.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// One thread enters and the other lets leave, at the same time, in batches.
+/// Measures a pass that one thread takes and another drops, at the same time, in batches.
 fn moved<A: Admits>(gate: &A) -> f64 {
     const BATCH: usize = 256;
     let batches = PASSES / BATCH;
@@ -278,7 +280,7 @@ fn moved<A: Admits>(gate: &A) -> f64 {
                 let began = Instant::now();
                 passes.clear();
                 inside += began.elapsed();
-                // The other side may be done.
+                // The other thread may have finished.
                 let _ = give_back.send(passes);
             }
             inside

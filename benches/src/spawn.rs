@@ -1,4 +1,4 @@
-//! `TaskGroup::spawn` beside `tokio::spawn`: time, allocations, bytes.
+//! Compares `TaskGroup::spawn` with `tokio::spawn` in time, allocations and bytes.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -18,7 +18,7 @@ use crate::table::{Contest, Table};
 const BARE: &str = "tokio::spawn";
 const GROUP: &str = "lifecycle: TaskGroup::spawn";
 
-/// Counts the tasks of a turn out.
+/// A count of the tasks of a turn that have not ended.
 #[derive(Default)]
 struct Out {
     parked: AtomicUsize,
@@ -34,7 +34,7 @@ impl Out {
     }
 }
 
-/// How a contestant spawns, for as long as it is kept.
+/// A way to spawn tasks, which keeps its tasks alive as long as it exists.
 trait Spawns {
     fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static);
 }
@@ -135,7 +135,7 @@ enum Part {
 
 const TASKS: usize = 2_000;
 
-/// What a task carries along; one without would fit into half the memory of any other.
+/// The state of a task. A task without state would fit into half the memory of a usual one.
 const STATE: [usize; 6] = [0; 6];
 
 fn turn<'a>(
@@ -216,7 +216,7 @@ fn memory(runtime: &Runtime) -> Vec<Table> {
     vec![calls, bytes]
 }
 
-/// What `TASKS` parked tasks allocate.
+/// Returns the allocations of `TASKS` parked tasks.
 fn parked(runtime: &Runtime, mut spawner: impl Spawns) -> Allocated {
     runtime.block_on(async {
         let stop = Arc::new(Notify::new());

@@ -1,11 +1,11 @@
-//! Rounds in which every contestant takes its turn, and what comes of them.
+//! Runs contests in rounds in which every contestant takes a turn, and shows their results as tables.
 
 use std::fmt;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-/// One measure of several contestants.
+/// The results of several contestants in one measure.
 pub struct Table {
     pub title: String,
     pub unit: &'static str,
@@ -15,23 +15,23 @@ pub struct Table {
 struct Row {
     name: &'static str,
     median: f64,
-    /// From the first to the third quartile.
+    /// The first and the third quartile.
     spread: (f64, f64),
-    /// The contestant it is measured by, the ratio, and how much that may be.
+    /// The contestant to compare with, the ratio, and its greatest allowed value.
     goal: Option<(&'static str, f64, f64)>,
     note: Option<String>,
 }
 
 static ONLY: OnceLock<String> = OnceLock::new();
 
-/// Leaves out all contestants but those whose name has one of these in it, parted by commas.
-pub fn only(name: String) {
-    ONLY.get_or_init(|| name);
+/// Keeps only contestants whose name contains one of `names`, which are separated by commas.
+pub fn only(names: String) {
+    ONLY.get_or_init(|| names);
 }
 
 type Turn<'a> = Box<dyn FnMut() -> Result<f64, String> + 'a>;
 
-/// Contestants that wait for their turns.
+/// A contest that has not run yet.
 pub struct Contest<'a> {
     title: String,
     unit: &'static str,
@@ -49,7 +49,7 @@ impl<'a> Contest<'a> {
         }
     }
 
-    /// Adds a contestant. An error disqualifies it; a turn that came to nothing gives no number.
+    /// Adds a contestant. A turn that returns an error disqualifies it; a turn that returns NaN does not count.
     pub fn add(&mut self, name: &'static str, turn: impl FnMut() -> Result<f64, String> + 'a) {
         if ONLY
             .get()
@@ -59,7 +59,7 @@ impl<'a> Contest<'a> {
         }
     }
 
-    /// `name` should take at most `most` times what `reference` takes.
+    /// Sets a goal: `name` should take at most `most` times as long as `reference`.
     pub fn goal(&mut self, name: &'static str, reference: &'static str, most: f64) {
         self.goals.push((name, reference, most));
     }
@@ -69,7 +69,7 @@ impl<'a> Contest<'a> {
         for round in 0..=rounds {
             let count = self.contestants.len();
             for turn in 0..count {
-                // Nobody always comes after the same one.
+                // The order rotates, so that no contestant is always first.
                 let at = (turn + round) % count;
                 let Ok(taken) = &mut samples[at] else {
                     continue;
@@ -103,7 +103,7 @@ impl<'a> Contest<'a> {
     }
 }
 
-/// The median of the rounds' ratios: what disturbs a round disturbs both.
+/// Returns the median of the rounds' ratios. A disturbance of a round affects both contestants.
 fn paired(
     contestants: &[(&'static str, Turn<'_>)],
     samples: &[Result<Vec<f64>, String>],
@@ -156,13 +156,13 @@ impl Row {
 }
 
 impl Table {
-    /// A row that says why there is no number.
+    /// Adds a row that says why a contestant has no number.
     pub fn absent(mut self, name: &'static str, why: &str) -> Self {
         self.rows.push(Row::out(name, why.into()));
         self
     }
 
-    /// A table of numbers that were counted.
+    /// Creates a table of counts.
     pub fn counted(title: impl Into<String>, unit: &'static str) -> Self {
         Self {
             title: title.into(),
@@ -237,7 +237,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// Three digits or so.
+/// A number shown with about three digits.
 struct Short(f64);
 
 impl fmt::Display for Short {

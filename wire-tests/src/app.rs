@@ -1,4 +1,4 @@
-//! What is served: small and large answers, slow ones, streams, WebSockets.
+//! The application under test: small, large and slow responses, event streams, and WebSockets.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use futures_util::Stream;
 use lifecycle_http::HttpConnection;
 use tokio::time::sleep;
 
-/// What `/` answers: large enough to be cut, small enough to be many.
+/// The length of the response of `/`: long enough to be cut, short enough for many requests.
 pub const ANSWER: usize = 4_096;
 
 pub fn app() -> Router {
@@ -30,7 +30,7 @@ pub fn app() -> Router {
         .route("/ws", any(websocket))
 }
 
-/// Bytes that are all different from their neighbours, so that a hole shows.
+/// Returns a body in which each byte differs from its neighbours, so that a gap shows.
 pub fn answer() -> Vec<u8> {
     (0..ANSWER).map(|at| b'a' + (at % 26) as u8).collect()
 }
@@ -57,7 +57,7 @@ async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     }))
 }
 
-/// Echoes. Behind a server that says when it goes away, the client is told.
+/// Echoes messages. If the server has a close signal, sends the client close code 1001 when it fires.
 async fn websocket(
     upgrade: WebSocketUpgrade,
     connection: Option<Extension<HttpConnection>>,

@@ -1,4 +1,4 @@
-//! Connections, each in a state of its own when the server stops.
+//! The cases of the table: connections in different states when the server stops.
 
 use std::fmt;
 use std::future::Future;
@@ -17,12 +17,12 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::app::ANSWER;
 use crate::subject::{Kind, Subject};
 
-/// What a stop was like.
+/// The observed stop of a server.
 #[derive(Debug)]
 pub struct Seen {
-    /// `None`: it hung.
+    /// The time of the stop, or `None` if it hung.
     pub took: Option<Duration>,
-    /// What the client saw.
+    /// The client's observation.
     pub client: &'static str,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Seen {
 
 type Run = fn(Subject) -> Pin<Box<dyn Future<Output = Seen>>>;
 
-/// A row of the table: a connection in some state, and what its client sees when either server stops.
+/// A row of the table: the state of a connection, and what its client sees when either server stops.
 pub struct Row {
     pub name: &'static str,
     pub plain: Cell,
@@ -47,9 +47,9 @@ pub struct Row {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cell {
-    /// The stop ends, and this is what the client sees.
+    /// The stop ends, and the client sees this, which is right.
     Well(&'static str),
-    /// The stop ends, and this is what the client suffers.
+    /// The stop ends, and the client sees this, which is wrong.
     Badly(&'static str),
     Hangs,
 }
@@ -113,7 +113,7 @@ macro_rules! rows {
     };
 }
 
-/// The table: what plain axum's client sees, and ours.
+/// The rows of the table: what a client of axum's own server sees, and a client of ours.
 pub const ALL: &[Row] = rows! {
     "h1 idle", Well("closed"), Well("closed") => h1_idle();
     "h1, next request 50 ms after an answer", Badly("lost"), Well("answered, told to close") => h1_dialogue();
@@ -142,12 +142,12 @@ async fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Long enough for the server to have read what was sent, and for a dialogue to be over.
+/// Waits until the server has read what was sent, and the connection is idle.
 async fn settle() {
     sleep(Duration::from_millis(400)).await;
 }
 
-/// Reads one answer of `/` or its like. Whether it says that it is the last.
+/// Reads one response. Returns whether it says that it is the last of the connection.
 async fn hears(stream: &mut TcpStream) -> Option<bool> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -200,14 +200,14 @@ async fn says(it: Subject, text: &str) -> Seen {
     client.write_all(text.as_bytes()).await.expect("it is sent");
     settle().await;
     let took = it.stop().await;
-    // Whatever it was sent comes first.
+    // Data that the server had sent comes first.
     let mut rest = Vec::new();
     let end = timeout(Duration::from_secs(1), client.read_to_end(&mut rest)).await;
     let client = if end.is_ok() { "closed" } else { "left open" };
     Seen { took, client }
 }
 
-/// A head that never ends.
+/// Sends a request head that never ends.
 async fn trickles(it: Subject) -> Seen {
     let mut client = connect(it.address).await;
     let head = b"GET / HTTP/1.1\r\n";
@@ -226,7 +226,7 @@ async fn trickles(it: Subject) -> Seen {
     }
 }
 
-/// It is gone when the server stops, without a word.
+/// Resets the connection while its request is in flight.
 async fn resets(it: Subject) -> Seen {
     let mut client = connect(it.address).await;
     let ask = b"GET /slow?ms=60000 HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -241,7 +241,7 @@ async fn resets(it: Subject) -> Seen {
     }
 }
 
-/// It opens no window.
+/// Requests a large body over h2, and never opens the window.
 async fn h2_never_reads(it: Subject) -> Seen {
     let (mut send, driver) = h2(it.address).await;
     let request = Request::get("http://a/big").body(()).expect("it is valid");
@@ -376,7 +376,7 @@ async fn h2_in_flight(it: Subject) -> Seen {
     Seen { took, client }
 }
 
-/// A stream that stays open for as long as its client likes.
+/// Opens a WebSocket over h2, which the client never closes by itself.
 async fn h2_websocket(it: Subject) -> Seen {
     let (mut send, _driver) = h2(it.address).await;
     let enabled = async {
@@ -404,7 +404,7 @@ async fn h2_websocket(it: Subject) -> Seen {
         it.stop(),
         timeout(Duration::from_secs(1), async {
             let frame = body.data().await?.ok()?;
-            // It answers, as RFC 6455 §5.5.1 asks: a masked close with the same code.
+            // The client answers with a masked close of the same code, as RFC 6455 §5.5.1 says.
             let _ = out.send_data(
                 Bytes::from_static(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]),
                 true,
@@ -420,7 +420,7 @@ async fn h2_websocket(it: Subject) -> Seen {
     Seen { took, client }
 }
 
-/// The kernel has completed it; the server has not been polled since.
+/// Connects while the server is not polled, so that the connections wait in the kernel's accept queue.
 async fn queued(it: Subject) -> Seen {
     settle().await;
     let mut clients: Vec<_> = (0..20)

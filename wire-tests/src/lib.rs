@@ -1,4 +1,4 @@
-//! The same application behind two servers, and the clients that tell them apart.
+//! Runs one application behind two servers, and clients that show how the servers differ.
 
 pub mod app;
 pub mod cases;

@@ -1,4 +1,4 @@
-//! Clients that check every byte, and a server process to stop under them.
+//! Load for a server that stops: clients that check every byte, and the server's process.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,16 +15,16 @@ use tokio::process::{Child, Command};
 
 use crate::app::answer;
 
-/// What clients saw.
+/// Counts of what the clients saw.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Answers that were whole, byte for byte.
+    /// Responses that were complete and right, byte for byte.
     pub whole: AtomicU64,
-    /// Answers that began and were not whole, or were not what was asked for.
+    /// Responses that began, but were cut or wrong.
     pub broken: AtomicU64,
-    /// Requests that no byte of an answer came to.
+    /// Requests for which no byte of a response came.
     pub unanswered: AtomicU64,
-    /// Connections that could not be made.
+    /// Connections that failed.
     pub refused: AtomicU64,
 }
 
@@ -38,13 +38,13 @@ fn count(of: &AtomicU64) {
     of.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Asks over HTTP/1.1 until it is told to end, on a new connection whenever the server says `close`.
+/// Sends requests over HTTP/1.1 until `end` is set. Opens a new connection whenever the server says `close`.
 pub async fn ask_h1(address: SocketAddr, tally: Arc<Tally>, end: Arc<AtomicBool>) {
     let expected = answer();
     while !end.load(Ordering::Relaxed) {
         let Ok(mut stream) = TcpStream::connect(address).await else {
             count(&tally.refused);
-            // The process is gone, or its successor is not there.
+            // The process has ended, or its successor has not started.
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
@@ -108,8 +108,8 @@ async fn ask(stream: &mut TcpStream, expected: &[u8]) -> Asked {
     }
 }
 
-/// Asks over HTTP/2, several streams at a time, until it is told to end; streams that the server did not begin are
-/// asked again on a new connection.
+/// Sends requests over HTTP/2, several streams at a time, until `end` is set. Retries streams that the server did not
+/// begin on a new connection.
 pub async fn ask_h2(address: SocketAddr, tally: Arc<Tally>, end: Arc<AtomicBool>) {
     let expected = answer();
     while !end.load(Ordering::Relaxed) {
@@ -149,7 +149,7 @@ pub async fn ask_h2(address: SocketAddr, tally: Arc<Tally>, end: Arc<AtomicBool>
 async fn one_of_h2(answer: h2::client::ResponseFuture, expected: &[u8], tally: &Tally) {
     let mut body = match answer.await {
         Ok(answer) => answer.into_body(),
-        // Beyond the final GOAWAY: the server says that it did not begin it, so it may be asked again.
+        // The stream is beyond the final GOAWAY, so the server did not begin it and a retry is safe.
         Err(error) if is_retriable(&error) => return,
         Err(_) => return count(&tally.unanswered),
     };
@@ -173,7 +173,7 @@ fn is_retriable(error: &h2::Error) -> bool {
         || error.reason() == Some(h2::Reason::REFUSED_STREAM)
 }
 
-/// How many file descriptors a process has.
+/// Returns how many file descriptors a process has open.
 pub fn descriptors(process: u32) -> usize {
     std::fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
 }
@@ -186,7 +186,7 @@ pub async fn signal(process: u32, name: &str) {
     assert!(sent.is_ok_and(|status| status.success()));
 }
 
-/// A server in a process of its own.
+/// A server in its own process.
 pub struct Process {
     child: Child,
     pub address: SocketAddr,
@@ -194,12 +194,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the binary at `path` on the listening socket it is to inherit.
+    /// Starts the binary at `path`, which inherits the listening socket.
     pub async fn start(path: &str, listener: &std::net::TcpListener) -> io::Result<Self> {
         Self::start_with(path, listener, []).await
     }
 
-    /// [`start`](Self::start) with variables in its environment.
+    /// Like [`start`](Self::start), with variables in the environment of the process.
     pub async fn start_with(
         path: &str,
         listener: &std::net::TcpListener,
@@ -233,7 +233,7 @@ impl Process {
         signal(self.id(), "TERM").await;
     }
 
-    /// Waits for its end. Its exit code, and the report it printed.
+    /// Waits for the end of the process. Returns its exit code and the report that it printed.
     pub async fn ended(mut self) -> (Option<i32>, String) {
         let mut report = String::new();
         let _ = self.stdout.read_to_string(&mut report).await;

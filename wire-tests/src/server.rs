@@ -1,4 +1,4 @@
-//! What is stopped: `HttpServer` in a plan.
+//! The server under test: an `HttpServer` in a plan.
 
 use lifecycle_http::HttpServer;
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};

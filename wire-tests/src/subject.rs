@@ -1,4 +1,4 @@
-//! A server of either kind, and how long its stop takes.
+//! A server of either kind, which can be stopped and timed.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use crate::app::app;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `axum::serve(…).with_graceful_shutdown(…)`
+    /// axum's own server: `axum::serve(…).with_graceful_shutdown(…)`.
     Plain,
-    /// `HttpServer`
+    /// `HttpServer`.
     Ours,
 }
 
@@ -31,7 +31,7 @@ enum Server {
     Ours(HttpServer),
 }
 
-/// Longer than any limit that holds while draining, and shorter than any that holds otherwise.
+/// The time after which a stop hangs: longer than every limit during the drain, shorter than every other limit.
 pub const CAP: Duration = Duration::from_secs(5);
 
 impl Subject {
@@ -43,7 +43,7 @@ impl Subject {
         let server = match kind {
             Kind::Ours => {
                 let mut limits = Limits::default();
-                // Instead of 30 s, so that it is seen.
+                // Shorter than the default of 30 s, so that it passes within the cap.
                 limits.stall = Duration::from_secs(2);
                 Server::Ours(
                     HttpServer::from_listener(listener)
@@ -69,7 +69,7 @@ impl Subject {
         }
     }
 
-    /// Stops it. How long that took; `None` if it had not ended after [`CAP`].
+    /// Stops the server. Returns the time of the stop, or `None` if the server had not ended after [`CAP`].
     pub async fn stop(self) -> Option<Duration> {
         let start = Instant::now();
         let ended = match self.server {

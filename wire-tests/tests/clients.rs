@@ -1,4 +1,4 @@
-//! Clients of other makes: hyper's pool, curl, python's h2 and its websockets.
+//! Other clients see a stop in order: hyper's pool, curl, and python's h2 and websockets.
 
 use std::net::SocketAddr;
 use std::process::{Output, Stdio};
@@ -33,7 +33,7 @@ fn ok(output: Output) -> Vec<u8> {
     output.stdout
 }
 
-/// A python client, once it says that it is where the stop should find it.
+/// Starts a python client, and waits until it says that the server may stop.
 async fn python(script: &str, subject: &Subject) -> Child {
     let path = format!("{}/clients/{script}", env!("CARGO_MANIFEST_DIR"));
     let mut child = start(
@@ -48,7 +48,7 @@ async fn python(script: &str, subject: &Subject) -> Child {
     child
 }
 
-/// What hyper's pooled client is answered with, in order, until nobody listens any more.
+/// Sends requests with hyper's pooled client until the listening socket is closed. Returns the number of responses.
 async fn pooled(address: SocketAddr, h2: bool, began: oneshot::Sender<()>) -> usize {
     let client = Client::builder(TokioExecutor::new())
         .http2_only(h2)
@@ -72,7 +72,7 @@ async fn pooled(address: SocketAddr, h2: bool, began: oneshot::Sender<()>) -> us
 }
 
 #[tokio::test]
-async fn hyper_s_pooled_client_loses_nothing_until_nobody_listens() {
+async fn hypers_pooled_client_loses_no_request_until_the_socket_is_closed() {
     for h2 in [false, true] {
         let subject = Subject::start(Kind::Ours).await;
         let (began, begun) = oneshot::channel();
@@ -84,7 +84,7 @@ async fn hyper_s_pooled_client_loses_nothing_until_nobody_listens() {
 }
 
 #[tokio::test]
-async fn curl_gets_what_it_asked_for() {
+async fn curl_gets_its_response() {
     for version in ["--http1.1", "--http2-prior-knowledge"] {
         let subject = Subject::start(Kind::Ours).await;
         let url = format!("http://{}/slow?ms=500", subject.address);
@@ -112,7 +112,7 @@ async fn curl_sees_an_event_stream_end_in_order() {
 }
 
 #[tokio::test]
-async fn python_h2_sees_two_goaways_and_its_stream_whole() {
+async fn python_h2_sees_two_goaways_and_its_whole_stream() {
     let subject = Subject::start(Kind::Ours).await;
     let client = python("h2_goaway.py", &subject).await;
     let (took, output) = tokio::join!(subject.stop(), client.wait_with_output());
@@ -125,7 +125,7 @@ async fn python_h2_sees_two_goaways_and_its_stream_whole() {
 }
 
 #[tokio::test]
-async fn python_websockets_sees_1001() {
+async fn python_websockets_sees_close_code_1001() {
     let subject = Subject::start(Kind::Ours).await;
     let client = python("websocket.py", &subject).await;
     let (took, output) = tokio::join!(subject.stop(), client.wait_with_output());

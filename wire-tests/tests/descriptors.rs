@@ -1,4 +1,4 @@
-//! A server that has no descriptor left for more connections: it neither ends nor spins, and goes on once it has.
+//! A server without descriptors for more connections neither ends nor spins, and goes on when it has some again.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_wire-server");
 const FILES: usize = 64;
-/// More than it has descriptors for, and fewer than the kernel keeps.
+/// The number of clients: more than the server has descriptors for, fewer than the kernel queues.
 const CLIENTS: usize = 120;
 
 async fn asks(client: &mut TcpStream) {
@@ -23,7 +23,7 @@ async fn is_answered(client: &mut TcpStream) -> bool {
     client.read_exact(&mut [0; ANSWER]).await.is_ok()
 }
 
-/// The processor time a process has used, in hundredths of a second.
+/// Returns the processor time that a process has used, in hundredths of a second.
 fn used(process: &Process) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
@@ -32,7 +32,7 @@ fn used(process: &Process) -> u64 {
 }
 
 #[tokio::test]
-async fn without_a_descriptor_left_it_waits_and_then_goes_on() {
+async fn a_server_without_descriptors_waits_and_then_goes_on() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let files = FILES.to_string();
     let process = Process::start_with(SERVER, &listener, [("WIRE_FILES", files.as_str())])
@@ -40,7 +40,7 @@ async fn without_a_descriptor_left_it_waits_and_then_goes_on() {
         .unwrap();
     drop(listener);
 
-    // All are complete for the kernel; the server gets a part of them.
+    // The kernel completes all connections, and the server accepts a part of them.
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         let mut client = TcpStream::connect(process.address).await.unwrap();
@@ -56,7 +56,7 @@ async fn without_a_descriptor_left_it_waits_and_then_goes_on() {
         sleep(Duration::from_millis(10)).await;
     }
 
-    // A loop that spins takes whatever the machine has.
+    // A busy loop would use a whole core.
     let before = used(&process);
     sleep(Duration::from_secs(3)).await;
     let spent = used(&process) - before;
@@ -67,7 +67,7 @@ async fn without_a_descriptor_left_it_waits_and_then_goes_on() {
         assert!(is_answered(client).await, "those it has are served");
     }
 
-    // They had to wait, and are served as others leave.
+    // The queued connections are served when others close.
     let waited = clients.split_off(CLIENTS / 2);
     drop(clients);
     for mut client in waited {

@@ -1,4 +1,5 @@
-//! `ShutdownLayer`, around whatever tower has: refused once the gate is closed, counted until the body ends.
+//! `ShutdownLayer` refuses requests to any tower service once its gate is closed, and counts each request until its body
+//! ends.
 
 use std::convert::Infallible;
 use std::task::Poll;
@@ -42,7 +43,7 @@ async fn an_open_gate_lets_requests_through_and_counts_them_to_the_end_of_the_bo
 }
 
 #[tokio::test]
-async fn a_body_that_is_dropped_and_a_call_that_is_cancelled_are_counted_out() {
+async fn a_dropped_body_and_a_cancelled_call_are_counted_out() {
     let gate = Gate::new();
     let answer = router(&gate)
         .oneshot(request(Version::HTTP_11))
@@ -65,7 +66,7 @@ async fn a_body_that_is_dropped_and_a_call_that_is_cancelled_are_counted_out() {
 }
 
 #[tokio::test]
-async fn a_closed_gate_answers_503_and_says_when_to_come_back() {
+async fn a_closed_gate_answers_503_with_retry_after() {
     let gate = Gate::new();
     let router = router(&gate);
     gate.close();
@@ -95,7 +96,7 @@ async fn a_closed_gate_answers_503_and_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn grpc_is_told_unavailable_as_it_understands_it() {
+async fn grpc_gets_the_status_unavailable() {
     let gate = Gate::new();
     gate.close();
     let (_, health) = tonic_health::server::health_reporter();
@@ -112,7 +113,7 @@ async fn grpc_is_told_unavailable_as_it_understands_it() {
 }
 
 #[tokio::test]
-async fn a_refusal_needs_nothing_of_a_service_that_is_not_ready() {
+async fn a_refusal_does_not_need_the_service_to_be_ready() {
     let gate = Gate::new();
     struct Busy;
     impl Service<Request<Body>> for Busy {

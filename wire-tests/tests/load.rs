@@ -1,4 +1,5 @@
-//! Stopped under full load: what was begun is whole; and with a second instance on the same socket nothing fails at all.
+//! A server that is stopped under full load completes every response that it began. With a second instance on the same
+//! socket no request fails.
 
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -30,7 +31,7 @@ fn tool(name: &str, arguments: &[&str]) -> Child {
     spawned.unwrap_or_else(|error| panic!("{name}: {error}; `.ci/wire` installs it"))
 }
 
-/// `  1234 requests in 1.00s, 5.00MB read`
+/// Reads the number of requests from wrk's line `  1234 requests in 1.00s, 5.00MB read`.
 fn requests(wrk: &str) -> Option<u64> {
     let line = wrk.lines().find(|line| line.contains(" requests in "))?;
     line.split_whitespace().next()?.parse().ok()
@@ -45,13 +46,13 @@ struct Load {
     tally: Arc<Tally>,
     end: Arc<AtomicBool>,
     clients: JoinSet<()>,
-    // They ask as fast as they can; the clients above look at every byte.
+    // wrk and h2load send as many requests as they can. The other clients check every byte.
     wrk: Child,
     _h2load: Child,
 }
 
 impl Load {
-    /// Returns once all of its clients are connected to `process`.
+    /// Starts the load, and waits until all clients are connected to `process`.
     async fn start(process: &Process) -> Self {
         let address = process.address;
         let (tally, end) = (Arc::<Tally>::default(), Arc::<AtomicBool>::default());
@@ -78,7 +79,7 @@ impl Load {
         load
     }
 
-    /// Waits until so many more answers have come, within a generous time.
+    /// Waits until this many more responses have come.
     async fn answers(&self, more: u64) {
         let (start, before) = (Instant::now(), Tally::get(&self.tally.whole));
         while Tally::get(&self.tally.whole) < before + more {
@@ -91,7 +92,7 @@ impl Load {
         }
     }
 
-    /// What the clients saw, and what wrk says.
+    /// Ends the load. Returns what the clients saw, and the output of wrk.
     async fn ends(mut self) -> (Arc<Tally>, String) {
         self.end.store(true, Ordering::Relaxed);
         while self.clients.join_next().await.is_some() {}
@@ -106,7 +107,7 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_that_was_begun_is_whole() {
+async fn every_response_that_began_is_whole() {
     let (mut whole, mut broken, mut unanswered) = (0, 0, 0);
     for _ in 0..runs() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -127,7 +128,7 @@ async fn every_answer_that_was_begun_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_successor_on_the_same_socket_no_request_fails() {
+async fn no_request_fails_with_a_successor_on_the_same_socket() {
     let (mut whole, mut by_wrk, mut failed) = (0, 0, 0);
     for run in 0..runs() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -149,7 +150,7 @@ async fn with_a_successor_on_the_same_socket_no_request_fails() {
         if lost > 0 {
             println!("run {run}: {tally:?}");
         }
-        // It says so only if there were any.
+        // wrk prints these lines only if there were errors.
         let complains = wrk.contains("Socket errors") || wrk.contains("Non-2xx");
         assert!(!complains, "{wrk}");
         by_wrk += requests(&wrk).expect("wrk tells how many it sent");

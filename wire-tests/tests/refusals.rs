@@ -1,4 +1,4 @@
-//! `ShutdownLayer` on servers that are not ours: what a client of each protocol sees once the gate is closed.
+//! Clients of each protocol see the refusals of `ShutdownLayer`, also behind other servers than ours.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use tokio::process::Command;
 use tonic::service::Routes;
 use tower::{Service, ServiceBuilder, service_fn};
 
-/// Serves each connection with what `of` makes for its number, as `axum::serve` does.
+/// Serves each connection with the service that `of` returns for its number, as `axum::serve` does.
 async fn serve<S, B>(of: impl Fn(usize) -> S + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>)
 where
     S: Service<
@@ -52,7 +52,7 @@ where
     (address, count)
 }
 
-/// A layer that refuses on the first connection only: a server that goes, and the one that comes after it.
+/// Returns services of which only that of the first connection refuses, like a server that shuts down and its successor.
 fn layer(connection: usize) -> ShutdownLayer {
     let gate = Gate::new();
     if connection == 0 {
@@ -90,7 +90,7 @@ fn tonic(connection: usize) -> Router {
         .layer(layer(connection))
 }
 
-/// How requests end that are sent a hundred at a time: reset as not begun, or answered before the reset.
+/// Sends a hundred requests at a time. Returns how many were reset as not begun, and how many answered before the reset.
 async fn refused(address: SocketAddr, rounds: usize) -> (usize, usize) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
@@ -122,7 +122,7 @@ async fn refused(address: SocketAddr, rounds: usize) -> (usize, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn h2_streams_are_reset_as_not_begun() {
+async fn refused_h2_streams_are_reset_as_not_begun() {
     for (name, address) in [
         ("axum", serve(axum).await.0),
         ("hyper", serve(hyper).await.0),
@@ -134,7 +134,7 @@ async fn h2_streams_are_reset_as_not_begun() {
     }
 }
 
-/// curl's output, with what it says on the way.
+/// Runs curl, and returns its output with its messages.
 async fn curl(arguments: &[&str], address: SocketAddr) -> (Vec<u8>, String) {
     let output = Command::new("curl")
         .args(["-sS", "-v"])
@@ -150,7 +150,7 @@ async fn curl(arguments: &[&str], address: SocketAddr) -> (Vec<u8>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn curl_asks_again_by_itself_over_h2() {
+async fn curl_retries_a_refused_h2_request_by_itself() {
     for method in ["GET", "POST"] {
         for (address, connections) in [serve(axum).await, serve(hyper).await] {
             let arguments = ["--http2-prior-knowledge", "-X", method];
@@ -161,7 +161,7 @@ async fn curl_asks_again_by_itself_over_h2() {
     }
 }
 
-/// axum replaces the bodies of what answers HEAD.
+// axum replaces the bodies of responses to HEAD.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_request_to_axum_is_answered_503_over_h2() {
     let (address, connections) = serve(axum).await;
@@ -171,7 +171,7 @@ async fn a_head_request_to_axum_is_answered_503_over_h2() {
 }
 
 #[tokio::test]
-async fn curl_is_told_over_h1_when_to_come_back() {
+async fn curl_gets_503_with_retry_after_over_h1() {
     let (address, connections) = serve(axum).await;
     let (body, said) = curl(&["--http1.1"], address).await;
     assert!(body.is_empty(), "{said}");
@@ -184,7 +184,7 @@ async fn curl_is_told_over_h1_when_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tonic_s_client_is_told_unavailable() {
+async fn tonics_client_gets_unavailable() {
     let (address, _) = serve(tonic).await;
     let channel = tonic::transport::Endpoint::try_from(format!("http://{address}"))
         .unwrap()

@@ -1,4 +1,4 @@
-//! The crates that are compiled: one workspace, one crate for each shape and derive, and the leaves they all hold.
+//! Writes the crates that are compiled: a workspace with a crate for each shape and derive, each with its leaves.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::{fs, io};
 const STRUCTS: usize = 50;
 const FIELDS: usize = 20;
 
-/// What the structs look like.
+/// The shape of the structs in a crate.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) name: &'static str,
     id: &'static str,
-    /// How many of the fields the derive cleans; the last is the state.
+    /// The number of fields that the derive cleans up. The last field is the state.
     steps: usize,
 }
 
@@ -36,13 +36,13 @@ pub(crate) struct Contestant {
     dependencies: &'static str,
     /// The type of the last field.
     state: &'static str,
-    /// Above each struct.
+    /// The attributes of each struct.
     derive: &'static str,
-    /// Above the field of that index, which is cleaned or not.
+    /// Returns the attributes of the field with that index, which is a step or not.
     field: fn(usize, bool) -> String,
-    /// A function beside each struct that has what was derived be generated.
+    /// A function beside each struct that uses the derived code, so that the compiler generates it.
     used: &'static str,
-    /// Above each leaf, and beside it.
+    /// The attributes of each leaf, and the code beside it.
     leaf: (&'static str, &'static str),
 }
 
@@ -138,13 +138,13 @@ pub(crate) const CONTESTANTS: [Contestant; 7] = [
     },
 ];
 
-/// The index of the last field: the state, which is no step.
+/// The index of the last field, which is the state and not a step.
 const STATE: usize = FIELDS - 1;
 
-/// How many fields are cleaned at the same time: each waits for the one so many places before it.
+/// The number of fields that are cleaned up at the same time: each waits for the field this many before it.
 const LANES: usize = 3;
 
-/// The package of a contestant.
+/// Returns the name of a contestant's package.
 pub(crate) fn package(shape: Shape, contestant: Contestant) -> String {
     format!("{}-{}", contestant.name, shape.id)
 }
@@ -163,7 +163,7 @@ pub(crate) fn write(folder: &Path) -> io::Result<()> {
     save(&folder.join("Cargo.toml"), &manifest)
 }
 
-/// Renames a field of one struct, or gives it its name back.
+/// Renames a field of one struct, or restores its name.
 pub(crate) fn change(folder: &Path, package: &str) -> io::Result<()> {
     let path = folder.join(package).join("src/m25.rs");
     let text = fs::read_to_string(&path)?;
@@ -217,8 +217,9 @@ fn module(shape: Shape, contestant: Contestant) -> String {
     module
 }
 
-/// The types of the fields that are cleaned, and of those that are not.
+/// The types of the fields that are steps.
 const STEPS: [&str; 4] = ["Pool", "Cache", "Option<Queue>", "Vec<Task>"];
+/// The types of the other fields.
 const OTHERS: [&str; 4] = ["String", "u64", "Vec<u8>", "Option<String>"];
 
 fn leaves(contestant: Contestant) -> String {
@@ -234,7 +235,7 @@ fn leaves(contestant: Contestant) -> String {
     leaves
 }
 
-/// A file that is right is left alone, so that it is not compiled anew.
+/// Writes a file unless it already has this text, so that an unchanged file is not compiled again.
 fn save(path: &Path, text: &str) -> io::Result<()> {
     if fs::read_to_string(path).is_ok_and(|found| found == text) {
         return Ok(());

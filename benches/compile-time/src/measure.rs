@@ -1,4 +1,4 @@
-//! One compilation, timed.
+//! Measures a compilation.
 
 use std::path::Path;
 use std::process::{self, Stdio};
@@ -13,12 +13,12 @@ pub(crate) enum Command {
     Build,
 }
 
-/// What is there from an earlier compilation.
+/// The results of earlier compilations that the compiler can use.
 #[derive(Clone, Copy)]
 pub(crate) enum State {
-    /// What the crate depends on, nothing of the crate.
+    /// Only the dependencies are compiled.
     Cold,
-    /// All but one struct, of which a field was renamed.
+    /// The crate was compiled, and then a field of one struct was renamed.
     OneChanged,
 }
 
@@ -51,7 +51,8 @@ impl fmt::Display for Case {
     }
 }
 
-/// Seconds. `cpu` is what all processes of a compilation took together: what else the machine does hardly shows in it.
+/// The time of a compilation in seconds. `cpu` is the processor time of all its processes, which other load on the
+/// machine hardly changes.
 #[derive(Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) wall: f64,
@@ -72,7 +73,7 @@ impl Sample {
     }
 }
 
-/// Builds what the crates depend on, and each of them once.
+/// Builds the dependencies of the crates, and each crate once.
 pub(crate) fn prepare(folder: &Path) -> io::Result<()> {
     cargo(folder, &["check", "--workspace", "--quiet"])?;
     cargo(folder, &["build", "--workspace", "--quiet"])
@@ -82,7 +83,7 @@ pub(crate) fn sample(folder: &Path, package: &str, case: &Case) -> io::Result<Sa
     match case.state {
         State::Cold => cargo(folder, &["clean", "--quiet", "--package", package])?,
         State::OneChanged => {
-            // Whatever ran last, what is there is of this command.
+            // The last results must be those of this command.
             cargo(folder, &[case.word(), "--quiet", "--package", package])?;
             crates::change(folder, package)?;
         }
@@ -113,13 +114,13 @@ fn cargo(folder: &Path, args: &[&str]) -> io::Result<()> {
     }
 }
 
-/// The processor time of all children that have ended, and of theirs, in seconds; see proc_pid_stat(5). Not a number
-/// where there is no `/proc`.
+/// Returns the processor time, in seconds, of all children that have ended and of their children; see proc_pid_stat(5).
+/// Returns NaN on systems without `/proc`.
 fn children() -> f64 {
     const TICKS_PER_SECOND: f64 = 100.0;
     let read = || -> Option<f64> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
-        // The name, in brackets, may hold spaces.
+        // The name of the process, in parentheses, may contain spaces.
         let (_, rest) = stat.rsplit_once(')')?;
         let fields: Vec<_> = rest.split_whitespace().collect();
         let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();

@@ -1,4 +1,4 @@
-//! The proxy in a process of its own: as it is, or its way of a request on a bare accept loop.
+//! Runs the proxy in its own process: as it is, or only its request path on a bare accept loop.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -9,22 +9,22 @@ use hyper::Request;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use lifecycle_proxy::inbound::activity::{Activity, Limits};
 use lifecycle_proxy::app::ProxyServer;
-use lifecycle_proxy::inbound::body::Upload;
-use lifecycle_proxy::protection::breaker;
 use lifecycle_proxy::config::{Config, PathPrefix, Upstream};
-use lifecycle_proxy::inbound::connection::{Handler as _, Link, UpgradeTask};
 use lifecycle_proxy::forwarding::exchange::Accounting;
 use lifecycle_proxy::forwarding::forward::{Forward, Rules};
-use lifecycle_proxy::protection::load::{Bounds, Load, Resource};
+use lifecycle_proxy::inbound::activity::{Activity, Limits};
+use lifecycle_proxy::inbound::body::Upload;
+use lifecycle_proxy::inbound::connection::{Handler as _, Link, UpgradeTask};
+use lifecycle_proxy::inbound::sockets::Listening;
 use lifecycle_proxy::metrics::{Metrics, Sources};
+use lifecycle_proxy::protection::breaker;
+use lifecycle_proxy::protection::load::{Bounds, Load, Resource};
 use lifecycle_proxy::routing::group::Group;
 use lifecycle_proxy::routing::routes::{Route, Routes, Target};
-use lifecycle_proxy::inbound::sockets::Listening;
-use lifecycle_proxy::upstream::UpstreamPool;
-use lifecycle_proxy::streams::{sni, websocket};
 use lifecycle_proxy::streams::websocket::WebSocketOptions;
+use lifecycle_proxy::streams::{sni, websocket};
+use lifecycle_proxy::upstream::UpstreamPool;
 use lifecycle_runtime::{Connection, ConnectionStats, Runner, ShutdownHandle};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -52,7 +52,7 @@ pub(crate) fn run(with: &str, listen: &str, upstream: &str) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves for ever. Nobody counts, limits, times, tells or awaits the connections.
+/// Serves for ever without tracking: connections are not counted, limited, timed, signalled or awaited.
 async fn untracked(config: Config) -> Result<()> {
     let limits = Limits {
         header_read_timeout: config.timeouts.client_hello.duration(),
@@ -60,7 +60,7 @@ async fn untracked(config: Config) -> Result<()> {
     };
     let upstream = config.upstream.clone().ok_or("no upstream")?;
     let (_pool, forward) = forward(&config, upstream);
-    // The one that all requests are told of; it is never told to close.
+    // All requests share this connection, which never gets a close signal.
     let connection = Connection::detached("everyone");
     let listener = TcpListener::bind(config.listen_addrs[0]).await?;
     loop {
@@ -88,11 +88,11 @@ async fn serve(stream: TcpStream, forward: Forward, link: Link) {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().header_read_timeout(None);
     let served = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    // A client that breaks off is no concern of a measurement.
+    // The measurement ignores a client that breaks off.
     let _ = served.await;
 }
 
-/// The way of a request as the proxy has it, its accounting included.
+/// Returns the request path of the proxy, including its accounting.
 fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
     let (pool, client) = UpstreamPool::new(&config.timeouts);
     let settings = breaker::Settings {
@@ -104,7 +104,10 @@ fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
         path: PathPrefix::default(),
         target: Target::Http(Arc::new(Group::new(&[upstream], settings))),
     }]));
-    let load = Arc::new(Load::new([Bounds::NONE; Resource::ALL.len()], Box::new(Default::default)));
+    let load = Arc::new(Load::new(
+        [Bounds::NONE; Resource::ALL.len()],
+        Box::new(Default::default),
+    ));
     let sources = Sources {
         connections: Box::new(ConnectionStats::default),
         recorder: None,
@@ -130,7 +133,7 @@ fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
     (pool, Forward::new(client, routes, load, rules, accounting))
 }
 
-/// The command that runs one.
+/// Returns the command that runs the proxy `with` tracking or without it.
 pub(crate) fn command(
     with: &str,
     listen: SocketAddr,

@@ -1,4 +1,4 @@
-//! Many clients in one process: each asks once, keeps its connection, and waits until that is closed.
+//! Many clients in one process. Each sends one request, keeps its connection, and waits until the server closes it.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::process::{now, raise_open_files, this_as};
 
 pub(crate) const ROLE: &str = "clients";
 
-/// So many connect at the same time: fewer than a listening socket keeps.
+/// The number of clients that connect at the same time, below the backlog of a listening socket.
 const AT_ONCE: usize = 200;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench.example\r\n\r\n";
@@ -27,7 +27,7 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Starts them, and waits until all have been answered.
+    /// Starts the clients, and waits until all have got their responses.
     pub(crate) fn start(address: SocketAddr, count: usize) -> Result<Self> {
         let mut child = this_as(ROLE)?
             .args([address.to_string(), count.to_string()])
@@ -48,8 +48,8 @@ impl Clients {
         Ok(self.lines.next().ok_or("the clients have ended")??)
     }
 
-    /// Waits until every connection was closed: how many in order, and when the last one was, on the clock of all
-    /// processes, in nanoseconds.
+    /// Waits until every connection is closed. Returns how many closed in order, and when the last one closed, in
+    /// nanoseconds on the clock that all processes share.
     pub(crate) fn closed(mut self) -> Result<(usize, u64)> {
         let line = self.line()?;
         let (orderly, at) = line.split_once(' ').ok_or("the clients said too little")?;
@@ -64,7 +64,7 @@ impl Drop for Clients {
     }
 }
 
-/// The process itself.
+/// Runs the process of the clients.
 pub(crate) fn run(address: &str, count: usize) -> Result<ExitCode> {
     raise_open_files()?;
     let address = address.parse()?;
@@ -113,7 +113,7 @@ async fn one(
     drop(turn);
     let _ = answered.send(());
     drop(answered);
-    // The answer is short, so its rest may come, but nothing more.
+    // Reads the rest of the short response, if any, until the server closes the connection.
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How long the proxy takes from SIGTERM to its end, with many idle connections.
+//! Measures the time from SIGTERM to the end of the proxy, with many idle connections.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,13 +11,13 @@ use crate::process::{Server, build_proxy, free_address, now, raise_open_files};
 use crate::stats::spread;
 use crate::upstream::Upstream;
 
-/// Connections, and how long the shutdown may take with them, in milliseconds.
+/// Numbers of connections, each with the longest time that the shutdown may take, in milliseconds.
 const GOALS: [(usize, f64); 4] = [(0, 5.0), (100, 10.0), (1_000, 50.0), (10_000, 500.0)];
 
-/// Descriptors that are no connections, with room to spare.
+/// The descriptors that are set aside for other uses than connections.
 const RESERVE: u64 = 64;
 
-/// One shutdown, in milliseconds.
+/// The times of a shutdown, in milliseconds.
 struct Drain {
     /// From the signal until the last client saw its connection closed.
     closed: f64,
@@ -25,11 +25,11 @@ struct Drain {
     ended: f64,
 }
 
-/// Whether the goals hold.
+/// Measures every number of connections. Returns whether the goals hold.
 pub(crate) fn run(rounds: usize) -> Result<bool> {
     let proxy = build_proxy()?;
     let upstream = Upstream::start()?;
-    // A connection may have one to an upstream as well.
+    // Each connection may need another one to an upstream.
     let most = usize::try_from(raise_open_files()?.saturating_sub(RESERVE) / 2)?;
     println!("Shutdown with idle connections, {rounds} rounds, ms: median (quartiles)\n");
     println!("| connections | last one closed | process ended | goal | |");
@@ -37,7 +37,7 @@ pub(crate) fn run(rounds: usize) -> Result<bool> {
     let mut holds = true;
     for (count, goal) in GOALS {
         let count = count.min(most);
-        // The first one warms the page cache.
+        // The first run warms the page cache.
         once(&proxy, &upstream, count)?;
         let drains: Vec<_> = (0..rounds)
             .map(|_| once(&proxy, &upstream, count))
@@ -83,7 +83,7 @@ fn once(proxy: &Path, upstream: &Upstream, connections: usize) -> Result<Drain> 
     let closed = Duration::from_nanos(at).saturating_sub(told);
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     Ok(Drain {
-        // With nobody there, that is when the clients' process was waited for.
+        // Without clients there is no last connection.
         closed: if connections == 0 {
             0.0
         } else {
@@ -97,7 +97,7 @@ fn config_of(address: SocketAddr, upstream: &Upstream, connections: usize) -> St
     format!(
         "listen_addrs: [\"{address}\"]\nupstream: http://{}\nmax_connections: {}\n",
         upstream.address,
-        // One looks whether the proxy listens.
+        // The benchmark itself connects once, to see whether the proxy listens.
         connections + 1,
     )
 }

@@ -1,4 +1,4 @@
-//! What is passed on in a second, and how long the slowest hundredth takes.
+//! Measures the proxy's throughput and its 99th percentile of latency.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::{Result, wrk};
 
 const CLIENTS: usize = 64;
 
-/// Tracking on ÷ off: of the throughput at least, of the 99th percentile at most.
+/// The least ratio of throughput and the greatest ratio of the 99th percentile, with tracking on ÷ off.
 const GOALS: (f64, f64) = (0.99, 1.02);
 
 struct Contestant {
@@ -28,11 +28,11 @@ struct Arena {
     upstream: Server,
 }
 
-/// What a contestant did in one turn.
+/// The result of a contestant's turn.
 struct Turn {
     requests_a_second: f64,
     p99_ms: f64,
-    /// Processor time of a request, in microseconds.
+    /// The processor time of a request, in microseconds.
     processor_us: f64,
 }
 
@@ -66,7 +66,7 @@ impl Arena {
     }
 }
 
-/// Beside the peers. There is no goal: where it is slower, a profile says why.
+/// Compares the proxy with its peers, without a goal.
 pub(crate) fn beside_peers(rounds: usize) -> Result<()> {
     let threads = available_parallelism()?.get();
     let arena = Arena::new()?;
@@ -102,7 +102,7 @@ pub(crate) fn beside_peers(rounds: usize) -> Result<()> {
     Ok(())
 }
 
-/// With and without tracking; whether the goals hold.
+/// Compares the proxy with and without tracking. Returns whether the goals hold.
 pub(crate) fn tracking(rounds: usize) -> Result<bool> {
     let arena = Arena::new()?;
     let contestants = [
@@ -137,7 +137,7 @@ pub(crate) fn tracking(rounds: usize) -> Result<bool> {
     Ok(holds)
 }
 
-/// All contestants in every round, in an order that rotates.
+/// Runs every contestant in every round, in an order that rotates.
 fn play(
     contestants: &[Contestant],
     body: &str,

@@ -1,5 +1,5 @@
-//! The reverse proxy in figures: how long its shutdown takes with many idle connections, and what it passes on beside
-//! nginx and haproxy, and beside itself without its tracking.
+//! Measures the reverse proxy: its shutdown with many idle connections, and its throughput compared with nginx, with
+//! haproxy, and with itself without tracking.
 
 mod bare;
 mod clients;
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 
 fn run(args: &[String]) -> Result<ExitCode> {
     let args: Vec<_> = args.iter().map(String::as_str).collect();
-    // Processes of their own, which the benches start.
+    // Roles that the benchmarks start in their own processes.
     match *args {
         [clients::ROLE, address, count] => return clients::run(address, count.parse()?),
         [bare::ROLE, with, listen, upstream] => return bare::run(with, listen, upstream),

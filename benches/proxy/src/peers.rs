@@ -1,4 +1,4 @@
-//! The peers as plain proxies, and nginx as the upstream of all.
+//! Starts the peers as plain proxies, and nginx as the upstream of all contestants.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::process::{Command, Stdio};
 
 use crate::Result;
 
-/// What is asked for, and its length.
+/// The requested files and their lengths.
 pub(crate) const BODIES: [(&str, usize); 2] = [("small", 100), ("large", 100_000)];
 
-/// Programs that are started here, and Debian's packages of them.
+/// The programs that are started here, and their Debian packages.
 const PROGRAMS: [(&str, &str); 3] = [
     ("nginx", "nginx-light"),
     ("haproxy", "haproxy"),
     ("wrk", "wrk"),
 ];
 
-/// Installs the programs that are missing, which only root may.
+/// Installs the missing programs, which needs root.
 pub(crate) fn install() -> Result<()> {
     let missing = PROGRAMS.iter().filter(|(program, _)| !is_there(program));
     let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
@@ -43,7 +43,8 @@ fn is_there(program: &str) -> bool {
     asked.is_ok()
 }
 
-/// What both roles of nginx begin with. Its log would be a file of the system.
+/// Returns the command and configuration that both roles of nginx share. Errors go to stderr, since nginx's default log
+/// is a system-wide file.
 fn nginx(directory: &Path, name: &str, config: &str) -> Result<Command> {
     let file = directory.join(name);
     let temporary = directory.display();
@@ -67,7 +68,7 @@ fn nginx(directory: &Path, name: &str, config: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Files from one process: what is asked of it is little.
+/// Returns the command of nginx as an upstream that serves files from one process, which is enough for its load.
 pub(crate) fn upstream(directory: &Path, listen: SocketAddr) -> Result<Command> {
     for (name, length) in BODIES {
         std::fs::write(directory.join(name), "x".repeat(length))?;

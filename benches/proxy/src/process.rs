@@ -1,4 +1,4 @@
-//! Processes that are started for a measurement and end with it.
+//! Processes that are started for a measurement, and that end with it.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,10 +13,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::Result;
 
-/// How long a process has to do what is expected of it.
+/// The longest time that a process may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server, killed when it is dropped.
+/// A running server. Dropping it kills the server.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -56,13 +56,13 @@ impl Server {
         Pid::from_child(&self.child)
     }
 
-    /// Sends SIGTERM and waits for the end; whether that was in order.
+    /// Sends SIGTERM and waits for the end. Returns whether the server exited with success.
     pub(crate) fn stop(&mut self) -> Result<bool> {
         kill_process(self.pid(), Signal::TERM)?;
         Ok(self.child.wait()?.success())
     }
 
-    /// The processor time that it and its children have used.
+    /// Returns the processor time that the server and its children have used.
     pub(crate) fn processor_time(&self) -> Result<Duration> {
         let ticks = ticks(self.child.id())?;
         Ok(Duration::from_secs(ticks) / u32::try_from(clock_ticks_per_second())?)
@@ -71,7 +71,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // nginx's workers end with its master only if that is told.
+        // nginx's workers end only if its master gets a signal.
         let _ = kill_process(self.pid(), Signal::TERM);
         let end = Instant::now() + Duration::from_secs(5);
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
@@ -84,7 +84,7 @@ impl Drop for Server {
 
 fn ticks(pid: u32) -> Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, in parentheses, may have spaces.
+    // The name of the process, in parentheses, may contain spaces.
     let fields = stat.rsplit_once(')').ok_or("no name in a stat")?.1;
     let field = |number: usize| fields.split_whitespace().nth(number).unwrap_or("0").parse();
     let own: u64 = field(11)?;
@@ -97,19 +97,19 @@ fn ticks(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
-/// An address of this machine that nobody has now.
+/// Returns a local address that is free now.
 pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// This program in another role.
+/// Returns the command that runs this program in another role.
 pub(crate) fn this_as(role: &str) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(role);
     Ok(command)
 }
 
-/// Builds the proxy as it is released.
+/// Builds the proxy with its release profile.
 pub(crate) fn build_proxy() -> Result<PathBuf> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
     let built = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
@@ -132,7 +132,7 @@ pub(crate) fn build_proxy() -> Result<PathBuf> {
     executable.ok_or_else(|| "the proxy was not built".into())
 }
 
-/// Lets this process and those it starts open as many files as may be.
+/// Raises the limit of open files, for this process and those it starts, to the highest allowed. Returns the limit.
 pub(crate) fn raise_open_files() -> Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     let current = limit.maximum;
@@ -140,7 +140,7 @@ pub(crate) fn raise_open_files() -> Result<u64> {
     Ok(current.unwrap_or(u64::MAX))
 }
 
-/// A clock that is the same in all processes.
+/// Returns the time of a clock that all processes share.
 pub(crate) fn now() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);

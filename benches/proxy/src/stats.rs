@@ -1,4 +1,4 @@
-//! Medians.
+//! Computes medians and quartiles.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// Of at least one value.
+/// Returns the median and quartiles of at least one value.
 pub(crate) fn spread(values: impl IntoIterator<Item = f64>) -> Spread {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! An upstream that answers everything the same, as quickly as it can.
+//! An upstream that sends the same response to every request, as fast as it can.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::Result;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// Serves until it is dropped.
+/// An upstream that serves until it is dropped.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     _runtime: Runtime,
@@ -36,7 +36,7 @@ impl Upstream {
     }
 }
 
-/// Requests have no bodies, and come one at a time.
+/// Serves a connection whose requests have no bodies and come one at a time.
 async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     let mut buffer = [0; 4096];
     let mut head = Vec::new();

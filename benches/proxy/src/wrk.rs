@@ -1,11 +1,11 @@
-//! wrk makes the load: as many connections as are said, each with one request at a time.
+//! Runs wrk, which sends one request at a time on each of its connections.
 
 use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::Result;
 
-/// What it measured.
+/// The results of wrk.
 pub(crate) struct Load {
     pub(crate) requests: f64,
     pub(crate) requests_a_second: f64,
@@ -26,7 +26,7 @@ pub(crate) fn run(address: SocketAddr, body: &str, clients: usize, seconds: u32)
     read(&text).ok_or_else(|| format!("wrk says:\n{text}").into())
 }
 
-/// None if anything was not answered as it should be.
+/// Reads the results. Returns `None` if any response was wrong or missing.
 fn read(text: &str) -> Option<Load> {
     if text.contains("Non-2xx") || text.contains("Socket errors") {
         return None;

@@ -1,6 +1,6 @@
-//! What the derive saves one from writing: eight steps in order, each with a timeout, its panic contained, aborted when
-//! it is not done, with a row in a report, logged; a shutdown that is dropped half-way goes on where it was, on the same
-//! clock, and a second one returns the same report.
+//! A shutdown without the derive: eight steps in order, each with a timeout, a contained panic, an abort if it is not
+//! done, a row in a report, and a log line. An interrupted shutdown resumes on the same clock, and a second call returns
+//! the same report.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -73,7 +73,7 @@ impl HandReport {
 }
 
 impl ByHand {
-    /// How often a step ran.
+    /// Returns how many times the steps ran.
     pub fn runs(&self) -> u64 {
         [
             &self.a, &self.b, &self.c, &self.d, &self.e, &self.f, &self.g, &self.h,
@@ -117,7 +117,7 @@ impl Running {
             return;
         }
         let started = Instant::now();
-        // What the steps after it declared is theirs.
+        // Later steps keep the time that they declared.
         let latest = self.began + TOTAL - STEP * (7 - at as u32);
         let hard = (started + STEP).min(latest);
         let cx = Context::new(Reason::Requested, hard - started);
@@ -143,7 +143,7 @@ impl Running {
     }
 }
 
-/// Runs a cleanup until it ends, panics or is late.
+/// Runs a cleanup until it ends, panics, or misses its deadline.
 async fn cut(cleanup: impl Future<Output = Result<(), BoxError>>, hard: Instant) -> Outcome {
     let mut cleanup = pin!(cleanup);
     let mut timer: Option<std::pin::Pin<Box<Sleep>>> = None;

@@ -1,10 +1,10 @@
-//! How long a stop takes with many idle connections, and what is left of them: a table.
+//! Prints a table of how long a stop takes with many idle connections, and how much memory is left afterwards.
 //!
 //! ```sh
 //! cargo run --release --bin idle
 //! ```
 //!
-//! The server is a process of its own, started anew for each figure; its clients are here.
+//! The server runs in its own process, which is started again for each figure. Its clients are in this process.
 
 use std::alloc::System;
 use std::future::IntoFuture;
@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// How much is allocated.
+/// The allocator, which knows how many bytes are allocated.
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
@@ -54,7 +54,7 @@ async fn main() -> Result<(), BoxError> {
     }
 }
 
-/// Waits until it is to stop; tells how much it has whenever it is asked.
+/// Waits for the line `stop`. Prints the memory and descriptors in use at each other line.
 async fn until_stopped() -> Result<Instant, BoxError> {
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     while input.next_line().await?.is_some_and(|line| line != "stop") {
@@ -86,7 +86,7 @@ async fn serve() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The same application behind axum's own server.
+/// Serves the application with axum's own server.
 async fn serve_plain() -> Result<(), BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
@@ -113,7 +113,7 @@ async fn table() -> Result<(), BoxError> {
     for h2 in [false, true] {
         for count in COUNTS {
             let (mut plain, mut ours) = (Vec::new(), Vec::new());
-            // In turns, so that what disturbs one disturbs both.
+            // The servers take turns, so that a disturbance affects both.
             for _ in 0..ROUNDS {
                 plain.push(round("plain", count, h2).await?);
                 ours.push(round("ours", count, h2).await?);
@@ -135,7 +135,7 @@ async fn table() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The median, and the extremes.
+/// Formats the median and the extremes.
 fn times(sorted: &[Round]) -> String {
     let millis = |at: usize| sorted[at].took.as_secs_f64() * 1e3;
     let (first, median, last) = (millis(0), millis(ROUNDS / 2), millis(ROUNDS - 1));
@@ -144,7 +144,7 @@ fn times(sorted: &[Round]) -> String {
 
 struct Round {
     took: Duration,
-    /// Bytes of the heap.
+    /// The bytes of the heap that a connection takes.
     each: isize,
     left: isize,
     descriptors: isize,
@@ -152,12 +152,12 @@ struct Round {
 
 async fn round(kind: &str, count: usize, h2: bool) -> Result<Round, BoxError> {
     let mut server = Process::start(kind).await?;
-    // What is made once is there before it is counted.
+    // The first connections allocate what all later ones use.
     drop(clients(server.address, 10, h2).await?);
     sleep(Duration::from_millis(500)).await;
     let before = server.says("count").await?;
     let clients = clients(server.address, count, h2).await?;
-    // None of them is in dialogue any more.
+    // Each connection becomes idle, since a next request may come at once for a short time after a response.
     sleep(Duration::from_millis(500)).await;
     let with = server.says("count").await?;
     let after = server.says("stop").await?;
@@ -200,7 +200,7 @@ impl Process {
         })
     }
 
-    /// The numbers it answers with.
+    /// Sends a line to the server, and returns the numbers of its reply.
     async fn says(&mut self, word: &str) -> Result<Vec<isize>, BoxError> {
         self.input.write_all(format!("{word}\n").as_bytes()).await?;
         let line = self.output.next_line().await?.ok_or("it ended")?;
@@ -258,7 +258,7 @@ impl Client {
 
     async fn ends_in_order(self) -> Result<(), BoxError> {
         match self {
-            // What is left of the answer's head and body, and the end.
+            // Reads the rest of the response, until the server closes the connection.
             Self::H1(mut stream) => drop(stream.read_to_end(&mut Vec::new()).await?),
             Self::H2(_send, driver) => driver.await??,
         }

@@ -1,4 +1,4 @@
-//! Prints what clients see when either server stops, as it is measured now.
+//! Measures what clients see when either server stops, and prints the table.
 
 use lifecycle_wire_tests::cases;
 use lifecycle_wire_tests::subject::Kind;

@@ -1,4 +1,4 @@
-//! `HttpServer` in a process of its own, on the listening socket that is its standard input.
+//! Runs `HttpServer` in its own process, on the listening socket that is its standard input.
 
 use std::alloc::System;
 use std::os::fd::AsFd;
@@ -12,7 +12,8 @@ use lifecycle_wire_tests::app::app;
 use lifecycle_wire_tests::server::Server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How much is allocated: what a process has of the kernel says little, since allocators keep what they got.
+/// The allocator, which knows how many bytes are allocated. The memory of the process says little, since allocators keep
+/// what they got from the kernel.
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
@@ -23,7 +24,7 @@ async fn main() -> Result<Report, BoxError> {
         let current = Some(files);
         setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
     }
-    // Signals are heard before clients can have taken all descriptors.
+    // Signals are registered before clients can take all descriptors.
     let report = Runner::build(start).run_until_signal().await;
     println!("{report}");
     Ok(report)
@@ -31,7 +32,7 @@ async fn main() -> Result<Report, BoxError> {
 
 async fn start(_: Stop) -> Result<Server, BoxError> {
     let inherited = std::io::stdin().as_fd().try_clone_to_owned()?;
-    // The kernel goes on queueing connections for as long as anybody has the socket.
+    // The kernel queues connections as long as any process has the socket open.
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     let listener = Listener::try_from(std::net::TcpListener::from(inherited))?;
     let most = match variable("WIRE_LIMIT")? {

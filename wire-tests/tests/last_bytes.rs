@@ -1,5 +1,5 @@
-//! Where the bytes of a large answer are when the pass of its request is given back: not with the client. What is printed
-//! here is what `ShutdownLayer` warns of.
+//! The last bytes of a large response reach the client only if the server is awaited. When the pass of the request is
+//! dropped, many of them are still in the server; `ShutdownLayer` warns of this.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 const BODY: usize = 20 << 20;
 
-/// One in a single frame, and one in frames of 64 KiB.
+/// Returns an application with a large response in a single frame, and one in frames of 64 KiB.
 fn app(gate: &Gate) -> Router {
     let frames = || async {
         let frame = Bytes::from(vec![b'x'; 64 << 10]);
@@ -36,7 +36,8 @@ fn app(gate: &Gate) -> Router {
         .layer(ShutdownLayer::new(gate))
 }
 
-/// What a client that takes 16 MB a second has of the body when the connection ends; `began` is told its first byte.
+/// Reads a response at 16 MB a second, and returns how much of the body came before the connection ended. Notifies `began`
+/// at the first byte.
 async fn read(address: SocketAddr, path: &str, began: oneshot::Sender<()>) -> usize {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let ask = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
@@ -55,7 +56,7 @@ enum Awaited {
     Server,
 }
 
-/// axum's own server behind the layer: what its client has when the process ends after this was awaited.
+/// Returns how much a client of axum's own server gets if the process ends after `awaited`.
 async fn plain(path: &str, awaited: Awaited) -> usize {
     let server = Runtime::new().unwrap();
     let gate = Gate::new();
@@ -79,14 +80,14 @@ async fn plain(path: &str, awaited: Awaited) -> usize {
             Awaited::Pass => gate.drained().await,
             Awaited::Server => serving.await.unwrap().unwrap(),
         }
-        // As the end of the process does it: what the kernel has is still sent.
+        // Like the end of a process: the kernel still sends what it has.
         server.shutdown_background();
     };
     let address = address.await.unwrap();
     tokio::join!(read(address, path, began), stop).0
 }
 
-/// `HttpServer`, likewise.
+/// Returns how much a client of `HttpServer` gets.
 async fn ours(path: &str) -> usize {
     let server = Runtime::new().unwrap();
     let app = app(&Gate::new());
@@ -105,7 +106,7 @@ async fn ours(path: &str) -> usize {
 }
 
 #[tokio::test]
-async fn bytes_are_safe_only_if_the_server_is_awaited_too() {
+async fn the_last_bytes_are_safe_only_if_the_server_is_awaited() {
     for path in ["/one", "/many"] {
         let (pass, server, ours) = tokio::join!(
             plain(path, Awaited::Pass),
@@ -118,7 +119,7 @@ async fn bytes_are_safe_only_if_the_server_is_awaited_too() {
             BODY - server,
             BODY - ours
         );
-        // Of small frames the server holds few, and the kernel may have room for those.
+        // The server holds few small frames, and the kernel may have room for all of them.
         assert!(
             pass < BODY / 2 || path == "/many",
             "{pass} bytes came, so the warning in the layer's docs is out of date"
@@ -128,8 +129,8 @@ async fn bytes_are_safe_only_if_the_server_is_awaited_too() {
     }
 }
 
-/// A server that stops once curl has begun to take 20 MB, at a rate that leaves a part of it in the kernel's buffers for
-/// longer than any farewell.
+/// Stops a server while curl reads 20 MB so slowly that a part stays in the kernel's buffers for longer than the server
+/// waits for the client to close.
 async fn curl(version: &str) -> (usize, String) {
     let mut http = HttpServer::bind("127.0.0.1:0")
         .await
@@ -155,14 +156,14 @@ async fn curl(version: &str) -> (usize, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_slow_to_take_the_last_bytes_gets_them_all() {
+async fn a_slow_client_gets_all_of_the_last_bytes() {
     let ((h1, h1_said), (h2, h2_said)) =
         tokio::join!(curl("--http1.1"), curl("--http2-prior-knowledge"));
     assert_eq!(h1, BODY, "{h1_said}");
     assert_eq!(h2, BODY, "{h2_said}");
 }
 
-/// A socket that is read from at 8 MB a second at most.
+/// A socket that reads at most 8 MB a second.
 struct Slow {
     stream: TcpStream,
     pause: Pin<Box<Sleep>>,
@@ -211,7 +212,7 @@ impl AsyncWrite for Slow {
     }
 }
 
-/// How much a client gets that has a window of 4 MB and opens it as it reads.
+/// Returns how much an h2 client gets that has a window of 4 MB and opens it as it reads.
 async fn read_h2(address: SocketAddr, began: oneshot::Sender<()>) -> usize {
     let stream = TcpStream::connect(address).await.unwrap();
     let pause = Box::pin(sleep(Duration::ZERO));
@@ -235,7 +236,7 @@ async fn read_h2(address: SocketAddr, began: oneshot::Sender<()>) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_h2_client_that_opens_its_window_as_it_reads_gets_the_last_bytes_too() {
+async fn an_h2_client_that_opens_its_window_as_it_reads_gets_all_of_the_last_bytes() {
     let ours = async {
         let builder = HttpServer::bind("127.0.0.1:0").await.unwrap();
         let http = builder.serve(app(&Gate::new()));

@@ -1,11 +1,11 @@
-//! The table of the README, against either server.
+//! The table of the README is true for either server.
 
 use std::thread;
 
 use lifecycle_wire_tests::cases::{self, Row};
 use lifecycle_wire_tests::subject::Kind;
 
-/// What is not as the row says, if anything.
+/// Returns how the server contradicts the row, if it does.
 fn contradiction(row: &Row, kind: Kind) -> Option<String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -18,8 +18,8 @@ fn contradiction(row: &Row, kind: Kind) -> Option<String> {
 }
 
 #[test]
-fn clients_of_either_server_see_what_the_table_says() {
-    // Most of it is waiting, for what hangs.
+fn clients_of_either_server_see_the_rows_of_the_table() {
+    // All rows run at the same time, since most of the time goes into waiting for servers that hang.
     let contradictions: Vec<_> = thread::scope(|scope| {
         let rows: Vec<_> = cases::ALL
             .iter()

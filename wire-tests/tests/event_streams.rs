@@ -1,4 +1,4 @@
-//! An event stream of a server that is not ours, ended by the body that ours ends them with.
+//! `SseBody` ends event streams of other servers in order.
 
 use std::process::Stdio;
 
@@ -23,7 +23,7 @@ async fn events(handle: ShutdownHandle) -> Response<Body> {
 }
 
 #[tokio::test]
-async fn behind_axum_s_own_server_an_event_stream_ends_in_order() {
+async fn an_event_stream_of_axums_own_server_ends_in_order() {
     let handle = ShutdownHandle::new();
     let asked = handle.clone();
     let app = Router::new().route("/", get(move || events(asked)));

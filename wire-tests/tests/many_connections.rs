@@ -1,4 +1,4 @@
-//! 10,000 connections: closed soon, and all that they took is given back.
+//! A server closes 10,000 connections in order, and frees everything that they took.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -22,12 +22,12 @@ async fn idle(process: &Process, count: usize) -> Vec<TcpStream> {
         client.read_exact(&mut [0; 4096]).await.unwrap();
         clients.push(client);
     }
-    // Until no client is in dialogue any more.
+    // The connections become idle.
     sleep(Duration::from_millis(500)).await;
     clients
 }
 
-/// How much the server has allocated, and how many descriptors it has, while it serves but who asks.
+/// Returns how many bytes and descriptors the server has, with one more connection that asks.
 async fn held(process: &Process) -> (i64, usize) {
     let mut client = TcpStream::connect(process.address).await.unwrap();
     client
@@ -64,14 +64,14 @@ async fn ten_thousand_idle_connections_are_closed_in_order() {
     }
 }
 
-/// What may stay of thousands of connections: the tables that list them keep their size.
+/// The bytes that may stay after thousands of connections, since the tables that list them keep their size.
 const KEPT: i64 = 1 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_thousands_of_connections_took_is_given_back() {
+async fn the_memory_of_thousands_of_connections_is_freed() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let process = Process::start(SERVER, &listener).await.unwrap();
-    // What is made once is there before it is counted.
+    // The first connections allocate what all later ones use.
     drop(idle(&process, 100).await);
     let (heap, fds) = held(&process).await;
     for _ in 0..3 {
@@ -98,7 +98,7 @@ async fn what_thousands_of_connections_took_is_given_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_past_the_limit_are_refused_and_cost_nothing() {
+async fn ten_thousand_connections_past_the_limit_are_refused_and_cost_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let process = Process::start_with(SERVER, &listener, [("WIRE_LIMIT", "100")])
         .await
@@ -107,7 +107,7 @@ async fn ten_thousand_past_the_limit_are_refused_and_cost_nothing() {
     let fds = descriptors(process.id());
     for _ in 0..MANY {
         let mut client = TcpStream::connect(process.address).await.unwrap();
-        // Neither is certain to be heard: it may be closed before it speaks.
+        // Either may fail, since the server may close the connection first.
         let _ = client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         let mut answer = Vec::new();
         let _ = client.read_to_end(&mut answer).await;
