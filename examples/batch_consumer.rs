@@ -1,9 +1,9 @@
-//! A consumer of a message broker that leaves between two batches, never within one.
+//! A consumer of a message broker that shuts down between two batches, never within one.
 //!
-//! Three consumers work on the same topic, one after the other. The first is told to stop in the
-//! middle of a batch: it finishes the batch, commits it, and leaves. The second hangs in the middle
-//! of a batch until its time is up: the batch goes back to the broker. The third consumes what is
-//! left. In the end every message was recorded once.
+//! Three consumers work on the same topic, one after the other. The shutdown of the first begins in
+//! the middle of a batch: it finishes the batch, commits it, and leaves. The second hangs in the
+//! middle of a batch until its time is up, and the batch goes back to the broker. The third consumes
+//! the rest. In the end every message was recorded once.
 //!
 //! `cargo run -p lifecycle-examples --example batch_consumer`
 
@@ -20,10 +20,10 @@ type Message = u32;
 #[derive(GracefulShutdown)]
 #[shutdown(strict, timeout = self.patience, at_most = "25s")]
 struct Consumer {
-    /// Left first, so that others get what this consumer would have got.
+    /// The consumer leaves first, so that others get the next messages.
     #[shutdown(priority = 0, timeout = "2s", with = Subscription::leave)]
     subscription: Subscription,
-    /// A half batch is not recorded: it comes back whole.
+    /// An unfinished batch is not recorded, since the broker delivers all of it again.
     #[shutdown(priority = 10, timeout = "2s", with = Ledger::roll_back)]
     ledger: Ledger,
     #[shutdown(skip)]
@@ -34,16 +34,16 @@ struct Consumer {
     state: ShutdownState,
 }
 
-/// The runner tells main through `stop`, then waits for it until the plan needs the rest of the
-/// time.
+/// Consumes until `stop` fires. The runner then awaits this main until the plan needs the rest of
+/// the time.
 async fn consume(consumer: &mut Consumer, stop: Stop) -> Result<(), BoxError> {
     loop {
-        // Looked at here and nowhere else, so that a batch that was begun is finished.
+        // `stop` is checked only here, so that a batch that was begun is finished.
         let batch = tokio::select! {
-            // A stop comes before a batch that is ready.
+            // `stop` has precedence over a batch that is ready.
             biased;
             () = stop.cancelled() => return Ok(()),
-            // Has to be cancel-safe: a batch that was received but not returned would be lost here.
+            // `next` must be cancel-safe, or a batch that it received but did not return would be lost.
             batch = consumer.subscription.next() => batch,
         };
         let Some(batch) = batch else {
@@ -53,8 +53,8 @@ async fn consume(consumer: &mut Consumer, stop: Stop) -> Result<(), BoxError> {
             consumer.downstream.send(message).await;
             consumer.ledger.record(message);
         }
-        // In this order: a crash in between delivers the batch again, which the ledger notices by
-        // the messages' numbers. The other way round it would lose the batch.
+        // The order matters. After a crash in between, the broker delivers the batch again, and the
+        // ledger notices that by the messages' numbers. The other order would lose the batch.
         consumer.ledger.commit().await?;
         consumer.subscription.commit(batch).await;
     }
@@ -139,7 +139,7 @@ async fn run(
     Runner::new(consumer).handle(&handle).run(consume).await
 }
 
-/// What a message causes elsewhere. Here it is also where the operator presses Ctrl-C.
+/// Another service that gets every message. The example requests the shutdown from here.
 struct Downstream {
     interruption: Interruption,
     handle: ShutdownHandle,
@@ -159,16 +159,15 @@ impl Downstream {
         if self.interruption.hang_at == Some(message) {
             std::future::pending::<()>().await;
         }
-        // As any real call would, it gives the runner a chance to begin the shutdown in the middle
-        // of the batch.
+        // Like any real call, this lets the runner begin the shutdown in the middle of the batch.
         tokio::task::yield_now().await;
     }
 }
 
-/// How often each message was recorded.
+/// The number of times that each message was recorded.
 type Records = BTreeMap<Message, u32>;
 
-/// A transaction on a database: records count once they are committed.
+/// A transaction on a database, whose records count when they are committed.
 struct Ledger {
     pending: Vec<Message>,
     database: Arc<Mutex<Records>>,
@@ -192,7 +191,7 @@ impl Ledger {
     }
 }
 
-/// A broker in memory, which lends a batch until it is committed, and takes back what was not.
+/// A broker in memory. It takes back a batch that is not committed.
 struct Broker {
     topic: Mutex<Topic>,
 }
@@ -224,7 +223,7 @@ impl Broker {
     }
 }
 
-/// A consumer's place at the broker, until it has left.
+/// A consumer's subscription, until it leaves.
 struct Subscription {
     broker: Option<Arc<Broker>>,
 }
@@ -253,14 +252,14 @@ impl Subscription {
     }
 }
 
-/// Messages on loan.
+/// Messages that were delivered and are not committed yet.
 struct Batch {
     messages: Vec<Message>,
     broker: Arc<Broker>,
 }
 
-/// What was not committed goes back, to be delivered again: to a real broker when the connection is
-/// lost.
+/// Returns uncommitted messages to the broker, which delivers them again. A real broker takes them
+/// back when the connection ends.
 impl Drop for Batch {
     fn drop(&mut self) {
         let mut topic = lock(&self.broker.topic);
@@ -271,7 +270,7 @@ impl Drop for Batch {
     }
 }
 
-/// What a panicking thread left in these locks is whole.
+/// Locks a mutex, also a poisoned one: a panic leaves none of these values half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

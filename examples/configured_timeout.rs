@@ -1,10 +1,10 @@
-//! A timeout that the configuration decides: `timeout = self.config.drain`, and at most a minute.
+//! A server with a configured timeout: `timeout = self.config.drain`, and at most a minute.
 //!
-//! `Server::PLAN` proves with the `at_most`, whatever is configured later; `server.plan()` shows
-//! what this server got.
+//! The compiler proves the budget of `Server::PLAN` with the `at_most`. `server.plan()` shows the
+//! timeout that this server was configured with.
 //!
 //! `cargo run -p lifecycle-examples --example configured_timeout -- 3600` configures an hour, which
-//! is clipped.
+//! is clipped to the minute.
 
 use std::num::ParseIntError;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 struct Config {
-    /// How long requests may still take once the shutdown has begun.
+    /// The time that requests may take after the shutdown has begun.
     drain: Duration,
 }
 
@@ -64,7 +64,7 @@ async fn main() -> Result<Report, ParseIntError> {
     println!("as configured, {}\n", server.plan());
 
     let report = run(server, async |server, _stop| {
-        // A request that takes until the shutdown has begun, and is waited for.
+        // Stands for a request that ends after the shutdown has begun.
         let told = server.token.clone();
         server.requests.spawn(async move { told.cancelled().await });
     })

@@ -1,8 +1,8 @@
 //! Two components written by hand: one that its owner alone holds, and one that is shared in an
 //! `Arc`.
 //!
-//! A server holds both. One of its workers does not listen, so that the reserve is seen at work; in
-//! the end another server is dropped without a shutdown, so that `release` is.
+//! A server holds both. One of its workers ignores the shutdown, which shows the reserve at work. In
+//! the end another server is dropped without a shutdown, which shows `release`.
 //!
 //! `cargo run -p lifecycle-examples --example custom_component`
 
@@ -19,13 +19,13 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// Named tasks. They are told to stop, waited for, and in the end aborted.
+/// Named tasks. At shutdown they are cancelled, awaited, and aborted if they do not end.
 #[derive(Default)]
 struct Workers {
     told: CancellationToken,
     running: Vec<Worker>,
-    /// Those that panicked or had to be aborted. Kept here, not in `cleanup`, which may be taken up
-    /// again.
+    /// The workers that panicked or had to be aborted. They are kept here and not in `cleanup`,
+    /// which may be interrupted and called again.
     failed: Vec<String>,
 }
 
@@ -36,19 +36,18 @@ struct Worker {
 
 impl Component for Workers {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        // First of all, so that whoever asks is told from the beginning.
+        // First, so that progress shows the workers from the beginning.
         cx.waiting_for(self.unfinished());
         self.told.cancel();
 
         let soft = Instant::from_std(cx.deadline());
-        // A worker leaves the list when its end is known, with no `.await` in between: dropped at
-        // any `.await` here and called again, this goes on where it was.
+        // A worker leaves the list when its end is known, with no `.await` in between. So a cleanup
+        // that is dropped at any `.await` here and called again goes on where it was.
         while let Some(worker) = self.running.last_mut() {
             let ended = match timeout_at(soft, &mut worker.task).await {
                 Ok(ended) => ended,
-                // An abort is a request. Until the task has ended it may hold what later steps
-                // close; for this wait there is the reserve between the soft deadline and the hard
-                // one.
+                // An aborted task may hold resources that later steps close, until it has ended. The
+                // reserve between the soft and the hard deadline is for this wait.
                 Err(_elapsed) => {
                     worker.task.abort();
                     (&mut worker.task).await
@@ -66,15 +65,15 @@ impl Component for Workers {
         }
     }
 
-    /// After the hard deadline: nobody waits any more.
+    /// Runs after the hard deadline, when there is no time left to wait.
     fn abort(&mut self) {
         for worker in &self.running {
             worker.task.abort();
         }
     }
 
-    /// From the `Drop` of a server that was never shut down. The tasks belong to this value alone,
-    /// and would run on: a dropped `JoinHandle` lets its task go.
+    /// Runs in the `Drop` of a server that was not shut down. The tasks belong to this value alone,
+    /// and would run on otherwise: dropping a `JoinHandle` detaches its task.
     fn release(&mut self) {
         self.abort();
     }
@@ -86,8 +85,8 @@ impl Workers {
         self.running.push(Worker { name, task });
     }
 
-    /// The names of those that run, whenever it is asked. While `cleanup` runs it borrows the
-    /// workers, so this reads handles of its own.
+    /// Returns a closure that names the running workers. `cleanup` borrows the workers while it
+    /// runs, so the closure holds its own handles.
     fn unfinished(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let handles: Vec<(&str, AbortHandle)> = self
             .running
@@ -104,7 +103,7 @@ impl Workers {
     }
 }
 
-/// Mail to be sent, shared by everyone who posts some.
+/// A queue of mail that all posters share.
 #[derive(Default)]
 struct Outbox {
     queue: Mutex<Queue>,
@@ -116,7 +115,7 @@ struct Queue {
     mails: VecDeque<String>,
 }
 
-/// The mail, back: the outbox is closed.
+/// The error of a closed outbox, which gives the mail back.
 #[derive(Debug)]
 struct Closed(String);
 
@@ -135,8 +134,8 @@ impl Outbox {
     }
 }
 
-// On the reference, as `Read` is implemented for `&File`: that makes `Arc<Outbox>` a component. The
-// shutdown closes the outbox for all who hold it; dropping one of the clones closes nothing.
+// Implemented on the reference, as `Read` is for `&File`, which makes `Arc<Outbox>` a component. The
+// shutdown closes the outbox for all holders; dropping a clone closes nothing.
 impl Component for &Outbox {
     async fn cleanup(&mut self, _cx: &Context) -> Result<(), BoxError> {
         self.queue().closed = true;
@@ -145,7 +144,7 @@ impl Component for &Outbox {
                 return Ok(());
             };
             send(&mail).await?;
-            // Only now: had this been dropped before, the next call would send the mail.
+            // Removed only now: if this future is dropped earlier, the next call sends the mail.
             self.queue().mails.pop_front();
         }
     }
@@ -159,7 +158,7 @@ async fn send(mail: &str) -> io::Result<()> {
 #[derive(GracefulShutdown)]
 #[shutdown(strict, timeout = "5s")]
 struct Server {
-    /// A worker that has to be aborted is reported, but fails nothing.
+    /// An aborted worker is reported, but does not make the shutdown fail.
     #[shutdown(priority = 0, timeout = "400ms", best_effort)]
     workers: Workers,
     #[shutdown(priority = 10, timeout = "2s")]
@@ -220,8 +219,7 @@ async fn main() -> Report {
     report
 }
 
-/// A server that nobody shuts down logs one warning when it is dropped, and releases what it alone
-/// owns.
+/// Drops a server without a shutdown, which logs one warning and releases what the server alone owns.
 async fn drop_without_shutdown() {
     let mut server = Server::new();
     let (held, released) = oneshot::channel::<()>();
@@ -230,7 +228,7 @@ async fn drop_without_shutdown() {
         std::future::pending().await
     });
     drop(server);
-    // The sender is gone once the task is.
+    // The sender is dropped with its task.
     if released.await.is_err() {
         println!("dropped without a shutdown: its worker was aborted");
     }

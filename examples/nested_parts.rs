@@ -1,7 +1,7 @@
-//! A server made of parts, each with a plan of its own: `#[shutdown(part)]`.
+//! A server made of parts, each with its own plan: `#[shutdown(part)]`.
 //!
-//! The plan is a constant, so a deployment's grace period is checked when this compiles; printed,
-//! it is a table. A part's steps stand under it in the plan and in the report.
+//! The plan is a constant, so the compiler can check a deployment's grace period. It prints as a
+//! table, in which the steps of a part stand below it, as they do in the report.
 //!
 //! `cargo run -p lifecycle-examples --example nested_parts`
 
@@ -19,7 +19,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 struct Server {
     #[shutdown(priority = 0)]
     ingress: Ingress,
-    // Its tasks never end by themselves. Without `with` they would be waited for first.
+    // These tasks never end by themselves. Without `with` the step would await them first.
     #[shutdown(priority = 10, timeout = "2s", with = JoinSet::shutdown)]
     housekeeping: JoinSet<()>,
     #[shutdown(priority = 20)]
@@ -28,35 +28,36 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Where requests come in. A part has no state and no `Drop` of its own: its owner's cover it.
+/// The part that accepts requests. A part has no state and no `Drop`: those of its owner cover it.
 #[derive(GracefulShutdown)]
 #[shutdown(part, strict, timeout = "12s")]
 struct Ingress {
-    // No field gives a priority: their order is that of the declarations.
+    // No field has a priority, so the steps run in declaration order.
     #[shutdown(timeout = "1s")] // aborted and awaited
     accepting: AbortOnDropHandle<Infallible>,
-    #[shutdown] // gets what the step above leaves of the 12 s
+    #[shutdown] // gets the time that the step above leaves of the 12 s
     connections: TaskTracker,
 }
 
-/// What requests read and write. It states no timeout: its budget is its longest path, 1 s + 3 s.
+/// The part that requests read and write. It states no timeout, so its budget is its longest path,
+/// 1 s + 3 s.
 #[derive(GracefulShutdown)]
 #[shutdown(part, strict)]
 struct Storage {
     #[shutdown(priority = 0, timeout = "1s", with = Log::sync)]
     log: Log,
-    // Of equal priority, so both at the same time.
+    // Both have the same priority, so they run at the same time.
     #[shutdown(priority = 10, timeout = "3s", with = |index| index.save())]
     by_name: Index,
     #[shutdown(priority = 10, timeout = "2s", with = |index| index.save())]
     by_date: Index,
 }
 
-/// What the deployment's manifest says.
+/// The grace period in the deployment's manifest.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
-// Too short a grace period does not compile. 2 s are for what is not the plan's: the signal's way
-// to the process, and the end of the runtime.
+// Too short a grace period does not compile. 2 s are for the signal's way to the process and for the
+// end of the runtime, which are not in the plan.
 const _: () = {
     let budget = Server::PLAN.budget().expect("a struct has a budget");
     assert!(budget.as_secs() + 2 <= GRACE_PERIOD.as_secs());
@@ -99,7 +100,7 @@ impl Ingress {
     fn start(listener: TcpListener) -> Self {
         let connections = TaskTracker::new();
         Self {
-            // It holds no connection itself, so it may be aborted; that closes the listener.
+            // The task holds no connections, so it may be aborted, which closes the listener.
             accepting: AbortOnDropHandle::new(tokio::spawn(accept(listener, connections.clone()))),
             connections,
         }
@@ -110,14 +111,14 @@ async fn accept(listener: TcpListener, connections: TaskTracker) -> Infallible {
     loop {
         match listener.accept().await {
             Ok((socket, _)) => drop(connections.spawn(greet(socket))),
-            // Too many open files, say: trying again at once would only burn the processor.
+            // For example too many open files. Trying again at once would be a busy loop.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
 async fn greet(socket: TcpStream) {
-    // A client that has left does not hear it.
+    // The client may have left.
     if socket.writable().await.is_ok() {
         let _ = socket.try_write(b"hello\n");
     }

@@ -1,5 +1,5 @@
-//! A server whose cleanup is declared on its fields: tell everyone, wait for the requests that
-//! were begun, flush the journal they wrote to.
+//! A server whose cleanup is declared on its fields: cancel the token, await the requests in flight,
+//! flush the journal that they wrote to.
 //!
 //! `cargo run -p lifecycle-examples --example quickstart`
 
@@ -34,12 +34,13 @@ impl Server {
         }
     }
 
-    /// Handlers get clones of the parts. Dropping one shuts nothing down: the server owns that.
+    /// Handles a request in a task, which holds clones of the parts. Dropping a clone shuts nothing
+    /// down.
     fn accept(&self, request: &'static str) {
         let (token, journal) = (self.token.clone(), Arc::clone(&self.journal));
         self.requests.spawn(async move {
             journal.write(format!("{request}: begun"));
-            // Stands for a request that takes until the shutdown has begun.
+            // Stands for a request that ends after the shutdown has begun.
             token.cancelled().await;
             journal.write(format!("{request}: done"));
         });

@@ -1,6 +1,6 @@
-//! The whole idea in one file: a reverse proxy that accepts, forwards, records what it forwarded,
-//! and stops in order. First every client is answered, then the record is put on the disk, then the
-//! connections to the upstream are closed. `examples/proxy` is what this grows into.
+//! The whole idea in one file: a reverse proxy that accepts requests, forwards and records them, and
+//! shuts down in order. First every client is answered, then the record is written to disk, then the
+//! connections to the upstream are closed. `examples/proxy` is this proxy grown up.
 //!
 //! `cargo run -p lifecycle-examples --example reverse_proxy 127.0.0.1:8080 127.0.0.1:8000 record.log`
 
@@ -32,13 +32,13 @@ type Client = legacy::Client<HttpConnector, RequestBody>;
 #[derive(GracefulShutdown)]
 #[shutdown(strict, timeout = "25s")]
 struct ReverseProxy {
-    /// Stops accepting and drains: takes what the later steps leave of the 25 s.
+    /// Stops accepting and drains, in the time that the later steps leave of the 25 s.
     #[shutdown(priority = 10, best_effort)]
     http: HttpServer,
-    /// Puts the last lines on the disk: it ends when nobody can send one any more.
+    /// Writes the last lines to disk. The task ends when the last sender is gone.
     #[shutdown(priority = 20, timeout = "3s")]
     recorder: JoinHandle<io::Result<()>>,
-    /// The client has no close: its connections end once the last clone of it is gone.
+    /// The client has no close. Its connections end when its last clone is dropped.
     #[shutdown(after = recorder, timeout = "100ms", take, with = drop)]
     pool: Option<Client>,
     #[shutdown(after = pool, timeout = "1s")]
@@ -53,7 +53,7 @@ async fn main() -> Report {
     let mut argument = |default: &str| arguments.next().unwrap_or(default.into());
     let listen = argument("127.0.0.1:8080");
     let (upstream, record) = (argument("127.0.0.1:8000"), argument("record.log"));
-    // Signals are heard before the first client can come.
+    // `build` registers the signals before the first client can connect.
     let report = Runner::build(async |_| ReverseProxy::start(&listen, &upstream, &record).await)
         .run_until_signal()
         .await;
@@ -95,7 +95,7 @@ struct Forward {
 }
 
 impl Forward {
-    /// Sends a request on. Its exchange ends with the body of the response, and is recorded then.
+    /// Forwards a request. Its exchange ends with the body of the response, and is recorded then.
     async fn answer(
         &self,
         mut request: Request<RequestBody>,
@@ -105,7 +105,7 @@ impl Forward {
             bytes: 0,
             recorder: self.recorder.clone(),
         };
-        // The target has the host in HTTP/2, a field in HTTP/1.
+        // HTTP/2 has the host in the target, HTTP/1 in a field.
         if let Some(host) = request.uri().authority() {
             let host = HeaderValue::try_from(host.as_str())?;
             request.headers_mut().insert(header::HOST, host);
@@ -139,8 +139,7 @@ impl Forward {
     }
 }
 
-/// Removes the fields that are for one connection only, and says that a proxy was here (RFC 9110
-/// §7.6).
+/// Removes the fields that concern a single connection, and adds `Via` (RFC 9110 §7.6).
 fn pass_on(headers: &mut HeaderMap) {
     let lists = headers.get_all(header::CONNECTION).iter();
     let lists = lists.filter_map(|value| value.to_str().ok());
@@ -160,18 +159,18 @@ fn pass_on(headers: &mut HeaderMap) {
     headers.append(header::VIA, HeaderValue::from_static("1.1 reverse_proxy"));
 }
 
-/// Runs the upstream connections in the pool's group, so that they are awaited.
+/// An executor that runs the upstream connections in the pool's group, so that they are awaited.
 #[derive(Clone)]
 struct InGroup(Spawner);
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for InGroup {
     fn execute(&self, task: F) {
-        // Refused once the pool is closed, when nobody asks any more.
+        // The group refuses tasks when the pool is closed. By then there are no requests.
         let _ = self.0.spawn("upstream", async { drop(task.await) });
     }
 }
 
-/// Writes a line for each exchange until the last of those that send them is gone.
+/// Writes a line for each exchange until the last sender is gone.
 async fn record(file: File, mut lines: mpsc::Receiver<String>) -> io::Result<()> {
     let mut file = BufWriter::new(file);
     while let Some(line) = lines.recv().await {
@@ -190,7 +189,7 @@ struct Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let line = format!("{} {}\n", self.line, self.bytes);
-        // A client does not wait for the disk: a line is lost when 1024 of them do.
+        // A client never waits for the disk, so a line is lost when 1024 of them wait.
         let _ = self.recorder.try_send(line);
     }
 }

@@ -1,5 +1,5 @@
-//! A server with a task that is stuck, one that blocks its thread and one that panicked ends on time, and
-//! its report names all three.
+//! A server ends on time although one task is stuck, one blocks its thread and one has panicked. Its report names all
+//! three.
 //!
 //! `cargo run -p lifecycle-examples --example stuck`: it exits with 1, since the shutdown is not clean.
 
@@ -16,11 +16,11 @@ use lifecycle_runtime::{
 struct Server {
     #[shutdown(timeout = "1s")]
     tasks: TaskGroup,
-    /// A blocking call cannot be aborted, so its step is cut: those get a group of their own, and the
-    /// others are known to have ended.
+    /// A blocking call cannot be aborted, so its step is cut at the deadline. In a group of their own, blocking calls do
+    /// not hold up the step of the other tasks.
     #[shutdown(timeout = "500ms")]
     imports: TaskGroup,
-    /// Whatever became of the tasks, this is still written.
+    /// The journal is written whether the tasks have ended or not.
     #[shutdown(timeout = "100ms", with = Journal::close)]
     journal: Journal,
     #[shutdown(state)]
@@ -40,16 +40,16 @@ impl Journal {
 }
 
 async fn serve(server: &mut Server, _stop: Stop) -> Result<(), BoxError> {
-    // It waits for an answer that never comes, and does not listen for the shutdown.
+    // This task waits for an answer that never comes, and ignores the shutdown.
     server.tasks.spawn("stuck-upstream", pending::<()>())?;
     server
         .tasks
         .spawn("parser", async { panic!("byte 7 is no digit") })?;
     server.imports.spawn_blocking("csv-import", |_stop| {
-        // It does not ask whether it should stop.
+        // This call never checks `_stop`.
         thread::sleep(Duration::from_secs(3600));
     })?;
-    // The panic is told when it happens; the report keeps it.
+    // The panic is logged when it happens, and kept for the report.
     tokio::task::yield_now().await;
     server.journal.lines.push("served until the end");
     Ok(())
@@ -62,8 +62,8 @@ fn main() -> Report {
         journal: Journal { lines: Vec::new() },
         state: ShutdownState::new(),
     };
-    // A runtime of its own, whose drop does not wait for the import; the watchdog is for what nobody
-    // thought of.
+    // `block_on` has its own runtime, whose drop does not wait for the import. The watchdog ends the process if anything
+    // else holds it.
     let report = Runner::new(server)
         .watchdog(Duration::from_secs(1))
         .block_on(serve);

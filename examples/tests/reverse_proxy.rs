@@ -1,5 +1,5 @@
-//! The reverse proxy passes requests on, and stops in order: every client is answered, then every
-//! exchange is on the disk, then the upstream connections are closed.
+//! The reverse proxy forwards requests and shuts down in order: every client is answered, then every
+//! exchange is on disk, then the upstream connections are closed.
 
 #![cfg(unix)]
 
@@ -86,7 +86,7 @@ fn a_request_that_no_upstream_answers_is_a_502_and_recorded() {
     assert_eq!(record.text(), "GET /x 502 29\n");
 }
 
-/// A file that goes with the test.
+/// A file that is removed at the end of the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -106,17 +106,17 @@ impl Drop for Scratch {
     }
 }
 
-/// A server that answers when it is told to.
+/// An upstream that answers when the test says so.
 struct Upstream {
     address: SocketAddr,
     heads: Receiver<String>,
     answers: Sender<&'static str>,
-    /// What the record was when the proxy hung up.
+    /// The contents of the record when the proxy closed its connection.
     records: Receiver<String>,
 }
 
 impl Upstream {
-    /// For one connection, which the proxy is to keep.
+    /// Starts an upstream for a single connection, which the proxy must reuse.
     fn start(record: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -160,7 +160,7 @@ fn read_head(from: &mut BufReader<TcpStream>) -> Option<String> {
     Some(head)
 }
 
-/// The example, running.
+/// The running example.
 struct Proxy {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -201,7 +201,7 @@ impl Proxy {
         kill_process(pid, Signal::TERM).unwrap();
     }
 
-    /// Waits until it accepts no more: its drain has begun.
+    /// Waits until the proxy accepts no more connections, so that its drain has begun.
     fn refuses(&self) {
         let begun = Instant::now();
         while TcpStream::connect(self.address).is_ok() {
@@ -210,7 +210,7 @@ impl Proxy {
         }
     }
 
-    /// Waits for its end, which is to be in order. Returns what it said.
+    /// Waits until the proxy has exited with success. Returns its output.
     fn wait(&mut self) -> String {
         let mut text = String::new();
         self.stdout.read_to_string(&mut text).unwrap();
@@ -222,7 +222,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // It has ended, unless the test has failed.
+        // The proxy has ended unless the test has failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -236,7 +236,7 @@ impl Client {
         self.0.write_all(head.as_bytes()).unwrap();
     }
 
-    /// Reads all that comes: the connection is to be closed after the response.
+    /// Reads the response until the proxy closes the connection.
     fn response(&mut self) -> String {
         let mut text = String::new();
         self.0.read_to_string(&mut text).unwrap();

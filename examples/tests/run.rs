@@ -1,4 +1,4 @@
-//! Every example runs to its end by itself, exits as it says, and shows what it promises.
+//! Every example ends by itself, with the exit code and the output that it promises.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::thread;
 use support::{example, wait};
 
 #[test]
-fn quickstart_flushes_what_its_requests_wrote_last() {
+fn quickstart_flushes_the_journal_after_its_requests() {
     let out = run("quickstart", &[]);
     out.has_in_order(&[
         "GET /one: done",
@@ -20,7 +20,7 @@ fn quickstart_flushes_what_its_requests_wrote_last() {
 }
 
 #[test]
-fn nested_parts_have_rows_of_their_own_in_the_plan_and_in_the_report() {
+fn nested_parts_have_their_own_rows_in_the_plan_and_the_report() {
     let out = run("nested_parts", &[]);
     out.has_in_order(&[
         "Server: at most 25s",
@@ -63,7 +63,7 @@ fn configured_timeout_is_clipped_to_its_at_most() {
 }
 
 #[test]
-fn custom_component_says_what_it_waits_for_and_ends_its_stragglers() {
+fn custom_component_reports_what_it_waits_for_and_ends_its_stragglers() {
     let out = run("custom_component", &[]);
     out.has_in_order(&[
         "workers: waiting for",
@@ -92,7 +92,7 @@ fn batch_consumer_neither_loses_a_message_nor_records_one_twice() {
 }
 
 #[test]
-fn stuck_ends_on_time_with_1_and_names_the_stuck_the_blocking_and_the_panicking_task() {
+fn stuck_exits_with_1_on_time_and_names_the_stuck_the_blocking_and_the_panicked_task() {
     let out = run_to(1, "stuck", &[]);
     out.has_in_order(&[
         "journal: served until the end",
@@ -106,7 +106,7 @@ fn stuck_ends_on_time_with_1_and_names_the_stuck_the_blocking_and_the_panicking_
     out.has_steps(&["journal"]);
 }
 
-/// What an example printed.
+/// The output of an example.
 struct Output {
     stdout: String,
 }
@@ -122,7 +122,7 @@ impl Output {
         }
     }
 
-    /// Whether the last report has these rows, in this order, all done.
+    /// Asserts that the last report has these rows, in this order, all of them done.
     fn has_steps(&self, names: &[&str]) {
         let report = self
             .stdout
@@ -138,12 +138,12 @@ impl Output {
     }
 }
 
-/// Runs an example to its end, which has to be exit code 0.
+/// Runs an example, and asserts that it exits with 0.
 fn run(name: &str, args: &[&str]) -> Output {
     run_to(0, name, args)
 }
 
-/// Runs an example to its end, which has to be this exit code.
+/// Runs an example, and asserts its exit code.
 fn run_to(code: i32, name: &str, args: &[&str]) -> Output {
     let mut child = Command::new(example(name))
         .args(args)
@@ -152,7 +152,7 @@ fn run_to(code: i32, name: &str, args: &[&str]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the example starts");
-    // Read while it runs, or a full pipe would hold it up.
+    // Reads while the example runs, or a full pipe would block it.
     let stdout = read(child.stdout.take().expect("stdout is piped"));
     let stderr = read(child.stderr.take().expect("stderr is piped"));
     let status = wait(&mut child, name);

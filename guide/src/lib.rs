@@ -1,6 +1,6 @@
-//! Nothing but examples to test: rustdoc runs those of the pages that are included here.
+//! Runs the examples of the included pages as doc tests.
 
-/// Includes a page of text, for its examples.
+/// Includes a page for its examples.
 #[cfg(doctest)]
 macro_rules! page {
     ($name:ident, $path:literal) => {

@@ -1,10 +1,10 @@
-//! A chat: members speak over WebSockets, an audience listens to server-sent events, and when the server goes away
-//! everybody is told so in the way their protocol has for it.
+//! A chat server. Members talk over WebSockets, and an audience listens to server-sent events. At shutdown each client
+//! learns of it in the way of its protocol.
 //!
 //! [`HttpServer`] ends the event streams by itself. A WebSocket handler waits for [`HttpConnection::cancelled`] beside its
 //! messages, and says 1001.
 //!
-//! It runs to its end by itself: two members talk, somebody listens, and the shutdown begins while all are connected.
+//! The example ends by itself: two members talk, a listener hears them, and the shutdown begins while all are connected.
 //! Run it with `cargo run` in this directory.
 
 use std::convert::Infallible;
@@ -35,7 +35,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// What handlers hold.
+/// The part of the server that handlers hold.
 type Room = broadcast::Sender<String>;
 
 #[tokio::main]
@@ -80,7 +80,7 @@ async fn talk(mut socket: WebSocket, room: Room, connection: HttpConnection) {
     loop {
         tokio::select! {
             said = socket.recv() => match said {
-                // Nobody listens to an empty room.
+                // Sending fails in an empty room, which is fine.
                 Some(Ok(Message::Text(text))) => drop(room.send(text.to_string())),
                 Some(Ok(_)) => {}
                 None | Some(Err(_)) => return,
@@ -98,12 +98,13 @@ async fn talk(mut socket: WebSocket, room: Room, connection: HttpConnection) {
         reason: "the server restarts".into(),
     };
     if socket.send(Message::Close(Some(away))).await.is_ok() {
-        // The client's close ends it; a client that sends none is cut at the deadline.
+        // The client's close frame ends the loop. A client that sends none is cut at the deadline.
         while let Some(Ok(_)) = socket.recv().await {}
     }
 }
 
-/// Says nothing about the end: the server ends it, after an event.
+/// Streams the messages of the room. The handler does not watch for the shutdown: the server ends the stream after an
+/// event.
 async fn listen(State(room): State<Room>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     Sse::new(stream::unfold(room.subscribe(), async |mut room| {
         let text = room.recv().await.ok()?;
@@ -111,13 +112,13 @@ async fn listen(State(room): State<Room>) -> Sse<impl Stream<Item = Result<Event
     }))
 }
 
-/// Two members and a listener, who stay until they are sent away.
+/// Connects two members and a listener, who stay until the server closes their connections.
 async fn visit(address: SocketAddr, handle: ShutdownHandle) -> Result<String, BoxError> {
     let mut audience = TcpStream::connect(address).await?;
     audience
         .write_all(b"GET /listen HTTP/1.1\r\nhost: chat\r\n\r\n")
         .await?;
-    // The answer's head: from here on it hears everything.
+    // After the response's head the listener hears every message.
     audience.read_buf(&mut Vec::with_capacity(4096)).await?;
     let url = format!("ws://{address}/speak");
     let (mut alice, _) = tokio_tungstenite::connect_async(&url).await?;
@@ -140,7 +141,7 @@ async fn visit(address: SocketAddr, handle: ShutdownHandle) -> Result<String, Bo
     ))
 }
 
-/// The code that the server closed with.
+/// Returns the code with which the server closed the WebSocket.
 async fn last<S>(socket: &mut S) -> Result<u16, BoxError>
 where
     S: Stream<Item = Result<tungstenite::Message, tungstenite::Error>> + Unpin,

@@ -1,9 +1,9 @@
-//! The example runs to its end by itself: everybody is told, nobody is cut.
+//! The example ends by itself: every client learns of the shutdown, and none is cut.
 
 use std::process::Command;
 
 #[test]
-fn everybody_is_told_that_the_server_goes_away() {
+fn every_client_learns_of_the_shutdown() {
     let output = Command::new(env!("CARGO_BIN_EXE_lifecycle-axum-chat"))
         .output()
         .expect("the example starts");

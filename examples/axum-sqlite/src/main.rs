@@ -1,11 +1,11 @@
-//! An axum server on a SQLite pool: requests in flight finish, then what was counted is saved, then
-//! the pool is closed, last of all.
+//! An axum server with a SQLite pool. At shutdown the requests in flight finish, then the counter is
+//! saved, and the pool is closed last.
 //!
 //! The owner, [`Server`], is not `Clone` and stays in one place. Handlers hold a [`Shop`], cheap
 //! clones of its parts, and dropping one of those shuts nothing down.
 //!
-//! It runs to its end by itself: a customer orders something, and the shutdown begins while the
-//! order is in flight. Run it with `cargo run` in this directory.
+//! The example ends by itself: a customer orders something, and the shutdown begins while the order
+//! is in flight. Run it with `cargo run` in this directory.
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// What handlers hold.
+/// The parts of the server that handlers hold.
 #[derive(Clone)]
 struct Shop {
     pool: SqlitePool,
@@ -67,7 +67,7 @@ async fn main() -> Result<Report, BoxError> {
             let app = Router::new()
                 .route("/orders", post(order))
                 .with_state(server.shop(payment));
-            // Main is the step `main`: it ends once every request that was begun is answered.
+            // The step `main` ends when every request in flight is answered.
             axum::serve(listener, app)
                 .with_graceful_shutdown(stop.cancelled_owned())
                 .await
@@ -118,15 +118,15 @@ async fn open(file: &Path) -> Result<SqlitePool, sqlx::Error> {
 
 /// Closes the pool and waits until it is empty.
 ///
-/// `Pool::close` alone may return before that: a connection that was used a moment ago goes back in
-/// a task of its own, and if it comes after the pool has closed the idle ones, it stays open.
+/// `Pool::close` alone may return before that. A task returns a connection to the pool after its use;
+/// if it does so after the pool has closed the idle connections, this one stays open.
 async fn close(pool: &SqlitePool) {
     loop {
         pool.close().await;
         if pool.size() == 0 {
             return;
         }
-        // The pool does not tell when it is empty. The step's timeout bounds the loop.
+        // The pool does not notify when it is empty. The step's timeout bounds the loop.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -142,7 +142,7 @@ async fn order(State(shop): State<Shop>, item: String) -> Result<String, (Status
     Ok(format!("ordered {item}"))
 }
 
-/// Counted in memory, saved at the end: not a write to the database for each request.
+/// A counter of orders in memory, which is saved at the end instead of with each request.
 struct Tally {
     requests: AtomicI64, // relaxed: only the number itself matters
     pool: SqlitePool,
@@ -159,7 +159,7 @@ impl Tally {
         })
     }
 
-    /// Saves the sum and not what was added to it, so that saving twice does no harm.
+    /// Saves the sum, and not the increase, so that saving twice does no harm.
     async fn save(&self) -> Result<(), sqlx::Error> {
         sqlx::query("INSERT OR REPLACE INTO tally (id, requests) VALUES (0, ?)")
             .bind(self.requests.load(Ordering::Relaxed))
@@ -169,8 +169,8 @@ impl Tally {
     }
 }
 
-/// Stands for a slow service: it answers when the shutdown has begun, so that the order is in
-/// flight by then.
+/// Stands for a slow service. It answers after the shutdown has begun, so that the order is in
+/// flight at that time.
 #[derive(Clone)]
 struct Payment {
     begun: Arc<Notify>,
@@ -184,8 +184,7 @@ impl Payment {
     }
 }
 
-/// Orders a lamp; and while the shop waits for the payment, asks for the shutdown, as an operator
-/// would.
+/// Orders a lamp, and requests the shutdown while the shop waits for the payment.
 async fn customer(shop: SocketAddr, payment: Payment) -> io::Result<String> {
     let mut connection = TcpStream::connect(shop).await?;
     let order = "POST /orders HTTP/1.1\r\nhost: shop\r\ncontent-length: 4\r\n\r\nlamp";
@@ -193,7 +192,7 @@ async fn customer(shop: SocketAddr, payment: Payment) -> io::Result<String> {
     payment.begun.notified().await;
     payment.handle.request(Reason::Requested);
 
-    // The connection was kept alive; the server closes it after the answer.
+    // The server closes the kept connection after the response.
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await?;
     let body = answer

@@ -1,4 +1,4 @@
-//! The example runs to its end by itself: the request in flight is answered, the pool is closed last.
+//! The example ends by itself: the request in flight is answered, and the pool is closed last.
 
 use std::process::Command;
 

@@ -1,9 +1,9 @@
 //! A gRPC server: tonic's routes behind [`HttpServer`], and its health service kept in step with [`Readiness`].
 //!
-//! Clients that watch the health are told NOT_SERVING at the first moment of the lame duck, while calls are still
-//! answered; then their streams end and the connection says goodbye.
+//! Clients that watch the health get NOT_SERVING when the lame duck begins, while calls are still answered. Then their
+//! streams end, and the server closes the connection with GOAWAY.
 //!
-//! It runs to its end by itself: a client watches, the shutdown begins, and the client sees all of it. Run it with
+//! The example ends by itself: a client watches, the shutdown begins, and the client sees all of it. Run it with
 //! `cargo run` in this directory.
 
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use tonic_health::server::HealthReporter;
 #[derive(GracefulShutdown)]
 #[shutdown(strict, timeout = "25s")]
 struct Server {
-    /// Ends first: it ends the streams of those who watch.
+    /// Ends first, which ends the streams of the clients that watch.
     #[shutdown(priority = 0, timeout = "1s")]
     health: TaskGroup,
     #[shutdown(priority = 10, timeout = "20s")]
@@ -41,7 +41,7 @@ async fn main() -> Result<Report, BoxError> {
     let followed = readiness.clone();
     health.spawn_with("health", async move |stop| {
         let _ = stop.run_until_cancelled(follow(&followed, &reporter)).await;
-        // Those who watch it see their stream end: what is not known any more is not watched.
+        // Removing the service ends the streams of the clients that watch it.
         reporter.clear_service_status("").await;
     })?;
     let server = Server {
@@ -69,7 +69,7 @@ async fn main() -> Result<Report, BoxError> {
     Ok(report)
 }
 
-/// Keeps the health of the whole server, the service "", in step.
+/// Keeps the health of the whole server, the service "", in step with `readiness`.
 async fn follow(readiness: &Readiness, reporter: &HealthReporter) {
     let mut state = readiness.watch();
     loop {
@@ -78,14 +78,14 @@ async fn follow(readiness: &Readiness, reporter: &HealthReporter) {
             _ => ServingStatus::NotServing,
         };
         reporter.set_service_status("", status).await;
-        // `readiness` is its sender, so it does not end.
+        // `readiness` holds the sender, so the changes never end.
         if state.changed().await.is_err() {
             return;
         }
     }
 }
 
-/// Watches until the stream ends; asks for the shutdown once the server is healthy, as an operator would.
+/// Watches the health until the stream ends. Requests the shutdown when the server is healthy.
 async fn watch(address: SocketAddr, handle: ShutdownHandle) -> Result<Vec<String>, BoxError> {
     let mut client = connect(address).await?;
     let mut seen = Vec::new();
@@ -103,7 +103,7 @@ async fn watch(address: SocketAddr, handle: ShutdownHandle) -> Result<Vec<String
             "SERVING" => {
                 handle.request(Reason::Requested);
             }
-            // The lame duck has only begun: who does not know yet is answered as ever.
+            // During the lame duck a client that does not know yet still gets its responses.
             "NOT_SERVING" => {
                 let mut newcomer = connect(address).await?;
                 let answer = newcomer.check(HealthCheckRequest::default()).await?;

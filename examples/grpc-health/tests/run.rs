@@ -1,9 +1,9 @@
-//! The example runs to its end by itself: the client sees every state, and the end of its stream.
+//! The example ends by itself: the client sees every state, and the end of its stream.
 
 use std::process::Command;
 
 #[test]
-fn who_watches_the_health_is_told_before_anything_stops() {
+fn watchers_of_the_health_learn_of_the_shutdown_before_anything_stops() {
     let output = Command::new(env!("CARGO_BIN_EXE_lifecycle-grpc-health"))
         .output()
         .expect("the example starts");

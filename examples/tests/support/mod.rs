@@ -5,7 +5,7 @@ use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A hang is reported, not waited for; no example takes three seconds.
+/// The time after which an example counts as hanging. None takes three seconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until an example has ended.
@@ -23,8 +23,8 @@ pub(crate) fn wait(child: &mut Child, name: &str) -> ExitStatus {
     }
 }
 
-/// Cargo names binaries to tests, but not examples: `<profile>/examples/NAME` beside
-/// `<profile>/deps/THIS`.
+/// Returns the path of an example. Cargo tells tests the paths of binaries, but not of examples, which
+/// are in `<profile>/examples/NAME` beside `<profile>/deps/THIS`.
 pub(crate) fn example(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("a test knows its own path");
     let profile = this
