@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-/// Now, on tokio's clock where there is one, so that paused time governs every deadline.
+/// Returns the current time on tokio's clock, so that paused time governs every deadline.
 #[cfg(feature = "rt")]
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -12,7 +12,7 @@ pub(crate) fn now() -> Instant {
 #[cfg(feature = "rt")]
 pub(crate) fn is_paused() -> bool {
     let (before, real) = (now(), Instant::now());
-    // A clock that runs has moved once the real one has.
+    // Wait until the real clock has moved: a running tokio clock then has moved too.
     while Instant::now() == real {
         std::hint::spin_loop();
     }

@@ -1,4 +1,4 @@
-//! The traits: what a step cleans, and what an owner offers.
+//! The traits: what a step cleans, and what an owner can do.
 
 use std::error::Error;
 use std::future::Future;
@@ -6,69 +6,73 @@ use std::pin::Pin;
 
 use crate::{Context, Plan};
 
-/// The error of a cleanup: anything that can be sent between threads.
+/// The error of a cleanup: any error that can be sent between threads.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Something that can be cleaned up: a leaf such as a task or a pool, or a derived struct.
+/// A value that can be cleaned up: a leaf such as a task or a pool, or a derived struct.
 ///
-/// A shared component implements the trait on `&T`, as `Read` does for `&File`; then `Arc<T>` is a
-/// component too. An explicit shutdown acts on the shared value, whoever else holds it;
-/// [`release`](Component::release) on an `Arc` acts only when it is the last one.
+/// A shared component implements the trait on `&T`, as `Read` does for `&File`. Then `Arc<T>` is a component, too. An
+/// explicit shutdown acts on the shared value, even if other code holds it. [`release`](Component::release) on an
+/// `Arc` acts only if it is the last one.
 ///
-/// Do not implement it on a reference to a container (`&Vec<T>`, `&Option<T>`, `&Arc<T>`): such
-/// recursive by-reference implementations overflow the trait solver in crates downstream.
+/// Do not implement it on a reference to a container (`&Vec<T>`, `&Option<T>`, `&Arc<T>`): such recursive
+/// by-reference implementations overflow the trait solver in crates downstream.
 ///
 /// # Cancel safety
 ///
-/// The future of [`cleanup`](Component::cleanup) may be dropped half-way, and `cleanup` may be called again, after that
-/// or after it ended. A second run cleans what is left, and finds nothing to do where nothing is. The engine does not
-/// run again what it knows to have ended: the steps of a derived type that is the field itself, owners, tasks, and the
-/// elements of [`Components`](crate::Components). All else is run again, in whatever order the component chooses: it may
-/// let go of what it has cleaned, and its parts may be removed, added or reordered between two runs.
+/// The future of [`cleanup`](Component::cleanup) may be dropped half-way. `cleanup` may be called again, after that
+/// or after it ended. A second run must clean what is left, and do nothing if nothing is left.
+///
+/// The engine does not repeat what it knows to have ended: the steps of a derived type that is the field itself,
+/// owners, tasks, and the elements of [`Components`](crate::Components). It runs everything else again, in the order
+/// that the component chooses. So a component may drop what it has cleaned, and its parts may be removed, added or
+/// reordered between two runs.
 ///
 /// # Implementations
 ///
-/// With the feature `rt`, for types of std, tokio and tokio-util. Their cleanups are cancel-safe, and a second one finds
-/// nothing to do.
+/// With the feature `rt`, the trait is implemented for these types of std, tokio and tokio-util. Their cleanups are
+/// cancel-safe, and a second one has nothing to do.
 ///
 /// | type | cleanup | `abort` | `release` |
 /// |---|---|---|---|
-/// | `tokio::task::JoinHandle`, `JoinSet` | waits until [`Context::deadline`]; aborts and awaits what still runs, which is [`TimedOut`](crate::TimedOut); an error or panic of a task is the step's | aborts | aborts |
+/// | `tokio::task::JoinHandle`, `JoinSet` | waits until [`Context::deadline`]; aborts and awaits the stragglers, which is [`TimedOut`](crate::TimedOut); an error or panic of a task is the step's | aborts | aborts |
 /// | `tokio_util::task::AbortOnDropHandle` | aborts, then awaits; an error or panic of the task is the step's | aborts | aborts |
 /// | `CancellationToken` | cancels | cancels | nothing: others hold it |
 /// | `TaskTracker` | closes, waits for every tracked task | nothing | nothing |
-/// | `tokio::process::Child` | SIGTERM to it or the group it leads, waits until all have ended; SIGKILL at [`Context::deadline`], which is an error | SIGKILL | SIGKILL |
+/// | `tokio::process::Child` | sends SIGTERM to it or the group it leads, waits until all have ended; sends SIGKILL at [`Context::deadline`], which is an error | SIGKILL | SIGKILL |
 /// | `tokio::fs::File` | flushes, syncs to disk | nothing | nothing |
-/// | `Option`, `Box` | of what is inside | the same | the same |
-/// | `Arc<T>` where `&T` is a component | of the shared value | the same | the same, if it is the last and there is no `Weak` |
-/// | slices, arrays, `Vec`, `VecDeque`, `HashMap`, `BTreeMap` | of all elements together, a row each: `[0]`, `[key]` | the same | the same |
-/// | tuples of up to twelve | of all places together, a row each: `0`, `1` | the same | the same |
-/// | `Mutex`, `RwLock` of std and tokio | of what is inside | the same | the same |
-/// | `&Mutex`, `&RwLock`, hence `Arc<Mutex<T>>`, where `T: Default` | takes out what is inside, unlocks, cleans it | the same, if the lock is free | the same, if the lock is free |
+/// | `Option`, `Box` | cleans the value inside | the same | the same |
+/// | `Arc<T>` where `&T` is a component | cleans the shared value | the same | the same, if it is the last and there is no `Weak` |
+/// | slices, arrays, `Vec`, `VecDeque`, `HashMap`, `BTreeMap` | cleans all elements together, a row each: `[0]`, `[key]` | the same | the same |
+/// | tuples of up to twelve | cleans all fields together, a row each: `0`, `1` | the same | the same |
+/// | `Mutex`, `RwLock` of std and tokio | cleans the value inside | the same | the same |
+/// | `&Mutex`, `&RwLock`, hence `Arc<Mutex<T>>`, where `T: Default` | takes the value out, unlocks, cleans it | the same, if the lock is free | the same, if the lock is free |
 ///
-/// - **Tasks** are waited for. To abort them at once, hold them in an `AbortOnDropHandle`, or write
-///   `with = JoinSet::shutdown`. What a task returns must be a [`TaskOutput`](crate::TaskOutput), so that an `Err` is seen.
-/// - **A `TaskTracker`** does not know how its tasks ended: one that failed or panicked cannot be seen there.
-///   A [`TaskGroup`](crate::TaskGroup) keeps every error and panic with the task's name.
-/// - **A handle that was read.** A `JoinHandle` panics when it is awaited after it gave its output, and does not tell
-///   that it did. A cleanup of a finished one therefore tries, and contains that panic; a panic hook still sees it. In a
-///   `select!` await the handle through an `Option` that is set to `None` when it is done.
+/// - **Tasks** are waited for. To abort them at once, hold them in an `AbortOnDropHandle`, or write `with =
+///   JoinSet::shutdown`. A task must return a [`TaskOutput`](crate::TaskOutput), so that its `Err` is seen.
+/// - **A `TaskTracker`** does not know how its tasks ended, so it cannot report one that failed or panicked. A
+///   [`TaskGroup`](crate::TaskGroup) keeps every error and panic with the task's name.
+/// - **A handle that was read.** A `JoinHandle` panics when it is awaited after it gave its output, and cannot tell
+///   beforehand. So the cleanup of a finished handle tries, and contains that panic; a panic hook still sees it. In a
+///   `select!`, await the handle through an `Option` that is set to `None` when it is done.
 /// - **Process groups.** If the child leads a process group (`Command::process_group(0)`), signals go to the whole
-///   group, and the cleanup waits until the whole group has ended. The leader stays unreaped until then, so that no other
-///   group can get its number. What has not ended at [`Context::deadline`] is killed, and the error names it. A process
-///   that has ended counts as ended before its parent reaps it; a process that has left the group does not count. What
-///   the group starts after the SIGTERM gets a SIGTERM of its own when the leader has ended. A cleanup that is taken up
-///   again sends another SIGTERM.
-/// - **Process groups without `/proc`.** Only Linux shows the processes of a group. Elsewhere, and where `/proc` cannot be
-///   read, the leader is reaped when it ends. What outlives it is waited for, but can no longer be killed without a
-///   risk for other processes, and is an error at [`Context::deadline`]. Where there are no signals, the child is killed.
-/// - **A child that was awaited.** After `Child::wait` or `try_wait` has returned a status, the number of the child may
-///   belong to another process. So its cleanup does nothing and says that it is done, even if the child led a group that
-///   still runs. Leave the waiting to the cleanup, or end the group first.
-/// - **Locks** are waited for without blocking the thread; poisoned ones are used as they are. A cleanup that fails or is
-///   dropped half-way puts back what it took; what was put in meanwhile is then aborted, released and dropped, and if
-///   the lock is not free, so is what was taken. What is put in while a cleanup runs that ends well is left there: close
-///   what feeds it first. An owner has no sensible `Default`: write `Mutex<Option<Owner>>`.
+///   group, and the cleanup waits until the whole group has ended. The leader stays unreaped until then, so that no
+///   other group can get its number. Processes that have not ended at [`Context::deadline`] are killed, and the error
+///   names them. A process that has ended counts as ended before its parent reaps it; a process that has left the
+///   group does not count. Processes that the group starts after the SIGTERM get a SIGTERM of their own when the
+///   leader has ended. A resumed cleanup sends another SIGTERM.
+/// - **Process groups without `/proc`.** Only Linux shows the processes of a group. Elsewhere, and if `/proc` cannot
+///   be read, the leader is reaped when it ends. The cleanup waits for processes that outlive it, but can no longer
+///   kill them without a risk for other processes; they are an error at [`Context::deadline`]. On systems without
+///   signals the child is killed.
+/// - **A child that was awaited.** After `Child::wait` or `try_wait` has returned a status, the number of the child
+///   may belong to another process. So its cleanup does nothing and is done, even if the child led a group that still
+///   runs. Leave the waiting to the cleanup, or end the group first.
+/// - **Locks** are waited for without blocking the thread, and poisoned locks are used as they are. A cleanup that
+///   fails or is dropped half-way puts its value back. A value that was put into the lock meanwhile is then aborted,
+///   released and dropped; if the lock is not free, so is the taken value. A value that is put in during a cleanup
+///   that succeeds stays there, so close its source first. An owner has no sensible `Default`: write
+///   `Mutex<Option<Owner>>`.
 ///
 /// # Examples
 ///
@@ -81,7 +85,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// impl Component for Journal {
 ///     async fn cleanup(&mut self, _cx: &Context) -> Result<(), BoxError> {
-///         // Each line is removed once it is written, so a second run goes on with the rest.
+///         // A line is removed once it is written, so a second run continues with the rest.
 ///         while let Some(line) = self.pending.last() {
 ///             println!("{line}");
 ///             self.pending.pop();
@@ -97,8 +101,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// # Compatibility
 ///
-/// To implement it for a type that others use already is a minor change: a field of that type without an attribute
-/// compiles with a warning. [`MustClean`] makes it an error.
+/// Implementing the trait for a type that is already in use is a minor change: a field of that type without an
+/// attribute compiles with a warning. [`MustClean`] makes it an error.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a component: nothing says how to clean it up",
     label = "no `Component` for this type",
@@ -114,30 +118,30 @@ pub trait Component: Send {
 
     /// Cleans up. See [cancel safety](Component#cancel-safety).
     ///
-    /// `cx` tells why and for how long: at [`Context::deadline`] what is still running should be
-    /// aborted and awaited; a little later the future is dropped and [`abort`](Component::abort) called.
+    /// `cx` tells why the shutdown began, and how long the cleanup has. At [`Context::deadline`] it should abort and
+    /// await its stragglers. A little later the future is dropped and [`abort`](Component::abort) is called.
     ///
     /// # Errors
     ///
-    /// Whatever kept the cleanup from being whole. It becomes [`Outcome::Failed`](crate::Outcome::Failed)
-    /// in the report and never stops the other steps.
+    /// Any error that kept the cleanup from being complete. It becomes [`Outcome::Failed`](crate::Outcome::Failed) in
+    /// the report, and never stops the other steps.
     fn cleanup(&mut self, cx: &Context) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Forces the end, now, after `cleanup` failed, panicked, was cut at its deadline or was skipped.
+    /// Forces the end, now. Called after `cleanup` failed, panicked, was cut at its deadline or was skipped.
     ///
     /// It must not block or wait. Its panics are contained.
     fn abort(&mut self) {
         self.__end_parts(End::Abort);
     }
 
-    /// Gives back what this value alone owns, from the `Drop` of an owner whose shutdown nobody awaited.
+    /// Frees what this value alone owns. Called by the `Drop` of an owner whose shutdown was not awaited.
     ///
     /// It must not block, spawn or wait. Its panics are contained.
     fn release(&mut self) {
         self.__end_parts(End::Release);
     }
 
-    /// `abort` and `release` of a derived type, which are one list of its steps.
+    /// Runs `abort` or `release` of a derived type, which share one list of its steps.
     #[doc(hidden)]
     fn __end_parts(&mut self, end: End) {
         let _ = end;
@@ -148,23 +152,23 @@ pub trait Component: Send {
         Self::PLAN.into()
     }
 
-    /// Whether its cleanup does nothing but run the plan of this very value, which is known by its field.
+    /// Whether the cleanup only runs the plan of this very value, which its field identifies.
     #[doc(hidden)]
     const __IS_PLAN: bool = false;
 
-    /// Whether there is nothing to clean, so that `cleanup` need not run.
+    /// Returns whether there is nothing to clean, so that `cleanup` need not run.
     #[doc(hidden)]
     fn __is_empty(&self) -> bool {
         false
     }
 
-    /// Whether each of its parts has a row of its own, so that none is aborted twice.
+    /// Returns whether each part has its own row, so that none is aborted twice.
     #[doc(hidden)]
     fn __is_composite(&self) -> bool {
         Self::PLAN.is_composite
     }
 
-    /// What tells this value from all others, wherever it is moved.
+    /// Returns a key that identifies this value wherever it is moved.
     #[cfg(feature = "rt")]
     #[doc(hidden)]
     fn __identity(&mut self) -> Option<crate::engine::Identity> {
@@ -174,15 +178,15 @@ pub trait Component: Send {
 
 /// Marks a component that must not be forgotten: a field of its type without an attribute does not compile.
 ///
-/// A forgotten field of any other component is only a warning, so that a type can become a component in a minor release:
-/// code that has such a field, and compiled, goes on compiling. The warning is an error where the derive says `strict`.
+/// A forgotten field of any other component is only a warning. So a type can become a component in a minor release,
+/// and code that has such a field still compiles. The warning is an error if the derive says `strict`.
 ///
-/// Derived types, the building blocks of this crate, and the types of std, tokio and tokio-util that it cleans are
-/// marked. A wrapper is marked if what it holds is.
+/// Derived types, the building blocks of this crate, and its components of std, tokio and tokio-util are marked. A
+/// wrapper is marked if its value is.
 ///
 /// # Compatibility
 ///
-/// Mark a type in the release that makes the type public, or in a major one: the mark breaks code that forgot a field of
+/// Mark a type in the release that makes it public, or in a major one: the mark breaks code that forgot a field of
 /// the type.
 ///
 /// # Examples
@@ -200,10 +204,10 @@ pub trait Component: Send {
 ///
 /// impl MustClean for Pool {}
 /// ```
-// Not above `Component`, so that the check of a generic type may demand it of a parameter without a further demand.
+// `Component` is not a supertrait, so that the check of a generic type requires nothing else of a parameter.
 pub trait MustClean {}
 
-/// How a value is forced to its end.
+/// The two ways to force the end of a value.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -213,9 +217,9 @@ pub enum End {
     Release,
 }
 
-/// What `#[derive(GracefulShutdown)]` gives a struct that is shut down by itself: an *owner*.
+/// The trait of an *owner*: a struct that is shut down by itself.
 ///
-/// It is derived, never written by hand.
+/// `#[derive(GracefulShutdown)]` implements it; do not implement it by hand.
 #[cfg(feature = "rt")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not own a shutdown",
@@ -226,8 +230,8 @@ pub enum End {
 pub trait GracefulShutdown: Component + crate::derived::Owner {
     /// Runs the plan. The returned [`Shutdown`](crate::Shutdown) does nothing until it is awaited.
     ///
-    /// Once only: a second call returns the report of the first. If the returned future is dropped
-    /// half-way, the next call takes up the steps that have not ended, on the same clock.
+    /// The plan runs only once: a second call returns the report of the first. If the returned future is dropped
+    /// half-way, the next call resumes the unfinished steps, on the same clock.
     fn shutdown(&mut self) -> crate::Shutdown<'_, Self>
     where
         Self: Sized,
@@ -235,21 +239,21 @@ pub trait GracefulShutdown: Component + crate::derived::Owner {
         crate::Shutdown::new(self)
     }
 
-    /// The plan of this value: [`Component::PLAN`] with the timeouts that are known only at run time.
+    /// Returns the plan of this value: [`Component::PLAN`] with its run-time timeouts.
     fn plan(&self) -> crate::ResolvedPlan {
         self.__plan()
     }
 }
 
-// One for all, as each of its own would have the compiler prove again that the owner can be sent. Without the attribute an
-// error would be about `Owner`.
+// A single implementation serves all owners, since with separate ones the compiler would prove again and again that the owner
+// is `Send`. Without the attribute, errors would be about `Owner`.
 #[cfg(feature = "rt")]
 #[diagnostic::do_not_recommend]
 impl<T: Component + crate::derived::Owner> GracefulShutdown for T {}
 
-/// [`Component`] as an object, for lists of plugins: `Vec<Box<dyn DynComponent>>`.
+/// The object-safe form of [`Component`], for lists of plugins: `Vec<Box<dyn DynComponent>>`.
 ///
-/// Implemented for every component; `Box<dyn DynComponent>` is a component again.
+/// Every component implements it, and `Box<dyn DynComponent>` is a component again.
 ///
 #[cfg_attr(feature = "rt", doc = "```")]
 #[cfg_attr(not(feature = "rt"), doc = "```ignore")]
@@ -271,16 +275,16 @@ impl<T: Component + crate::derived::Owner> GracefulShutdown for T {}
 /// # }
 /// ```
 pub trait DynComponent: Send {
-    /// [`Component::cleanup`], boxed.
+    /// Runs [`Component::cleanup`], boxed.
     fn dyn_cleanup<'a>(
         &'a mut self,
         cx: &'a Context,
     ) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'a>>;
-    /// [`Component::abort`].
+    /// Calls [`Component::abort`].
     fn dyn_abort(&mut self);
-    /// [`Component::release`].
+    /// Calls [`Component::release`].
     fn dyn_release(&mut self);
-    /// [`Component::PLAN`], with the timeouts that are known only at run time.
+    /// Returns [`Component::PLAN`] with the run-time timeouts.
     fn dyn_plan(&self) -> crate::ResolvedPlan;
     #[doc(hidden)]
     fn __dyn_is_empty(&self) -> bool;

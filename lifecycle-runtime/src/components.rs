@@ -15,10 +15,10 @@ use crate::gate::{Gate, LabelledPass};
 use crate::state::DEFAULT_TIMEOUT;
 use crate::{BoxError, Component, Context, DynComponent, MustClean, Reason, Report};
 
-/// A component of components that are inserted and removed at run time. Clones are cheap and the same.
+/// A collection of components that are inserted and removed at run time. Clones are cheap and share one collection.
 ///
-/// Its shutdown cleans all that are there together, each with a row of its own in the report:
-/// `plugins[auth]`. An insert after it has begun hands the component back.
+/// Its shutdown cleans all of them together, each with its own row in the report, such as `plugins[auth]`. Once it
+/// has begun, an insert returns the component to the caller.
 ///
 /// ```
 /// use lifecycle_runtime::{BoxError, Component, Components, Context, Reason};
@@ -51,31 +51,31 @@ pub struct Components {
     shared: Arc<Shared>,
 }
 
-/// Which component of [`Components`].
+/// The id of one component of [`Components`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(u64);
 
 #[derive(Default)]
 struct Shared {
     items: Mutex<Items>,
-    /// Held by removals, which the shutdown awaits.
+    /// Holds a pass for each removal in flight, which the shutdown awaits.
     removals: Gate,
-    /// Ends the removals that the shutdown can await no longer.
+    /// Cuts the removals that the shutdown cannot await any longer.
     cut: CancellationToken,
 }
 
-/// What is still there when the last of its clones is dropped.
+/// Releases what is still there when the last clone is dropped.
 impl Drop for Shared {
     fn drop(&mut self) {
         let items = self.items.get_mut().unwrap_or_else(PoisonError::into_inner);
         for item in items.here.values_mut() {
-            // One plugin's panic is not another's.
+            // Contained, so that one plugin's panic does not affect the others.
             let _ = contain(|| item.component.dyn_release());
         }
     }
 }
 
-/// The next [`Id`]. One for the process, so that an id tells a component wherever it is.
+/// The next [`Id`]. Process-wide, so that an id identifies a component wherever it is.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Default)]
@@ -94,7 +94,7 @@ impl Shared {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the removals that were under way when it closed. At the soft deadline cuts them; then their names.
+    /// Waits for the removals in flight. At the soft deadline it cuts them, and returns their names.
     async fn end_removals(&self, cx: &Context) -> Option<String> {
         self.removals.close();
         let removals = self.removals.clone();
@@ -110,12 +110,12 @@ impl Shared {
 }
 
 impl Components {
-    /// None yet.
+    /// Creates an empty collection.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a component. Names need not be unique; they are for the report.
+    /// Inserts a component. `name` is for the report, and need not be unique.
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ impl Components {
         if items.closed {
             return Err(component);
         }
-        // Relaxed: only its being unique matters.
+        // Relaxed: the id only has to be unique.
         let id = Id(NEXT.fetch_add(1, Ordering::Relaxed));
         let item = Item {
             name: name.into(),
@@ -139,18 +139,20 @@ impl Components {
         Ok(id)
     }
 
-    /// Takes a component out and cleans it, within 25 s. `None` if it is not there: it was removed
-    /// already, or the shutdown has it. `None` too if the shutdown began meanwhile and its time is over before
-    /// this is done: then the component is aborted and released.
+    /// Takes a component out and cleans it, within 25 s.
+    ///
+    /// Returns `None` if the component is not there, because it was removed already or the shutdown has it. Also
+    /// returns `None` if the shutdown begins meanwhile and its time is over before the cleanup has ended. Then the
+    /// component is aborted and released.
     ///
     /// # Cancel safety
     ///
-    /// Dropped half-way, the component is put back, or if the shutdown has begun, aborted and released.
+    /// Dropping the future puts the component back. If the shutdown has begun, it is aborted and released instead.
     pub async fn remove(&self, id: Id) -> Option<Report> {
         self.remove_within(id, DEFAULT_TIMEOUT).await
     }
 
-    /// [`remove`](Self::remove) with a time of its own.
+    /// Takes a component out and cleans it, like [`remove`](Self::remove), within the given time.
     pub async fn remove_within(&self, id: Id, within: Duration) -> Option<Report> {
         let name;
         let (item, pass) = {
@@ -158,7 +160,7 @@ impl Components {
             if items.closed {
                 return None;
             }
-            // Under the lock: a shutdown that does not find the component finds who removes it.
+            // Under the lock, so that a shutdown that does not find the component finds its removal.
             name = items.here.get(&id)?.name.clone();
             let pass = self.shared.removals.enter_labelled(name.clone()).ok()?;
             (items.here.remove(&id)?, pass)
@@ -179,17 +181,17 @@ impl Components {
         Some(report.named(name))
     }
 
-    /// How many there are.
+    /// Returns the number of components.
     pub fn len(&self) -> usize {
         self.shared.items().here.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no components.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Their names, in the order in which they were inserted.
+    /// Returns the ids and names of the components, in the order of insertion.
     pub fn names(&self) -> Vec<(Id, Cow<'static, str>)> {
         let items = self.shared.items();
         items
@@ -209,13 +211,13 @@ impl Components {
         let known = KnownElements::of_scope();
         for (_, item) in &mut self.take_all() {
             let component = &mut *item.component;
-            // One plugin's panic is not another's.
+            // Contained, so that one plugin's panic does not affect the others.
             let _ = contain(|| known.element(address_of(component), || act(component)));
         }
     }
 }
 
-/// Components that are being cleaned. They go back unless that ended.
+/// Components that are being cleaned. Dropping this puts them back, unless the cleanup has ended.
 struct Taken<'a> {
     shared: &'a Shared,
     items: Vec<(Id, Item)>,

@@ -1,4 +1,4 @@
-//! Connections: a limit, idle expiry, a closing signal for each, and a drain that names who is left.
+//! Connections: a limit, idle expiry, a close signal for each, and a drain that names the stragglers.
 
 mod connection;
 mod sweep;
@@ -11,21 +11,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::gate::Pass;
-use crate::tracked::{self, Keeper, Place, Tracked};
+use crate::tracked::{self, TaskGuard, TaskOwner, Tracked};
 use crate::{BoxError, Component, Context, MustClean, TaskOutcome, log};
 
 pub use connection::{Busy, CloseReason, Connection, Peer};
 
-/// Connections, each served by a task of its own.
+/// A set of connections, each served by a task of its own, with a limit and an idle timeout.
 ///
-/// The permit of a connection lives exactly as long as its task: also when that panics or is aborted. An
-/// idle one is told to close, and cut if it does not; one timer watches all of them.
+/// A connection counts against the limit exactly as long as its task lives, even if that panics or is aborted. An
+/// idle connection is told to close, and aborted if it stays open. One timer watches all of them.
 ///
-/// Its shutdown refuses new connections, tells all that there are (see [`Connection::cancelled`]), waits, and at
-/// the soft deadline aborts those that are left and awaits them too; they are named in the report. Dropping
-/// it aborts them: none is detached.
+/// The set's shutdown refuses new connections, tells the open ones to close (see [`Connection::cancelled`]), and
+/// waits. At the soft deadline it aborts the stragglers, awaits them, and names them in the report. Dropping the set
+/// aborts its connections, so none is left detached.
 ///
-/// Whoever accepts holds an [`Acceptor`], which keeps nothing alive.
+/// Code that accepts connections elsewhere holds an [`Acceptor`], which keeps nothing alive.
 ///
 /// ```
 /// use lifecycle_runtime::{BoxError, Component, Connections, Context, Reason};
@@ -67,26 +67,26 @@ pub struct Connections {
     acceptor: Acceptor,
 }
 
-/// Spawns into [`Connections`]. Clones are cheap, and keep neither those nor their tasks alive.
+/// A handle that spawns into [`Connections`]. Clones are cheap, and keep neither the set nor its tasks alive.
 #[derive(Clone)]
 pub struct Acceptor {
     shared: Arc<Shared>,
 }
 
-/// A place for a connection that is not served yet; given back if it is dropped.
-#[must_use = "one that is dropped gives its place back"]
+/// A reserved slot for a connection that is not served yet. Dropping it frees the slot.
+#[must_use = "an admission that is dropped frees its slot"]
 pub struct Admission {
     connection: Connection,
-    place: Place<Shared>,
+    guard: TaskGuard<Shared>,
 }
 
 struct Shared {
     tracked: Tracked<Connection>,
     limit: usize,
     idle: Option<Duration>,
-    /// Whether the task that watches idle connections was started.
+    /// Whether the task that expires idle connections is running.
     sweeping: AtomicBool,
-    /// Places that are taken: what the limit is about.
+    /// Slots in use; the limit applies to these.
     active: AtomicUsize,
     peak: AtomicUsize,
     accepted: AtomicU64,
@@ -96,33 +96,34 @@ struct Shared {
     forced: AtomicU64,
 }
 
-/// Numbers about connections. Each is exact; together they are a snapshot.
+/// Counts of connections. Each number is exact; together they are a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionStats {
-    /// Served now.
+    /// Connections that are being served now.
     pub active: usize,
-    /// Served at the same time, at most.
+    /// The most connections that were served at the same time.
     pub peak: usize,
-    /// Ever served.
+    /// Connections that were ever served.
     pub accepted: u64,
-    /// Refused at the limit.
+    /// Connections refused at the limit.
     pub rejected: u64,
-    /// Closed for being idle.
+    /// Connections closed because they were idle.
     pub expired: u64,
-    /// Ended with an error or a panic.
+    /// Connections that ended with an error or a panic.
     pub failed: u64,
-    /// Aborted: at the deadline of the shutdown, or for staying after they were told to close as idle.
+    /// Connections aborted at the deadline of the shutdown, or because they stayed open after they were told to close
+    /// as idle.
     pub forced: u64,
 }
 
-/// A connection was not admitted.
+/// An error: a connection was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
-    /// As many are open as may be.
+    /// The limit is reached.
     Full {
-        /// How many may be.
+        /// The limit.
         limit: usize,
     },
     /// The shutdown has begun.
@@ -130,13 +131,14 @@ pub enum Refused {
 }
 
 impl Connections {
-    /// At most `limit` connections; idle ones stay.
+    /// Creates a set of at most `limit` connections. Idle ones stay open.
     pub fn new(limit: NonZeroUsize) -> Self {
         Self::with(limit, None)
     }
 
-    /// At most `limit` connections; one that is not [touched](Connection::touch) for `idle` is told to
-    /// close, and aborted if it stays for as long again. Measured to a sixteenth of it.
+    /// Creates a set of at most `limit` connections that expire. A connection that is not
+    /// [touched](Connection::touch) for `idle` is told to close, and aborted if it stays open for as long again. The
+    /// idle time is measured to a sixteenth of `idle`.
     pub fn with_idle_timeout(limit: NonZeroUsize, idle: Duration) -> Self {
         Self::with(limit, Some(idle))
     }
@@ -166,28 +168,29 @@ impl Connections {
         &self.acceptor.shared
     }
 
-    /// Spawns into these from elsewhere.
+    /// Returns a handle that spawns into this set from elsewhere.
     pub fn acceptor(&self) -> Acceptor {
         self.acceptor.clone()
     }
 
-    /// Refuses new connections and tells those there are to close. Waits for nobody.
+    /// Refuses new connections and tells the open ones to close. Does not wait for them: see
+    /// [`drained`](Self::drained).
     pub fn close(&self) {
         self.shared().tracked.gate.close();
     }
 
-    /// Waits until they are closed and every connection has ended. Does not close them: call
+    /// Waits until the set is closed and every connection has ended. Does not close the set: call
     /// [`close`](Self::close).
     ///
     /// # Cancel safety
     ///
-    /// Safe: nothing is lost if it is dropped.
+    /// Safe: dropping the future loses nothing.
     pub async fn drained(&self) {
         self.shared().tracked.gate.drained().await;
     }
 }
 
-/// What connections and their acceptors do alike.
+/// The methods that a set shares with its acceptors.
 impl Connections {
     /// Serves a connection on a task of its own.
     ///
@@ -257,8 +260,8 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Takes a place for a connection, before its socket is given to whoever serves it: one that is refused can still be
-    /// told so.
+    /// Reserves a slot for a connection that is not served yet. The caller still has the socket, so it can answer a
+    /// client that it refuses.
     ///
     /// # Errors
     ///
@@ -268,18 +271,18 @@ impl Acceptor {
         if shared.tracked.gate.is_closed() {
             return Err(Refused::Closed);
         }
-        shared.take_place()?;
+        shared.reserve_slot()?;
         let connection = Connection::new(peer.into(), shared.tracked.gate.clone());
-        match Place::enter(shared, connection.clone()) {
-            Ok(place) => Ok(Admission { connection, place }),
+        match TaskGuard::enter(shared, connection.clone()) {
+            Ok(guard) => Ok(Admission { connection, guard }),
             Err(_) => {
-                shared.give_back();
+                shared.free_slot();
                 Err(Refused::Closed)
             }
         }
     }
 
-    /// The numbers up to now.
+    /// Returns the counts of connections so far.
     pub fn stats(&self) -> ConnectionStats {
         let shared = &self.shared;
         let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
@@ -294,7 +297,7 @@ impl Acceptor {
         }
     }
 
-    /// Every connection there is, the oldest first.
+    /// Lists the open connections, the oldest first.
     pub fn list(&self) -> impl Iterator<Item = Connection> + use<> {
         let all = self.shared.tracked.all();
         all.into_iter().map(|(_, connection)| connection)
@@ -311,21 +314,21 @@ impl Admission {
     where
         F: Future<Output: TaskOutcome> + Send + 'static,
     {
-        let shared = Arc::clone(self.place.keeper());
-        self.place.spawn(&shared, serve(self.connection));
+        let shared = Arc::clone(self.guard.owner());
+        self.guard.spawn(&shared, serve(self.connection));
         shared.accepted.fetch_add(1, Ordering::Relaxed);
         if let Some(idle) = shared.idle {
             sweep::watch(&shared, idle);
         }
     }
 
-    /// The connection that will be.
+    /// Returns the connection that this slot is for.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 }
 
-impl Keeper for Shared {
+impl TaskOwner for Shared {
     type Task = Connection;
     const NOUN: &'static str = "connection";
 
@@ -340,13 +343,13 @@ impl Keeper for Shared {
     fn failed(&self, connection: &Connection, error: BoxError) {
         connection.close(CloseReason::Error);
         self.failed.fetch_add(1, Ordering::Relaxed);
-        // The error, what the connection tells and a subscriber are somebody's code.
+        // Foreign code runs here: the error's `Display`, the connection's description and the subscriber.
         log::connection_failed(connection, &*error);
     }
 
     fn gone(&self, connection: &Connection) {
         connection.left();
-        self.give_back();
+        self.free_slot();
         let count = match connection.close_reason() {
             Some(CloseReason::Idle) => &self.expired,
             Some(CloseReason::Forced) => &self.forced,
@@ -364,11 +367,11 @@ impl Keeper for Shared {
 }
 
 impl Shared {
-    /// Takes a place below the limit.
-    fn take_place(&self) -> Result<(), Refused> {
+    /// Reserves a slot, if the limit allows one more.
+    fn reserve_slot(&self) -> Result<(), Refused> {
         let limit = self.limit;
         let below = |active| (active < limit).then_some(active + 1);
-        // Relaxed: the count itself is all there is to agree on.
+        // Relaxed: nothing else depends on this count.
         match self
             .active
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below)
@@ -384,7 +387,7 @@ impl Shared {
         }
     }
 
-    fn give_back(&self) {
+    fn free_slot(&self) {
         self.active.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,25 +1,26 @@
-//! What a component is told while it is cleaned.
+//! The context that a component's cleanup is given.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::{Reason, clock};
 
-/// Tells a component why it is cleaned and how long it has, and lets it say what it waits for.
+/// The context of a cleanup: it tells a component why the shutdown began and how long it has, and takes what the
+/// component is waiting for.
 pub struct Context {
     start: Instant,
     hard: Instant,
-    place: Place,
-    /// Whether the next plan that is opened through it is that of the very component that the step cleans.
+    surroundings: Surroundings,
+    /// Whether the next plan opened through this context belongs to the very component that the step cleans.
     #[cfg(feature = "rt")]
     is_own: std::sync::atomic::AtomicBool,
 }
 
-/// Where it is that something is cleaned.
-enum Place {
-    /// In no plan.
+/// The surroundings of a cleanup.
+enum Surroundings {
+    /// No plan.
     Outside(Reason),
-    /// In its own plan, which no step is around.
+    /// The owner's own plan, which runs by itself and not as a step.
     #[cfg(feature = "rt")]
     Root,
     #[cfg(feature = "rt")]
@@ -27,7 +28,7 @@ enum Place {
 }
 
 impl Context {
-    /// A context outside any plan, for cleaning one component by hand: it has `within` from now.
+    /// Creates a context outside any plan, for cleaning one component by hand. The component has `within` from now.
     ///
     /// ```
     /// use lifecycle_runtime::{Context, Reason};
@@ -38,53 +39,52 @@ impl Context {
     /// ```
     pub fn new(reason: Reason, within: Duration) -> Self {
         let now = clock::now();
-        Self::at(Place::Outside(reason), now, after(now, within))
+        Self::at(Surroundings::Outside(reason), now, after(now, within))
     }
 
-    fn at(place: Place, start: Instant, hard: Instant) -> Self {
+    fn at(surroundings: Surroundings, start: Instant, hard: Instant) -> Self {
         Self {
             start,
             hard,
-            place,
+            surroundings,
             #[cfg(feature = "rt")]
             is_own: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
-    /// Why the shutdown began.
+    /// Returns why the shutdown began.
     pub fn reason(&self) -> &Reason {
-        match &self.place {
-            Place::Outside(reason) => reason,
+        match &self.surroundings {
+            Surroundings::Outside(reason) => reason,
             #[cfg(feature = "rt")]
-            Place::Root => &Reason::Requested,
+            Surroundings::Root => &Reason::Requested,
             #[cfg(feature = "rt")]
-            Place::Step(step) => &step.shared().reason,
+            Surroundings::Step(step) => &step.shared().reason,
         }
     }
 
-    /// The soft deadline, on tokio's clock: what still runs then should be aborted *and awaited* in
-    /// the reserve that follows, a tenth of the budget and at most 1 s.
+    /// Returns the soft deadline, on tokio's clock. A component should then abort its stragglers *and await them*, in
+    /// the reserve that follows: a tenth of the budget, at most 1 s.
     ///
-    /// `tokio::time::Instant::from_std` makes it an argument for `timeout_at`.
+    /// `tokio::time::Instant::from_std` turns it into an argument of `timeout_at`.
     pub fn deadline(&self) -> Instant {
         soft(self.start, self.hard)
     }
 
-    /// The hard deadline, at which the future of the cleanup is dropped and the component aborted.
+    /// Returns the hard deadline, at which the cleanup's future is dropped and the component aborted.
     pub fn hard_deadline(&self) -> Instant {
         self.hard
     }
 
-    /// How long it is until the soft [`deadline`](Self::deadline); zero once it has passed.
+    /// Returns the time until the soft [`deadline`](Self::deadline). Zero once it has passed.
     pub fn remaining(&self) -> Duration {
         self.deadline().saturating_duration_since(clock::now())
     }
 
-    /// Says what the step is waiting for. Read for progress, when the step is cut at its deadline, and
-    /// by a forced end; a later call replaces an earlier one.
+    /// Describes what the step is waiting for. The text is shown in the progress, when the step is cut at its
+    /// deadline, and by a forced end. A later call replaces an earlier one.
     ///
-    /// The closure is called from other threads, while the step is not polled: read shared state in
-    /// it, briefly, and do not block.
+    /// Other threads call the closure while the step is not polled: let it read shared state, briefly, and not block.
     pub fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {
         #[cfg(feature = "rt")]
         if let Some(step) = self.step() {
@@ -94,8 +94,8 @@ impl Context {
         drop(text);
     }
 
-    /// Gives the forced end something to run, from its own thread, if the step has not ended by then:
-    /// killing a child, say. Each hook is run at most once; its panics are contained.
+    /// Registers a hook that a forced end runs if the step has not ended by then, such as killing a child process. It
+    /// runs on the thread of the forced end, at most once, and its panics are contained.
     pub fn on_force(&self, hook: impl FnOnce() + Send + 'static) {
         #[cfg(feature = "rt")]
         if let Some(step) = self.step() {
@@ -108,7 +108,7 @@ impl Context {
 
 #[cfg(feature = "rt")]
 impl Context {
-    /// What the component of this step is told. `is_own` if its plan is the step's own.
+    /// Creates the context of a step. `is_own` tells whether the plan that the component opens is the step's own.
     pub(crate) fn of_step(
         step: crate::engine::StepHandle,
         start: Instant,
@@ -117,32 +117,33 @@ impl Context {
     ) -> Self {
         Self {
             is_own: is_own.into(),
-            ..Self::at(Place::Step(step), start, hard)
+            ..Self::at(Surroundings::Step(step), start, hard)
         }
     }
 
     pub(crate) fn step(&self) -> Option<&crate::engine::StepHandle> {
-        match &self.place {
-            Place::Step(step) => Some(step),
-            Place::Root | Place::Outside(_) => None,
+        match &self.surroundings {
+            Surroundings::Step(step) => Some(step),
+            Surroundings::Root | Surroundings::Outside(_) => None,
         }
     }
 
-    /// What an owner is cleaned with whose plan runs by itself: it was begun, so nothing is left to tell.
+    /// Returns the context for cleaning an owner whose plan runs by itself. That plan has begun already, so this
+    /// context holds no times.
     pub(crate) fn root() -> &'static Self {
         static ROOT: std::sync::LazyLock<Context> = std::sync::LazyLock::new(|| {
             let now = clock::now();
-            Context::at(Place::Root, now, now)
+            Context::at(Surroundings::Root, now, now)
         });
         &ROOT
     }
 
     pub(crate) fn is_root(&self) -> bool {
-        matches!(self.place, Place::Root)
+        matches!(self.surroundings, Surroundings::Root)
     }
 
-    /// Whether the plan that is opened now is that of the very component that the step cleans. One that is opened later
-    /// is another component's.
+    /// Returns whether the plan that is being opened belongs to the very component that the step cleans. Plans opened
+    /// later belong to other components.
     pub(crate) fn take_own(&self) -> bool {
         self.is_own
             .swap(false, std::sync::atomic::Ordering::Relaxed)
@@ -166,10 +167,10 @@ fn soft(start: Instant, hard: Instant) -> Instant {
     hard.checked_sub(reserve).unwrap_or(hard)
 }
 
-/// Thirty years: longer than any plan runs, and short enough to be added to any time.
+/// Thirty years: longer than any plan runs, and short enough to be added to any instant.
 pub(crate) const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
-/// `start + within`, or a time so far away that it is never reached.
+/// Returns `start + within`, or an instant so far away that it is never reached.
 pub(crate) fn after(start: Instant, within: Duration) -> Instant {
     start.checked_add(within.min(FOREVER)).unwrap_or(start)
 }

@@ -1,15 +1,15 @@
-//! What a derived type is made of: generated code calls it by way of `__private`, and keeps to one call a field.
+//! The runtime of derived types. Generated code calls it through `__private`, with one call for each field.
 //!
 //! | file | role |
 //! |---|---|
 //! | `join` | holds the futures of all steps |
-//! | `call`, `settle` | calls of `with`, and what they may return |
+//! | `call`, `settle` | calls of `with`, and the types that they may return |
 //! | `blocking` | calls on the blocking pool |
 //! | `end_parts` | one list of the steps for `abort` and `release` |
-//! | `fits` | explains a function of `with` that takes something else |
-//! | `fields` | the plan of a value, field by field |
-//! | `owner` | what an owner offers as an object |
-//! | `probe` | what the derive asks of a field's type |
+//! | `fits` | explains a function of `with` that takes another type |
+//! | `fields` | collects the plan of a value, field by field |
+//! | `owner` | the object-safe interface of an owner |
+//! | `probe` | finds out about the type of a field |
 
 mod blocking;
 mod call;
@@ -45,17 +45,17 @@ pub const fn prove_default(plan: &Plan) {
     plan.__prove_default();
 }
 
-/// Disarms an owner: there is nothing to shut down any more.
+/// Disarms an owner, which has nothing left to shut down.
 pub fn disarm(state: &mut ShutdownState) {
     state.disarm();
 }
 
-/// The address of a value, to find the plan it opened while nobody can move it.
+/// Returns the address of a value, which finds the plan that the value opened as long as it cannot move.
 pub fn address<T: ?Sized>(value: &T) -> usize {
     crate::engine::address_of(value)
 }
 
-/// Stands for the state of a struct whose derive failed: that code never runs.
+/// Stands for the state of a struct whose derive failed. The code never runs.
 pub fn no_state() -> ! {
     unreachable!("the derive of this type failed to compile")
 }

@@ -1,18 +1,18 @@
-//! The engine: runs the steps of a plan as a graph, within its deadlines, and survives them all.
+//! The engine: runs the steps of a plan as a graph, within their deadlines, and contains all their failures.
 //!
-//! Invariants, cited by number where they are kept:
+//! The code cites these invariants by number:
 //!
-//! 1. A step is first polled once every step it depends on has ended, never before.
+//! 1. A step is first polled once every step that it depends on has ended, never before.
 //! 2. Every step that is run is polled at least once, however late it is.
-//! 3. What is inside is polled before a deadline is looked at, so a nested plan cuts its own steps
-//!    and tells of them before its parent cuts it.
-//! 4. A step ends exactly once. Its future is gone before its `abort` runs, and both before what
-//!    depends on it starts.
-//! 5. Nothing that foreign code does unwinds out of the engine: polling, dropping, aborting, describing, waking, logging.
-//!    All of it is called through [`contain`].
+//! 3. The inside of a step is polled before the step's own deadline is checked. So a nested plan cuts and reports its
+//!    own steps before its parent cuts it.
+//! 4. A step ends exactly once. Its future is gone before its `abort` runs, and both happen before any dependent step
+//!    starts.
+//! 5. No foreign code unwinds out of the engine, whether it is polled, dropped, aborted, described, woken or logged
+//!    to. All of it is called through [`contain`].
 //! 6. No lock is held while foreign code runs.
-//! 7. Progress belongs to a component. Where a component cannot be told from another, it is cleaned again
-//!    (`resumed`), and a row that had failed, or begun and gone, stays in the report.
+//! 7. Progress belongs to a component. A component that cannot be told from another is cleaned again (`resumed`), and
+//!    rows that failed, or that began and vanished, stay in the report.
 
 mod abort_scope;
 mod alarm;
@@ -59,7 +59,7 @@ pub use timeouts::SetTimeout;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks. What a panicking thread left in these locks is whole: every change is a single store.
+/// Locks a mutex, even a poisoned one: every change under these locks is a single store, so the value is whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,9 @@
-//! Components of std, tokio and tokio-util.
+//! Components for types of std, tokio and tokio-util.
 //!
-//! The table of what each does stands where users look for it, at [`Component`](crate::Component#implementations).
-//! All of it is there whenever `rt` is: a forgotten field of these types is an error, which cannot hang on a feature that
-//! another crate turns on. A type that is added here later is not marked [`MustClean`](crate::MustClean): code that had
-//! a field of it compiled before, and goes on compiling, with a warning.
+//! Users find the table of what each does at [`Component`](crate::Component#implementations). All of it comes with
+//! `rt`: a forgotten field of these types is an error, which must not depend on a feature that another crate turns
+//! on. A type that is added here later must not be marked [`MustClean`](crate::MustClean): code with a field of that
+//! type compiled before, and must go on compiling, with a warning.
 //!
 //! | file | types |
 //! |---|---|
@@ -15,7 +15,7 @@
 //! | `wrappers` | `Option`, `Box`, `Arc` |
 //! | `locks` | `Mutex` and `RwLock` of std and tokio |
 //!
-//! Wrappers and owned locks are transparent: plan, rows and panics are those of what is inside.
+//! Wrappers and owned locks are transparent: they have the plan, the rows and the panics of the value inside.
 
 mod containers;
 mod file;

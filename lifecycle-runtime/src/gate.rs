@@ -1,21 +1,22 @@
 //! Admission and drain of requests.
 //!
-//! Invariants, cited by number where they are kept. A *shard* is one word: the number of passes it
-//! admitted that have not left, and two marks, `CLOSED` and `TAKEN`.
+//! The code cites these invariants by number. A *shard* is one word. It holds the number of admitted passes that have
+//! not left, and two marks, `CLOSED` and `TAKEN`.
 //!
-//! 1. Admission is one atomic addition to a shard, and the value it returns decides: without `CLOSED` the
-//!    pass is issued, with it the addition is undone. So a pass is issued before its shard closes or never.
-//!    A clone of a pass is added to the same shard whether that is closed or not: it cannot be empty meanwhile.
-//! 2. `close` marks the door, then every shard, before it returns. After that no pass is issued but clones.
-//! 3. A shard is *taken* once: by whoever turns it from closed, empty and untaken into taken, in one
-//!    compare-exchange. Each taken shard takes one from `remaining`.
-//! 4. The gate is drained when `remaining` is zero: then every shard is closed, and every pass has left. It
-//!    stays drained: a refused entrant's passing addition finds the shard taken.
-//! 5. Who leaves touches nothing after its subtraction unless that emptied a closed shard.
-//! 6. The door's mark is looked at before a word is added to, so those who hammer a closed gate only read. It is on
-//!    lines that nobody writes until then: looking at a word that was just added to would wait for that addition.
-//! 7. A core goes back to the pool once its gate is gone *and* it is drained: both are in one word, so of the two
-//!    operations that set them, the later one sees both, and it alone.
+//! 1. Admission is one atomic addition to a shard, and the value that it returns decides. Without `CLOSED` the pass
+//!    is issued; with it the addition is undone. So a pass is issued before its shard closes, or never. A clone of a
+//!    pass is added to the same shard, closed or not: the original keeps that shard from being empty.
+//! 2. `close` marks the door, then every shard, before it returns. Afterwards only clones of passes are issued.
+//! 3. A shard is *taken* once, by the thread that changes it from closed, empty and untaken to taken, in one
+//!    compare-exchange. Each taken shard subtracts one from `remaining`.
+//! 4. The gate is drained when `remaining` is zero. Then every shard is closed and every pass has left. The gate
+//!    stays drained: a refused entrant's brief addition finds the shard taken.
+//! 5. A thread that leaves touches nothing after its subtraction, unless that emptied a closed shard.
+//! 6. An entrant reads the door's mark before it adds to a shard, so threads that hammer a closed gate only read. The
+//!    mark is on cache lines that nothing writes before the close. Reading the shard instead would wait for the
+//!    thread's own last addition to it.
+//! 7. A core goes back to the pool once its gate is gone *and* it is drained. One word holds both facts, so of the
+//!    two operations that set them exactly one, the later, sees both.
 
 mod core;
 mod labels;
@@ -41,14 +42,14 @@ use self::labels::Labels;
 
 pub(crate) use self::labels::longest;
 
-/// Admits requests until it is closed, then tells when all that were admitted have left.
+/// A gate that admits requests until it is closed, and then tells when all of them have left.
 ///
-/// Exact, driven by wake-ups, and sharded by thread: a [`Pass`] costs one addition and one subtraction
-/// on a cache line that other threads leave alone, and no allocation. Clones share the gate; dropping
-/// one changes nothing, dropping the last one closes it.
+/// It is exact, driven by wake-ups, and sharded by thread. A [`Pass`] costs one addition and one subtraction on a
+/// cache line that other threads leave alone, and no allocation. Clones share the gate: dropping one changes nothing,
+/// dropping the last one closes it.
 ///
-/// As a component it closes, then waits until it is drained, and says how many passes are out, with the
-/// [labelled](Self::enter_labelled) ones that are held longest.
+/// As a component it closes, then waits until it is drained. Meanwhile it reports how many passes are out, and which
+/// [labelled](Self::enter_labelled) ones are held longest.
 ///
 /// ```
 /// use lifecycle_runtime::Gate;
@@ -72,7 +73,7 @@ pub struct Gate {
     handle: Arc<Handle>,
 }
 
-/// Gives the core back when the last gate is dropped.
+/// The gates' shared reference. Dropping the last one closes the core and gives it back to the pool.
 struct Handle {
     core: &'static Core,
     labels: Arc<Labels>,
@@ -85,31 +86,31 @@ impl Drop for Handle {
     }
 }
 
-/// An admission. Dropped when the request has ended, on whatever thread.
+/// The permission to run one request, from [`Gate::enter`]. Drop it when the request has ended, on any thread.
 ///
-/// A clone is for a part of the request that may outlive the rest: the gate waits for all of them, and there may be more
-/// also once it is closed.
+/// Clone it for a part of the request that may outlive the rest. The gate waits for all clones, and a pass can be
+/// cloned after the gate has closed, too.
 #[must_use = "a pass that is dropped at once has left the gate"]
 pub struct Pass {
     core: &'static Core,
     shard: &'static Shard,
 }
 
-/// A [`Pass`] with a name, for requests that are worth one.
+/// A [`Pass`] with a name, for requests that a report should name.
 #[must_use = "a pass that is dropped at once has left the gate"]
 pub struct LabelledPass {
     label: u64,
     labels: Arc<Labels>,
-    // Dropped after what `Drop` does, so that nothing is named once the gate is drained.
+    // Dropped after `Drop` has removed the label, so a drained gate has no labels.
     pass: Pass,
 }
 
-/// The gate is closed: nothing is admitted any more.
+/// An error: the gate, or the group, is closed and admits nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 
 impl Gate {
-    /// An open gate.
+    /// Creates an open gate.
     pub fn new() -> Self {
         Self {
             handle: Arc::new(Handle {
@@ -131,8 +132,8 @@ impl Gate {
         Ok(Pass { core, shard })
     }
 
-    /// Admits a request that is named, with how long it has been inside, when a shutdown waits for it. Costs a
-    /// lock that all labelled passes of the gate share.
+    /// Admits a request with a name. When a shutdown waits for it, the report shows the name and how long the request
+    /// has been running. Costs a lock that all labelled passes of the gate share.
     ///
     /// # Errors
     ///
@@ -150,13 +151,13 @@ impl Gate {
         })
     }
 
-    /// Closes it. After this returns no pass is issued; those that were, stay valid. Waits for nobody:
+    /// Closes the gate. After this returns no pass is issued, and earlier passes stay valid. Does not wait for them:
     /// see [`drained`](Self::drained).
     pub fn close(&self) {
         self.handle.core.close();
     }
 
-    /// Whether it is closed.
+    /// Returns whether the gate is closed.
     pub fn is_closed(&self) -> bool {
         self.handle.core.is_closed()
     }
@@ -165,34 +166,33 @@ impl Gate {
     ///
     /// # Cancel safety
     ///
-    /// Safe: nothing is lost if it is dropped.
+    /// Safe: dropping the future loses nothing.
     pub fn closed(&self) -> impl Future<Output = ()> + Send {
         self.handle.core.closed()
     }
 
-    /// Waits until the gate is closed and every pass has left. Does not close it: call
-    /// [`close`](Self::close).
+    /// Waits until the gate is closed and every pass has left. Does not close the gate: call [`close`](Self::close).
     ///
     /// # Cancel safety
     ///
-    /// Safe: nothing is lost if it is dropped.
+    /// Safe: dropping the future loses nothing.
     pub fn drained(&self) -> impl Future<Output = ()> + Send {
         self.handle.core.drained()
     }
 
-    /// Whether it is closed and every pass has left.
+    /// Returns whether the gate is closed and every pass has left.
     pub fn is_drained(&self) -> bool {
         self.handle.core.is_drained()
     }
 
-    /// How many passes are out. Exact once the gate is closed and nobody tries to enter; a snapshot
-    /// before.
+    /// Returns the number of passes that have not left. Exact once the gate is closed and no thread tries to enter; a
+    /// snapshot before.
     pub fn in_flight(&self) -> usize {
         self.handle.core.in_flight()
     }
 
-    /// Waits until it is drained, or until `deadline`. Makes no timer unless it has to wait, and needs no runtime
-    /// that has one.
+    /// Waits until the gate is drained or `deadline` has passed, and returns whether it is drained. Creates a timer
+    /// only if it has to wait, and works on runtimes without a time driver.
     pub(crate) async fn drained_by(&self, deadline: Instant) -> bool {
         let mut drained = pin!(self.drained());
         let mut timer = Timer::new();
@@ -203,7 +203,7 @@ impl Gate {
         .await
     }
 
-    /// `3 passes: upload for 3.1 s and 2 more`.
+    /// Describes the passes that are out: `3 passes: upload for 3.1 s and 2 more`.
     pub(crate) fn held(&self, noun: &str) -> String {
         self.handle.labels.longest(self.in_flight(), noun)
     }
@@ -225,16 +225,16 @@ impl fmt::Debug for Gate {
 }
 
 impl Pass {
-    /// Waits until the gate closes: the sign to finish early, for a request that could go on.
+    /// Waits until the gate closes: a long request should then finish early.
     ///
     /// # Cancel safety
     ///
-    /// Safe: nothing is lost if it is dropped.
+    /// Safe: dropping the future loses nothing.
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send {
         self.core.closed()
     }
 
-    /// Whether the gate has closed.
+    /// Returns whether the gate has closed.
     #[inline]
     pub fn is_cancelled(&self) -> bool {
         self.core.is_closed()
@@ -269,7 +269,7 @@ impl LabelledPass {
     ///
     /// # Cancel safety
     ///
-    /// Safe: nothing is lost if it is dropped.
+    /// Safe: dropping the future loses nothing.
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send {
         self.pass.cancelled()
     }
@@ -313,7 +313,7 @@ impl Component for Gate {
         Component::cleanup(&mut &*self, cx).await
     }
 
-    // Nothing to release: the last gate closes when it is dropped.
+    // `release` does nothing: dropping the last gate closes it.
     fn abort(&mut self) {
         self.close();
     }

@@ -1,4 +1,4 @@
-//! A handle that anyone may hold: to begin the shutdown, to hear of it, to watch it.
+//! The handle that begins a shutdown from anywhere, and the view of its progress.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::RunningPlan;
 use crate::{Outcome, Reason, clock};
 
-/// Begins a shutdown from anywhere, and tells of it. Clones are cheap and equal.
+/// A handle that requests a shutdown from anywhere, waits for one, and shows its progress. Clones are cheap and
+/// equal.
 ///
-/// Give it to a [`Runner`](crate::Runner) with [`handle`](crate::Runner::handle), and clones of it to
-/// whoever may end the server: an admin endpoint, a task that cannot go on.
+/// Give it to a [`Runner`](crate::Runner) with [`handle`](crate::Runner::handle). Give clones to all code that may
+/// end the server: an admin endpoint, or a task that cannot go on.
 ///
 /// ```
 /// use lifecycle_runtime::{Reason, ShutdownHandle};
@@ -36,55 +37,55 @@ struct Shared {
     /// Cancelled once a reason is set.
     requested: CancellationToken,
     plan: Mutex<Option<Arc<RunningPlan>>>,
-    /// Ends the start or the lame duck, while one of them is running.
+    /// Ends the start or the lame duck while one of them is running.
     early_phase: Mutex<Option<CancellationToken>>,
-    /// Asked for by `hurry`.
+    /// Whether `hurry` was called.
     hurried: AtomicBool,
-    /// When a runner took the request up.
+    /// When a runner began to carry out the request.
     began: OnceLock<Instant>,
     started: watch::Sender<bool>,
 }
 
 impl ShutdownHandle {
-    /// A handle that nobody has used yet.
+    /// Creates a handle that has requested nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks for the shutdown. The first reason wins; returns whether it was this one.
+    /// Requests a shutdown, and returns whether this was the first request. Later requests do not change the reason.
     pub fn request(&self, reason: Reason) -> bool {
         let first = self.shared.reason.set(reason).is_ok();
         self.shared.requested.cancel();
         first
     }
 
-    /// Waits until the shutdown was asked for, and says why.
+    /// Waits until a shutdown is requested, and returns the reason.
     ///
     /// # Cancel safety
     ///
-    /// Safe: nothing is lost if it is dropped.
+    /// Safe: dropping the future loses nothing.
     pub async fn requested(&self) -> Reason {
         self.shared.requested.cancelled().await;
         self.reason()
     }
 
-    /// Whether the shutdown was asked for.
+    /// Returns whether a shutdown was requested.
     pub fn is_requested(&self) -> bool {
         self.shared.requested.is_cancelled()
     }
 
-    /// Returns a token that is cancelled when the shutdown is asked for: before the lame duck, before main's
+    /// Returns a token that is cancelled when a shutdown is requested: before the lame duck, before main's
     /// [`Stop`](crate::Stop), and before any step.
     ///
-    /// It is for tasks that exist before the runner does. It is a child: cancelling it asks for nothing.
+    /// It is meant for tasks that exist before the runner does. It is a child token: cancelling it requests nothing.
     pub fn token(&self) -> CancellationToken {
         self.shared.requested.child_token()
     }
 
-    /// Hurries a shutdown: cuts what may be cut and lets the rest of the plan run, each step with its own budget.
+    /// Hurries the shutdown: cuts whatever may be cut, and runs the rest of the plan, each step with its own budget.
     ///
-    /// The start, the lame duck, main and the `best_effort` steps that run are [`Aborted`](Outcome::Aborted) now; a `best_effort`
-    /// step that begins later is polled once. Where no shutdown was asked for yet, this asks for one.
+    /// The start, the lame duck, main and the running `best_effort` steps become [`Aborted`](Outcome::Aborted) now. A
+    /// `best_effort` step that begins later is polled once. If no shutdown was requested yet, this requests one.
     ///
     /// ```
     /// use lifecycle_runtime::ShutdownHandle;
@@ -95,7 +96,8 @@ impl ShutdownHandle {
     /// ```
     pub fn hurry(&self) {
         self.request(Reason::Requested);
-        // SeqCst, as in `runs` and `begin_early_phase`: of two that come at once, the later one sees what the first did.
+        // SeqCst, as in `runs` and `begin_early_phase`: of two concurrent calls, the later one sees what the earlier
+        // did.
         self.shared.hurried.store(true, Ordering::SeqCst);
         self.end_early_phase();
         if let Some(plan) = self.running() {
@@ -107,7 +109,7 @@ impl ShutdownHandle {
         self.shared.hurried.load(Ordering::SeqCst)
     }
 
-    /// What the running shutdown is doing, now and as it changes.
+    /// Returns a view of the running shutdown that can wait for its changes.
     pub fn progress(&self) -> Progress {
         Progress {
             started: self.shared.started.subscribe(),
@@ -116,7 +118,7 @@ impl ShutdownHandle {
         }
     }
 
-    /// Why, once requested.
+    /// Returns the reason, once a shutdown was requested.
     pub(crate) fn reason(&self) -> Reason {
         self.shared.reason.get().cloned().unwrap_or_default()
     }
@@ -129,7 +131,7 @@ impl ShutdownHandle {
         self.shared.started.send_replace(true);
     }
 
-    /// Begins a phase before the plan, which the token ends.
+    /// Begins a phase before the plan, which the returned token ends.
     pub(crate) fn begin_early_phase(&self, began: Instant) -> CancellationToken {
         self.shared.began.get_or_init(|| began);
         let over = CancellationToken::new();
@@ -140,7 +142,7 @@ impl ShutdownHandle {
         over
     }
 
-    /// Ends the phase before the plan; `false` if none is running.
+    /// Ends the phase before the plan. Returns `false` if none is running.
     pub(crate) fn end_early_phase(&self) -> bool {
         let over = self.shared.early_phase().take();
         over.as_ref().inspect(|over| over.cancel()).is_some()
@@ -171,7 +173,7 @@ impl fmt::Debug for ShutdownHandle {
     }
 }
 
-/// A watch of the running plan, from [`ShutdownHandle::progress`].
+/// A view of the running plan, from [`ShutdownHandle::progress`].
 pub struct Progress {
     started: watch::Receiver<bool>,
     changes: Option<watch::Receiver<u64>>,
@@ -179,14 +181,14 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Waits until a step starts or ends, or the shutdown begins. `false` once there is nothing more
-    /// to wait for: the plan has ended.
+    /// Waits until a step starts or ends, or the shutdown begins. Returns `false` once the plan has ended, so that
+    /// nothing can change any more.
     ///
-    /// Changes that come close together may be told as one.
+    /// Changes in quick succession may be reported as one.
     ///
     /// # Cancel safety
     ///
-    /// Safe: a change is not lost if this is dropped.
+    /// Safe: dropping the future loses no change.
     pub async fn changed(&mut self) -> bool {
         let plan = loop {
             if let Some(plan) = self.shared.plan().clone() {
@@ -207,29 +209,29 @@ impl Progress {
         first || changes.changed().await.is_ok()
     }
 
-    /// The steps that have not ended, the innermost of nested ones; `main` first. Empty before the
-    /// shutdown and after it.
+    /// Lists the unfinished steps, `main` first; of nested steps only the innermost. Empty before the shutdown and
+    /// after it.
     pub fn unfinished(&self) -> Vec<StepProgress> {
         let plan = self.shared.plan().clone();
         let views = plan.map(|plan| plan.unfinished(clock::now()));
         views.unwrap_or_default()
     }
 
-    /// The steps of the plan that have ended, with how.
+    /// Lists the steps of the plan that have ended, with their outcomes.
     pub fn ended(&self) -> Vec<(String, Outcome)> {
         let plan = self.shared.plan().clone();
         plan.map(|plan| plan.ended()).unwrap_or_default()
     }
 
-    /// The whole plan as it stands: every step in plan order, `main` first, each with those inside it.
-    /// Empty before the shutdown.
+    /// Lists all steps of the plan in plan order, `main` first, each with its nested steps. Empty before the
+    /// shutdown.
     pub fn steps(&self) -> Vec<StepProgress> {
         let plan = self.shared.plan().clone();
         plan.map(|plan| plan.all_steps(clock::now()))
             .unwrap_or_default()
     }
 
-    /// How long the shutdown has been going on, or took; with its lame duck. `None` before it begins.
+    /// Returns how long the shutdown has been running, or took, including its lame duck. `None` before it begins.
     pub fn elapsed(&self) -> Option<Duration> {
         let plan = self.shared.plan().clone();
         if let Some(report) = plan.as_ref().and_then(|plan| plan.report()) {
@@ -240,8 +242,8 @@ impl Progress {
         Some(clock::now().saturating_duration_since(began))
     }
 
-    /// How long the plan has until its deadline. `None` before it begins, during a lame duck too, and
-    /// once it has ended.
+    /// Returns how long the plan has until its deadline. `None` before the plan begins (so during a lame duck, too),
+    /// and once it has ended.
     pub fn remaining(&self) -> Option<Duration> {
         let plan = self.shared.plan().clone()?;
         let until = plan.deadline().saturating_duration_since(clock::now());
@@ -272,57 +274,58 @@ pub struct StepProgress {
 }
 
 impl StepProgress {
-    /// The dotted path of the step.
+    /// Returns the dotted path of the step.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Whether it runs; if not, it has ended or waits for other steps.
+    /// Returns whether the step is running. Otherwise it has ended, or waits for other steps.
     pub fn is_running(&self) -> bool {
         self.running
     }
 
-    /// Whether the executor is in it this moment. If it stays there, the step blocks its thread.
+    /// Returns whether the executor is polling the step right now. A step that stays polled blocks its thread.
     pub fn is_polled(&self) -> bool {
         self.polled
     }
 
-    /// When it started, since the shutdown began; `None` while it waits for other steps.
+    /// Returns when the step started, measured from the beginning of the shutdown. `None` while it waits for other
+    /// steps.
     pub fn started(&self) -> Option<Duration> {
         self.started
     }
 
-    /// How long it has run, or took.
+    /// Returns how long the step has been running, or took.
     pub fn elapsed(&self) -> Duration {
         self.elapsed
     }
 
-    /// How long it has until its hard deadline, if it runs.
+    /// Returns how long a running step has until its hard deadline.
     pub fn remaining(&self) -> Option<Duration> {
         self.remaining
     }
 
-    /// What it says it waits for.
+    /// Returns what the step is waiting for, as its component described it.
     pub fn waiting_for(&self) -> Option<&str> {
         self.waiting_for.as_deref()
     }
 
-    /// How it ended, if it has.
+    /// Returns how the step ended. `None` until then.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.outcome.as_ref()
     }
 
-    /// Why it was skipped or aborted, if it was.
+    /// Returns why the step was skipped or aborted. `None` if it was neither.
     pub fn why(&self) -> Option<&str> {
         self.why.as_deref()
     }
 
-    /// Returns whether it has ended and nothing was lost, as [`Step::is_clean`](crate::Step::is_clean).
+    /// Returns whether the step has ended and nothing was lost; see [`Step::is_clean`](crate::Step::is_clean).
     pub fn is_clean(&self) -> bool {
         self.clean
     }
 
-    /// The steps inside it, where [`Progress::steps`] shows it.
+    /// Returns the nested steps, if the view is from [`Progress::steps`].
     pub fn steps(&self) -> &[StepProgress] {
         &self.steps
     }

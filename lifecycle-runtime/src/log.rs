@@ -1,8 +1,8 @@
 //! The log contract: events of target `lifecycle`, named by their message.
 //!
-//! The table of events, levels and fields is in the guide, `guide/logs_and_spans.md`, since users rely on it.
+//! Users rely on it, so the guide has the table of events, levels and fields (`guide/logs_and_spans.md`).
 //!
-//! A clean shutdown is INFO throughout. The events of a shutdown are inside its spans (`engine::span`).
+//! A clean shutdown logs at INFO throughout. Its events are inside its spans (`engine::span`).
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use crate::report::{Outcome, Report};
 use crate::text::millis;
 use crate::{Reason, Step};
 
-/// Logs an event of target `lifecycle`. A subscriber is foreign code, as is what it formats, so the event is contained;
-/// and it costs nothing where nobody listens.
+/// Logs an event of target `lifecycle`. The subscriber and the values it formats are foreign code, so the event is
+/// contained. It costs nothing while no subscriber listens.
 macro_rules! event {
     (error, $($event:tt)*) => { event!(Level::ERROR, error!($($event)*)) };
     (warn, $($event:tt)*) => { event!(Level::WARN, warn!($($event)*)) };
@@ -28,7 +28,7 @@ macro_rules! event {
     };
 }
 
-/// Returns whether somebody may read events.
+/// Returns whether a subscriber may read events.
 pub(crate) fn is_read() -> bool {
     LevelFilter::current() != LevelFilter::OFF
 }
@@ -66,7 +66,7 @@ pub(crate) fn progress(plan: &RunningPlan, now: Instant) {
 }
 
 pub(crate) fn step_end(ended: &EndedStep) {
-    /// The level of an event is part of its call site.
+    /// A macro, since the level of an event is part of its call site.
     macro_rules! step_end {
         ($level:ident, $step:ident, $($field:tt)*) => {
             event!(
@@ -82,7 +82,7 @@ pub(crate) fn step_end(ended: &EndedStep) {
         };
     }
     let step = &ended.step;
-    // Telling an error is foreign code; `Chain` contains it.
+    // Displaying an error is foreign code, which `Chain` contains.
     let (error, waiting_for) = match &step.outcome {
         Outcome::Done if step.is_element() => return step_end!(debug, step,),
         Outcome::Done => return step_end!(info, step,),
@@ -95,7 +95,7 @@ pub(crate) fn step_end(ended: &EndedStep) {
     };
     let error = error.or(detail.as_deref());
     if step.nothing {
-        // It is no error, so it is not called one.
+        // The field is `why` and not `error`, since nothing went wrong.
         step_end!(info, step, why = step.why.as_deref(),);
     } else if ended.best_effort {
         step_end!(warn, step, error, waiting_for,);
@@ -139,7 +139,7 @@ pub(crate) fn end(report: &Report, exit_code: u8) {
     }
 }
 
-/// Steps by outcome; a step with steps of its own is counted by those.
+/// The number of steps by outcome. A step with nested steps counts as those.
 #[derive(Default)]
 struct Counts {
     done: u64,
@@ -175,12 +175,12 @@ pub(crate) fn dropped(component: &str, fields: &[&str]) {
     crate::unawaited::note(component, fields);
     let panicking = std::thread::panicking();
     if !tracing::dispatcher::has_been_set() {
-        // Where nobody ever listens to events, the line goes where the default panic hook writes to, too.
+        // No subscriber was ever set, so the line goes to stderr, as the default panic hook's does.
         let fields = fields.join(", ");
         let line = format!(
             "lifecycle: dropped_unshut component={component} fields=\"{fields}\" panicking={panicking}\n"
         );
-        // Nobody is left to tell if stderr is gone.
+        // If stderr is gone, the line has nowhere to go.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
         return;
     }
@@ -199,7 +199,7 @@ pub(crate) fn shrunk(component: &str, needed: Duration, given: Duration) {
         component,
         needed_ms = millis(needed),
         given_ms = millis(given),
-        "the steps need more time than the plan has: every budget shrinks in proportion"
+        "the steps need more time than the plan has: every budget is shortened in proportion"
     );
 }
 
@@ -208,7 +208,7 @@ pub(crate) fn timeout_panicked(component: &str, message: &str) {
         error,
         component,
         error = message,
-        "a `timeout = …` expression panicked: its step has what the others leave"
+        "a `timeout = …` expression panicked: its step gets the time that the other steps leave"
     );
 }
 
@@ -255,7 +255,7 @@ pub(crate) fn finally_left(timeout: Duration) {
     event!(
         error,
         timeout_ms = millis(timeout),
-        "the `finally` hooks are left behind"
+        "the `finally` hooks outlasted their timeout and are left behind"
     );
 }
 
@@ -264,11 +264,11 @@ pub(crate) fn no_thread(what: &str, error: &std::io::Error) {
 }
 
 pub(crate) fn no_signals(error: &std::io::Error) {
-    event!(error, %error, "signals are not heard: only main and handles begin the shutdown");
+    event!(error, %error, "signals cannot be received: only main and handles begin the shutdown");
 }
 
 pub(crate) fn not_hooked(signal: crate::Signal, error: &std::io::Error) {
-    event!(error, %signal, %error, "a signal cannot be heard: its hook is never called");
+    event!(error, %signal, %error, "a signal cannot be received: its hook is never called");
 }
 
 pub(crate) fn task_failed(task: &str, error: &(dyn std::error::Error + 'static)) {
@@ -305,7 +305,7 @@ pub(crate) fn state_set_aside(path: &std::path::Path, why: &str, aside: &std::pa
         path = %path.display(),
         error = why,
         aside = %aside.display(),
-        "a state file is set aside, the state starts anew"
+        "a damaged state file was set aside; the state starts with its default"
     );
 }
 
@@ -315,7 +315,7 @@ pub(crate) fn state_not_saved(path: &std::path::Path, error: &(dyn std::error::E
 }
 
 pub(crate) fn executor_blocked(plan: &RunningPlan, since: Duration) {
-    // No component is asked what it waits for: it may well wait for what is blocked.
+    // Reads the flags only. Calling a component's `waiting_for` closure could wait for the very lock that blocks.
     let steps = plan.unfinished_steps(Instant::now());
     let polled = steps
         .iter()

@@ -12,15 +12,15 @@ pub use resolved::{ResolvedPlan, ResolvedStep};
 pub(crate) use resolved::{clip, resolve};
 pub(crate) use step_set::StepSet;
 
-/// How many steps one plan may have.
+/// The most steps that one plan may have.
 pub(crate) const MAX_STEPS: usize = 256;
 
-/// What a step without a timeout and without a nested plan counts for.
+/// The cost of a step that has neither a timeout nor a nested plan.
 pub(crate) const UNSTATED: Duration = Duration::from_secs(1);
 
 /// The steps of a type, with their order and budgets: `T::PLAN`.
 ///
-/// Printed with `{}` it is a table; [`to_mermaid`](Self::to_mermaid) draws it.
+/// `{}` prints it as a table; [`to_mermaid`](Self::to_mermaid) draws it.
 ///
 /// ```
 /// use lifecycle_runtime::Plan;
@@ -33,16 +33,16 @@ pub(crate) const UNSTATED: Duration = Duration::from_secs(1);
 pub struct Plan {
     pub(crate) name: &'static str,
     pub(crate) timeout: Option<Duration>,
-    /// The longest path through the steps; stored, so that nested plans are summed once each.
+    /// The longest path through the steps. Stored, so that each nested plan is summed only once.
     pub(crate) longest: Option<Duration>,
     pub(crate) steps: &'static [PlanStep],
     pub(crate) one_of: bool,
-    /// Whether the type is shut down by itself, so that a main may run before the plan.
+    /// Whether the type is an owner, so that a main may run before the plan.
     pub(crate) is_owner: bool,
-    /// Whether the component is nothing but its parts, each of which has a row.
+    /// Whether the component consists only of its parts, each of which has a row.
     #[cfg_attr(not(feature = "rt"), allow(dead_code))] // only the engine asks
     pub(crate) is_composite: bool,
-    /// What a step without a timeout counts for that has this plan, in nanoseconds.
+    /// The cost of a step with this plan and without a timeout, in nanoseconds.
     pub(crate) cost: u128,
 }
 
@@ -50,7 +50,7 @@ impl Plan {
     #[doc(hidden)]
     pub const LEAF: &'static Self = &Self::leaf();
 
-    /// The plan of a component without steps of its own.
+    /// Creates the plan of a component without steps.
     pub const fn leaf() -> Self {
         Self {
             name: "",
@@ -64,7 +64,7 @@ impl Plan {
         }
     }
 
-    /// The plan of a container of leaves, which states nothing either.
+    /// Creates the plan of a container of leaves, which has no timeouts either.
     #[cfg(feature = "rt")]
     pub(crate) const fn of_leaves() -> Self {
         Self {
@@ -73,15 +73,13 @@ impl Plan {
         }
     }
 
-    /// The name of the type, or what `name = "…"` says. Empty for a leaf.
+    /// Returns the name of the type, or the text of `name = "…"`. Empty for a leaf.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The longest the plan may take: its timeout, or else its longest path, in which a step
-    /// that states nothing counts 1 s. `None` for a leaf.
-    ///
-    /// A timeout known only at run time counts with its `at_most`.
+    /// Returns the longest time that the plan may take: its timeout, or else its longest path. In that path a step
+    /// without a timeout or nested plan counts 1 s, and a run-time timeout counts its `at_most`. `None` for a leaf.
     pub const fn budget(&self) -> Option<Duration> {
         match self.timeout {
             Some(timeout) => Some(timeout),
@@ -89,17 +87,17 @@ impl Plan {
         }
     }
 
-    /// The longest that the main of [`run`](crate::run) may take once the shutdown began: the timeout less the longest path
-    /// through the steps, in which a step that states no timeout counts 1 s.
+    /// Returns how long the main of [`run`](crate::run) may take once the shutdown has begun: the plan's timeout
+    /// minus the longest path through the steps. In that path a step without a timeout counts 1 s.
     ///
-    /// Main is awaited before the plan, so all that main does not use is left to the steps without a timeout, and they
-    /// get at least their 1 s. Main itself counts 1 s in a plan that leaves less: then main and all steps have
-    /// their times shortened in proportion.
+    /// Main is awaited before the plan. The time that main does not use is left to the steps without a timeout, which
+    /// get at least 1 s each. In a plan that leaves main less than 1 s, main counts 1 s, and the times of main and
+    /// all steps are shortened in proportion.
     ///
-    /// A timeout that is known only at run time counts with its `at_most`. `None` where one has no `at_most`, and for a leaf
-    /// or a part. [`ResolvedPlan::main_share`] knows all timeouts.
+    /// A run-time timeout counts its `at_most`. Returns `None` if one has no `at_most`, and for a leaf or a part.
+    /// [`ResolvedPlan::main_share`] knows all timeouts.
     ///
-    /// Print the plan to see it, or prove it:
+    /// Print the plan to see this time, or assert it:
     ///
     #[cfg_attr(feature = "derive", doc = "```")]
     #[cfg_attr(not(feature = "derive"), doc = "```ignore")]
@@ -131,12 +129,12 @@ impl Plan {
         }
     }
 
-    /// The steps, in an order in which they could run one by one. For an enum, its variants.
+    /// Returns the steps, in an order in which they could run one by one. For an enum, its variants.
     pub const fn steps(&self) -> &'static [PlanStep] {
         self.steps
     }
 
-    /// The plan as a Mermaid flowchart.
+    /// Draws the plan as a Mermaid flowchart.
     pub fn to_mermaid(&self) -> String {
         ResolvedPlan::from(*self).to_mermaid()
     }
@@ -195,7 +193,7 @@ impl Plan {
         self
     }
 
-    /// A plan of independent steps, as tuples have.
+    /// Creates a plan of independent steps, like that of a tuple.
     #[cfg(feature = "rt")]
     pub(crate) const fn together(steps: &'static [PlanStep]) -> Self {
         Self::__new("", None, steps)
@@ -205,7 +203,7 @@ impl Plan {
     pub const fn __variant(&self, index: usize) -> &Self {
         match self.steps[index].nested {
             Some(plan) => plan,
-            // A variant without steps.
+            // The variant has no steps.
             None => Self::LEAF,
         }
     }
@@ -216,7 +214,7 @@ impl Plan {
         prove::prove(self, "");
     }
 
-    /// The same of a plan that states no timeout.
+    /// Like `__prove`, for a plan with the default timeout.
     #[doc(hidden)]
     #[track_caller]
     pub const fn __prove_default(&self) {
@@ -230,8 +228,8 @@ impl fmt::Display for Plan {
     }
 }
 
-/// What a main may take that is awaited before a plan, of the time that is given to both. Main counts as much as a step
-/// that states nothing does; where that is too much, all times shrink in proportion.
+/// Returns how long a main before the plan may take, if both together are given `given`. Main counts as much as a
+/// step without a timeout. If that is too much, all times are shortened in proportion.
 pub(crate) const fn main_share(longest: Duration, given: Duration) -> Duration {
     let needed = longest.saturating_add(UNSTATED);
     if needed.as_nanos() <= given.as_nanos() {
@@ -241,7 +239,7 @@ pub(crate) const fn main_share(longest: Duration, given: Duration) -> Duration {
     }
 }
 
-/// One step of a [`Plan`].
+/// A step of a [`Plan`].
 #[derive(Clone, Copy, Debug)]
 pub struct PlanStep {
     pub(crate) name: &'static str,
@@ -252,44 +250,44 @@ pub struct PlanStep {
     pub(crate) required: bool,
     pub(crate) best_effort: bool,
     pub(crate) how: &'static str,
-    /// Not a leaf's, which adds nothing to say.
+    /// `None` for a leaf, which has nothing to show.
     pub(crate) nested: Option<&'static Plan>,
-    /// What it counts for in the longest path, in nanoseconds.
+    /// The time that the step counts in the longest path, in nanoseconds.
     pub(crate) cost: u128,
 }
 
 impl PlanStep {
-    /// The name of the field, or its index in a tuple.
+    /// Returns the name of the field, or its index in a tuple.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Its priority: lower numbers run first.
+    /// Returns the priority. Lower numbers run first.
     pub const fn priority(&self) -> i32 {
         self.priority
     }
 
-    /// The steps it waits for directly, as indices into the plan's steps.
+    /// Returns the steps that this one waits for directly, as indices into [`Plan::steps`].
     pub fn after(&self) -> impl Iterator<Item = usize> + use<> {
         self.after.iter()
     }
 
-    /// Its own timeout, as far as it is known at compile time.
+    /// Returns the step's own timeout, if it is known at compile time.
     pub const fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
 
-    /// Whether what comes after it is skipped unless it is done.
+    /// Returns whether the steps that come after it are skipped unless it is done.
     pub const fn is_required(&self) -> bool {
         self.required
     }
 
-    /// Whether its failure leaves the report clean.
+    /// Returns whether the report stays clean if the step fails.
     pub const fn is_best_effort(&self) -> bool {
         self.best_effort
     }
 
-    /// The plan of what the field holds, if that has steps.
+    /// Returns the plan of the field's type, if that has steps.
     pub const fn nested(&self) -> Option<&Plan> {
         self.nested
     }
@@ -310,7 +308,7 @@ impl PlanStep {
         }
     }
 
-    /// A step with all that most have; one call, as plans are long and compiled often.
+    /// Creates a step with the usual settings in one call, since plans are long and compiled often.
     #[doc(hidden)]
     pub const fn __of(
         name: &'static str,
@@ -342,7 +340,7 @@ impl PlanStep {
         }
     }
 
-    /// It waits for steps from the 129th on too.
+    /// Adds the steps from the 129th on that this one waits for.
     #[doc(hidden)]
     pub const fn __after_late(mut self, late: u128) -> Self {
         self.after.high = late;

@@ -1,4 +1,4 @@
-//! Whether the server should be sent work, for probes.
+//! Readiness: whether the server should be sent work, for probes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,11 +7,11 @@ use tokio::sync::watch;
 
 use crate::{BoxError, Component, Context, MustClean};
 
-/// Whether the server should be sent work: starting, then ready (or not, for a while), draining, stopped.
-/// Clones are cheap and the same.
+/// The readiness of a server for new work: starting, then ready (or for a while not), draining, stopped. Clones are
+/// cheap and share one state.
 ///
-/// A [`Runner`](crate::Runner) that is given it turns it to draining at the first moment of a shutdown, before
-/// anything stops, and to stopped when the plan has ended. A server that drains is alive, but not ready.
+/// A [`Runner`](crate::Runner) that is given it sets it to draining at the first moment of a shutdown, before
+/// anything stops, and to stopped when the plan has ended. A draining server is alive, but not ready.
 ///
 /// ```
 /// use lifecycle_runtime::{Readiness, ReadyState};
@@ -32,74 +32,74 @@ pub struct Readiness {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadyState {
-    /// Not ready yet.
+    /// The server is not ready yet.
     Starting,
-    /// Send work.
+    /// The server takes work.
     Ready,
-    /// Send none for now, for this reason.
+    /// The server takes no work for now, for this reason.
     Unready(Cow<'static, str>),
-    /// Send no more: the shutdown has begun.
+    /// The server takes no more work: its shutdown has begun.
     Draining,
     /// The shutdown has ended.
     Stopped,
 }
 
 impl Readiness {
-    /// Starting.
+    /// Creates a readiness that is starting.
     pub fn new() -> Self {
         Self {
             state: watch::Sender::new(ReadyState::Starting),
         }
     }
 
-    /// Send work. Once it drains this changes nothing.
+    /// Declares the server ready. Has no effect once it drains.
     pub fn set_ready(&self) {
-        self.turn(ReadyState::Ready);
+        self.set(ReadyState::Ready);
     }
 
-    /// Send none for now. Once it drains this changes nothing.
+    /// Declares the server not ready for now. Has no effect once it drains.
     pub fn set_unready(&self, why: impl Into<Cow<'static, str>>) {
-        self.turn(ReadyState::Unready(why.into()));
+        self.set(ReadyState::Unready(why.into()));
     }
 
-    /// Whether work should be sent.
+    /// Returns whether the server takes work.
     pub fn is_ready(&self) -> bool {
         *self.state.borrow() == ReadyState::Ready
     }
 
-    /// The state.
+    /// Returns the state.
     pub fn state(&self) -> ReadyState {
         self.state.borrow().clone()
     }
 
-    /// The state as it changes: `changed().await` on what this returns, then `borrow()`.
+    /// Returns a receiver of the state: await its `changed()`, then read it with `borrow()`.
     pub fn watch(&self) -> watch::Receiver<ReadyState> {
         self.state.subscribe()
     }
 
-    /// Waits until the state is another than now, and returns it.
+    /// Waits until the state changes, and returns the new state.
     ///
     /// # Cancel safety
     ///
-    /// Safe, but what changes between two calls is not told: [`watch`](Self::watch) misses nothing.
+    /// Safe. A change between two calls is missed; [`watch`](Self::watch) misses none.
     pub async fn changed(&self) -> ReadyState {
         let mut watch = self.watch();
-        // This holds the sender, so the channel is open.
+        // Cannot fail: `self` holds the sender, so the channel is open.
         let _ = watch.changed().await;
         watch.borrow().clone()
     }
 
-    /// The shutdown has begun.
+    /// Sets the state to draining: the shutdown has begun.
     pub(crate) fn drain(&self) {
-        self.turn(ReadyState::Draining);
+        self.set(ReadyState::Draining);
     }
 
-    /// The shutdown has ended.
+    /// Sets the state to stopped: the shutdown has ended.
     pub(crate) fn stop(&self) {
         self.state.send_replace(ReadyState::Stopped);
     }
 
-    fn turn(&self, to: ReadyState) {
+    fn set(&self, to: ReadyState) {
         self.state.send_if_modified(|state| {
             let over = matches!(state, ReadyState::Draining | ReadyState::Stopped);
             if over || *state == to {
@@ -119,7 +119,7 @@ impl Default for Readiness {
 
 impl MustClean for Readiness {}
 
-/// As a component it turns to draining: for a server without a runner, before everything else.
+/// The cleanup turns to draining. On a server without a runner, give it the lowest priority.
 impl Component for Readiness {
     async fn cleanup(&mut self, _cx: &Context) -> Result<(), BoxError> {
         self.drain();

@@ -1,11 +1,11 @@
-//! Why a shutdown began.
+//! The reasons for which a shutdown begins.
 
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Why a shutdown began. The first reason wins; later ones change nothing.
+/// The reason why a shutdown began. The first reason wins; later ones change nothing.
 ///
 /// ```
 /// use lifecycle_runtime::{Reason, Signal};
@@ -16,10 +16,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Somebody asked for it.
+    /// Code of the server or a client requested it.
     #[default]
     Requested,
-    /// The process was signalled.
+    /// The process received a signal.
     Signal(Signal),
     /// Main returned by itself.
     MainEnded,
@@ -27,7 +27,7 @@ pub enum Reason {
     MainFailed(Arc<dyn Error + Send + Sync>),
     /// Main panicked, with this message.
     MainPanicked(Arc<str>),
-    /// A background task of this name ended with an error or a panic, and was to end the server then.
+    /// A task of a critical group, with this name, ended with an error or a panic.
     TaskFailed(Arc<str>, Arc<dyn Error + Send + Sync>),
     /// The server could not be built.
     StartFailed(Arc<dyn Error + Send + Sync>),
@@ -53,7 +53,7 @@ impl fmt::Display for Reason {
 
 #[cfg(feature = "serde")]
 impl serde::Serialize for Reason {
-    /// As its text.
+    /// Serializes the reason as its text.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -73,17 +73,17 @@ impl Signal {
     /// SIGTERM, 15: how systemd and Kubernetes ask a process to end.
     pub const TERMINATE: Self = Self(15);
 
-    /// The signal with this number.
+    /// Creates the signal with this number.
     pub const fn from_raw(number: i32) -> Self {
         Self(number)
     }
 
-    /// The number.
+    /// Returns the number of the signal.
     pub const fn as_raw(self) -> i32 {
         self.0
     }
 
-    /// What shells say of a process that a signal has ended: 128 and the number.
+    /// Returns the exit code that shells show for a process ended by this signal: 128 plus the number.
     pub(crate) fn exit_code(self) -> u8 {
         u8::try_from(128_i32.saturating_add(self.0)).unwrap_or(u8::MAX)
     }
@@ -101,19 +101,19 @@ impl fmt::Display for Signal {
     }
 }
 
-/// What forced the end of a process.
+/// The cause of a forced end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Force {
-    /// A signal that was repeated.
+    /// A repeated signal.
     Signal(Signal),
-    /// The watchdog: the process was not gone in time.
+    /// The watchdog: the process outlived its longest possible shutdown.
     Watchdog,
 }
 
 impl Force {
-    /// The exit code: 128 and the signal's number, as shells report it, or 70 (`EX_SOFTWARE` of
-    /// sysexits.h) for the watchdog.
+    /// Returns the exit code: 128 plus the signal's number, as shells show it, or 70 for the watchdog (`EX_SOFTWARE`
+    /// of sysexits.h).
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Signal(signal) => signal.exit_code(),
@@ -121,7 +121,7 @@ impl Force {
         }
     }
 
-    /// As one number, for an atomic; 0 is no force.
+    /// Encodes the force in one number, for an atomic. 0 means no force.
     #[cfg(feature = "rt")]
     pub(crate) fn as_raw(self) -> i32 {
         match self {
@@ -149,10 +149,10 @@ impl fmt::Display for Force {
     }
 }
 
-/// An error and all its causes on one line.
+/// An error and all its causes, displayed on one line.
 ///
-/// They are told where nothing may panic, in the middle of a shutdown, and an error is somebody's code: what
-/// panics when it is told says just that.
+/// A shutdown displays errors where nothing may panic, and an error's `Display` is foreign code. If it panics, a text
+/// says so.
 pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'a));
 
 impl fmt::Display for Chain<'_> {
@@ -162,7 +162,7 @@ impl fmt::Display for Chain<'_> {
         let mut next = cause(self.0);
         while let Some(error) = next {
             let text = text(error);
-            // Many errors print their cause themselves.
+            // Many errors already display their cause.
             if !shown.ends_with(&text) {
                 write!(f, ": {text}")?;
                 shown = text;
@@ -174,26 +174,27 @@ impl fmt::Display for Chain<'_> {
 }
 
 fn text(error: &dyn Error) -> String {
-    told(|| error.to_string()).unwrap_or_else(|| "an error that panics when it is told".into())
+    contained(|| error.to_string())
+        .unwrap_or_else(|| "an error that panics when it is displayed".into())
 }
 
 fn cause<'a>(error: &'a (dyn Error + 'a)) -> Option<&'a (dyn Error + 'a)> {
-    told(|| error.source().map(|cause| cause as &dyn Error)).flatten()
+    contained(|| error.source().map(|cause| cause as &dyn Error)).flatten()
 }
 
-/// Calls foreign code; what it returns, unless it panics.
-fn told<T>(tell: impl FnOnce() -> T) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(tell)) {
-        Ok(said) => Some(said),
+/// Calls foreign code, and returns its result, or `None` if it panics.
+fn contained<T>(f: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(returned) => Some(returned),
         Err(payload) => {
-            // A payload may panic when it is dropped.
+            // The payload's drop may panic, too.
             std::mem::forget(payload);
             None
         }
     }
 }
 
-/// Drops an error, which is foreign code.
+/// Drops an error, whose drop is foreign code and may panic.
 pub(crate) fn drop_error(error: impl Sized) {
-    told(|| drop(error));
+    contained(|| drop(error));
 }

@@ -1,4 +1,4 @@
-//! Reports: what a shutdown did, step by step.
+//! Reports: the outcomes and times of a shutdown, step by step.
 
 #[cfg(feature = "serde")]
 mod data;
@@ -22,11 +22,10 @@ pub use outcome::{Outcome, TimedOut};
 pub(crate) use step::Nanos;
 pub use step::Step;
 
-/// What a shutdown did: the tree of its steps with their outcomes and times. Cheap to clone.
+/// The result of a shutdown: the tree of its steps with their outcomes and times. Cheap to clone.
 ///
-/// Printed with `{}` it is a table that names what went wrong and what was slowest.
-/// As the return value of `main` it prints itself to stderr if it is not clean, and becomes the
-/// [`exit_code`](Self::exit_code).
+/// `{}` prints it as a table, with the causes of failures and the slowest step. Returned from `main` it becomes the
+/// [`exit_code`](Self::exit_code), and is printed to stderr if it is not clean.
 #[derive(Clone)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(transparent))]
 pub struct Report {
@@ -47,18 +46,18 @@ struct Body {
 }
 
 impl Report {
-    /// The name of the type that was shut down; of one that was removed from `Components`, the name it had there.
-    /// Empty for elements that were cleaned outside of any plan.
+    /// Returns the name of the type that was shut down. For a component removed from `Components` it is the name that
+    /// it had there. Empty for elements that were cleaned outside any plan.
     pub fn component(&self) -> &str {
         &self.body.component
     }
 
-    /// Why the shutdown began.
+    /// Returns why the shutdown began.
     pub fn reason(&self) -> &Reason {
         &self.body.reason
     }
 
-    /// How long it took, from its beginning to the end of its last step.
+    /// Returns how long the shutdown took, from its beginning to the end of its last step.
     pub fn elapsed(&self) -> Duration {
         self.body.elapsed
     }
@@ -68,38 +67,38 @@ impl Report {
         self.body.forced.is_none() && self.body.steps.iter().all(Step::is_clean)
     }
 
-    /// What forced the end, if it was forced.
+    /// Returns what forced the end, if anything did.
     pub fn forced(&self) -> Option<Force> {
         self.body.forced
     }
 
-    /// Returns whether the shutdown was hurried: what could be cut was cut, and the rest ran.
+    /// Returns whether the shutdown was hurried: everything that could be cut was cut, and the rest ran.
     pub fn was_hurried(&self) -> bool {
         self.body.hurried
     }
 
-    /// How many tasks the runtime still had when a runner's server was dropped, beside the runner's own: nobody waits for
-    /// them. A note, which leaves the report clean. 0 without a runner.
+    /// Returns how many tasks the runtime still had when a runner dropped its server, apart from the runner's own. No
+    /// field owns them, so nothing awaited them. They leave the report clean. 0 without a runner.
     pub fn tasks_left(&self) -> usize {
         self.body.tasks_left
     }
 
-    /// The steps, in plan order; `main` first if a runner awaited one.
+    /// Returns the steps in plan order; `main` comes first if a runner awaited it.
     pub fn steps(&self) -> &[Step] {
         &self.body.steps
     }
 
-    /// The step at this path: a field's name, or a path such as `"storage.pool"` or `"plugins[auth]"`.
+    /// Finds the step at `path`: a field's name, or a path such as `"storage.pool"` or `"plugins[auth]"`.
     pub fn step(&self, path: &str) -> Option<&Step> {
         step::find(&self.body.steps, path)
     }
 
-    /// The exit code of a process that ends with this report.
+    /// Returns the exit code of a process that ends with this report.
     ///
     /// | code | when |
     /// |---|---|
-    /// | 0 | every step is done or `best_effort` |
-    /// | 1 | main failed, or a step ended otherwise |
+    /// | 0 | every step is done, had nothing to clean, or is `best_effort` |
+    /// | 1 | main or the start failed, a critical task failed, or a step was not clean |
     /// | 101 | main panicked |
     /// | 128 + n | the end was forced by signal n |
     /// | 70 | it was forced by the watchdog |
@@ -119,7 +118,7 @@ impl Report {
         }
     }
 
-    /// The report itself if it is clean.
+    /// Returns the report itself if it is clean.
     ///
     /// # Errors
     ///
@@ -132,12 +131,13 @@ impl Report {
         }
     }
 
-    /// The timeline as a Mermaid Gantt chart.
+    /// Draws the timeline as a Mermaid Gantt chart.
     pub fn to_mermaid(&self) -> String {
         table::gantt(self)
     }
 
-    /// A step may be called main as well, but main is before all priorities, and only a lame duck is before main.
+    /// Returns whether main panicked. A field may be called `main` as well, but the row of main comes before all
+    /// priorities, and at most a lame duck before it.
     fn main_panicked(&self) -> bool {
         let mut ahead = self
             .body
@@ -150,7 +150,7 @@ impl Report {
     }
 }
 
-/// What cut a shutdown short, if anything did.
+/// The causes that cut steps of a shutdown.
 #[cfg(feature = "rt")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cut {
@@ -160,7 +160,7 @@ pub(crate) struct Cut {
 
 #[cfg(feature = "rt")]
 impl Cut {
-    /// How many reasons there are to cut a step.
+    /// Returns the number of causes that may cut a step.
     pub(crate) fn count(self) -> u8 {
         u8::from(self.forced.is_some()) + u8::from(self.hurried)
     }
@@ -189,7 +189,7 @@ impl Report {
         }
     }
 
-    /// With this step after its own.
+    /// Appends a step.
     pub(crate) fn followed_by(self, step: Step) -> Self {
         let mut body = Arc::unwrap_or_clone(self.body);
         body.steps.push(step);
@@ -206,7 +206,7 @@ impl Report {
         }
     }
 
-    /// With these steps before its own.
+    /// Inserts steps before the others.
     pub(crate) fn preceded_by(self, steps: &[Step]) -> Self {
         let mut body = Arc::unwrap_or_clone(self.body);
         body.steps.splice(0..0, steps.iter().cloned());
@@ -215,7 +215,7 @@ impl Report {
         }
     }
 
-    /// The report of what is known by this name.
+    /// Replaces the name of the component.
     pub(crate) fn named(self, name: Cow<'static, str>) -> Self {
         let mut body = Arc::unwrap_or_clone(self.body);
         body.component = name;
@@ -254,7 +254,7 @@ impl fmt::Display for Report {
 impl Termination for Report {
     fn report(self) -> ExitCode {
         if !self.is_clean() {
-            // Nobody is left to tell if stderr is gone.
+            // If stderr is gone, the text has nowhere to go.
             let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{self}\n"));
         }
         ExitCode::from(self.exit_code())

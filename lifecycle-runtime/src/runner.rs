@@ -1,4 +1,4 @@
-//! Runs a server: signals, main, the plan, the exit code.
+//! The runner: signals, main, the plan, the exit code.
 
 mod end;
 mod exit_codes;
@@ -31,15 +31,15 @@ pub use exit_codes::ExitCodes;
 pub use failed_start::FailedStart;
 pub use grace::{Grace, InvalidGrace};
 pub use options::SecondSignal;
-use options::{END, Options};
-use sequence::conduct;
+use options::{END_TIMEOUT, Options};
+use sequence::run_sequence;
 use source::{Given, Source, Start};
 pub use stop::Stop;
 
-/// Runs a server until it is told to stop, then shuts it down: [`Runner::run`] with no options.
+/// Runs a server until a shutdown is requested, then shuts it down. This is [`Runner::run`] without options.
 ///
-/// `main` gets the server and a [`Stop`]; it should serve until `stop` fires, finish what it has
-/// begun, and return. It is awaited as the step `main`, before the plan.
+/// `main` gets the server and a [`Stop`]. It should serve until `stop` fires, finish what it has begun, and return.
+/// It is awaited as the step `main`, before the plan.
 ///
 #[cfg_attr(feature = "derive", doc = "```no_run")]
 #[cfg_attr(not(feature = "derive"), doc = "```ignore")]
@@ -80,12 +80,13 @@ pub use stop::Stop;
 ///
 /// # Common errors
 ///
-/// - *type annotations needed*, in `run(server, |server, stop| async move { … })`: main is an async closure, which may
-///   borrow the server. Write `run(server, async |server, stop| { … })`.
-/// - *type annotations needed for `Result<(), _>`*: a main whose last expression is `Ok(())` has to name its error, as
-///   here, since the compiler cannot tell it from the `?`s before it.
-/// - *the `?` operator can only be applied to values that implement `Try`*, in `run(…).await?`: a [`Report`] is returned
-///   whatever happened. Write `run(…).await.into_result()?`, or return the report from `main`, which makes it the exit code.
+/// - *type annotations needed*, in `run(server, |server, stop| async move { … })`: main is an async closure, which
+///   may borrow the server. Write `run(server, async |server, stop| { … })`.
+/// - *type annotations needed for `Result<(), _>`*: if the last expression of main is `Ok(())`, it must name its
+///   error, as in the example, since the compiler cannot infer it from the `?`s before.
+/// - *the `?` operator can only be applied to values that implement `Try`*, in `run(…).await?`: `run` always returns
+///   a [`Report`]. Write `run(…).await.into_result()?`, or return the report from `main`, which turns it into the
+///   exit code.
 #[doc(alias("signal", "sigterm", "ctrl_c", "graceful"))]
 pub async fn run<S, M, T>(server: S, main: M) -> Report
 where
@@ -96,34 +97,37 @@ where
     Runner::new(server).run(main).await
 }
 
-/// Waits for a signal, then shuts the server down: for a server whose work is all in tasks of its own.
+/// Waits for a signal, then shuts the server down. For a server whose work runs in its own tasks.
 pub async fn run_until_signal<S: GracefulShutdown>(server: S) -> Report {
     Runner::new(server).run_until_signal().await
 }
 
-/// Runs a server, with options.
+/// A runner with options: it runs a server, and shuts it down when a shutdown is requested.
 ///
-/// What happens, in order:
+/// The order of events:
 ///
-/// 1. Signals are registered, before the server is [built](Self::build) and main starts. A start that is under way when the
-///    shutdown is asked for is told, and has a bounded time to return what it built. SIGTERM, SIGINT,
-///    SIGQUIT and SIGHUP begin the shutdown, unless they are [hooked](Self::on_signal); so do main's end,
-///    error or panic, a [`ShutdownHandle`], and a task of a [critical](crate::TaskGroup::critical) group.
-/// 2. [`Readiness`] turns to draining. [Lame duck](Self::lame_duck): main goes on serving, while
+/// 1. Signals are registered, before the server is [built](Self::build) and before main starts. SIGTERM, SIGINT,
+///    SIGQUIT and SIGHUP request the shutdown, unless they are [hooked](Self::on_signal). So do main's end, error or
+///    panic, a [`ShutdownHandle`], and a failed task of a [critical](crate::TaskGroup::critical) group. A start that
+///    is running at that moment is told to stop, and has a bounded time to return what it built.
+/// 2. [`Readiness`] turns to draining. During the [lame duck](Self::lame_duck) main goes on serving, while
 ///    [deregistration](Self::deregister) runs beside it.
-/// 3. [`Stop`] fires. Main is awaited until the plan needs the rest of the time, then dropped; a main
-///    that never looked at its `Stop` is dropped at once.
-/// 4. The plan runs. Then the server is dropped (a row `drop`, if that took a millisecond or panicked), the tasks are counted that the runtime still has, the
-///    [`finally`](Self::finally) hooks run (a row `finally`, if they did not end well), and the report is returned.
+/// 3. [`Stop`] fires. Main is awaited until the plan needs the rest of the time, and then dropped. A main that never
+///    looked at its `Stop` is dropped at once.
+/// 4. The plan runs. Then the server is dropped (with a row `drop`, if that took a millisecond or panicked), and the
+///    tasks that the runtime still has are counted. The [`finally`](Self::finally) hooks run (with a row `finally`,
+///    if they did not end well), and the report is returned.
 ///
-/// A signal within 500 ms of the last is the same request, as terminals and process managers send several. A second one
-/// [hurries](ShutdownHandle::hurry) the shutdown: the start, the lame duck, main and `best_effort` steps are cut, and the rest of the
-/// plan runs with its own budgets. A third one forces the end ([`second_signal`](Self::second_signal) changes that), from a
-/// thread of its own that a blocked executor cannot hold up: it runs every
-/// [`on_force`](crate::Context::on_force) hook for up to 1 s, gives the engine 1 s to abort what runs, says on stderr what
-/// was not done, and exits with 128 and the signal's number. It goes on listening after [`run`](Self::run)
-/// has returned, while the runtime is dropped. The [watchdog](Self::watchdog) does the same, with exit
-/// code 70, when the process is not gone in time.
+/// A signal within 500 ms of the last one counts as the same request, since terminals and process managers send
+/// several. A second signal [hurries](ShutdownHandle::hurry) the shutdown: the start, the lame duck, main and
+/// `best_effort` steps are cut, and the rest of the plan runs with its own budgets. A third one forces the end
+/// ([`second_signal`](Self::second_signal) changes that).
+///
+/// The forced end runs on its own thread, which a blocked executor cannot hold up. It runs every
+/// [`on_force`](crate::Context::on_force) hook for up to 1 s, gives the engine 1 s to abort what is running, prints
+/// to stderr what was not done, and exits with 128 plus the signal's number. It stays armed after [`run`](Self::run)
+/// has returned, while the runtime is dropped. The [watchdog](Self::watchdog) does the same, with exit code 70, when
+/// the process outlives its time.
 ///
 /// With `panic = "abort"` no panic can be contained.
 #[must_use = "a runner does nothing until `run`, `run_until_signal` or `block_on`"]
@@ -134,22 +138,24 @@ pub struct Runner<S, B = Given<S>> {
 }
 
 impl<S: GracefulShutdown> Runner<S> {
-    /// Runs this server.
+    /// Creates a runner for this server.
     pub fn new(server: S) -> Self {
         Self::with(Given(server))
     }
 
-    /// Builds the server once signals are heard, then runs it.
+    /// Creates a runner that builds the server, once signals are registered.
     ///
-    /// The start gets a [`Stop`] of its own, which fires when the shutdown is asked for meanwhile. It then has
-    /// 5 s ([`start_stop_timeout`](Self::start_stop_timeout)) to return: a server is cleaned by its plan and main is not
-    /// run; an error is the outcome of the step `start`; a start that goes on is dropped, and its step is timed out. A start
-    /// that looks at [`ShutdownHandle::requested`] instead of its `Stop` is treated no differently. Tasks that the start has
-    /// spawned may keep its `Stop`: once the server is built, it fires when main's does.
+    /// `start` gets a [`Stop`] of its own, which fires when a shutdown is requested meanwhile. The start then has 5 s
+    /// ([`start_stop_timeout`](Self::start_stop_timeout)) to return. If it returns a server, the plan cleans it, and
+    /// main does not run. If it returns an error, that is the outcome of the step `start`. If it goes on, it is
+    /// dropped, and its step has timed out. It makes no difference whether the start looks at its `Stop` or at
+    /// [`ShutdownHandle::requested`]. Tasks that it spawned may keep its `Stop`: once the server is built, it fires
+    /// together with main's.
     ///
-    /// A start that fails by itself ends with [`Reason::StartFailed`] and exit code 1; what it had built is released by its
-    /// own drop, or cleaned in plan order if the error is a [`FailedStart`] that holds it. An owner that is dropped in the start
-    /// without a shutdown has a row of its own below `start`, and the report is not clean.
+    /// A start that fails by itself ends with [`Reason::StartFailed`] and exit code 1. The values that it had built
+    /// are released by their own drops. If the error is a [`FailedStart`] that holds them, they are cleaned in plan
+    /// order instead. An owner that is dropped in the start without a shutdown gets a row below `start`, and the
+    /// report is not clean.
     ///
     #[cfg_attr(feature = "derive", doc = "```")]
     #[cfg_attr(not(feature = "derive"), doc = "```ignore")]
@@ -174,7 +180,7 @@ impl<S: GracefulShutdown> Runner<S> {
     ///     let server = Server { tasks: TaskGroup::new(), state: ShutdownState::new() };
     ///     tokio::select! {
     ///         connected = connect() => connected?,
-    ///         // What was built until now is cleaned.
+    ///         // The shutdown cleans what was built so far.
     ///         () = stop.cancelled() => {}
     ///     }
     ///     Ok::<_, BoxError>(server)
@@ -186,8 +192,8 @@ impl<S: GracefulShutdown> Runner<S> {
     ///
     /// # Common errors
     ///
-    /// - *closure is expected to take 1 argument, but it takes 0 arguments*: write `async |_| …` where the start does not
-    ///   look at its `Stop`.
+    /// - *closure is expected to take 1 argument, but it takes 0 arguments*: write `async |_| …` if the start does
+    ///   not use its `Stop`.
     pub fn build<F, E>(start: F) -> Runner<S, Start<F, E>>
     where
         F: AsyncFnOnce(Stop) -> Result<S, E>,
@@ -206,30 +212,31 @@ impl<S, B> Runner<S, B> {
         }
     }
 
-    /// Lets this handle begin the shutdown and watch it.
+    /// Connects a handle, which can then request the shutdown and show its progress.
     pub fn handle(mut self, handle: &ShutdownHandle) -> Self {
         self.options.handle = handle.clone();
         self
     }
 
-    /// Keeps this in step: draining from the first moment of the shutdown, stopped after it.
+    /// Keeps a [`Readiness`] up to date: draining from the first moment of the shutdown, stopped after it.
     pub fn readiness(mut self, readiness: &Readiness) -> Self {
         self.options.readiness = Some(readiness.clone());
         self
     }
 
-    /// Goes on serving for this long after the shutdown was asked for, since those who send work learn of it
-    /// late (a Kubernetes Service does). The default is none. Never for Ctrl-C (SIGINT), nor when main is
+    /// Sets the lame duck: how long main goes on serving after a shutdown was requested, as load balancers learn of
+    /// it late (a Kubernetes Service does). The default is none. It is skipped for Ctrl-C (SIGINT), and when main is
     /// gone.
     pub fn lame_duck(mut self, minimum: Duration) -> Self {
         self.options.lame_duck.minimum = minimum;
         self
     }
 
-    /// Runs `hook` at the beginning of the shutdown, while main still serves: to deregister from discovery.
+    /// Adds a hook that runs at the beginning of the shutdown while main still serves, such as deregistration from
+    /// discovery.
     ///
-    /// Hooks run together, within the lame duck or 5 s, whichever is longer; each has a row of its own in
-    /// the report, below `lame_duck`, and its failure leaves that clean.
+    /// Hooks run concurrently, within the lame duck or 5 s, whichever is longer. Each has its own row in the report,
+    /// below `lame_duck`. A failed hook leaves the report clean.
     pub fn deregister<F>(
         mut self,
         name: impl Into<Cow<'static, str>>,
@@ -242,14 +249,16 @@ impl<S, B> Runner<S, B> {
         self
     }
 
-    /// Compares what the platform gives with what the shutdown may need (lame duck, budget, the time of the
-    /// [`finally`](Self::finally) hooks, and 1 s for the rest) when the server starts, and logs a shortfall as `grace_short`.
+    /// Sets the grace period of the platform. At the start of the server it is compared with what the shutdown may
+    /// need: the lame duck, the budget, the time of the [`finally`](Self::finally) hooks, and 1 s for the rest. A
+    /// shortfall is logged as `grace_short`.
     ///
     /// `grace` is a literal such as `"30s"`, a [`Duration`], or a [`Grace`] that was parsed from a setting.
     ///
     /// # Panics
     ///
-    /// If a literal is no duration: such a program ends here, before its server runs, and the message says what is wrong.
+    /// If a literal is no duration. The program then ends before its server runs, and the message tells what is
+    /// wrong.
     #[track_caller]
     pub fn grace(mut self, grace: impl TryInto<Grace, Error: fmt::Display>) -> Self {
         match grace.try_into() {
@@ -259,80 +268,84 @@ impl<S, B> Runner<S, B> {
         self
     }
 
-    /// Has the process be gone in time: `slack` after all that the shutdown may take. If it is not, because a
-    /// step blocks the executor or a blocking task holds the runtime's drop, the watchdog forces the end with
-    /// exit code 70 and names what was not done. It also logs `executor_blocked` while that goes on.
+    /// Arms the watchdog, which forces the process to exit if it outlives the longest possible shutdown by `slack`.
+    /// That happens when a step blocks the executor, or a blocking task holds up the drop of the runtime. The
+    /// watchdog exits with code 70 and names what was not done. It logs `executor_blocked` while the executor is
+    /// blocked.
     ///
-    /// It stays armed after [`run`](Self::run), until the process is gone or another runner starts; in
-    /// [`block_on`](Self::block_on) until that returns.
+    /// It stays armed after [`run`](Self::run), until the process is gone or another runner starts.
+    /// [`block_on`](Self::block_on) disarms it when it returns.
     pub fn watchdog(mut self, slack: Duration) -> Self {
         self.options.watchdog = Some(slack);
         self
     }
 
-    /// Says what a second signal does, more than 500 ms after the first. The default is [`SecondSignal::Hurry`].
+    /// Sets what a second signal does, if it comes more than 500 ms after the first. The default is
+    /// [`SecondSignal::Hurry`].
     pub fn second_signal(mut self, second: SecondSignal) -> Self {
         self.options.second_signal = second;
         self
     }
 
-    /// Runs `hook` on this signal, instead of beginning the shutdown: SIGHUP to reload, SIGUSR1 to log.
+    /// Runs `hook` on this signal instead of beginning the shutdown: for example SIGHUP to reload, or SIGUSR1 to log.
     ///
-    /// It is called on main's task, between two polls of main, until the shutdown begins; so it must not
-    /// block. Its panics are contained.
+    /// The hook is called on main's task, between two polls of main, until the shutdown begins. So it must not block.
+    /// Its panics are contained.
     pub fn on_signal(mut self, signal: Signal, hook: impl FnMut() + Send + 'static) -> Self {
         self.options.hooks.push((signal, Box::new(hook)));
         self
     }
 
-    /// Bounds the start of [`build`](Self::build). One that takes longer fails: it is told to stop as by a signal, with
-    /// [`Reason::StartFailed`] as the reason. The default is no bound.
+    /// Sets how long the start of [`build`](Self::build) may take. A longer one fails: it is told to stop as by a
+    /// signal, with [`Reason::StartFailed`] as the reason. By default it may take any time.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.options.start.timeout = Some(timeout);
         self
     }
 
-    /// Gives a start that was told to stop this long to return what it built. The default is 5 s.
+    /// Sets how long a start that was told to stop has to return what it built. The default is 5 s.
     ///
-    /// The [`watchdog`](Self::watchdog) counts it. [`grace`](Self::grace) does not, since a server that is stopped while it
-    /// starts has served nobody.
+    /// The [`watchdog`](Self::watchdog) counts this time. [`grace`](Self::grace) does not, since a server that is
+    /// stopped during its start has served no client.
     pub fn start_stop_timeout(mut self, timeout: Duration) -> Self {
         self.options.start.stop_timeout = timeout;
         self
     }
 
-    /// Bounds how long the process waits for its runtime to end, after this has returned its report. The default is 5 s;
-    /// `None` turns it off.
+    /// Sets how long the process waits for its runtime to end, after the runner has returned its report. The default
+    /// is 5 s; `None` disables this.
     ///
-    /// A runtime that is dropped waits for the calls on its blocking pool, of which a read of stdin may never return. When it
-    /// has waited for this long, the process ends with the report's exit code, and a line on stderr says why. What a program
-    /// does while its runtime lives is never cut. This is known only on Linux, and only where the runner was polled on the
-    /// main thread, as under `#[tokio::main]`; elsewhere, and for a program that goes on after its runtime was dropped, see
-    /// [`block_on`](Self::block_on).
+    /// A dropped runtime waits for the calls on its blocking pool, and a read of stdin, for example, may never
+    /// return. After this time the process exits with the report's exit code, and a line on stderr tells why. Nothing
+    /// that a program does while its runtime lives is ever cut.
+    ///
+    /// This works only on Linux, and only if the runner was polled on the main thread, as under `#[tokio::main]`.
+    /// Elsewhere, and for a program that goes on after its runtime was dropped, use [`block_on`](Self::block_on).
     pub fn runtime_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.runtime_timeout = timeout.into();
         self
     }
 
-    /// Runs `hook` after the plan, with the report: to flush logs and traces, last of all.
+    /// Adds a hook that runs after the plan and gets the report, to flush logs and traces last of all.
     ///
-    /// Hooks are synchronous and run one after the other on a thread of their own, in the order they
-    /// were given; together they have 3 s ([`finally_timeout`](Self::finally_timeout)). Hooks that take longer are left
-    /// behind: that is said on stderr, as a row `finally` in the report, and by exit code 1. Their panics are contained, and
-    /// reported likewise.
+    /// Hooks are synchronous. They run one after the other, in the order in which they were added, on their own
+    /// thread, and share 3 s ([`finally_timeout`](Self::finally_timeout)). Hooks that take longer are left behind: a
+    /// line on stderr, a row `finally` in the report, and exit code 1 tell of it. Panics are contained, and reported
+    /// in the same row.
     pub fn finally(mut self, hook: impl FnOnce(&Report) + Send + 'static) -> Self {
         self.options.finally.push(Box::new(hook));
         self
     }
 
-    /// Gives the [`finally`](Self::finally) hooks this long together. The default is 3 s, which counts in
-    /// [`grace`](Self::grace) and for the [`watchdog`](Self::watchdog).
+    /// Sets how long the [`finally`](Self::finally) hooks may take together. The default is 3 s.
+    /// [`grace`](Self::grace) and the [`watchdog`](Self::watchdog) count this time.
     pub fn finally_timeout(mut self, timeout: Duration) -> Self {
         self.options.finally_timeout = timeout;
         self
     }
 
-    /// Chooses the exit code. The default is [`Report::exit_code`]; [`ExitCodes`] has the table and another choice.
+    /// Sets the function that chooses the exit code. The default is [`Report::exit_code`]. [`ExitCodes`] has the
+    /// table and another choice.
     pub fn exit_code(mut self, code: impl FnOnce(&Report) -> u8 + Send + 'static) -> Self {
         self.options.exit_code = Some(Box::new(code));
         self
@@ -340,11 +353,11 @@ impl<S, B> Runner<S, B> {
 }
 
 impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
-    /// Runs `main` until it ends or the shutdown is asked for, then shuts the server down.
+    /// Runs `main` until it ends or a shutdown is requested, then shuts the server down.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it drops main and the server; the server's `Drop` logs what was not cleaned.
+    /// Dropping the future drops main and the server. The server's `Drop` logs what was not cleaned.
     pub async fn run<M, T>(self, main: M) -> Report
     where
         M: AsyncFnOnce(&mut S, Stop) -> T,
@@ -363,12 +376,12 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
         self.bounded(no_main).await
     }
 
-    /// [`run`](Self::run) on a multi-threaded runtime of its own, whose drop is bounded too: a stuck
-    /// `spawn_blocking` is left behind after 1 s.
+    /// Runs `main` like [`run`](Self::run), on a new multi-threaded runtime. The drop of the runtime is bounded, too:
+    /// a stuck `spawn_blocking` is left behind after 1 s.
     ///
     /// # Panics
     ///
-    /// If it is called on a thread that drives a runtime already.
+    /// On a thread that already drives a runtime.
     pub fn block_on<M, T>(self, main: M) -> Report
     where
         M: AsyncFnOnce(&mut S, Stop) -> T,
@@ -390,20 +403,20 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
                 );
             }
         };
-        let (report, guard) = runtime.block_on(conduct(self.source, self.options, Some(main)));
-        runtime.shutdown_timeout(END);
+        let (report, guard) = runtime.block_on(run_sequence(self.source, self.options, Some(main)));
+        runtime.shutdown_timeout(END_TIMEOUT);
         guard.unwatch();
         report
     }
 
-    /// Runs on a runtime that somebody else drops.
+    /// Runs on a runtime that the caller drops.
     async fn bounded<M, T>(self, main: Option<M>) -> Report
     where
         M: AsyncFnOnce(&mut S, Stop) -> T,
         T: TaskOutcome,
     {
         let timeout = self.options.runtime_timeout;
-        let (report, guard) = conduct(self.source, self.options, main).await;
+        let (report, guard) = run_sequence(self.source, self.options, main).await;
         guard.bound_runtime(&report, timeout);
         report
     }

@@ -1,4 +1,4 @@
-//! The state of an owner, the future of its shutdown, and what its `Drop` does.
+//! The state of an owner, the future of its shutdown, and the work of its `Drop`.
 
 use std::fmt;
 use std::future::Future;
@@ -13,16 +13,16 @@ use crate::engine::{PollSpan, RunningPlan, begin_owner, contain};
 use crate::report::Cut;
 use crate::{GracefulShutdown, Plan, Reason, Report, clock, log};
 
-/// The total budget of an owner that states none: Kubernetes kills after 30 s, and 5 s are left for
-/// what is not the plan's.
+/// The timeout of an owner that states none. Kubernetes kills after 30 s, so 5 s are left for the work around the
+/// plan.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Whether an owner was shut down: the field marked `#[shutdown(state)]`.
+/// The state of an owner's shutdown: the field marked `#[shutdown(state)]`.
 ///
-/// It is not `Clone`, so that an owner cannot be: a clone that is dropped must not end what the
-/// original still uses. Hold the owner once and give handlers cheap clones of its parts.
+/// It is not `Clone`, so an owner cannot be `Clone` either: dropping a clone must not end what the original still
+/// uses. Hold the owner once, and give handlers cheap clones of its parts.
 ///
-/// It costs 16 bytes and nothing else until the shutdown begins: no task, no timer, no allocation.
+/// It costs 16 bytes. Until the shutdown begins there is no task, no timer and no allocation.
 #[derive(Default)]
 pub struct ShutdownState {
     inner: Inner,
@@ -32,14 +32,14 @@ pub struct ShutdownState {
 enum Inner {
     #[default]
     Armed,
-    /// ShutdownInner; ended once the plan has a report.
+    /// The shutdown has begun. It has ended once the plan has a report.
     Running(Arc<RunningPlan>),
     Disarmed,
 }
 
 const _: () = assert!(size_of::<ShutdownState>() <= 16);
 
-/// Nothing implements this: an owner is never cloned.
+/// The bound of a `Clone` that never applies. No type implements it.
 #[diagnostic::on_unimplemented(
     message = "an owner cannot be cloned: dropping the clone would shut down what the original still uses",
     label = "a `ShutdownState` has no `Clone`",
@@ -49,7 +49,8 @@ const _: () = assert!(size_of::<ShutdownState>() <= 16);
 #[doc(hidden)]
 pub trait ClonedOwner {}
 
-/// Never applies. It is here for its error: who derives `Clone` on an owner reads why that cannot be, and what to do.
+/// Never applies. It exists for its compile error, which tells why an owner cannot derive `Clone`, and what to do
+/// instead.
 #[doc(hidden)]
 impl Clone for ShutdownState
 where
@@ -61,14 +62,14 @@ where
 }
 
 impl ShutdownState {
-    /// The state of an owner that has to be shut down.
+    /// Creates the state of an owner that still has to be shut down.
     pub const fn new() -> Self {
         Self {
             inner: Inner::Armed,
         }
     }
 
-    /// There is nothing to shut down any more: a later shutdown runs no step, and `Drop` says nothing.
+    /// Declares that there is nothing left to shut down. A later shutdown runs no step, and `Drop` logs nothing.
     pub fn disarm(&mut self) {
         self.inner = Inner::Disarmed;
     }
@@ -88,8 +89,9 @@ impl ShutdownState {
         matches!(self.inner, Inner::Disarmed)
     }
 
-    /// Logs that its owner of this plan is dropped, unless that has nothing left to release.
-    pub(crate) fn tell_of_drop(&self, plan: &Plan) -> bool {
+    /// Logs that an owner with this plan is being dropped. Returns `false`, without an event, if its shutdown has
+    /// ended or it is disarmed.
+    pub(crate) fn log_drop(&self, plan: &Plan) -> bool {
         if self.is_disarmed()
             || self
                 .running()
@@ -106,7 +108,7 @@ impl ShutdownState {
         true
     }
 
-    /// Whether step `i` has not ended.
+    /// Returns whether step `i` has not ended.
     pub(crate) fn is_unfinished(&self, i: usize) -> bool {
         match &self.inner {
             Inner::Armed => true,
@@ -117,8 +119,8 @@ impl ShutdownState {
 }
 
 impl Drop for ShutdownState {
-    /// The `Drop` of an owner disarms its state, so this speaks only where there is none (`no_drop`): the
-    /// type's name is known once its shutdown began.
+    /// Logs an owner that has no `Drop` of its own (`no_drop`). The `Drop` of any other owner disarms the state
+    /// first. The type's name is known only once the shutdown has begun.
     fn drop(&mut self) {
         match &self.inner {
             Inner::Armed => log::dropped("an unnamed owner", &[]),
@@ -129,7 +131,7 @@ impl Drop for ShutdownState {
             }
             Inner::Running(_) | Inner::Disarmed => {}
         }
-        // What is in the rows is foreign: errors, closures.
+        // The rows hold foreign values, errors and closures, whose drop may panic.
         let inner = std::mem::take(&mut self.inner);
         let _ = contain(|| drop(inner));
     }
@@ -146,19 +148,18 @@ impl fmt::Debug for ShutdownState {
     }
 }
 
-/// A shutdown, made by [`GracefulShutdown::shutdown`]. It does nothing until it is awaited.
+/// The future of a shutdown, from [`GracefulShutdown::shutdown`]. It does nothing until it is awaited.
 ///
 /// # Cancel safety
 ///
-/// If it is dropped half-way, what runs is dropped with it; the next `shutdown()` takes up the steps
-/// that have not ended, on the same clock.
+/// Dropping it half-way drops what is running. The next `shutdown()` resumes the unfinished steps, on the same clock.
 #[must_use = "a shutdown does nothing until it is awaited: write `.await`"]
 pub struct Shutdown<'a, S> {
     inner: ShutdownInner<'a>,
     owner: PhantomData<&'a mut S>,
 }
 
-/// All of it but the owner's type, so that it is compiled once.
+/// The part that does not depend on the owner's type, so that it is compiled once.
 struct ShutdownInner<'a> {
     reason: Reason,
     within: Option<Duration>,
@@ -183,15 +184,16 @@ impl<'a, S: GracefulShutdown> Shutdown<'a, S> {
         }
     }
 
-    /// Says why. A shutdown that has begun keeps its first reason.
+    /// Sets the reason. A shutdown that has begun keeps its first reason.
     pub fn reason(mut self, reason: Reason) -> Self {
         self.inner.reason = reason;
         self
     }
 
-    /// Gives it this long instead of the plan's timeout, from its first poll. Where that is less than the plan
-    /// needs, all budgets shrink in proportion; with nothing at all every step is still polled once. A shutdown that
-    /// has begun keeps its deadline.
+    /// Sets the time for the whole plan, from the first poll on, instead of the plan's timeout.
+    ///
+    /// If that is less than the plan needs, all budgets shrink in proportion. Even with no time at all every step is
+    /// polled once. A shutdown that has begun keeps its deadline.
     pub fn within(mut self, within: Duration) -> Self {
         self.inner.within = Some(within);
         self
@@ -234,7 +236,7 @@ impl<S> fmt::Debug for Shutdown<'_, S> {
     }
 }
 
-/// Begins a shutdown or takes it up. The report, if there is nothing to run any more.
+/// Begins or resumes a shutdown. Returns the report if there is nothing left to run.
 fn begin<'a>(
     owner: &'a mut (dyn Owner + Send + 'a),
     plan: &'static Plan,
@@ -266,8 +268,8 @@ fn begin<'a>(
     }
 }
 
-/// Has the owner's plan run on a clock that was started. If the owner began by itself before, that plan goes on and is
-/// returned.
+/// Makes `plan`, whose clock is already running, the owner's plan, and returns it. If the owner's shutdown has begun
+/// before, that plan goes on and is returned instead.
 pub(crate) fn resume(owner: &mut dyn Owner, plan: Arc<RunningPlan>) -> Arc<RunningPlan> {
     let state = owner.__state();
     if state.is_disarmed() {
@@ -281,16 +283,16 @@ pub(crate) fn resume(owner: &mut dyn Owner, plan: Arc<RunningPlan>) -> Arc<Runni
     plan
 }
 
-/// The plan of an owner as it runs, or what is left of it. Its state holds the same.
+/// The future of an owner's running plan, or of what is left of it. The owner's state holds the same plan.
 pub(crate) struct RunPlan<'a> {
     running: Arc<RunningPlan>,
-    /// Their result is in the report.
+    /// `None` once all steps have ended; their results are in the report.
     steps: Option<Steps<'a>>,
     span: PollSpan,
 }
 
 impl<'a> RunPlan<'a> {
-    /// Runs inside `span` whenever it is polled.
+    /// Creates the future. Each poll runs inside `span`.
     pub(crate) fn of(
         owner: &'a mut (dyn Owner + Send + 'a),
         running: Arc<RunningPlan>,

@@ -16,19 +16,19 @@ use crate::{BoxError, Component, Context, MustClean, log};
 
 use self::disk::{Envelope, Found};
 
-/// State that is kept in memory and saved to a file: now and then, and at shutdown.
+/// State that is kept in memory and saved to a file, periodically and at shutdown.
 ///
-/// The file is replaced in one step: written beside it, fsynced, renamed over it, and the directory
-/// fsynced. So after a crash at any moment it is the old state or the new one. It is JSON with a name,
-/// a version and wall-clock times around the state.
+/// Each save replaces the file atomically: it writes a file beside it, fsyncs that, renames it over the old one, and
+/// fsyncs the directory. So after a crash at any moment the file holds the old state or the new one. It is JSON: the
+/// state with a name, a version and wall-clock times around it.
 ///
-/// A file whose content is damaged, another program's or of a newer version is set aside under another name, with a
-/// warning, and the state starts anew. A file of an older version is read as it is: give new fields
-/// `#[serde(default)]`. A file that cannot be *read* is an error, so that it is never saved over. Where the path is a
-/// symbolic link, the file it leads to is replaced and the link stays.
+/// Opening sets a file aside, with a warning, if its content is damaged, belongs to another program, or has a newer
+/// version. It gets another name, and the state starts with its default. A file of an older version is read as it is:
+/// give new fields `#[serde(default)]`. A file that cannot be *read* is an error, so that it is never overwritten. If
+/// the path is a symbolic link, its target is replaced and the link stays.
 ///
-/// As a component it saves, and marks the file with the time of the shutdown. If that fails (a full
-/// disk, a read-only directory) the step fails and the old file stays whole. Nothing is saved on drop.
+/// As a component it saves the state, and marks the file with the time of the shutdown. If that fails (a full disk, a
+/// read-only directory) the step fails and the old file stays whole. Dropping it saves nothing.
 ///
 /// ```
 /// use lifecycle_runtime::{BoxError, Component, Context, Reason, StateFile};
@@ -63,26 +63,26 @@ struct Shared<T> {
     version: u32,
     restored: Option<Saved>,
     memory: Mutex<Memory<T>>,
-    /// Saves come one after the other, so that the last one to be begun is the last on the disk. Held by what
-    /// writes, which goes on when the future of a save is dropped.
+    /// Serialises saves, so that the last save to begin is the last on the disk. The writing thread holds it, since
+    /// it goes on when the future of a save is dropped.
     saving: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Memory<T> {
     state: T,
-    /// Changed since it was last saved.
+    /// Whether the state has changed since it was last saved.
     dirty: bool,
 }
 
-/// When a file was saved, by the wall clock.
+/// The times and the version of a saved file, by the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Saved {
-    /// When.
+    /// When the file was saved.
     pub saved_at: SystemTime,
-    /// When the shutdown that saved it ran, if one did; otherwise the process ended without.
+    /// When the shutdown that saved it ran. `None` if the process ended without one.
     pub shutdown_at: Option<SystemTime>,
-    /// The version it was written with.
+    /// The version that the file was written with.
     pub version: u32,
 }
 
@@ -90,22 +90,22 @@ impl<T> StateFile<T>
 where
     T: Serialize + DeserializeOwned + Default + Send + 'static,
 {
-    /// Restores the state from the file, or starts with the default if there is none or its content is damaged.
+    /// Restores the state from the file, or starts with the default if there is no file or its content is damaged.
     ///
-    /// `name` says which program's file it is, `version` which shape the state has.
+    /// `name` tells which program the file belongs to, `version` which shape the state has.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the file from being read (no permission, no free descriptors, a directory or a pipe in its place),
-    /// and that a damaged one could not be set aside. The error names the path; nothing was changed.
+    /// If the file cannot be read (no permission, no free descriptors, a directory or a pipe in its place), or if a
+    /// damaged file cannot be set aside. The error names the path; nothing was changed.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime, as the file is read on its blocking pool; so does every save.
+    /// Outside a tokio runtime, whose blocking pool reads the file. Every save panics there, too.
     ///
     /// # Cancel safety
     ///
-    /// Safe: dropped half-way it may have set a damaged file aside, and the next call starts anew.
+    /// Safe: the dropped future may have set a damaged file aside, and the next call then starts with the default.
     pub async fn open(
         path: impl AsRef<Path>,
         name: &'static str,
@@ -145,24 +145,24 @@ where
 }
 
 impl<T> StateFile<T> {
-    /// What it was restored from, if from anything.
+    /// Returns what the state was restored from. `None` if it started with the default.
     pub fn restored(&self) -> Option<Saved> {
         self.shared.restored
     }
 
-    /// Where it is saved.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.shared.path
     }
 
-    /// Looks at the state, under a lock that `update` and saves share: do not call either from inside, which would
-    /// deadlock, and do not block.
+    /// Reads the state under a lock that `update` and saves share. Do not block in `look`, and call neither this nor
+    /// `update` there: that would deadlock.
     pub fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
         look(&self.shared.memory().state)
     }
 
-    /// Changes the state. It is on the disk after the next save. Likewise under the lock; if `change` panics, what
-    /// it did until then stays.
+    /// Changes the state, which the next save writes. The lock is that of [`read`](Self::read). If `change` panics,
+    /// its changes up to there stay.
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut memory = self.shared.memory();
         memory.dirty = true;
@@ -171,22 +171,23 @@ impl<T> StateFile<T> {
 }
 
 impl<T: Serialize + Send + 'static> StateFile<T> {
-    /// Saves the state now, if it changed since it was saved.
+    /// Saves the state, if it has changed since it was last saved.
     ///
     /// # Errors
     ///
-    /// What kept it from being saved; the old file stays whole, and the next save tries again.
+    /// If the file cannot be written. The old file stays whole, and the next save tries again.
     ///
     /// # Cancel safety
     ///
-    /// Safe: a save that was begun ends on the blocking pool.
+    /// Safe: a save that has begun ends on the blocking pool.
     pub async fn save(&self) -> Result<(), BoxError> {
         self.shared.save(None).await
     }
 
-    /// Saves the state every `period`, the first time at once, as far as it changed; a period below 1 ms is 1 ms.
-    /// It never ends: spawn it, into a [`TaskGroup`](crate::TaskGroup) say, which aborts it. Failures are logged, and the
-    /// next save tries again.
+    /// Saves the state every `period` if it has changed; the first time at once. A period below 1 ms counts as 1 ms.
+    ///
+    /// It never ends: spawn it, for example into a [`TaskGroup`](crate::TaskGroup), which aborts it. A failure is
+    /// logged, and the next save tries again.
     pub fn save_every(&self, period: Duration) -> impl Future<Output = ()> + Send + use<T> {
         let shared = Arc::clone(&self.shared);
         async move {
@@ -210,7 +211,7 @@ impl<T> Shared<T> {
 
 impl<T: Serialize + Send + 'static> Shared<T> {
     async fn save(self: &Arc<Self>, shutdown_at: Option<SystemTime>) -> Result<(), BoxError> {
-        let turn = Arc::clone(&self.saving).lock_owned().await;
+        let permit = Arc::clone(&self.saving).lock_owned().await;
         let text = {
             let mut memory = self.memory();
             if !memory.dirty && shutdown_at.is_none() {
@@ -223,7 +224,7 @@ impl<T: Serialize + Send + 'static> Shared<T> {
         };
         let shared = Arc::clone(self);
         let saved = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _permit = permit;
             let saved = disk::replace(&shared.path, &text);
             if saved.is_err() {
                 shared.memory().dirty = true;

@@ -1,4 +1,4 @@
-//! What a main, a task or a cleanup may return, and what the handle of a task may hold.
+//! The types that a main, a task or a cleanup may return, and that the handle of a task may hold.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -7,36 +7,36 @@ use std::sync::Arc;
 
 use crate::{BoxError, Report};
 
-/// What a main, a task or a cleanup may return: `()`, a `Result` whose error is `Into<BoxError>`, a [`Report`], an
-/// `Option` of these, or nothing ever (`!`).
+/// A value that a main, a task or a cleanup may return: `()`, a `Result` whose error is `Into<BoxError>`, a
+/// [`Report`], an `Option` of these, or `!`.
 ///
-/// A number or a flag does not say whether it means a failure, so it is refused here, and taken only from the handle of
-/// a task ([`TaskOutput`]).
+/// A number or a flag does not tell whether it means a failure. So it is refused here, and accepted only from the
+/// handle of a task ([`TaskOutput`]).
 #[diagnostic::on_unimplemented(
     message = "a cleanup, a main or a task cannot return `{Self}`",
     label = "this does not say whether it succeeded",
     note = "return `()`, a `Report`, or a `Result` whose error is `Into<BoxError>`, such as `Ok::<_, BoxError>(())`",
     note = "to ignore what a call returns, write a closure: `|value| {{ value.close(); }}`",
-    note = "`with` may also return a future of one of these; `abort` never waits, so what takes time belongs into `with`"
+    note = "`with` may also return a future of one of these; `abort` never waits, so put slow work into `with`"
 )]
 pub trait TaskOutcome: TaskOutput {}
 
-/// What the handle of a task may hold, so that it is a [`Component`](crate::Component): a [`TaskOutcome`], or a plain
-/// value, which is dropped.
+/// A value that the handle of a task may hold, so that the handle is a [`Component`](crate::Component): a
+/// [`TaskOutcome`], or a plain value, which is dropped.
 ///
-/// Results in results count too, as joining a task gives: any `Err` is a failure. Implement it for a type of your own
-/// that a task returns.
+/// Nested results, as joining a task gives them, are searched: any `Err` is a failure. Implement it for a type of
+/// your own that a task returns.
 #[diagnostic::on_unimplemented(
     message = "a task that returns `{Self}` cannot be waited for: nothing says whether it succeeded",
     label = "this does not say whether it succeeded",
     note = "have the task return `()` or a `Result` whose error is `Into<BoxError>`, or implement `TaskOutput` for `{Self}`"
 )]
 pub trait TaskOutput {
-    /// Returns whether it succeeded.
+    /// Returns whether the task succeeded.
     ///
     /// # Errors
     ///
-    /// What went wrong.
+    /// The error of the task.
     fn into_outcome(self) -> Result<(), BoxError>;
 }
 
@@ -77,7 +77,7 @@ impl<T: TaskOutput> TaskOutput for Option<T> {
     }
 }
 
-/// Values that cannot say that something failed.
+/// Implements `TaskOutput` for values that cannot tell of a failure.
 macro_rules! value {
     ($($value:ty),+ $(,)?) => {$(
         impl TaskOutput for $value {
@@ -141,12 +141,12 @@ tuple!(A, B);
 tuple!(A, B, C);
 tuple!(A, B, C, D);
 
-/// `!`, which cannot be named yet but as what such a function returns.
+/// The type `!`. On stable it can only be named as the return type of a function.
 type Never = <fn() -> ! as Returns>::Output;
 
-/// What a function returns.
+/// A function type whose return type can be named.
 pub trait Returns {
-    /// The type of it.
+    /// The return type.
     type Output;
 }
 

@@ -1,4 +1,4 @@
-//! Named background tasks: told together, awaited, and the stragglers aborted *and* awaited.
+//! Named background tasks that a shutdown cancels together, awaits, and aborts if they outlast its soft deadline.
 
 mod restart;
 mod supervise;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::engine::contain;
 use crate::gate::{Closed, Gate};
 use crate::reason::Chain;
-use crate::tracked::{self, Keeper, Tracked};
+use crate::tracked::{self, TaskOwner, Tracked};
 use crate::{
     BoxError, Component, Context, MustClean, Reason, ShutdownHandle, TaskOutcome, TaskOutput, log,
 };
@@ -19,14 +19,14 @@ use crate::{
 pub use self::restart::Restart;
 pub use self::supervise::{Supervised, TaskState};
 
-/// A group of named background tasks.
+/// A group of named background tasks that are cancelled, awaited and reported together.
 ///
-/// Its shutdown tells all tasks together, waits for them, and at the soft deadline aborts those that
-/// are left and awaits them too; they are named in the report, with every error and panic of a task
-/// since the start. Dropping the group aborts its tasks: none is detached.
+/// The group's shutdown cancels all tasks together and waits for them. At the soft deadline it aborts the stragglers
+/// and awaits them, too. The report names the stragglers, and holds every error and panic of a task since the start.
+/// Dropping the group aborts its tasks, so none is left detached.
 ///
-/// Whoever else should spawn holds a [`Spawner`], which keeps nothing alive. A task that should be restarted when it fails
-/// is [supervised](Spawner::supervise).
+/// Code that spawns into the group from elsewhere holds a [`Spawner`], which keeps nothing alive. A task that should
+/// be restarted when it fails is [supervised](Spawner::supervise).
 ///
 /// ```
 /// use lifecycle_runtime::{Component, Context, Reason, TaskGroup};
@@ -48,13 +48,13 @@ pub struct TaskGroup {
     spawner: Spawner,
 }
 
-/// Spawns into a [`TaskGroup`]. Clones are cheap, and keep neither the group nor its tasks alive.
+/// A handle that spawns into a [`TaskGroup`]. Clones are cheap, and keep neither the group nor its tasks alive.
 #[derive(Clone)]
 pub struct Spawner {
     shared: Arc<Shared>,
 }
 
-/// Tells a task of a [`TaskGroup`] that it should end. Clones are cheap.
+/// The signal that tells a task of a [`TaskGroup`] to stop. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct TaskStop {
     gate: Gate,
@@ -63,11 +63,11 @@ pub struct TaskStop {
 struct Shared {
     tracked: Tracked<Cow<'static, str>>,
     failures: Mutex<Failures>,
-    /// Whom a failure tells.
+    /// The server to shut down when a task fails, in a critical group.
     handle: Option<ShutdownHandle>,
 }
 
-/// Errors and panics of tasks, as many as a report has room for.
+/// The errors and panics of tasks: the first `KEPT` texts, and a count of the others.
 #[derive(Default)]
 struct Failures {
     texts: Vec<String>,
@@ -87,13 +87,14 @@ impl Failures {
 }
 
 impl TaskGroup {
-    /// An empty group.
+    /// Creates an empty group.
     pub fn new() -> Self {
         Self::with(None)
     }
 
-    /// A group whose tasks the server cannot do without: one that ends with an error or a panic begins
-    /// the shutdown, with [`Reason::TaskFailed`]. So does one that is [supervised](Spawner::supervise), once it is given up.
+    /// Creates a group of tasks that the server cannot do without. A task that ends with an error or a panic begins
+    /// the shutdown, with [`Reason::TaskFailed`]. A [supervised](Spawner::supervise) task does so once it is given
+    /// up.
     pub fn critical(handle: &ShutdownHandle) -> Self {
         Self::with(Some(handle.clone()))
     }
@@ -114,28 +115,28 @@ impl TaskGroup {
         &self.spawner.shared
     }
 
-    /// Spawns into this group from elsewhere.
+    /// Returns a handle that spawns into this group from elsewhere.
     pub fn spawner(&self) -> Spawner {
         self.spawner.clone()
     }
 
-    /// Admits no more tasks and tells those that run to stop. Waits for nobody.
+    /// Admits no more tasks and cancels the running ones. Does not wait for them: see [`drained`](Self::drained).
     pub fn close(&self) {
         self.shared().tracked.gate.close();
     }
 
-    /// Waits until the group is closed and every task has ended. Does not close it: call
+    /// Waits until the group is closed and every task has ended. Does not close the group: call
     /// [`close`](Self::close).
     ///
     /// # Cancel safety
     ///
-    /// Safe: nothing is lost if it is dropped.
+    /// Safe: dropping the future loses nothing.
     pub async fn drained(&self) {
         self.shared().tracked.gate.drained().await;
     }
 }
 
-/// What a group and its spawners do alike.
+/// The methods that a group shares with its spawners.
 impl TaskGroup {
     /// Spawns a task that is aborted at the soft deadline of the shutdown; see [`Spawner::spawn`].
     ///
@@ -153,7 +154,7 @@ impl TaskGroup {
         self.spawner.spawn(name, task)
     }
 
-    /// Spawns a task that is given a [`TaskStop`], so that it can end by itself; see [`Spawner::spawn_with`].
+    /// Spawns a task that can end by itself, as it gets a [`TaskStop`]; see [`Spawner::spawn_with`].
     ///
     /// # Errors
     ///
@@ -258,10 +259,9 @@ impl Drop for TaskGroup {
 }
 
 impl Spawner {
-    /// Spawns a task.
+    /// Spawns a task that the shutdown aborts at its soft deadline.
     ///
-    /// It is told nothing: at the soft deadline of the shutdown it is aborted. See
-    /// [`spawn_with`](Self::spawn_with) for one that can end by itself.
+    /// The task is not told of the shutdown. [`spawn_with`](Self::spawn_with) spawns one that can end by itself.
     ///
     /// # Errors
     ///
@@ -277,7 +277,7 @@ impl Spawner {
         tracked::spawn(&self.shared, name.into(), || task)
     }
 
-    /// Spawns a task that is given a [`TaskStop`], to end by itself when the shutdown begins.
+    /// Spawns a task that gets a [`TaskStop`], so that it can end by itself when the shutdown begins.
     ///
     /// # Errors
     ///
@@ -297,7 +297,7 @@ impl Spawner {
         tracked::spawn(&self.shared, name.into(), || task(self.stop()))
     }
 
-    /// Spawns a task that has no end of its own: it is dropped, wherever it is, when the shutdown begins.
+    /// Spawns a task that never ends by itself. It is dropped, wherever it is, when the shutdown begins.
     ///
     /// # Errors
     ///
@@ -322,8 +322,8 @@ impl Spawner {
 
     /// Runs a closure on the blocking pool, counted and named as a task.
     ///
-    /// Once it runs it cannot be aborted: if it goes on after the soft deadline, the report names it, and the step is
-    /// cut. So a closure that takes long asks its [`TaskStop`] between two pieces of its work:
+    /// A running closure cannot be aborted. If it outlasts the soft deadline, the report names it and its step is
+    /// cut. So a long closure should check its [`TaskStop`] between two pieces of its work:
     ///
     /// ```
     /// use lifecycle_runtime::{Component, Context, Reason, TaskGroup};
@@ -368,33 +368,33 @@ impl Spawner {
         }
     }
 
-    /// How many tasks have not ended.
+    /// Returns the number of tasks that have not ended.
     pub fn len(&self) -> usize {
         self.shared.tracked.gate.in_flight()
     }
 
-    /// Whether none has.
+    /// Returns whether every task has ended.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
 impl TaskStop {
-    /// Waits until the task should end.
+    /// Waits until the task is told to stop.
     ///
     /// # Cancel safety
     ///
-    /// Safe: nothing is lost if it is dropped.
+    /// Safe: dropping the future loses nothing.
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send {
         self.gate.closed()
     }
 
-    /// Whether it should.
+    /// Returns whether the task has been told to stop.
     pub fn is_cancelled(&self) -> bool {
         self.gate.is_closed()
     }
 
-    /// Runs `future` until it ends, or drops it when the task should: `None`.
+    /// Runs `future` to its end, or drops it and returns `None` once the task is told to stop.
     ///
     /// # Cancel safety
     ///
@@ -413,7 +413,7 @@ impl TaskStop {
     }
 }
 
-impl Keeper for Shared {
+impl TaskOwner for Shared {
     type Task = Cow<'static, str>;
     const NOUN: &'static str = "task";
 
@@ -422,9 +422,10 @@ impl Keeper for Shared {
     }
 
     fn failed(&self, name: &Self::Task, error: BoxError) {
-        // The error and a subscriber are somebody's code: contained, and not under the lock.
+        // Foreign code runs here: the error's `Display` and the subscriber. So it is contained, and holds no lock.
         let text = contain(|| format!("{name}: {}", Chain(&*error)));
-        let text = text.unwrap_or_else(|_| format!("{name}: an error that panics when it is told"));
+        let text =
+            text.unwrap_or_else(|_| format!("{name}: an error that panics when it is displayed"));
         log::task_failed(name, &*error);
         self.failures
             .lock()

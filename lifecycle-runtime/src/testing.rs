@@ -1,6 +1,6 @@
-//! For tests of servers: shutdowns explored, leaks named, un-awaited drops turned into failures.
+//! Tools for testing a server's shutdown: exploring it, naming leaks, and failing on un-awaited drops.
 //!
-//! Feature `testing`, for `[dev-dependencies]`.
+//! Needs the feature `testing`, for `[dev-dependencies]`.
 
 mod drops;
 mod explore;

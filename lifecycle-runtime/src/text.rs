@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-/// Rows as an aligned table, each on a line of its own; the first is the head.
+/// Writes rows as an aligned table, one line each. The first row is the head.
 pub(crate) fn table<const N: usize>(
     f: &mut fmt::Formatter<'_>,
     rows: &[[String; N]],
@@ -24,7 +24,7 @@ pub(crate) fn table<const N: usize>(
     Ok(())
 }
 
-/// Text for a Mermaid label. Characters with a meaning of their own there are written as entities.
+/// Text for a Mermaid label. Characters that Mermaid would interpret are written as entities.
 pub(crate) struct Label<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Label<'_> {
@@ -43,7 +43,7 @@ impl fmt::Display for Label<'_> {
     }
 }
 
-/// A duration for people: at most four digits.
+/// A duration for people, with at most four digits.
 pub(crate) struct Time(pub(crate) Duration);
 
 impl fmt::Display for Time {
@@ -58,13 +58,13 @@ impl fmt::Display for Time {
     }
 }
 
-/// A duration in whole milliseconds, for data and logs.
+/// Returns a duration in whole milliseconds, for data and logs.
 #[cfg(any(feature = "serde", feature = "rt"))]
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The dotted path of what is called `name` inside the step at `above`.
+/// Joins the path `above` and the name of something inside it.
 pub(crate) fn path(above: &str, name: &str) -> String {
     match above {
         "" => name.to_owned(),

@@ -1,4 +1,4 @@
-//! Refusing requests while the server drains, for people who keep their own server.
+//! A tower layer that refuses requests while the server drains, for servers other than `lifecycle-http`'s.
 
 mod body;
 mod future;
@@ -71,7 +71,7 @@ mod tests {
         }
     }
 
-    /// Whether there was one.
+    /// Returns whether the body yielded a frame.
     fn frame(body: &mut ShutdownBody<One>) -> bool {
         let polled = pin!(body).poll_frame(&mut Context::from_waker(Waker::noop()));
         matches!(polled, Poll::Ready(Some(Ok(_))))

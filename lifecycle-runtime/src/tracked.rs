@@ -1,5 +1,5 @@
-//! Tasks that are counted from before they are spawned until after their futures are gone, that can be named
-//! while they run, aborted together and awaited: what `TaskGroup` and `Connections` have in common.
+//! Tracked tasks, which `TaskGroup` and `Connections` share. A task is counted from before it is spawned until after
+//! its future is gone. It can be named while it runs, and all can be aborted together and awaited.
 
 mod registry;
 mod watched;
@@ -15,27 +15,27 @@ use crate::gate::{self, Closed, Gate, Pass};
 use crate::{BoxError, Context, TaskOutcome};
 
 use self::registry::Registry;
-pub(crate) use self::watched::Place;
+pub(crate) use self::watched::TaskGuard;
 
-/// What keeps tracked tasks.
-pub(crate) trait Keeper: Send + Sync + 'static {
-    /// What is known of a task.
+/// The shared state of a group of tracked tasks.
+pub(crate) trait TaskOwner: Send + Sync + 'static {
+    /// The group's data about a task.
     type Task: Clone + fmt::Display + Send + 'static;
-    /// What one is called: `task`.
+    /// The word for one task in texts, such as `task`.
     const NOUN: &'static str;
 
     fn tracked(&self) -> &Tracked<Self::Task>;
 
-    /// A task is about to be spawned, under a pass.
+    /// Called before a task is spawned, with the pass that it holds.
     fn admitted(&self, _task: &Self::Task, _pass: &Pass) {}
 
-    /// A task ended with an error, or panicked.
+    /// Called when a task has ended with an error or a panic.
     fn failed(&self, task: &Self::Task, error: BoxError);
 
-    /// A task is gone, however it ended.
+    /// Called when a task is gone, however it ended.
     fn gone(&self, _task: &Self::Task) {}
 
-    /// Aborts every task, also those that are being spawned.
+    /// Aborts every task, including those that are just being spawned.
     fn cut(&self) {
         self.tracked().abort();
     }
@@ -44,7 +44,7 @@ pub(crate) trait Keeper: Send + Sync + 'static {
 pub(crate) struct Tracked<T> {
     pub(crate) gate: Gate,
     tasks: Registry<T>,
-    /// Who had to be aborted at the soft deadline. Kept for a cleanup that is taken up again.
+    /// The names of the tasks that had to be aborted at the soft deadline. Kept for a cleanup that is resumed.
     stragglers: OnceLock<String>,
 }
 
@@ -59,12 +59,12 @@ impl<T> Default for Tracked<T> {
 }
 
 impl<T: Clone + fmt::Display> Tracked<T> {
-    /// Every task there is, the oldest first, with when it began.
+    /// Returns every task, the oldest first, with its start.
     pub(crate) fn all(&self) -> Vec<(Instant, T)> {
         self.tasks.chosen(|_| true)
     }
 
-    /// Those that are chosen, the oldest first.
+    /// Returns the tasks for which `choose` returns true, the oldest first.
     pub(crate) fn chosen(&self, choose: impl FnMut(&T) -> bool) -> Vec<T> {
         self.tasks
             .chosen(choose)
@@ -73,71 +73,72 @@ impl<T: Clone + fmt::Display> Tracked<T> {
             .collect()
     }
 
-    /// Closes the gate and aborts every task, also those that are being spawned.
+    /// Closes the gate and aborts every task, including those that are just being spawned.
     pub(crate) fn abort(&self) {
         self.gate.close();
         self.tasks.abort();
     }
 
-    /// Aborts the tasks that are chosen.
+    /// Aborts the tasks for which `chosen` returns true.
     pub(crate) fn abort_where(&self, chosen: impl FnMut(&T) -> bool) {
         self.tasks.abort_where(chosen);
     }
 
-    /// `2 tasks: poller for 3.1 s, feed for 0.2 s`, the oldest first.
+    /// Describes the tasks, the oldest first: `2 tasks: poller for 3.1 s, feed for 0.2 s`.
     fn names(&self, noun: &str) -> String {
         let all = self.all();
         gate::longest(all.len(), noun, &all)
     }
 }
 
-/// Spawns what `make` makes, which is called once the task is admitted.
+/// Spawns the future that `make` returns. `make` is called only once the task is admitted.
 pub(crate) fn spawn<K, F>(
-    keeper: &Arc<K>,
+    owner: &Arc<K>,
     task: K::Task,
     make: impl FnOnce() -> F,
 ) -> Result<(), Closed>
 where
-    K: Keeper,
+    K: TaskOwner,
     F: Future<Output: TaskOutcome> + Send + 'static,
 {
-    let place = Place::enter(keeper, task)?;
-    place.spawn(keeper, make());
+    let guard = TaskGuard::enter(owner, task)?;
+    guard.spawn(owner, make());
     Ok(())
 }
 
 /// Spawns a function on the blocking pool.
-pub(crate) fn spawn_blocking<K, F, O>(keeper: &Arc<K>, task: K::Task, f: F) -> Result<(), Closed>
+pub(crate) fn spawn_blocking<K, F, O>(owner: &Arc<K>, task: K::Task, f: F) -> Result<(), Closed>
 where
-    K: Keeper,
+    K: TaskOwner,
     F: FnOnce() -> O + Send + 'static,
     O: TaskOutcome,
 {
-    let place = Place::enter(keeper, task)?;
-    let ticket = place.ticket();
-    let join = tokio::task::spawn_blocking(move || place.call(f));
-    keeper.tracked().tasks.joined(ticket, join);
+    let guard = TaskGuard::enter(owner, task)?;
+    let id = guard.id();
+    let join = tokio::task::spawn_blocking(move || guard.call(f));
+    owner.tracked().tasks.joined(id, join);
     Ok(())
 }
 
-/// Closes the gate, which tells the tasks, and waits; at the soft deadline aborts those that are left and awaits
-/// them too. Their names, if there were any.
-pub(crate) async fn drain<'a, K: Keeper>(keeper: &'a Arc<K>, cx: &Context) -> Option<&'a str> {
-    let tracked = keeper.tracked();
+/// Closes the gate, which cancels the tasks, and waits. At the soft deadline it aborts the stragglers, awaits them
+/// too, and returns their names.
+pub(crate) async fn drain<'a, K: TaskOwner>(owner: &'a Arc<K>, cx: &Context) -> Option<&'a str> {
+    let tracked = owner.tracked();
     tracked.gate.close();
-    // Weak: a group may know the handle that knows the plan that knows this.
-    let named = Arc::downgrade(keeper);
+    // Weak, since an `Arc` could be a cycle: a group may hold the handle of the very shutdown that holds this
+    // closure.
+    let named = Arc::downgrade(owner);
     cx.waiting_for(move || {
         named
             .upgrade()
             .map_or_else(String::new, |it| it.tracked().names(K::NOUN))
     });
     if !tracked.gate.drained_by(cx.deadline()).await {
-        // A name may be told by somebody's code, which must not keep the others from being aborted.
+        // A name's `Display` may be foreign code. If it panics, the tasks must be aborted all the same.
         let names = contain(|| tracked.names(K::NOUN))
-            .unwrap_or_else(|_| "a task that cannot be told".into());
+            .unwrap_or_else(|_| "a task whose name cannot be displayed".into());
         tracked.stragglers.get_or_init(|| names);
-        keeper.cut();
+        owner.cut();
         tracked.gate.drained().await;
     }
     tracked.stragglers.get().map(String::as_str)

@@ -1,4 +1,4 @@
-//! Owners that are dropped without a shutdown while the runner calls somebody's code, so that its report can say so.
+//! Owners that foreign code drops without a shutdown while a runner calls it, so that the report can show them.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -14,13 +14,13 @@ pub(crate) struct UnawaitedDrop {
 }
 
 thread_local! {
-    /// How many calls of [`collect`] are on this thread's stack, and how many drops are in `DROPPED`. Apart from that, so that a
-    /// poll in which no owner is dropped costs two stores.
+    /// How many calls of [`collect`] are on this thread's stack, and how many drops are in `DROPPED`. Kept apart from
+    /// `DROPPED`, so that a poll that drops no owner costs two stores.
     static MARKS: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
     static DROPPED: RefCell<Vec<UnawaitedDrop>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `f`, which does not panic, and hands to `lost` the owners that it dropped on this thread without a shutdown.
+/// Calls `f`, which must not panic. If `f` drops owners without a shutdown on this thread, passes them to `lost`.
 pub(crate) fn collect<T>(f: impl FnOnce() -> T, lost: impl FnOnce(Vec<UnawaitedDrop>)) -> T {
     let (depth, before) = MARKS.get();
     MARKS.set((depth + 1, before));
@@ -32,7 +32,7 @@ pub(crate) fn collect<T>(f: impl FnOnce() -> T, lost: impl FnOnce(Vec<UnawaitedD
     returned
 }
 
-/// Takes those that were noted after the first `before`.
+/// Takes the drops that were recorded after the first `before` ones.
 #[cold]
 fn take(before: usize) -> Vec<UnawaitedDrop> {
     let take = |dropped: &RefCell<Vec<_>>| {
@@ -43,13 +43,13 @@ fn take(before: usize) -> Vec<UnawaitedDrop> {
     dropped.unwrap_or_default()
 }
 
-/// Notes a drop, if this thread collects them.
+/// Records a drop, if this thread is collecting.
 pub(crate) fn note(component: &str, fields: &[&str]) {
     let (depth, count) = MARKS.get();
     if depth == 0 {
         return;
     }
-    // A thread that ends collects nothing.
+    // Fails only while the thread is being destroyed, when nothing collects.
     let _ = DROPPED.try_with(|dropped| {
         if let Ok(mut dropped) = dropped.try_borrow_mut() {
             let fields = fields.iter().map(|&field| field.to_owned()).collect();
@@ -60,7 +60,7 @@ pub(crate) fn note(component: &str, fields: &[&str]) {
     });
 }
 
-/// The rows that tell of them, in a row that started at `started`.
+/// Turns dropped owners into rows of a step that started at `started`.
 pub(crate) fn rows(dropped: Vec<UnawaitedDrop>, started: Duration) -> Vec<Step> {
     let row = |owner: UnawaitedDrop| {
         let why = match owner.fields.is_empty() {

@@ -625,7 +625,7 @@ async fn an_error_that_panics_when_it_is_shown_is_contained() {
         "{report}"
     );
     assert!(
-        report.to_string().contains("panics when it is told"),
+        report.to_string().contains("panics when it is displayed"),
         "{report}"
     );
     assert!(report.to_string().contains("a text"), "{report}");

@@ -192,7 +192,7 @@ async fn a_task_that_was_removed_before_it_had_ended_is_not_done() {
     assert!(matches!(gone.outcome(), Outcome::Aborted), "{report}");
     assert_eq!(
         gone.why(),
-        Some("it had begun, and was gone when the shutdown was taken up again")
+        Some("it had begun, and was gone when the shutdown was resumed")
     );
 }
 

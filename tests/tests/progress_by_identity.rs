@@ -110,7 +110,7 @@ async fn a_value_that_was_lost_in_flight_is_aborted_and_not_done() {
     assert!(matches!(step.outcome(), Outcome::Aborted), "{report}");
     assert_eq!(
         step.why(),
-        Some("it had begun, and was gone when the shutdown was taken up again")
+        Some("it had begun, and was gone when the shutdown was resumed")
     );
 }
 

@@ -405,7 +405,7 @@ async fn a_finally_hook_that_hangs_is_left_behind_with_a_row_that_is_not_clean()
         "timed out: waiting for its hooks, which are left behind"
     );
     assert!(!report.is_clean() && report.exit_code() == 1, "{report}");
-    let left = |event: &Event| event.name.contains("`finally` hooks are left behind");
+    let left = |event: &Event| event.name.contains("`finally` hooks outlasted");
     assert!(logs.all().iter().any(left), "{logs:#?}");
     drop(release);
 }

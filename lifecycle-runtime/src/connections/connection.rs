@@ -1,4 +1,4 @@
-//! One connection: what is known of it, and how it is told to close.
+//! A single connection: its peer and counters, and the signal that tells it to close.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gate::{Closed, Gate, Pass};
 
-/// One of [`Connections`](super::Connections): for its task to serve by, for a dashboard to show. Clones are
-/// cheap and the same.
+/// A handle to one of [`Connections`](super::Connections), for the task that serves it and for dashboards. Clones are
+/// cheap and refer to the same connection.
 #[derive(Clone)]
 pub struct Connection {
     state: Arc<State>,
@@ -29,50 +29,50 @@ struct State {
     protocol: OnceLock<&'static str>,
     received: AtomicU64,
     sent: AtomicU64,
-    /// Says what goes on, once somebody can tell.
+    /// Describes what the connection is doing, once [`Connection::set_description`] was called.
     about: OnceLock<Box<dyn Fn() -> String + Send + Sync>>,
     /// Set by every touch, cleared by every sweep.
     active: AtomicBool,
-    /// How many [`Busy`] there are.
+    /// How many [`Busy`] guards exist.
     busy: AtomicUsize,
-    /// Milliseconds from `since` to the last sweep that found it active.
+    /// Milliseconds from `since` to the last sweep that found the connection active.
     active_at: AtomicU64,
     /// A [`CloseReason`], or 0.
     reason: AtomicU8,
     told: Notify,
     gate: Gate,
-    /// For tasks that are a part of it, as long as its own is there.
+    /// Admits tasks that are parts of this connection, as long as its own task lives.
     parts: Mutex<Option<Parts>>,
 }
 
 struct Parts {
     pass: Pass,
-    /// Cancelled when the connection's own task is gone. Made for the first part.
+    /// Cancelled when the connection's own task is gone. Created for the first part.
     cut: Option<CancellationToken>,
 }
 
-/// Keeps a [`Connection`] from being idle, until it is dropped.
+/// A guard that keeps a [`Connection`] from being idle until it is dropped.
 #[derive(Debug)]
-#[must_use = "one that is dropped at once holds nothing"]
+#[must_use = "a guard that is dropped at once keeps nothing busy"]
 pub struct Busy {
     connection: Connection,
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        // Idle from here on.
+        // The idle time begins here.
         self.connection.touch();
         self.connection.state.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Who is at the other end.
+/// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Peer {
-    /// An address.
+    /// A network address.
     Addr(SocketAddr),
-    /// Whatever names it, for sockets without addresses.
+    /// A name, for sockets without addresses.
     Named(Cow<'static, str>),
 }
 
@@ -81,13 +81,13 @@ pub enum Peer {
 #[non_exhaustive]
 #[repr(u8)]
 pub enum CloseReason {
-    /// The server shuts down.
+    /// The server is shutting down.
     Drain = 1,
-    /// It was idle for too long.
+    /// The connection was idle for too long.
     Idle = 2,
-    /// It ended with an error.
+    /// The connection's task ended with an error.
     Error = 3,
-    /// It stayed too long after it was told, and is aborted.
+    /// The connection stayed open for too long after it was told to close, and is aborted.
     Forced = 4,
 }
 
@@ -123,16 +123,16 @@ impl Connection {
         connection
     }
 
-    /// Its task is about to be spawned.
+    /// Admits parts: the connection's own task is about to be spawned.
     pub(super) fn admitted(&self, pass: &Pass) {
         let pass = pass.clone();
         *self.parts() = Some(Parts { pass, cut: None });
     }
 
-    /// Its task is gone.
+    /// Refuses and cancels parts: the connection's own task is gone.
     pub(super) fn left(&self) {
         let parts = self.parts().take();
-        // Not under the lock: it wakes tasks.
+        // After the lock is released, since this wakes tasks.
         if let Some(cut) = parts.and_then(|parts| parts.cut) {
             cut.cancel();
         }
@@ -145,9 +145,11 @@ impl Connection {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a task that is a part of this connection, a stream of HTTP/2, say: also while the connection closes. The
-    /// shutdown waits for it as well. It is dropped once the connection's own task is gone, however that ended; a panic
-    /// of it ends nothing else.
+    /// Spawns a task that is a part of this connection, such as an HTTP/2 stream. Parts may be spawned while the
+    /// connection closes, too.
+    ///
+    /// The shutdown waits for the part as well. The part is dropped once the connection's own task is gone, however
+    /// that ended. A panic of the part ends nothing else.
     ///
     /// # Errors
     ///
@@ -161,7 +163,8 @@ impl Connection {
             let mut parts = self.parts();
             let Parts { pass, cut } = parts.as_mut().ok_or(Closed)?;
             let cut = cut.get_or_insert_default().clone();
-            // One value, whose fields are dropped in this order also if it never runs: the task first.
+            // A tuple drops its fields in this order, even if the task is never polled: first the task, then the
+            // pass.
             (cut.run_until_cancelled_owned(task), pass.clone())
         };
         tokio::spawn(async move {
@@ -176,22 +179,22 @@ impl Connection {
     ///
     /// # Cancel safety
     ///
-    /// Safe: nothing is lost if it is dropped.
+    /// Safe: dropping the future loses nothing.
     pub async fn cancelled(&self) -> CloseReason {
-        // Asked before looking: it counts every telling from here on.
+        // Created before the reason is checked, so that no notification in between is missed.
         let mut told = pin!(self.state.told.notified());
         let mut drain = pin!(self.state.gate.closed());
         let mut waits: Option<Waker> = None;
         poll_fn(|cx| {
-            // Who tells sets the reason first, and never in vain. While there is none and both would wake this task,
-            // they need not be asked: each takes a lock, one of them shared by all connections.
+            // `close` sets the reason before it wakes. As long as there is no reason and both futures would wake this
+            // task, polling them again is not needed; each takes a lock, and all connections share one of the two.
             if let Some(reason) = self.close_reason() {
                 return Poll::Ready(reason);
             }
             if waits.as_ref().is_some_and(|it| it.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
-            // Both are polled, so that both wake it.
+            // No short circuit: each of the two must register its waker.
             if told.as_mut().poll(cx).is_pending() & drain.as_mut().poll(cx).is_pending() {
                 waits = Some(cx.waker().clone());
                 return self.close_reason().map_or(Poll::Pending, Poll::Ready);
@@ -218,10 +221,10 @@ impl Connection {
         }
     }
 
-    /// Tells it to close. The first reason stays.
+    /// Tells the connection to close. The first reason stays.
     pub fn close(&self, reason: CloseReason) {
         let reason = reason as u8;
-        // Release: who sees the reason sees what came before it.
+        // Release: a task that reads the reason sees what happened before this call.
         let told =
             self.state
                 .reason
@@ -231,79 +234,83 @@ impl Connection {
         }
     }
 
-    /// It is aborted, whatever it was told before.
+    /// Marks the connection as aborted, whatever reason it had before.
     pub(super) fn force(&self) {
         self.state
             .reason
             .store(CloseReason::Forced as u8, Ordering::Release);
     }
 
-    /// Marks it as active. Costs one relaxed store.
+    /// Marks the connection as active. Costs one relaxed store.
     pub fn touch(&self) {
-        // Relaxed: a sweep that misses it sees the next one.
+        // Relaxed: a sweep that misses this store sees the next one.
         self.state.active.store(true, Ordering::Relaxed);
     }
 
-    /// Counts bytes received, and marks it as active.
+    /// Adds to the bytes received, and marks the connection as active.
     pub fn received(&self, bytes: u64) {
         self.state.received.fetch_add(bytes, Ordering::Relaxed);
         self.touch();
     }
 
-    /// Counts bytes sent, and marks it as active.
+    /// Adds to the bytes sent, and marks the connection as active.
     pub fn sent(&self, bytes: u64) {
         self.state.sent.fetch_add(bytes, Ordering::Relaxed);
         self.touch();
     }
 
-    /// Sets the protocol that is shown for it, such as `h2`. The first call counts.
+    /// Sets the protocol to display, such as `h2`. Only the first call has an effect.
     pub fn set_protocol(&self, protocol: &'static str) {
         let _ = self.state.protocol.set(protocol);
     }
 
-    /// Adds to the bytes received and sent, without marking it as active: for keep-alive traffic, which says nothing.
+    /// Adds to the bytes received and sent without marking the connection as active, for keep-alive traffic.
     pub fn add_bytes(&self, received: u64, sent: u64) {
         self.state.received.fetch_add(received, Ordering::Relaxed);
         self.state.sent.fetch_add(sent, Ordering::Relaxed);
     }
 
-    /// Holds it as active: it is not idle while any of these is held, however long that takes.
+    /// Marks the connection as active until the returned guard is dropped, and every other guard.
     pub fn busy(&self) -> Busy {
-        // Relaxed, as for touches.
+        // Relaxed, as in `touch`.
         self.state.busy.fetch_add(1, Ordering::Relaxed);
         Busy {
             connection: self.clone(),
         }
     }
 
-    /// Sets what is shown beside its peer and protocol, such as `GET /slow`. The first closure stays.
-    /// It is called from other threads: read shared state in it, briefly.
+    /// Sets what is displayed beside the peer and the protocol, such as `GET /slow`. Only the first call has an
+    /// effect.
+    ///
+    /// Other threads call the closure: let it read shared state, briefly.
     pub fn set_description(&self, about: impl Fn() -> String + Send + Sync + 'static) {
         let _ = self.state.about.set(Box::new(about));
     }
 
-    /// Who is at the other end.
+    /// Returns the address or the name of the other end.
     pub fn peer(&self) -> &Peer {
         &self.state.peer
     }
 
-    /// Which protocol is spoken, if that was said.
+    /// Returns the protocol, if [`set_protocol`](Self::set_protocol) was called.
     pub fn protocol(&self) -> Option<&'static str> {
         self.state.protocol.get().copied()
     }
 
-    /// What goes on, if it has a [description](Self::set_description). This runs its closure.
+    /// Returns what the connection is doing, by calling its [description](Self::set_description). `None` if it has
+    /// none.
     pub fn about(&self) -> Option<String> {
         let about = self.state.about.get().map(|about| about());
         about.filter(|about| !about.is_empty())
     }
 
-    /// How long ago it was accepted.
+    /// Returns how long ago the connection was accepted.
     pub fn age(&self) -> Duration {
         self.state.since.elapsed()
     }
 
-    /// How long it has been idle, to a sixteenth of the idle timeout; without one, nobody measures it: zero.
+    /// Returns how long the connection has been idle, to a sixteenth of the idle timeout. Always zero without such a
+    /// timeout, as nothing measures it.
     pub fn idle(&self) -> Duration {
         let at = Duration::from_millis(self.state.active_at.load(Ordering::Relaxed));
         if self.state.active.load(Ordering::Relaxed) || self.state.busy.load(Ordering::Relaxed) > 0
@@ -313,13 +320,13 @@ impl Connection {
         self.age().saturating_sub(at)
     }
 
-    /// Bytes received and sent, as far as they were counted.
+    /// Returns the bytes received and sent, as far as the connection's task counted them.
     pub fn bytes(&self) -> (u64, u64) {
         let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
         (number(&self.state.received), number(&self.state.sent))
     }
 
-    /// How long it has been idle, after what was touched since the last sweep is counted.
+    /// Notes the activity since the last sweep, and returns how long the connection has been idle.
     pub(super) fn swept(&self) -> Duration {
         let age = self.age();
         let busy = self.state.busy.load(Ordering::Relaxed) > 0;

@@ -1,4 +1,4 @@
-//! The one timer that watches idle connections.
+//! The one timer that expires idle connections.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -11,12 +11,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{CloseReason, Shared};
 use crate::gate::Gate;
 
-/// How often the idle timeout is looked at, within it.
-const LOOKS: u32 = 16;
+/// How often within the idle timeout the connections are checked.
+const CHECKS: u32 = 16;
 
-/// Has the idle connections watched, unless they are.
+/// Starts the task that expires idle connections, unless it is running.
 pub(super) fn watch(shared: &Arc<Shared>, idle: Duration) {
-    // Relaxed: of those who come first, one starts it.
+    // Relaxed: only the thread that sets the flag spawns the task.
     if shared.sweeping.load(Ordering::Relaxed) || shared.sweeping.swap(true, Ordering::Relaxed) {
         return;
     }
@@ -24,7 +24,7 @@ pub(super) fn watch(shared: &Arc<Shared>, idle: Duration) {
     tokio::spawn(sweep(mark, shared.tracked.gate.clone(), idle));
 }
 
-/// Taken back when the watch ends with its runtime, so that the next connection starts another.
+/// Clears `sweeping` when the task ends with its runtime, so that the next connection starts another.
 struct Mark(Weak<Shared>);
 
 impl Drop for Mark {
@@ -35,9 +35,9 @@ impl Drop for Mark {
     }
 }
 
-/// Ends when the connections are closed, which dropping them does.
+/// Expires idle connections until the set is closed. Dropping the set closes it.
 async fn sweep(mark: Mark, gate: Gate, idle: Duration) {
-    let mut ticks = interval((idle / LOOKS).max(Duration::from_millis(1)));
+    let mut ticks = interval((idle / CHECKS).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut closed = pin!(gate.closed());
     while let Either::Right(_) = select(closed.as_mut(), pin!(ticks.tick())).await {
@@ -51,7 +51,7 @@ async fn sweep(mark: Mark, gate: Gate, idle: Duration) {
 impl Shared {
     fn sweep(&self, idle: Duration) {
         let over = idle.saturating_mul(2);
-        // Told outside of the lock: it wakes their tasks.
+        // After the lock is released, since this wakes the connections' tasks.
         for connection in self.tracked.chosen(|connection| connection.swept() >= idle) {
             if connection.idle() >= over {
                 connection.force();

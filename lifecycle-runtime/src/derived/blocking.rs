@@ -1,4 +1,4 @@
-//! `blocking`: a cleanup that runs on tokio's blocking pool, which borrows nothing.
+//! The key `blocking`: a cleanup that runs on tokio's blocking pool, where it can borrow nothing.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,13 +16,13 @@ use crate::engine::{StepRun, contain};
     note = "the blocking pool cannot borrow a field: write it as `Option<…>`, which is taken and put back, or as `Arc<…>`, which is cloned"
 )]
 pub trait Blocking {
-    /// What is moved.
+    /// The type of the moved value.
     type Lent: Send + 'static;
-    /// Takes it. `None` if there is nothing to clean.
+    /// Takes the value out of the field. `None` if there is nothing to clean.
     fn lend(&mut self) -> Option<Self::Lent>;
-    /// Puts it back.
+    /// Puts the value back.
     fn give_back(&mut self, lent: Self::Lent);
-    /// What is in the field now.
+    /// Returns the value if it is in the field.
     fn here(&mut self) -> Option<&mut Self::Lent>;
 }
 
@@ -56,10 +56,10 @@ impl<T: Send + Sync + ?Sized + 'static> Blocking for Arc<T> {
     }
 }
 
-/// How a call ended: with what it returned, or its panic.
+/// The result of a call: its return value, or the message of its panic.
 type Returned = Result<Result<(), BoxError>, String>;
 
-/// Where a call leaves the value, and what becomes of it if nobody waits any more.
+/// The state of the exchange between a call and the step that waits for it.
 enum Handover<T> {
     Running,
     Ended(T, Returned),
@@ -73,7 +73,7 @@ struct Call<T> {
     handover: Arc<Mutex<Handover<T>>>,
 }
 
-/// Every change of a handover is a single store.
+/// Locks the handover, even if it is poisoned: every change of it is a single store.
 fn lock<T>(handover: &Mutex<Handover<T>>) -> MutexGuard<'_, Handover<T>> {
     handover.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -87,7 +87,7 @@ impl<T: Send + 'static> Call<T> {
         let handover = Arc::new(Mutex::new(Handover::Running));
         let ends = Arc::clone(&handover);
         let task = runtime.spawn_blocking(move || {
-            // Contained here, so that a panic does not take the value with it.
+            // Contained here, so that a panic does not lose the value.
             let returned = contain(|| f(&mut value));
             let mut handover = lock(&ends);
             match mem::replace(&mut *handover, Handover::Taken) {
@@ -106,7 +106,7 @@ impl<T: Send + 'static> Call<T> {
         Self { task, handover }
     }
 
-    /// What it gave back, once it has ended.
+    /// Takes the value and the result of the call, once it has ended.
     fn take(&self) -> Option<(T, Returned)> {
         let mut handover = lock(&self.handover);
         match mem::replace(&mut *handover, Handover::Taken) {
@@ -118,7 +118,8 @@ impl<T: Send + 'static> Call<T> {
         }
     }
 
-    /// Has `abort` run on the value when the call gives it back. One that has ended returns value and closure.
+    /// Arranges that `abort` runs on the value when the call gives it back. If the call has ended, returns the value
+    /// and the closure instead.
     fn abandon<A>(&self, abort: A) -> Option<(T, A)>
     where
         A: FnOnce(&mut T) + Send + 'static,
@@ -136,15 +137,15 @@ impl<T: Send + 'static> Call<T> {
 
 /// Runs `f` on the blocking pool. It cannot be cut there: at the deadline it is left behind.
 ///
-/// Where the future is dropped before, the next run of the step awaits the call that runs already.
+/// If this future is dropped before, the next run of the step awaits the same call.
 ///
 /// # Errors
 ///
-/// Those of `f`, and that there is no runtime to run it on.
+/// The error of `f`, or that there is no runtime.
 ///
 /// # Panics
 ///
-/// With the panic of `f`; the engine, which is around this, makes an outcome of it.
+/// With the panic of `f`. The engine turns it into an outcome.
 pub async fn blocking<B: Blocking>(
     field: &mut B,
     step: &StepRun,
@@ -154,7 +155,7 @@ pub async fn blocking<B: Blocking>(
     let call = match earlier.and_then(|left| left.downcast::<Call<B::Lent>>().ok()) {
         Some(call) => *call,
         None => {
-            // Asked first: without a runtime the value would be lost with the closure.
+            // Checked first: without a runtime the value would be lost together with the closure.
             let runtime = Handle::try_current()?;
             match field.lend() {
                 None => return step.found_nothing(),
@@ -182,11 +183,11 @@ pub async fn blocking<B: Blocking>(
     }
 }
 
-/// [`blocking`] with a value that `f` consumes.
+/// Runs `f`, which consumes the value, on the blocking pool. See [`blocking`].
 ///
 /// # Errors
 ///
-/// Those of `f`, and that there is no runtime to run it on.
+/// The error of `f`, or that there is no runtime.
 pub async fn blocking_taken<T: Send + 'static>(
     field: &mut Option<T>,
     step: &StepRun,
@@ -200,14 +201,15 @@ pub async fn blocking_taken<T: Send + 'static>(
         }
     })
     .await;
-    // Only a call that could not begin leaves it.
+    // The value is still here only if the call could not begin.
     if let Some(Some(value)) = taken {
         *field = Some(value);
     }
     ended
 }
 
-/// Runs `abort` on the value of a `blocking` step: at once where the value is, else when the call gives it back.
+/// Runs `abort` on the value of a `blocking` step: now if the value is in the field, or else when the call gives it
+/// back.
 pub fn abort_blocking<B: Blocking>(
     field: &mut B,
     step: &StepRun,
@@ -224,7 +226,7 @@ pub fn abort_blocking<B: Blocking>(
     }
 }
 
-/// A call that is awaited; dropped before its end, it is left to the next run.
+/// A call that is being awaited. Dropping this stores the call for the step's next run.
 struct Waiting<'a, T: Send + 'static> {
     call: Option<Call<T>>,
     step: &'a StepRun,

@@ -1,13 +1,13 @@
-//! Calls of the closures that attributes give, through functions that tie the lifetimes.
+//! Calls of the closures in attributes, through functions that connect their lifetimes.
 
 use crate::Context;
 
-/// Calls a closure, with the lifetime of what it returns tied to its argument's.
+/// Calls a closure. The lifetime of its return value is tied to its argument.
 pub fn call<'a, T: ?Sized, R>(f: impl FnOnce(&'a mut T) -> R, value: &'a mut T) -> R {
     f(value)
 }
 
-/// Like [`call`], with the context.
+/// Calls a closure with the context; see [`call`].
 pub fn call_cx<'a, T: ?Sized, R>(
     f: impl FnOnce(&'a mut T, &'a Context) -> R,
     value: &'a mut T,
@@ -21,7 +21,7 @@ pub fn call_owned<T, R>(f: impl FnOnce(T) -> R, value: T) -> R {
     f(value)
 }
 
-/// Like [`call_owned`], with the context.
+/// Calls a closure that consumes the value, with the context.
 pub fn call_owned_cx<'a, T, R>(
     f: impl FnOnce(T, &'a Context) -> R,
     value: T,

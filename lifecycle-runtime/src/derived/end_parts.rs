@@ -1,4 +1,4 @@
-//! `abort` and `release` of a derived type: one list of its steps serves both.
+//! The steps of a derived type for `abort` and `release`, which share one list.
 
 use crate::component::End;
 use crate::engine::{KnownSteps, address_of, contain};
@@ -9,12 +9,12 @@ use crate::{Component, Plan, ShutdownState, log};
 pub struct EndParts {
     end: End,
     known: KnownSteps,
-    /// There is nothing to shut down any more.
+    /// Whether there is nothing left to shut down.
     is_disarmed: bool,
 }
 
 impl EndParts {
-    /// Ends the steps of a part.
+    /// Prepares to end the steps of a part.
     pub fn part<C: Component + ?Sized>(end: End, part: &C, plan: &Plan) -> Self {
         Self {
             end,
@@ -23,7 +23,7 @@ impl EndParts {
         }
     }
 
-    /// Ends the steps of an owner, which knows which of them have ended.
+    /// Prepares to end the steps of an owner, whose state knows which have ended.
     pub fn owner(end: End, state: &ShutdownState) -> Self {
         Self {
             end,
@@ -37,12 +37,12 @@ impl EndParts {
         !self.is_disarmed && self.known.is_due(i)
     }
 
-    /// Returns whether shared values are ended too.
+    /// Returns whether shared values are ended, too.
     pub fn aborts(&self) -> bool {
         self.end == End::Abort
     }
 
-    /// Ends step `i`, of a field that is a component.
+    /// Ends step `i`, whose field is a component.
     pub fn component<C: Component + ?Sized>(&self, i: usize, field: &mut C) {
         self.step(i, C::__IS_PLAN, || match self.end {
             End::Abort => field.abort(),
@@ -50,7 +50,7 @@ impl EndParts {
         });
     }
 
-    /// Ends step `i`, of a field with `abort = …`.
+    /// Ends step `i`, whose field has `abort = …`.
     pub fn call(&self, i: usize, abort: impl FnOnce()) {
         self.step(i, false, abort);
     }

@@ -1,4 +1,4 @@
-//! The plan of a value, put together field by field.
+//! The plan of a value, collected field by field.
 
 use crate::engine::SetTimeout;
 use crate::{Component, Plan, ResolvedPlan};
@@ -8,23 +8,23 @@ use crate::{Component, Plan, ResolvedPlan};
 pub struct Fields(Vec<(usize, ResolvedPlan)>);
 
 impl Fields {
-    /// None yet. Unlike `default` it is found without a prelude.
+    /// Creates an empty list. A method of its own, since `default` is not found without a prelude.
     #[allow(clippy::new_without_default)] // nothing else makes one
     pub fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// Adds the plan of step `i`, of a field that is a component.
+    /// Adds the plan of step `i`, whose field is a component.
     pub fn component<C: Component + ?Sized>(&mut self, i: usize, field: &C) {
         self.0.push((i, field.__plan()));
     }
 
-    /// The plan of a value, with the plans of its fields and, where `tell` tells some, the timeouts that only it knows.
+    /// Returns the plan of the value, with the plans of its fields and the run-time timeouts that `collect_timeouts` reports.
     pub fn of(
         self,
         plan: &Plan,
-        tell: Option<&mut dyn FnMut(&mut SetTimeout<'_>)>,
+        collect_timeouts: Option<&mut dyn FnMut(&mut SetTimeout<'_>)>,
     ) -> ResolvedPlan {
-        crate::plan::resolve(*plan, self.0, tell)
+        crate::plan::resolve(*plan, self.0, collect_timeouts)
     }
 }

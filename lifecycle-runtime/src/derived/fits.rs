@@ -1,29 +1,29 @@
-//! Explains a function of `with = path` that takes something else than the value the step lends it. The compiler says
-//! that the types differ; what to write instead is said here, in an error beside that.
+//! Explains why a function of `with = path` does not fit the value that the step passes to it. The compiler reports
+//! that the types differ. This adds an error that tells what to write instead.
 //!
-//! As in `settle`, method resolution finds by autoref what is the case. It is asked after the call, when every type is
+//! As in `settle`, autoref in method resolution selects the case. The check comes after the call, when every type is
 //! known.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A function, and the value that it is called with by reference.
+/// A function, and the value that is passed to it by reference.
 #[derive(Debug)]
 pub struct Lent<F, T: ?Sized>(PhantomData<fn() -> F>, PhantomData<fn() -> PhantomData<T>>);
 
-/// Notes the types of a call.
+/// Records the types of a call.
 pub fn lent<F, T: ?Sized>(_f: &F, _value: &T) -> Lent<F, T> {
     Lent(PhantomData, PhantomData)
 }
 
-/// A function of one argument, whatever it returns.
+/// A function of one argument, with any return type.
 pub trait Takes<A> {}
 
 impl<F: FnOnce(A) -> R, A, R> Takes<A> for F {}
 
-/// A value that others may use meanwhile, so that it has to be locked.
+/// A value that others may use, so that it must be locked.
 pub trait Locked {
-    /// What is behind the lock.
+    /// The value behind the lock.
     type Inside;
 }
 
@@ -46,7 +46,7 @@ locked!(
     tokio::sync::RwLock<T>
 );
 
-/// A function that consumes the value…
+/// The case of a function that consumes the value.
 pub trait WhenConsumes<T> {
     /// Never compiles.
     fn __fits(&self)
@@ -62,7 +62,7 @@ impl<F: Takes<T>, T> WhenConsumes<T> for &&&Lent<F, T> {
     }
 }
 
-/// Nothing is this.
+/// A bound that no type meets.
 #[diagnostic::on_unimplemented(
     message = "this function consumes the `{Self}`, but a step only lends it, as `&mut {Self}`",
     label = "`take` is missing, which moves the value out",
@@ -70,7 +70,7 @@ impl<F: Takes<T>, T> WhenConsumes<T> for &&&Lent<F, T> {
 )]
 pub trait Consumed {}
 
-/// …one that takes what is behind a lock, mutably…
+/// The case of a function that takes `&mut` to the value behind a lock.
 pub trait WhenLockedMut<T> {
     /// Never compiles.
     fn __fits(&self)
@@ -89,7 +89,7 @@ where
     }
 }
 
-/// …or not…
+/// The case of a function that takes `&` to the value behind a lock.
 pub trait WhenLocked<T> {
     /// Never compiles.
     fn __fits(&self)
@@ -108,7 +108,7 @@ where
     }
 }
 
-/// Nothing is this.
+/// A bound that no type meets.
 #[diagnostic::on_unimplemented(
     message = "this function takes what is inside the `{Self}`, which has to be locked first",
     label = "nothing locks it",
@@ -117,7 +117,7 @@ where
 )]
 pub trait Unlocked {}
 
-/// …and any other, of which the compiler says what there is to say.
+/// The case of all other functions. The compiler's own error is enough for them.
 pub trait WhenFits {
     /// Does nothing.
     fn __fits(&self) {}

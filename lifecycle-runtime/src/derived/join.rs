@@ -1,4 +1,5 @@
-//! All steps of a plan, joined: so many futures, each held once, and a poll of them that is compiled once for each list of types.
+//! The joins of a plan's steps: one future for each number of steps, whose poll is compiled once for each list of
+//! step types.
 
 use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
@@ -9,18 +10,18 @@ use pin_project_lite::pin_project;
 use crate::engine::{Join, OpenPlan, StepFuture, StepHandle, component};
 use crate::{BoxError, Component};
 
-/// What is run as a step.
+/// A value that can be run as a step.
 pub trait Step: Send {
-    /// Runs it, from the first poll on.
+    /// Runs the step, from the first poll on.
     fn run(self, handle: StepHandle) -> impl Future<Output = ()> + Send;
 }
 
-/// A field that is a component.
+/// The step of a field that is a component.
 #[derive(Debug)]
 pub struct FieldStep<'a, C: ?Sized>(&'a mut C);
 
 impl<'a, C: ?Sized> FieldStep<'a, C> {
-    /// The step of this field.
+    /// Creates the step of this field.
     pub fn of(field: &'a mut C) -> Self {
         Self(field)
     }
@@ -32,7 +33,7 @@ impl<C: Component + ?Sized> Step for FieldStep<'_, C> {
     }
 }
 
-/// A field that is cleaned as its attribute says: the future begins its step by itself.
+/// The step of a field that is cleaned by its attribute. The future begins its step itself.
 #[derive(Debug)]
 struct With<F>(F);
 
@@ -42,7 +43,7 @@ impl<F: Future<Output = ()> + Send> Step for With<F> {
     }
 }
 
-/// Stands for a field that is no component, which is reported elsewhere.
+/// The step of a field that is not a component. The error is reported elsewhere.
 #[derive(Debug)]
 pub struct NoStep;
 
@@ -52,7 +53,7 @@ impl Step for NoStep {
     }
 }
 
-/// Makes a future a step. It demands `Send` of each by itself, so that the error is about the step.
+/// Turns a future into a step. Requires `Send` for each step separately, so that the error points to the step.
 pub fn sendable<F: Future<Output = ()> + Send>(step: F) -> impl Step {
     With(step)
 }
@@ -66,8 +67,8 @@ pub fn join0(plan: OpenPlan) -> impl Future<Output = Result<(), BoxError>> + Sen
 macro_rules! join {
     ($Steps:ident $join:ident: $($Step:ident $step:ident $place:literal,)+) => {
         pin_project! {
-            /// So many steps. They are held once: an async function that is given them would hold them twice, and
-            /// so a plan four levels deep sixteen times.
+            /// The joined steps. A hand-written future holds them once. An async function would hold its arguments
+            /// twice, and so a plan four levels deep sixteen times.
             struct $Steps<$($Step),+> {
                 join: Join,
                 $(#[pin] $step: $Step,)+
@@ -83,7 +84,7 @@ macro_rules! join {
             }
         }
 
-        /// Joins so many steps.
+        /// Joins this number of steps.
         #[allow(clippy::too_many_arguments)] // one a step
         pub fn $join<$($Step: Step),+>(
             $($step: $Step,)+
@@ -97,7 +98,7 @@ macro_rules! join {
     };
 }
 
-/// One function for each beginning of the list; the derive pins more steps than the longest takes by itself.
+/// Defines a join for each prefix of the list. The derive pins the steps of longer plans itself.
 macro_rules! joins {
     ([$($before:tt)*]) => {};
     ([$($before:tt)*] $Steps:ident $join:ident $Step:ident $step:ident $place:literal, $($rest:tt)*) => {

@@ -1,4 +1,4 @@
-//! What an owner offers to what runs it.
+//! The interface of an owner to the code that runs it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,19 +7,21 @@ use super::plan_of;
 use crate::engine::SetTimeout;
 use crate::{BoxError, Component, Context, ShutdownState};
 
-/// What the derive writes for every owner. It can be made an object, so that what runs an owner is compiled once; and its
-/// methods are compiled where the owner is, so that a change of one leaves the code of others alone.
+/// The methods that the derive implements for every owner.
+///
+/// The trait is object-safe, so that the code that runs an owner is compiled once. Its methods are compiled in the
+/// owner's module, so that changing one owner leaves the compiled code of others alone.
 pub trait Owner {
-    /// The field marked `state`.
+    /// Returns the field marked `state`.
     fn __state(&mut self) -> &mut ShutdownState;
 
-    /// Tells the timeouts that only the value knows.
+    /// Passes the run-time timeouts to `_set`.
     fn __times(&self, _set: &mut SetTimeout<'_>) {}
 
-    /// Its cleanup, by itself: what that comes to is in the report.
+    /// Returns the future of the owner's cleanup. Its outcome is in the report.
     fn __run(&mut self) -> Steps<'_>;
 
-    /// The body of [`__run`](Self::__run).
+    /// Implements [`__run`](Self::__run).
     fn __boxed(&mut self) -> Steps<'_>
     where
         Self: Component + Sized,
@@ -27,24 +29,24 @@ pub trait Owner {
         Box::pin(self.cleanup(Context::root()))
     }
 
-    /// The body of its `Drop`: one event if its shutdown was not awaited to the end, then what it alone owns is released,
-    /// in plan order.
+    /// Implements the owner's `Drop`: if the shutdown was not awaited to its end, logs one event, then releases what
+    /// the owner alone owns, in plan order.
     fn __dropped(&mut self)
     where
         Self: Component + Sized,
     {
-        if self.__state().tell_of_drop(plan_of::<Self>()) {
-            // Each step is contained by itself.
+        if self.__state().log_drop(plan_of::<Self>()) {
+            // Does not panic: each step is contained by itself.
             self.release();
         }
     }
 }
 
-/// What the derive writes for a part whose timeouts are computed.
+/// The method that the derive implements for a part with run-time timeouts.
 pub trait Timed {
-    /// Tells the timeouts that only the value knows.
+    /// Passes the run-time timeouts to `set`.
     fn __times(&self, set: &mut SetTimeout<'_>);
 }
 
-/// The steps of an owner that is run by itself.
+/// The future of an owner's steps.
 pub type Steps<'a> = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'a>>;

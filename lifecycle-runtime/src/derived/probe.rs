@@ -1,8 +1,8 @@
-//! What the derive asks of a field's type, which it sees only as tokens.
+//! Finds out about the type of a field, which the derive sees only as tokens.
 //!
-//! An inherent item of `Probe<T>` exists only where `T` is a component, and hides the item of the same name that
-//! [`Fallback`] offers for every `T`. So a field whose type is no component is reported once, by [`component`], and
-//! everything else that the derive writes about it still compiles.
+//! An inherent item of `Probe<T>` exists only if `T` is a component, and hides the item of the same name that
+//! [`Fallback`] provides for every `T`. So a field whose type is not a component is reported once, by [`component`],
+//! and all other generated code for it still compiles.
 
 use std::future::{Future, Pending, pending};
 use std::marker::PhantomData;
@@ -10,12 +10,12 @@ use std::marker::PhantomData;
 use super::{EndParts, FieldStep, Fields, NoStep};
 use crate::{BoxError, Component, MustClean, Plan, ShutdownState, TaskOutcome};
 
-/// A field's type, to be asked.
+/// A probe for the type of a field.
 #[derive(Debug)]
 pub struct Probe<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
 
 impl<T: ?Sized> Probe<T> {
-    /// Asks about a field without `#[shutdown]`.
+    /// Probes a field without `#[shutdown]`.
     pub const FORGOTTEN: Forgotten<T> = Forgotten(PhantomData);
 }
 
@@ -23,7 +23,7 @@ impl<T: ?Sized> Probe<T> {
 #[derive(Debug)]
 pub struct IsComponent;
 
-/// The verdict on a type that is none, as far as its bounds tell.
+/// The verdict on a type that is not a component, as far as its bounds show.
 #[derive(Debug)]
 pub struct NoComponent;
 
@@ -33,7 +33,7 @@ impl<T: Component + MustClean + ?Sized> Probe<T> {
 }
 
 impl<T: Component + ?Sized> Probe<T> {
-    /// The step of a field.
+    /// Creates the step of a field.
     pub fn own(field: &mut T) -> FieldStep<'_, T> {
         FieldStep::of(field)
     }
@@ -50,25 +50,26 @@ impl<T: Component + ?Sized> Probe<T> {
 }
 
 impl<T: Send + ?Sized> Probe<T> {
-    /// The cleanup of a type, which must be as sendable as the type.
+    /// Returns the cleanup, which must be `Send` if the type is.
     pub fn cleanup<F: Future<Output = Result<(), BoxError>> + Send>(cleanup: F) -> F {
         cleanup
     }
 }
 
-/// The same for types that are no components; every call does nothing.
+/// The defaults for types that are not components. Their calls do nothing.
 pub trait Fallback {
-    /// The type that is asked.
+    /// The probed type.
     type Value: ?Sized;
     /// Whether the type is a component that must not be forgotten.
     const MUST_CLEAN: bool = false;
 
-    /// Ends at once.
+    /// Returns a step that ends at once.
     fn own(_field: &mut Self::Value) -> NoStep {
         NoStep
     }
 
-    /// Of a type that cannot be sent, which was reported already: no future of it could be.
+    /// Replaces the cleanup of a type that is not `Send`, which was reported already. No future of it could be
+    /// `Send`.
     fn cleanup<F: Future>(_cleanup: F) -> Pending<F::Output> {
         pending()
     }
@@ -84,36 +85,36 @@ impl<T: ?Sized> Fallback for Probe<T> {
     type Value = T;
 }
 
-/// Demands a component, and gives its plan.
+/// Requires a component, and returns its plan.
 pub const fn component<T: Component + ?Sized>() -> &'static Plan {
     const { &T::PLAN }
 }
 
-/// Demands a component, and hides its plan.
+/// Requires a component, and returns the plan of a leaf instead of its own.
 pub const fn leaf<T: Component + ?Sized>() -> &'static Plan {
     Plan::LEAF
 }
 
-/// The plan of a type. Unlike `T::PLAN` it does not ask for what the trait demands of every component, which is asked,
-/// and reported, where the trait is implemented.
+/// Returns the plan of a type. Unlike `T::PLAN` it does not require the bounds of the trait, which are checked, and
+/// reported, at the trait's implementation.
 pub const fn plan_of<T: Component + ?Sized>() -> &'static Plan {
     const { &T::PLAN }
 }
 
-/// The type of a field marked `state`, to be asked: only with the right one does it give the state.
+/// A probe for the type of the field marked `state`. It returns the state only if the type is right.
 #[derive(Debug)]
 pub struct StateOf<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
 
 impl StateOf<ShutdownState> {
-    /// The state.
+    /// Returns the state.
     pub fn of(state: &mut ShutdownState) -> &mut ShutdownState {
         state
     }
 }
 
-/// The same for every other type, of which [`state`] has told already.
+/// The defaults for every other type, which [`state`] has already reported.
 pub trait NoState {
-    /// The type that is asked.
+    /// The probed type.
     type Value: ?Sized;
 
     /// Never called.
@@ -126,7 +127,7 @@ impl<T: ?Sized> NoState for StateOf<T> {
     type Value = T;
 }
 
-/// What the field marked `state` must be.
+/// The bound on the type of the field marked `state`.
 #[diagnostic::on_unimplemented(
     message = "a field of type `{Self}` cannot hold the state of a shutdown",
     label = "not a `ShutdownState`",
@@ -136,7 +137,7 @@ pub trait IsState {}
 
 impl IsState for ShutdownState {}
 
-/// Demands the state.
+/// Requires the state.
 pub const fn state<T: IsState + ?Sized>() {}
 
 /// Fails the compilation if a field was forgotten.
@@ -147,14 +148,14 @@ pub const fn assert_not_component(is_component: bool, message: &'static str) {
     }
 }
 
-/// A field without `#[shutdown]`. Method resolution finds by autoref what its type is, also where a constant would have
-/// to wait for code generation.
+/// A probe for a field without `#[shutdown]`. Autoref in method resolution selects the verdict on its type, even
+/// where a constant would wait for code generation.
 #[derive(Debug)]
 pub struct Forgotten<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
 
-/// A component that must not be forgotten, which is an error…
+/// The case of a component that must not be forgotten: an error.
 pub trait MustNotBeForgotten {
-    /// The verdict.
+    /// Returns the verdict.
     fn component(&self) -> IsComponent {
         IsComponent
     }
@@ -162,9 +163,9 @@ pub trait MustNotBeForgotten {
 
 impl<T: Component + MustClean + ?Sized> MustNotBeForgotten for &&Forgotten<T> {}
 
-/// …one that may have become a component after the field was written, which is a warning…
+/// The case of any other component, which may have become one after the field was written: a warning.
 pub trait ForgottenField {
-    /// The verdict.
+    /// Returns the verdict.
     #[deprecated(
         note = "the type of this field is a component, but nothing says when the field is cleaned up; \
         write `#[shutdown]` with its place in the order above it, or `#[shutdown(skip)]` if another owner cleans it"
@@ -176,9 +177,9 @@ pub trait ForgottenField {
 
 impl<T: Component + ?Sized> ForgottenField for &Forgotten<T> {}
 
-/// …and any other type, of which nothing is to be said.
+/// The case of a type that is not a component: nothing to report.
 pub trait NothingForgotten {
-    /// The verdict.
+    /// Returns the verdict.
     fn component(&self) -> NoComponent {
         NoComponent
     }
@@ -186,7 +187,7 @@ pub trait NothingForgotten {
 
 impl<T: ?Sized> NothingForgotten for Forgotten<T> {}
 
-/// The verdict that a field without `#[shutdown]` may have. The first type is named like the field.
+/// The bound on the verdict on a field without `#[shutdown]`. `Field` is a type that is named like the field.
 #[diagnostic::on_unimplemented(
     message = "the field `{Field}` of `{Owner}` is a component, but nothing says when it is cleaned up",
     label = "a forgotten component",
@@ -196,7 +197,7 @@ pub trait NotComponent<Field, Owner: ?Sized> {}
 
 impl<Field, Owner: ?Sized> NotComponent<Field, Owner> for NoComponent {}
 
-/// [`assert_not_component`], for a type that depends on parameters.
+/// Like [`assert_not_component`], for a type that depends on parameters.
 pub const fn assert_not_component_by_type<
     Field,
     Owner: ?Sized,
@@ -206,13 +207,13 @@ pub const fn assert_not_component_by_type<
 ) {
 }
 
-/// Where the derive of a generic type puts what it asks: compiled, never called.
+/// Holds the checks of a generic type: compiled, but never called.
 pub trait Check {
     /// Never called.
     fn check();
 }
 
-/// Ends an `abort` call. The report tells of the step's end already, so its failure has no place of its own.
+/// Takes the result of an `abort` call and ignores it, as the report already has the step's outcome.
 pub fn aborted(ended: impl TaskOutcome) {
     drop(ended.into_outcome());
 }

@@ -1,7 +1,8 @@
-//! What a `with = …` returns, made one kind: sync or async, and whatever [`TaskOutcome`] is.
+//! Converts what a `with = …` returns: a value or a future, of any [`TaskOutcome`], becomes one result.
 //!
-//! Which it is, method resolution finds by autoref: the call is made on `&&Kind<T>`, for which a
-//! method of `&Kind<T>` comes before one of `Kind<T>`. The last of each row says what is allowed.
+//! Autoref in method resolution selects the conversion. The call is made on `&&Kind<T>`, for which a method of
+//! `&Kind<T>` takes precedence over one of `Kind<T>`. The last trait of each group holds the compile error for types
+//! that are not allowed.
 
 use std::future::{Future, Ready, ready};
 use std::marker::PhantomData;
@@ -12,14 +13,14 @@ use crate::{BoxError, TaskOutcome};
 #[derive(Debug)]
 pub struct Kind<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
 
-/// The kind of `value`.
+/// Returns the kind of `value`.
 pub fn kind<T>(_value: &T) -> Kind<T> {
     Kind(PhantomData)
 }
 
-/// A future is awaited…
+/// The case of a future, which is awaited.
 pub trait WhenFuture<T> {
-    /// The future to await.
+    /// Returns the future to await.
     fn __awaited(&self, value: T) -> T;
 }
 
@@ -29,9 +30,9 @@ impl<T: Future> WhenFuture<T> for &Kind<T> {
     }
 }
 
-/// …and anything else is ready.
+/// The case of anything else, which is ready.
 pub trait WhenReady<T> {
-    /// The future to await.
+    /// Returns the future to await.
     fn __awaited(&self, value: T) -> Ready<T>;
 }
 
@@ -41,13 +42,13 @@ impl<T> WhenReady<T> for Kind<T> {
     }
 }
 
-/// Anything that says whether it succeeded is asked…
+/// The case of a value that tells whether it succeeded.
 pub trait WhenOutcome<T> {
-    /// Whether the cleanup succeeded.
+    /// Returns whether the cleanup succeeded.
     ///
     /// # Errors
     ///
-    /// What went wrong.
+    /// The error of the cleanup.
     fn __settled(&self, value: T) -> Result<(), BoxError>;
 }
 
@@ -57,13 +58,13 @@ impl<T: TaskOutcome> WhenOutcome<T> for &&Kind<T> {
     }
 }
 
-/// …of a result with any other value only the error is looked at…
+/// The case of a result with any other value, of which only the error counts.
 pub trait WhenResult<T> {
-    /// Whether the cleanup succeeded.
+    /// Returns whether the cleanup succeeded.
     ///
     /// # Errors
     ///
-    /// What went wrong.
+    /// The error of the cleanup.
     fn __settled(&self, value: T) -> Result<(), BoxError>;
 }
 
@@ -73,9 +74,9 @@ impl<T, E: Into<BoxError>> WhenResult<Result<T, E>> for &Kind<Result<T, E>> {
     }
 }
 
-/// …and nothing else is allowed.
+/// The case of types that are not allowed.
 pub trait WhenOther<T> {
-    /// Never called: what may be returned is settled above.
+    /// Never called: the allowed types are the cases above.
     ///
     /// # Errors
     ///
@@ -94,8 +95,8 @@ impl<T> WhenOther<T> for Kind<T> {
     }
 }
 
-/// Says what a cleanup may return, where it returns something else. Unlike [`TaskOutcome`] it has no implementation for
-/// results, so that the error is about what was returned and not about a bound of that.
+/// A bound whose compile error tells what a cleanup may return. Unlike [`TaskOutcome`] it has no implementation for
+/// results, so that the error is about the returned type and not about a bound of it.
 #[diagnostic::on_unimplemented(
     message = "a cleanup cannot return `{Self}`",
     label = "neither `()`, a `Report`, nor a `Result` whose error converts into `BoxError`",
@@ -107,13 +108,13 @@ pub trait Returnable {}
 impl Returnable for () {}
 impl Returnable for crate::Report {}
 
-/// Whether a field is the last owner of what it holds.
+/// The case of an `Arc`, which may have other owners.
 pub trait WhenArc {
-    /// Whether nobody else holds it.
+    /// Returns whether the field is the only owner.
     fn __sole(&mut self) -> bool;
 }
 
-/// A field, borrowed to be asked.
+/// A field, borrowed to find out whether it is the only owner of its value.
 #[derive(Debug)]
 pub struct Held<'a, T: ?Sized>(pub &'a mut T);
 
@@ -131,9 +132,9 @@ impl<T: ?Sized> WhenArc for &mut Held<'_, Option<std::sync::Arc<T>>> {
     }
 }
 
-/// What is not shared is owned alone.
+/// The case of a value that is not shared.
 pub trait WhenOwned {
-    /// Whether nobody else holds it.
+    /// Returns whether the field is the only owner.
     fn __sole(&mut self) -> bool;
 }
 
@@ -143,7 +144,7 @@ impl<T: ?Sized> WhenOwned for Held<'_, T> {
     }
 }
 
-/// Settles a call, whatever its kind. Awaits.
+/// Converts what a call returned, a future or not. Awaits.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __lifecycle_settle {
@@ -158,7 +159,7 @@ macro_rules! __lifecycle_settle {
     }};
 }
 
-/// Settles a call that is not a future.
+/// Converts what a call returned that is not a future.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __lifecycle_settle_now {
@@ -170,7 +171,7 @@ macro_rules! __lifecycle_settle_now {
     }};
 }
 
-/// Whether a field is the last owner of what it holds.
+/// Returns whether a field is the only owner of its value.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __lifecycle_sole {

@@ -1,9 +1,9 @@
-//! Which steps of a value have ended already, for its `abort` and `release`.
+//! The record of which steps of a value have already ended, for its `abort` and `release`.
 //!
-//! [`Component::abort`](crate::Component::abort) is told nothing, and may come through any wrapper: an object, a lock, a
-//! closure after `abort =`. So the engine notes for the time of the call which step it aborts, and derived types and
+//! [`Component::abort`](crate::Component::abort) has no parameters, and may be called through any wrapper: an object,
+//! a lock, a closure of `abort =`. So the engine records during the call which step it aborts. Derived types and
 //! containers look there for the plan that they opened in this run, by their address. A plan that went well is not
-//! looked for: its component may have let go of the part and moved another to its place.
+//! considered, since its component may have been replaced by another one at the same address.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use crate::Plan;
 #[derive(Clone)]
 struct Scope {
     step: StepHandle,
-    /// Whether the component is known to be the field itself, until its plan was looked up.
+    /// Whether the component is the field itself. Cleared once its plan was looked up.
     is_plan: bool,
 }
 
@@ -26,7 +26,7 @@ thread_local! {
     static SCOPE: RefCell<Option<Scope>> = const { RefCell::new(None) };
 }
 
-/// Restores the scope around it, also when a panic passes.
+/// A guard that restores the outer scope, even during a panic.
 struct Restore(Option<Scope>);
 
 impl Drop for Restore {
@@ -45,27 +45,27 @@ pub(super) fn enter(step: &StepHandle, is_plan: bool, f: impl FnOnce()) {
     f();
 }
 
-/// Runs `f`, which aborts or releases a value of which nothing is known.
+/// Runs `f`, which aborts or releases a value without a known plan.
 fn leave(f: impl FnOnce()) {
     let _restore = Restore(SCOPE.take());
     f();
 }
 
-/// What is known of a derived value that is being aborted or released.
+/// The progress of a derived value that is being aborted or released.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KnownSteps {
     plan: Option<Arc<RunningPlan>>,
 }
 
 impl KnownSteps {
-    /// What an owner knows by its state.
+    /// Creates it from an owner's state.
     pub(crate) fn of_plan(plan: Option<&Arc<RunningPlan>>) -> Self {
         Self {
             plan: plan.cloned(),
         }
     }
 
-    /// What is known of the part at `address`, which has this plan.
+    /// Finds the progress of the part with this plan at `address`.
     pub(crate) fn of_part(plan: &Plan, address: usize) -> Self {
         let known = SCOPE.with_borrow_mut(|scope| {
             let scope = scope.as_mut()?;
@@ -80,7 +80,7 @@ impl KnownSteps {
         Self { plan: known }
     }
 
-    /// Whether step `i` has not ended.
+    /// Returns whether step `i` has not ended.
     pub(crate) fn is_due(&self, i: usize) -> bool {
         self.plan.as_ref().is_none_or(|plan| plan.is_unfinished(i))
     }
@@ -97,13 +97,13 @@ impl KnownSteps {
     }
 }
 
-/// Whether a running plan of this name is one of `plan`, or of a variant of it.
+/// Returns whether `name` is the name of `plan`, or of one of its variants.
 fn is_called(plan: &Plan, name: &str) -> bool {
     let mut variants = plan.steps.iter().filter_map(|variant| variant.nested);
     plan.name == name || (plan.one_of && variants.any(|variant| variant.name == name))
 }
 
-/// The elements that the step being aborted has cleaned, by their addresses: how to reach each that has not ended.
+/// The elements that the step being aborted has cleaned, by address. Those that have not ended have a handle.
 pub(crate) struct KnownElements(HashMap<usize, Option<StepHandle>>);
 
 impl KnownElements {
@@ -114,12 +114,12 @@ impl KnownElements {
         Self(known)
     }
 
-    /// Runs `f`, which aborts or releases the element at `address`, unless that has ended.
+    /// Runs `f`, which aborts or releases the element at `address`, unless that element has ended.
     pub(crate) fn element(&self, address: usize, f: impl FnOnce()) {
         match self.0.get(&address) {
             Some(None) => {}
             Some(Some(step)) => enter(step, false, f),
-            // An element of another container, or of one that was not cleaned.
+            // The element belongs to another container, or to one that was not cleaned.
             None => f(),
         }
     }
@@ -137,7 +137,7 @@ fn collect(nested: &[NestedPlan], known: &mut HashMap<usize, Option<StepHandle>>
     }
 }
 
-/// Looks for the plan of the part at `address`: among nested plans, and in the elements of containers among them.
+/// Finds the plan of the part at `address`, among nested plans and in the elements of containers among them.
 fn find(nested: &[NestedPlan], plan: &Plan, address: usize) -> Option<Arc<RunningPlan>> {
     if address == 0 {
         return None;
@@ -151,7 +151,7 @@ fn find(nested: &[NestedPlan], plan: &Plan, address: usize) -> Option<Arc<Runnin
             .iter()
             .filter(|nested| nested.kind == NestedKind::Elements);
         elements.find_map(|elements| match elements.plan.report() {
-            // The plans inside it are gone. An element that has ended was aborted by its own step.
+            // The plans inside it are gone. Each of its elements was aborted by its own step.
             Some(report) => {
                 let mut ended = elements.elements.iter().zip(report.steps());
                 ended
@@ -172,7 +172,8 @@ fn find(nested: &[NestedPlan], plan: &Plan, address: usize) -> Option<Arc<Runnin
     })
 }
 
-/// The address of a value, to find it again while nobody can move it; 0 for one that shares its address with others.
+/// Returns the address of a value, which identifies it while nothing can move it. Returns 0 for a zero-sized value,
+/// as it may share its address with others.
 pub(crate) fn address_of<T: ?Sized>(value: &T) -> usize {
     match size_of_val(value) {
         0 => 0,

@@ -1,4 +1,4 @@
-//! One thread that wakes every plan that waits in real time. It ends when none does.
+//! The one thread that wakes all plans that wait in real time. It ends when no plan waits.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, LazyLock, Mutex};
@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::{contain, lock};
 use crate::{clock, log};
 
-/// A wake-up at a real time. Dropped, it is off.
+/// A wake-up in real time. Dropping it cancels the wake-up.
 #[derive(Debug)]
 pub(super) struct Alarm {
     id: u64,
@@ -19,14 +19,14 @@ pub(super) struct Alarm {
 struct Alarms {
     next_id: u64,
     set: HashMap<u64, (Instant, Waker)>,
-    /// How far the thread is; `None` if there is none.
+    /// The state of the thread. `None` if it is not running.
     thread: Option<Waiting>,
 }
 
-/// What the thread waits for.
+/// The state of the thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waiting {
-    /// It is about to look.
+    /// The thread is about to check for due alarms.
     Looks,
     Until(Instant),
 }
@@ -46,11 +46,12 @@ impl Alarm {
         alarm
     }
 
-    /// Has `waker` woken at `at`, on the library's clock, and not at another time.
+    /// Sets the alarm: wakes `waker` at `at`, on the library's clock. Replaces an earlier setting.
     pub(super) fn set(&self, at: Instant, waker: &Waker) {
-        // Tokio's clock may differ from the thread's by what a test has advanced it.
+        // Tokio's clock differs from real time if a test has advanced it.
         let at = Instant::now() + at.saturating_duration_since(clock::now());
-        // A waker is foreign code, so it is cloned and dropped outside the lock. Without it nothing can be woken.
+        // A waker is foreign code, so it is cloned and dropped outside the lock. If cloning it panics, it cannot be
+        // woken.
         let Ok(waker) = contain(|| waker.clone()) else {
             return;
         };
@@ -106,7 +107,7 @@ fn run() {
             .collect();
         if !due.is_empty() {
             let due: Vec<_> = due.iter().filter_map(|id| alarms.set.remove(id)).collect();
-            // A waker is foreign code: some executors poll at once.
+            // A waker is foreign code: some executors poll in `wake`.
             drop(alarms);
             for (_, waker) in due {
                 let _ = contain(|| waker.wake());

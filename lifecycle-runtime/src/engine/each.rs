@@ -1,4 +1,4 @@
-//! Elements of a container: cleaned together, a row each.
+//! The elements of a container, cleaned together with a row each.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -8,25 +8,25 @@ use std::task::{Poll, Waker};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::abort_scope::address_of;
-use super::resumed::{NestedKind, give_back, known_elements};
+use super::resumed::{NestedKind, known_elements, return_unclaimed};
 use super::row::{Identity, Row};
 use super::running::RunningPlan;
 use super::shared::ShutdownShared;
 use super::{StepHandle, Timer, component, lock};
 use crate::{BoxError, Component, Context, Report, clock};
 
-/// One element of a container that is cleaned.
+/// An element of a container during its cleanup.
 pub(crate) struct Element<'a, C: ?Sized> {
     pub(crate) name: Cow<'static, str>,
     pub(crate) identity: Option<Identity>,
-    /// Whether its name is only its position.
+    /// Whether the element is named by its position.
     pub(crate) is_positional: bool,
     pub(crate) item: &'a mut C,
 }
 
 impl Context {
-    /// Cleans the elements of a container together, each with a row of its own in the report:
-    /// `plugins[auth]`. Names come in the order of the items; an item without one has its number.
+    /// Cleans the elements of a container together, each with its own row in the report, such as `plugins[auth]`.
+    /// `names` are in the order of `items`; an item without a name gets its number.
     ///
     /// ```
     /// use lifecycle_runtime::{BoxError, Component, Context};
@@ -47,9 +47,10 @@ impl Context {
     ///
     /// # Cancel safety
     ///
-    /// Dropped half-way and called again, it does not clean the elements again that have ended and can be told from
-    /// others wherever they were moved: tasks by their id. All others are cleaned again, since they may have been
-    /// removed, added or reordered meanwhile. What had begun and is not there any more is reported as aborted.
+    /// If it is dropped half-way and called again, it skips the elements that have ended, provided that they can be
+    /// identified wherever they were moved, as tasks can by their id. It cleans all others again, since they may have
+    /// been removed, added or reordered meanwhile. Elements that had begun and are not there any more are reported as
+    /// aborted.
     pub async fn each<'a, N, C>(
         &self,
         names: impl IntoIterator<Item = N, IntoIter: Send> + Send,
@@ -63,7 +64,7 @@ impl Context {
         report.into_result().map(drop).map_err(BoxError::from)
     }
 
-    /// [`each`](Self::each), with the rows it made.
+    /// Cleans the elements like [`each`](Self::each), and returns their rows.
     pub(crate) async fn each_reported<'a, N, C>(
         &self,
         names: impl IntoIterator<Item = N, IntoIter: Send> + Send,
@@ -81,7 +82,7 @@ impl Context {
                 is_positional: name.is_none(),
                 name: match name {
                     Some(name) => Cow::Owned(format!("[{}]", name.into())),
-                    // No element is left out for want of a name.
+                    // An element without a name must be cleaned, too.
                     None => Cow::Owned(format!("[{i}]")),
                 },
                 item,
@@ -90,7 +91,7 @@ impl Context {
         self.clean_elements(elements.collect()).await
     }
 
-    /// Cleans these elements together, each with a row of its own.
+    /// Cleans these elements together, each with its own row.
     pub(crate) async fn clean_elements<C>(&self, elements: Vec<Element<'_, C>>) -> Report
     where
         C: Component + ?Sized,
@@ -114,14 +115,14 @@ impl Context {
             })
             .collect();
         let is_cut = || match self.step() {
-            // Not by a hurry, unless it is `best_effort`.
+            // A hurry cuts the elements only if the step is `best_effort`.
             Some(step) => step.cut().is_some(),
             None => plan.shared.forced().is_some(),
         };
-        // Inside a plan the engine wakes it.
+        // Inside a plan the engine's own timer wakes this task.
         let mut timer = self.step().is_none().then(Timer::new);
         poll_fn(|cx| {
-            // Each is polled only when it is woken, and a hurry wakes only the root.
+            // `FuturesUnordered` polls only futures that were woken, and a hurry wakes only the outermost plan.
             if plan.shared.is_hurried() {
                 lock(&wakers).drain(..).for_each(Waker::wake);
             }
@@ -137,7 +138,7 @@ impl Context {
             if !over && !is_cut() {
                 return Poll::Pending;
             }
-            // Only those that were woken are polled above; at the end every one has to cut itself.
+            // Poll each remaining future once more, woken or not: it then records its own cut.
             for cleanup in std::pin::Pin::new(&mut cleanups).iter_pin_mut() {
                 let _ = cleanup.poll(cx);
             }
@@ -149,18 +150,18 @@ impl Context {
     }
 }
 
-/// Opens a plan with a row for each element: the row of an earlier run where the element is known, or a new one.
+/// Opens a plan with a row for each element. A recognised element keeps its row of an earlier run.
 fn open_elements<C: ?Sized>(cx: &Context, elements: &[Element<'_, C>]) -> Arc<RunningPlan> {
     let row = |element: &Element<'_, C>| {
         let mut row = Row::new(element.name.clone(), 0);
         if element.identity.is_some() || element.is_positional {
-            let cold = row.warm();
+            let cold = row.cold_or_default();
             cold.identity = element.identity;
             cold.is_positional = element.is_positional;
         }
         row
     };
-    // A container is its elements: a plan that is opened after it is another component's.
+    // The container's own plan is this one. A plan that is opened afterwards belongs to another component.
     cx.take_own();
     let Some(step) = cx.step() else {
         let shared = ShutdownShared::new(cx.reason().clone(), clock::now());
@@ -176,7 +177,7 @@ fn open_elements<C: ?Sized>(cx: &Context, elements: &[Element<'_, C>]) -> Arc<Ru
         earlier.unwrap_or_else(|| row(element))
     });
     let rows = rows.collect();
-    give_back(step.plan(), step.row(), known);
+    return_unclaimed(step.plan(), step.row(), known);
     let addresses = elements.iter().map(|element| address_of(&*element.item));
     let kind = NestedKind::Elements;
     let plan = step.open(kind, "", cx.hard_deadline(), 0, addresses.collect());

@@ -1,4 +1,4 @@
-//! All steps of a plan, polled as they are due until all have ended.
+//! The join of all steps of a plan: it polls the due ones until all have ended.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -9,21 +9,21 @@ use super::{OpenPlan, Wakeups};
 use crate::BoxError;
 use crate::plan::StepSet;
 
-/// A future of one step.
+/// The pinned future of one step.
 pub(crate) type StepFuture<'a, 'b> = Pin<&'a mut (dyn Future<Output = ()> + Send + 'b)>;
 
-/// A plan that runs, and how far it has come. Its steps are held beside it by what polls it.
+/// The progress of a running plan. The polling code holds the futures of the steps beside it.
 #[derive(Debug)]
 pub(crate) struct Join {
     open: OpenPlan,
-    /// Which steps have ended. The rows say it to others; the join ends them and need not ask.
+    /// The steps that have ended. The rows know this too, but reading them takes a lock.
     ended: StepSet,
-    /// Made when it first has to wait.
+    /// Created when the plan first has to wait.
     wakeups: Option<Wakeups>,
 }
 
 impl Join {
-    /// Joins the steps of an opened plan. Those that had ended before stay so.
+    /// Joins the steps of an opened plan. Steps that ended in an earlier run are not run again.
     pub(crate) fn new(open: OpenPlan) -> Self {
         let ended = open.running.ended_steps();
         Self {
@@ -33,7 +33,7 @@ impl Join {
         }
     }
 
-    /// Polls every step that is due, until all have ended.
+    /// Polls every due step, until all have ended.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Join {
                 .wakeups
                 .get_or_insert_with(|| Wakeups::new(running, root));
             wakeups.register(running, cx);
-            // Cut after the steps looked, and before the waker was registered: they look again.
+            // A cut after the steps checked and before the waker was registered: poll them again.
             let now_cut = running.shared.cut().count();
             if cut != now_cut {
                 cut = now_cut;
@@ -78,8 +78,8 @@ impl Join {
         }
     }
 
-    /// Polls each step that is due once. The first deadline among those that run, or `None` when all
-    /// have ended. One pass is enough: steps are listed after what they depend on.
+    /// Polls each due step once. Returns the earliest deadline of the running steps, or `None` when all steps have
+    /// ended. One pass is enough, as steps are listed after those that they depend on.
     fn pass(
         &mut self,
         steps: &mut [StepFuture<'_, '_>],
@@ -99,7 +99,7 @@ impl Join {
             }
             open = true;
             if due {
-                self.open.running.forget_reading();
+                self.open.running.forget_clock_reading();
             }
             if let Some(hard) = due
                 .then(|| self.open.running.hard(self.open.first + i))
@@ -112,7 +112,7 @@ impl Join {
     }
 }
 
-/// A join of more steps than one of its callers holds by itself.
+/// Joins a plan with more steps than a specialised join takes.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! A plan opened: laid out once, taken up again after that.
+//! Opening a plan: its rows are laid out the first time, and found again when the shutdown is resumed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,26 +14,26 @@ use crate::derived::Owner;
 use crate::state::DEFAULT_TIMEOUT;
 use crate::{Context, Plan, Reason, clock, log};
 
-/// A plan that runs. What the derive writes opens it and has it joined.
+/// A running plan that has been opened. Generated code opens it and joins its steps.
 ///
-/// Nothing here is generic over the type that the plan is of, so that it is compiled once.
+/// Not generic over the plan's type, so that it is compiled once.
 #[derive(Debug)]
 pub struct OpenPlan {
     pub(super) running: Arc<RunningPlan>,
     pub(super) plan: &'static Plan,
-    /// The row of its first step.
+    /// The index of the plan's first row.
     pub(super) first: usize,
     pub(super) is_root: bool,
 }
 
 impl OpenPlan {
-    /// Opens the plan of a part, or of a variant of one, that lies at `address`.
+    /// Opens the plan of the part at `address`, or of a variant of it.
     pub fn part(cx: &Context, plan: &'static Plan, address: usize) -> Self {
         let timeouts = RuntimeTimeouts::stated(plan);
         Self::nested(cx, part_kind(cx), plan, address, &timeouts)
     }
 
-    /// Opens the plan of a part some of whose timeouts are computed.
+    /// Opens the plan of a part with run-time timeouts.
     pub fn timed_part(
         cx: &Context,
         plan: &'static Plan,
@@ -44,12 +44,12 @@ impl OpenPlan {
         Self::nested(cx, part_kind(cx), plan, address, &timeouts)
     }
 
-    /// Opens the plan of an owner, and has its state remember it.
+    /// Opens the plan of an owner, and stores it in the owner's state.
     pub fn owner(cx: &Context, owner: &mut dyn Owner, plan: &'static Plan) -> Self {
         if let Some(running) = owner.__state().running() {
             let running = Arc::clone(running);
             if let Some(step) = cx.step() {
-                // It ran, or began to run, by itself before the step of the owner around it.
+                // The owner's shutdown began, or ended, before the step around it.
                 adopt(cx, step, &running, owner);
             }
             if !running.is_laid_out() {
@@ -108,13 +108,13 @@ impl OpenPlan {
         }
     }
 
-    /// The handle of step `i`.
+    /// Returns the handle of step `i`.
     pub fn step(&self, i: usize) -> StepHandle {
         StepHandle::new(Arc::clone(&self.running), self.first + i)
     }
 }
 
-/// Begins the plan of an owner that is shut down by itself, within its total budget or `within`.
+/// Begins the plan of an owner that is shut down by itself, within `within` or the plan's own timeout.
 pub(crate) fn begin_owner(
     owner: &mut dyn Owner,
     plan: &'static Plan,
@@ -132,7 +132,7 @@ pub(crate) fn begin_owner(
     running
 }
 
-/// Whether a part is known by its field.
+/// Returns whether a part is identified by its field or cannot be told from others.
 fn part_kind(cx: &Context) -> NestedKind {
     match cx.take_own() {
         true => NestedKind::Own,
@@ -140,7 +140,7 @@ fn part_kind(cx: &Context) -> NestedKind {
     }
 }
 
-/// Puts an owner's plan into the step that cleans it.
+/// Attaches an owner's plan to the step that cleans the owner.
 fn adopt(cx: &Context, step: &StepHandle, running: &Arc<RunningPlan>, owner: &dyn Owner) {
     step.adopt(running, address_of(owner));
     let ended_before = running.report().is_some_and(crate::Report::is_clean)

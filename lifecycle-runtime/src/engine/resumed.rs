@@ -1,9 +1,9 @@
-//! What becomes of nested plans and elements when a step is taken up again after its future was dropped.
+//! The fate of nested plans and elements when a step is resumed after its future was dropped.
 //!
-//! Progress belongs to a component, never to its place or name. It is known where the component is the field itself
-//! ([`Component::__IS_PLAN`](crate::Component)), where it carries its own state (owners), and where it has an
-//! [`Identity`]. Everything else is cleaned anew. The report loses nothing by that: rows that had failed are kept, and
-//! what had begun and is not there any more is told as aborted.
+//! Progress belongs to a component, never to its position or name. A component is recognised if it is the field
+//! itself ([`Component::__IS_PLAN`](crate::Component)), if it carries its own state (an owner), or if it has an
+//! [`Identity`]. Everything else is cleaned again. The report loses nothing by that: it keeps rows that failed, and
+//! reports as aborted what began and is not there any more.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -19,11 +19,11 @@ use crate::report::{Outcome, Step};
 pub(super) struct NestedPlan {
     pub(super) plan: Arc<RunningPlan>,
     pub(super) kind: NestedKind,
-    /// Where its component lies during this run; 0 if that says nothing.
+    /// The address of the plan's component during this run. 0 if the address identifies nothing.
     pub(super) address: usize,
-    /// Where the elements of a container lie, row by row.
+    /// The addresses of a container's elements, one for each row.
     pub(super) elements: Arc<[usize]>,
-    /// An earlier run opened it, and this one has not.
+    /// Whether an earlier run opened the plan, and the current one has not.
     pub(super) is_earlier: bool,
 }
 
@@ -31,32 +31,32 @@ pub(super) struct NestedPlan {
 pub(super) enum NestedKind {
     /// The plan of the very component that the step cleans.
     Own,
-    /// The plan of an owner, which remembers it.
+    /// The plan of an owner, which stores it in its state.
     Owner,
-    /// The plan of a part that cannot be told from others of its type.
+    /// The plan of a part that cannot be told from other parts of its type.
     Anonymous,
     /// The elements of a container.
     Elements,
 }
 
-/// Prepares a step for another run: what it said is not true of this one, and what it opened is of an earlier one.
+/// Prepares a step for another run: forgets its descriptions, and marks its nested plans as opened by an earlier run.
 pub(super) fn begin_again(plan: &RunningPlan, row: usize) {
     let lost = settle(plan, row, false);
     let foreign = {
         let mut rows = plan.rows();
         let row = &mut rows.list[row];
         let mut now = Shape::of_row(row);
-        // What knows itself again compares itself.
+        // Owners and the component's own plan make this comparison themselves.
         now.retain(|shape| !shape.is_resumed());
         if let Some(cold) = row.cold_mut() {
             cold.begun
-                .retain(|begun| is_missing(&each(begun), &each(&now)));
+                .retain(|begun| is_missing(&refs(begun), &refs(&now)));
         }
         if !now.is_empty() {
-            row.warm().begun.push(now);
+            row.cold_or_default().begun.push(now);
         }
         if lost {
-            row.warm().lost_parts = true;
+            row.cold_or_default().lost_parts = true;
         }
         if let Some(cold) = row.cold_mut() {
             cold.lost |= std::mem::take(&mut cold.took);
@@ -70,7 +70,8 @@ pub(super) fn begin_again(plan: &RunningPlan, row: usize) {
     drop(foreign);
 }
 
-/// Settles what earlier runs left of a step that ends now. Returns whether something it was cleaning was lost.
+/// Settles the plans that earlier runs of an ending step left. Returns whether something that the step was cleaning
+/// was lost.
 pub(super) fn end(plan: &RunningPlan, row: usize) -> bool {
     let lost = settle(plan, row, true);
     let mut rows = plan.rows();
@@ -78,14 +79,15 @@ pub(super) fn end(plan: &RunningPlan, row: usize) -> bool {
     let now = Shape::of_row(row);
     let begun = row.cold_mut().map(|cold| std::mem::take(&mut cold.begun));
     let mut begun = begun.unwrap_or_default().into_iter();
-    lost || begun.any(|begun| is_missing(&each(&begun), &each(&now)))
+    lost || begun.any(|begun| is_missing(&refs(&begun), &refs(&now)))
 }
 
-fn each(shapes: &[Shape]) -> Vec<&Shape> {
+fn refs(shapes: &[Shape]) -> Vec<&Shape> {
     shapes.iter().collect()
 }
 
-/// Replaces what an earlier run opened by what the later one did. Where the step `ends`, nothing is left open.
+/// Replaces the plans that an earlier run opened by those of the current run. If the step `ends`, no earlier plan
+/// stays open.
 fn settle(plan: &RunningPlan, row: usize, ends: bool) -> bool {
     let nested = {
         let mut rows = plan.rows();
@@ -138,7 +140,7 @@ fn settle(plan: &RunningPlan, row: usize, ends: bool) -> bool {
     let mut rows = plan.rows();
     rows.list[row].nested = open;
     if !kept.is_empty() {
-        rows.list[row].warm().kept.extend(kept);
+        rows.list[row].cold_or_default().kept.extend(kept);
     }
     lost
 }
@@ -146,7 +148,7 @@ fn settle(plan: &RunningPlan, row: usize, ends: bool) -> bool {
 /// The elements without identity that a run cleans.
 #[derive(Default)]
 struct Elements {
-    /// How many are named by their position.
+    /// The number of elements named by their position.
     positional: usize,
     /// The names of the others.
     names: HashSet<Cow<'static, str>>,
@@ -164,7 +166,7 @@ impl Elements {
                 self.names.insert(row.step.name.clone());
             }
         }
-        // Once it has ended, its rows are the report's.
+        // An ended plan's rows have become its report, which does not tell the two kinds apart.
         for step in plan.report().iter().flat_map(|report| report.steps()) {
             self.names.insert(step.name.clone());
             self.positional += 1;
@@ -172,26 +174,26 @@ impl Elements {
     }
 }
 
-/// What is kept of earlier runs, and whether something was lost.
+/// The rows kept from earlier runs, and whether something was lost.
 #[derive(Default)]
 struct Settled {
-    /// What the later run has opened.
+    /// The plans that the current run has opened.
     now: Vec<Shape>,
     kept: Vec<Step>,
     lost: bool,
 }
 
 impl Settled {
-    /// Keeps the rows that had failed. Those that went well are cleaned anew, or were let go of.
+    /// Keeps the rows that failed. The others are being cleaned again, or their components are gone in order.
     fn keep_failed(&mut self, steps: Vec<Step>) {
         self.kept
             .extend(steps.into_iter().filter(|step| !step.is_clean()));
     }
 
-    /// Keeps what had failed inside a plan that was opened anew.
+    /// Keeps the failed rows inside a plan that was opened again.
     fn keep_inside(&mut self, nested: &NestedPlan) {
         if nested.kind == NestedKind::Owner {
-            // Its rows are in its own plan, which goes on, if it is still there.
+            // The owner's rows are in its own plan, which goes on if the owner is still there.
             if !has_owner(&self.now, id(&nested.plan)) {
                 self.keep_failed(nested.plan.copy_steps(&gone()));
             }
@@ -208,7 +210,7 @@ impl Settled {
             self.keep_failed(vec![row.into_step(plan.shared.began, None)]);
             return;
         }
-        // It ran once: its plan would not be opened anew if it had been taken up.
+        // The step began, and could not be resumed: otherwise its plan would not have been opened again.
         if row
             .cold()
             .is_some_and(|cold| cold.took || cold.left.is_some())
@@ -222,7 +224,7 @@ impl Settled {
         };
         for nested in &row.nested {
             match nested.plan.report() {
-                // An owner tells of itself again.
+                // The owner reports itself again.
                 Some(_)
                     if nested.kind == NestedKind::Owner
                         && has_owner(&inside.now, id(&nested.plan)) => {}
@@ -232,18 +234,18 @@ impl Settled {
         }
         self.now = std::mem::take(&mut inside.now);
         self.lost |= inside.lost && !row.step.best_effort;
-        // What was `best_effort` leaves a row around it as clean as it would have been in one run.
+        // Rows that were `best_effort` leave the row around them as clean as a single run would have.
         if inside.kept.iter().all(Step::is_clean) {
             return;
         }
-        // Around what is kept, so that its path stays the one of its field.
+        // The row around the kept rows gives them the path of their field.
         let mut around = row.into_step(plan.shared.began, None);
         around.steps = inside.kept;
-        around.why = Some(ANEW.into());
+        around.why = Some(CLEANED_AGAIN.into());
         self.kept.push(around);
     }
 
-    /// Tells of a plan that had begun and is not there any more.
+    /// Records as lost a plan that had begun and is not there any more.
     fn lose(&mut self, nested: &NestedPlan) {
         self.lost = true;
         let steps = match nested.kind {
@@ -253,7 +255,7 @@ impl Settled {
         self.kept.extend(steps);
     }
 
-    /// Tells of the elements that had begun and are not there any more.
+    /// Records as lost the elements that had begun and are not there any more.
     fn elements(&mut self, earlier: Vec<NestedPlan>, now: &Elements) {
         let (mut then, mut unfinished) = (0_usize, 0);
         for nested in earlier {
@@ -271,7 +273,7 @@ impl Settled {
                 }
             }
         }
-        // Which of them went cannot be known: at worst those that had not ended.
+        // Which elements were removed is not known. At worst it was those that had not ended.
         let gone = unfinished.min(then.saturating_sub(now.positional));
         if gone > 0 {
             self.lost = true;
@@ -287,7 +289,7 @@ impl Settled {
         }
     }
 
-    /// Keeps the row of an element that is not there any more: how it ended, or that it did not.
+    /// Keeps the row of an element that is not there any more: with its outcome, or as aborted if it had none.
     fn keep_gone(&mut self, row: Row, plan: &RunningPlan) {
         self.lost |= !row.ended && !row.step.best_effort;
         self.kept
@@ -295,10 +297,10 @@ impl Settled {
     }
 }
 
-/// Why an earlier run of a step is aborted, of which something is kept.
-const ANEW: &str = "its future was dropped before it had ended; it was cleaned anew";
+/// The reason in the row of an aborted earlier run, inside which other rows are kept.
+const CLEANED_AGAIN: &str = "its future was dropped before it had ended; it was cleaned again";
 
-/// The step around what had begun and is not there any more.
+/// Creates the step that stands around what had begun and is not there any more.
 fn gone() -> Step {
     let mut above = Row::new(Cow::Borrowed(""), 0).step;
     above.outcome = Outcome::Aborted;
@@ -306,10 +308,10 @@ fn gone() -> Step {
     above
 }
 
-/// Why something that had begun is aborted.
-const GONE: &str = "it had begun, and was gone when the shutdown was taken up again";
+/// The reason in the row of something that had begun and is gone.
+const GONE: &str = "it had begun, and was gone when the shutdown was resumed";
 
-/// The rows of elements that an earlier run of the same step cleaned, by their identity.
+/// Takes the rows of elements that an earlier run of the same step cleaned, by identity.
 pub(super) fn known_elements(plan: &RunningPlan, row: usize) -> HashMap<Identity, Row> {
     let earlier: Vec<_> = {
         let rows = plan.rows();
@@ -333,8 +335,8 @@ pub(super) fn known_elements(plan: &RunningPlan, row: usize) -> HashMap<Identity
     known
 }
 
-/// Gives back the rows of elements that are not there any more, to be settled when the step ends.
-pub(super) fn give_back(plan: &RunningPlan, row: usize, unclaimed: HashMap<Identity, Row>) {
+/// Returns the rows of elements that are not there any more. They are settled when the step ends.
+pub(super) fn return_unclaimed(plan: &RunningPlan, row: usize, unclaimed: HashMap<Identity, Row>) {
     if unclaimed.is_empty() {
         return;
     }

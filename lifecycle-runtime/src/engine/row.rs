@@ -1,4 +1,4 @@
-//! One step of a running plan; in the end, its row in the report.
+//! A row: the state of one step of a running plan, which becomes its row in the report.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -10,62 +10,62 @@ use super::resumed::{NestedKind, NestedPlan};
 use super::shape::Shape;
 use crate::report::{Nanos, Outcome, Step};
 
-/// What a step says it waits for.
+/// The closure that describes what a step is waiting for.
 pub(super) type WaitingFor = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// What a step has run by a forced end.
+/// A hook that a forced end runs for a step.
 pub(crate) type ForceHook = Box<dyn FnOnce() + Send>;
 
 pub(super) struct Row {
-    /// What the report will say. Until the step has ended, its outcome is the one of a step that never began.
+    /// The row of the report. Until the step has ended, its outcome is that of a step that never began.
     pub(super) step: Step,
     pub(super) required: bool,
-    /// Its own timeout, shrunk where less time is given than the plan needs.
+    /// The step's own timeout. Shortened if the plan has less time than it needs.
     pub(super) timeout: Option<Duration>,
-    /// The longest path after it, shrunk likewise.
+    /// The longest path after the step. Shortened like `timeout`.
     pub(super) tail: Duration,
-    /// The required step before it that failed.
+    /// The row of the required step that failed before it.
     pub(super) skip: Option<u32>,
     pub(super) started: Option<Instant>,
     pub(super) hard: Option<Instant>,
     pub(super) ended: bool,
     pub(super) waiting_for: Option<WaitingFor>,
-    /// The plans that its component opened.
+    /// The plans that the step's component opened.
     pub(super) nested: Vec<NestedPlan>,
     cold: Option<Box<Cold>>,
 }
 
-// So the report takes over the allocation of the rows.
+// The factor lets the report reuse the allocation of the rows.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Row>() == 2 * size_of::<Step>());
 
-/// What only some steps have.
+/// The fields that few steps need.
 #[derive(Default)]
 pub(super) struct Cold {
     /// Rows of earlier runs that the report must not lose.
     pub(super) kept: Vec<Step>,
     pub(super) on_force: Vec<ForceHook>,
-    /// What its future left behind when it was dropped, for the next run.
+    /// A value that a dropped future stored for the next run.
     pub(super) left: Option<Box<dyn Any + Send>>,
-    /// Its cleanup has moved the value out of the field.
+    /// Whether the cleanup has moved the value out of the field.
     pub(super) took: bool,
-    /// The value went with the future of an earlier run.
+    /// Whether the value was lost with the future of an earlier run.
     pub(super) lost: bool,
-    /// Something that an earlier run was cleaning is not there any more.
+    /// Whether something that an earlier run was cleaning is not there any more.
     pub(super) lost_parts: bool,
-    /// What earlier runs had opened, each as far as the one after it did not get.
+    /// The shapes that earlier runs had opened, without those that the next run opened again.
     pub(super) begun: Vec<Vec<Shape>>,
     /// Why there was nothing to clean.
     pub(super) nothing: Option<&'static str>,
     pub(super) identity: Option<Identity>,
-    /// It is an element that is named by its position.
+    /// Whether the step is an element that is named by its position.
     pub(super) is_positional: bool,
 }
 
-/// What tells one component from all others, wherever it is moved.
+/// A key that identifies one component wherever it is moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Identity {
-    /// A task of tokio's.
+    /// A task of tokio.
     Task(tokio::task::Id),
     /// A component of [`Components`](crate::Components).
     Component(u64),
@@ -107,7 +107,7 @@ impl Row {
         self.cold.as_deref_mut()
     }
 
-    pub(super) fn warm(&mut self) -> &mut Cold {
+    pub(super) fn cold_or_default(&mut self) -> &mut Cold {
         self.cold.get_or_insert_default()
     }
 
@@ -119,13 +119,13 @@ impl Row {
         self.cold().is_some_and(|cold| cold.is_positional)
     }
 
-    /// Whether an earlier run has left something that this one is compared with.
-    pub(super) fn was_taken_up(&self) -> bool {
+    /// Returns whether an earlier run left something to compare this run with.
+    pub(super) fn is_resumed_run(&self) -> bool {
         let begun = self.cold().is_some_and(|cold| !cold.begun.is_empty());
         begun || self.nested.iter().any(|nested| nested.is_earlier)
     }
 
-    /// The time it has, or had, when it began; its own timeout before.
+    /// Returns the time that the step got when it began. Before that, its own timeout.
     pub(super) fn budget(&self) -> Duration {
         match (self.started, self.hard) {
             (Some(started), Some(hard)) => hard.saturating_duration_since(started),
@@ -133,7 +133,7 @@ impl Row {
         }
     }
 
-    /// What foreign code left in it for this run, to be dropped outside the lock.
+    /// Takes the foreign values of this run, to be dropped outside the lock.
     pub(super) fn take_foreign(&mut self) -> Option<Foreign> {
         let waiting_for = self.waiting_for.take();
         let on_force = self
@@ -150,7 +150,7 @@ impl Row {
         })
     }
 
-    /// [`take_foreign`](Self::take_foreign), with what is left behind for a next run.
+    /// Takes the foreign values of this run, and the value stored for a next one.
     pub(super) fn take_all_foreign(&mut self) -> Option<Foreign> {
         let mut foreign = self.take_foreign();
         let left = self.cold_mut().and_then(|cold| cold.left.take());
@@ -160,7 +160,7 @@ impl Row {
         foreign
     }
 
-    /// Becomes a row of the report. A step that never ended is told by how the step around it did.
+    /// Turns the row into a row of the report. A step that never ended gets its outcome from the step around it.
     pub(super) fn into_step(mut self, began: Instant, above: Option<&Step>) -> Step {
         if !self.ended {
             self.end_unfinished(began, above);
@@ -180,7 +180,7 @@ impl Row {
         step
     }
 
-    /// Its row of the report, without taking anything from it.
+    /// Copies the row into a row of the report, without taking anything from it.
     pub(super) fn to_step(&self, began: Instant, above: &Step) -> Step {
         let mut copy = Self::new(Cow::Borrowed(""), 0);
         copy.step = self.step.clone();

@@ -1,4 +1,4 @@
-//! A running plan: its rows, from their layout to their end.
+//! A running plan and its rows, from their layout to the report.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,54 +16,54 @@ use crate::plan::StepSet;
 use crate::report::{Cut, Report, Step};
 use crate::{Plan, clock, log, text};
 
-/// One running plan.
+/// A running plan.
 pub(crate) struct RunningPlan {
     pub(crate) component: &'static str,
-    /// The dotted path of the step this plan is nested in, empty for an owner's.
+    /// The dotted path of the step around this plan. Empty for the outermost plan.
     pub(super) path: Box<str>,
     pub(crate) shared: Arc<ShutdownShared>,
-    /// Whether a step around it is `best_effort`: then its own steps are no worse.
+    /// Whether a step around the plan is `best_effort`, which makes all its steps `best_effort` as well.
     pub(super) best_effort: bool,
     rows: Mutex<Rows>,
-    /// One more than the row that is being polled, or 0.
+    /// The index of the row being polled, plus one. 0 while none is.
     polled: AtomicUsize,
     /// Set once, when the plan has ended.
     report: OnceLock<Report>,
-    /// What it had opened, where that is compared with an earlier run: its rows, until they become the report's.
+    /// The shape of the plan's rows, kept for a comparison with a later run before the rows become the report.
     shape: OnceLock<Arc<[RowShape]>>,
-    /// Whether it is inside of a step that was taken up again.
+    /// Whether the plan is inside a step that was resumed.
     pub(super) is_compared: bool,
 }
 
-/// The rows of a running plan: those a runner puts before the plan, then those of the plan.
+/// The rows of a running plan: first those that a runner adds before the plan, then the plan's steps.
 pub(super) struct Rows {
     pub(super) list: Vec<Row>,
     deadline: Instant,
-    /// When a step ended, until something else is polled: so the next one need not look at the clock.
-    reading: Option<Instant>,
-    /// What was laid out, and at which row it begins. `None` before, and for the elements of a container.
+    /// The clock reading at the end of the last step, until something else is polled. It saves the next step one.
+    clock_reading: Option<Instant>,
+    /// The plan that was laid out, and its first row. `None` before that, and for the elements of a container.
     plan: Option<(&'static Plan, usize)>,
     is_laid_out: bool,
 }
 
-/// How a step begins.
+/// The times with which a step begins.
 pub(super) struct Begin {
     pub(super) started: Instant,
     pub(super) hard: Instant,
-    /// Why it is skipped instead.
+    /// Why the step is skipped instead. `None` if it runs.
     pub(super) skip: Option<Cow<'static, str>>,
 }
 
-/// What there is to log of an ended step.
+/// The log record of a step that has ended.
 pub(crate) struct EndedStep {
     pub(crate) path: String,
     pub(crate) step: Step,
-    /// Whether it is, or is inside of, a `best_effort` step.
+    /// Whether the step is `best_effort`, or inside such a step.
     pub(crate) best_effort: bool,
 }
 
 impl RunningPlan {
-    /// Makes the plan of an owner that is shut down by itself.
+    /// Creates the outermost plan of a shutdown.
     pub(crate) fn root(
         component: &'static str,
         shared: Arc<ShutdownShared>,
@@ -95,7 +95,7 @@ impl RunningPlan {
             rows: Mutex::new(Rows {
                 list: Vec::new(),
                 deadline,
-                reading: None,
+                clock_reading: None,
                 plan: None,
                 is_laid_out: false,
             }),
@@ -106,7 +106,7 @@ impl RunningPlan {
         }
     }
 
-    /// What it has opened.
+    /// Returns the shape of what the plan has opened.
     pub(super) fn shape(&self) -> Arc<[RowShape]> {
         match self.shape.get() {
             Some(shape) => Arc::clone(shape),
@@ -126,13 +126,13 @@ impl RunningPlan {
         self.rows().deadline
     }
 
-    /// Sets the deadline of the plan, which is known only when the steps before the plan have ended.
+    /// Sets the deadline of the plan, which is known only once the steps before the plan have ended.
     pub(crate) fn set_deadline(&self, deadline: Instant) {
         self.rows().deadline = deadline;
     }
 
-    /// Adds a step before the plan, which has begun and may run until `hard`. Returns its row.
-    pub(crate) fn lead(
+    /// Adds a step before the plan. It has begun, and may run until `hard`. Returns its row.
+    pub(crate) fn add_step_before(
         &self,
         name: &'static str,
         best_effort: bool,
@@ -153,8 +153,8 @@ impl RunningPlan {
         at
     }
 
-    /// Lays out the rows of `plan`, which starts `now`. If less time is left than its longest path needs, all budgets
-    /// shrink in proportion; then what it needs and what it has is returned.
+    /// Lays out the rows of `plan`, which starts `now`. If its longest path needs more time than is left, shortens
+    /// all budgets in proportion, and returns the time needed and the time left.
     pub(super) fn lay_out(
         &self,
         plan: &'static Plan,
@@ -166,18 +166,18 @@ impl RunningPlan {
         let first = rows.list.len();
         rows.plan = Some((plan, first));
         rows.is_laid_out = true;
-        let most = timeouts.most(given);
+        let cap = timeouts.cap(given);
         rows.list.reserve_exact(plan.steps.len());
         let steps = plan.steps.iter().enumerate();
         rows.list.extend(steps.map(|(i, step)| {
             let mut row = Row::new(Cow::Borrowed(step.name), step.priority);
             row.step.best_effort = step.best_effort;
             row.required = step.required;
-            row.timeout = timeouts.timeout(plan, i, most);
+            row.timeout = timeouts.timeout(plan, i, cap);
             row
         }));
         let rows = &mut rows.list[first..];
-        let longest = timeouts.tails(plan, most, rows, |row| &mut row.tail);
+        let longest = timeouts.fill_tails(plan, cap, rows, |row| &mut row.tail);
         if given >= longest {
             return None;
         }
@@ -196,12 +196,12 @@ impl RunningPlan {
         rows.is_laid_out = true;
     }
 
-    /// Whether its rows are laid out, or were.
+    /// Returns whether the rows are laid out, or already became the report.
     pub(crate) fn is_laid_out(&self) -> bool {
         self.report().is_some() || self.rows().is_laid_out
     }
 
-    /// Ends a plan whose own steps have nothing to do any more.
+    /// Ends a plan whose own steps have nothing to do.
     pub(crate) fn finish_empty(&self) {
         let gone = {
             let mut rows = self.rows();
@@ -212,12 +212,12 @@ impl RunningPlan {
         self.finish();
     }
 
-    /// The row of the plan's first step.
+    /// Returns the row of the plan's first step.
     pub(super) fn first(&self) -> usize {
         self.rows().plan.map_or(0, |(_, first)| first)
     }
 
-    /// Which steps of the plan have ended, for a run that takes them up.
+    /// Returns the steps of the plan that have ended, for a run that resumes it.
     pub(super) fn ended_steps(&self) -> StepSet {
         let mut ended = StepSet::NONE;
         let rows = self.rows();
@@ -230,39 +230,39 @@ impl RunningPlan {
         ended
     }
 
-    /// Forgets when the last step ended, after something was polled that takes time.
-    pub(super) fn forget_reading(&self) {
-        self.rows().reading = None;
+    /// Forgets the clock reading of the last step's end, after something else was polled.
+    pub(super) fn forget_clock_reading(&self) {
+        self.rows().clock_reading = None;
     }
 
     pub(super) fn has_ended(&self, row: usize) -> bool {
         self.rows().list.get(row).is_none_or(|row| row.ended)
     }
 
-    /// Until when a row runs that has begun.
+    /// Returns the hard deadline of a row. `None` before the row has begun.
     pub(super) fn hard(&self, row: usize) -> Option<Instant> {
         self.rows().list.get(row)?.hard
     }
 
-    /// Notes which row is being polled: one more than its index, or 0.
+    /// Records which row is being polled: its index plus one, or 0.
     pub(super) fn set_polled(&self, polled: usize) {
-        // Relaxed: read when nothing moves any more.
+        // Relaxed: it is read only when nothing moves any more.
         self.polled.store(polled, Ordering::Relaxed);
     }
 
-    /// The row that is being polled.
+    /// Returns the row that is being polled.
     pub(super) fn polled(&self) -> Option<usize> {
         self.polled.load(Ordering::Relaxed).checked_sub(1)
     }
 
-    /// Starts a step, or takes it up again on its own clock after its future was dropped.
+    /// Begins a step, or resumes it on its own clock after its future was dropped.
     pub(super) fn begin(&self, row: usize) -> Begin {
         let mut rows = self.rows();
         let deadline = rows.deadline;
         let skip = rows.list[row].skip;
         let skip = skip.and_then(|by| Some(rows.list.get(by as usize)?.why_skipped()));
-        // The end of the step before it, if nothing was polled since.
-        let now = rows.reading.take().unwrap_or_else(clock::now);
+        // The end of the previous step, if nothing was polled since.
+        let now = rows.clock_reading.take().unwrap_or_else(clock::now);
         let this = &mut rows.list[row];
         let again = this.started.is_some();
         let started = *this.started.get_or_insert(now);
@@ -285,13 +285,13 @@ impl RunningPlan {
         }
     }
 
-    /// Ends a step (invariant 4), and marks the steps that a failed `required` one takes with it. What there is to log
-    /// of it is returned if somebody may read that.
+    /// Ends a step (invariant 4). If it was `required` and failed, marks the steps after it to be skipped. Returns
+    /// the log record, if a subscriber may read it.
     pub(super) fn end(&self, row: usize, result: CleanupResult) -> Option<Box<EndedStep>> {
         let now = clock::now();
         let mut rows = self.rows();
         let mut lost = false;
-        if rows.list[row].was_taken_up() {
+        if rows.list[row].is_resumed_run() {
             drop(rows);
             lost = resumed::end(self, row);
             rows = self.rows();
@@ -303,7 +303,7 @@ impl RunningPlan {
         this.ended = true;
         let foreign = this.take_all_foreign();
         let failed = !this.step.went_well() && (this.required || this.skip.is_some());
-        // A plan has at most 256 steps, and few rows before them.
+        // Fits: a plan has at most 256 steps, and few rows come before them.
         let cause = this.skip.unwrap_or(row as u32);
         let ended = log::is_read().then(|| {
             Box::new(EndedStep {
@@ -312,7 +312,7 @@ impl RunningPlan {
                 step: this.step.clone(),
             })
         });
-        rows.reading = rows.plan.map(|_| now);
+        rows.clock_reading = rows.plan.map(|_| now);
         if let (true, Some((plan, first))) = (failed, rows.plan) {
             let at = row.saturating_sub(first);
             for (later, step) in plan.steps.iter().enumerate() {
@@ -322,13 +322,13 @@ impl RunningPlan {
             }
         }
         drop(rows);
-        // Invariant 6: what a component left there is dropped outside the lock.
+        // Invariant 6: values of the component are dropped outside the lock.
         drop(foreign);
         self.shared.changed();
         ended
     }
 
-    /// Makes the rows the report's, once all have ended.
+    /// Turns the rows into the report, once all have ended.
     pub(crate) fn finish(&self) -> &Report {
         if let Some(report) = self.report.get() {
             return report;
@@ -338,16 +338,16 @@ impl RunningPlan {
             let shape = self.shape();
             self.shape.get_or_init(|| shape);
         }
-        let (rows, reading) = {
+        let (rows, clock_reading) = {
             let mut rows = self.rows();
-            (std::mem::take(&mut rows.list), rows.reading.take())
+            (std::mem::take(&mut rows.list), rows.clock_reading.take())
         };
-        let now = reading.unwrap_or_else(clock::now);
+        let now = clock_reading.unwrap_or_else(clock::now);
         let steps = rows
             .into_iter()
             .map(|row| row.into_step(began, None))
             .collect();
-        // What cut the whole is told of the whole: a plan inside it may have done all it had to.
+        // Only the outermost report tells what cut the shutdown. A plan inside it may have ended before the cut.
         let cut = match self.is_outermost() {
             true => self.shared.cut(),
             false => Cut::default(),
@@ -359,13 +359,13 @@ impl RunningPlan {
             cut,
             steps,
         );
-        // A plan is finished by the one task that polls it.
+        // Only one task polls, and so finishes, a plan.
         let report = self.report.get_or_init(|| report);
         self.shared.changed();
         report
     }
 
-    /// Its rows as a report's, inside a step that has ended.
+    /// Moves the rows out, as report rows inside the ended step `above`.
     pub(super) fn take_steps(&self, above: &Step) -> Vec<Step> {
         match self.report() {
             Some(report) => report.steps().to_vec(),
@@ -378,7 +378,7 @@ impl RunningPlan {
         }
     }
 
-    /// Its rows as they are, where the plan may go on elsewhere.
+    /// Copies the rows, as report rows inside the ended step `above`. The plan itself may go on elsewhere.
     pub(super) fn copy_steps(&self, above: &Step) -> Vec<Step> {
         match self.report() {
             Some(report) => report.steps().to_vec(),
@@ -391,17 +391,17 @@ impl RunningPlan {
         }
     }
 
-    /// Whether no step is around it.
+    /// Returns whether no step is around the plan.
     fn is_outermost(&self) -> bool {
         self.path.is_empty()
     }
 
-    /// The dotted path of the step called `name`.
+    /// Returns the dotted path of the step called `name`.
     pub(super) fn path_of(&self, name: &str) -> String {
         text::path(&self.path, name)
     }
 
-    /// Whether step `i` of the plan has not ended, for the `Drop` of an owner.
+    /// Returns whether step `i` of the plan has not ended, for the `Drop` of an owner.
     pub(crate) fn is_unfinished(&self, i: usize) -> bool {
         if self.report().is_some() {
             return false;
@@ -413,7 +413,7 @@ impl RunningPlan {
 }
 
 impl Row {
-    /// Why the steps after it are skipped.
+    /// Returns the reason for which the steps after this one are skipped.
     fn why_skipped(&self) -> Cow<'static, str> {
         let (name, outcome) = (&self.step.name, self.step.outcome.word());
         format!("the required step `{name}` is not done: {outcome}").into()
@@ -421,8 +421,8 @@ impl Row {
 }
 
 impl Drop for RunningPlan {
-    /// What is in its rows and its report is foreign: closures, errors. Each row is contained by itself (invariant 5),
-    /// since a second panic while the first unwinds would abort.
+    /// The rows and the report hold foreign values: closures, errors. Each row is contained by itself (invariant 5),
+    /// since a second panic during an unwind would abort the process.
     fn drop(&mut self) {
         let rows = std::mem::take(&mut self.rows().list);
         for row in rows {

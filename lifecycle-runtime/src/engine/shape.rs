@@ -1,7 +1,7 @@
-//! What a run of a step had opened, to tell whether a later run has opened it again.
+//! The shape of what a run of a step had opened, to find out whether a later run opened it again.
 //!
-//! Parts and elements that cannot be told from others of their kind are counted: whatever order they come in, as many
-//! of them have to be there again as had begun and not ended.
+//! Parts and elements that cannot be told from others of their kind are counted. Whatever their order, as many must
+//! be there again as had begun and not ended.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,10 +11,10 @@ use super::resumed::{NestedKind, NestedPlan};
 use super::row::{Identity, Row};
 use super::running::RunningPlan;
 
-/// A plan that a step had opened.
+/// The shape of a plan that a step had opened.
 #[derive(Clone)]
 pub(super) struct Shape {
-    /// Tells owners, which take their plan with them, from each other.
+    /// The id of an owner's plan, which the owner keeps when it is moved.
     id: usize,
     component: &'static str,
     kind: NestedKind,
@@ -22,24 +22,24 @@ pub(super) struct Shape {
     rows: Arc<[RowShape]>,
 }
 
-/// A row of such a plan.
+/// The shape of one row of such a plan.
 pub(super) struct RowShape {
     name: Cow<'static, str>,
     is_positional: bool,
     identity: Option<Identity>,
-    /// Whether it may be lost: it has not ended, and is not `best_effort`.
+    /// Whether it counts as lost if it is missing: it has not ended, and is not `best_effort`.
     in_flight: bool,
     nested: Vec<Shape>,
 }
 
 impl Shape {
-    /// The plans that a row's step has opened in this run.
+    /// Returns the shapes of the plans that a row's step has opened in this run.
     pub(super) fn of_row(row: &Row) -> Vec<Self> {
         let nested = row.nested.iter().filter(|nested| !nested.is_earlier);
         nested.map(Self::of).collect()
     }
 
-    /// These plans.
+    /// Returns the shapes of these plans.
     pub(super) fn of_nested(nested: &[NestedPlan]) -> Vec<Self> {
         nested.iter().map(Self::of).collect()
     }
@@ -51,7 +51,7 @@ impl Shape {
             kind: nested.kind,
             ended: nested.plan.report().is_some(),
             rows: match nested.kind {
-                // It goes on by itself.
+                // An owner's plan goes on by itself.
                 NestedKind::Owner => Arc::default(),
                 NestedKind::Own | NestedKind::Anonymous | NestedKind::Elements => {
                     nested.plan.shape()
@@ -60,7 +60,7 @@ impl Shape {
         }
     }
 
-    /// Whether the component of the step it was opened by knows it again by itself.
+    /// Returns whether the component finds this plan again by itself.
     pub(super) fn is_resumed(&self) -> bool {
         matches!(self.kind, NestedKind::Own | NestedKind::Owner)
     }
@@ -78,12 +78,12 @@ impl RowShape {
     }
 }
 
-/// Tells an owner's plan from those of other owners.
+/// Returns an id that tells the plans of different owners apart.
 pub(super) fn id(plan: &Arc<RunningPlan>) -> usize {
     Arc::as_ptr(plan) as usize
 }
 
-/// Whether an owner's plan is among these, or inside them.
+/// Returns whether an owner's plan is among `shapes`, or inside them.
 pub(super) fn has_owner(shapes: &[Shape], id: usize) -> bool {
     shapes.iter().any(|shape| {
         let is_it = shape.kind == NestedKind::Owner && shape.id == id;
@@ -91,7 +91,7 @@ pub(super) fn has_owner(shapes: &[Shape], id: usize) -> bool {
     })
 }
 
-/// Whether something of an `earlier` run had not ended and is not there `now`.
+/// Returns whether something of an `earlier` run had not ended and is not there `now`.
 pub(super) fn is_missing(earlier: &[&Shape], now: &[&Shape]) -> bool {
     let unfinished = |kinds: &[NestedKind]| -> Vec<&Shape> {
         let earlier = earlier.iter().copied();
@@ -120,7 +120,7 @@ pub(super) fn is_missing(earlier: &[&Shape], now: &[&Shape]) -> bool {
         .any(|name| are_parts_missing(&parts, now, name))
 }
 
-/// Whether fewer parts called `name` are there now, or something is missing inside them.
+/// Returns whether fewer parts called `name` are there now, or something is missing inside them.
 fn are_parts_missing(parts: &[&Shape], now: &[&Shape], name: &str) -> bool {
     let called = |shapes: &[&Shape]| -> Vec<RowsOf> {
         let parts = shapes.iter().filter(|shape| {
@@ -167,7 +167,7 @@ fn are_elements_missing(earlier: &[&Shape], now: &[&Shape]) -> bool {
         || is_missing_inside(earlier(), now())
 }
 
-/// Whether something is missing inside the rows that had not ended.
+/// Returns whether something is missing inside the rows that had not ended.
 fn is_missing_inside<'a>(
     earlier: impl Iterator<Item = &'a RowShape>,
     now: impl Iterator<Item = &'a RowShape>,

@@ -1,4 +1,4 @@
-//! What all plans of one shutdown share.
+//! The state that all plans of one shutdown share.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
@@ -12,18 +12,18 @@ use crate::Reason;
 use crate::reason::Force;
 use crate::report::Cut;
 
-/// What all plans of one shutdown share.
+/// The state that all plans of one shutdown share.
 pub(crate) struct ShutdownShared {
     pub(crate) reason: Reason,
     pub(crate) began: Instant,
-    /// What forces the end, or 0.
+    /// The encoded [`Force`], or 0.
     forced: AtomicI32,
     hurried: AtomicBool,
-    /// When a root was last polled, in milliseconds of real time since [`EPOCH`].
+    /// When the outermost plan was last polled, in milliseconds of real time since [`EPOCH`].
     heartbeat: AtomicU64,
-    /// The task that polls the root. Woken by a forced end and by a hurry.
+    /// The task that polls the outermost plan. A forced end or a hurry wakes it.
     waker: Mutex<Option<Waker>>,
-    /// Counts changes. Made when the first watcher comes.
+    /// Counts changes. Created for the first watcher.
     changes: OnceLock<watch::Sender<u64>>,
 }
 
@@ -47,7 +47,7 @@ impl ShutdownShared {
     }
 
     pub(crate) fn forced(&self) -> Option<Force> {
-        // Acquire pairs with the store in `force`: a reader that sees the mark sees what came before it.
+        // Acquire pairs with the store in `force`: a reader that sees the mark sees everything before it.
         Force::from_raw(self.forced.load(Ordering::Acquire))
     }
 
@@ -56,7 +56,7 @@ impl ShutdownShared {
         self.hurried.load(Ordering::Acquire)
     }
 
-    /// What has cut the shutdown short so far.
+    /// Returns what has cut the shutdown so far.
     pub(crate) fn cut(&self) -> Cut {
         Cut {
             forced: self.forced(),
@@ -64,29 +64,29 @@ impl ShutdownShared {
         }
     }
 
-    /// Cuts every step as soon as the executor gets to it.
+    /// Cuts every step, as soon as the executor polls it.
     pub(crate) fn force(&self, by: Force) {
         self.forced.store(by.as_raw(), Ordering::Release);
         self.wake();
     }
 
-    /// Cuts every `best_effort` step as soon as the executor gets to it.
+    /// Cuts every `best_effort` step, as soon as the executor polls it.
     pub(crate) fn hurry(&self) {
         self.hurried.store(true, Ordering::Release);
         self.wake();
     }
 
     fn wake(&self) {
-        // Woken outside the lock, since some executors poll at once.
+        // Woken outside the lock, since some executors poll in `wake`.
         let waker = lock(&self.waker).take();
         if let Some(waker) = waker {
             let _ = contain(|| waker.wake());
         }
     }
 
-    /// Keeps `waker` to be woken by a forced end or a hurry. Call it before looking whether there was one.
+    /// Stores `waker`, to be woken by a forced end or a hurry. Call it before checking whether there was one.
     pub(crate) fn register(&self, waker: &Waker) {
-        // Cloned and dropped outside the lock: a waker is foreign code.
+        // A waker is foreign code, so it is cloned and dropped outside the lock.
         let Ok(new) = contain(|| waker.clone()) else {
             return;
         };
@@ -94,22 +94,22 @@ impl ShutdownShared {
         let _ = contain(|| drop(old));
     }
 
-    /// Notes that the executor got to the plan.
-    pub(crate) fn beat(&self) {
-        // Relaxed: only compared with the time.
+    /// Records that the executor polled the plan.
+    pub(crate) fn record_heartbeat(&self) {
+        // Relaxed: it is only compared with the time.
         self.heartbeat.store(since_epoch(), Ordering::Relaxed);
     }
 
-    /// How long ago the executor last got to the plan.
+    /// Returns how long ago the executor last polled the plan.
     pub(crate) fn since_heartbeat(&self, now: Instant) -> Duration {
         let beat = Duration::from_millis(self.heartbeat.load(Ordering::Relaxed));
         now.saturating_duration_since(*EPOCH).saturating_sub(beat)
     }
 
-    /// Tells the watchers that a row changed. A watcher that comes later looks at the rows first.
+    /// Notifies the watchers that a row has changed. A later watcher reads the rows first.
     pub(crate) fn changed(&self) {
         if let Some(changes) = self.changes.get() {
-            // Receivers may be wakers of foreign executors.
+            // The wakers of receivers are foreign code.
             let _ = contain(|| changes.send_modify(|count| *count = count.wrapping_add(1)));
         }
     }

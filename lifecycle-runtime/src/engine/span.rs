@@ -1,7 +1,7 @@
-//! The spans `shutdown` and `step`, which say where a line that is logged inside a cleanup belongs.
+//! The spans `shutdown` and `step`, which show where a line logged inside a cleanup comes from.
 //!
-//! A span's parent is the span that is entered when it is made: that of the step around it, or the caller's. A subscriber
-//! is foreign code, so each call of it is contained (invariant 5), and none is made where nobody listens.
+//! A new span's parent is the span that is entered at that moment: the one of the step around it, or the caller's.
+//! The subscriber is foreign code, so each call to it is contained (invariant 5). Without a subscriber there is none.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -16,10 +16,10 @@ use crate::Reason;
 use crate::report::Outcome;
 use crate::text::millis;
 
-/// A span that is entered whenever what it is of is polled.
+/// A span that is entered for each poll of a step or a shutdown.
 #[derive(Debug)]
 pub(crate) struct PollSpan(
-    /// Boxed, since every step has one and few are made.
+    /// Boxed to keep steps small: each has this field, and few have a span.
     Option<Box<Span>>,
 );
 
@@ -37,7 +37,7 @@ impl PollSpan {
         })
     }
 
-    /// Creates the span of a step. Its path and budget are computed only if somebody listens.
+    /// Creates the span of a step. Computes its path and budget only if a subscriber listens.
     pub(crate) fn step(
         component: &str,
         path: impl FnOnce() -> String,
@@ -79,7 +79,7 @@ impl PollSpan {
         poll_fn(|cx| self.enter(|| future.as_mut().poll(cx))).await
     }
 
-    /// Notes how the step ended.
+    /// Records the outcome of the step.
     pub(crate) fn ends(&self, outcome: &Outcome) {
         if let Some(span) = &self.0 {
             let _ = contain(|| {
@@ -98,7 +98,7 @@ impl Drop for PollSpan {
     }
 }
 
-/// Leaves the span when it is dropped.
+/// A guard that leaves the span when it is dropped.
 struct Entered<'a>(Option<tracing::span::Entered<'a>>);
 
 impl Drop for Entered<'_> {

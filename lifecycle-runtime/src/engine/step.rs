@@ -1,6 +1,6 @@
-//! One step: polled, cut at its deadline, aborted, recorded.
+//! The run of a step: polled, cut at its deadline, aborted, recorded.
 //!
-//! What differs from one component to the next is handed over as an object, so that the rest is compiled once.
+//! The parts that differ between components are passed in as trait objects, so that the rest is compiled once.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -17,7 +17,7 @@ use super::{PollSpan, StepHandle, contain};
 use crate::report::{Outcome, TimedOut};
 use crate::{BoxError, Component, Context, clock, log, unawaited};
 
-/// Runs the step of a component. Lazy: the step begins when this is first polled.
+/// Runs the step of a component. Lazy: the step begins at the first poll.
 pub(crate) async fn component<C: Component + ?Sized>(step: StepHandle, field: &mut C) {
     let step = StepRun::begin_with(step, C::__IS_PLAN);
     let result = if step.skip.is_none() && field.__is_empty() {
@@ -25,7 +25,7 @@ pub(crate) async fn component<C: Component + ?Sized>(step: StepHandle, field: &m
     } else {
         step.run(async { field.cleanup(step.cx()).await }).await
     };
-    // Each of its parts was aborted by itself, where it had to be.
+    // Each part of the component was aborted by its own step, if it had to be.
     let settled = field.__is_composite() && step.handle().is_settled();
     step.end(result, |_| {
         if !settled {
@@ -34,18 +34,18 @@ pub(crate) async fn component<C: Component + ?Sized>(step: StepHandle, field: &m
     });
 }
 
-/// A step that has begun. Called by what the derive writes for `with`.
+/// A step that has begun. Generated code calls it for `with`.
 #[derive(Debug)]
 pub struct StepRun {
-    /// It holds the step's handle.
+    /// Holds the step's handle.
     cx: Context,
-    /// Whether the step's component is known to be the field itself.
+    /// Whether the step's component is the field itself.
     is_plan: bool,
     skip: Option<Cow<'static, str>>,
     span: PollSpan,
 }
 
-/// How the future of a step ended.
+/// The result of a step's cleanup.
 #[derive(Debug)]
 pub struct CleanupResult {
     outcome: Outcome,
@@ -62,7 +62,7 @@ impl CleanupResult {
         }
     }
 
-    /// There was nothing to clean.
+    /// Creates the result of a step that had nothing to clean.
     pub(super) fn nothing(why: &'static str) -> Self {
         Self {
             outcome: Outcome::Skipped,
@@ -71,13 +71,13 @@ impl CleanupResult {
         }
     }
 
-    /// Writes the result into the row. What the row knows decides what "done" means.
+    /// Writes the result into the row. A result of done may be changed there, since the row knows of lost values.
     pub(super) fn record(self, row: &mut Row, lost: bool) {
         let mut result = self;
         if result.outcome.is_done() {
             let cold = row.cold();
             if lost || cold.is_some_and(|cold| cold.lost_parts) {
-                let why = "what it was cleaning was gone when the shutdown was taken up again";
+                let why = "what it was cleaning was gone when the shutdown was resumed";
                 result = Self::of(Outcome::Aborted, Some(why.into()));
             } else if cold.is_some_and(|cold| cold.lost) {
                 let why = "its value was lost with the future that was dropped half-way";
@@ -117,21 +117,21 @@ impl StepRun {
         }
     }
 
-    /// What the cleanup is told.
+    /// Returns the context of the cleanup.
     pub fn cx(&self) -> &Context {
         &self.cx
     }
 
-    /// Notes that the cleanup has moved the value out of its field.
+    /// Records that the cleanup has moved the value out of its field.
     pub fn took(&self) {
         self.handle().took();
     }
 
-    /// Notes that the field holds nothing to clean.
+    /// Records that the field holds nothing to clean.
     ///
     /// # Errors
     ///
-    /// Never; it stands where a cleanup's result does.
+    /// Never. The return type is that of a cleanup.
     pub fn found_nothing(&self) -> Result<(), BoxError> {
         self.handle().found_nothing(EMPTY);
         Ok(())
@@ -141,7 +141,7 @@ impl StepRun {
         CleanupResult::nothing(EMPTY)
     }
 
-    /// Runs the cleanup until it ends, panics, or is cut. Its future is gone when this has ended.
+    /// Runs the cleanup until it ends, panics or is cut. When this future is ready, the cleanup's future is gone.
     pub fn run<F>(&self, cleanup: F) -> impl Future<Output = CleanupResult> + use<'_, F>
     where
         F: Future<Output = Result<(), BoxError>>,
@@ -154,7 +154,7 @@ impl StepRun {
         }
     }
 
-    /// Records the result, after `abort` where the step is not done.
+    /// Records the result, after calling `abort` if the step is not done.
     pub fn end(self, result: CleanupResult, mut abort: impl FnMut(&Self)) {
         self.end_by(result, &mut abort);
     }
@@ -182,55 +182,56 @@ impl StepRun {
         if let Some(why) = &self.skip {
             return Poll::Ready(CleanupResult::of(Outcome::Skipped, Some(why.clone())));
         }
-        // Invariants 2 and 3: first the cleanup, then the clock.
-        self.handle().polls();
+        // Invariants 2 and 3: poll the cleanup before reading the clock.
+        self.handle().enter_poll();
         let mut polled = Poll::Pending;
-        let contained = self.attend(&mut || {
+        let contained = self.call_component(&mut || {
             polled = cleanup.as_mut().poll(cx);
-            // Invariant 4: dropped here, and contained, before anything is aborted.
+            // Invariant 4: the future is dropped here, contained, before anything is aborted.
             if polled.is_ready() {
                 cleanup.as_mut().clear();
             }
         });
-        self.handle().polled();
+        self.handle().leave_poll();
         let result = match (polled, contained) {
             (Poll::Ready(Ok(())), Ok(())) => return done(Outcome::Done),
             (Poll::Ready(Err(error)), _) => return done(failed(error)),
             (_, Err(message)) => CleanupResult::of(Outcome::Panicked(message), None),
-            (Poll::Pending, Ok(())) => match self.over() {
+            (Poll::Pending, Ok(())) => match self.cut_result() {
                 None => return Poll::Pending,
                 Some(result) => result,
             },
         };
-        // The outcome stands, whatever the drop of the future does.
-        let _ = self.attend(&mut || cleanup.as_mut().clear());
+        // The drop of the future cannot change the outcome.
+        let _ = self.call_component(&mut || cleanup.as_mut().clear());
         Poll::Ready(result)
     }
 
-    /// Calls code of the component: inside the step's span, contained, and its row tells of owners that are lost in it.
-    fn attend(&self, f: &mut dyn FnMut()) -> Result<(), String> {
+    /// Calls code of the component inside the step's span, contained. Owners that it loses get rows inside the step's
+    /// row.
+    fn call_component(&self, f: &mut dyn FnMut()) -> Result<(), String> {
         unawaited::collect(
             || self.span.enter(|| contain_by(f)),
-            |lost| self.handle().lost_owners(lost),
+            |lost| self.handle().record_lost_owners(lost),
         )
     }
 
-    /// How the step ends that goes on although it has to end.
-    fn over(&self) -> Option<CleanupResult> {
+    /// Returns the result of a step that is still running but must end. `None` if it may go on.
+    fn cut_result(&self) -> Option<CleanupResult> {
         if let Some(mut why) = self.handle().cut() {
-            if let Some(waiting_for) = self.handle().waits_for() {
+            if let Some(waiting_for) = self.handle().description() {
                 why = format!("{why}, while it was waiting for {waiting_for}").into();
             }
             return Some(CleanupResult::of(Outcome::Aborted, Some(why)));
         }
         (clock::now() >= self.cx.hard_deadline()).then(|| {
-            let waiting_for = self.handle().waits_for();
+            let waiting_for = self.handle().description();
             CleanupResult::of(Outcome::TimedOut { waiting_for }, None)
         })
     }
 }
 
-/// Why an empty field is skipped.
+/// The reason for which an empty field is skipped.
 const EMPTY: &str = "there was nothing in it";
 
 fn done(outcome: Outcome) -> Poll<CleanupResult> {
@@ -245,8 +246,8 @@ fn failed(error: BoxError) -> Outcome {
 }
 
 pin_project! {
-    /// The cleanup of a step, as it runs. By hand, since an async function would hold what it is given and what it pins:
-    /// the cleanup twice, and a plan ten levels deep a thousand times.
+    /// The running cleanup of a step. A hand-written future: an async function would store its argument and the
+    /// pinned copy, so the cleanup twice, and a plan ten levels deep a thousand times.
     struct Running<'s, F>
     where
         F: Future<Output = Result<(), BoxError>>,
@@ -264,8 +265,9 @@ pin_project! {
             let this = this.project();
             let mut cleanup = this.cleanup;
             if cleanup.is_some() {
-                // Invariant 5, of a shutdown that is left half-way: a second panic while the first unwinds would abort.
-                let _ = this.step.attend(&mut || cleanup.set(None));
+                // Invariant 5, when a shutdown is dropped half-way: a second panic during an unwind would abort the
+                // process.
+                let _ = this.step.call_component(&mut || cleanup.set(None));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A step's handle: what the step's own code, and the context it hands to its component, reach its row by.
+//! The handle of a step: the way from the step's own code, and from its component's context, to its row.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use super::views::describe;
 use crate::unawaited::UnawaitedDrop;
 use crate::{clock, unawaited};
 
-/// A step of a running plan.
+/// A handle to one step of a running plan.
 #[derive(Clone)]
 pub struct StepHandle {
     plan: Arc<RunningPlan>,
@@ -31,7 +31,7 @@ impl StepHandle {
         &self.plan.shared
     }
 
-    /// The type whose plan the step is of.
+    /// Returns the name of the type whose plan the step belongs to.
     pub(crate) fn component(&self) -> &'static str {
         self.plan.component
     }
@@ -40,7 +40,7 @@ impl StepHandle {
         f(&mut self.plan.rows().list[self.row])
     }
 
-    /// Starts the step, or takes it up again on its own clock.
+    /// Begins the step, or resumes it on its own clock.
     pub(super) fn begin(&self) -> Begin {
         self.plan.begin(self.row)
     }
@@ -50,17 +50,17 @@ impl StepHandle {
         self.plan.end(self.row, result)
     }
 
-    /// Notes that the step is being polled.
-    pub(super) fn polls(&self) {
+    /// Records that the step is being polled.
+    pub(super) fn enter_poll(&self) {
         self.plan.set_polled(self.row + 1);
     }
 
-    /// Notes that it no longer is.
-    pub(super) fn polled(&self) {
+    /// Records that the step is no longer being polled.
+    pub(super) fn leave_poll(&self) {
         self.plan.set_polled(0);
     }
 
-    /// Why the step has to end before its deadline, if it has to.
+    /// Returns why the step must end before its deadline. `None` if it may go on.
     pub(super) fn cut(&self) -> Option<Cow<'static, str>> {
         let shared = self.shared();
         if let Some(by) = shared.forced() {
@@ -70,8 +70,8 @@ impl StepHandle {
         (shared.is_hurried() && is_best_effort()).then(|| "the shutdown was hurried".into())
     }
 
-    /// Opens a plan that the step's component runs: the one an earlier run had begun, if this is the component's own
-    /// plan, or a new one.
+    /// Opens a plan that the step's component runs. Returns the plan of an earlier run if that is the component's
+    /// own, or else a new one.
     pub(super) fn open(
         &self,
         kind: NestedKind,
@@ -94,7 +94,7 @@ impl StepHandle {
         }
         let path = self.plan.path_of(&row.step.name).into_boxed_str();
         let best_effort = row.step.best_effort || self.plan.best_effort;
-        let is_compared = row.was_taken_up() || self.plan.is_compared;
+        let is_compared = row.is_resumed_run() || self.plan.is_compared;
         let shared = Arc::clone(&self.plan.shared);
         let plan = Arc::new(RunningPlan::new(
             component,
@@ -114,7 +114,7 @@ impl StepHandle {
         plan
     }
 
-    /// Puts the plan of an owner, which runs or ran by itself, into this step.
+    /// Attaches the plan of an owner, which began by itself, to this step.
     pub(super) fn adopt(&self, plan: &Arc<RunningPlan>, address: usize) {
         self.with(|row| {
             let nested = &mut row.nested;
@@ -137,7 +137,7 @@ impl StepHandle {
         });
     }
 
-    /// The plans that were opened in this run.
+    /// Returns the plans that were opened in this run.
     pub(super) fn nested(&self) -> Vec<NestedPlan> {
         self.with(|row| {
             let nested = row.nested.iter();
@@ -148,8 +148,8 @@ impl StepHandle {
         })
     }
 
-    /// Returns whether plans were opened in this run and all have ended, so that each of their steps was aborted where
-    /// it had to be.
+    /// Returns whether this run opened plans, and all of them have ended. Then each of their steps was aborted if it
+    /// had to be.
     pub(super) fn is_settled(&self) -> bool {
         self.with(|row| {
             let mut nested = row.nested.iter().filter(|nested| !nested.is_earlier);
@@ -169,57 +169,57 @@ impl StepHandle {
         self.plan.has_ended(self.row)
     }
 
-    /// Notes why there was nothing to clean.
+    /// Records why there was nothing to clean.
     pub(super) fn found_nothing(&self, why: &'static str) {
-        self.with(|row| row.warm().nothing = Some(why));
+        self.with(|row| row.cold_or_default().nothing = Some(why));
     }
 
-    /// Notes that the cleanup has moved the value out of its field.
+    /// Records that the cleanup has moved the value out of its field.
     pub(super) fn took(&self) {
-        self.with(|row| row.warm().took = true);
+        self.with(|row| row.cold_or_default().took = true);
     }
 
-    /// Adds a row for each owner that the step's code has dropped without a shutdown.
-    pub(crate) fn lost_owners(&self, dropped: Vec<UnawaitedDrop>) {
+    /// Adds a row for each owner that the step's code dropped without a shutdown.
+    pub(crate) fn record_lost_owners(&self, dropped: Vec<UnawaitedDrop>) {
         let since = clock::now().saturating_duration_since(self.shared().began);
         let rows = unawaited::rows(dropped, since);
-        self.with(|row| row.warm().kept.extend(rows));
+        self.with(|row| row.cold_or_default().kept.extend(rows));
     }
 
     pub(crate) fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {
         let old = self.with(|row| row.waiting_for.replace(Arc::new(text)));
-        // Dropped outside the lock.
+        // Outside the lock (invariant 6).
         let _ = super::contain(|| drop(old));
     }
 
     pub(crate) fn on_force(&self, hook: impl FnOnce() + Send + 'static) {
-        self.with(|row| row.warm().on_force.push(Box::new(hook)));
+        self.with(|row| row.cold_or_default().on_force.push(Box::new(hook)));
     }
 
-    /// Keeps what the step's future leaves behind, for its next run.
+    /// Stores a value of the step's dropped future for its next run.
     pub(crate) fn leave(&self, left: Box<dyn Any + Send>) {
         let mut left = Some(left);
         self.with(|row| {
             if !row.ended {
-                row.warm().left = left.take();
+                row.cold_or_default().left = left.take();
             }
         });
         let _ = super::contain(|| drop(left));
     }
 
-    /// Takes what an earlier run left behind.
+    /// Takes the value that an earlier run stored with [`leave`](Self::leave).
     pub(crate) fn take_left(&self) -> Option<Box<dyn Any + Send>> {
         self.with(|row| row.cold_mut()?.left.take())
     }
 
-    /// The dotted path of the step.
+    /// Returns the dotted path of the step.
     pub(crate) fn path(&self) -> String {
         let rows = self.plan.rows();
         self.plan.path_of(&rows.list[self.row].step.name)
     }
 
-    /// What the step says it waits for.
-    pub(super) fn waits_for(&self) -> Option<String> {
+    /// Returns what the step is waiting for, as its component describes it.
+    pub(super) fn description(&self) -> Option<String> {
         let text = self.with(|row| row.waiting_for.clone());
         text.and_then(describe)
     }

@@ -1,4 +1,4 @@
-//! The timeouts of one value's plan, with those that are known only at run time.
+//! The timeouts of one value's plan, including the run-time ones.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::derived::Owner;
 use crate::plan::{UNSTATED, clip};
 use crate::{Plan, log};
 
-/// Sets a timeout that only a value knows: of the plan, or of the step with this index.
+/// A callback that sets a run-time timeout: the plan's, or that of the step with this index.
 pub type SetTimeout<'a> = dyn FnMut(Option<usize>, Duration) + 'a;
 
 pub(crate) struct RuntimeTimeouts {
     pub(crate) total: Option<Duration>,
     steps: Vec<Option<Duration>>,
-    /// Whether any of them was computed, so that no proof covers the plan.
+    /// Whether any timeout was computed at run time, so that no compile-time proof covers the plan.
     pub(super) has_runtime_timeouts: bool,
 }
 
@@ -33,7 +33,7 @@ impl RuntimeTimeouts {
         Self::collect(plan, &mut |set| owner.__times(set))
     }
 
-    /// Builds the timeouts of a plan, with those that `collect` computes.
+    /// Builds the timeouts of a plan, including those that `collect` computes.
     pub(super) fn collect(plan: &Plan, collect: &mut dyn FnMut(&mut SetTimeout<'_>)) -> Self {
         let mut times = Self::stated(plan);
         let evaluated = contain(|| collect(&mut |at, given| times.set(plan, at, given)));
@@ -57,40 +57,38 @@ impl RuntimeTimeouts {
         }
     }
 
-    /// The longest path through the plan, for which this much is given.
+    /// Returns the longest path through a plan that is given this much time.
     pub(crate) fn longest(&self, plan: &Plan, given: Duration) -> Duration {
         let mut tails = vec![Duration::ZERO; plan.steps.len()];
-        self.tails(plan, self.most(given), &mut tails, |tail| tail)
+        self.fill_tails(plan, self.cap(given), &mut tails, |tail| tail)
     }
 
-    /// The most that one computed timeout counts for: an absurd one must not leave the others nothing.
-    pub(super) fn most(&self, given: Duration) -> Duration {
+    /// Returns the cap on a computed timeout. It keeps an absurd timeout from leaving the other steps nothing.
+    pub(super) fn cap(&self, given: Duration) -> Duration {
         self.total.map_or(given, |total| total.max(given))
     }
 
-    /// The timeout of step `i`.
-    pub(super) fn timeout(&self, plan: &Plan, i: usize, most: Duration) -> Option<Duration> {
+    /// Returns the timeout of step `i`.
+    pub(super) fn timeout(&self, plan: &Plan, i: usize, cap: Duration) -> Option<Duration> {
         let computed = self.steps.get(i).copied().flatten();
-        computed
-            .map(|time| time.min(most))
-            .or(plan.steps[i].timeout)
+        computed.map(|time| time.min(cap)).or(plan.steps[i].timeout)
     }
 
-    /// The longest path through the whole plan. The longest after each step is written into its row, where it must be
-    /// zero before.
-    pub(super) fn tails<R>(
+    /// Returns the longest path through the plan, and writes the longest path after each step into its row. Those
+    /// fields must be zero before.
+    pub(super) fn fill_tails<R>(
         &self,
         plan: &Plan,
-        most: Duration,
+        cap: Duration,
         rows: &mut [R],
         tail: fn(&mut R) -> &mut Duration,
     ) -> Duration {
         let mut longest = Duration::ZERO;
-        // Backwards: what is after a step is known once all later steps are.
+        // Backwards, so that the paths after a step are known when it is visited.
         for (i, step) in plan.steps.iter().enumerate().rev() {
             let nested = || step.nested.and_then(Plan::budget);
             let cost = self
-                .timeout(plan, i, most)
+                .timeout(plan, i, cap)
                 .or_else(nested)
                 .unwrap_or(UNSTATED);
             let path = tail(&mut rows[i]).saturating_add(cost);

@@ -1,8 +1,8 @@
-//! A timer for a plan that waits, made when the plan first has to wait.
+//! The timer of a waiting plan, created when the plan first has to wait.
 //!
-//! Tokio's own timer panics on a runtime without a time driver and on one that is shutting down, and there is no asking
-//! before: the panic hook would see the answer. So real time is kept by a thread of the library's, which needs no
-//! runtime and follows a plan from one runtime to the next. Only paused time, which tests have, is tokio's.
+//! Tokio's own timer panics on a runtime without a time driver and on one that is shutting down, and no function
+//! tells beforehand; a panic hook would see it. So a thread of this library keeps real time. It needs no runtime, and
+//! follows a plan from one runtime to the next. Only paused time, as in tests, is tokio's.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,12 +15,12 @@ use super::alarm::Alarm;
 use super::contain;
 use crate::clock;
 
-/// Ready once a moment has passed.
+/// A timer that is ready once an instant has passed.
 #[derive(Debug, Default)]
 pub(crate) struct Timer {
-    /// Wakes at a time on a paused clock.
+    /// Wakes on tokio's paused clock.
     paused: Option<Pin<Box<Sleep>>>,
-    /// Wakes at a real time.
+    /// Wakes in real time.
     alarm: Option<Alarm>,
 }
 
@@ -29,7 +29,7 @@ impl Timer {
         Self::default()
     }
 
-    /// Ready once `at` has passed.
+    /// Returns `Ready` once `at` has passed. Never ready without `at`.
     pub(crate) fn poll(&mut self, at: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = at else {
             return Poll::Pending;
@@ -51,7 +51,8 @@ impl Timer {
         Poll::Pending
     }
 
-    /// `None` if this runtime cannot keep paused time. One that is gone panics, so a new timer is tried then.
+    /// Polls a sleep on the paused clock. Returns `None` if this runtime cannot keep paused time. The sleep of a
+    /// runtime that is gone panics, so it is replaced once.
     fn poll_paused(&mut self, at: Instant, cx: &mut Context<'_>) -> Option<Poll<()>> {
         for _ in 0..2 {
             let polled = contain(|| {

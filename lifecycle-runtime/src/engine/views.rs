@@ -1,4 +1,4 @@
-//! What others see of a running plan: its progress, what it waits for, what a forced end has to run.
+//! The views of a running plan: its progress, what it waits for, and the hooks of a forced end.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use super::running::RunningPlan;
 use crate::report::{Outcome, Step};
 use crate::{StepProgress, text};
 
-/// A step that has not ended, and what can say what it waits for.
+/// An unfinished step, with the closure that describes what it is waiting for.
 pub(crate) struct UnfinishedStep {
     pub(crate) view: StepProgress,
     waiting_for: Option<WaitingFor>,
@@ -17,19 +17,19 @@ pub(crate) struct UnfinishedStep {
 }
 
 impl UnfinishedStep {
-    /// Whether it runs and a hurry cuts it.
+    /// Returns whether the step is running and a hurry would cut it.
     pub(crate) fn is_cut_by_a_hurry(&self) -> bool {
         self.is_best_effort && self.view.is_running()
     }
 
-    /// Asks the component what it waits for, which runs its code.
+    /// Calls the component's closure that describes what the step is waiting for.
     pub(crate) fn described(mut self) -> StepProgress {
         self.view.waiting_for = self.waiting_for.and_then(describe);
         self.view
     }
 }
 
-/// Calls what a component gave to say what it waits for.
+/// Calls a closure that describes what a step is waiting for.
 pub(super) fn describe(text: WaitingFor) -> Option<String> {
     let said = contain(|| {
         let said = text();
@@ -43,13 +43,14 @@ pub(super) fn describe(text: WaitingFor) -> Option<String> {
 }
 
 impl RunningPlan {
-    /// The innermost steps that run or wait, those before the plan first.
+    /// Returns the innermost unfinished steps, those before the plan first.
     pub(crate) fn unfinished(&self, now: Instant) -> Vec<StepProgress> {
         let steps = self.unfinished_steps(now).into_iter();
         steps.map(UnfinishedStep::described).collect()
     }
 
-    /// [`unfinished`](Self::unfinished), before any component is asked what it waits for. Nothing here can block.
+    /// Returns the steps of [`unfinished`](Self::unfinished) without calling any component's closure, so that nothing
+    /// can block.
     pub(crate) fn unfinished_steps(&self, now: Instant) -> Vec<UnfinishedStep> {
         let mut steps = Vec::new();
         self.collect(now, &mut steps);
@@ -83,7 +84,7 @@ impl RunningPlan {
         UnfinishedStep {
             view: self.view(row, now),
             waiting_for: row.waiting_for.clone(),
-            // What is before the plan is cut as well: main, and a lame duck.
+            // A hurry also cuts the steps before the plan: main and the lame duck.
             is_best_effort: row.step.best_effort
                 || self.best_effort
                 || row.step.priority == i32::MIN,
@@ -115,7 +116,7 @@ impl RunningPlan {
         }
     }
 
-    /// Every step in plan order, those before the plan first, each with those inside it.
+    /// Returns all steps in plan order, those before the plan first, each with its nested steps.
     pub(crate) fn all_steps(&self, now: Instant) -> Vec<StepProgress> {
         if let Some(report) = self.report() {
             let steps = report.steps().iter();
@@ -132,11 +133,11 @@ impl RunningPlan {
             view.steps = nested.iter().flat_map(|plan| plan.all_steps(now)).collect();
             view
         };
-        // Components are asked outside the lock.
+        // Outside the lock, as this calls the closures of components.
         rows.into_iter().map(with_nested).collect()
     }
 
-    /// The paths of the steps that have ended, with how.
+    /// Returns the paths and outcomes of the steps that have ended.
     pub(crate) fn ended(&self) -> Vec<(String, Outcome)> {
         if let Some(report) = self.report() {
             let steps = report.steps().iter();
@@ -168,13 +169,13 @@ impl RunningPlan {
     }
 }
 
-/// The plans inside a step, as it runs now.
+/// Returns the plans that a step has opened in this run.
 fn nested(row: &Row) -> Vec<Arc<RunningPlan>> {
     let nested = row.nested.iter().filter(|nested| !nested.is_earlier);
     nested.map(|nested| Arc::clone(&nested.plan)).collect()
 }
 
-/// A step of a plan that has ended.
+/// Creates the view of a step in a plan that has ended.
 fn ended_view(above: &str, step: &Step) -> StepProgress {
     let path = text::path(above, &step.name);
     let steps = step.steps.iter();

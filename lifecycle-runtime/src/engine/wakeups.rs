@@ -1,4 +1,4 @@
-//! What wakes a plan that waits: its next deadline, a forced end or a hurry, and the time to log progress.
+//! The wake-ups of a waiting plan: its next deadline, a forced end or a hurry, and the time to log progress.
 
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -8,16 +8,16 @@ use super::timer::Timer;
 use crate::context::after;
 use crate::{clock, log};
 
-/// How often a running shutdown logs what it waits for.
+/// How often a running shutdown logs the steps that it waits for.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// How often a plan that waits shows that the executor gets to it.
+/// How often a waiting plan records that the executor still polls it.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Wakeups {
     timer: Timer,
-    /// When to log progress. Only the root does.
+    /// When to log progress next. `None` in nested plans.
     progress: Option<Instant>,
 }
 
@@ -33,14 +33,14 @@ impl Wakeups {
         }
     }
 
-    /// Has a forced end or a hurry wake this task. Call it before looking whether there was one.
+    /// Registers this task to be woken by a forced end or a hurry. Call it before checking whether there was one.
     pub(crate) fn register(&self, plan: &RunningPlan, cx: &Context<'_>) {
         if self.progress.is_some() {
             plan.shared.register(cx.waker());
         }
     }
 
-    /// Ready when it is time to look at the steps again: at `next`, or after progress was logged.
+    /// Returns `Ready` when the steps should be polled again: at `next`, or after progress was logged.
     pub(crate) fn poll(
         &mut self,
         plan: &RunningPlan,
@@ -48,7 +48,7 @@ impl Wakeups {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         if let Some(progress) = &mut self.progress {
-            plan.shared.beat();
+            plan.shared.record_heartbeat();
             let now = clock::now();
             if now >= *progress {
                 log::progress(plan, now);

@@ -1,4 +1,4 @@
-//! Containers: their elements are cleaned together, a row each.
+//! Containers, whose elements are cleaned together with a row each.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Debug;
@@ -8,10 +8,11 @@ use crate::engine::{KnownElements, address_of, contain};
 use crate::plan::{PlanStep, resolve};
 use crate::{BoxError, Component, Context, MustClean, Plan, ResolvedPlan};
 
-/// The row that stands for every element in a plan, which does not know how many there will be.
+/// The row of a plan that stands for all elements, whose number is not known.
 pub(super) const EACH: PlanStep = PlanStep::__new("[…]", 0);
 
-/// The plan of values that are cleaned together. Where all are leaves it is a leaf's: their timeout is the field's.
+/// Returns the plan of values that are cleaned together. If all are leaves it is a leaf's plan, as they share the
+/// field's timeout.
 pub(super) const fn together(steps: &'static [PlanStep]) -> Plan {
     let mut i = 0;
     while i < steps.len() {
@@ -23,7 +24,7 @@ pub(super) const fn together(steps: &'static [PlanStep]) -> Plan {
     Plan::of_leaves()
 }
 
-/// `steps` with the plans of the values themselves, by the index of their step.
+/// Resolves `steps` with the plans of the values, by the index of their step.
 pub(super) fn resolve_together(
     steps: &'static [PlanStep],
     insides: Vec<(usize, ResolvedPlan)>,
@@ -39,7 +40,8 @@ pub(super) fn resolve_together(
     }
 }
 
-/// Aborts or releases every element that has not ended, also those after one that panics, then lets the first panic go on.
+/// Aborts or releases every element that has not ended. If one panics, does the others first, and then resumes that
+/// panic.
 fn on_each<'a, T>(elements: impl IntoIterator<Item = &'a mut T>, f: fn(&mut T))
 where
     T: Component + ?Sized + 'a,
@@ -50,7 +52,7 @@ where
     });
 }
 
-/// Runs `f` on every item, also on those after one that panics, then lets the first panic go on.
+/// Runs `f` on every item. If one panics, does the others first, and then resumes that panic.
 pub(super) fn all<T>(items: impl IntoIterator<Item = T>, mut f: impl FnMut(T)) {
     let mut panicked = None;
     for item in items {
@@ -73,7 +75,7 @@ macro_rules! container {
 
             async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
                 let $this = &*self;
-                // Collected, as a borrowed key may not be sent to another thread.
+                // Collected, as borrowed keys may not be `Send`.
                 let names: Vec<String> = $names.collect();
                 cx.each(names, self.$values_mut()).await
             }
@@ -87,7 +89,7 @@ macro_rules! container {
             }
 
             fn __plan(&self) -> ResolvedPlan {
-                // One row stands for all: the longest says how long they take.
+                // The row stands for all elements, so the longest plan gives its budget.
                 let longest = self.$values().map(Component::__plan).max_by_key(ResolvedPlan::budget);
                 let rows = const { &[EACH.__nested(plan_of::<$element>())] };
                 resolve_together(rows, longest.map(|plan| (0, plan)).into_iter().collect())
@@ -107,7 +109,7 @@ container!(
     values, values_mut, named |map| map.keys().map(name)
 );
 
-/// A key as it is read in a report: `plugins[auth]`, not `plugins["auth"]`.
+/// Returns a key as reports show it: `plugins[auth]`, not `plugins["auth"]`.
 fn name<K: Debug>(key: &K) -> String {
     let text = format!("{key:?}");
     match text

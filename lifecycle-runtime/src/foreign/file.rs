@@ -1,4 +1,4 @@
-//! Files.
+//! The component impl of tokio's `File`.
 
 use std::io::{self, ErrorKind};
 
@@ -11,7 +11,7 @@ impl MustClean for File {}
 
 impl Component for File {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        cx.waiting_for(|| "what was written to reach the disk".into());
+        cx.waiting_for(|| "the written data to reach the disk".into());
         self.flush().await?;
         match self.sync_all().await {
             Err(error) if !can_sync(&error) => Ok(()),
@@ -20,7 +20,8 @@ impl Component for File {
     }
 }
 
-/// Pipes and devices have no disk to reach; fsync(2) says EINVAL or EROFS for them.
+/// Returns whether the error leaves a sync possible. Pipes and devices have no disk; fsync(2) returns EINVAL or EROFS
+/// for them.
 fn can_sync(error: &io::Error) -> bool {
     !matches!(
         error.kind(),

@@ -1,7 +1,7 @@
-//! Locks: what is inside is taken out under the lock and cleaned without it.
+//! Locks: the value is taken out under the lock, and cleaned without it.
 //!
-//! An owned lock needs no locking, and is transparent. A shared one gets a `Default` in place of what is taken, so
-//! nobody waits for a lock while a cleanup runs, and a cleanup that ends early puts back what it took.
+//! An owned lock needs no locking, and is transparent. In a shared one a `Default` replaces the value. So no other
+//! task waits for the lock during the cleanup, and a cleanup that ends early puts the value back.
 
 use std::future::Future;
 use std::mem;
@@ -12,17 +12,18 @@ use super::until::pause;
 use crate::engine::{Identity, contain};
 use crate::{BoxError, Component, Context, MustClean, Plan, ResolvedPlan};
 
-/// A value that can be taken out of a shared lock. Every type with a `Default` is one; the trait is here for its error.
+/// A value that can be taken out of a shared lock. Every type with a `Default` is one; the trait exists for its
+/// compile error.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "a `{Self}` cannot be taken out of a shared lock: it has no `Default` to leave in its place",
-    label = "the cleanup takes the `{Self}` out, so that nobody waits for the lock while it runs",
+    label = "the cleanup takes the `{Self}` out, so that no task waits for the lock while it runs",
     note = "write `Option<{Self}>` inside the lock, for example `Arc<Mutex<Option<{Self}>>>`: then the cleanup leaves `None`",
     note = "or clean it under its lock: `#[shutdown(with = async |value| value.lock().await.close().await)]`"
 )]
 pub trait LeavesDefault: Default {}
 
-// Otherwise the error would be about `Default`, and advise to derive it.
+// Without this, the error would be about `Default`, and suggest to derive it.
 #[diagnostic::do_not_recommend]
 impl<T: Default> LeavesDefault for T {}
 
@@ -30,15 +31,15 @@ impl<T: Default> LeavesDefault for T {}
 trait Lock {
     type Inside: Component;
 
-    /// Puts `new` in place of what is inside. If the lock is not free, `new` comes back as the error.
+    /// Replaces the value by `new`. If the lock is not free, returns `new` as the error.
     fn try_replace(&self, new: Self::Inside) -> Result<Self::Inside, Self::Inside>;
 
-    /// The same, once the lock is free. Cancel-safe: nothing is taken before it is returned.
+    /// Replaces the value by `new` once the lock is free. Cancel-safe: it returns as soon as it has taken the value.
     fn replace(&self, new: Self::Inside) -> impl Future<Output = Self::Inside> + Send
     where
         Self: Sync;
 
-    /// Looks at what is inside, if the lock is free.
+    /// Calls `look` with the value, if the lock is free.
     fn look<R>(&self, look: impl FnOnce(&Self::Inside) -> R) -> Option<R>;
 }
 
@@ -50,7 +51,7 @@ where
     if let Some(inside) = &mut taken.inside {
         inside.cleanup(cx).await?;
     }
-    // Clean: not put back, but dropped.
+    // The value is clean, so it is dropped and not put back.
     taken.inside = None;
     Ok(())
 }
@@ -67,7 +68,7 @@ fn release<L: Lock<Inside: Default>>(lock: &L) {
     }
 }
 
-/// What was taken out, until it is clean.
+/// A value that was taken out, until it is clean.
 struct Taken<'a, L: Lock> {
     lock: &'a L,
     inside: Option<L::Inside>,
@@ -95,24 +96,24 @@ impl<'a, L: Lock> Taken<'a, L> {
 }
 
 impl<L: Lock> Drop for Taken<'_, L> {
-    /// Puts back what is not clean: for the next run, or for `abort`.
+    /// Puts an unclean value back, for the next run or for `abort`.
     ///
-    /// What was put in meanwhile came after the shutdown had begun, so it gives way and is ended here. If the lock is
-    /// not free there is no place to put anything, and what was taken is ended.
+    /// A value that was put into the lock meanwhile came after the shutdown had begun, so it is removed and ended
+    /// here. If the lock is not free, the taken value is ended instead.
     fn drop(&mut self) {
         let Some(inside) = self.inside.take() else {
             return;
         };
-        let (Ok(mut homeless) | Err(mut homeless)) = self.lock.try_replace(inside);
-        // A drop must not panic, least of all while a panic of the cleanup unwinds.
-        let _ = contain(|| homeless.abort());
-        let _ = contain(|| homeless.release());
-        let _ = contain(|| drop(homeless));
+        let (Ok(mut displaced) | Err(mut displaced)) = self.lock.try_replace(inside);
+        // Contained: a drop must not panic, least of all while a panic of the cleanup unwinds.
+        let _ = contain(|| displaced.abort());
+        let _ = contain(|| displaced.release());
+        let _ = contain(|| drop(displaced));
     }
 }
 
-/// A std lock wakes nobody who does not block, so it is tried again, ever less often.
-async fn patiently<L: Lock + Sync>(lock: &L, mut new: L::Inside) -> L::Inside {
+/// Replaces the value of a std lock, which cannot wake a task. So it tries repeatedly, with growing pauses.
+async fn replace_repeatedly<L: Lock + Sync>(lock: &L, mut new: L::Inside) -> L::Inside {
     const FIRST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_millis(32);
     let mut wait = FIRST;
@@ -145,7 +146,7 @@ macro_rules! std_lock {
             where
                 Self: Sync,
             {
-                patiently(self, new)
+                replace_repeatedly(self, new)
             }
 
             fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
@@ -191,8 +192,8 @@ macro_rules! tokio_lock {
 tokio_lock!(Mutex, lock, try_lock, try_lock);
 tokio_lock!(RwLock, write, try_write, try_read);
 
-/// Poisoned locks are used as they are: what a panic left inside has to be cleaned all the more.
-fn whatever<T>(locked: Result<T, PoisonError<T>>) -> T {
+/// Returns the value of a lock even if it is poisoned, since the remains of a panic need cleaning all the more.
+fn ignore_poison<T>(locked: Result<T, PoisonError<T>>) -> T {
     locked.unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -265,7 +266,7 @@ macro_rules! lock {
     };
 }
 
-lock!(std::sync::Mutex<T>, shared where T: Component, LeavesDefault; |inside| whatever(inside));
-lock!(std::sync::RwLock<T>, shared where T: Component, LeavesDefault, Sync; |inside| whatever(inside));
+lock!(std::sync::Mutex<T>, shared where T: Component, LeavesDefault; |inside| ignore_poison(inside));
+lock!(std::sync::RwLock<T>, shared where T: Component, LeavesDefault, Sync; |inside| ignore_poison(inside));
 lock!(tokio::sync::Mutex<T>, shared where T: Component, LeavesDefault; |inside| inside);
 lock!(tokio::sync::RwLock<T>, shared where T: Component, LeavesDefault, Sync; |inside| inside);

@@ -2,9 +2,9 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `unreaped` | signals to a child, for as long as its number cannot belong to another process |
+//! | `unreaped` | signals to a child, as long as its number cannot belong to another process |
 //! | `group` | the end of a process group |
-//! | `view` | a look at a process group; `view/linux` reads `/proc` |
+//! | `view` | reads the state of a process group; `view/linux` uses `/proc` |
 
 #[cfg(unix)]
 mod group;
@@ -52,7 +52,7 @@ impl Component for Child {
     }
 }
 
-/// Ends a child that leads no process group.
+/// Ends a child that does not lead a process group.
 #[cfg(unix)]
 async fn end_process(child: &mut Child, unreaped: &Unreaped, cx: &Context) -> Result<(), BoxError> {
     let target = unreaped.target();
@@ -83,7 +83,7 @@ impl Component for Child {
     }
 
     fn abort(&mut self) {
-        // It fails only for one that has ended.
+        // Fails only if the child has ended.
         let _ = self.start_kill();
     }
 

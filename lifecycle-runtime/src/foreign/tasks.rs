@@ -1,4 +1,4 @@
-//! Tasks, and what tells and counts them.
+//! Tasks and task sets, and the tokens and trackers that cancel and count them.
 
 use std::fmt::Write as _;
 use std::future::poll_fn;
@@ -63,7 +63,7 @@ impl<T: TaskOutput + Send> Component for AbortOnDropHandle<T> {
         outcome(id, self.await)
     }
 
-    // Nothing to release: its drop aborts.
+    // `release` does nothing: the handle's own drop aborts.
     fn abort(&mut self) {
         AbortOnDropHandle::abort(self);
     }
@@ -73,10 +73,10 @@ impl<T: TaskOutput + Send> Component for AbortOnDropHandle<T> {
     }
 }
 
-/// The end of a finished task, or `None` if it was read before.
+/// Returns how a finished task ended, or `None` if the handle was read before.
 ///
-/// A handle does not tell whether it was read, and panics when it is read twice: that panic is the answer.
-/// Where panics abort the process it cannot be asked, but there no task ends by panicking either.
+/// A handle does not tell whether it was read, and panics when it is read twice. So this reads it, and takes a panic
+/// as the answer. If panics abort the process this cannot be tried, but there no task ends by a panic either.
 async fn read<H, T>(handle: &mut H) -> Option<Result<T, JoinError>>
 where
     H: Future<Output = Result<T, JoinError>> + Unpin,
@@ -92,7 +92,7 @@ where
     .await
 }
 
-/// How a task ended. One that was cancelled has ended as asked; an error and a panic keep their text.
+/// Returns how a task ended. A cancelled task has ended as intended; an error or a panic keeps its text.
 fn outcome<T: TaskOutput>(id: Id, ended: Result<T, JoinError>) -> Result<(), BoxError> {
     match ended {
         Ok(returned) => returned.into_outcome(),
@@ -106,13 +106,13 @@ fn outcome<T: TaskOutput>(id: Id, ended: Result<T, JoinError>) -> Result<(), Box
 impl<T: TaskOutput + Send + 'static> Component for JoinSet<T> {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let left = Arc::new(AtomicUsize::new(self.len()));
-        let mut ended = Ended::taken_up(cx);
-        say(cx, &left, "to end");
+        let mut ended = Ended::resumed(cx);
+        describe_wait(cx, &left, "to end");
         let soft = cx.deadline();
         if until(soft, ended.join_all(self, &left)).await.is_none() {
             ended.were_aborted = true;
             self.abort_all();
-            say(cx, &left, "that was aborted to end");
+            describe_wait(cx, &left, "that was aborted to end");
             ended.join_all(self, &left).await;
         }
         ended.into_result()
@@ -127,24 +127,24 @@ impl<T: TaskOutput + Send + 'static> Component for JoinSet<T> {
     }
 }
 
-/// Says how many tasks are waited for.
-fn say(cx: &Context, left: &Arc<AtomicUsize>, what: &'static str) {
+/// Describes how many tasks the cleanup is waiting for.
+fn describe_wait(cx: &Context, left: &Arc<AtomicUsize>, what: &'static str) {
     let count = Arc::clone(left);
-    // Relaxed: a number to be shown.
+    // Relaxed: the number is only displayed.
     cx.waiting_for(move || match count.load(Ordering::Relaxed) {
         1 => format!("1 task {what}"),
         tasks => format!("{tasks} tasks {}", what.replace("was", "were")),
     });
 }
 
-/// How the tasks of a set have ended so far.
+/// The failures and aborts of a set's tasks so far.
 #[derive(Default)]
 struct TaskEnds {
     failures: Texts,
     aborted: Texts,
 }
 
-/// As many texts as a report has room for.
+/// The first `KEPT` texts, and a count of the others.
 #[derive(Default)]
 struct Texts {
     kept: String,
@@ -158,7 +158,7 @@ impl Texts {
         self.count += 1;
         if self.count <= Self::KEPT {
             let mark = if self.count == 1 { "" } else { mark };
-            // Writing to a String cannot fail; nor below.
+            // Writing to a String cannot fail, here and below.
             let _ = write!(self.kept, "{mark}{text}");
         }
     }
@@ -175,8 +175,8 @@ impl Texts {
     }
 }
 
-/// The ends that a cleanup has seen. A set forgets the tasks that were joined, so a cleanup that is dropped leaves them
-/// to the next run.
+/// The task ends that a cleanup has seen. A set forgets the tasks that were joined, so a dropped cleanup stores them
+/// for the next run.
 struct Ended<'a> {
     ends: Option<TaskEnds>,
     were_aborted: bool,
@@ -184,7 +184,7 @@ struct Ended<'a> {
 }
 
 impl<'a> Ended<'a> {
-    fn taken_up(cx: &'a Context) -> Self {
+    fn resumed(cx: &'a Context) -> Self {
         let left = cx.step().and_then(|step| step.take_left());
         let earlier = left.and_then(|left| left.downcast().ok());
         Self {

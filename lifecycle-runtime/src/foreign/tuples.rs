@@ -1,4 +1,4 @@
-//! Tuples: cleaned together, a row for each place.
+//! Tuples, whose fields are cleaned together with a row each.
 
 use std::future::Future;
 
@@ -41,7 +41,7 @@ macro_rules! tuple {
     };
 }
 
-/// A step for each place.
+/// Creates a step for each field.
 const fn steps<const N: usize>(plans: [&'static Plan; N]) -> [PlanStep; N] {
     const NAMES: [&str; 12] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
     let mut steps = [PlanStep::__new("", 0); N];

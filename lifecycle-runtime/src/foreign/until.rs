@@ -1,4 +1,4 @@
-//! Waiting with an end, on runtimes without time too.
+//! Waiting with a deadline, on runtimes without a time driver, too.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
@@ -9,7 +9,7 @@ use crate::clock;
 use crate::context::after;
 use crate::engine::Timer;
 
-/// What `future` yields, or `None` once `at` has passed. It is polled at least once.
+/// Returns the output of `future`, or `None` once `at` has passed. Polls it at least once.
 pub(super) async fn until<F: Future>(at: Instant, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut timer = Timer::new();
@@ -20,7 +20,7 @@ pub(super) async fn until<F: Future>(at: Instant, future: F) -> Option<F::Output
     .await
 }
 
-/// Lets `duration` pass.
+/// Waits for `duration`.
 pub(super) async fn pause(duration: Duration) {
     until(after(clock::now(), duration), pending::<()>()).await;
 }

@@ -1,25 +1,26 @@
-//! The words of a gate, and who is woken. The invariants are those of [`super`].
+//! The shared words of a gate, and the wake-ups of its waiters. The invariants are those of [`super`].
 
 use std::future::Future;
 
 use super::sync::{AtomicBool, AtomicUsize, Notify, Ordering, shard_of_thread};
 use super::{Closed, pool};
 
-/// The shard admits nobody.
+/// Mark: the shard is closed.
 const CLOSED: usize = 1;
-/// It was closed and empty, and told so.
+/// Mark: the shard was closed and empty, and has been subtracted from `remaining`.
 const TAKEN: usize = 2;
-/// One pass.
+/// The unit in which passes are counted, above the two marks.
 const PASS: usize = 4;
 
-/// In `remaining`: the gate is gone.
+/// Mark in `remaining`: the gate is gone.
 const ABANDONED: usize = 1 << (usize::BITS - 1);
 
-/// A word on two cache lines of its own, since neighbours are fetched in pairs.
+/// A word on two cache lines of its own, since processors fetch adjacent lines in pairs.
 #[repr(align(128))]
 pub(super) struct Shard(AtomicUsize);
 
-/// What every entrant reads, on cache lines that nobody writes before the close: waiters write to their neighbours.
+/// The fields that every entrant reads. They are on cache lines of their own, since waiters write to the other fields
+/// of `Core`.
 #[repr(align(128))]
 struct Door {
     shards: Box<[Shard]>,
@@ -28,7 +29,7 @@ struct Door {
 
 pub(super) struct Core {
     door: Door,
-    /// Shards that are not taken, and `ABANDONED`: in one word, so that one operation sees both.
+    /// The number of shards that are not taken, and the mark `ABANDONED`. One word, so that one operation sees both.
     remaining: AtomicUsize,
     closed: Notify,
     drained: Notify,
@@ -51,10 +52,10 @@ impl Core {
         }
     }
 
-    /// Opens a drained core for another gate. Nobody else knows it (7).
+    /// Reopens a drained core for another gate. No other thread refers to it (7).
     pub(super) fn reopen(&self) {
         for shard in &self.door.shards {
-            // Relaxed: who gets the core from the pool is synchronised with this by the pool's lock.
+            // Relaxed: the pool's lock orders this before the next user of the core.
             shard.0.store(0, Ordering::Relaxed);
         }
         self.remaining
@@ -64,15 +65,15 @@ impl Core {
 
     #[inline]
     pub(super) fn enter(&'static self) -> Result<&'static Shard, Closed> {
-        // Invariant 6. Relaxed: the addition decides.
+        // Invariant 6. Relaxed: the addition below decides.
         if self.door.closed.load(Ordering::Relaxed) {
             return Err(Closed);
         }
         let shards = &self.door.shards;
-        // Their number is a power of two.
+        // The number of shards is a power of two.
         let shard = &shards[shard_of_thread() & (shards.len() - 1)];
-        // Invariant 1. Acquire: who is refused sees what the closer did before. Who is admitted orders
-        // nothing by it.
+        // Invariant 1. Acquire: a refused entrant sees what the closing thread did before. An admitted one relies on
+        // no order.
         if shard.0.fetch_add(PASS, Ordering::Acquire) & CLOSED == 0 {
             Ok(shard)
         } else {
@@ -81,17 +82,17 @@ impl Core {
         }
     }
 
-    /// For somebody who is inside already.
+    /// Adds a clone of a pass that has not left.
     #[inline]
     pub(super) fn enter_again(&'static self, shard: &'static Shard) {
-        // Invariant 1. Relaxed: as with a reference count, who has one orders nothing by another.
+        // Invariant 1. Relaxed, like `Arc::clone`: the holder already has a pass.
         shard.0.fetch_add(PASS, Ordering::Relaxed);
     }
 
     #[inline]
     pub(super) fn leave(&'static self, shard: &'static Shard) {
-        // Release: what was done under the pass happens before the gate is drained; acquire, for the one
-        // that empties the shard, takes over the others'.
+        // Release: what was done under the pass happens before the gate is drained. Acquire: the thread that empties
+        // the shard sees what the others did under theirs.
         let before = shard.0.fetch_sub(PASS, Ordering::AcqRel);
         // Invariant 5.
         if before == PASS | CLOSED {
@@ -99,24 +100,24 @@ impl Core {
         }
     }
 
-    /// Invariant 3.
+    /// Takes a shard that is closed and empty (invariant 3).
     #[cold]
     fn take(&'static self, shard: &'static Shard) {
         let taken = shard.0.compare_exchange(
             CLOSED,
             CLOSED | TAKEN,
-            // As in `leave`: all who left this shard happen before what follows.
+            // Acquire, like in `leave`: all passes that left this shard happen before what follows.
             Ordering::AcqRel,
-            // Somebody is inside again, to be refused; it will come here when it leaves.
+            // Another entrant was just added. It will be refused, and call `take` when it leaves.
             Ordering::Relaxed,
         );
         if taken.is_err() {
             return;
         }
-        // AcqRel: the last of the shards takes over what all others saw.
+        // AcqRel: the thread that takes the last shard sees what all others saw.
         let before = self.remaining.fetch_sub(1, Ordering::AcqRel);
         if before & !ABANDONED == 1 {
-            // By now another gate may have the core; its waiters look again.
+            // Another gate may use the core by now. Its waiters check again, so this wake-up is harmless to them.
             self.drained.notify_waiters();
             // Invariant 7.
             if before & ABANDONED != 0 {
@@ -125,12 +126,12 @@ impl Core {
         }
     }
 
-    /// Invariant 2. Any number of closers may run; each marks every shard.
+    /// Closes the gate (invariant 2). Several threads may close at once; each marks every shard.
     pub(super) fn close(&'static self) {
         // Release pairs with `is_closed`.
         self.door.closed.store(true, Ordering::Release);
         for shard in &self.door.shards {
-            // Release, for who is refused; acquire, for an empty shard's past passes.
+            // Release for refused entrants; acquire for the earlier passes of a shard that is empty.
             let before = shard.0.fetch_or(CLOSED, Ordering::AcqRel);
             if before == 0 {
                 self.take(shard);
@@ -145,7 +146,7 @@ impl Core {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        // Acquire: what was done under any pass happens before.
+        // Acquire: what was done under any pass happens before this.
         self.remaining.load(Ordering::Acquire) & !ABANDONED == 0
     }
 
@@ -157,7 +158,7 @@ impl Core {
             .sum()
     }
 
-    // Not `async`: a future around the future is memory in every task that waits.
+    // A plain function: an `async` one would wrap the future in another one, which costs memory in every waiting task.
     pub(super) fn closed(&self) -> impl Future<Output = ()> + Send {
         until(&self.closed, || self.is_closed())
     }
@@ -166,15 +167,15 @@ impl Core {
         until(&self.drained, || self.is_drained())
     }
 
-    /// The last gate is gone.
+    /// Records that the last gate is gone.
     pub(super) fn abandon(&'static self) {
-        // Invariant 7. AcqRel: the core's next gate comes after all of this one.
+        // Invariant 7. AcqRel: the core's next gate comes after everything of this one.
         if self.remaining.fetch_or(ABANDONED, Ordering::AcqRel) == 0 {
             pool::give_back(self);
         }
     }
 
-    /// Whether the core is free for another gate, in a model that has no pool.
+    /// Records that the core is free for another gate. Stands for the pool in models.
     #[cfg(lifecycle_loom)]
     pub(super) fn given_back(&'static self) {
         assert!(self.is_drained());
@@ -183,17 +184,17 @@ impl Core {
     }
 }
 
-/// Waits for `done`, which `notify` tells of. It looks again after each telling, since one may come late and
-/// be about the gate that had this core before.
+/// Waits until `done` returns true, checking again after each wake-up of `notify`. A wake-up may come late, and
+/// belong to the gate that used this core before.
 async fn until(notify: &Notify, done: impl Fn() -> bool) {
     loop {
-        // Asked before looking: it counts every `notify_waiters` from here on.
+        // Created before the check, so that no `notify_waiters` in between is missed.
         let notified = notify.notified();
         if done() {
             return;
         }
         notified.await;
-        // Mostly so; if not, it asks before it looks again.
+        // Usually done by now. Otherwise register for the next wake-up before checking again.
         if done() {
             return;
         }

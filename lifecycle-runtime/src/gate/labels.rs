@@ -1,4 +1,4 @@
-//! The names of passes that have one, and how what is waited for is told.
+//! The names of labelled passes, and the text that describes what a drain waits for.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-/// How many are named before the rest is counted.
+/// The most names that a text lists; it counts the rest.
 const NAMED: usize = 8;
 
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(super) struct Labels(Mutex<Held>);
 #[derive(Default)]
 struct Held {
     next: u64,
-    /// By number, hence by age.
+    /// The key counts up, so the order is by age.
     names: BTreeMap<u64, (Instant, Cow<'static, str>)>,
 }
 
@@ -44,7 +44,7 @@ impl Labels {
     }
 }
 
-/// `3 tasks: poller for 3.1 s, feed for 0.2 s and 1 more`, of all that there are and the oldest of them.
+/// Describes `count` things of which `oldest` are named: `3 tasks: poller for 3.1 s, feed for 0.2 s and 1 more`.
 pub(crate) fn longest<T: Display>(count: usize, noun: &str, oldest: &[(Instant, T)]) -> String {
     let plural = match (count, noun.ends_with('s')) {
         (1, _) => "",
@@ -54,7 +54,7 @@ pub(crate) fn longest<T: Display>(count: usize, noun: &str, oldest: &[(Instant, 
     let mut text = format!("{count} {noun}{plural}");
     let mut lead = ": ";
     for (since, name) in oldest.iter().take(NAMED) {
-        // Writing to a String cannot fail.
+        // Writing to a String cannot fail, here and below.
         let _ = write!(
             text,
             "{lead}{name} for {:.1} s",

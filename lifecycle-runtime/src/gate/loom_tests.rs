@@ -1,6 +1,7 @@
-//! The gate under loom: every order in which two or three threads can meet.
+//! The gate under loom, which runs all orders in which two or three threads can interleave.
 //!
-//! `RUSTFLAGS="--cfg lifecycle_loom" cargo test -p lifecycle-runtime --no-default-features --features rt --lib --release gate::loom_tests`
+//! `RUSTFLAGS="--cfg lifecycle_loom" cargo test -p lifecycle-runtime --no-default-features --features rt --lib
+//! --release gate::loom_tests`
 
 use loom::future::block_on;
 use loom::sync::Arc;
@@ -9,7 +10,7 @@ use loom::thread;
 
 use super::Gate;
 
-/// Preemptions that are tried between operations; three find what such small models hide.
+/// Runs a model with up to three preemptions. More find nothing new in models this small.
 fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(3);
@@ -45,7 +46,7 @@ fn drained_means_that_what_was_done_under_a_pass_is_seen() {
         let (other, done) = (gate.clone(), Arc::clone(&work));
         let entrant = thread::spawn(move || match other.enter() {
             Ok(pass) => {
-                // Relaxed: the gate has to order it.
+                // Relaxed, so that only the gate can order it.
                 done.store(1, Ordering::Relaxed);
                 drop(pass);
                 true
@@ -101,7 +102,7 @@ fn a_clone_that_is_made_while_the_gate_closes_is_waited_for() {
         let part = thread::spawn(move || {
             let clone = pass.clone();
             drop(pass);
-            // Relaxed: the gate has to order it.
+            // Relaxed, so that only the gate can order it.
             done.store(1, Ordering::Relaxed);
             drop(clone);
         });

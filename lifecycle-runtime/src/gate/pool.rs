@@ -1,7 +1,7 @@
-//! Where cores come from and go back to.
+//! The pool of cores.
 //!
-//! A pass refers to its core for as long as it likes, without counting references on a shared cache line:
-//! so cores are `'static`, and are used again. As many exist as gates did at one time.
+//! A pass may refer to its core for any time without counting references on a shared cache line. So cores are
+//! `'static` and reused: as many exist as there ever were gates at one time.
 
 use super::core::Core;
 
@@ -12,7 +12,7 @@ mod real {
 
     use super::Core;
 
-    /// More shards than this are no faster, and `in_flight` reads them all.
+    /// The most shards a core has. More are no faster, and `in_flight` reads them all.
     const MOST: usize = 64;
 
     static FREE: Mutex<Vec<&'static Core>> = Mutex::new(Vec::new());
@@ -30,7 +30,7 @@ mod real {
             }
             None => {
                 let threads = thread::available_parallelism().map_or(1, usize::from);
-                // Twice as many shards as cores, so that few threads share one by chance.
+                // Twice as many shards as processor cores, so that few threads share one by chance.
                 let shards = (threads * 2).next_power_of_two().min(MOST);
                 Box::leak(Box::new(Core::new(shards)))
             }
@@ -45,7 +45,7 @@ mod real {
 #[cfg(not(lifecycle_loom))]
 pub(super) use real::{give_back, take};
 
-/// In a model, a core per gate: statics outlive it.
+/// Leaks a core for each gate of a model, since statics outlive a model.
 #[cfg(lifecycle_loom)]
 pub(super) fn take() -> &'static Core {
     Box::leak(Box::new(Core::new(2)))

@@ -1,4 +1,4 @@
-//! What the gate synchronises with: the real thing, or loom's model of it.
+//! The synchronisation primitives of the gate: the real ones, or loom's models of them.
 
 #[cfg(not(lifecycle_loom))]
 mod real {
@@ -6,17 +6,17 @@ mod real {
     pub(in crate::gate) use tokio::sync::Notify;
 
     thread_local! {
-        /// Threads are dealt out to shards as they come.
+        /// The thread's shard. Threads are dealt out to shards in the order in which they first enter.
         static SHARD: usize = {
             static NEXT: AtomicUsize = AtomicUsize::new(0);
             NEXT.fetch_add(1, Ordering::Relaxed)
         };
     }
 
-    /// A number that stays a thread's, and that threads started one after the other do not share.
+    /// Returns a number that a thread keeps. Threads started one after the other get different ones.
     #[inline]
     pub(in crate::gate) fn shard_of_thread() -> usize {
-        // Zero while the thread ends: sharing a cache line is the worst that comes of it.
+        // Zero while the thread is being destroyed: at worst it shares a cache line.
         SHARD.try_with(|shard| *shard).unwrap_or(0)
     }
 }
@@ -32,7 +32,8 @@ mod model {
 
     pub(in crate::gate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    /// `tokio::sync::Notify` as far as the gate uses it: whoever asked before `notify_waiters` is woken by it.
+    /// A model of `tokio::sync::Notify`, as far as the gate uses it: `notify_waiters` wakes every `Notified` created
+    /// before.
     pub(in crate::gate) struct Notify(loom::sync::Mutex<(u64, Vec<Waker>)>);
 
     impl Notify {

@@ -1,10 +1,10 @@
-//! The longest path through a plan, and the proof that it fits, at compile time.
+//! The longest path through a plan, and the compile-time proof that the plan fits its timeout.
 
 use std::time::Duration;
 
 use super::{MAX_STEPS, Plan, PlanStep, StepSet};
 
-/// The longest path: every step as long as its cost, started when all it waits for have ended.
+/// Returns the longest path. Every step takes its cost, and starts when all steps before it have ended.
 pub(super) const fn longest(steps: &[PlanStep]) -> Duration {
     let finish = finishes(steps);
     let mut longest = 0;
@@ -18,9 +18,10 @@ pub(super) const fn longest(steps: &[PlanStep]) -> Duration {
     from_nanos(longest)
 }
 
-/// When each step is over at the latest, in nanoseconds.
+/// Returns the latest end of each step, in nanoseconds.
 ///
-/// Every plan of every type is put through this while it compiles, and calls are most of what that takes: hence few.
+/// Every plan of every type is passed through this during compilation, where calls dominate the time. So there are
+/// few calls.
 const fn finishes(steps: &[PlanStep]) -> [u128; MAX_STEPS] {
     let mut finish = [0; MAX_STEPS];
     let mut rest = steps;
@@ -62,8 +63,8 @@ pub(super) const fn from_nanos(nanos: u128) -> Duration {
     Duration::new((nanos / SECOND) as u64, (nanos % SECOND) as u32)
 }
 
-/// Fails the compilation if the plan cannot fit its timeouts, with the sum spelled out. `of_timeout` says more of the
-/// plan's timeout, if there is more to say.
+/// Fails the compilation if the plan cannot fit its timeouts, and spells out the sum. `of_timeout` is appended to the
+/// plan's timeout in the message.
 #[track_caller]
 pub(super) const fn prove(plan: &Plan, of_timeout: &str) {
     if plan.one_of {
@@ -98,7 +99,7 @@ pub(super) const fn prove(plan: &Plan, of_timeout: &str) {
     }
 }
 
-/// Fails the compilation of a plan that does not fit into the arrays here.
+/// Fails the compilation of a plan with too many steps.
 #[track_caller]
 pub(super) const fn too_many(name: &str, steps: &[PlanStep]) -> ! {
     Text::new()
@@ -112,7 +113,7 @@ pub(super) const fn too_many(name: &str, steps: &[PlanStep]) -> ! {
         .panic()
 }
 
-/// How many steps of a path that is too long are named; the end of the text says what to do, so there must be room for it.
+/// The most steps of a path that a message names, so that the advice at its end still fits.
 const NAMED: usize = 12;
 
 #[track_caller]
@@ -148,9 +149,9 @@ const fn over_budget(plan: &Plan, timeout: Duration, of_timeout: &str) {
         .panic();
 }
 
-/// The longest path, step by step.
+/// The steps of the longest path.
 struct Path {
-    /// The last step first.
+    /// Indices of the steps, the last one first.
     steps: [usize; MAX_STEPS],
     len: usize,
 }
@@ -172,7 +173,7 @@ impl Path {
     }
 }
 
-/// The first of the steps among these that end last.
+/// Returns the step with the latest end among `among`; the first one of several.
 const fn last_of(finish: &[u128; MAX_STEPS], len: usize, among: Option<StepSet>) -> Option<usize> {
     let mut last = None;
     let mut i = 0;
@@ -191,7 +192,7 @@ const fn last_of(finish: &[u128; MAX_STEPS], len: usize, among: Option<StepSet>)
     last
 }
 
-/// A text that is put together while compiling, where nothing can be formatted.
+/// A text built during compilation, where formatting is not possible.
 struct Text {
     bytes: [u8; Self::ROOM],
     len: usize,
@@ -209,7 +210,7 @@ impl Text {
 
     const fn push(mut self, text: &str) -> Self {
         let text = text.as_bytes();
-        // What does not fit whole is left out, so that the text stays valid.
+        // A text that does not fit is left out whole, so that the bytes stay valid UTF-8.
         let mut i = 0;
         while i < text.len() && self.len + text.len() - i < Self::ROOM {
             self.bytes[self.len] = text[i];

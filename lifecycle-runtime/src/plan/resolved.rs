@@ -23,7 +23,7 @@ pub struct ResolvedPlan {
     steps: Vec<ResolvedStep>,
 }
 
-/// One step of a [`ResolvedPlan`].
+/// A step of a [`ResolvedPlan`].
 #[derive(Clone, Debug)]
 pub struct ResolvedStep {
     step: PlanStep,

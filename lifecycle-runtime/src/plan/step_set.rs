@@ -1,13 +1,13 @@
-//! Sets of steps, a bit for each.
+//! Sets of steps, with a bit for each.
 
 use super::MAX_STEPS;
 
-/// Some steps of one plan, by their indices. Two numbers instead of a list, so that constants of them compile fast.
+/// A set of steps of one plan, by index. Two numbers instead of a list, so that constants compile fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StepSet {
     /// The indices below 128, a bit each.
     pub(super) low: u128,
-    /// Those from 128 on.
+    /// The indices from 128 on.
     pub(super) high: u128,
 }
 
@@ -31,7 +31,7 @@ impl StepSet {
         }
     }
 
-    /// Returns whether all of them are among `others`.
+    /// Returns whether all steps of this set are among `others`.
     #[cfg(feature = "rt")]
     pub(crate) fn are_among(&self, others: &Self) -> bool {
         self.low & !others.low == 0 && self.high & !others.high == 0
@@ -46,7 +46,7 @@ impl StepSet {
                 (&mut low, 0)
             };
             let index = bits.trailing_zeros() as usize;
-            // Clears the lowest bit; ends when there is none.
+            // Clears the lowest bit. Returns `None` if there is none.
             *bits &= bits.checked_sub(1)?;
             Some(first + index)
         })

@@ -1,4 +1,4 @@
-//! Reports as data: durations in whole milliseconds, errors as their text with causes.
+//! Reports as data. Durations are whole milliseconds; errors are their text, with causes.
 
 use std::error::Error;
 use std::sync::Arc;

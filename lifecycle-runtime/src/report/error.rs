@@ -6,14 +6,14 @@ use std::fmt;
 use super::{Outcome, Report, Step};
 use crate::text;
 
-/// A shutdown that was not clean. It names what failed; [`report`](Self::report) has the rest.
+/// The error of a shutdown that was not clean. It names what failed; [`report`](Self::report) returns the rest.
 #[derive(Clone, Debug)]
 pub struct ShutdownError {
     pub(super) report: Report,
 }
 
 impl ShutdownError {
-    /// The report.
+    /// Returns the report.
     pub fn report(&self) -> &Report {
         &self.report
     }
@@ -46,12 +46,12 @@ impl Error for ShutdownError {
     }
 }
 
-/// The steps that were not clean, as `: a timed out; b failed: disk full`.
+/// The steps that were not clean, displayed as `: a timed out; b failed: disk full`.
 struct Unclean<'a>(&'a [Step]);
 
 impl fmt::Display for Unclean<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// How many are named.
+        /// The most steps that the text names.
         const NAMED: usize = 8;
         let mut unclean = Vec::new();
         collect(self.0, "", &mut unclean);

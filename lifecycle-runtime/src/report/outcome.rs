@@ -1,4 +1,4 @@
-//! How a step ended.
+//! The ways in which a step can end.
 
 use std::error::Error;
 use std::fmt;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::reason::Chain;
 
-/// How a step ended.
+/// The way in which a step ended.
 ///
-/// Why a step was skipped or aborted is said by [`Step::why`](crate::Step::why).
+/// [`Step::why`](crate::Step::why) tells why a step was skipped or aborted.
 #[derive(Clone, Debug)]
 #[cfg_attr(
     feature = "serde",
@@ -25,24 +25,25 @@ pub enum Outcome {
     /// The cleanup panicked, with this message.
     #[cfg_attr(feature = "serde", serde(serialize_with = "super::data::message"))]
     Panicked(String),
-    /// The cleanup began and met its deadline.
+    /// The cleanup began, and did not end before its deadline.
     TimedOut {
-        /// What it said it was waiting for.
+        /// The description of the wait, from [`Context::waiting_for`](crate::Context::waiting_for).
         waiting_for: Option<String>,
     },
-    /// The cleanup began and was cut before its deadline: by a forced end, a hurry, or the loss of what it was cleaning.
+    /// The cleanup began and was cut before its deadline, by a forced end, a hurry, or the loss of the value that it
+    /// was cleaning.
     Aborted,
-    /// The cleanup never began: a `required` step before it failed, or there was nothing to clean.
+    /// The cleanup never began, because a `required` step before it failed or there was nothing to clean.
     Skipped,
 }
 
 impl Outcome {
-    /// Returns whether it is [`Outcome::Done`].
+    /// Returns whether the outcome is [`Outcome::Done`].
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
 
-    /// The word for it in tables and logs.
+    /// Returns the word for tables and logs.
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -54,7 +55,7 @@ impl Outcome {
         }
     }
 
-    /// What there is to say beyond the word.
+    /// Returns the error, the panic or the wait behind the outcome, if there is one.
     pub(crate) fn detail(&self) -> Option<String> {
         match self {
             Self::Failed(error) => Some(Chain(&**error).to_string()),
@@ -77,10 +78,10 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The error of a cleanup that ran out of time and ended what was left by itself.
+/// The error of a cleanup that ran out of time and ended its stragglers itself.
 ///
-/// A component that aborts its stragglers at the soft [deadline](crate::Context::deadline) returns it, so that its step is
-/// [`Outcome::TimedOut`] and not merely failed.
+/// A component returns it after it aborted its stragglers at the soft [deadline](crate::Context::deadline), so that
+/// its step becomes [`Outcome::TimedOut`] and not merely failed.
 ///
 /// ```
 /// use lifecycle_runtime::{BoxError, TimedOut};
@@ -94,7 +95,7 @@ pub struct TimedOut {
 }
 
 impl TimedOut {
-    /// Names what did not end in time.
+    /// Creates the error, which names what did not end in time.
     pub fn new(waiting_for: impl Into<String>) -> Self {
         Self {
             waiting_for: waiting_for.into(),

@@ -1,11 +1,11 @@
-//! One step of a report.
+//! The steps of a report.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use super::Outcome;
 
-/// One step of a [`Report`](crate::Report).
+/// A step of a [`Report`](crate::Report).
 #[derive(Clone, Debug)]
 pub struct Step {
     pub(crate) name: Cow<'static, str>,
@@ -15,9 +15,9 @@ pub struct Step {
     pub(crate) budget: Nanos,
     pub(crate) best_effort: bool,
     pub(crate) outcome: Outcome,
-    /// Why it was skipped or aborted.
+    /// Why the step was skipped or aborted.
     pub(crate) why: Option<Box<str>>,
-    /// It was skipped because there was nothing to clean.
+    /// Whether the step was skipped because there was nothing to clean.
     pub(crate) nothing: bool,
     pub(crate) steps: Vec<Step>,
 }
@@ -34,13 +34,14 @@ impl Nanos {
 
 impl From<Duration> for Nanos {
     fn from(duration: Duration) -> Self {
-        // Centuries are as good as for ever.
+        // Durations above five centuries are cut.
         Self(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
     }
 }
 
 impl Drop for Step {
-    /// An error may panic when it is dropped. With two of them in one report that would end the process.
+    /// Drops the error inside a `catch_unwind`, since a foreign error may panic when it is dropped. Two such panics
+    /// in one report would abort the process.
     fn drop(&mut self) {
         if let Outcome::Failed(_) = self.outcome {
             crate::reason::drop_error(std::mem::replace(&mut self.outcome, Outcome::Skipped));
@@ -50,7 +51,7 @@ impl Drop for Step {
 
 #[cfg(feature = "rt")]
 impl Step {
-    /// Creates a row for what runs outside a plan. Its outcome is `Done` until that is changed.
+    /// Creates a row for work outside a plan. The caller may change its outcome, which is `Done`.
     pub(crate) fn outside_plan(
         name: impl Into<Cow<'static, str>>,
         started: Duration,
@@ -73,64 +74,64 @@ impl Step {
 }
 
 impl Step {
-    /// The name of the field; `[key]` for an element of a container.
+    /// Returns the name of the field, or `[key]` for an element of a container.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its priority: lower numbers ran first.
+    /// Returns the priority. Lower numbers ran first.
     pub fn priority(&self) -> i32 {
         self.priority
     }
 
-    /// When it started, measured from the beginning of the shutdown. For a skipped step, when it was skipped.
+    /// Returns when the step started, or was skipped, measured from the beginning of the shutdown.
     pub fn started(&self) -> Duration {
         self.started.get()
     }
 
-    /// How long it took. More than its [`budget`](Self::budget) if it blocked its thread.
+    /// Returns how long the step took. That is more than its [`budget`](Self::budget) if the step blocked its thread.
     pub fn elapsed(&self) -> Duration {
         self.elapsed.get()
     }
 
-    /// The time it was given when it started.
+    /// Returns the time that the step was given when it started.
     pub fn budget(&self) -> Duration {
         self.budget.get()
     }
 
-    /// How it ended.
+    /// Returns how the step ended.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
     }
 
-    /// Why it was skipped or aborted: the required step that failed, the signal that forced the end, the value that
-    /// was lost. `None` where the outcome says it all.
+    /// Returns why the step was skipped or aborted: the required step that failed, the signal that forced the end, or
+    /// the value that was lost. `None` if the outcome needs no explanation.
     pub fn why(&self) -> Option<&str> {
         self.why.as_deref()
     }
 
-    /// Returns whether its failure leaves the report clean.
+    /// Returns whether the report stays clean if the step fails.
     pub fn is_best_effort(&self) -> bool {
         self.best_effort
     }
 
-    /// Returns whether nothing was lost here: the step and all steps inside it are done, or there was nothing to clean,
-    /// or it was `best_effort`.
+    /// Returns whether nothing was lost: the step and all its nested steps are done, or there was nothing to clean,
+    /// or the step is `best_effort`.
     pub fn is_clean(&self) -> bool {
         self.best_effort || (self.went_well() && self.steps.iter().all(Self::is_clean))
     }
 
-    /// The steps of the nested plan, or a step for each element of a container.
+    /// Returns the steps of the nested plan, or one step for each element of a container.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// Returns whether it is done, or there was nothing to clean.
+    /// Returns whether the step is done, or there was nothing to clean.
     pub(crate) fn went_well(&self) -> bool {
         self.outcome.is_done() || self.nothing
     }
 
-    /// What there is to say beyond the outcome's word.
+    /// Returns the detail of the outcome and the reason of a skip or an abort, if there is any.
     pub(crate) fn detail(&self) -> Option<Cow<'_, str>> {
         let said = self.outcome.detail().map(Cow::Owned);
         match (said, &self.why) {
@@ -145,7 +146,7 @@ impl Step {
     }
 }
 
-/// The step at `path`, which is put together as the engine does it: `a.b` for fields, `a[b]` for elements.
+/// Finds the step at `path`, which joins names as the engine does: `a.b` for fields, `a[b]` for elements.
 pub(super) fn find<'a>(steps: &'a [Step], path: &str) -> Option<&'a Step> {
     steps.iter().find_map(|step| {
         let rest = path.strip_prefix(&*step.name)?;

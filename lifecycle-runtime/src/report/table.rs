@@ -1,4 +1,4 @@
-//! How reports are shown: a table to read, a timeline to draw.
+//! Tables and timelines of reports.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub(super) fn report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result
 fn push(step: &Step, depth: usize, rows: &mut Vec<[String; 6]>) {
     let mut note = step.detail().unwrap_or_default().into_owned();
     if !step.steps.is_empty() && matches!(step.outcome, Outcome::Failed(_)) {
-        // The rows below say it.
+        // The rows of the nested steps show the error.
         note.clear();
     }
     let over = step.elapsed().saturating_sub(step.budget());
@@ -79,7 +79,7 @@ fn push(step: &Step, depth: usize, rows: &mut Vec<[String; 6]>) {
     push_nested(&step.steps, depth + 1, rows);
 }
 
-/// A thousand elements that are done are one line.
+/// Adds the rows of nested steps. Many elements that are done share one row.
 fn push_nested(steps: &[Step], depth: usize, rows: &mut Vec<[String; 6]>) {
     const ALIKE: usize = 8;
     let dull = |step: &Step| step.is_element() && step.outcome.is_done() && step.is_clean();
@@ -102,12 +102,12 @@ fn push_nested(steps: &[Step], depth: usize, rows: &mut Vec<[String; 6]>) {
     }
 }
 
-/// What timers are late by is no overrun.
+/// A step is shown as over its budget only past this, as timers are always a little late.
 const OVERRUN: Duration = Duration::from_millis(10);
 
 pub(super) fn gantt(report: &Report) -> String {
     let mut out = String::from("gantt\n    dateFormat x\n    axisFormat %S.%L s\n");
-    // Writing to a String cannot fail; so for each of these.
+    // Writing to a String cannot fail, here and below.
     let _ = match report.component() {
         "" => writeln!(out, "    title shutdown"),
         component => writeln!(out, "    title shutdown of {}", Label(component)),
@@ -133,7 +133,8 @@ fn bar(step: &Step, path: &str, out: &mut String) {
     }
 }
 
-/// The name of a task, with which its line begins: so must none of the words that mean something else there.
+/// The name of a task at the beginning of a line. Mermaid would read some words there as keywords, so the first
+/// character of such a name is written as an entity.
 struct Task<'a>(&'a str);
 
 impl Task<'_> {

@@ -1,4 +1,4 @@
-//! What comes after the plan: the server's own drop, the tasks that nobody declared, the `finally` hooks.
+//! The end after the plan: the server's drop, the count of tasks that no field owns, the `finally` hooks.
 
 use std::future::poll_fn;
 use std::io::{self, Write as _};
@@ -17,16 +17,16 @@ use crate::report::Outcome;
 use crate::text::Time;
 use crate::{GracefulShutdown, Report, Step, clock, log, unawaited};
 
-/// How long the drop of a server may hold its thread before the report tells of it. A shorter one is not worth a row.
+/// How long the drop of a server may block its thread without a row in the report.
 const BLOCKING_DROP: Duration = Duration::from_millis(1);
 
-/// How often aborted tasks get the chance to go before they are counted.
-const TURNS: usize = 16;
+/// How often the count yields, so that aborted tasks can end first.
+const YIELDS: usize = 16;
 
-/// How long the count waits, and how often, for tasks that have ended on a worker which does not get the processor.
+/// How often and how long the count waits for tasks that have ended on a worker without processor time.
 const WAITS: (usize, Duration) = (10, Duration::from_millis(2));
 
-/// Drops the server and runs the hooks. What went wrong with either has a row in the report.
+/// Drops the server and runs the hooks. Each gets a row in the report if it went wrong.
 pub(super) async fn end<S: GracefulShutdown>(
     server: Option<S>,
     mut report: Report,
@@ -40,7 +40,7 @@ pub(super) async fn end<S: GracefulShutdown>(
         finally_timeout,
         ..
     } = options;
-    // Before the hooks, so that they flush what its drop still says.
+    // Before the hooks, so that they flush what the drop logs.
     if let Some(server) = server {
         guard.enter(Phase::Drop(S::PLAN.name()));
         if let Some(row) = drop_server(server, report.elapsed()) {
@@ -49,7 +49,7 @@ pub(super) async fn end<S: GracefulShutdown>(
     }
     guard.enter(Phase::Plan);
     report = report.with_tasks_left(tasks_left().await);
-    // A forced end is no longer the program's to name.
+    // The exit code of a forced end is fixed.
     let chosen = exit_code.filter(|_| report.forced().is_none());
     if let Some(code) = chosen.and_then(|code| contain(|| code(&report)).ok()) {
         report = report.with_exit_code(code);
@@ -65,7 +65,8 @@ pub(super) async fn end<S: GracefulShutdown>(
     }
 }
 
-/// Drops the server's fields, which is foreign code and may block. Returns the row of a drop that did, or panicked.
+/// Drops the server's fields, which is foreign code and may block. Returns a row if the drop blocked or panicked, or
+/// lost owners.
 fn drop_server<S>(server: S, after_plan: Duration) -> Option<Step> {
     let began = Instant::now();
     let mut owners = Vec::new();
@@ -88,15 +89,15 @@ fn row(name: &'static str, started: Duration, elapsed: Duration, budget: Duratio
     row
 }
 
-/// How many tasks the runtime still has beside the one that this runs in.
+/// Returns how many tasks the runtime still has, without the one that runs this.
 async fn tasks_left() -> usize {
     let Ok(runtime) = Handle::try_current() else {
         return 0;
     };
-    // What `block_on` runs is no task.
+    // The future of `block_on` is not a task.
     let own = usize::from(tokio::task::try_id().is_some());
     let left = || runtime.metrics().num_alive_tasks().saturating_sub(own);
-    for _ in 0..TURNS {
+    for _ in 0..YIELDS {
         if left() == 0 {
             break;
         }
@@ -113,40 +114,40 @@ async fn tasks_left() -> usize {
     left()
 }
 
-/// How the hooks ended.
+/// The way in which the hooks ended.
 enum Hooks {
     Ended(Option<String>),
     LeftBehind,
 }
 
-/// Runs the hooks one after the other, within their time. Returns their row if they did not all end well.
+/// Runs the hooks one after the other, within their time. Returns a row if they did not all end well.
 async fn run_finally(report: &Report, hooks: Vec<Finally>, timeout: Duration) -> Option<Step> {
     if hooks.is_empty() {
         return None;
     }
     let began = Instant::now();
     let (ended, end) = oneshot::channel();
-    let told = report.clone();
-    // Real time, since hooks block real threads: a paused clock would leave them behind at once.
+    let seen = report.clone();
+    // Real time, since hooks block real threads. On a paused clock they would time out at once.
     let spawned = spawn("lifecycle-finally", move || {
-        let (ends, in_time) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let hooks = spawn("lifecycle-hooks", move || {
             let mut panicked = None;
             for hook in hooks {
-                if let Err(message) = contain(|| hook(&told)) {
+                if let Err(message) = contain(|| hook(&seen)) {
                     log::finally_panicked(&message);
                     panicked.get_or_insert(message);
                 }
             }
-            // Nobody waits any more if they were left behind.
-            let _ = ends.send(panicked);
+            // Fails if the hooks were left behind, so that nothing waits for them.
+            let _ = sender.send(panicked);
         });
-        let hooks = hooks.map(|_| match in_time.recv_timeout(timeout) {
+        let hooks = hooks.map(|_| match receiver.recv_timeout(timeout) {
             Ok(panicked) => Hooks::Ended(panicked),
             Err(RecvTimeoutError::Disconnected) => Hooks::Ended(None),
             Err(RecvTimeoutError::Timeout) => Hooks::LeftBehind,
         });
-        // The runner may have left.
+        // Fails if the runner is gone.
         let _ = ended.send(hooks);
     });
     let hooks = match spawned {
@@ -155,14 +156,14 @@ async fn run_finally(report: &Report, hooks: Vec<Finally>, timeout: Duration) ->
     };
     let mut row = row("finally", report.elapsed(), began.elapsed(), timeout);
     match hooks {
-        // A row for each end that went well would tell nothing.
+        // A hook that ended well needs no row.
         Ok(Hooks::Ended(None)) => return None,
         Ok(Hooks::Ended(Some(message))) => row.outcome = Outcome::Panicked(message),
         Ok(Hooks::LeftBehind) => {
             row.outcome = Outcome::TimedOut {
                 waiting_for: Some("its hooks, which are left behind".into()),
             };
-            say_left_behind(timeout);
+            report_left_behind(timeout);
         }
         Err(error) => {
             log::no_thread("the `finally` hooks", &error);
@@ -172,14 +173,15 @@ async fn run_finally(report: &Report, hooks: Vec<Finally>, timeout: Duration) ->
     Some(row)
 }
 
-/// On standard error too, since it is the log that may have been flushed last.
-fn say_left_behind(timeout: Duration) {
+/// Reports hooks that are left behind: to the log, and to stderr, since the log may already be flushed for the last
+/// time.
+fn report_left_behind(timeout: Duration) {
     log::finally_left(timeout);
     let text = format!(
         "lifecycle: the `finally` hooks took more than {} and are left behind\n",
         Time(timeout)
     );
-    // Nobody is left to tell if stderr is gone.
+    // If stderr is gone, the text has nowhere to go.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 

@@ -1,4 +1,4 @@
-//! How the exit code of a process is chosen.
+//! Ways to choose the exit code of a process.
 
 use crate::{Reason, Report};
 
@@ -13,15 +13,16 @@ use crate::{Reason, Report};
 /// | signal n forced the end | 128 + n | 128 + n |
 /// | the watchdog forced the end (`EX_SOFTWARE` of sysexits.h) | 70 | 70 |
 ///
-/// A server that was told to stop and did has done its work, so it exits with 0: systemd and Kubernetes take anything
-/// else for a failure. A program that runs to its end by itself was interrupted, which shells and scripts expect to see.
+/// A server that stopped when it was told to has done its work, so by default it exits with 0: systemd and Kubernetes
+/// count anything else as a failure. A program that would have ended by itself was interrupted, and shells and
+/// scripts expect to see that.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ExitCodes {}
 
 impl ExitCodes {
-    /// The codes of a program that runs to its end by itself: a signal that interrupts it is its exit code, as shells report
-    /// it.
+    /// Returns the codes of a program that runs to its end by itself. A signal that interrupts it becomes its exit
+    /// code, as shells show it.
     ///
     #[cfg_attr(feature = "derive", doc = "```")]
     #[cfg_attr(not(feature = "derive"), doc = "```ignore")]

@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::BoxError;
 
-/// The error of a start that failed half-way, with what was built until then: a
-/// [`Runner`](crate::Runner) cleans it in plan order.
+/// The error of a start that failed half-way, with what was built until then. A [`Runner`](crate::Runner) cleans that
+/// in plan order.
 ///
-/// For a server whose fields are `Option`s while it is built. One whose `?` comes before there is a
-/// server needs nothing: what each block owns is released by its own drop.
+/// It is meant for a server whose fields are `Option`s while it is being built. A start that fails before there is a
+/// server does not need it: each value's own drop releases what it owns.
 ///
 /// ```
 /// use lifecycle_runtime::{BoxError, FailedStart, GracefulShutdown, Runner, ShutdownState, Stop, TaskGroup};
@@ -40,13 +40,13 @@ use crate::BoxError;
 /// # }
 /// ```
 pub struct FailedStart<S> {
-    // A lock, so that the error can be shared although a server need not be.
+    // A mutex makes the error `Sync` even if the server is not.
     server: Mutex<Option<S>>,
     error: BoxError,
 }
 
 impl<S> FailedStart<S> {
-    /// What was built, and what went wrong then.
+    /// Creates the error from what was built and what went wrong.
     pub fn new(server: S, error: impl Into<BoxError>) -> Self {
         Self {
             server: Mutex::new(Some(server)),

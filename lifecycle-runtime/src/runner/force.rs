@@ -1,4 +1,4 @@
-//! The forced end: the process is over, whatever the rest of it does.
+//! The forced end, which exits the process whatever the rest of it is doing.
 
 use std::fmt;
 use std::io::Write as _;
@@ -13,55 +13,55 @@ use crate::engine::{ForceHook, RunningPlan, UnfinishedStep, contain};
 use crate::text::Time;
 use crate::{Force, Outcome, Report, Step, StepProgress, clock, log};
 
-/// How long the engine has to abort what runs, once the end is forced.
+/// How long the engine has to abort the running steps, once the end is forced.
 const ABORTS: Duration = Duration::from_secs(1);
 
-/// How long the components have to say what they wait for, before that.
+/// How long components have to describe what they are waiting for, before that.
 const ANSWERS: Duration = Duration::from_millis(250);
 
-/// How long their hooks have, before the engine is told; later they go on beside the aborts.
+/// How long `on_force` hooks run before the engine is told. Slower ones go on beside the aborts.
 const HOOKS: Duration = Duration::from_secs(1);
 
-/// Threads that run them: so many may hang, and the others are still run.
+/// The most threads that run hooks. As many hooks may hang before the others do not run.
 const THREADS: usize = 8;
 
-/// What is forced to end.
+/// The runners that are forced to end.
 pub(super) struct Forced {
     pub(super) runners: Vec<ForcedRunner>,
-    /// A runner has not ended.
+    /// Whether any runner has not ended.
     pub(super) running: bool,
 }
 
-/// A runner that is forced to end, and what it is doing.
+/// A runner that is forced to end, and its phase.
 pub(super) struct ForcedRunner {
     pub(super) plan: Option<Arc<RunningPlan>>,
     pub(super) phase: Phase,
 }
 
-/// Ends the process, within [`ANSWERS`], [`HOOKS`] and [`ABORTS`].
+/// Ends the process, within [`ANSWERS`] plus [`HOOKS`] plus [`ABORTS`].
 pub(super) fn force(by: Force, what: Forced) -> ! {
     let Forced { runners, running } = what;
     let plans = runners.iter().filter_map(|runner| runner.plan.clone());
     let plans: Vec<_> = plans.collect();
-    // Before the engine is told: it lets go of both as it ends the steps.
+    // Taken before the engine is told, which drops both when it ends the steps.
     let open = plans
         .iter()
         .flat_map(|plan| plan.unfinished_steps(clock::now()))
         .collect();
     let hooks = plans.iter().flat_map(|plan| plan.take_hooks()).collect();
-    let told = plans.clone();
-    let log = move || told.iter().for_each(|plan| log::forced(plan, by));
-    let steps = ask(open, log);
+    let logged = plans.clone();
+    let log = move || logged.iter().for_each(|plan| log::forced(plan, by));
+    let steps = describe_steps(open, log);
 
     let mut text = format!("lifecycle: the end is forced by {by}\n");
     steps.iter().for_each(|step| text.push_str(&line(step)));
     for runner in &runners {
         runner.describe(&mut text);
     }
-    tell(&text);
+    print(&text);
 
-    // All hooks have run, or go on beside the aborts. First they, since the process may well end by itself
-    // once the engine is told.
+    // The hooks come first, since the process may end by itself once the engine is told. Hooks that take longer go on
+    // beside the aborts.
     let _ = run(hooks).recv_timeout(HOOKS);
     for plan in &plans {
         plan.shared.force(by);
@@ -72,47 +72,51 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
         thread::sleep(Duration::from_millis(5));
     }
     if is_open() {
-        tell("  the executor did not get to abort what was running within 1 s\n");
+        print("  the executor did not get to abort what was running within 1 s\n");
     } else if running {
-        // The runner has its report; the process may well end by itself.
+        // The runner has its report, so the process may end by itself meanwhile.
         thread::sleep(until.saturating_duration_since(Instant::now()));
     }
     process::exit(i32::from(by.exit_code()));
 }
 
-/// Asks every step what it waits for, and logs: a component's code and a subscriber's, which may block, so it runs
-/// on a thread that is left behind.
-fn ask(open: Vec<UnfinishedStep>, log: impl FnOnce() + Send + 'static) -> Vec<StepProgress> {
+/// Logs, and asks each step what it is waiting for. Both call foreign code that may block, so they run on a thread
+/// that nothing waits for.
+fn describe_steps(
+    open: Vec<UnfinishedStep>,
+    log: impl FnOnce() + Send + 'static,
+) -> Vec<StepProgress> {
     let mut steps: Vec<StepProgress> = open.iter().map(|step| step.view.clone()).collect();
-    let (says, said) = mpsc::channel();
-    // Without a thread the process still ends, and says less.
+    let (sender, answers) = mpsc::channel();
+    // Without a thread the text has no descriptions.
     let _ = thread::Builder::new()
         .name("lifecycle-ask".into())
         .spawn(move || {
             for (i, step) in open.into_iter().enumerate() {
-                // The guard may have stopped listening.
-                let _ = says.send((i, step.described()));
+                // Fails if this function has stopped waiting.
+                let _ = sender.send((i, step.described()));
             }
-            drop(says);
-            // A subscriber is somebody's code too.
+            drop(sender);
+            // The subscriber is foreign code, too.
             let _ = contain(log);
         });
     let until = Instant::now() + ANSWERS;
-    while let Ok((i, step)) = said.recv_timeout(until.saturating_duration_since(Instant::now())) {
+    while let Ok((i, step)) = answers.recv_timeout(until.saturating_duration_since(Instant::now()))
+    {
         steps[i] = step;
     }
     steps
 }
 
-/// Runs the hooks, on other threads than [`ask`], which may hang in what a component says. There are several, so that a
-/// hook that hangs keeps no other from running. Told when all have run.
+/// Runs the hooks on several threads, so that a hook that hangs does not keep others from running. They are not the
+/// thread of [`describe_steps`], which may hang in a description. The channel closes when all hooks have run.
 fn run(hooks: Vec<ForceHook>) -> mpsc::Receiver<()> {
-    let (runs, ran) = mpsc::channel();
+    let (sender, done) = mpsc::channel();
     let threads = hooks.len().min(THREADS);
     let hooks = Arc::new(Mutex::new(hooks.into_iter()));
     for _ in 0..threads {
-        let (hooks, runs) = (Arc::clone(&hooks), runs.clone());
-        // Without any thread none is run, and the engine is told at once.
+        let (hooks, sender) = (Arc::clone(&hooks), sender.clone());
+        // Without any thread no hook runs, and the channel closes at once.
         let _ = thread::Builder::new()
             .name("lifecycle-force".into())
             .spawn(move || {
@@ -121,10 +125,10 @@ fn run(hooks: Vec<ForceHook>) -> mpsc::Receiver<()> {
                         log::on_force_panicked(&message);
                     }
                 }
-                drop(runs);
+                drop(sender);
             });
     }
-    ran
+    done
 }
 
 fn next(hooks: &Mutex<vec::IntoIter<ForceHook>>) -> Option<ForceHook> {
@@ -132,7 +136,7 @@ fn next(hooks: &Mutex<vec::IntoIter<ForceHook>>) -> Option<ForceHook> {
 }
 
 impl ForcedRunner {
-    /// Adds what holds the process, beside steps that have not ended.
+    /// Describes what holds up the process, apart from unfinished steps.
     fn describe(&self, text: &mut String) {
         let report = self.plan.as_ref().and_then(|plan| plan.report());
         if let (Some(plan), None) = (&self.plan, report) {
@@ -162,11 +166,11 @@ impl ForcedRunner {
     }
 }
 
-/// What holds a runtime that is being dropped, as far as anything outside it can tell.
+/// The cause of a runtime's wait, as far as it is visible from outside.
 const RUNTIME_WAITS: &str = "the runtime waits for a call on its blocking pool \
     (a read of stdin, or a `spawn_blocking` that does not return)";
 
-/// Adds a line for each step that met its deadline, since what it was waiting for may go on.
+/// Adds a line for each step that met its deadline, as what it was waiting for may still be running.
 fn describe_left(step: &Step, path: &dyn fmt::Display, text: &mut String) {
     if let Outcome::TimedOut {
         waiting_for: Some(what),
@@ -180,20 +184,21 @@ fn describe_left(step: &Step, path: &dyn fmt::Display, text: &mut String) {
     }
 }
 
-/// Ends a process whose runtime waits for its blocking pool. What the report's end would have said, is said here.
+/// Ends a process whose runtime waits for its blocking pool. Prints an unclean report, as returning it would have
+/// done.
 pub(super) fn end_runtime(waited: Duration, report: Report) -> ! {
     if !report.is_clean() {
-        tell(&format!("{report}\n"));
+        print(&format!("{report}\n"));
     }
-    tell(&format!(
+    print(&format!(
         "lifecycle: the process ends, since for {} {RUNTIME_WAITS}\n",
         Time(waited)
     ));
     process::exit(i32::from(report.exit_code()));
 }
 
-fn tell(text: &str) {
-    // Nobody is left to tell if stderr is gone.
+fn print(text: &str) {
+    // If stderr is gone, the text has nowhere to go.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 

@@ -1,4 +1,4 @@
-//! The time a platform gives a process to end.
+//! The time that a platform gives a process to end.
 
 use std::error::Error;
 use std::fmt;
@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::log;
 
-/// The time a platform gives a process to end, for [`Runner::grace`](crate::Runner::grace).
+/// The time that a platform gives a process to end, for [`Runner::grace`](crate::Runner::grace).
 ///
-/// It is made from a [`Duration`], or from a text: whole numbers, each with one of the units h, m, s and ms, separated
-/// by spaces, such as `"30s"` or `"1m 30s"`. A text that is known only when the program runs is parsed, and a typo in it
-/// is an error of the caller:
+/// It is made from a [`Duration`] or from a text: whole numbers, each with one of the units h, m, s and ms, separated
+/// by spaces, such as `"30s"` or `"1m 30s"`. Parse a text that is known only at run time; a typo in it is then an
+/// error that the caller can handle:
 ///
 /// ```
 /// use lifecycle_runtime::Grace;
@@ -27,8 +27,8 @@ use crate::log;
 /// # Ok::<(), lifecycle_runtime::InvalidGrace>(())
 /// ```
 ///
-/// Only a literal converts by itself, as `runner.grace("30s")`. A borrowed text of another kind does not compile there, so
-/// no setting of a user is ever taken unchecked:
+/// Only a literal converts by itself, as in `runner.grace("30s")`. Other borrowed texts do not compile there, so no
+/// setting is ever used unchecked:
 ///
 /// ```compile_fail,E0597
 /// let setting = String::from("30s");
@@ -37,7 +37,7 @@ use crate::log;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grace(Duration);
 
-/// A text that is no [`Grace`].
+/// The error for a text that is no [`Grace`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidGrace {
     text: String,
@@ -102,7 +102,7 @@ fn parse(text: &str) -> Result<Duration, Why> {
             "h" => 3_600_000,
             _ => return Err(Why::UnknownUnit(unit.into())),
         };
-        // A row of digits that is no u64 is too large for one.
+        // Digits that do not fit into a u64 are too large.
         let number: u64 = number.parse().map_err(|_| Why::TooLong)?;
         let millis = number.checked_mul(millis).ok_or(Why::TooLong)?;
         total = total
@@ -129,7 +129,7 @@ impl fmt::Display for InvalidGrace {
 impl Error for InvalidGrace {}
 
 impl Grace {
-    /// Warns of a grace period that is shorter than what the shutdown may take.
+    /// Logs a warning if the grace period is shorter than the longest possible shutdown.
     pub(super) fn check(
         self,
         component: &str,

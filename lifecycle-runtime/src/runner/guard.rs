@@ -1,12 +1,14 @@
-//! The guard: one thread of the process that hears signals, whatever the executors do.
+//! The guard: one thread of the process that receives signals, whatever the executors do.
 //!
-//! It is started by the first [`Runner`](crate::Runner) and stays: tokio never restores a signal's
-//! default action, so once somebody has listened, somebody has to go on, until the process is gone.
+//! The first [`Runner`](crate::Runner) starts it, and it never ends: tokio does not restore a signal's default
+//! action, so once the process listens for a signal, something must react to it until the process is gone.
 //!
-//! Per signal, for each runner that is armed: the first asks for its shutdown; one soon after it is the same request; the
-//! second hurries, the third forces the end of the process. When no runner is armed any more, any signal does.
+//! For each armed runner the first signal requests its shutdown, and one soon after it is ignored as a duplicate. The
+//! second one hurries the shutdown, the third one forces the end of the process. When no runner is armed any more,
+//! any signal forces the end.
 //!
-//! The same thread is the watchdog of runners that asked for one, and ends a process whose runtime cannot end.
+//! The same thread is the watchdog of the runners that asked for one. It also ends a process whose runtime cannot
+//! end.
 
 mod armed;
 mod runtime_end;
@@ -27,41 +29,41 @@ pub(super) use armed::Phase;
 use armed::{ArmedRunner, Status};
 use runtime_end::{RuntimeBound, RuntimeEnd};
 
-/// A runner that hears signals. Dropped when it has ended.
+/// A runner that receives signals. Dropping it disarms the runner.
 pub(super) struct Guard {
     runner: Arc<ArmedRunner>,
     hooked: mpsc::UnboundedReceiver<Signal>,
-    /// Ends the watchdog's wait for the request.
+    /// Ends the watchdog's wait for a request.
     over: Option<DropGuard>,
 }
 
-/// The runners that are armed.
+/// The armed runners of the process.
 #[derive(Default)]
 struct Registry {
     armed: Vec<Arc<ArmedRunner>>,
-    /// The last of those that ended: what a forced end then tells of.
+    /// The last runner that has ended, which a later forced end describes.
     last: Option<Arc<ArmedRunner>>,
-    /// Reaches the thread.
+    /// Sends commands to the thread.
     thread: Option<mpsc::UnboundedSender<Command>>,
-    /// Bounds the end of the runtime that the last runner ran on.
+    /// The bound on the end of the runtime on which the last runner ran.
     bound: Option<RuntimeBound>,
 }
 
-/// Something asked of the thread.
+/// A command to the thread.
 enum Command {
-    /// Hear this signal too.
+    /// Listen for this signal, too.
     Hear(Signal, oneshot::Sender<io::Result<()>>),
-    /// Watch this runner from its request on, unless it ended before.
+    /// Watch this runner once its shutdown is requested, unless it has ended before.
     Watch(Arc<ArmedRunner>, CancellationToken),
-    /// Look again: there is a new time to do so.
-    Look,
-    /// See to it that the process ends, whose runtime is being dropped.
+    /// Check again: the next deadline has changed.
+    Check,
+    /// Make sure that the process ends, now that its runtime is being dropped.
     RuntimeEnds(RuntimeEnd),
 }
 
 static REGISTRY: OnceLock<Mutex<Registry>> = OnceLock::new();
 
-/// Locks the registry. No foreign code runs under it.
+/// Locks the registry. No foreign code may run under it.
 fn registry() -> MutexGuard<'static, Registry> {
     lock(REGISTRY.get_or_init(Mutex::default))
 }
@@ -72,14 +74,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn send(command: Command) {
     if let Some(thread) = &registry().thread {
-        // The thread ends with the process.
+        // Cannot fail: the thread lives as long as the process.
         let _ = thread.send(command);
     }
 }
 
 impl Guard {
-    /// Has signals begin the shutdown of `handle`, except those that are hooked. They are registered when
-    /// this returns.
+    /// Arms a runner: signals request the shutdown of `handle`, except those that are hooked. They are registered
+    /// when this returns.
     pub(super) async fn arm(
         handle: &ShutdownHandle,
         hooks: Vec<Signal>,
@@ -99,7 +101,7 @@ impl Guard {
             (registry.thread.clone(), registry.bound.take())
         };
         if let Some(bound) = bound {
-            // The program goes on after all.
+            // The program goes on after its last runner, so its runtime's end must not end the process.
             bound.lift().await;
         }
         let guard = Self {
@@ -130,13 +132,13 @@ impl Guard {
         lock(&self.runner.status)
     }
 
-    /// Says what the runner does from now on.
+    /// Records what the runner does from now on.
     pub(super) fn enter(&self, phase: Phase) {
         self.status().phase = phase;
     }
 
-    /// Has the process be gone within `allowed` of the request. Otherwise the watchdog forces its end, also after this
-    /// guard is dropped.
+    /// Watches that the process is gone within `allowed` of the request. If it is not, the watchdog forces its end,
+    /// even after this guard is dropped.
     pub(super) fn watch(&mut self, allowed: Option<Duration>) {
         self.status().allowed = allowed;
         if allowed.is_some() && self.over.is_none() {
@@ -146,28 +148,28 @@ impl Guard {
         }
     }
 
-    /// Notes that the shutdown begins now.
-    pub(super) fn begins(&self) {
-        self.runner.asked(Instant::now());
+    /// Records that the shutdown begins now.
+    pub(super) fn record_begin(&self) {
+        self.runner.record_request(Instant::now());
     }
 
-    /// Turns the watchdog off: what comes now is the caller's.
+    /// Disarms the watchdog. The caller's code runs from here on.
     pub(super) fn unwatch(&self) {
         self.status().allowed = None;
     }
 
-    /// Has the process end with the report's code if its runtime is dropped and waits for its blocking pool for longer than
-    /// `timeout`.
+    /// Bounds the end of the runtime: if it is dropped and waits for its blocking pool for longer than `timeout`, the
+    /// process exits with the report's code.
     pub(super) fn bound_runtime(&self, report: &Report, timeout: Option<Duration>) {
         let bound = runtime_end::bound(&self.runner, report, timeout);
         registry().bound = bound;
     }
 
-    /// The next signal that is hooked.
+    /// Returns the next hooked signal.
     pub(super) fn poll_hooked(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
         match self.hooked.poll_recv(cx) {
             Poll::Ready(Some(signal)) => Poll::Ready(signal),
-            // The sender is this guard's runner's.
+            // The channel stays open: this guard's runner holds its sender.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }

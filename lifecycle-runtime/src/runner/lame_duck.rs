@@ -1,4 +1,4 @@
-//! The lame duck: not ready any more, but still serving, while those who send work learn of it.
+//! The lame duck: the server is not ready any more but still serves, while load balancers and peers learn of it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,22 +18,22 @@ use crate::{
     BoxError, Component, Context, Reason, Report, Signal, TaskOutcome, TaskOutput, clock, log,
 };
 
-/// How long deregistration hooks have where the lame duck is shorter.
+/// The least time that deregistration hooks have, even if the lame duck is shorter.
 const HOOKS: Duration = Duration::from_secs(5);
 
-/// A lame duck as it was asked for.
+/// The options of a lame duck.
 #[derive(Default)]
 pub(super) struct LameDuck {
     pub(super) minimum: Duration,
     hooks: Vec<(Cow<'static, str>, Hook)>,
 }
 
-type Hooked = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+type HookFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
-/// A hook is a component, so that it has a row, a deadline and contained panics.
+/// A deregistration hook. It is a component, so that it gets a row, a deadline and contained panics.
 enum Hook {
-    Waiting(Option<Box<dyn FnOnce() -> Hooked + Send>>),
-    Running(Hooked),
+    Waiting(Option<Box<dyn FnOnce() -> HookFuture + Send>>),
+    Running(HookFuture),
 }
 
 impl Component for Hook {
@@ -59,12 +59,12 @@ impl LameDuck {
     ) where
         F: Future<Output: TaskOutcome> + Send + 'static,
     {
-        let hook = || -> Hooked { Box::pin(async move { hook().await.into_outcome() }) };
-        let hook: Box<dyn FnOnce() -> Hooked + Send> = Box::new(hook);
+        let hook = || -> HookFuture { Box::pin(async move { hook().await.into_outcome() }) };
+        let hook: Box<dyn FnOnce() -> HookFuture + Send> = Box::new(hook);
         self.hooks.push((name, Hook::Waiting(Some(hook))));
     }
 
-    /// The longest it may take.
+    /// Returns the longest time that the lame duck may take.
     pub(super) fn longest(&self) -> Duration {
         match self.hooks.is_empty() {
             true => self.minimum,
@@ -72,8 +72,8 @@ impl LameDuck {
         }
     }
 
-    /// The minimum, where it is kept: Ctrl-C is not waited for, and without main nobody serves.
-    pub(super) fn kept(&self, reason: &Reason, main_gone: bool) -> Duration {
+    /// Returns the minimum that applies: none after Ctrl-C, and none if main is gone and nothing serves.
+    pub(super) fn minimum_for(&self, reason: &Reason, main_gone: bool) -> Duration {
         match reason {
             Reason::Signal(Signal::INTERRUPT) => Duration::ZERO,
             _ if main_gone => Duration::ZERO,
@@ -81,8 +81,8 @@ impl LameDuck {
         }
     }
 
-    /// Waits for the minimum and the hooks, while main goes on; the token ends both early. Main's end ends the
-    /// minimum. It is a row before the plan, if there was anything to wait for.
+    /// Waits for the minimum and the hooks while main goes on. `over` ends both early, and main's end ends the
+    /// minimum. Adds a row before the plan, unless there is nothing to wait for.
     pub(super) async fn run<F, T>(
         self,
         minimum: Duration,
@@ -103,7 +103,7 @@ impl LameDuck {
         };
         let (until, hard) = (after(began, minimum), after(began, budget));
         let (names, mut hooks): (Vec<_>, Vec<_>) = self.hooks.into_iter().unzip();
-        let row = plan.lead("lame_duck", true, began, hard);
+        let row = plan.add_step_before("lame_duck", true, began, hard);
         let step = StepHandle::new(Arc::clone(plan), row);
         let span = PollSpan::step(plan.component, || step.path(), || budget);
         let cx = Context::of_step(step.clone(), began, hard, false);
@@ -114,7 +114,7 @@ impl LameDuck {
             let mut over = pin!(over.cancelled());
             poll_fn(|cx| {
                 if hooked.is_none() {
-                    // First the time, at which the hooks cut themselves.
+                    // First the timer: at the deadline the hooks cut themselves.
                     let _ = hooking.poll(Some(hard), cx);
                     if let Poll::Ready(report) = span.enter(|| hooks.as_mut().poll(cx)) {
                         hooked = Some(report);
@@ -137,12 +137,12 @@ impl LameDuck {
             span.ends(ended.step.outcome());
             log::lame_duck_end(plan.component, &ended.step);
         }
-        // What a hook leaves is foreign.
+        // The hooks are foreign code.
         let _ = contain(|| drop(hooks));
     }
 }
 
-/// How a lame duck ended, by what became of its hooks.
+/// Returns the result of a lame duck, from the report of its hooks.
 fn result(hooked: Option<&Report>, cut: bool) -> CleanupResult {
     let hooked = match (hooked, cut) {
         (Some(hooked), false) => hooked,

@@ -1,4 +1,4 @@
-//! Main: polled until it ends or is told to stop, then awaited as the step `main`.
+//! The main task: polled until it ends or is told to stop, and then awaited as the step `main`.
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -13,11 +13,11 @@ use crate::report::Outcome;
 use crate::unawaited::{self, UnawaitedDrop};
 use crate::{Reason, TaskOutcome, TaskOutput, clock, log};
 
-/// Main's future, and how it ended.
+/// Main's future, and its outcome once it has ended.
 pub(super) struct MainTask<'a, F> {
     future: Pin<&'a mut Option<F>>,
     outcome: Option<Outcome>,
-    /// Owners that it dropped without a shutdown: in its last poll, and in all of them once the shutdown has begun.
+    /// The owners that main dropped without a shutdown: in its last poll, or in any poll once the shutdown has begun.
     lost: Vec<UnawaitedDrop>,
     is_stopping: bool,
 }
@@ -36,17 +36,17 @@ where
         }
     }
 
-    /// Notes that the shutdown has begun.
-    pub(super) fn stops(&mut self) {
+    /// Records that the shutdown has begun.
+    pub(super) fn record_stop(&mut self) {
         self.is_stopping = true;
     }
 
-    /// Whether it ended by itself.
+    /// Returns whether main has ended by itself.
     pub(super) fn has_ended(&self) -> bool {
         self.outcome.is_some()
     }
 
-    /// Why the shutdown begins, if main's end begins it.
+    /// Returns the reason of a shutdown that main's end begins.
     pub(super) fn reason(&self) -> Reason {
         match &self.outcome {
             Some(Outcome::Failed(error)) => Reason::MainFailed(Arc::clone(error)),
@@ -55,8 +55,8 @@ where
         }
     }
 
-    /// Tells main to stop, and awaits it as the step `main` until its latest finish. A main that has not looked at its
-    /// `Stop` after another poll cannot know that it should end, and is dropped.
+    /// Tells main to stop, and awaits it as the step `main` until its latest finish. A main that has not looked at
+    /// its `Stop` after one more poll cannot know that it should end, so it is dropped.
     pub(super) async fn finish(
         mut self,
         plan: &Arc<RunningPlan>,
@@ -64,7 +64,7 @@ where
         trigger: &StopTrigger,
     ) {
         trigger.fire();
-        let row = plan.lead(MAIN, false, clock::now(), latest);
+        let row = plan.add_step_before(MAIN, false, clock::now(), latest);
         let step = StepHandle::new(Arc::clone(plan), row);
         let budget = || latest.saturating_duration_since(clock::now());
         let span = PollSpan::step(plan.component, || step.path(), budget);
@@ -98,7 +98,7 @@ where
             |lost| self.lost.extend(lost),
         );
         if !self.lost.is_empty() {
-            step.lost_owners(self.lost);
+            step.record_lost_owners(self.lost);
         }
         if let Err(message) = cleared {
             if outcome.is_done() {
@@ -137,10 +137,10 @@ where
     }
 }
 
-/// The step that a runner awaits before the plan.
+/// The name of main's row.
 const MAIN: &str = "main";
 
-/// Why a main that goes on has to be dropped before its latest finish, if it has to.
+/// Returns why a main that is still running must be dropped before its latest finish. `None` if it may go on.
 fn why_cut(plan: &RunningPlan, trigger: &StopTrigger) -> Option<Cow<'static, str>> {
     if let Some(by) = plan.shared.forced() {
         return Some(format!("the end was forced by {by}").into());

@@ -1,4 +1,4 @@
-//! What a runner is told, and the times that follow from it.
+//! The options of a runner, and the times that follow from them.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::plan::main_share;
 use crate::state::DEFAULT_TIMEOUT;
 use crate::{GracefulShutdown, Readiness, Report, ShutdownHandle, Signal};
 
-/// How long the end takes that has no time of its own: the drops, and what [`Runner::block_on`](crate::Runner::block_on)
-/// waits for when its runtime is dropped.
-pub(super) const END: Duration = Duration::from_secs(1);
+/// The time for the parts of the end that have no timeout: the drops, and the end of the runtime in
+/// [`Runner::block_on`](crate::Runner::block_on).
+pub(super) const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the `finally` hooks have together.
-const FINALLY: Duration = Duration::from_secs(3);
+/// The default time of all `finally` hooks together.
+const FINALLY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a start that was told to stop has to return what it built.
-const START_STOP: Duration = Duration::from_secs(5);
+/// The default time in which a start that was told to stop has to return.
+const START_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the runtime may wait for its blocking pool once it is dropped.
-const RUNTIME: Duration = Duration::from_secs(5);
+/// The default time for which a dropped runtime may wait for its blocking pool.
+const RUNTIME_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) type Finally = Box<dyn FnOnce(&Report) + Send>;
 pub(super) type ExitCode = Box<dyn FnOnce(&Report) -> u8 + Send>;
@@ -41,15 +41,15 @@ pub(super) struct Options {
     pub(super) exit_code: Option<ExitCode>,
 }
 
-/// How long a start may take.
+/// The time limits of a start.
 #[derive(Clone, Copy)]
 pub(super) struct StartTimes {
     pub(super) timeout: Option<Duration>,
-    /// After it was told to stop.
+    /// The limit once the start was told to stop.
     pub(super) stop_timeout: Duration,
 }
 
-/// What a second signal does, more than 500 ms after the first.
+/// The effect of a second signal that comes more than 500 ms after the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecondSignal {
@@ -72,27 +72,27 @@ impl Default for Options {
             second_signal: SecondSignal::default(),
             start: StartTimes {
                 timeout: None,
-                stop_timeout: START_STOP,
+                stop_timeout: START_STOP_TIMEOUT,
             },
             finally: Vec::new(),
-            finally_timeout: FINALLY,
-            runtime_timeout: Some(RUNTIME),
+            finally_timeout: FINALLY_TIMEOUT,
+            runtime_timeout: Some(RUNTIME_TIMEOUT),
             exit_code: None,
         }
     }
 }
 
 impl Options {
-    /// How long what comes after the plan may take.
+    /// Returns how long the phases after the plan may take.
     pub(super) fn after_plan(&self) -> Duration {
         match self.finally.is_empty() {
-            true => END,
-            false => END.saturating_add(self.finally_timeout),
+            true => END_TIMEOUT,
+            false => END_TIMEOUT.saturating_add(self.finally_timeout),
         }
     }
 
-    /// How long a process may take from the request until it is gone, if a watchdog is to see to it. `before` is what
-    /// comes before the lame duck.
+    /// Returns how long the process may live from the request on, if a watchdog is armed. `before` is the time before
+    /// the lame duck.
     pub(super) fn allowed(&self, before: Duration, budget: Option<Duration>) -> Option<Duration> {
         let slack = self.watchdog?;
         let parts = [
@@ -110,11 +110,11 @@ impl Options {
     }
 }
 
-/// The times of a shutdown, known before it begins.
+/// The times of a shutdown that are known before it begins.
 pub(super) struct Bounds {
-    /// The plan's.
+    /// The budget of the plan, main included.
     pub(super) total: Duration,
-    /// What of that is kept from main.
+    /// The part of it that main may not use.
     pub(super) reserve: Duration,
 }
 

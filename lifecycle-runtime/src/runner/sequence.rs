@@ -1,4 +1,4 @@
-//! The sequence: start, serve, lame duck, main, plan, end.
+//! The sequence of a run: start, serve, lame duck, main, plan, end.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -19,8 +19,8 @@ use crate::report::Cut;
 use crate::state::{self, RunPlan};
 use crate::{GracefulShutdown, Reason, Report, ShutdownHandle, TaskOutcome, clock, log};
 
-/// Runs all of it. The guard is armed until it is dropped.
-pub(super) async fn conduct<S, B, M, T>(
+/// Runs the whole sequence. The returned guard stays armed until it is dropped.
+pub(super) async fn run_sequence<S, B, M, T>(
     source: B,
     mut options: Options,
     main: Option<M>,
@@ -40,19 +40,19 @@ where
     guard.watch(options.allowed(before, S::PLAN.budget()));
     let Started {
         server,
-        is_whole,
-        told,
+        is_complete,
+        stopped_at,
         row,
         trigger: start_trigger,
     } = start(source, options.start, &options.handle.clone(), &guard).await;
     let Some(mut server) = server else {
-        let report = without_server::<S>(&options.handle, told);
+        let report = without_server::<S>(&options.handle, stopped_at);
         let report = report.preceded_by(row.as_slice());
         return (end(None::<S>, report, options, &guard).await, guard);
     };
-    let main = main.filter(|_| is_whole);
+    let main = main.filter(|_| is_complete);
     let bounds = Bounds::of(&server, &options);
-    let before = since(told);
+    let before = since(stopped_at);
     guard.enter(Phase::Main);
     guard.watch(options.allowed(before, Some(bounds.total)));
     if main.is_some() {
@@ -61,15 +61,15 @@ where
     let (stop, trigger) = stop::pair();
     let (plan, span) = {
         let server = &mut server;
-        // Lazy, so that a panic of the call itself is main's too.
+        // Lazy, so that a panic in the call itself counts as main's.
         let main = pin!(main.map(|main| async move { main(server, stop).await }));
         let mut main = main.is_some().then(|| MainTask::new(main));
         let reason = serve(main.as_mut(), &mut options, &mut guard).await;
-        let began = told.unwrap_or_else(clock::now);
-        // Where there never was one, tasks serve.
-        let main_gone = main.as_ref().map_or(!is_whole, MainTask::has_ended);
+        let began = stopped_at.unwrap_or_else(clock::now);
+        // A server without a main serves from its tasks.
+        let main_gone = main.as_ref().map_or(!is_complete, MainTask::has_ended);
         if let Some(main) = &mut main {
-            main.stops();
+            main.record_stop();
         }
         let span = PollSpan::shutdown(S::PLAN.name(), &reason, bounds.total);
         let beginning = begin::<S, _, _>(
@@ -94,16 +94,19 @@ where
     (end(Some(server), report, options, &guard).await, guard)
 }
 
-/// How long ago a start was told to stop.
-fn since(told: Option<Instant>) -> Duration {
-    told.map_or(Duration::ZERO, |told| {
-        clock::now().saturating_duration_since(told)
+/// Returns how long ago a start was told to stop.
+fn since(stopped_at: Option<Instant>) -> Duration {
+    stopped_at.map_or(Duration::ZERO, |stopped_at| {
+        clock::now().saturating_duration_since(stopped_at)
     })
 }
 
-/// The report of a server that never was.
-fn without_server<S: GracefulShutdown>(handle: &ShutdownHandle, told: Option<Instant>) -> Report {
-    let elapsed = since(told);
+/// Returns the report of a server that was never built.
+fn without_server<S: GracefulShutdown>(
+    handle: &ShutdownHandle,
+    stopped_at: Option<Instant>,
+) -> Report {
+    let elapsed = since(stopped_at);
     let cut = Cut {
         hurried: handle.is_hurried(),
         ..Cut::default()
@@ -111,7 +114,7 @@ fn without_server<S: GracefulShutdown>(handle: &ShutdownHandle, told: Option<Ins
     Report::new(S::PLAN.name(), handle.reason(), elapsed, cut, Vec::new())
 }
 
-/// Runs main, and the hooks of signals, until the shutdown is asked for.
+/// Runs main and the hooks of signals until a shutdown is requested.
 async fn serve<F, T>(
     mut main: Option<&mut MainTask<'_, F>>,
     options: &mut Options,
@@ -124,7 +127,7 @@ where
     let Options { handle, hooks, .. } = options;
     let mut requested = pin!(handle.requested());
     poll_fn(|cx| {
-        // The first to ask gives the reason.
+        // Checked first, since the first request gives the reason.
         if let Poll::Ready(reason) = requested.as_mut().poll(cx) {
             return Poll::Ready(reason);
         }
@@ -146,7 +149,8 @@ where
     .await
 }
 
-/// Turns readiness to draining, runs the lame duck, and starts the plan's clock. `request` is why and when.
+/// Turns readiness to draining, runs the lame duck, and starts the plan's clock. `request` holds the reason and the
+/// time.
 async fn begin<S, F, T>(
     options: &mut Options,
     bounds: &Bounds,
@@ -166,10 +170,10 @@ where
         readiness.drain();
     }
     let lame_duck = std::mem::take(&mut options.lame_duck);
-    let minimum = lame_duck.kept(&reason, main_gone);
+    let minimum = lame_duck.minimum_for(&reason, main_gone);
     log::begin(name, &reason, minimum, bounds.total);
     guard.enter(Phase::LameDuck);
-    guard.begins();
+    guard.record_begin();
     let now = clock::now();
     let over = options.handle.begin_early_phase(now);
     let shared = ShutdownShared::new(reason, began);
@@ -182,7 +186,7 @@ where
     plan
 }
 
-/// Runs the plan on the clock that was started, or what main has left of it.
+/// Runs the plan on its running clock, in the time that main has left.
 async fn shut_down<S: GracefulShutdown>(
     server: &mut S,
     plan: Arc<RunningPlan>,
@@ -195,7 +199,7 @@ async fn shut_down<S: GracefulShutdown>(
     if Arc::ptr_eq(&resumed, &plan) {
         return report;
     }
-    // Main shut the server down itself, so that its own row is on a clock of its own.
+    // Main shut the server down itself, on another clock. Main's own row is in `plan`.
     plan.finish_empty();
     plan.report()
         .map_or(report.clone(), |main| report.preceded_by(main.steps()))

@@ -1,10 +1,10 @@
-//! The signals that are heard.
+//! The signals that the process listens for.
 
 use std::io;
 
 use crate::Signal;
 
-/// Those that begin a shutdown.
+/// The signals that request a shutdown.
 #[cfg(unix)]
 pub(super) const ENDING: [Signal; 4] = [
     Signal::TERMINATE,
@@ -28,7 +28,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Hears this one too.
+    /// Listens for this signal, too.
     pub(super) fn add(&mut self, which: Signal) -> io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         if self.streams.iter().all(|(known, _)| *known != which) {

@@ -1,4 +1,4 @@
-//! Where a runner's server comes from. Nothing here can be named outside the crate.
+//! The two sources of a runner's server. Neither can be named outside the crate.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,20 +7,20 @@ use super::failed_start::FailedStart;
 use super::stop::Stop;
 use crate::BoxError;
 
-/// A server, or what was built of it and what went wrong.
+/// A server, or the parts that were built and the error.
 pub(super) type Built<S> = Result<S, (Option<S>, BoxError)>;
 
-/// A server, or the way to one.
+/// A source of a server.
 pub trait Source<S> {
-    /// Whether there is anything to wait for.
+    /// Whether the server must be built, which takes time.
     const STARTS: bool;
 
-    /// The server.
+    /// Returns the server.
     #[allow(async_fn_in_trait)] // Its module is private; a runner's future is polled where it is.
     async fn server(self, stop: Stop) -> Built<S>;
 }
 
-/// A server that is there.
+/// A server that exists already.
 #[derive(Debug)]
 pub struct Given<S>(pub(super) S);
 
@@ -32,7 +32,7 @@ impl<S> Source<S> for Given<S> {
     }
 }
 
-/// A function that builds one.
+/// A function that builds the server.
 pub struct Start<F, E>(pub(super) F, pub(super) PhantomData<fn() -> E>);
 
 impl<S, F, E> Source<S> for Start<F, E>

@@ -1,4 +1,4 @@
-//! The start: the server is built, unless the shutdown is asked for before.
+//! The start, which builds the server unless a shutdown is requested first.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -17,37 +17,37 @@ use crate::text::Time;
 use crate::unawaited::{self, UnawaitedDrop};
 use crate::{BoxError, Reason, ShutdownHandle, Step, clock, log};
 
-/// What a start came to.
+/// The result of a start.
 pub(super) struct Started<S> {
-    /// The server, or what of it an error held.
+    /// The server, or the parts of it that an error held.
     pub(super) server: Option<S>,
-    /// Whether main may run on it.
-    pub(super) is_whole: bool,
-    /// When the start was told to stop, if it was.
-    pub(super) told: Option<Instant>,
-    /// The row `start`, if there is anything to tell.
+    /// Whether main may run on the server.
+    pub(super) is_complete: bool,
+    /// When the start was told to stop. `None` if it was not.
+    pub(super) stopped_at: Option<Instant>,
+    /// The row `start`, if it has something to report.
     pub(super) row: Option<Step>,
-    /// Fires the `Stop` that the start got, which tasks it has spawned may hold.
+    /// Fires the `Stop` of the start, which tasks that it spawned may hold.
     pub(super) trigger: StopTrigger,
 }
 
-/// How the future of a start ended.
+/// The way in which the future of a start ended.
 enum Ended<S> {
     Built(S),
     Failed(Option<S>, BoxError),
-    /// It met the time that it had to return what it built.
+    /// The start did not return in the time that it had after it was told to stop.
     TimedOut,
-    /// A signal or a hurry cut it.
+    /// A signal or a hurry cut the start.
     Cut,
 }
 
-/// The future of a start, and the owners that were dropped in it.
+/// The future of a start, and the owners that it dropped without a shutdown.
 struct Building<'a, F> {
     future: Pin<&'a mut Option<F>>,
     dropped: Vec<UnawaitedDrop>,
 }
 
-/// Builds the server. A request for the shutdown tells the start to stop; then it has a bounded time to return.
+/// Builds the server. When a shutdown is requested, tells the start to stop, and gives it a bounded time to return.
 pub(super) async fn start<S, B: Source<S>>(
     source: B,
     times: StartTimes,
@@ -61,13 +61,13 @@ pub(super) async fn start<S, B: Source<S>>(
         future,
         dropped: Vec::new(),
     };
-    let mut told = None;
-    let ended = match until_told(&mut building, times, handle, began).await {
+    let mut stopped_at = None;
+    let ended = match until_stopped(&mut building, times, handle, began).await {
         Some(ended) => ended,
         None => {
             let now = clock::now();
-            told = Some(now);
-            guard.begins();
+            stopped_at = Some(now);
+            guard.record_begin();
             trigger.fire();
             let ended = until_cut(&mut building, times, handle, now).await;
             handle.end_early_phase();
@@ -81,16 +81,17 @@ pub(super) async fn start<S, B: Source<S>>(
         Ended::TimedOut => (None, Outcome::TimedOut { waiting_for: None }),
         Ended::Cut => (None, Outcome::Aborted),
     };
-    let is_whole = outcome.is_done() && told.is_none();
+    let is_complete = outcome.is_done() && stopped_at.is_none();
     let is_reason = match &outcome {
         Outcome::Failed(error) => handle.request(Reason::StartFailed(Arc::clone(error))),
         _ => false,
     };
-    let tells = told.is_some() || !(outcome.is_done() || is_reason) || !building.dropped.is_empty();
+    let tells =
+        stopped_at.is_some() || !(outcome.is_done() || is_reason) || !building.dropped.is_empty();
     let row = tells.then(|| {
-        let since = told.unwrap_or(began);
+        let since = stopped_at.unwrap_or(began);
         let elapsed = clock::now().saturating_duration_since(since);
-        let budget = match told {
+        let budget = match stopped_at {
             Some(_) => times.stop_timeout,
             None => elapsed,
         };
@@ -113,18 +114,18 @@ pub(super) async fn start<S, B: Source<S>>(
     }
     Started {
         server,
-        is_whole,
-        told,
+        is_complete,
+        stopped_at,
         row,
         trigger,
     }
 }
 
-/// The row of a start.
+/// The name of the start's row.
 const START: &str = "start";
 
-/// Polls the start until it ends; `None` once the shutdown is asked for, or the start takes too long.
-async fn until_told<S, F: Future<Output = Built<S>>>(
+/// Polls the start until it ends. Returns `None` once a shutdown is requested or the start has taken too long.
+async fn until_stopped<S, F: Future<Output = Built<S>>>(
     building: &mut Building<'_, F>,
     times: StartTimes,
     handle: &ShutdownHandle,
@@ -134,7 +135,7 @@ async fn until_told<S, F: Future<Output = Built<S>>>(
     let limit = times.timeout.map(|timeout| after(began, timeout));
     let mut timer = Timer::new();
     poll_fn(|cx| {
-        // First the server: one that is there already is never given up.
+        // Polled first: a server that is ready must not be lost.
         if let Poll::Ready(ended) = building.poll(cx) {
             return Poll::Ready(Some(ended));
         }
@@ -157,11 +158,11 @@ async fn until_cut<S, F: Future<Output = Built<S>>>(
     building: &mut Building<'_, F>,
     times: StartTimes,
     handle: &ShutdownHandle,
-    told: Instant,
+    stopped_at: Instant,
 ) -> Ended<S> {
-    let over = handle.begin_early_phase(told);
+    let over = handle.begin_early_phase(stopped_at);
     let mut over = pin!(over.cancelled());
-    let until = after(told, times.stop_timeout);
+    let until = after(stopped_at, times.stop_timeout);
     let mut timer = Timer::new();
     poll_fn(|cx| {
         if let Poll::Ready(ended) = building.poll(cx) {
@@ -195,9 +196,9 @@ impl<S, F: Future<Output = Built<S>>> Building<'_, F> {
         }
     }
 
-    /// Drops the future with what it had built, which is foreign code.
+    /// Drops the future and what it had built, which is foreign code.
     fn clear(&mut self) {
-        // What it panics with tells nothing: the outcome stands.
+        // A panic of the drop does not change the outcome.
         let _ = unawaited::collect(
             || contain(|| self.future.set(None)),
             |lost| self.dropped.extend(lost),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-/// Tells main when to stop: `stop.cancelled().await`, `stop.is_cancelled()`.
+/// The signal that tells main when to stop: `stop.cancelled().await`, `stop.is_cancelled()`.
 ///
 /// Look at it early. A main that never did cannot be waiting for it, so the runner drops it at once when the shutdown
 /// begins. What that main was doing is lost, its step is not done, and the exit code is 1. Every method counts as

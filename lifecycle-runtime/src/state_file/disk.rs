@@ -1,4 +1,4 @@
-//! The file itself: read, set aside, replaced in one step. Blocking.
+//! The file itself: read, set aside, and replaced atomically. All of this blocks.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -12,22 +12,23 @@ use super::Saved;
 
 const FORMAT: &str = "lifecycle-state";
 
-/// How old what a killed save left must be before it is swept up: another process may be saving.
+/// The age from which the temporary file of a killed save is removed. A younger one may belong to a process that is
+/// saving.
 const STALE: Duration = Duration::from_secs(60);
 
-/// The file's content.
+/// The content of the file.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Envelope<N, T> {
     format: N,
     name: N,
     version: u32,
-    /// Milliseconds since 1970, as all times here.
+    /// Milliseconds since 1970, like all times here.
     saved_at: u64,
     shutdown_at: Option<u64>,
     state: T,
 }
 
-/// All but the state, which is looked at first.
+/// Everything but the state. It is checked first.
 #[derive(Deserialize)]
 struct Cover {
     format: String,
@@ -45,7 +46,7 @@ struct Content<T> {
 pub(super) enum Found<T> {
     State(T, Saved),
     Nothing,
-    /// The content was read and is damaged; now it is there.
+    /// The content was read and is damaged. The file now has the name `aside`.
     SetAside {
         why: String,
         aside: PathBuf,
@@ -71,7 +72,7 @@ impl<'a, T> Envelope<&'a str, &'a T> {
 }
 
 fn millis(time: SystemTime) -> u64 {
-    // A clock before 1970 is no time to keep.
+    // Times before 1970 become 1970.
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -82,7 +83,7 @@ fn time(millis: u64) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
-/// Reads the file. Only content that was read is ever set aside.
+/// Loads the file. It is set aside only after its content was read.
 pub(super) fn load<T: DeserializeOwned>(
     path: &Path,
     name: &str,
@@ -92,7 +93,7 @@ pub(super) fn load<T: DeserializeOwned>(
     sweep(path);
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
-            // A pipe would not even end.
+            // Reading a pipe would never end.
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "it is not a regular file",
@@ -106,7 +107,7 @@ pub(super) fn load<T: DeserializeOwned>(
         Ok((state, saved)) => Ok(Found::State(state, saved)),
         Err(why) => match set_aside(path) {
             Ok(aside) => Ok(Found::SetAside { why, aside }),
-            // A later save would destroy it.
+            // An error, since a later save would destroy the file.
             Err(error) => Err(io::Error::new(
                 error.kind(),
                 format!("{why}, and it cannot be set aside: {error}"),
@@ -115,9 +116,9 @@ pub(super) fn load<T: DeserializeOwned>(
     }
 }
 
-/// What a path leads to through symbolic links; the last of them may lead to nothing yet.
+/// Follows symbolic links. The last one may point to a file that does not exist yet.
 fn target(path: &Path) -> io::Result<PathBuf> {
-    /// As many as Linux follows (path_resolution(7)).
+    /// Linux follows as many (path_resolution(7)).
     const MOST_LINKS: usize = 40;
     let mut path = path.to_path_buf();
     for _ in 0..MOST_LINKS {
@@ -141,7 +142,7 @@ fn parse<T: DeserializeOwned>(text: &[u8], name: &str, version: u32) -> Result<(
         serde_json::from_slice(text).map_err(|error| format!("it is damaged: {error}"))?;
     if cover.format != FORMAT || cover.name != name {
         return Err(format!(
-            "it is somebody else's: {} {:?}",
+            "it belongs to another program: {} {:?}",
             cover.format, cover.name
         ));
     }
@@ -165,7 +166,7 @@ fn parse<T: DeserializeOwned>(text: &[u8], name: &str, version: u32) -> Result<(
     Ok((content.state, saved))
 }
 
-/// Renames the file to a name that is free, so that nothing is lost.
+/// Renames the file to a free name, so that nothing is lost.
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let aside = (0..100)
         .map(|n| beside(path, &format!("aside-{}-{n}", millis(SystemTime::now()))))
@@ -198,7 +199,7 @@ fn prefix(path: &Path) -> String {
 
 const SUFFIX: &str = ".tmp";
 
-/// Replaces the file; of a symbolic link what it leads to, so that the link stays.
+/// Replaces the file, or the target of a symbolic link.
 pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let path = &target(path)?;
     let directory = directory(path);
@@ -208,12 +209,12 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
         .tempfile_in(directory)?;
     file.write_all(text)?;
     if let Ok(old) = fs::metadata(path) {
-        // Who could read the old file can read the new one.
+        // The new file keeps the permissions of the old one.
         fs::set_permissions(file.path(), old.permissions())?;
     }
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
-    // The rename is on the disk once the directory is.
+    // A rename is durable once the directory is synced.
     #[cfg(unix)]
     File::open(directory)?.sync_all()?;
     #[cfg(not(unix))]
@@ -221,7 +222,7 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what saves that were killed have left.
+/// Removes the temporary files of saves that were killed.
 fn sweep(path: &Path) {
     let Ok(entries) = fs::read_dir(directory(path)) else {
         return;
@@ -238,7 +239,7 @@ fn sweep(path: &Path) {
             && name.ends_with(SUFFIX)
             && stale().is_some_and(|age| age > STALE)
         {
-            // The next start tries again.
+            // If this fails, the next start tries again.
             let _ = fs::remove_file(entry.path());
         }
     }

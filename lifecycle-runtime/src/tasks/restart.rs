@@ -1,4 +1,4 @@
-//! Whether a supervised task runs again, and when.
+//! The policy that decides whether and when a supervised task runs again.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// No wait is shorter, so that a task that fails at once keeps no executor busy.
+/// The shortest wait, so that a task that fails at once does not keep the executor busy.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Decides when a task of [`Spawner::supervise`](crate::Spawner::supervise) is restarted, and when it is given up.
+/// A policy that decides when a task of [`Spawner::supervise`](crate::Spawner::supervise) is restarted, and when it
+/// is given up.
 ///
-/// Unless it is told otherwise, it waits about 100 ms before the first restart, twice as long before each further one
-/// and at most 30 s, and gives a task up that fails again after 5 restarts within 60 s.
+/// By default it waits about 100 ms before the first restart, and twice as long before each further one, up to 30 s.
+/// It gives a task up that fails again after 5 restarts within 60 s.
 ///
 /// ```
 /// use lifecycle_runtime::Restart;
@@ -51,21 +52,21 @@ impl Restart {
         policy
     }
 
-    /// Sets the waits: `first` before the first restart, twice as long before each further one, and never longer than
-    /// `longest`. A wait below 1 ms is 1 ms.
+    /// Sets the waits: `first` before the first restart, twice as long before each further one, up to `longest`. A
+    /// wait below 1 ms counts as 1 ms.
     ///
-    /// What is really waited is a random time between half of that and all of it, so that the tasks of many servers,
-    /// which fail together, do not come back together. A run that lasts at least `longest` begins the waits anew.
+    /// The actual wait is a random time between half of that and all of it, so that the tasks of many servers, which
+    /// fail together, do not come back together. A run that lasts at least `longest` resets the wait to `first`.
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.first = first;
         self.longest = longest;
         self
     }
 
-    /// Gives the task up when it fails again after `restarts` restarts within `per`, as the restart intensity of an OTP
-    /// supervisor does. The waits count as a part of that time: where they are long, the limit may never be reached.
+    /// Gives the task up when it fails again after `restarts` restarts within `per`, like the restart intensity of an
+    /// OTP supervisor. The waits count as a part of `per`: if they are long, the limit may never be reached.
     ///
-    /// 0 restarts give it up at its first failure, and `u32::MAX` never.
+    /// With 0 restarts the task is given up at its first failure, with `u32::MAX` never.
     pub const fn at_most(mut self, restarts: u32, per: Duration) -> Self {
         self.most = restarts;
         self.per = per;
@@ -77,12 +78,12 @@ impl Restart {
         self.always
     }
 
-    /// The limit: so many restarts within so long.
+    /// Returns the limit: the number of restarts, and the time in which they count.
     pub(super) fn limit(&self) -> (u32, Duration) {
         (self.most, self.per)
     }
 
-    /// The longest wait before a restart, after so many restarts in a row.
+    /// Returns the longest wait before a restart, after `in_a_row` restarts without a lasting run.
     fn whole_wait(&self, in_a_row: u32) -> Duration {
         let wait = self.first.max(SHORTEST);
         let wait = wait.saturating_mul(2_u32.saturating_pow(in_a_row));
@@ -90,17 +91,17 @@ impl Restart {
     }
 }
 
-/// The restarts of one task, as far as they count.
+/// The recent restarts of one task.
 #[derive(Default)]
 pub(super) struct History {
-    /// When it was restarted within the time of the limit, the oldest first.
+    /// The restarts within the limit's time, the oldest first.
     recent: VecDeque<Instant>,
-    /// How often it was restarted since a run that lasted.
+    /// How many restarts there were since a run that lasted.
     in_a_row: u32,
 }
 
 impl History {
-    /// Notes that a run has failed, and returns the wait before the next one. `None` past the limit.
+    /// Records a failed run, and returns the wait before the next one. `None` once the limit is exceeded.
     pub(super) fn wait(
         &mut self,
         policy: &Restart,
@@ -124,10 +125,10 @@ impl History {
     }
 }
 
-/// A random number from 0 to below 1. The keys of std's hash maps are random enough to spread restarts.
+/// Returns a random number in `0.0..1.0`. The keys of std's hash maps are random enough to spread restarts.
 fn random_fraction() -> f64 {
     let random = RandomState::new().build_hasher().finish();
-    // As many bits as an f64 holds exactly.
+    // The 53 bits that an f64 holds exactly.
     (random >> 11) as f64 / (1_u64 << 53) as f64
 }
 

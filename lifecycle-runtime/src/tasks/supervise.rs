@@ -19,24 +19,24 @@ use crate::gate::Closed;
 use crate::reason::Chain;
 use crate::{BoxError, TaskOutcome, TaskOutput, log};
 
-/// Shows what a supervised task is doing, from [`Spawner::supervise`]. Clones are cheap, and keep nothing alive.
+/// A view of a supervised task, from [`Spawner::supervise`]. Clones are cheap, and keep nothing alive.
 #[derive(Clone)]
 pub struct Supervised {
     name: Cow<'static, str>,
     status: watch::Receiver<Status>,
 }
 
-/// What a supervised task is doing.
+/// The state of a supervised task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TaskState {
-    /// It runs.
+    /// The task runs.
     Running,
-    /// It failed, and waits for its restart.
+    /// The task failed, and waits for its restart.
     Waiting,
-    /// It failed too often, and is not restarted again.
+    /// The task failed too often, and is not restarted any more.
     GivenUp,
-    /// It ended by itself, or the shutdown ended it.
+    /// The task ended by itself, or the shutdown ended it.
     Ended,
 }
 
@@ -48,16 +48,16 @@ struct Status {
 }
 
 impl Spawner {
-    /// Spawns a task that is restarted when it fails, as `restart` says.
+    /// Spawns a task that is restarted when it fails, according to `restart`.
     ///
-    /// Each run calls a clone of `task`, so it begins with what the closure captured when it was supervised. A failure that
-    /// is followed by a restart is logged as `task_restart` when it happens, and the report does not hold it against the
-    /// server. Past the limit the task is given up: it has failed then like any other task of its group, which in a group
-    /// that is [`critical`](crate::TaskGroup::critical) begins the shutdown with this task as the
-    /// [reason](crate::Reason::TaskFailed). In any other group only the log and the report say so.
+    /// Each run calls a clone of `task`, so it begins with what the closure captured originally. A failure that leads
+    /// to a restart is logged as `task_restart`, and does not make the report unclean. Past the limit the task is
+    /// given up, and counts as failed like any other task of its group. In a [`critical`](crate::TaskGroup::critical)
+    /// group that begins the shutdown, with this task as the [reason](crate::Reason::TaskFailed). In any other group
+    /// only the log and the report show it.
     ///
-    /// Once the shutdown has begun nothing is restarted. A task that waits for its restart ends at once; a run that fails
-    /// after that is a failure in the report.
+    /// Once the shutdown has begun nothing is restarted. A task that waits for its restart ends at once. A run that
+    /// fails from then on is a failure in the report.
     ///
     /// ```
     /// use lifecycle_runtime::{BoxError, Restart, ShutdownHandle, TaskGroup, TaskState};
@@ -119,7 +119,7 @@ impl Spawner {
     }
 }
 
-/// Runs a task again and again. Dropped, it says that the task has ended.
+/// The loop that runs a task again and again. Dropping it sets the state to [`TaskState::Ended`].
 struct Supervisor {
     name: Cow<'static, str>,
     restart: Restart,
@@ -172,7 +172,7 @@ impl Supervisor {
             status.failure = Some(failure);
         });
         let restarts = self.status.borrow().restarts;
-        // A subscriber is somebody's code.
+        // The subscriber is foreign code.
         let _ = contain(|| log::task_restart(&self.name, error, restarts, wait));
     }
 
@@ -207,7 +207,7 @@ fn panicked(message: String) -> BoxError {
     format!("panicked: {message}").into()
 }
 
-/// Waits for the end of a run. A panic of the run, also in its drop, is an error.
+/// Waits for the end of a run. A panic of the run, or of its drop, becomes an error.
 async fn finish(run: impl Future<Output: TaskOutcome>) -> Result<(), BoxError> {
     let mut run = pin!(Some(run));
     let ended = poll_fn(|cx| {
@@ -224,7 +224,7 @@ async fn finish(run: impl Future<Output: TaskOutcome>) -> Result<(), BoxError> {
     ended.and(dropped)
 }
 
-/// A task failed past its limit; the cause is its last failure.
+/// An error: a task failed past its limit. Its source is the last failure.
 #[derive(Debug)]
 struct GivenUp {
     restarts: u32,
@@ -250,33 +250,33 @@ impl Error for GivenUp {
 }
 
 impl Supervised {
-    /// The name of the task.
+    /// Returns the name of the task.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What the task is doing.
+    /// Returns the state of the task.
     pub fn state(&self) -> TaskState {
         self.status.borrow().state
     }
 
-    /// How often it was restarted.
+    /// Returns how often the task was restarted.
     pub fn restarts(&self) -> u64 {
         self.status.borrow().restarts
     }
 
-    /// Its last error or panic after which it was to be restarted, or was given up.
+    /// Returns the last error or panic that led to a restart, or after which the task was given up.
     pub fn last_failure(&self) -> Option<Arc<str>> {
         self.status.borrow().failure.clone()
     }
 
-    /// Waits until the state has changed since the last call. `false` once it does not change any more.
+    /// Waits until the state has changed since the last call. Returns `false` once it cannot change any more.
     ///
-    /// Changes that come close together may be told as one.
+    /// Changes in quick succession may be reported as one.
     ///
     /// # Cancel safety
     ///
-    /// Safe: a change is not lost if this is dropped.
+    /// Safe: dropping the future loses no change.
     pub async fn changed(&mut self) -> bool {
         self.status.changed().await.is_ok()
     }

@@ -1,29 +1,29 @@
-//! Owners dropped without an awaited shutdown, as failures of the test.
+//! Test failures for owners that are dropped without an awaited shutdown.
 
 use std::cell::RefCell;
 use std::thread;
 
-/// An owner that was dropped un-awaited.
+/// An owner that was dropped without an awaited shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnawaitedDrop {
-    /// The type.
+    /// The name of its type.
     pub component: String,
     /// The fields that were not cleaned.
     pub fields: Vec<String>,
 }
 
-/// Records the un-awaited drops of this thread, until it is dropped: then it panics if there were any
-/// that [`take`](Self::take) has not taken.
+/// A guard that records the un-awaited drops of this thread. When it is dropped, it panics if there were any that
+/// [`take`](Self::take) did not take.
 #[derive(Debug)]
 #[must_use = "it records until it is dropped"]
 pub struct Drops(());
 
 thread_local! {
-    /// `None` while nobody records.
+    /// `None` while no guard records.
     static DROPS: RefCell<Option<Vec<UnawaitedDrop>>> = const { RefCell::new(None) };
 }
 
-/// Turns the un-awaited drops of this thread into a failure of the test that holds what it returns.
+/// Starts to record the un-awaited drops of this thread. The returned guard fails the test if there are any.
 ///
 /// ```
 /// use lifecycle_runtime::{GracefulShutdown, ShutdownState, testing};
@@ -45,7 +45,7 @@ pub fn record_drops() -> Drops {
 }
 
 impl Drops {
-    /// What was dropped un-awaited so far; it is allowed then.
+    /// Takes the un-awaited drops so far, which thereby do not fail the test.
     pub fn take(&self) -> Vec<UnawaitedDrop> {
         DROPS.with_borrow_mut(|drops| drops.as_mut().map(std::mem::take).unwrap_or_default())
     }
@@ -62,7 +62,7 @@ impl Drop for Drops {
 }
 
 pub(crate) fn dropped(component: &str, fields: &[&str]) {
-    // While the thread ends nobody records.
+    // Fails only while the thread is being destroyed, when no guard records.
     let _ = DROPS.try_with(|drops| {
         if let Ok(mut drops) = drops.try_borrow_mut() {
             if let Some(drops) = &mut *drops {

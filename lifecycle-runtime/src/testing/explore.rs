@@ -1,4 +1,4 @@
-//! Every step of a server, with every fault.
+//! Explores a server's shutdown: every step with every fault.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -11,21 +11,21 @@ use tokio::runtime::{Builder, Handle};
 use super::{Fault, faults, record_drops};
 use crate::{GracefulShutdown, Outcome, Plan, Report, Step};
 
-/// How late a report may be: what timers are rounded to, on paused time.
+/// How late a report may be, since timers are rounded on paused time.
 const SLACK: Duration = Duration::from_millis(50);
 
-/// What [`explore`] has tried.
+/// The result of [`explore`].
 #[derive(Clone, Debug)]
 pub struct Explored {
-    /// Each step that was tried, and the fault, with the report that came of it.
+    /// The explored cases: the path of a step, the fault, and the report that came of it.
     pub cases: Vec<(String, Fault, Report)>,
 }
 
-/// Shuts a server down once for each of its steps and each [`Fault`], on paused time, and asserts what a
-/// shutdown promises: the report is whole and in time, only the step with the fault (and what a
-/// `required` one takes with it) is not done, and nothing is left running or un-awaited.
+/// Shuts a server down once for each of its steps and each [`Fault`], on paused time, and asserts the promises of a
+/// shutdown. The report is complete and in time. Only the faulty step, and the steps that a `required` one takes with
+/// it, are not done. Nothing is left running or un-awaited.
 ///
-/// Steps of nested plans are tried too; those of enums as far as they are live.
+/// It explores the steps of nested plans, too. Of an enum it explores the live variant.
 ///
 /// ```
 /// use lifecycle_runtime::{GracefulShutdown, ShutdownState, TaskGroup, testing};
@@ -52,8 +52,7 @@ pub struct Explored {
 ///
 /// # Panics
 ///
-/// When a promise is broken, with the step, the fault and the report. Also inside a runtime, since it
-/// makes its own.
+/// If a promise is broken, with the step, the fault and the report. Also inside a runtime, since it creates its own.
 pub fn explore<S: GracefulShutdown>(build: impl AsyncFn() -> S) -> Explored {
     let mut paths = Vec::new();
     leaves(&S::PLAN, "", &mut paths);
@@ -68,7 +67,7 @@ pub fn explore<S: GracefulShutdown>(build: impl AsyncFn() -> S) -> Explored {
     Explored { cases }
 }
 
-/// The paths of the innermost steps.
+/// Collects the paths of the innermost steps.
 fn leaves(plan: &Plan, above: &str, paths: &mut Vec<String>) {
     for step in plan.steps() {
         let path = match above {
@@ -76,7 +75,7 @@ fn leaves(plan: &Plan, above: &str, paths: &mut Vec<String>) {
             above => format!("{above}.{}", step.name()),
         };
         match step.nested() {
-            // Of an enum only the live variant has rows, without a row for the variant itself.
+            // Only the live variant of an enum has rows, and the variant itself has none.
             Some(nested) if nested.one_of => {
                 for variant in nested.steps().iter().filter_map(|variant| variant.nested()) {
                     leaves(variant, &path, paths);
@@ -110,14 +109,14 @@ fn case<S: GracefulShutdown>(
         if !tried.reached {
             return None;
         }
-        let mut wrong = wrong(&S::PLAN, &report, path, fault, budget).await;
+        let mut broken = broken_promises(&S::PLAN, &report, path, fault, budget).await;
         for (step, message) in tried.bad_aborts {
-            wrong.push(format!("the abort of `{step}` panicked: {message}"));
+            broken.push(format!("the abort of `{step}` panicked: {message}"));
         }
         assert!(
-            wrong.is_empty(),
+            broken.is_empty(),
             "when `{path}` {fault}:\n  {}\n{report}",
-            wrong.join("\n  ")
+            broken.join("\n  ")
         );
         Some(report)
     });
@@ -141,46 +140,46 @@ async fn shut_down<S: GracefulShutdown>(server: &mut S, fault: Fault) -> Report 
     server.shutdown().await
 }
 
-/// Which promises are broken.
-async fn wrong(
+/// Lists the promises that are broken.
+async fn broken_promises(
     plan: &Plan,
     report: &Report,
     path: &str,
     fault: Fault,
     budget: Duration,
 ) -> Vec<String> {
-    let mut wrong = Vec::new();
+    let mut broken = Vec::new();
     let missing: Vec<_> = plan
         .steps()
         .iter()
         .filter(|step| report.step(step.name()).is_none())
         .collect();
     for step in missing {
-        wrong.push(format!("the report has no row for `{}`", step.name()));
+        broken.push(format!("the report has no row for `{}`", step.name()));
     }
     if report.elapsed() > budget + SLACK {
-        wrong.push(format!("it took {:?} of {budget:?}", report.elapsed()));
+        broken.push(format!("it took {:?} of {budget:?}", report.elapsed()));
     }
     match report.step(path).map(Step::outcome) {
-        Some(outcome) if !fits(outcome, fault) => wrong.push(format!("the step is {outcome}")),
+        Some(outcome) if !fits(outcome, fault) => broken.push(format!("the step is {outcome}")),
         Some(_) => {}
-        None => wrong.push("the report has no row for it".into()),
+        None => broken.push("the report has no row for it".into()),
     }
     let mut others = BTreeSet::new();
     not_done(report.steps(), "", &mut others);
     others.retain(|other| !path.starts_with(other.as_str()));
     for other in others {
-        wrong.push(format!("`{other}` is not done, without a fault"));
+        broken.push(format!("`{other}` is not done, without a fault"));
     }
-    // Tasks that were aborted are gone once the runtime got to them.
+    // Let the runtime drop aborted tasks.
     for _ in 0..16 {
         tokio::task::yield_now().await;
     }
     match Handle::current().metrics().num_alive_tasks() {
         0 => {}
-        tasks => wrong.push(format!("{tasks} tasks are left running")),
+        tasks => broken.push(format!("{tasks} tasks are left running")),
     }
-    wrong
+    broken
 }
 
 fn fits(outcome: &Outcome, fault: Fault) -> bool {
@@ -195,7 +194,7 @@ fn fits(outcome: &Outcome, fault: Fault) -> bool {
     )
 }
 
-/// The innermost steps that are neither done nor skipped.
+/// Collects the innermost steps that are neither done nor skipped.
 fn not_done(steps: &[Step], above: &str, paths: &mut BTreeSet<String>) {
     for step in steps {
         let path = match above {

@@ -1,4 +1,4 @@
-//! Faults put in place of a step's cleanup.
+//! Faults that replace the cleanup of a step.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -11,27 +11,27 @@ use tokio::time::sleep;
 use crate::engine::StepHandle;
 use crate::{BoxError, Context};
 
-/// What [`explore`](super::explore) does to a step.
+/// A fault that [`explore`](super::explore) injects into a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Nothing.
+    /// None.
     None,
-    /// It fails instead.
+    /// The cleanup is replaced by an error.
     Error,
-    /// It panics instead. The panic hook is not called, so nothing is printed.
+    /// The cleanup is replaced by a panic. The panic hook is not called, so nothing is printed.
     Panic,
-    /// It never ends.
+    /// The cleanup never ends.
     Hang,
-    /// It begins after half its time.
+    /// The cleanup begins after half of its time.
     Slow,
-    /// The shutdown's future is dropped after its first poll, and the shutdown begun again: so its cleanup
-    /// runs a second time.
+    /// The shutdown's future is dropped after the step's first poll, and the shutdown is resumed. So the cleanup runs
+    /// a second time.
     DroppedHere,
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 6] = [
         Self::None,
         Self::Error,
@@ -55,19 +55,19 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The fault of this thread, and what came of it.
+/// The planned fault of this thread, and its result.
 struct Planned {
     path: String,
     fault: Fault,
     tried: Tried,
 }
 
-/// What came of a fault.
+/// The result of a planned fault.
 #[derive(Default)]
 pub(super) struct Tried {
-    /// The step began.
+    /// Whether the step began.
     pub(super) reached: bool,
-    /// The aborts that panicked: where, and how.
+    /// The aborts that panicked: their paths and messages.
     pub(super) bad_aborts: Vec<(String, String)>,
 }
 
@@ -75,7 +75,7 @@ thread_local! {
     static PLANNED: RefCell<Option<Planned>> = const { RefCell::new(None) };
 }
 
-/// Plans a fault for the step at a path. It lasts until the next one is planned.
+/// Plans a fault for the step at `path`, until the next one is planned.
 pub(super) fn plan(path: &str, fault: Fault) {
     PLANNED.set(Some(Planned {
         path: path.to_owned(),
@@ -84,7 +84,7 @@ pub(super) fn plan(path: &str, fault: Fault) {
     }));
 }
 
-/// Lets the step go well from now on.
+/// Removes the fault, so that the step goes well from now on.
 pub(super) fn lift() {
     PLANNED.with_borrow_mut(|planned| {
         if let Some(planned) = planned {
@@ -93,7 +93,7 @@ pub(super) fn lift() {
     });
 }
 
-/// There are no more. What came of the planned one.
+/// Removes the plan, and returns its result.
 pub(super) fn clear() -> Tried {
     PLANNED
         .take()
@@ -109,7 +109,7 @@ pub(super) fn reached() -> bool {
     })
 }
 
-/// An abort panicked, which a shutdown only logs.
+/// Records an abort that panicked, which a shutdown only logs.
 pub(crate) fn abort_panicked(step: &str, message: &str) {
     PLANNED.with_borrow_mut(|planned| {
         if let Some(planned) = planned {
@@ -121,7 +121,7 @@ pub(crate) fn abort_panicked(step: &str, message: &str) {
     });
 }
 
-/// The fault for this step, if it has one.
+/// Returns the fault that is planned for this step.
 fn fault_of(cx: &Context) -> Fault {
     PLANNED.with_borrow_mut(|planned| {
         let Some(planned) = planned else {
@@ -135,7 +135,7 @@ fn fault_of(cx: &Context) -> Fault {
     })
 }
 
-/// The cleanup of a step, or what is planned in its place.
+/// Runs the cleanup of a step, or the fault planned in its place.
 pub(crate) async fn inject<F>(cx: &Context, cleanup: F) -> Result<(), BoxError>
 where
     F: Future<Output = Result<(), BoxError>>,

@@ -1,4 +1,4 @@
-//! A running shutdown, interrupted as a runner does it.
+//! Interrupts a running shutdown, as a runner does.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::ShutdownShared;
 use crate::{Force, ShutdownState, Signal};
 
-/// Interrupts a shutdown that has begun, as a second and a third signal do.
+/// A handle that interrupts a running shutdown, as a second and a third signal do.
 ///
 /// ```
 /// use lifecycle_runtime::testing::Interrupt;
@@ -40,18 +40,18 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// The shutdown of the owner with this state. `None` before it has begun.
+    /// Returns the handle of the owner with this state. `None` before its shutdown has begun.
     pub fn of(state: &ShutdownState) -> Option<Self> {
         let shared = Arc::clone(&state.running()?.shared);
         Some(Self { shared })
     }
 
-    /// Cuts the `best_effort` steps; the rest runs with its own budget.
+    /// Cuts the `best_effort` steps. The others run with their own budgets.
     pub fn hurry(&self) {
         self.shared.hurry();
     }
 
-    /// Cuts every step, as a forced end by SIGTERM does. Steps that have not begun are polled once.
+    /// Cuts every step, like a forced end by SIGTERM. Steps that have not begun are polled once.
     pub fn force(&self) {
         self.shared.force(Force::Signal(Signal::TERMINATE));
     }

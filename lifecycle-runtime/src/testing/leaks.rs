@@ -1,4 +1,4 @@
-//! What is left behind: file descriptors, threads, tasks.
+//! Leaks: file descriptors, threads and tasks that are left behind.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-/// What a process has, from when it was made: what is there later and was not then, has leaked.
+/// A check for leaks: whatever exists now and did not when the check was created has leaked.
 ///
-/// It sees the whole process (and the current runtime's tasks), so tests that use it run alone: in
-/// a test binary of their own, one after the other. File descriptors and threads are read from `/proc`, so they
-/// are seen on Linux only.
+/// It sees the whole process, and the tasks of the current runtime. So tests that use it must run alone: in their own
+/// test binary, one after the other. It reads file descriptors and threads from `/proc`, so it sees them on Linux
+/// only.
 ///
 /// ```
 /// use lifecycle_runtime::testing::LeakCheck;
@@ -31,22 +31,22 @@ pub struct LeakCheck {
 pub enum Leak {
     /// A file descriptor.
     Fd {
-        /// Its number.
+        /// The number of the descriptor.
         number: u32,
-        /// What it refers to: a path, `socket:[…]`, `anon_inode:[eventpoll]`.
+        /// Its target: a path, `socket:[…]`, `anon_inode:[eventpoll]`.
         target: String,
     },
     /// A thread.
     Thread {
-        /// Its number.
+        /// The number of the thread.
         id: u32,
-        /// Its name, of which Linux keeps 15 bytes.
+        /// The name of the thread, of which Linux stores 15 bytes.
         name: String,
     },
-    /// Tasks of the current runtime, which keeps no names: a [`TaskGroup`](crate::TaskGroup) does. Only
-    /// counted, so one that was there before and ended hides one that is left.
+    /// Tasks of the current runtime. It stores no names; a [`TaskGroup`](crate::TaskGroup) does. It only counts, so
+    /// an earlier task that has ended hides one that is left.
     Tasks {
-        /// How many more than before.
+        /// The number of tasks beyond those that existed before.
         more: usize,
     },
 }
@@ -59,7 +59,7 @@ struct Snapshot {
 }
 
 impl LeakCheck {
-    /// What there is now has not leaked.
+    /// Creates a check. Nothing that exists now counts as a leak.
     pub fn new() -> Self {
         Self {
             before: Snapshot::now(),
@@ -67,8 +67,8 @@ impl LeakCheck {
         }
     }
 
-    /// What there is now and was not then. Threads of tokio's blocking pool count: they end when they were
-    /// idle for 10 s, or with their runtime.
+    /// Lists what exists now and did not when the check was created. Threads of tokio's blocking pool count: they end
+    /// after 10 s without work, or with their runtime.
     pub fn leaks(&self) -> Vec<Leak> {
         let now = Snapshot::now();
         let fds = now
@@ -86,16 +86,16 @@ impl LeakCheck {
             .collect()
     }
 
-    /// How long ago it was made: nothing that leaked is older.
+    /// Returns the age of the check. No leak is older.
     pub fn age(&self) -> Duration {
         self.since.elapsed()
     }
 
-    /// Fails unless nothing has leaked.
+    /// Asserts that nothing has leaked.
     ///
     /// # Panics
     ///
-    /// Naming what has.
+    /// If something has leaked, with its description.
     pub fn assert_none(&self) {
         let leaks = self.leaks();
         let text: Vec<_> = leaks.iter().map(Leak::to_string).collect();
@@ -132,7 +132,7 @@ impl Snapshot {
                     .ok()?
                     .to_string_lossy()
                     .into_owned();
-                // The one that reads this directory.
+                // Skips the descriptor that reads this directory.
                 (!target.starts_with("/proc/") || !target.ends_with("/fd")).then_some(target)
             }),
             threads: numbered("/proc/self/task", |path| {
@@ -144,7 +144,7 @@ impl Snapshot {
     }
 }
 
-/// What is known of each entry whose name is a number.
+/// Maps each entry whose name is a number.
 fn numbered(
     directory: &str,
     known: impl Fn(&std::path::Path) -> Option<String>,

@@ -1,11 +1,11 @@
-//! A component that does what a test tells it to.
+//! A component that follows a test's script.
 
 use std::future::pending;
 use std::time::Duration;
 
 use crate::{BoxError, Component, Context};
 
-/// A component that does what a test tells it to, and counts what is done to it.
+/// A component that follows a test's script, and counts the calls of its methods.
 ///
 /// ```
 /// use lifecycle_runtime::testing::{Act, Scripted};
@@ -39,7 +39,7 @@ pub struct Scripted {
     releases: u32,
 }
 
-/// What a [`Scripted`] component does when it is cleaned.
+/// The behaviour of a [`Scripted`] component when it is cleaned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Act {
@@ -58,7 +58,7 @@ pub enum Act {
 }
 
 impl Scripted {
-    /// It does this.
+    /// Creates a component that behaves like this.
     pub fn new(act: Act) -> Self {
         Self {
             act,
@@ -68,17 +68,17 @@ impl Scripted {
         }
     }
 
-    /// How often its cleanup was begun.
+    /// Returns how often its cleanup began.
     pub fn cleanups(&self) -> u32 {
         self.cleanups
     }
 
-    /// How often it was aborted.
+    /// Returns how often it was aborted.
     pub fn aborts(&self) -> u32 {
         self.aborts
     }
 
-    /// How often it was released.
+    /// Returns how often it was released.
     pub fn releases(&self) -> u32 {
         self.releases
     }

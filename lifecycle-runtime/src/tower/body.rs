@@ -1,4 +1,4 @@
-//! The body: holds the pass to its end.
+//! The response body, which holds the pass until it ends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,20 +9,20 @@ use pin_project_lite::pin_project;
 use crate::{BoxError, Pass};
 
 pin_project! {
-    /// The body of a response that came through a [`ShutdownService`](super::ShutdownService): the inner one, or that of
-    /// a refusal, which is empty or, to have its stream reset, an error.
+    /// The body of a response from a [`ShutdownService`](super::ShutdownService): the inner body, or the body of a
+    /// refusal. A refusal's body is empty, or fails so that its stream is reset.
     #[derive(Debug)]
     pub struct ShutdownBody<B> {
         #[pin]
         body: Option<B>,
         reset: Option<BoxError>,
-        // Last, so that the body is dropped before it.
+        // Last, so that the body is dropped first.
         pass: Option<Pass>,
     }
 }
 
 impl<B> ShutdownBody<B> {
-    /// Fails with this error, or is empty.
+    /// Creates the body of a refusal, which fails with this error, or is empty.
     pub(super) fn refused(reset: Option<BoxError>) -> Self {
         Self {
             body: None,
@@ -34,7 +34,7 @@ impl<B> ShutdownBody<B> {
 
 impl<B: Body> ShutdownBody<B> {
     pub(super) fn admitted(body: B, pass: Pass) -> Self {
-        // One that is empty is not asked for its end.
+        // An empty body may never be polled to its end.
         let pass = (!body.is_end_stream()).then_some(pass);
         Self {
             body: Some(body),
@@ -66,7 +66,7 @@ where
             return Poll::Ready(this.reset.take().map(Err));
         };
         let frame = ready!(body.as_mut().poll_frame(cx));
-        // A body of known length is not asked again after its last frame.
+        // A body of known length may not be polled again after its last frame.
         if !matches!(frame, Some(Ok(_))) || body.is_end_stream() {
             *this.pass = None;
         }
@@ -83,7 +83,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Some(body) => body.size_hint(),
-            // Nobody should announce the length of what will not come.
+            // No exact size, or the server would announce a length that never comes.
             None if self.reset.is_some() => SizeHint::default(),
             None => SizeHint::with_exact(0),
         }

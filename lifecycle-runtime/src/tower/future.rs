@@ -1,4 +1,4 @@
-//! The future: an answer that is awaited with its pass, or one that is there already.
+//! The response future: an inner future with its pass, or a refusal that is ready.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use super::ShutdownBody;
 use crate::Pass;
 
 pin_project! {
-    /// The answer of a [`ShutdownService`](super::ShutdownService).
+    /// The response future of a [`ShutdownService`](super::ShutdownService).
     #[derive(Debug)]
     pub struct ShutdownFuture<F, B> {
         #[pin]
@@ -23,7 +23,7 @@ pin_project! {
     #[project = StateProjection]
     #[derive(Debug)]
     enum State<F, B> {
-        // Dropped in this order: what was done under the pass comes first.
+        // Dropped in this order: first the work, then the pass.
         Admitted { #[pin] inner: F, pass: Option<Pass> },
         Refused { response: Option<Response<ShutdownBody<B>>> },
     }
@@ -45,7 +45,7 @@ impl<F, B> ShutdownFuture<F, B> {
     }
 }
 
-/// Polled again after it was ready, it is pending for ever.
+/// After it was ready, polling again returns `Pending` for ever.
 impl<F, B, E> Future for ShutdownFuture<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,

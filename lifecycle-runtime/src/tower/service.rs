@@ -1,4 +1,4 @@
-//! The service: who is admitted, and what the others are told.
+//! The service: it admits requests, or answers with a refusal.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -29,12 +29,12 @@ impl<S> ShutdownService<S> {
         }
     }
 
-    /// gRPC says it in headers of its own, and its clients look for nothing else.
+    /// Creates the answer to a refused request. gRPC has its own status header, and its clients read nothing else.
     fn refusal<B>(&self, version: Version, grpc: bool) -> Response<ShutdownBody<B>> {
         let mut response = Response::new(ShutdownBody::refused(reset(version)));
         let headers = response.headers_mut();
         headers.insert(RETRY_AFTER, self.retry_after.clone());
-        // It means nothing over HTTP/2, and is forbidden there (RFC 9113 §8.2.2).
+        // The header has no meaning over HTTP/2, and is forbidden there (RFC 9113 §8.2.2).
         if version <= Version::HTTP_11 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -49,8 +49,9 @@ impl<S> ShutdownService<S> {
     }
 }
 
-/// What the body fails with. hyper looks for an error of h2 among the sources of a body's error, and resets the stream for
-/// that reason; this one says that nothing was done, so that any request may be sent again (RFC 9113 §8.7).
+/// Returns the error with which a refusal's body fails. hyper searches the sources of a body's error for an h2 error,
+/// and resets the stream with its reason. This reason tells that nothing was done, so that any request may be
+/// repeated (RFC 9113 §8.7).
 #[cfg(feature = "tower-h2")]
 fn reset(version: Version) -> Option<BoxError> {
     (version == Version::HTTP_2).then(|| h2::Error::from(h2::Reason::REFUSED_STREAM).into())
@@ -78,7 +79,7 @@ where
     type Error = S::Error;
     type Future = ShutdownFuture<S::Future, B>;
 
-    /// Ready once the gate is closed, whatever the inner service says: refusing needs nothing of it.
+    /// Returns ready once the gate is closed, even if the inner service is not: a refusal does not need it.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         if self.gate.is_closed() {
             return Poll::Ready(Ok(()));

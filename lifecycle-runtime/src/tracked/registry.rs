@@ -1,12 +1,12 @@
-//! Which tasks there are: what is known of them, since when, and how to abort them.
+//! The registry of tracked tasks: what is known of each, when it began, and how to abort it.
 //!
-//! Invariants, cited by number where they are kept:
+//! The code cites these invariants by number:
 //!
-//! 1. A slot is used again, and a ticket is of one use: its turn tells.
-//! 2. `aborting` is set before any slot is looked at to abort it, and looked at after a slot got its handle. So a
-//!    task that is being spawned meanwhile is aborted by one of the two.
-//! 3. Nothing that is foreign, a name or a task's handle, is dropped or called under a lock: on a runtime that
-//!    ends, aborting a task drops it here and now, and it leaves.
+//! 1. Slots are reused; `generation` invalidates old ids.
+//! 2. `abort` sets `aborting` before it visits any slot, and `joined` reads it after it stored the handle in the
+//!    slot. So a task that is being spawned meanwhile is aborted by one of the two.
+//! 3. No lock is held while foreign code is called or dropped, such as a name or a task's handle. On a runtime that
+//!    is shutting down, aborting a task drops its future on the spot, and the task leaves its slot.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,13 +15,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
-/// Few enough to be read for a name, enough that two threads seldom meet. A power of two.
+/// The number of shards, a power of two: few enough to be searched for a name, enough that two threads seldom meet.
 const SHARDS: u32 = 8;
-/// Tasks that one thread spawns into a shard before it goes to the next. They are woken in the order in which they
-/// were spawned and run in batches, so a thread that ends one mostly ends its neighbours too, and finds their shard in
-/// its cache.
+/// How many tasks a thread spawns into one shard before it moves to the next. Tasks are woken in the order in which
+/// they were spawned, and run in batches. So a thread that ends one task usually ends its neighbours too, and finds
+/// their shard in its cache.
 const RUN: u32 = 64;
-/// A shard that had more slots gives them back when it is empty.
+/// A shard with more slots than this frees them when it is empty.
 const KEPT: usize = 1024;
 
 pub(super) struct Registry<T> {
@@ -29,38 +29,38 @@ pub(super) struct Registry<T> {
     aborting: AtomicBool,
 }
 
-/// On two cache lines of its own, since neighbours are fetched in pairs.
+/// A shard on two cache lines of its own, since processors fetch adjacent lines in pairs.
 #[repr(align(128))]
 struct Shard<T>(Mutex<Slots<T>>);
 
 struct Slots<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
-    turn: u32,
+    generation: u32,
 }
 
 struct Slot<T> {
-    turn: u32,
+    generation: u32,
     task: Option<Task<T>>,
 }
 
 struct Task<T> {
     what: T,
     since: Instant,
-    /// Absent until the task is spawned, which its slot precedes.
+    /// The handle of the task. `None` until the task is spawned, which happens after it has its slot.
     join: Option<JoinHandle<()>>,
 }
 
-/// A task's place.
+/// The id of a task's slot.
 #[derive(Clone, Copy)]
-pub(super) struct Ticket {
-    /// Times `SHARDS`, and the shard.
+pub(super) struct SlotId {
+    /// The index of the slot, times `SHARDS`, plus the shard.
     slot: u32,
-    turn: u32,
+    generation: u32,
 }
 
 thread_local! {
-    /// Counts the tasks of this thread. Threads begin at different shards.
+    /// Counts the tasks that this thread spawns. Threads begin at different shards.
     static SPAWNED: Cell<u32> = {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Cell::new(NEXT.fetch_add(RUN, Ordering::Relaxed))
@@ -69,7 +69,7 @@ thread_local! {
 
 fn shard_of_next() -> u32 {
     let count = SPAWNED.try_with(|spawned| spawned.replace(spawned.get().wrapping_add(1)));
-    // The first one while the thread ends.
+    // The first shard while the thread is being destroyed.
     count.unwrap_or(0) / RUN % SHARDS
 }
 
@@ -87,7 +87,7 @@ impl<T> Default for Shard<T> {
         Self(Mutex::new(Slots {
             slots: Vec::new(),
             free: Vec::new(),
-            turn: 0,
+            generation: 0,
         }))
     }
 }
@@ -99,10 +99,10 @@ impl<T> Shard<T> {
 }
 
 impl<T> Slots<T> {
-    fn of(&mut self, ticket: Ticket) -> Option<&mut Slot<T>> {
-        let slot = self.slots.get_mut((ticket.slot / SHARDS) as usize);
+    fn of(&mut self, id: SlotId) -> Option<&mut Slot<T>> {
+        let slot = self.slots.get_mut((id.slot / SHARDS) as usize);
         // Invariant 1.
-        slot.filter(|slot| slot.turn == ticket.turn)
+        slot.filter(|slot| slot.generation == id.generation)
     }
 
     fn tasks(&self) -> impl Iterator<Item = &Task<T>> {
@@ -111,11 +111,11 @@ impl<T> Slots<T> {
 }
 
 impl<T> Registry<T> {
-    fn shard(&self, ticket: Ticket) -> &Shard<T> {
-        &self.shards[(ticket.slot % SHARDS) as usize]
+    fn shard(&self, id: SlotId) -> &Shard<T> {
+        &self.shards[(id.slot % SHARDS) as usize]
     }
 
-    pub(super) fn enter(&self, what: T) -> Ticket {
+    pub(super) fn enter(&self, what: T) -> SlotId {
         let shard = shard_of_next();
         let task = Some(Task {
             what,
@@ -124,9 +124,9 @@ impl<T> Registry<T> {
         });
         let mut slots = self.shards[shard as usize].slots();
         let slots = &mut *slots;
-        slots.turn = slots.turn.wrapping_add(1);
+        slots.generation = slots.generation.wrapping_add(1);
         let slot = Slot {
-            turn: slots.turn,
+            generation: slots.generation,
             task,
         };
         let index = match slots.free.pop() {
@@ -139,17 +139,17 @@ impl<T> Registry<T> {
                 (slots.slots.len() - 1) as u32
             }
         };
-        Ticket {
+        SlotId {
             slot: index * SHARDS + shard,
-            turn: slots.turn,
+            generation: slots.generation,
         }
     }
 
-    /// The task was spawned. It may have ended since, or its group may be aborting.
-    pub(super) fn joined(&self, ticket: Ticket, join: JoinHandle<()>) {
+    /// Stores the handle of a spawned task. The task may have ended already, or its group may be aborting.
+    pub(super) fn joined(&self, id: SlotId, join: JoinHandle<()>) {
         let mut join = Some(join);
-        let mut slots = self.shard(ticket).slots();
-        if let Some(task) = slots.of(ticket).and_then(|slot| slot.task.as_mut()) {
+        let mut slots = self.shard(id).slots();
+        if let Some(task) = slots.of(id).and_then(|slot| slot.task.as_mut()) {
             task.join = join.take();
             // Invariant 2. Relaxed: the lock orders it.
             if self.aborting.load(Ordering::Relaxed) {
@@ -161,15 +161,15 @@ impl<T> Registry<T> {
                 return;
             }
         }
-        // Invariant 3, for the handle of a task that is gone.
+        // Invariant 3, for the handle of a task that has already ended.
         drop(slots);
     }
 
-    /// The task has ended. What was known of it.
-    pub(super) fn leave(&self, ticket: Ticket) -> Option<T> {
-        let mut slots = self.shard(ticket).slots();
-        let task = slots.of(ticket)?.task.take()?;
-        slots.free.push(ticket.slot / SHARDS);
+    /// Frees the slot of a task that has ended, and returns what was known of it.
+    pub(super) fn leave(&self, id: SlotId) -> Option<T> {
+        let mut slots = self.shard(id).slots();
+        let task = slots.of(id)?.task.take()?;
+        slots.free.push(id.slot / SHARDS);
         if slots.free.len() == slots.slots.len() && slots.slots.len() > KEPT {
             slots.slots = Vec::new();
             slots.free = Vec::new();
@@ -179,7 +179,7 @@ impl<T> Registry<T> {
         Some(task.what)
     }
 
-    /// Aborts every task, and every one that comes.
+    /// Aborts every task, and every task that is spawned later.
     pub(super) fn abort(&self) {
         // Invariant 2. Relaxed: the locks order it.
         self.aborting.store(true, Ordering::Relaxed);
@@ -200,7 +200,7 @@ impl<T> Registry<T> {
         }
     }
 
-    /// Those that are chosen, the oldest first.
+    /// Returns the tasks for which `choose` returns true, the oldest first.
     pub(super) fn chosen(&self, mut choose: impl FnMut(&T) -> bool) -> Vec<(Instant, T)>
     where
         T: Clone,
@@ -215,16 +215,12 @@ impl<T> Registry<T> {
         chosen
     }
 
-    /// What is known of a task that has not ended.
-    pub(super) fn get(&self, ticket: Ticket) -> Option<T>
+    /// Returns what is known of a task that has not ended.
+    pub(super) fn get(&self, id: SlotId) -> Option<T>
     where
         T: Clone,
     {
-        let mut slots = self.shard(ticket).slots();
-        slots
-            .of(ticket)?
-            .task
-            .as_ref()
-            .map(|task| task.what.clone())
+        let mut slots = self.shard(id).slots();
+        slots.of(id)?.task.as_ref().map(|task| task.what.clone())
     }
 }

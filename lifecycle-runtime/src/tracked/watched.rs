@@ -1,4 +1,4 @@
-//! A task, counted from before it is spawned until after its future is gone.
+//! The future of a tracked task, and the guard that counts it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,81 +7,81 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::Keeper;
-use super::registry::Ticket;
+use super::TaskOwner;
+use super::registry::SlotId;
 use crate::engine::contain;
 use crate::gate::{Closed, Pass};
 use crate::{BoxError, TaskOutcome, TaskOutput};
 
 pin_project! {
-    /// Fields are dropped in order: the task first.
-    struct Watched<K: Keeper, F> {
-        // Absent once it is dropped.
+    /// The future that is spawned. Its fields are dropped in order: first the task, then its guard.
+    struct Watched<K: TaskOwner, F> {
+        // `None` once the task's future is dropped.
         #[pin]
         task: Option<F>,
-        place: Place<K>,
+        guard: TaskGuard<K>,
     }
 
-    impl<K: Keeper, F> PinnedDrop for Watched<K, F> {
+    impl<K: TaskOwner, F> PinnedDrop for Watched<K, F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            // The runtime would keep its panic for a handle that nobody awaits.
+            // Caught here: the runtime would store the panic in the task's handle, which nothing awaits.
             if let Err(message) = contain(|| this.task.set(None)) {
-                this.place.ended(Err(message));
+                this.guard.ended(Err(message));
             }
         }
     }
 }
 
-/// Counted out when it is dropped: however the task ended, and also when it never ran.
-pub(crate) struct Place<K: Keeper> {
-    keeper: Arc<K>,
-    ticket: Ticket,
-    // Dropped after what `Drop` does, so that the gate is drained once all is told.
+/// A guard that counts a task until it is dropped, however the task ends, and even if it never runs.
+pub(crate) struct TaskGuard<K: TaskOwner> {
+    owner: Arc<K>,
+    id: SlotId,
+    // Dropped after `Drop` has run, so that the gate is drained only once the owner knows of the end.
     _pass: Pass,
 }
 
-impl<K: Keeper> Drop for Place<K> {
+impl<K: TaskOwner> Drop for TaskGuard<K> {
     fn drop(&mut self) {
-        if let Some(task) = self.keeper.tracked().tasks.leave(self.ticket) {
-            self.keeper.gone(&task);
+        if let Some(task) = self.owner.tracked().tasks.leave(self.id) {
+            self.owner.gone(&task);
         }
     }
 }
 
-impl<K: Keeper> Place<K> {
-    pub(crate) fn enter(keeper: &Arc<K>, task: K::Task) -> Result<Self, Closed> {
-        let pass = keeper.tracked().gate.enter()?;
-        keeper.admitted(&task, &pass);
+impl<K: TaskOwner> TaskGuard<K> {
+    pub(crate) fn enter(owner: &Arc<K>, task: K::Task) -> Result<Self, Closed> {
+        let pass = owner.tracked().gate.enter()?;
+        owner.admitted(&task, &pass);
         Ok(Self {
-            keeper: Arc::clone(keeper),
-            ticket: keeper.tracked().tasks.enter(task),
+            owner: Arc::clone(owner),
+            id: owner.tracked().tasks.enter(task),
             _pass: pass,
         })
     }
 
-    pub(crate) fn keeper(&self) -> &Arc<K> {
-        &self.keeper
+    pub(crate) fn owner(&self) -> &Arc<K> {
+        &self.owner
     }
 
-    pub(super) fn ticket(&self) -> Ticket {
-        self.ticket
+    pub(super) fn id(&self) -> SlotId {
+        self.id
     }
 
-    /// Has a task run in it. The keeper is its own, which who calls this has anyway.
-    pub(crate) fn spawn<F>(self, keeper: &K, task: F)
+    /// Spawns `task` under this guard. `owner` is passed in to save a clone.
+    pub(crate) fn spawn<F>(self, owner: &K, task: F)
     where
         F: Future<Output: TaskOutcome> + Send + 'static,
     {
-        let ticket = self.ticket;
+        let id = self.id;
         let join = tokio::spawn(Watched {
             task: Some(task),
-            place: self,
+            guard: self,
         });
-        keeper.tracked().tasks.joined(ticket, join);
+        owner.tracked().tasks.joined(id, join);
     }
 
-    /// Runs a task that is a function.
+    /// Runs a function as the task.
     pub(super) fn call<T: TaskOutcome>(self, f: impl FnOnce() -> T) {
         self.ended(contain(|| f().into_outcome()));
     }
@@ -96,13 +96,13 @@ impl<K: Keeper> Place<K> {
 
     #[cold]
     fn failed(&self, error: BoxError) {
-        if let Some(task) = self.keeper.tracked().tasks.get(self.ticket) {
-            self.keeper.failed(&task, error);
+        if let Some(task) = self.owner.tracked().tasks.get(self.id) {
+            self.owner.failed(&task, error);
         }
     }
 }
 
-impl<K: Keeper, F: Future<Output: TaskOutcome>> Future for Watched<K, F> {
+impl<K: TaskOwner, F: Future<Output: TaskOutcome>> Future for Watched<K, F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -115,7 +115,7 @@ impl<K: Keeper, F: Future<Output: TaskOutcome>> Future for Watched<K, F> {
             Ok(Poll::Ready(outcome)) => Ok(outcome),
             Err(message) => Err(message),
         };
-        this.place.ended(ended);
+        this.guard.ended(ended);
         Poll::Ready(())
     }
 }

@@ -1,12 +1,12 @@
-//! Ends a process group: all of it, not only its leader.
+//! Ends a whole process group, not only its leader.
 //!
-//! The leader stays unreaped until the others have ended, so that the number of the group stays its own and the group
-//! can still be killed. Nothing wakes a process when a process that is not its child ends, so the group is looked at
-//! again and again, with pauses that grow.
+//! The leader stays unreaped until the others have ended. So the number of the group cannot be reused, and the group
+//! can still be killed. The kernel does not notify a process when a process that is not its child ends, so the group
+//! is checked repeatedly, with growing pauses.
 //!
-//! Where the others cannot be seen, the leader is reaped when it ends. Then signal 0, which reaches nobody, tells when no
-//! group has the number any more. Until then the group may live, but a signal could reach another group that got the
-//! number: so it is waited for, and not killed.
+//! If the others are not visible, the leader is reaped when it ends. Signal 0, which has no effect, then shows
+//! whether a group with that number exists. As long as one does, it may be this group, or another one that reused the
+//! number. So the cleanup waits, and does not kill.
 
 use std::io;
 use std::time::Duration;
@@ -26,23 +26,23 @@ pub(super) struct Group<'a> {
     leader: Pid,
     child: &'a mut Child,
     unreaped: &'a Unreaped,
-    /// What was seen alive last, after the leader had ended.
+    /// The processes that lived at the last check, after the leader had ended.
     rest: Vec<Pid>,
-    /// What lived when the first SIGTERM was sent.
-    told: Vec<Pid>,
-    /// Whether SIGTERM was sent again, to what is younger than the first.
-    told_again: bool,
-    /// Whether only the leader can be seen.
+    /// The processes that lived when the first SIGTERM was sent.
+    first_members: Vec<Pid>,
+    /// Whether a second SIGTERM was sent, to processes younger than the first.
+    terminated_again: bool,
+    /// Whether only the leader is visible.
     hidden: bool,
 }
 
-/// How far a group is.
+/// The state of a group.
 #[derive(PartialEq, Eq)]
 enum State {
     LeaderRuns,
     /// The leader has ended and is not reaped; others live.
     RestLives,
-    /// The leader is reaped, and a group of its number exists.
+    /// The leader is reaped, and a group with its number exists.
     NumberInUse,
     Gone,
 }
@@ -54,13 +54,13 @@ impl<'a> Group<'a> {
             child,
             unreaped,
             rest: Vec::new(),
-            told: Vec::new(),
-            told_again: false,
+            first_members: Vec::new(),
+            terminated_again: false,
             hidden: false,
         }
     }
 
-    /// Like `new`, on a system that shows only the leader.
+    /// Like `new`, for a system that shows only the leader.
     #[cfg(all(test, target_os = "linux"))]
     pub(super) fn hidden(leader: Pid, child: &'a mut Child, unreaped: &'a Unreaped) -> Self {
         Self {
@@ -69,22 +69,22 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Sends SIGTERM to the group and waits until all of it has ended. Kills what is left at the soft deadline.
+    /// Sends SIGTERM to the group and waits until all of it has ended. At the soft deadline it kills the rest.
     ///
     /// # Errors
     ///
-    /// If a part of the group had to be killed, or if it cannot be told whether all of it has ended.
+    /// If a part of the group had to be killed, or if it is unknown whether all of it has ended.
     pub(super) async fn end(mut self, cx: &Context) -> Result<(), BoxError> {
         let leader = self.leader;
-        self.told = members(leader).unwrap_or_default();
+        self.first_members = members(leader).unwrap_or_default();
         self.terminate()?;
-        // As tokio's `wait` does: a process may read until the end of its input before it ends.
+        // Like tokio's `wait`: a process may read its input to the end before it exits.
         drop(self.child.stdin.take());
         cx.waiting_for(move || format!("process group {leader} to end after SIGTERM"));
         if let Some(gone) = until(cx.deadline(), self.gone(cx)).await {
             return Ok(gone?);
         }
-        let leader_ran = match self.look()? {
+        let leader_ran = match self.state()? {
             State::Gone => return Ok(()),
             State::NumberInUse => {
                 return Err(format!(
@@ -107,9 +107,9 @@ impl<'a> Group<'a> {
     async fn gone(&mut self, cx: &Context) -> io::Result<()> {
         let mut wait = FIRST_PAUSE;
         loop {
-            match self.look()? {
+            match self.state()? {
                 State::Gone => return Ok(()),
-                State::RestLives => self.tell_rest(cx)?,
+                State::RestLives => self.wait_for_rest(cx)?,
                 State::LeaderRuns | State::NumberInUse => {}
             }
             pause(wait).await;
@@ -117,12 +117,12 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Sends SIGTERM once more if something that outlived the leader is younger than the first SIGTERM. Otherwise the
-    /// first is enough: many programs take a second one for an order to hurry.
-    fn tell_rest(&mut self, cx: &Context) -> io::Result<()> {
-        let younger = |pid| !self.told.contains(pid);
-        if !self.told_again && self.rest.iter().any(younger) {
-            self.told_again = true;
+    /// Sends a second SIGTERM if a process that outlived the leader is younger than the first one. Otherwise it sends
+    /// none: many programs take a second SIGTERM as an order to hurry.
+    fn wait_for_rest(&mut self, cx: &Context) -> io::Result<()> {
+        let younger = |pid| !self.first_members.contains(pid);
+        if !self.terminated_again && self.rest.iter().any(younger) {
+            self.terminated_again = true;
             self.terminate()?;
         }
         let text = format!(
@@ -134,7 +134,7 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    fn look(&mut self) -> io::Result<State> {
+    fn state(&mut self) -> io::Result<State> {
         if !self.hidden {
             match view(self.leader, &self.rest)? {
                 View::LeaderRuns => return Ok(State::LeaderRuns),
@@ -157,7 +157,7 @@ impl<'a> Group<'a> {
         }
         Ok(match test_kill_process_group(self.leader) {
             Ok(()) => State::NumberInUse,
-            // There is no such group, or one of another user.
+            // No such group exists, or it belongs to another user.
             Err(_) => State::Gone,
         })
     }
@@ -165,7 +165,7 @@ impl<'a> Group<'a> {
     fn terminate(&mut self) -> io::Result<()> {
         match self.unreaped.terminate() {
             // Some systems refuse a signal to a group in which all have ended.
-            Err(error) if self.look()? == State::LeaderRuns => Err(error),
+            Err(error) if self.state()? == State::LeaderRuns => Err(error),
             _ => Ok(()),
         }
     }
@@ -185,7 +185,7 @@ fn killed(leader: Pid, leader_ran: bool, left: &[Pid]) -> String {
     text
 }
 
-/// Returns the numbers of the first few processes, and how many more there are.
+/// Lists the numbers of the first few processes, and counts the rest.
 fn listed(pids: &[Pid]) -> String {
     const MOST: usize = 8;
     let shown: Vec<String> = pids.iter().take(MOST).map(Pid::to_string).collect();

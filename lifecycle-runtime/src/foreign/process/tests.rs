@@ -1,4 +1,4 @@
-//! What the tests of the public API cannot reach: the hook of a forced end, and systems that do not show a group.
+//! Tests that the public API cannot reach: the hook of a forced end, and systems that do not show a group.
 
 use std::future::Future;
 use std::io::{BufRead, BufReader};
@@ -30,7 +30,7 @@ fn leader() -> (Child, Pid) {
     (child, pid)
 }
 
-/// A process of a group that does not end at SIGTERM. It is killed when it is dropped.
+/// A process of a group that ignores SIGTERM. It is killed on drop.
 struct Member(std::process::Child);
 
 impl Member {
@@ -48,7 +48,8 @@ impl Member {
         Self(child)
     }
 
-    /// Ends it with SIGUSR1, which shows that no SIGKILL came before: a process ends of the first signal that ends it.
+    /// Ends the process with SIGUSR1. That shows that no SIGKILL came before, as the first fatal signal ends a
+    /// process.
     fn end(&mut self) {
         let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("numbers are small"), Signal::USR1).expect("it is not reaped");
@@ -59,7 +60,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        // They fail only for one that has ended.
+        // Both fail only if the process has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -128,7 +129,7 @@ fn poll<F: Future>(future: &mut Pin<&mut F>) -> Poll<F::Output> {
         .poll(&mut std::task::Context::from_waker(Waker::noop()))
 }
 
-/// Ninety seconds and more, and a second in reserve.
+/// Creates a context of a hundred seconds, one of which is the reserve.
 fn context() -> Context {
     Context::new(Reason::Requested, Duration::from_secs(100))
 }

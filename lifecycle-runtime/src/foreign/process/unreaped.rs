@@ -1,7 +1,7 @@
-//! Signals to a child, for as long as its number is its own.
+//! Signals to a child, as long as its process number cannot belong to another process.
 //!
-//! 1. While a child is not reaped, the kernel gives its number to no other process and no other group: a group of that
-//!    number is one that the child made. Nothing here signals a number after that.
+//! 1. Until a child is reaped, the kernel gives its number to no other process. A group with that number is one that
+//!    the child created. Nothing here signals a number once its child is reaped.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -15,10 +15,10 @@ use tokio::process::Child;
 
 use super::view;
 
-/// Where a signal goes.
+/// The receiver of a signal.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Target {
-    /// The group that the child leads, which is told as a whole.
+    /// The group that the child leads, which is signalled as a whole.
     Group(Pid),
     Process(Pid),
 }
@@ -43,11 +43,11 @@ impl Target {
         }))
     }
 
-    /// Kills the child and the group that it made, if it made one. Errors are ignored: nothing stronger could follow.
+    /// Kills the child, and the group that it created, if any. Errors are ignored: no stronger signal exists.
     pub(super) fn kill(self) {
         let (Self::Group(pid) | Self::Process(pid)) = self;
         let _ = kill_process_group(pid, Signal::KILL);
-        // The child may have left its group.
+        // Also by its own number, since the child may have left its group.
         let _ = kill_process(pid, Signal::KILL);
     }
 
@@ -57,7 +57,7 @@ impl Target {
             Self::Process(pid) => kill_process(pid, Signal::TERM),
         };
         match sent {
-            // It is gone already, as intended.
+            // The process is gone already, as intended.
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -75,9 +75,9 @@ impl fmt::Display for Target {
 
 /// Signals a child until the child is reaped, and reaps it.
 ///
-/// The hook of a forced end signals from another thread. The lock is held while a signal is sent and while the child is
-/// reaped, so that no signal comes after that (1). Dropping this takes the target from the hook: from then on, other
-/// code may reap the child.
+/// The hook of a forced end signals from another thread. The lock is held during each signal and during the reaping,
+/// so that no signal follows the reaping (1). Dropping this takes the target away from the hook, since other code may
+/// reap the child from then on.
 #[derive(Debug)]
 pub(super) struct Unreaped {
     target: Target,
@@ -102,7 +102,7 @@ impl Unreaped {
         move || kill(&lock(&reachable))
     }
 
-    /// Sends SIGTERM, or nothing once the child is reaped.
+    /// Sends SIGTERM, unless the child is reaped.
     pub(super) fn terminate(&self) -> io::Result<()> {
         match *lock(&self.reachable) {
             Some(target) => target.terminate(),
@@ -110,7 +110,7 @@ impl Unreaped {
         }
     }
 
-    /// Sends SIGKILL, or nothing once the child is reaped.
+    /// Sends SIGKILL, unless the child is reaped.
     pub(super) fn kill(&self) {
         kill(&lock(&self.reachable));
     }
@@ -152,7 +152,7 @@ fn kill(reachable: &Option<Target>) {
     }
 }
 
-/// A panic cannot leave the target half changed.
+/// Locks the target, even if the lock is poisoned: a panic cannot leave the target half changed.
 fn lock(reachable: &Mutex<Option<Target>>) -> MutexGuard<'_, Option<Target>> {
     reachable.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Looks at a process group without changing it.
+//! Reads the state of a process group without changing it.
 
 use rustix::process::Pid;
 
@@ -12,7 +12,7 @@ pub(super) use linux::{check_unreaped, members, view};
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) use other::{check_unreaped, members, view};
 
-/// What can be seen of a group whose leader is not reaped.
+/// The visible state of a group whose leader is not reaped.
 #[derive(Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
@@ -20,10 +20,11 @@ pub(super) use other::{check_unreaped, members, view};
 )]
 pub(super) enum View {
     LeaderRuns,
-    /// The leader has ended; `rest` are the others that live. A process that has ended does not live, reaped or not.
+    /// The leader has ended; `rest` lists the others that live. A process that has ended does not live, reaped or
+    /// not.
     LeaderEnded {
         rest: Vec<Pid>,
     },
-    /// Nothing can be seen beside the leader.
+    /// Only the leader is visible.
     Hidden,
 }

@@ -1,4 +1,4 @@
-//! One runner, as the guard's thread knows it.
+//! An armed runner, as the guard's thread sees it.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex};
@@ -13,40 +13,40 @@ use crate::context::after;
 use crate::engine::{RunningPlan, UnfinishedStep};
 use crate::{Reason, ShutdownHandle, Signal, clock};
 
-/// Terminals and process managers send a signal twice; that is one request.
+/// Signals within this time count as one request, since terminals and process managers send them twice.
 const DUPLICATE_SIGNAL_WINDOW: Duration = Duration::from_millis(500);
 
-/// How long the executor may keep from a plan before that is said.
+/// How long the executor may leave a plan unpolled before that is logged.
 const BLOCKED: Duration = Duration::from_secs(3);
 
-/// One runner, as the guard's thread knows it.
+/// An armed runner, as the guard's thread sees it.
 pub(super) struct ArmedRunner {
     pub(super) handle: ShutdownHandle,
-    /// Signals that are passed on instead of ending anything.
+    /// The signals that are passed to hooks and request nothing.
     pub(super) hooks: Vec<Signal>,
     pub(super) hooked: mpsc::UnboundedSender<Signal>,
     pub(super) second: SecondSignal,
     pub(super) status: Mutex<Status>,
 }
 
-/// All times are real, since signals and executors that block are.
+/// The status of a runner. All times are real, as signals and blocked executors are.
 #[derive(Default)]
 pub(super) struct Status {
-    /// What the runner is doing.
+    /// The activity of the runner.
     pub(super) phase: Phase,
-    /// When the last signal came that did something.
+    /// When the last signal came that had an effect.
     last_signal: Option<Instant>,
-    /// A signal has hurried it.
+    /// Whether a signal has hurried the shutdown.
     hurried: bool,
-    /// When the shutdown was asked for.
+    /// When the shutdown was requested.
     requested: Option<Instant>,
-    /// How long after the request the process has to be gone.
+    /// How long after the request the process must be gone.
     pub(super) allowed: Option<Duration>,
-    /// It was said that the executor is blocked.
-    said_blocked: bool,
+    /// Whether the log has reported that the executor is blocked.
+    blocked_logged: bool,
 }
 
-/// What a runner is doing.
+/// The activity of a runner.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::runner) enum Phase {
     /// Building the server.
@@ -56,30 +56,30 @@ pub(in crate::runner) enum Phase {
     Main,
     /// Serving, while it deregisters.
     LameDuck,
-    /// Running the plan, main's end before it.
+    /// Running the plan, which begins with main's end.
     Plan,
     /// Dropping the server of this type.
     Drop(&'static str),
     /// Waiting for its `finally` hooks.
     Finally,
-    /// Nothing: it has returned.
+    /// Finished: the runner has returned.
     Ended,
-    /// Nothing: its runtime is being dropped.
+    /// Finished: the runtime is being dropped.
     RuntimeEnds,
 }
 
 impl Status {
-    /// When the process has to be gone.
-    pub(super) fn gone_by(&self) -> Option<Instant> {
+    /// Returns when the process must be gone.
+    pub(super) fn exit_deadline(&self) -> Option<Instant> {
         Some(after(self.requested?, self.allowed?))
     }
 }
 
 impl ArmedRunner {
-    /// Asks for the shutdown; `true` if it was asked for before, so that the end has to be forced.
-    pub(super) fn tell(&self, signal: Signal, now: Instant) -> bool {
+    /// Carries out a signal. Returns `true` if the end must be forced.
+    pub(super) fn on_signal(&self, signal: Signal, now: Instant) -> bool {
         if self.hooks.contains(&signal) {
-            // The runner may have ended meanwhile.
+            // Fails if the runner has ended meanwhile.
             let _ = self.hooked.send(signal);
             return false;
         }
@@ -110,31 +110,31 @@ impl ArmedRunner {
         }
     }
 
-    /// Cuts what may be cut, and says so at a terminal.
+    /// Hurries the shutdown, and tells the user of a terminal.
     fn hurry(&self) {
-        // Looked at before anything is cut: what is cut ends.
+        // Read before the hurry, since the steps that it cuts end.
         let plan = self.handle.running();
         let unfinished = plan.map(|plan| plan.unfinished_steps(clock::now()));
         self.handle.hurry();
-        // On a thread that is left behind: a terminal may be stopped, and the guard must not be.
+        // On a thread that nothing waits for: a stopped terminal blocks its writer, which must not be the guard.
         let _ = thread::Builder::new()
             .name("lifecycle-hurry".into())
-            .spawn(move || say_hurried(&unfinished.unwrap_or_default()));
+            .spawn(move || print_hurried(&unfinished.unwrap_or_default()));
     }
 
-    /// Notes that the shutdown was asked for, from which on the process has to be gone in time. The first call counts.
-    pub(super) fn asked(&self, now: Instant) {
+    /// Records the first request of a shutdown, from which the watchdog counts.
+    pub(super) fn record_request(&self, now: Instant) {
         let mut status = lock(&self.status);
         status.requested.get_or_insert(now);
         let watched = status.allowed.is_some();
         drop(status);
         if watched {
-            send(Command::Look);
+            send(Command::Check);
         }
     }
 
-    /// The runner has ended, so nobody else will act on it. What it hooked is still no reason to end.
-    pub(super) fn tells_again(&self, signal: Signal, now: Instant) -> bool {
+    /// Returns whether a signal after the runner's end forces the end of the process. Hooked signals do not.
+    pub(super) fn forces_after_end(&self, signal: Signal, now: Instant) -> bool {
         if self.hooks.contains(&signal) {
             return false;
         }
@@ -142,19 +142,20 @@ impl ArmedRunner {
         last.is_none_or(|last| now.saturating_duration_since(last) >= DUPLICATE_SIGNAL_WINDOW)
     }
 
-    /// The plan that the executor does not get to, and for how long, if that is to be said: once.
-    pub(super) fn look(&self, now: Instant) -> Option<(Arc<RunningPlan>, Duration)> {
-        let live = self.handle.running()?;
-        let since = live.shared.since_heartbeat(now);
+    /// Returns the plan that the executor leaves unpolled, and for how long. Returns each such time only once.
+    pub(super) fn newly_blocked(&self, now: Instant) -> Option<(Arc<RunningPlan>, Duration)> {
+        let plan = self.handle.running()?;
+        let since = plan.shared.since_heartbeat(now);
         let mut status = lock(&self.status);
-        let blocked = status.gone_by().is_some() && live.report().is_none() && since > BLOCKED;
-        let said = std::mem::replace(&mut status.said_blocked, blocked);
-        (blocked && !said).then_some((live, since))
+        let blocked =
+            status.exit_deadline().is_some() && plan.report().is_none() && since > BLOCKED;
+        let logged = std::mem::replace(&mut status.blocked_logged, blocked);
+        (blocked && !logged).then_some((plan, since))
     }
 }
 
-/// Says at a terminal what a hurry cuts, and what another signal would do.
-fn say_hurried(unfinished: &[UnfinishedStep]) {
+/// Prints to a terminal what a hurry cuts, and what another signal would do.
+fn print_hurried(unfinished: &[UnfinishedStep]) {
     let mut stderr = io::stderr();
     if !stderr.is_terminal() {
         return;
@@ -165,7 +166,7 @@ fn say_hurried(unfinished: &[UnfinishedStep]) {
         true => "lifecycle: hurrying".to_owned(),
         false => format!("lifecycle: hurrying, {} cut", cut.join(", ")),
     };
-    // Nobody is left to tell if stderr is gone.
+    // If stderr is gone, the text has nowhere to go.
     let _ = writeln!(
         stderr,
         "{text}; the rest of the shutdown runs, another signal forces the end"

@@ -1,13 +1,14 @@
-//! A runtime that cannot end: it waits for its blocking pool, and that for a call which never returns.
+//! The bound on a runtime that cannot end, because its blocking pool runs a call that never returns.
 //!
-//! The most common one is a read of stdin: tokio does it on the blocking pool, and nothing can cut it. `run` has returned
-//! by then and holds nothing; so a task is left on the runtime whose drop says that the runtime is ending. What a program
-//! does after that must not be cut. So the process is ended only if all of this holds (on Linux, which alone tells it):
+//! Most often that is a read of stdin, which tokio does on the blocking pool and nothing can cut. `run` has returned
+//! by then and holds nothing. So it leaves a task on the runtime, whose drop tells that the runtime is ending.
+//! Anything else that the program does then must not be cut. So the process is ended only if all of this holds, which
+//! only Linux shows:
 //!
-//! 1. `run` was polled on the main thread, which is where `#[tokio::main]` drops its runtime. Tests and embedders run
-//!    elsewhere.
-//! 2. The main thread has not run at all for the whole time: it is in one wait.
-//! 3. A thread of that runtime's name still lives.
+//! 1. `run` was polled on the main thread, where `#[tokio::main]` drops its runtime. Tests and embedders run on other
+//!    threads.
+//! 2. The main thread has not run at all for the whole timeout: it is in one wait.
+//! 3. A thread with the name of that runtime's threads still lives.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
@@ -28,23 +29,23 @@ use crate::context::after;
 use crate::engine::Timer;
 use crate::{Report, clock};
 
-/// How often the threads are looked at.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often the threads are checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long an aborted task may take to go.
-const LIFT: Duration = Duration::from_secs(1);
+/// How long to wait for the aborted task to end.
+const LIFT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What there is to know once the runtime ends.
+/// The data that the guard needs once the runtime ends.
 pub(super) struct RuntimeEnd {
     report: Report,
     timeout: Duration,
     threads: Arc<ThreadName>,
 }
 
-/// The name of the runtime's threads, once one of them has told it.
+/// The name of the runtime's threads, once one of them has reported it.
 type ThreadName = std::sync::OnceLock<String>;
 
-/// Left on the runtime in a task of its own: dropped with the runtime.
+/// A value in a task on the runtime. The runtime drops it when it ends.
 struct Sentinel {
     runner: Arc<ArmedRunner>,
     end: Option<RuntimeEnd>,
@@ -58,13 +59,13 @@ pub(super) struct RuntimeBound {
 }
 
 impl RuntimeBound {
-    /// Takes it back, with the task that was left on the runtime. Its end is awaited, but not for long: nobody may be
-    /// driving that runtime.
+    /// Removes the bound, and the task on the runtime. Waits for the task's end, but not for long, since the runtime
+    /// may not be driven any more.
     pub(super) async fn lift(mut self) {
-        // Relaxed: a task is aborted after it, which orders the two.
+        // Relaxed: aborting the task orders this store before its drop.
         self.lifted.store(true, Ordering::Relaxed);
         self.task.abort();
-        let until = after(clock::now(), LIFT);
+        let until = after(clock::now(), LIFT_TIMEOUT);
         let mut timer = Timer::new();
         poll_fn(|cx| match Pin::new(&mut self.task).poll(cx) {
             Poll::Ready(_) => Poll::Ready(()),
@@ -86,7 +87,7 @@ impl Drop for Sentinel {
     }
 }
 
-/// Notes when the runtime that this is called on ends, and bounds its end.
+/// Bounds the end of the runtime on which this is called.
 pub(super) fn bound(
     runner: &Arc<ArmedRunner>,
     report: &Report,
@@ -97,9 +98,9 @@ pub(super) fn bound(
     let timeout = timeout.filter(|_| main_switches().is_some());
     let end = timeout.map(|timeout| {
         let threads = Arc::new(ThreadName::new());
-        let tells = Arc::clone(&threads);
-        // Not awaited: the pool may be full of calls that never return, and then nothing is known.
-        runtime.spawn_blocking(move || tells.set(own_name().unwrap_or_default()));
+        let sets = Arc::clone(&threads);
+        // The call is not awaited: calls that never return may fill the pool, and then the name stays unknown.
+        runtime.spawn_blocking(move || sets.set(own_name().unwrap_or_default()));
         RuntimeEnd {
             report: report.clone(),
             timeout,
@@ -125,7 +126,7 @@ impl RuntimeEnd {
         let mut switches = main_switches();
         let mut since = Instant::now();
         loop {
-            sleep(LOOK).await;
+            sleep(CHECK_INTERVAL).await;
             let now = main_switches();
             let threads = self.threads.get();
             let lives = threads.is_some_and(|name| lives(name));
@@ -142,7 +143,7 @@ impl RuntimeEnd {
     }
 }
 
-/// How often the main thread has given up the processor, from proc(5).
+/// Returns how often the main thread has given up the processor, from proc(5).
 fn main_switches() -> Option<String> {
     if !cfg!(target_os = "linux") {
         return None;
@@ -153,12 +154,12 @@ fn main_switches() -> Option<String> {
     Some(switches.collect())
 }
 
-/// The name of this thread, as the kernel keeps it.
+/// Returns the name of this thread, as the kernel stores it.
 fn own_name() -> Option<String> {
     fs::read_to_string("/proc/thread-self/comm").ok()
 }
 
-/// Whether a thread of this name lives.
+/// Returns whether a thread of this name lives.
 fn lives(name: &str) -> bool {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten();
     let mut names = threads.flatten().map(|thread| thread.path().join("comm"));

@@ -1,4 +1,4 @@
-//! The guard's thread: signals, commands, and the looks of the watchdog.
+//! The guard's thread: it handles signals and commands, and runs the watchdog's checks.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -18,8 +18,8 @@ use super::{Command, Registry, lock, registry};
 use crate::engine::RunningPlan;
 use crate::{Force, Signal, log};
 
-/// How often the watchdog looks whether the executor still gets to the plan.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the watchdog checks whether the executor still polls the plans.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts the thread, unless another runner was faster.
 pub(super) async fn listen() -> Option<mpsc::UnboundedSender<Command>> {
@@ -66,27 +66,27 @@ fn run(
             known
         };
         let first = known.is_none();
-        // The runner that waits for it may be gone.
+        // Fails if the waiting runner is gone.
         let _ = registered.send(Ok(known.unwrap_or(commands)));
         if first {
             loop {
-                attend(&mut signals, &mut received).await;
+                handle_next_event(&mut signals, &mut received).await;
             }
         }
     });
 }
 
-/// Waits for one signal, command or look, and does what it asks for.
-async fn attend(signals: &mut Signals, received: &mut mpsc::UnboundedReceiver<Command>) {
+/// Waits for one signal, command or check, and carries it out.
+async fn handle_next_event(signals: &mut Signals, received: &mut mpsc::UnboundedReceiver<Command>) {
     enum Event {
         Signal(Signal),
         Command(Option<Command>),
-        Look,
+        Check,
     }
     let event = {
         let mut signal = pin!(signals.next());
         let mut command = pin!(received.recv());
-        let next = next_look(Instant::now());
+        let next = next_check(Instant::now());
         let mut timer = pin!(next.map(|at| sleep_until(at.into())));
         poll_fn(|cx| {
             if let Poll::Ready(signal) = signal.as_mut().poll(cx) {
@@ -96,38 +96,38 @@ async fn attend(signals: &mut Signals, received: &mut mpsc::UnboundedReceiver<Co
                 return Poll::Ready(Event::Command(command));
             }
             match timer.as_mut().as_pin_mut() {
-                Some(timer) => timer.poll(cx).map(|()| Event::Look),
+                Some(timer) => timer.poll(cx).map(|()| Event::Check),
                 None => Poll::Pending,
             }
         })
         .await
     };
     match event {
-        Event::Signal(signal) => heard(signal),
+        Event::Signal(signal) => on_signal(signal),
         Event::Command(Some(Command::Hear(signal, heard))) => {
-            // The runner that waits for it may be gone.
+            // Fails if the waiting runner is gone.
             let _ = heard.send(signals.add(signal));
         }
         Event::Command(Some(Command::Watch(runner, over))) => {
             tokio::spawn(async move {
-                // Here, since a blocked executor never gets to it.
+                // On this thread, since a blocked executor would never run it.
                 over.run_until_cancelled(runner.handle.requested()).await;
                 if runner.handle.is_requested() {
-                    runner.asked(Instant::now());
+                    runner.record_request(Instant::now());
                 }
             });
         }
         Event::Command(Some(Command::RuntimeEnds(end))) => {
             tokio::spawn(end.watch());
         }
-        // There is always a sender: the registry has one.
-        Event::Command(Some(Command::Look) | None) => {}
-        Event::Look => look(Instant::now()),
+        // `None` cannot happen: the registry holds a sender.
+        Event::Command(Some(Command::Check) | None) => {}
+        Event::Check => check(Instant::now()),
     }
 }
 
-/// Does what a signal asks for.
-fn heard(signal: Signal) {
+/// Carries out what a signal means for each runner.
+fn on_signal(signal: Signal) {
     let now = Instant::now();
     let (armed, last) = {
         let registry = registry();
@@ -136,57 +136,58 @@ fn heard(signal: Signal) {
     let running = !armed.is_empty();
     let mut forced = armed;
     match running {
-        true => forced.retain(|runner| runner.tell(signal, now)),
-        false => forced.extend(last.filter(|runner| runner.tells_again(signal, now))),
+        true => forced.retain(|runner| runner.on_signal(signal, now)),
+        false => forced.extend(last.filter(|runner| runner.forces_after_end(signal, now))),
     }
     if !forced.is_empty() {
         end(Force::Signal(signal), &forced, running);
     }
 }
 
-/// The runners that the watchdog watches. One that ended is not waited for while others run.
+/// Returns the runners that the watchdog watches. A runner that has ended counts only while no other is armed.
 fn watched(registry: &Registry) -> impl Iterator<Item = &Arc<ArmedRunner>> {
     let last = registry.last.as_ref().filter(|_| registry.armed.is_empty());
     registry.armed.iter().chain(last)
 }
 
-/// When the watchdog has to look again, if it watches a runner.
-fn next_look(now: Instant) -> Option<Instant> {
+/// Returns when the watchdog must check again. `None` if it watches no runner.
+fn next_check(now: Instant) -> Option<Instant> {
     let registry = registry();
-    let ends = watched(&registry).filter_map(|runner| lock(&runner.status).gone_by());
-    ends.min().map(|end| end.min(now + LOOK))
+    let ends = watched(&registry).filter_map(|runner| lock(&runner.status).exit_deadline());
+    ends.min().map(|end| end.min(now + CHECK_INTERVAL))
 }
 
-/// Looks whether the process should be gone, and whether the executor gets to the plans.
-fn look(now: Instant) {
+/// Checks whether the process should be gone, and whether the executor still polls the plans.
+fn check(now: Instant) {
     let (armed, late) = {
         let registry = registry();
         let is_late = |runner: &&Arc<ArmedRunner>| {
-            let gone_by = lock(&runner.status).gone_by();
-            gone_by.is_some_and(|by| now >= by)
+            let deadline = lock(&runner.status).exit_deadline();
+            deadline.is_some_and(|deadline| now >= deadline)
         };
         let late: Vec<_> = watched(&registry).filter(is_late).cloned().collect();
         (registry.armed.clone(), late)
     };
-    let blocked = armed.iter().filter_map(|runner| runner.look(now));
-    tell_blocked(blocked.collect());
+    let blocked = armed.iter().filter_map(|runner| runner.newly_blocked(now));
+    log_blocked(blocked.collect());
     let running = !armed.is_empty();
     if !late.is_empty() {
         end(Force::Watchdog, &late, running);
     }
 }
 
-/// On a thread that is left behind: a subscriber may wait for what is blocked, or panic, and the guard must do neither.
-fn tell_blocked(blocked: Vec<(Arc<RunningPlan>, Duration)>) {
+/// Logs the blocked plans on a thread that nothing waits for: a subscriber may wait for what is blocked, or panic,
+/// and neither may affect the guard.
+fn log_blocked(blocked: Vec<(Arc<RunningPlan>, Duration)>) {
     if blocked.is_empty() {
         return;
     }
-    // Without a thread it is not said; the watchdog goes on.
+    // Without a thread nothing is logged, and the watchdog goes on.
     let _ = thread::Builder::new()
         .name("lifecycle-blocked".into())
         .spawn(move || {
-            for (live, since) in blocked {
-                log::executor_blocked(&live, since);
+            for (plan, since) in blocked {
+                log::executor_blocked(&plan, since);
             }
         });
 }

@@ -1,6 +1,6 @@
-//! Looks at process groups through `waitid` and `/proc`, as [proc_pid_stat(5)] describes it.
+//! Reads the state of process groups from `waitid` and `/proc`, as [proc_pid_stat(5)] describes it.
 //!
-//! `kill(-group, 0)` cannot tell whether others of a group live while the leader is unreaped: it counts the leader.
+//! `kill(-group, 0)` does not show whether others of a group live while the leader is unreaped: it counts the leader.
 //!
 //! [proc_pid_stat(5)]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
 
@@ -12,7 +12,8 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::View;
 
-/// Looks at the group of `leader`, a child that is not reaped. If one of those `known` lives, only these are looked at.
+/// Reads the state of the group of `leader`, a child that is not reaped. If any `known` process lives, it checks only
+/// those.
 pub(in super::super) fn view(leader: Pid, known: &[Pid]) -> io::Result<View> {
     if !has_ended(leader)? {
         return Ok(View::LeaderRuns);
@@ -28,7 +29,7 @@ pub(in super::super) fn view(leader: Pid, known: &[Pid]) -> io::Result<View> {
     Ok(View::LeaderEnded { rest })
 }
 
-/// Checks that `pid` is a child of this process that nobody has reaped.
+/// Checks that `pid` is a child of this process that is not reaped.
 ///
 /// # Errors
 ///
@@ -50,15 +51,15 @@ fn has_ended(pid: Pid) -> io::Result<bool> {
     }
 }
 
-/// Returns the processes of the group of `leader` that live, the leader among them if it does.
+/// Returns the living processes of the group of `leader`, including the leader.
 ///
 /// # Errors
 ///
-/// If `/proc` cannot be read, or does not show the leader: then it shows the processes of another PID namespace.
+/// If `/proc` cannot be read, or does not show the leader, because it belongs to another PID namespace.
 pub(in super::super) fn members(leader: Pid) -> io::Result<Vec<Pid>> {
     let first = scan(leader)?;
     if first.living.is_empty() && first.some_ended {
-        // What ended meanwhile may have had a child that is younger than the list.
+        // A process that ended during the scan may have had a child that is younger than the list.
         return Ok(scan(leader)?.living);
     }
     Ok(first.living)
@@ -115,9 +116,10 @@ impl Stat {
     }
 }
 
-/// Returns the state of process `pid`, or `None` if the process is gone or belongs to a user whose processes are hidden.
+/// Returns the state of process `pid`. `None` if the process is gone, or belongs to a user whose processes are
+/// hidden.
 fn stat(pid: Pid) -> io::Result<Option<Stat>> {
-    // All fields that are read are in the beginning, which one read returns.
+    // The fields are at the beginning, which one read returns.
     let mut text = [0; 512];
     let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text));
     match read {
@@ -132,7 +134,7 @@ fn stat(pid: Pid) -> io::Result<Option<Stat>> {
     }
 }
 
-/// Reads `pid (name) state parent group …`. The name may contain anything, parentheses too.
+/// Parses `pid (name) state parent group …`. The name may contain any characters, parentheses too.
 fn parse(text: &[u8]) -> Option<Stat> {
     let name_end = text.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(&text[name_end + 1..]).ok()?;
@@ -195,7 +197,7 @@ mod tests {
         assert!(!ended.lives_in(group(12)));
     }
 
-    /// A process that is killed when it is dropped.
+    /// A process that is killed on drop.
     struct Sleep(Child);
 
     impl Sleep {
@@ -211,7 +213,7 @@ mod tests {
 
     impl Drop for Sleep {
         fn drop(&mut self) {
-            // They fail only for one that has ended.
+            // Both fail only if the process has ended.
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
@@ -224,7 +226,7 @@ mod tests {
         let (mut other, pid) = Sleep::in_group(group.as_raw_pid());
         assert_eq!(members(group).unwrap().len(), 2);
         other.0.kill().unwrap();
-        // It has ended, and is not reaped.
+        // The process has ended, and is not reaped.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         waitid(WaitId::Pid(pid), options).unwrap();
         let seen = scan(group).unwrap();
