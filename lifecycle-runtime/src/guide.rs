@@ -7,15 +7,15 @@
 //! | [`tasks`] | How do background tasks end, and how are they restarted? |
 //! | [`http`] | How does an HTTP server drain? |
 //! | [`testing`] | How do I test my own shutdown? |
-//! | [`deployment`] | What do I tell Kubernetes and systemd? |
+//! | [`deployment`] | How do I configure Kubernetes and systemd? |
 //! | [`logs_and_spans`] | What is logged, and what can alerts rely on? |
-//! | [`migrating`] | I have a shutdown already. What changes? |
+//! | [`migrating`] | What changes if I have a shutdown already? |
 //! | [`common_errors`] | What does this message mean? |
 //! | [`how_it_works`] | What happens between the derive and the report? |
 //!
 //! The keys of `#[shutdown(…)]` are listed at [`derive@crate::GracefulShutdown`].
 //!
-//! These modules hold text alone. The examples are compiled and run by the crate `guide` of the repository.
+//! These modules contain only text. The crate `guide` of the repository compiles and runs the examples.
 
 #[doc = include_str!("guide/first_server.md")]
 pub mod first_server {}
@@ -29,7 +29,7 @@ pub mod tasks {}
 #[doc = include_str!("guide/http.md")]
 pub mod http {}
 
-// Without the feature, what the page links to is not there.
+// Without the feature, the targets of the page's links do not exist.
 #[cfg_attr(not(feature = "testing"), allow(rustdoc::broken_intra_doc_links))]
 #[doc = include_str!("guide/testing.md")]
 pub mod testing {}

@@ -1,6 +1,6 @@
 //! Declared, ordered, bounded async shutdown for tokio servers.
 //!
-//! A server struct says on its fields how each of them is cleaned up: in which order, within what
+//! A server struct declares on its fields how each of them is cleaned up: in which order, within what
 //! time, and how. `#[derive(GracefulShutdown)]` turns that into one awaited shutdown that runs every
 //! step, survives those that fail, panic or hang, and returns a [`Report`] that names them.
 //!
@@ -21,7 +21,7 @@
 //! #[derive(GracefulShutdown)]
 //! #[shutdown(strict, timeout = "25s")]
 //! struct Server {
-//!     #[shutdown(priority = 10, best_effort)] // drain: takes what the later steps leave of the 25 s
+//!     #[shutdown(priority = 10, best_effort)] // drain: may use the time that the later steps leave
 //!     requests: TaskTracker,
 //!     #[shutdown(priority = 20, timeout = "3s", with = Cache::flush)]
 //!     cache: Arc<Cache>,
@@ -36,7 +36,7 @@
 //!         cache: Arc::new(Cache),
 //!         state: ShutdownState::new(),
 //!     };
-//!     // SIGTERM or Ctrl-C fires `stop`; main is awaited, then the plan runs. The report is the exit code.
+//!     // SIGTERM or Ctrl-C fires `stop`; main is awaited, then the plan runs. The report becomes the exit code.
 //!     run(server, async |server, stop| {
 //!         let listener = TcpListener::bind("127.0.0.1:8080").await?;
 //!         loop {
@@ -61,7 +61,7 @@
 //! # What it does not do
 //!
 //! A `Drop` cannot await, so nothing is flushed there: an owner that is dropped without an awaited
-//! shutdown logs one event that names the fields left uncleaned, and releases what it alone owns.
+//! shutdown logs one event that names the fields left uncleaned, and frees what it alone owns.
 //!
 //! # Features
 //!
@@ -70,13 +70,13 @@
 //! | `derive` | yes | `#[derive(GracefulShutdown)]` and the guide; brings `rt` |
 //! | `rt` | yes | the engine, the runner, components of std, tokio and tokio-util |
 //! | `serde` | no | `Serialize` for [`Report`] and what it holds |
-//! | `state-file` | no | `StateFile`: state saved atomically, now and then and at shutdown |
+//! | `state-file` | no | `StateFile`: state saved atomically, periodically and at shutdown |
 //! | `tower` | no | `ShutdownLayer`: a tower layer that refuses requests while the server drains |
-//! | `tower-h2` | no | `tower`, whose refusals reset HTTP/2 streams, so that clients ask again by themselves |
+//! | `tower-h2` | no | `tower`, and refusals reset HTTP/2 streams, so that clients retry by themselves |
 //! | `testing` | no | `testing`: explored shutdowns, leak checks, un-awaited drops as failures |
 //!
-//! With `default-features = false` the crate is [`Component`], [`Context`], [`Plan`], [`Report`] and
-//! their errors, and depends on nothing: what a library needs to make its client a component.
+//! With `default-features = false` the crate contains [`Component`], [`Context`], [`Plan`], [`Report`] and
+//! their errors, and has no dependencies. That is enough for a library to make its client a component.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -125,7 +125,7 @@ mod tracked;
 #[cfg(feature = "rt")]
 mod unawaited;
 
-// Text alone, so only where it is read. Its examples need crates of others; the workspace `guide` runs them.
+// Only text, so only built for rustdoc. Its examples need other crates; the workspace `guide` runs them.
 #[cfg(all(doc, not(doctest), feature = "derive"))]
 pub mod guide;
 #[cfg(feature = "testing")]
