@@ -107,8 +107,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
     message = "`{Self}` is not a component: nothing says how to clean it up",
     label = "no `Component` for this type",
     note = "derive `GracefulShutdown` on it (with `#[shutdown(part)]` if it lives inside another), or implement `Component` for it",
-    note = "for a type of another crate say how on the field: `#[shutdown(with = |value| value.close())]`",
-    note = "if there is nothing to clean, write `#[shutdown(skip)]` or leave the attribute away",
+    note = "for a type of another crate, write how on the field: `#[shutdown(with = |value| value.close())]`",
+    note = "if there is nothing to clean, write `#[shutdown(skip)]` or remove the attribute",
     note = "an `Arc<T>` is a component if `&T` is one; an owner is never shared: hold it once, and share its parts"
 )]
 #[doc(alias("shutdown", "cleanup", "async_drop"))]

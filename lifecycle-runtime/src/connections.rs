@@ -234,7 +234,7 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        self.shared().cut();
+        self.shared().abort_all();
     }
 }
 
@@ -336,18 +336,18 @@ impl TaskOwner for Shared {
         &self.tracked
     }
 
-    fn admitted(&self, connection: &Connection, pass: &Pass) {
+    fn on_admitted(&self, connection: &Connection, pass: &Pass) {
         connection.admitted(pass);
     }
 
-    fn failed(&self, connection: &Connection, error: BoxError) {
+    fn on_failed(&self, connection: &Connection, error: BoxError) {
         connection.close(CloseReason::Error);
         self.failed.fetch_add(1, Ordering::Relaxed);
         // Foreign code runs here: the error's `Display`, the connection's description and the subscriber.
         log::connection_failed(connection, &*error);
     }
 
-    fn gone(&self, connection: &Connection) {
+    fn on_ended(&self, connection: &Connection) {
         connection.left();
         self.free_slot();
         let count = match connection.close_reason() {
@@ -358,7 +358,7 @@ impl TaskOwner for Shared {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn cut(&self) {
+    fn abort_all(&self) {
         for (_, connection) in self.tracked.all() {
             connection.force();
         }
@@ -404,7 +404,7 @@ impl Component for &Connections {
     }
 
     fn abort(&mut self) {
-        self.shared().cut();
+        self.shared().abort_all();
     }
 }
 
@@ -414,11 +414,11 @@ impl Component for Connections {
     }
 
     fn abort(&mut self) {
-        self.shared().cut();
+        self.shared().abort_all();
     }
 
     fn release(&mut self) {
-        self.shared().cut();
+        self.shared().abort_all();
     }
 }
 

@@ -96,7 +96,7 @@ impl ShutdownHandle {
     /// ```
     pub fn hurry(&self) {
         self.request(Reason::Requested);
-        // SeqCst, as in `runs` and `begin_early_phase`: of two concurrent calls, the later one sees what the earlier
+        // SeqCst, as in `set_running` and `begin_early_phase`: of two concurrent calls, the later one sees what the earlier
         // did.
         self.shared.hurried.store(true, Ordering::SeqCst);
         self.end_early_phase();
@@ -123,7 +123,7 @@ impl ShutdownHandle {
         self.shared.reason.get().cloned().unwrap_or_default()
     }
 
-    pub(crate) fn runs(&self, plan: &Arc<RunningPlan>) {
+    pub(crate) fn set_running(&self, plan: &Arc<RunningPlan>) {
         *self.shared.plan() = Some(Arc::clone(plan));
         if self.is_hurried() {
             plan.shared.hurry();

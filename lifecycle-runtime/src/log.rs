@@ -172,7 +172,7 @@ impl Counts {
 pub(crate) fn dropped(component: &str, fields: &[&str]) {
     #[cfg(feature = "testing")]
     crate::testing::dropped(component, fields);
-    crate::unawaited::note(component, fields);
+    crate::unawaited::record(component, fields);
     let panicking = std::thread::panicking();
     if !tracing::dispatcher::has_been_set() {
         // No subscriber was ever set, so the line goes to stderr, as the default panic hook's does.

@@ -421,7 +421,7 @@ impl TaskOwner for Shared {
         &self.tracked
     }
 
-    fn failed(&self, name: &Self::Task, error: BoxError) {
+    fn on_failed(&self, name: &Self::Task, error: BoxError) {
         // Foreign code runs here: the error's `Display` and the subscriber. So it is contained, and holds no lock.
         let text = contain(|| format!("{name}: {}", Chain(&*error)));
         let text =

@@ -27,16 +27,16 @@ pub(crate) trait TaskOwner: Send + Sync + 'static {
     fn tracked(&self) -> &Tracked<Self::Task>;
 
     /// Called before a task is spawned, with the pass that it holds.
-    fn admitted(&self, _task: &Self::Task, _pass: &Pass) {}
+    fn on_admitted(&self, _task: &Self::Task, _pass: &Pass) {}
 
     /// Called when a task has ended with an error or a panic.
-    fn failed(&self, task: &Self::Task, error: BoxError);
+    fn on_failed(&self, task: &Self::Task, error: BoxError);
 
     /// Called when a task is gone, however it ended.
-    fn gone(&self, _task: &Self::Task) {}
+    fn on_ended(&self, _task: &Self::Task) {}
 
     /// Aborts every task, including those that are just being spawned.
-    fn cut(&self) {
+    fn abort_all(&self) {
         self.tracked().abort();
     }
 }
@@ -116,7 +116,7 @@ where
     let guard = TaskGuard::enter(owner, task)?;
     let id = guard.id();
     let join = tokio::task::spawn_blocking(move || guard.call(f));
-    owner.tracked().tasks.joined(id, join);
+    owner.tracked().tasks.set_handle(id, join);
     Ok(())
 }
 
@@ -138,7 +138,7 @@ pub(crate) async fn drain<'a, K: TaskOwner>(owner: &'a Arc<K>, cx: &Context) -> 
         let names = contain(|| tracked.names(K::NOUN))
             .unwrap_or_else(|_| "a task whose name cannot be displayed".into());
         tracked.stragglers.get_or_init(|| names);
-        owner.cut();
+        owner.abort_all();
         tracked.gate.drained().await;
     }
     tracked.stragglers.get().map(String::as_str)

@@ -44,7 +44,7 @@ fn take(before: usize) -> Vec<UnawaitedDrop> {
 }
 
 /// Records a drop, if this thread is collecting.
-pub(crate) fn note(component: &str, fields: &[&str]) {
+pub(crate) fn record(component: &str, fields: &[&str]) {
     let (depth, count) = MARKS.get();
     if depth == 0 {
         return;

@@ -109,15 +109,15 @@ fn a_text_that_is_not_a_duration_is_an_error_that_says_what_to_write() {
         ("soon", "\"soon\" does not begin with a number"),
         ("s", "\"s\" does not begin with a number"),
         ("-5s", "\"-5s\" does not begin with a number"),
-        ("1.5s", "\".5s\" is no unit"),
-        ("30sec", "\"sec\" is no unit"),
-        ("1d", "\"d\" is no unit"),
-        ("1s2", "\"s2\" is no unit"),
+        ("1.5s", "\".5s\" is not a unit"),
+        ("30sec", "\"sec\" is not a unit"),
+        ("1d", "\"d\" is not a unit"),
+        ("1s2", "\"s2\" is not a unit"),
         ("99999999999999999999s", "it is too long to count"),
         ("18446744073709551615h", "it is too long to count"),
     ] {
         let error = text.parse::<Grace>().unwrap_err().to_string();
-        let begins = format!("{text:?} is no grace period: {why}; ");
+        let begins = format!("{text:?} is not a grace period: {why}; ");
         assert!(error.starts_with(&begins), "{error}");
         assert!(error.ends_with("such as \"30s\" or \"1m 30s\""), "{error}");
     }
@@ -143,7 +143,7 @@ fn a_typo_in_a_literal_panics_where_it_is_written() {
     let payload = ended.expect_err("it panics");
     let message = payload.downcast_ref::<String>().unwrap();
     assert!(
-        message.starts_with("\"30x\" is no grace period"),
+        message.starts_with("\"30x\" is not a grace period"),
         "{message}"
     );
     assert_eq!(*place.lock().unwrap(), file!());

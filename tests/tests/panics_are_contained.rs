@@ -283,7 +283,7 @@ impl Component for Nasty {
 async fn a_panic_whose_payload_panics_is_contained() {
     let report = survive(Nasty).await;
     let outcome = report.step("odd").unwrap().outcome().to_string();
-    assert_eq!(outcome, "panicked: a panic whose payload is no text");
+    assert_eq!(outcome, "panicked: a panic without a text");
 }
 
 /// A waker that panics when it is woken.

@@ -102,7 +102,7 @@ fn a_third_signal_forces_the_end_of_a_start_that_holds_the_executor() {
     }
     let ended = server.end();
     assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");
-    assert!(ended.says(&["the start holds the executor"]), "{ended:#?}");
+    assert!(ended.says(&["the start blocks the executor"]), "{ended:#?}");
 }
 
 fn assert_failed(ended: &Ended) {

@@ -48,7 +48,7 @@ fn a_step_that_blocks_the_only_thread_is_named_with_what_the_others_wait_for() {
     assert!(
         ended.says(&[
             "! ",
-            "not done: drain was running and holds the executor, waiting for 3 connections"
+            "not done: drain was running and blocks the executor, waiting for 3 connections"
         ]),
         "{ended:#?}"
     );
@@ -63,7 +63,10 @@ fn a_step_that_blocks_the_only_thread_is_named_with_what_the_others_wait_for() {
         ended.says(&["! ", "not done: pool had not begun"]),
         "{ended:#?}"
     );
-    assert!(ended.says(&["! ", "did not get to abort"]), "{ended:#?}");
+    assert!(
+        ended.says(&["! ", "did not abort the running steps"]),
+        "{ended:#?}"
+    );
     assert!(ended.says(&["the hook ran"]), "{ended:#?}");
     assert!(
         ended.says(&["executor_blocked: Server by drain, true"]),
@@ -76,7 +79,7 @@ fn a_waiting_for_closure_that_blocks_holds_up_neither_the_watchdog_nor_the_hooks
     let ended = after_sigterm("blocked-mute");
     assert_forced(&ended);
     assert!(
-        ended.says(&["! ", "not done: drain was running and holds the executor"]),
+        ended.says(&["! ", "not done: drain was running and blocks the executor"]),
         "{ended:#?}"
     );
     assert!(ended.says(&["the hook ran"]), "{ended:#?}");
@@ -108,7 +111,10 @@ fn an_executor_that_only_waits_is_not_taken_for_blocked() {
 fn a_main_that_blocked_the_executor_before_anything_began_is_named() {
     let ended = after_sigterm("blocked-main");
     assert_forced(&ended);
-    assert!(ended.says(&["! ", "main holds the executor"]), "{ended:#?}");
+    assert!(
+        ended.says(&["! ", "main blocks the executor"]),
+        "{ended:#?}"
+    );
 }
 
 #[test]
@@ -118,7 +124,10 @@ fn a_request_that_a_blocked_executor_never_sees_is_seen_by_the_watchdog() {
     server.tell("end");
     let ended = server.end();
     assert_forced(&ended);
-    assert!(ended.says(&["! ", "main holds the executor"]), "{ended:#?}");
+    assert!(
+        ended.says(&["! ", "main blocks the executor"]),
+        "{ended:#?}"
+    );
 }
 
 #[test]
@@ -129,7 +138,7 @@ fn a_start_that_blocks_the_executor_cannot_hold_the_process() {
     let ended = server.end();
     assert_forced(&ended);
     assert!(
-        ended.says(&["! ", "the start holds the executor"]),
+        ended.says(&["! ", "the start blocks the executor"]),
         "{ended:#?}"
     );
 }
@@ -140,7 +149,7 @@ fn a_server_whose_drop_blocks_cannot_hold_the_process() {
     assert_forced(&ended);
     assert!(ended.says(&["pool closed"]), "{ended:#?}");
     assert!(
-        ended.says(&["! ", "dropping `Server` holds the executor"]),
+        ended.says(&["! ", "dropping `Server` blocks the executor"]),
         "{ended:#?}"
     );
 }

@@ -327,7 +327,7 @@ impl Connection {
     }
 
     /// Notes the activity since the last sweep, and returns how long the connection has been idle.
-    pub(super) fn swept(&self) -> Duration {
+    pub(super) fn record_sweep(&self) -> Duration {
         let age = self.age();
         let busy = self.state.busy.load(Ordering::Relaxed) > 0;
         if self.state.active.swap(false, Ordering::Relaxed) || busy {
@@ -402,19 +402,23 @@ mod tests {
         let connection = connection();
         let (first, second) = (connection.busy(), connection.busy());
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(connection.swept(), Duration::ZERO);
+        assert_eq!(connection.record_sweep(), Duration::ZERO);
         drop(first);
-        connection.swept();
+        connection.record_sweep();
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(
-            connection.swept(),
+            connection.record_sweep(),
             Duration::ZERO,
             "one of two is still held"
         );
         drop(second);
-        assert_eq!(connection.swept(), Duration::ZERO, "idle from here on");
+        assert_eq!(
+            connection.record_sweep(),
+            Duration::ZERO,
+            "idle from here on"
+        );
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(connection.swept(), Duration::from_secs(60));
+        assert_eq!(connection.record_sweep(), Duration::from_secs(60));
     }
 
     #[tokio::test(start_paused = true)]
@@ -423,7 +427,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(60)).await;
         connection.add_bytes(17, 17);
         assert_eq!(connection.bytes(), (17, 17));
-        assert_eq!(connection.swept(), Duration::from_secs(60));
+        assert_eq!(connection.record_sweep(), Duration::from_secs(60));
     }
 
     #[tokio::test]

@@ -20,14 +20,14 @@ pub(super) fn watch(shared: &Arc<Shared>, idle: Duration) {
     if shared.sweeping.load(Ordering::Relaxed) || shared.sweeping.swap(true, Ordering::Relaxed) {
         return;
     }
-    let mark = Mark(Arc::downgrade(shared));
-    tokio::spawn(sweep(mark, shared.tracked.gate.clone(), idle));
+    let guard = SweepGuard(Arc::downgrade(shared));
+    tokio::spawn(sweep(guard, shared.tracked.gate.clone(), idle));
 }
 
 /// Clears `sweeping` when the task ends with its runtime, so that the next connection starts another.
-struct Mark(Weak<Shared>);
+struct SweepGuard(Weak<Shared>);
 
-impl Drop for Mark {
+impl Drop for SweepGuard {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade() {
             shared.sweeping.store(false, Ordering::Relaxed);
@@ -36,12 +36,12 @@ impl Drop for Mark {
 }
 
 /// Expires idle connections until the set is closed. Dropping the set closes it.
-async fn sweep(mark: Mark, gate: Gate, idle: Duration) {
+async fn sweep(guard: SweepGuard, gate: Gate, idle: Duration) {
     let mut ticks = interval((idle / CHECKS).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut closed = pin!(gate.closed());
     while let Either::Right(_) = select(closed.as_mut(), pin!(ticks.tick())).await {
-        let Some(shared) = mark.0.upgrade() else {
+        let Some(shared) = guard.0.upgrade() else {
             return;
         };
         shared.sweep(idle);
@@ -52,7 +52,10 @@ impl Shared {
     fn sweep(&self, idle: Duration) {
         let over = idle.saturating_mul(2);
         // After the lock is released, since this wakes the connections' tasks.
-        for connection in self.tracked.chosen(|connection| connection.swept() >= idle) {
+        for connection in self
+            .tracked
+            .chosen(|connection| connection.record_sweep() >= idle)
+        {
             if connection.idle() >= over {
                 connection.force();
             } else {

@@ -179,7 +179,7 @@ pub async fn blocking<B: Blocking>(
             }
         }
         (None, Err(error)) => Err(error.into()),
-        (None, Ok(())) => Err("the call on the blocking pool gave nothing back".into()),
+        (None, Ok(())) => Err("the call on the blocking pool did not return its value".into()),
     }
 }
 

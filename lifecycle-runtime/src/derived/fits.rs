@@ -64,7 +64,7 @@ impl<F: Takes<T>, T> WhenConsumes<T> for &&&Lent<F, T> {
 
 /// A bound that no type meets.
 #[diagnostic::on_unimplemented(
-    message = "this function consumes the `{Self}`, but a step only lends it, as `&mut {Self}`",
+    message = "this function consumes the `{Self}`, but a step passes `&mut {Self}`",
     label = "`take` is missing, which moves the value out",
     note = "make the field an `Option<{Self}>` and write `take` beside the function: `#[shutdown(take, with = …)]`"
 )]
@@ -110,7 +110,7 @@ where
 
 /// A bound that no type meets.
 #[diagnostic::on_unimplemented(
-    message = "this function takes what is inside the `{Self}`, which has to be locked first",
+    message = "this function takes the value inside the `{Self}`, which must be locked first",
     label = "nothing locks it",
     note = "lock it in a closure: with tokio's `Mutex`, `with = async |value| value.lock().await.close().await`",
     note = "a lock of std must not be held while something is awaited: if the function is async, use tokio's"

@@ -98,7 +98,7 @@ impl KnownSteps {
 }
 
 /// Returns whether `name` is the name of `plan`, or of one of its variants.
-fn is_called(plan: &Plan, name: &str) -> bool {
+fn has_name(plan: &Plan, name: &str) -> bool {
     let mut variants = plan.steps.iter().filter_map(|variant| variant.nested);
     plan.name == name || (plan.one_of && variants.any(|variant| variant.name == name))
 }
@@ -144,7 +144,7 @@ fn find(nested: &[NestedPlan], plan: &Plan, address: usize) -> Option<Arc<Runnin
     }
     let parts = nested.iter().find(|nested| {
         let went_well = nested.plan.report().is_some_and(crate::Report::is_clean);
-        nested.address == address && is_called(plan, nested.plan.component) && !went_well
+        nested.address == address && has_name(plan, nested.plan.component) && !went_well
     });
     parts.map(|part| Arc::clone(&part.plan)).or_else(|| {
         let mut elements = nested

@@ -32,7 +32,7 @@ pub(crate) fn message(payload: Box<dyn Any + Send>) -> String {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(text))) {
         std::mem::forget(again);
     }
-    "a panic whose payload is no text".into()
+    "a panic without a text".into()
 }
 
 /// Returns why a task did not end by itself.

@@ -29,7 +29,7 @@ pub struct OpenPlan {
 impl OpenPlan {
     /// Opens the plan of the part at `address`, or of a variant of it.
     pub fn part(cx: &Context, plan: &'static Plan, address: usize) -> Self {
-        let timeouts = RuntimeTimeouts::stated(plan);
+        let timeouts = RuntimeTimeouts::constant(plan);
         Self::nested(cx, part_kind(cx), plan, address, &timeouts)
     }
 

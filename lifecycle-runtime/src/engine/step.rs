@@ -77,7 +77,7 @@ impl CleanupResult {
         if result.outcome.is_done() {
             let cold = row.cold();
             if lost || cold.is_some_and(|cold| cold.lost_parts) {
-                let why = "what it was cleaning was gone when the shutdown was resumed";
+                let why = "a part that it was cleaning was gone when the shutdown was resumed";
                 result = Self::of(Outcome::Aborted, Some(why.into()));
             } else if cold.is_some_and(|cold| cold.lost) {
                 let why = "its value was lost with the future that was dropped half-way";
@@ -232,7 +232,7 @@ impl StepRun {
 }
 
 /// The reason for which an empty field is skipped.
-const EMPTY: &str = "there was nothing in it";
+const EMPTY: &str = "it was empty";
 
 fn done(outcome: Outcome) -> Poll<CleanupResult> {
     Poll::Ready(CleanupResult::of(outcome, None))

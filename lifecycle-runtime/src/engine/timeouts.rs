@@ -20,7 +20,7 @@ pub(crate) struct RuntimeTimeouts {
 
 impl RuntimeTimeouts {
     /// Builds the timeouts of a plan whose durations are all constants.
-    pub(super) fn stated(plan: &Plan) -> Self {
+    pub(super) fn constant(plan: &Plan) -> Self {
         Self {
             total: plan.timeout.map(|total| total.min(FOREVER)),
             steps: Vec::new(),
@@ -35,7 +35,7 @@ impl RuntimeTimeouts {
 
     /// Builds the timeouts of a plan, including those that `collect` computes.
     pub(super) fn collect(plan: &Plan, collect: &mut dyn FnMut(&mut SetTimeout<'_>)) -> Self {
-        let mut times = Self::stated(plan);
+        let mut times = Self::constant(plan);
         let evaluated = contain(|| collect(&mut |at, given| times.set(plan, at, given)));
         if let Err(message) = evaluated {
             log::timeout_panicked(plan.name(), &message);

@@ -14,16 +14,16 @@ use crate::text::Time;
 use crate::{Force, Outcome, Report, Step, StepProgress, clock, log};
 
 /// How long the engine has to abort the running steps, once the end is forced.
-const ABORTS: Duration = Duration::from_secs(1);
+const ABORT_TIME: Duration = Duration::from_secs(1);
 
 /// How long components have to describe what they are waiting for, before that.
-const ANSWERS: Duration = Duration::from_millis(250);
+const ANSWER_TIME: Duration = Duration::from_millis(250);
 
 /// How long `on_force` hooks run before the engine is told. Slower ones go on beside the aborts.
-const HOOKS: Duration = Duration::from_secs(1);
+const HOOK_TIME: Duration = Duration::from_secs(1);
 
 /// The most threads that run hooks. As many hooks may hang before the others do not run.
-const THREADS: usize = 8;
+const MAX_THREADS: usize = 8;
 
 /// The runners that are forced to end.
 pub(super) struct Forced {
@@ -38,7 +38,7 @@ pub(super) struct ForcedRunner {
     pub(super) phase: Phase,
 }
 
-/// Ends the process, within [`ANSWERS`] plus [`HOOKS`] plus [`ABORTS`].
+/// Ends the process, within [`ANSWER_TIME`] plus [`HOOK_TIME`] plus [`ABORT_TIME`].
 pub(super) fn force(by: Force, what: Forced) -> ! {
     let Forced { runners, running } = what;
     let plans = runners.iter().filter_map(|runner| runner.plan.clone());
@@ -62,17 +62,17 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
 
     // The hooks come first, since the process may end by itself once the engine is told. Hooks that take longer go on
     // beside the aborts.
-    let _ = run(hooks).recv_timeout(HOOKS);
+    let _ = run(hooks).recv_timeout(HOOK_TIME);
     for plan in &plans {
         plan.shared.force(by);
     }
-    let until = Instant::now() + ABORTS;
+    let until = Instant::now() + ABORT_TIME;
     let is_open = || plans.iter().any(|plan| plan.report().is_none());
     while Instant::now() < until && is_open() {
         thread::sleep(Duration::from_millis(5));
     }
     if is_open() {
-        print("  the executor did not get to abort what was running within 1 s\n");
+        print("  the executor did not abort the running steps within 1 s\n");
     } else if running {
         // The runner has its report, so the process may end by itself meanwhile.
         thread::sleep(until.saturating_duration_since(Instant::now()));
@@ -100,7 +100,7 @@ fn describe_steps(
             // The subscriber is foreign code, too.
             let _ = contain(log);
         });
-    let until = Instant::now() + ANSWERS;
+    let until = Instant::now() + ANSWER_TIME;
     while let Ok((i, step)) = answers.recv_timeout(until.saturating_duration_since(Instant::now()))
     {
         steps[i] = step;
@@ -112,7 +112,7 @@ fn describe_steps(
 /// thread of [`describe_steps`], which may hang in a description. The channel closes when all hooks have run.
 fn run(hooks: Vec<ForceHook>) -> mpsc::Receiver<()> {
     let (sender, done) = mpsc::channel();
-    let threads = hooks.len().min(THREADS);
+    let threads = hooks.len().min(MAX_THREADS);
     let hooks = Arc::new(Mutex::new(hooks.into_iter()));
     for _ in 0..threads {
         let (hooks, sender) = (Arc::clone(&hooks), sender.clone());
@@ -150,12 +150,12 @@ impl ForcedRunner {
             describe_left(step, &format_args!("{}", step.name()), text);
         }
         let holds = match self.phase {
-            Phase::Start => "the plan had not begun: the start holds the executor".into(),
-            Phase::Main => "the plan had not begun: main holds the executor".into(),
+            Phase::Start => "the plan had not begun: the start blocks the executor".into(),
+            Phase::Main => "the plan had not begun: main blocks the executor".into(),
             Phase::LameDuck => {
-                "the plan had not begun: main or a deregistration hook holds the executor".into()
+                "the plan had not begun: main or a deregistration hook blocks the executor".into()
             }
-            Phase::Drop(server) => format!("dropping `{server}` holds the executor"),
+            Phase::Drop(server) => format!("dropping `{server}` blocks the executor"),
             Phase::Finally => "the `finally` hooks had not ended".into(),
             Phase::Plan | Phase::Ended => {
                 "every step has ended: something else holds the process".into()
@@ -204,7 +204,7 @@ fn print(text: &str) {
 
 fn line(step: &StepProgress) -> String {
     let state = match (step.is_polled(), step.is_running()) {
-        (true, _) => "was running and holds the executor",
+        (true, _) => "was running and blocks the executor",
         (false, true) => "was running",
         (false, false) => "had not begun",
     };

@@ -21,7 +21,7 @@ use crate::log;
 /// let error = "30 seconds".parse::<Grace>().unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "\"30 seconds\" is no grace period: \"30\" has no unit; \
+///     "\"30 seconds\" is not a grace period: \"30\" has no unit; \
 ///      write numbers with the units h, m, s or ms, such as \"30s\" or \"1m 30s\""
 /// );
 /// # Ok::<(), lifecycle_runtime::InvalidGrace>(())
@@ -114,12 +114,12 @@ fn parse(text: &str) -> Result<Duration, Why> {
 
 impl fmt::Display for InvalidGrace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no grace period: ", self.text)?;
+        write!(f, "{:?} is not a grace period: ", self.text)?;
         match &self.why {
             Why::Empty => f.write_str("it is empty"),
             Why::NoNumber(part) => write!(f, "{part:?} does not begin with a number"),
             Why::NoUnit(part) => write!(f, "{part:?} has no unit"),
-            Why::UnknownUnit(unit) => write!(f, "{unit:?} is no unit"),
+            Why::UnknownUnit(unit) => write!(f, "{unit:?} is not a unit"),
             Why::TooLong => f.write_str("it is too long to count"),
         }?;
         f.write_str("; write numbers with the units h, m, s or ms, such as \"30s\" or \"1m 30s\"")

@@ -182,7 +182,7 @@ where
     options.handle.end_early_phase();
     plan.set_deadline(after(clock::now(), bounds.total));
     guard.enter(Phase::Plan);
-    options.handle.runs(&plan);
+    options.handle.set_running(&plan);
     plan
 }
 
@@ -194,7 +194,7 @@ async fn shut_down<S: GracefulShutdown>(
     span: PollSpan,
 ) -> Report {
     let resumed = state::resume(server, Arc::clone(&plan));
-    handle.runs(&resumed);
+    handle.set_running(&resumed);
     let report = RunPlan::of(server, Arc::clone(&resumed), span).await;
     if Arc::ptr_eq(&resumed, &plan) {
         return report;

@@ -30,7 +30,7 @@ pub(super) struct Envelope<N, T> {
 
 /// Everything but the state. It is checked first.
 #[derive(Deserialize)]
-struct Cover {
+struct Header {
     format: String,
     name: String,
     version: u32,
@@ -138,30 +138,30 @@ fn target(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn parse<T: DeserializeOwned>(text: &[u8], name: &str, version: u32) -> Result<(T, Saved), String> {
-    let cover: Cover =
+    let header: Header =
         serde_json::from_slice(text).map_err(|error| format!("it is damaged: {error}"))?;
-    if cover.format != FORMAT || cover.name != name {
+    if header.format != FORMAT || header.name != name {
         return Err(format!(
             "it belongs to another program: {} {:?}",
-            cover.format, cover.name
+            header.format, header.name
         ));
     }
-    if cover.version > version {
+    if header.version > version {
         return Err(format!(
             "its version {} is newer than {version}",
-            cover.version
+            header.version
         ));
     }
     let content: Content<T> = serde_json::from_slice(text).map_err(|error| {
         format!(
             "its state, of version {}, does not fit version {version}: {error}",
-            cover.version
+            header.version
         )
     })?;
     let saved = Saved {
-        saved_at: time(cover.saved_at),
-        shutdown_at: cover.shutdown_at.map(time),
-        version: cover.version,
+        saved_at: time(header.saved_at),
+        shutdown_at: header.shutdown_at.map(time),
+        version: header.version,
     };
     Ok((content.state, saved))
 }

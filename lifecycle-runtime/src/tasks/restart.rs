@@ -84,7 +84,7 @@ impl Restart {
     }
 
     /// Returns the longest wait before a restart, after `in_a_row` restarts without a lasting run.
-    fn whole_wait(&self, in_a_row: u32) -> Duration {
+    fn longest_wait(&self, in_a_row: u32) -> Duration {
         let wait = self.first.max(SHORTEST);
         let wait = wait.saturating_mul(2_u32.saturating_pow(in_a_row));
         wait.min(self.longest.max(SHORTEST))
@@ -119,7 +119,7 @@ impl History {
             return None;
         }
         self.recent.push_back(now);
-        let half = policy.whole_wait(self.in_a_row) / 2;
+        let half = policy.longest_wait(self.in_a_row) / 2;
         self.in_a_row = self.in_a_row.saturating_add(1);
         Some(half + half.mul_f64(random_fraction()))
     }
@@ -141,12 +141,12 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_longest_and_none_overflows() {
         let policy = Restart::on_failure().backoff(10 * MS, 70 * MS);
-        let waits = [0, 1, 2, 3, 31, 32, u32::MAX].map(|row| policy.whole_wait(row) / 10);
+        let waits = [0, 1, 2, 3, 31, 32, u32::MAX].map(|row| policy.longest_wait(row) / 10);
         assert_eq!(waits, [MS, 2 * MS, 4 * MS, 7 * MS, 7 * MS, 7 * MS, 7 * MS]);
         let endless = policy.backoff(Duration::MAX, Duration::MAX);
-        assert_eq!(endless.whole_wait(1), Duration::MAX);
+        assert_eq!(endless.longest_wait(1), Duration::MAX);
         let none = policy.backoff(Duration::ZERO, Duration::ZERO);
-        assert_eq!(none.whole_wait(9), MS);
+        assert_eq!(none.longest_wait(9), MS);
     }
 
     #[test]

@@ -59,12 +59,12 @@ impl fmt::Display for Fault {
 struct Planned {
     path: String,
     fault: Fault,
-    tried: Tried,
+    result: FaultResult,
 }
 
 /// The result of a planned fault.
 #[derive(Default)]
-pub(super) struct Tried {
+pub(super) struct FaultResult {
     /// Whether the step began.
     pub(super) reached: bool,
     /// The aborts that panicked: their paths and messages.
@@ -80,7 +80,7 @@ pub(super) fn plan(path: &str, fault: Fault) {
     PLANNED.set(Some(Planned {
         path: path.to_owned(),
         fault,
-        tried: Tried::default(),
+        result: FaultResult::default(),
     }));
 }
 
@@ -94,10 +94,10 @@ pub(super) fn lift() {
 }
 
 /// Removes the plan, and returns its result.
-pub(super) fn clear() -> Tried {
+pub(super) fn clear() -> FaultResult {
     PLANNED
         .take()
-        .map(|planned| planned.tried)
+        .map(|planned| planned.result)
         .unwrap_or_default()
 }
 
@@ -105,7 +105,7 @@ pub(super) fn reached() -> bool {
     PLANNED.with_borrow(|planned| {
         planned
             .as_ref()
-            .is_some_and(|planned| planned.tried.reached)
+            .is_some_and(|planned| planned.result.reached)
     })
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn abort_panicked(step: &str, message: &str) {
     PLANNED.with_borrow_mut(|planned| {
         if let Some(planned) = planned {
             planned
-                .tried
+                .result
                 .bad_aborts
                 .push((step.to_owned(), message.to_owned()));
         }
@@ -130,7 +130,7 @@ fn fault_of(cx: &Context) -> Fault {
         if cx.step().map(StepHandle::path).as_deref() != Some(&planned.path) {
             return Fault::None;
         }
-        planned.tried.reached = true;
+        planned.result.reached = true;
         planned.fault
     })
 }

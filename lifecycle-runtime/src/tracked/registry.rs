@@ -3,7 +3,7 @@
 //! The code cites these invariants by number:
 //!
 //! 1. Slots are reused; `generation` invalidates old ids.
-//! 2. `abort` sets `aborting` before it visits any slot, and `joined` reads it after it stored the handle in the
+//! 2. `abort` sets `aborting` before it visits any slot, and `set_handle` reads it after it stored the handle in the
 //!    slot. So a task that is being spawned meanwhile is aborted by one of the two.
 //! 3. No lock is held while foreign code is called or dropped, such as a name or a task's handle. On a runtime that
 //!    is shutting down, aborting a task drops its future on the spot, and the task leaves its slot.
@@ -146,7 +146,7 @@ impl<T> Registry<T> {
     }
 
     /// Stores the handle of a spawned task. The task may have ended already, or its group may be aborting.
-    pub(super) fn joined(&self, id: SlotId, join: JoinHandle<()>) {
+    pub(super) fn set_handle(&self, id: SlotId, join: JoinHandle<()>) {
         let mut join = Some(join);
         let mut slots = self.shard(id).slots();
         if let Some(task) = slots.of(id).and_then(|slot| slot.task.as_mut()) {

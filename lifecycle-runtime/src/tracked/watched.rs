@@ -44,7 +44,7 @@ pub(crate) struct TaskGuard<K: TaskOwner> {
 impl<K: TaskOwner> Drop for TaskGuard<K> {
     fn drop(&mut self) {
         if let Some(task) = self.owner.tracked().tasks.leave(self.id) {
-            self.owner.gone(&task);
+            self.owner.on_ended(&task);
         }
     }
 }
@@ -52,7 +52,7 @@ impl<K: TaskOwner> Drop for TaskGuard<K> {
 impl<K: TaskOwner> TaskGuard<K> {
     pub(crate) fn enter(owner: &Arc<K>, task: K::Task) -> Result<Self, Closed> {
         let pass = owner.tracked().gate.enter()?;
-        owner.admitted(&task, &pass);
+        owner.on_admitted(&task, &pass);
         Ok(Self {
             owner: Arc::clone(owner),
             id: owner.tracked().tasks.enter(task),
@@ -78,7 +78,7 @@ impl<K: TaskOwner> TaskGuard<K> {
             task: Some(task),
             guard: self,
         });
-        owner.tracked().tasks.joined(id, join);
+        owner.tracked().tasks.set_handle(id, join);
     }
 
     /// Runs a function as the task.
@@ -97,7 +97,7 @@ impl<K: TaskOwner> TaskGuard<K> {
     #[cold]
     fn failed(&self, error: BoxError) {
         if let Some(task) = self.owner.tracked().tasks.get(self.id) {
-            self.owner.failed(&task, error);
+            self.owner.on_failed(&task, error);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{Reason, ShutdownHandle, Signal, clock};
 const DUPLICATE_SIGNAL_WINDOW: Duration = Duration::from_millis(500);
 
 /// How long the executor may leave a plan unpolled before that is logged.
-const BLOCKED: Duration = Duration::from_secs(3);
+const BLOCKED_AFTER: Duration = Duration::from_secs(3);
 
 /// An armed runner, as the guard's thread sees it.
 pub(super) struct ArmedRunner {
@@ -148,7 +148,7 @@ impl ArmedRunner {
         let since = plan.shared.since_heartbeat(now);
         let mut status = lock(&self.status);
         let blocked =
-            status.exit_deadline().is_some() && plan.report().is_none() && since > BLOCKED;
+            status.exit_deadline().is_some() && plan.report().is_none() && since > BLOCKED_AFTER;
         let logged = std::mem::replace(&mut status.blocked_logged, blocked);
         (blocked && !logged).then_some((plan, since))
     }

@@ -33,7 +33,7 @@ pub(super) async fn listen() -> Option<mpsc::UnboundedSender<Command>> {
         Ok(_) => match when_registered.await {
             Ok(Ok(commands)) => return Some(commands),
             Ok(Err(error)) => error,
-            Err(_) => io::Error::other("the thread that listens has ended"),
+            Err(_) => io::Error::other("the signal thread has ended"),
         },
     };
     log::no_signals(&error);
