@@ -1,4 +1,4 @@
-//! The budget depends on `N`, so it is known where a `Server<9>` is used: too late for `cargo check`.
+//! The budget depends on `N`, so it is known only where a `Server<9>` is used, which is too late for `cargo check`.
 
 use std::time::Duration;
 

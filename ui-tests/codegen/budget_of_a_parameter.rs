@@ -1,4 +1,4 @@
-//! The budget depends on `T`, so it is known where a `Server<Slow>` is used: too late for `cargo check`.
+//! The budget depends on `T`, so it is known only where a `Server<Slow>` is used, which is too late for `cargo check`.
 
 use lifecycle_runtime::{Component, GracefulShutdown, ShutdownState};
 

@@ -1,5 +1,5 @@
-//! Prints the Mermaid texts of plans and of a report, each behind a line `=== flowchart` or `=== gantt` and one line
-//! `name` for each name that has to be found in it, for Mermaid itself to parse.
+//! Prints the Mermaid texts of plans and of a report, for Mermaid itself to parse. Before each text come a line
+//! `=== flowchart` or `=== gantt`, and a line `name` for each name that the diagram must contain.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ impl Component for Leaf {
     }
 }
 
-/// Fields that are words of Mermaid's, and names that only Mermaid's syntax forbids.
+/// A server with fields that are Mermaid keywords, and with names that Mermaid's syntax forbids.
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "25s", name = "say \"hi\": <T> #1; `a` & 50 % of $x$")]
 struct Server {
@@ -114,7 +114,7 @@ async fn main() {
     );
 
     let report = server.shutdown().await;
-    // As they are in reports.
+    // The names as reports show them.
     let elements = KEYS
         .iter()
         .map(|key| format!("subgraph[{}]", key.escape_debug()));

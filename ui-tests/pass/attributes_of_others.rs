@@ -1,4 +1,4 @@
-//! Other attributes, other derives, visibilities, trailing commas.
+//! The derive works beside other attributes, other derives, visibilities and trailing commas.
 #![deny(warnings)]
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};

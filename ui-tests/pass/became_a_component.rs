@@ -1,4 +1,4 @@
-//! A field that was fine before its type became a component goes on compiling, with a warning.
+//! A field still compiles, with a warning, after its type has become a component.
 
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, ShutdownState};
 
@@ -23,7 +23,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// What the warning advises silences it.
+/// A server that silences the warning with the advised `skip`.
 #[derive(GracefulShutdown, Default)]
 struct Silent {
     #[shutdown(skip)]

@@ -1,4 +1,4 @@
-//! A deployment's grace period against the plan, by the compiler.
+//! The compiler can compare a plan's budget with a deployment's grace period.
 
 use std::time::Duration;
 

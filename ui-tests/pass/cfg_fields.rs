@@ -1,4 +1,4 @@
-//! Fields that are there or not.
+//! Fields may be behind `#[cfg(…)]`.
 #![allow(unexpected_cfgs)]
 
 use lifecycle_runtime::{Component, GracefulShutdown, ShutdownState};

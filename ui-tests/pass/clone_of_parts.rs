@@ -1,4 +1,4 @@
-//! The owner holds the parts, handlers hold cheap clones of them; dropping a clone changes nothing.
+//! Handlers hold cheap clones of an owner's parts. Dropping a clone changes nothing.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The runtime under another name, as from a crate that exports it.
+//! The runtime may have another name, for example if another crate re-exports it.
 
 mod framework {
     pub mod shutdown {

@@ -1,4 +1,4 @@
-//! Types with nothing to clean.
+//! Types without steps compile.
 #![allow(dead_code)]
 
 use lifecycle_runtime::{Component, GracefulShutdown, ShutdownState};

@@ -1,4 +1,4 @@
-//! A struct that uses every attribute, shut down.
+//! A struct that uses every attribute compiles and shuts down.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

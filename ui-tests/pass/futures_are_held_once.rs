@@ -1,5 +1,5 @@
-//! A plan within a plan costs its own rows, not those of the inner one again: what is held twice at each of eight levels
-//! would be held 256 times.
+//! A nested plan holds each inner future once. If every level held its futures twice, eight levels would hold each 256
+//! times.
 
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, Reason};
 

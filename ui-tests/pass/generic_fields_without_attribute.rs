@@ -1,4 +1,4 @@
-//! Fields whose types depend on parameters and are no components, as far as the bounds tell.
+//! A field whose type depends on parameters needs no attribute unless the bounds make it a component.
 
 use std::marker::PhantomData;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Bounds, where-clauses, defaults, lifetimes, constants, associated types.
+//! Generic types may have bounds, where-clauses, defaults, lifetimes, constants and associated types.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -24,7 +24,7 @@ impl Close for u8 {
     fn close(&self) {}
 }
 
-/// An owner carries the bounds that its `Drop` and its steps need.
+/// An owner with the bounds that its `Drop` and its steps need.
 #[derive(GracefulShutdown)]
 struct Owner<T: Component, U = u8>
 where
@@ -42,7 +42,7 @@ where
     state: ShutdownState,
 }
 
-/// A part is a component where its fields are.
+/// A part that is a component if its fields are.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 struct Part<T, U: Close> {

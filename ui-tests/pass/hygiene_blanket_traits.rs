@@ -1,4 +1,4 @@
-//! The user's traits for every type, with methods by value, do not come between generated calls.
+//! Generated code never calls methods of the user's blanket traits.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

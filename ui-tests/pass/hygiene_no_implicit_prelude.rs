@@ -1,4 +1,4 @@
-//! Generated code names everything by its path.
+//! Generated code names every item by its path, so it needs no prelude.
 #![no_implicit_prelude]
 
 #[derive(::lifecycle_runtime::GracefulShutdown)]

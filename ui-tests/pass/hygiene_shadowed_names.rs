@@ -1,4 +1,4 @@
-//! The user's own names hide those of the prelude, and of primitive types.
+//! The user's names may shadow those of the prelude and of primitive types.
 #![allow(non_camel_case_types, dead_code)]
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};

@@ -1,4 +1,4 @@
-//! Every kind of type: named, tuple and unit structs, enums, owners and parts.
+//! The derive takes every kind of type: named, tuple and unit structs, enums, owners and parts.
 
 use std::sync::Arc;
 

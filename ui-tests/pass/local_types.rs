@@ -1,4 +1,4 @@
-//! Types inside functions, and two of one name.
+//! Types may be inside functions, also two with the same name.
 
 fn close(_: &mut u8) {}
 

@@ -1,4 +1,4 @@
-//! Structs that a macro writes: fragments in invisible brackets, `self` with the hygiene of the macro.
+//! A macro may write the struct: with fragments in invisible groups, and with `self` in the macro's hygiene.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Priorities, `after`, both, neither.
+//! Steps may have priorities, `after`, both or neither.
 
 use lifecycle_runtime::{Component, GracefulShutdown, Plan};
 

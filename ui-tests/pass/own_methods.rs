@@ -1,4 +1,4 @@
-//! The user's own `shutdown`, `close` and `plan` stay what they are; `with` calls the value's own.
+//! The user's own methods `shutdown`, `close` and `plan` are not shadowed, and `with` calls the value's own method.
 
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! Private types in public ones.
+//! A public type may have fields of private types.
 #![deny(warnings)]
 
 pub mod api {

@@ -1,4 +1,4 @@
-//! Names that are keywords: reports and `after` use them without `r#`.
+//! Names may be keywords. Reports and `after` use them without `r#`.
 #![allow(non_camel_case_types)]
 
 use std::time::Duration;

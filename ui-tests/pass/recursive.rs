@@ -1,8 +1,8 @@
-//! `leaf` cuts the plan of a type that holds itself.
+//! `leaf` makes the plan of a recursive type finite.
 
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown};
 
-/// A box of its own: the future inside is boxed, or it would hold itself.
+/// A box whose cleanup boxes the inner future, which would contain itself otherwise.
 struct Child<T>(Option<Box<T>>);
 
 impl<T: Component> Component for Child<T> {

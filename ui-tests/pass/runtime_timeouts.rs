@@ -1,4 +1,4 @@
-//! Timeouts that are expressions: of `self`, of constants, of functions.
+//! Timeouts may be expressions of `self`, of constants and of functions.
 
 use std::time::Duration;
 

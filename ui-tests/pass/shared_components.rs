@@ -1,4 +1,4 @@
-//! A component on `&T` makes `Arc<T>` one; containers of components are components.
+//! An impl on `&T` makes `Arc<T>` a component, and containers of components are components.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

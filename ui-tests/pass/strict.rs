@@ -1,4 +1,4 @@
-//! `strict`: every field says what becomes of it; and several attributes on one field add up.
+//! A `strict` struct compiles if every field has `#[shutdown]`, also in several attributes.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! Types behind aliases and long paths.
+//! The types of fields may be aliases and long paths.
 
 use std::sync::Arc;
 

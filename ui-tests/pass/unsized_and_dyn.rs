@@ -1,4 +1,4 @@
-//! Values behind pointers, and values without a size.
+//! Fields may hold values behind pointers and values without a known size.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Five levels of twenty steps stay far from the limit of what the compiler evaluates.
+//! Five levels of twenty steps each stay far below the compiler's limit of const evaluation.
 #![deny(long_running_const_eval)]
 
 use std::time::Duration;

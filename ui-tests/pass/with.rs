@@ -1,4 +1,4 @@
-//! Every form of `with`, `abort`, `take` and `blocking`.
+//! Every form of `with`, `abort`, `take` and `blocking` compiles.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! What users of the derive see.
+//! Tests of the derive as its users see it.
 //!
-//! The cases that compile or do not are in `pass/` and `fail/`, where `tests/ui.rs` finds them; `expand/` holds what the
-//! derive writes. The one that must please every lint is a module here, so that clippy sees it.
+//! `tests/ui.rs` compiles the cases in `pass/`, and compares the errors of those in `fail/`. `expand/` holds expansions.
+//! The case that must pass every lint is a module of this crate, so that clippy checks it.
 
 #![deny(
     warnings,

@@ -1,4 +1,4 @@
-//! Generated code is silent where every lint is an error. `lib.rs` denies them; `cargo clippy` finds the rest.
+//! Generated code causes no lint, although `lib.rs` makes every lint an error. `cargo clippy` checks clippy's.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ pub struct Part(
 #[derive(Debug)]
 pub struct Old;
 
-/// One of two.
+/// An enum.
 #[derive(Debug, GracefulShutdown)]
 pub enum Either {
     /// Alive.

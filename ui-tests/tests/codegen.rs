@@ -1,5 +1,5 @@
-//! What depends on a parameter is proved when it is known, which is when code is generated: `cargo build` refuses what
-//! `cargo check` lets pass.
+//! A budget that depends on a parameter is proved when the compiler generates code, so `cargo build` refuses code that
+//! `cargo check` accepts.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -27,7 +27,7 @@ fn refused_when_built(case: &str, message: &str) {
         .join(case)
         .with_extension("rs");
     let candidates = runtimes();
-    // Builds with other features, or of other versions, may lie beside the one that belongs to this test.
+    // Builds with other features or of other versions may be beside the one that belongs to this test.
     let runtime = candidates
         .iter()
         .find(|runtime| compile(&source, runtime, "metadata").status.success());
@@ -45,7 +45,7 @@ fn refused_when_built(case: &str, message: &str) {
     assert!(text(&output).contains(message), "{}", text(&output));
 }
 
-/// What `cargo check` and `cargo build` do with a crate.
+/// Compiles a crate as `cargo check` or `cargo build` does.
 fn compile(source: &Path, runtime: &Path, emit: &str) -> Output {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     Command::new(rustc)
@@ -70,14 +70,14 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Where this test lies, and what it was built from.
+/// Returns the folder of this test and its dependencies.
 fn folder() -> PathBuf {
     let mut folder = env::current_exe().expect("this test");
     folder.pop();
     folder
 }
 
-/// The runtime as it was built, the newest first.
+/// Returns the builds of the runtime, the newest first.
 fn runtimes() -> Vec<PathBuf> {
     let files = fs::read_dir(folder())
         .expect("the folder of this test")

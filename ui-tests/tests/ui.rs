@@ -1,15 +1,15 @@
-//! Compiles every case of `fail/` and `pass/`.
+//! Compiles every case of `pass/` and `fail/`.
 //!
-//! The texts of errors differ from compiler to compiler, so `fail/` is compared on one version only. Bless changes with
+//! Errors differ between compilers, so `fail/` is compared on a single version. After a change write the errors anew with
 //! `TRYBUILD=overwrite cargo test -p lifecycle-ui-tests`, and read each of them as a newcomer would.
 
 use std::process::Command;
 
-/// The compiler whose words the `.stderr` files hold.
+/// The version of the compiler that wrote the `.stderr` files.
 const PINNED: &str = include_str!("../rustc-version");
 
 #[test]
-fn mistakes_are_refused_in_words_that_teach_and_the_rest_compiles() {
+fn mistakes_are_explained_and_correct_code_compiles() {
     let cases = trybuild::TestCases::new();
     cases.pass("pass/*.rs");
     let version = compiler();

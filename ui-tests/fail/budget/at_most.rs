@@ -1,4 +1,4 @@
-//! A limited timeout is proved like a literal.
+//! A limited timeout is proved with its limit.
 
 use std::time::Duration;
 

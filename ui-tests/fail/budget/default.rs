@@ -1,4 +1,4 @@
-//! Without a timeout, an owner has 25 s.
+//! An owner without a timeout has 25 s.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

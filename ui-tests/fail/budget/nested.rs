@@ -1,4 +1,4 @@
-//! Through the plans of the fields.
+//! The budget includes the plans of the fields.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

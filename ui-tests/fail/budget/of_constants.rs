@@ -1,4 +1,4 @@
-//! Timeouts that are constants are counted like texts.
+//! Constant timeouts are proved like strings.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A path of more steps than a message can name says what to do all the same.
+//! The error for a path with more steps than a message can name still says what to do.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

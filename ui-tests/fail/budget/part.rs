@@ -1,4 +1,4 @@
-//! A part with a timeout of its own.
+//! The timeout of a part is proved too.
 
 use lifecycle_runtime::GracefulShutdown;
 

@@ -1,4 +1,4 @@
-//! A step that gives its field too little.
+//! A step's timeout must not be less than the budget of its field's plan.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

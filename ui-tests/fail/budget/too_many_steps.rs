@@ -1,4 +1,4 @@
-//! One step more than a plan can hold.
+//! A plan with one step too many is refused.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

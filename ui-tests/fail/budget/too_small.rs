@@ -1,4 +1,4 @@
-//! The sum is spelled out.
+//! The error spells out the sum of the budgets.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! An abort cannot wait.
+//! `abort` cannot return a future, since it never waits.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! Functions of what is behind a lock.
+//! A function of the value inside a lock needs the lock first.
 
 use std::sync::{Arc, RwLock};
 

@@ -1,4 +1,4 @@
-//! The blocking pool cannot borrow.
+//! The blocking pool cannot borrow a field.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

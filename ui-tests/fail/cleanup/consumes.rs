@@ -1,4 +1,4 @@
-//! Functions that consume the value, without `take`.
+//! A function that consumes the value needs `take`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! A closure that consumes the value, without `take`: the compiler says so in its own words.
+//! A closure that consumes the value without `take` gets the compiler's own error.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! The error has to be one.
+//! The error of a cleanup must convert into `BoxError`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

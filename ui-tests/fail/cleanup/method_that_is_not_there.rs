@@ -1,4 +1,4 @@
-//! The method of a closure.
+//! A closure that calls a missing method gets the compiler's own error.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

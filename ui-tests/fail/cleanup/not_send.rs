@@ -1,4 +1,4 @@
-//! A cleanup that cannot be sent.
+//! A cleanup must be `Send`.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! The function takes something else.
+//! A function for another type gets the compiler's own error.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

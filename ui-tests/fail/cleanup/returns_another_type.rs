@@ -1,4 +1,4 @@
-//! What a cleanup may return.
+//! A cleanup may return only certain types.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

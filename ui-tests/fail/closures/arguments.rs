@@ -1,4 +1,4 @@
-//! How many arguments each is called with.
+//! Each closure takes a certain number of arguments.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

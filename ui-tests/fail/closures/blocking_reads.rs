@@ -1,4 +1,4 @@
-//! A thread of its own borrows nothing.
+//! A `blocking` closure runs on another thread and cannot borrow from `self`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! In a variant only its fields have names.
+//! A timeout in a variant can use the variant's fields, but not all of `self`.
 
 use lifecycle_runtime::GracefulShutdown;
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! A step has its field alone.
+//! A closure cannot read the field of another step.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

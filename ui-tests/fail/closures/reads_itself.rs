@@ -1,4 +1,4 @@
-//! The closure has its field already.
+//! A closure gets its own field as its argument.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! The state is running.
+//! A closure cannot read the state field.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! A field that is not there.
+//! A closure cannot read a field that does not exist.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

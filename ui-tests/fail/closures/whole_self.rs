@@ -1,4 +1,4 @@
-//! The value is taken apart.
+//! A closure cannot use all of `self`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! A component without an attribute.
+//! A component needs `#[shutdown]`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio::task::JoinHandle;

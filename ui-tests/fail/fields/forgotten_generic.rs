@@ -1,4 +1,4 @@
-//! Where bounds tell, also of a parameter.
+//! A type parameter that is a component needs `#[shutdown]`.
 
 use lifecycle_runtime::{Component, GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! In a variant.
+//! A component in a variant needs `#[shutdown]`.
 
 use lifecycle_runtime::GracefulShutdown;
 use tokio::task::JoinHandle;

@@ -1,4 +1,4 @@
-//! In a part and in a tuple.
+//! A component in a part or a tuple struct needs `#[shutdown]`.
 
 use lifecycle_runtime::GracefulShutdown;
 use tokio::task::JoinHandle;

@@ -1,4 +1,4 @@
-//! A type that its crate marked, and owners, parts and blocks.
+//! Owners, parts, blocks, and types that their crate has marked need `#[shutdown]`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Also deep inside a type, each of them.
+//! A component deep inside a type needs `#[shutdown]`.
 
 use std::sync::Arc;
 use std::sync::Mutex;

@@ -1,5 +1,5 @@
-//! A field of a type that may have become a component after the field was written: a warning, which is an error only where
-//! warnings are.
+//! A forgotten field of a type from another crate is a warning, since the type may have become a component later. It is
+//! an error only where warnings are.
 #![deny(warnings)]
 #![allow(dead_code)]
 

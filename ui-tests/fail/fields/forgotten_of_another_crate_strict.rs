@@ -1,4 +1,4 @@
-//! Under `strict` it is an error.
+//! Under `strict` a forgotten field of any type is an error.
 
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! A leaf is a component too: `leaf` hides only its plan.
+//! `leaf` hides the plan of a component, so it needs a component too.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! A shared lock whose inside cannot be replaced.
+//! The value in a shared lock needs a `Default` to take its place.
 
 use std::sync::Arc;
 

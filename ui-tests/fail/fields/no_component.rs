@@ -1,4 +1,4 @@
-//! A step whose type nothing says how to clean.
+//! The type of a step must be a component.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

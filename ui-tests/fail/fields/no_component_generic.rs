@@ -1,4 +1,4 @@
-//! A bound is missing on the struct.
+//! A type parameter of a step needs the bound `Component` on the struct.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! A field that cannot be sent.
+//! Every field of a component must be `Send`.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! `Drop` needs the bound on the struct.
+//! `Drop` needs the bound `Send` on the struct.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

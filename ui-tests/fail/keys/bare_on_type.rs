@@ -1,4 +1,4 @@
-//! An attribute that says nothing.
+//! `#[shutdown]` without a key has no effect on a type.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! The second of two is the mistake, also in another attribute.
+//! The second of two equal keys is reported, also in another attribute.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! A key of fields says where it belongs.
+//! A key of fields on a type says where it belongs.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

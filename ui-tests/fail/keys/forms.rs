@@ -1,4 +1,4 @@
-//! An attribute of another form.
+//! The attribute takes its keys in parentheses.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

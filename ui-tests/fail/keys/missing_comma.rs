@@ -1,4 +1,4 @@
-//! Going on behind a missing comma.
+//! A missing comma hides none of the keys after it.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

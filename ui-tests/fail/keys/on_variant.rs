@@ -1,4 +1,4 @@
-//! A variant is cleaned field by field.
+//! `#[shutdown]` does not apply to a variant.
 
 use lifecycle_runtime::GracefulShutdown;
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! The words of other tools lead to those used here.
+//! The words of other tools lead to the keys used here.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

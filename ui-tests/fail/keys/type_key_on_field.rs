@@ -1,4 +1,4 @@
-//! A key of types says where it belongs.
+//! A key of types on a field says where it belongs.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

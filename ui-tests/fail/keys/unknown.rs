@@ -1,4 +1,4 @@
-//! A slip of the hand is answered with the key that was meant.
+//! A mistyped key gets the right one.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

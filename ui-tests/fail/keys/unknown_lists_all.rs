@@ -1,4 +1,4 @@
-//! A word that is near to none lists them all.
+//! A key that resembles none lists all keys.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

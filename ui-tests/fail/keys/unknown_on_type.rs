@@ -1,4 +1,4 @@
-//! The keys of the type are offered for the type.
+//! A mistyped key on a type gets a key of types.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

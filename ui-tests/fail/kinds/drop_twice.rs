@@ -1,4 +1,4 @@
-//! The derive writes `Drop`.
+//! The derive writes `Drop` for owners, so the user cannot.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! An enum is a part.
+//! An enum is a part, and takes no keys of owners.
 
 use lifecycle_runtime::GracefulShutdown;
 use tokio_util::sync::CancellationToken;

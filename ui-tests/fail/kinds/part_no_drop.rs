@@ -1,4 +1,4 @@
-//! A part has no Drop to leave away.
+//! A part has no `Drop`, so `no_drop` has no effect on it.
 
 use lifecycle_runtime::GracefulShutdown;
 use tokio_util::sync::CancellationToken;

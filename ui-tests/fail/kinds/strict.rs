@@ -1,4 +1,4 @@
-//! Every field says what becomes of it.
+//! Under `strict` every field needs `#[shutdown]`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! A union cannot be cleaned.
+//! A union cannot be cleaned up.
 
 use lifecycle_runtime::GracefulShutdown;
 

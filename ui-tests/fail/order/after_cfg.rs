@@ -1,4 +1,4 @@
-//! A field that is configured away.
+//! `after` cannot name a field that `#[cfg(…)]` removes.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

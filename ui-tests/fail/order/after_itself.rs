@@ -1,4 +1,4 @@
-//! No step waits for itself.
+//! A step cannot wait for itself.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! An `after` against the priorities.
+//! A step cannot wait for one of a higher priority.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! A name given twice.
+//! `after` names each field once.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

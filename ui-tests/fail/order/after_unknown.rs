@@ -1,4 +1,4 @@
-//! The nearest name is offered.
+//! An unknown name in `after` gets the nearest one.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

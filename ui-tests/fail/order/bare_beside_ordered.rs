@@ -1,4 +1,4 @@
-//! A step without a place among steps that have one.
+//! A step needs a place among steps that have priorities.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

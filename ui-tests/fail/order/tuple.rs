@@ -1,4 +1,4 @@
-//! Tuple structs name fields by number.
+//! `after` names the fields of tuple structs by number.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! Every mistake, each once; and what uses the type stays quiet.
+//! Every mistake is reported once, and code that uses the type causes no other errors.
 
 use lifecycle_runtime::{Component, GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

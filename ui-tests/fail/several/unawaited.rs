@@ -1,4 +1,4 @@
-//! A shutdown that nobody awaits is a lint error where warnings are.
+//! A shutdown that is not awaited is a lint.
 #![deny(warnings)]
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};

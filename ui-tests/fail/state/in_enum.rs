@@ -1,4 +1,4 @@
-//! Nor has an enum.
+//! An enum has no state field.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! A part has none.
+//! A part has no state field.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

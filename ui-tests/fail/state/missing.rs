@@ -1,4 +1,4 @@
-//! An owner needs a state.
+//! An owner needs a state field.
 
 use lifecycle_runtime::GracefulShutdown;
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! Also a tuple struct.
+//! A tuple struct that is an owner needs a state field.
 
 use lifecycle_runtime::GracefulShutdown;
 use tokio_util::sync::CancellationToken;

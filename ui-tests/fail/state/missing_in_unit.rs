@@ -1,4 +1,4 @@
-//! A unit struct has no place for one.
+//! A unit struct that is an owner needs a state field.
 
 use lifecycle_runtime::GracefulShutdown;
 

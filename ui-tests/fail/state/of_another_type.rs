@@ -1,4 +1,4 @@
-//! The state has a type of its own.
+//! The state field must be a `ShutdownState`.
 
 use lifecycle_runtime::GracefulShutdown;
 use tokio_util::sync::CancellationToken;

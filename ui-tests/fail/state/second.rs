@@ -1,4 +1,4 @@
-//! One state is enough.
+//! An owner has a single state field.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

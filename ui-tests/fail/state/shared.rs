@@ -1,4 +1,4 @@
-//! An owner is held once: others share its parts.
+//! An owner is held once, and others share its parts.
 
 use std::sync::Arc;
 

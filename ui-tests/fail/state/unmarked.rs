@@ -1,4 +1,4 @@
-//! The field is there, but not marked.
+//! A `ShutdownState` needs `#[shutdown(state)]`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! A limit for a timeout that is known, or not there.
+//! `at_most` needs a timeout that is computed at run time.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

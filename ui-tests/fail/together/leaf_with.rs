@@ -1,4 +1,4 @@
-//! A step with `with` has no plan.
+//! A step with `with` has no plan that `leaf` could hide.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

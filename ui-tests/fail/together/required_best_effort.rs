@@ -1,4 +1,4 @@
-//! One or the other.
+//! A step cannot be both `required` and `best_effort`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

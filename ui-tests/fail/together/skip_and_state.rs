@@ -1,4 +1,4 @@
-//! Both at once.
+//! A field cannot be both skipped and the state.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

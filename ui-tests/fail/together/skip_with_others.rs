@@ -1,4 +1,4 @@
-//! A skipped field is not cleaned.
+//! A skipped field takes no other keys.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! The state is no step.
+//! The state field takes no other keys.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

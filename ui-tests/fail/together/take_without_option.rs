@@ -1,4 +1,4 @@
-//! Nothing could stay behind.
+//! `take` needs an `Option`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

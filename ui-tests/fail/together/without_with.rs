@@ -1,4 +1,4 @@
-//! Keys that say how `with` is called.
+//! `take`, `abort` and `blocking` need `with`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

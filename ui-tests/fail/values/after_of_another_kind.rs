@@ -1,4 +1,4 @@
-//! `after` takes names.
+//! `after` takes the names of fields.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

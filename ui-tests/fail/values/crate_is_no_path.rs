@@ -1,4 +1,4 @@
-//! The crate is a plain path.
+//! `crate` takes a plain path.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

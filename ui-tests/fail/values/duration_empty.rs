@@ -1,4 +1,4 @@
-//! Nothing.
+//! A duration cannot be empty.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

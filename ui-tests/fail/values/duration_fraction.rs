@@ -1,4 +1,4 @@
-//! Whole numbers only.
+//! A duration is made of whole numbers.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! A time that has passed.
+//! A duration cannot be negative.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! The largest unit comes first.
+//! The largest unit of a duration comes first.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

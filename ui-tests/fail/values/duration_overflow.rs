@@ -1,4 +1,4 @@
-//! Longer than time can count.
+//! A duration cannot be longer than a year.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! A unit that is spelled otherwise.
+//! A unit in another spelling gets the right one.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

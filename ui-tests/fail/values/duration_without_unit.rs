@@ -1,4 +1,4 @@
-//! A number needs a unit.
+//! A duration needs a unit.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

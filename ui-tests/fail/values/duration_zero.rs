@@ -1,4 +1,4 @@
-//! No time at all.
+//! A timeout cannot be zero.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

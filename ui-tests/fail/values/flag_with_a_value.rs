@@ -1,4 +1,4 @@
-//! Flags stand alone.
+//! A flag takes no value.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! The name is a text, the crate a path.
+//! `name` takes a string, and `crate` a path.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! Values that are no whole numbers.
+//! `priority` takes an integer literal.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! Numbers that do not fit.
+//! `priority` takes an `i32`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! Values that are no durations.
+//! `timeout` takes a duration.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! An expression has to be a `Duration`.
+//! The expression of a timeout must be a `Duration`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! How plans are shown: as aligned tables, and as Mermaid flowcharts.
+//! Plans are shown as aligned tables and as Mermaid flowcharts.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ fn server() -> Server {
     }
 }
 
-/// Without the drop of a server that was never shut down.
+/// Calls `show` with a server that is disarmed, so that its drop logs nothing.
 fn disarmed(show: impl FnOnce(&Server) -> String) -> String {
     let mut server = server();
     server.state.disarm();
@@ -82,7 +82,7 @@ fn disarmed(show: impl FnOnce(&Server) -> String) -> String {
 }
 
 #[test]
-fn a_plan_is_a_table_in_which_nested_steps_are_indented() {
+fn a_plan_is_displayed_as_a_table_with_indented_nested_steps() {
     assert_eq!(
         format!("{}\n", Server::PLAN),
         "\
@@ -105,7 +105,7 @@ proxy: at most 25s
 }
 
 #[test]
-fn the_plan_of_a_value_has_its_timeouts_and_its_live_variant() {
+fn a_resolved_plan_has_the_values_timeouts_and_live_variant() {
     assert_eq!(
         format!("{}\n", disarmed(|server| server.plan().to_string())),
         "\
@@ -126,7 +126,7 @@ proxy: at most 25s (main: up to 3s)
 }
 
 #[test]
-fn a_plan_without_steps_says_so_little() {
+fn a_plan_without_steps_is_displayed_in_one_line() {
     assert_eq!(
         lifecycle_runtime::Plan::leaf().to_string(),
         "plan: nothing to clean"
@@ -134,7 +134,7 @@ fn a_plan_without_steps_says_so_little() {
 }
 
 #[test]
-fn a_plan_is_a_flowchart() {
+fn a_plan_has_a_flowchart() {
     assert_eq!(
         Server::PLAN.to_mermaid(),
         "\
@@ -167,7 +167,7 @@ flowchart LR
 }
 
 #[test]
-fn the_plan_of_a_value_is_a_flowchart_too() {
+fn a_resolved_plan_has_a_flowchart() {
     assert_eq!(
         disarmed(|server| server.plan().to_mermaid()),
         "\

@@ -1,4 +1,4 @@
-//! As many steps as a plan can hold.
+//! A plan with the largest number of steps compiles.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 
@@ -29,6 +29,6 @@ server! {
 fn main() {
     let steps = <Server as lifecycle_runtime::Component>::PLAN.steps();
     assert_eq!(steps.len(), 256);
-    // The last one waits for the one before it.
+    // The last step waits for the one before it.
     assert_eq!(steps[255].after().collect::<Vec<_>>(), [254]);
 }

@@ -1,4 +1,4 @@
-//! Skipped, state and plain fields cannot be waited for.
+//! `after` cannot name a skipped field, the state or a plain field.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

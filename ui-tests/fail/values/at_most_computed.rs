@@ -1,4 +1,4 @@
-//! A limit has to be known while compiling.
+//! `at_most` must be a constant.
 
 use std::time::Duration;
 

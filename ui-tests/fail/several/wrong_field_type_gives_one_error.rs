@@ -1,4 +1,4 @@
-//! A step that is no component gives one error, whatever is done with the type.
+//! A step whose type is not a component gives one error, whatever is done with the struct.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;
