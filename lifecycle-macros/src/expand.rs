@@ -24,7 +24,7 @@ pub(crate) fn expand(plan: &Plan<'_>) -> TokenStream {
     let component = component(plan, &target);
     let owner = owner(plan, &target);
     let checks = checks::checks(plan, &target);
-    here! {
+    quote_mixed! {
         #[doc(hidden)]
         // A step's field may have a deprecated type, and the user may write a closure where a path would do.
         #[allow(deprecated, clippy::redundant_closure, clippy::redundant_closure_for_method_calls)]
@@ -43,8 +43,8 @@ pub(crate) fn expand(plan: &Plan<'_>) -> TokenStream {
 /// Returns the path of the runtime's `__private` module, through which generated code reaches everything.
 pub(crate) fn runtime(path: Option<&Path>) -> TokenStream {
     match path {
-        Some(path) => here!(#path::__private),
-        None => here!(::lifecycle_runtime::__private),
+        Some(path) => quote_mixed!(#path::__private),
+        None => quote_mixed!(::lifecycle_runtime::__private),
     }
 }
 
@@ -77,7 +77,7 @@ impl<'a> ImplTarget<'a> {
         let ident = self.ident;
         let (impl_generics, ty_generics, _) = self.generics.split_for_impl();
         let where_clause = generics::where_clause(self.generics, &self.bounds);
-        here! {
+        quote_mixed! {
             #[automatically_derived]
             impl #impl_generics #trait_path for #ident #ty_generics #where_clause {
                 #body
@@ -92,17 +92,17 @@ fn bound_fields(body: &Body<'_>, plan: &Plan<'_>, bounds: &mut Vec<TokenStream>)
         let ty = field.ty;
         let found = plan.param_uses(field);
         if found.type_param && !found.itself {
-            bounds.push(here!(#ty: #required));
+            bounds.push(quote_mixed!(#ty: #required));
         }
     };
     for step in &body.steps {
         match step.cleanup {
-            Cleanup::Component { .. } => bound(step.field, here!(__lc::Component)),
-            Cleanup::With(_) => bound(step.field, here!(__lc::Send)),
+            Cleanup::Component { .. } => bound(step.field, quote_mixed!(__lc::Component)),
+            Cleanup::With(_) => bound(step.field, quote_mixed!(__lc::Send)),
         }
     }
     for non_step in &body.non_steps {
-        bound(non_step.field, here!(__lc::Send));
+        bound(non_step.field, quote_mixed!(__lc::Send));
     }
 }
 
@@ -122,12 +122,12 @@ impl<'a> Plan<'a> {
     fn arms(&self) -> Vec<Arm<'_>> {
         match &self.kind {
             Kind::Owner { body, state, .. } => vec![Arm {
-                path: here!(Self),
+                path: quote_mixed!(Self),
                 body,
                 state: Some(state),
             }],
             Kind::Part { body, .. } => vec![Arm {
-                path: here!(Self),
+                path: quote_mixed!(Self),
                 body,
                 state: None,
             }],
@@ -143,7 +143,7 @@ impl<'a> Plan<'a> {
 fn variant_arm<'a>(variant: &'a Variant<'_>) -> Arm<'a> {
     let ident = variant.ident;
     Arm {
-        path: here!(Self::#ident),
+        path: quote_mixed!(Self::#ident),
         body: &variant.body,
         state: None,
     }
@@ -173,12 +173,12 @@ impl Arm<'_> {
         let captured = captured.map(|non_step| (&non_step.field.member, binding(non_step.index)));
         let bound = steps
             .chain(captured)
-            .map(|(member, binding)| here!(#member: #binding,));
+            .map(|(member, binding)| quote_mixed!(#member: #binding,));
         let state = self
             .state
             .map(|field| &field.member)
-            .map(|member| here!(#member: __state,));
-        here!(#path { #(#bound)* #state .. })
+            .map(|member| quote_mixed!(#member: __state,));
+        quote_mixed!(#path { #(#bound)* #state .. })
     }
 
     /// Returns statements that turn the captured fields into shared references, since closures of several steps may
@@ -190,7 +190,7 @@ impl Arm<'_> {
             .iter()
             .filter(|non_step| non_step.captured)
             .map(|non_step| binding(non_step.index));
-        here!(#(let #captured = &*#captured;)*)
+        quote_mixed!(#(let #captured = &*#captured;)*)
     }
 }
 
@@ -210,15 +210,16 @@ fn component(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
     let forced = forced::method(plan);
     let resolved = resolved::resolved(plan);
     let docs = table::docs(plan);
-    let body = here!(#constant const __IS_PLAN: __lc::Bool = true; #cleanup #forced #resolved);
+    let body =
+        quote_mixed!(#constant const __IS_PLAN: __lc::Bool = true; #cleanup #forced #resolved);
     let span = Span::mixed_site().located_at(target.ident.span());
     let implemented = target.implement(quote_spanned!(span=> __lc::Component), body);
     // `Owner` has its own `__times`.
     let times = times::times(plan).filter(|_| !plan.is_owner());
-    let timed = times.map(|times| target.implement(here!(__lc::Timed), times));
-    let marked = target.implement(here!(__lc::MustClean), TokenStream::new());
+    let timed = times.map(|times| target.implement(quote_mixed!(__lc::Timed), times));
+    let marked = target.implement(quote_mixed!(__lc::MustClean), TokenStream::new());
     // For rustdoc alone: in every other build the compiler would resolve links in the text for nothing.
-    here!(#[cfg_attr(doc, doc = #docs)] #implemented #marked #timed)
+    quote_mixed!(#[cfg_attr(doc, doc = #docs)] #implemented #marked #timed)
 }
 
 fn owner(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
@@ -228,8 +229,8 @@ fn owner(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
     let (member, ty) = (&state.member, state.ty);
     let times = times::times(plan);
     let owned = target.implement(
-        here!(__lc::Owner),
-        here! {
+        quote_mixed!(__lc::Owner),
+        quote_mixed! {
             fn __state(&mut self) -> &mut __lc::ShutdownState {
                 __lc::state::<#ty>();
                 <__lc::StateOf<#ty>>::of(&mut self.#member)
@@ -242,13 +243,13 @@ fn owner(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
     );
     let drop = drops.then(|| {
         target.implement(
-            here!(__lc::Drop),
-            here! {
+            quote_mixed!(__lc::Drop),
+            quote_mixed! {
                 fn drop(&mut self) {
                     __lc::Owner::__dropped(self);
                 }
             },
         )
     });
-    here!(#owned #drop)
+    quote_mixed!(#owned #drop)
 }

@@ -18,7 +18,7 @@ pub(crate) fn fallback(input: &Input<'_>) -> TokenStream {
     let where_clause = where_clause(generics, &sendable(generics));
     let is_owner = matches!(input.body, Body::Struct(_)) && !input.attrs.part.is_given();
     let owner = is_owner.then(|| {
-        here! {
+        quote_mixed! {
             #[automatically_derived]
             impl #impl_generics __lc::Owner for #ident #ty_generics #where_clause {
                 fn __state(&mut self) -> &mut __lc::ShutdownState {
@@ -30,7 +30,7 @@ pub(crate) fn fallback(input: &Input<'_>) -> TokenStream {
             }
         }
     });
-    here! {
+    quote_mixed! {
         #[doc(hidden)]
         const _: () = {
             use #runtime as __lc;
@@ -52,7 +52,7 @@ fn sendable(generics: &Generics) -> Vec<TokenStream> {
     generics
         .type_params()
         .next()
-        .map(|_| here!(Self: __lc::Send))
+        .map(|_| quote_mixed!(Self: __lc::Send))
         .into_iter()
         .collect()
 }

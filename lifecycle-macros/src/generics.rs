@@ -65,7 +65,7 @@ pub(crate) fn where_clause(generics: &Generics, more: &[TokenStream]) -> Option<
         .map(ToTokens::to_token_stream)
         .chain(more.iter().cloned())
         .peekable();
-    all.peek().is_some().then(|| here!(where #(#all),*))
+    all.peek().is_some().then(|| quote_mixed!(where #(#all),*))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 
 /// `quote!` for generated code: hides its locals from the user's code, and has the compiler read it in this crate's
 /// edition.
-macro_rules! here {
+macro_rules! quote_mixed {
     ($($tokens:tt)*) => {
         ::quote::quote_spanned!(::proc_macro2::Span::mixed_site()=> $($tokens)*)
     };

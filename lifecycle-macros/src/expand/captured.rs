@@ -19,12 +19,12 @@ pub(super) fn replace_self(expr: &Expr, self_meaning: &SelfMeaning) -> TokenStre
 fn with_whole_value(expr: &Expr) -> TokenStream {
     self_uses::rewrite(expr.to_token_stream(), &mut |self_use| {
         let span = self_use.span();
-        let here = Span::mixed_site().located_at(span);
+        let site = Span::mixed_site().located_at(span);
         match self_use {
-            SelfUse::Bare { .. } => quote_spanned!(here=> __this),
+            SelfUse::Bare { .. } => quote_spanned!(site=> __this),
             SelfUse::Field { name, .. } | SelfUse::Method { name, .. } => {
                 let member = member(&name, span);
-                quote_spanned!(here=> __this.#member)
+                quote_spanned!(site=> __this.#member)
             }
         }
     })
@@ -33,13 +33,13 @@ fn with_whole_value(expr: &Expr) -> TokenStream {
 /// Replaces `self.field` by the dereferenced binding of that field.
 pub(super) fn with_fields(expr: &impl ToTokens, captured: &[Captured]) -> TokenStream {
     self_uses::rewrite(expr.to_token_stream(), &mut |self_use| {
-        let here = Span::mixed_site().located_at(self_use.span());
+        let site = Span::mixed_site().located_at(self_use.span());
         let SelfUse::Field { name, .. } = self_use else {
             return TokenStream::new();
         };
         let field = captured.iter().find(|field| field.name == name);
-        let field = field.map(|field| binding_at(field.index, here));
-        field.map_or_else(TokenStream::new, |field| quote_spanned!(here=> (*#field)))
+        let field = field.map(|field| binding_at(field.index, site));
+        field.map_or_else(TokenStream::new, |field| quote_spanned!(site=> (*#field)))
     })
 }
 

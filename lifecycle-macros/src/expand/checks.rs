@@ -24,7 +24,7 @@ pub(super) fn checks(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
     }
     let by_type = (!by_type.is_empty()).then(|| checks_by_type(target, &by_type));
     let proof = proof_now(plan, target);
-    here!(#(const _: () = #by_constant;)* #by_type #proof)
+    quote_mixed!(#(const _: () = #by_constant;)* #by_type #proof)
 }
 
 /// Returns an impl with the checks that method resolution decides. It is compiled, but never called.
@@ -34,17 +34,17 @@ fn checks_by_type(target: &ImplTarget<'_>, checks: &[TokenStream]) -> TokenStrea
     // parameter that is not a component.
     let params = target.generics.type_params().map(|param| &param.ident);
     let mut bounds = target.bounds.clone();
-    bounds.extend(params.map(|param| here!(#param: __lc::MustClean)));
+    bounds.extend(params.map(|param| quote_mixed!(#param: __lc::MustClean)));
     let check = ImplTarget { bounds, ..*target };
-    let body = here! {
+    let body = quote_mixed! {
         fn check() {
             use __lc::{ForgottenField as _, MustNotBeForgotten as _, NothingForgotten as _};
             #(#checks)*
         }
     };
-    let check = check.implement(here!(__lc::Check), body);
+    let check = check.implement(quote_mixed!(__lc::Check), body);
     // Which of the imported traits a check resolves to depends on the field's type, so some of them may be unused.
-    here!(#[doc(hidden)] #[allow(unused_imports)] #check)
+    quote_mixed!(#[doc(hidden)] #[allow(unused_imports)] #check)
 }
 
 /// Forbids a component by a constant, so that our text is the whole error.
@@ -63,7 +63,7 @@ fn forbid_component(plan: &Plan<'_>, field: &Field<'_>) -> TokenStream {
 /// Warns of a component by the use of a deprecated item, the only warning that a derive can give.
 fn warn_if_component(field: &Field<'_>) -> TokenStream {
     let verdict = verdict(field);
-    here!({ #verdict })
+    quote_mixed!({ #verdict })
 }
 
 /// Returns statements that put the verdict on a field's type into a local.
@@ -119,7 +119,7 @@ fn proof_now(plan: &Plan<'_>, target: &ImplTarget<'_>) -> Option<TokenStream> {
         return None;
     }
     let ident = target.ident;
-    let lifetimes = generics.lifetimes().map(|_| here!('static));
-    let proof = proof(plan, &here!(#ident<#(#lifetimes),*>));
-    Some(here!(const _: () = #proof;))
+    let lifetimes = generics.lifetimes().map(|_| quote_mixed!('static));
+    let proof = proof(plan, &quote_mixed!(#ident<#(#lifetimes),*>));
+    Some(quote_mixed!(const _: () = #proof;))
 }

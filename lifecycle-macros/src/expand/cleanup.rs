@@ -13,13 +13,13 @@ pub(super) fn cleanup(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
     // The budget of a generic type is proved where its parameters are known.
     let proof = (target.generics.type_params().next().is_some()
         || target.generics.const_params().next().is_some())
-    .then(|| super::checks::proof(plan, &here!(Self)))
-    .map(|proof| here!(const { #proof };));
+    .then(|| super::checks::proof(plan, &quote_mixed!(Self)))
+    .map(|proof| quote_mixed!(const { #proof };));
     let body = match &plan.kind {
         Kind::Enum(_) => enum_body(plan),
         Kind::Owner { .. } | Kind::Part { .. } => struct_body(plan),
     };
-    here! {
+    quote_mixed! {
         fn cleanup(
             &mut self,
             __cx: &__lc::Context,
@@ -31,24 +31,26 @@ pub(super) fn cleanup(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
 }
 
 fn struct_body(plan: &Plan<'_>) -> TokenStream {
-    let constant = here!(__lc::plan_of::<Self>());
+    let constant = quote_mixed!(__lc::plan_of::<Self>());
     let open = if plan.is_owner() {
-        here!(__lc::OpenPlan::owner(__cx, &mut *self, #constant))
+        quote_mixed!(__lc::OpenPlan::owner(__cx, &mut *self, #constant))
     } else {
         open(plan, &constant)
     };
     let arms = plan.arms().into_iter().map(|arm| {
         let (pattern, reborrow, steps) = (arm.pattern(), arm.reborrow_captured(), steps(&arm));
-        here!(let #pattern = self; #reborrow #steps)
+        quote_mixed!(let #pattern = self; #reborrow #steps)
     });
-    here!(let __plan = #open; #(#arms)*)
+    quote_mixed!(let __plan = #open; #(#arms)*)
 }
 
 fn open(plan: &Plan<'_>, constant: &TokenStream) -> TokenStream {
-    let address = here!(__lc::address(&*self));
+    let address = quote_mixed!(__lc::address(&*self));
     match super::times::collect(plan) {
-        Some(collect) => here!(__lc::OpenPlan::timed_part(__cx, #constant, #address, #collect)),
-        None => here!(__lc::OpenPlan::part(__cx, #constant, #address)),
+        Some(collect) => {
+            quote_mixed!(__lc::OpenPlan::timed_part(__cx, #constant, #address, #collect))
+        }
+        None => quote_mixed!(__lc::OpenPlan::part(__cx, #constant, #address)),
     }
 }
 
@@ -56,32 +58,32 @@ fn open(plan: &Plan<'_>, constant: &TokenStream) -> TokenStream {
 fn enum_body(plan: &Plan<'_>) -> TokenStream {
     let arms = plan.arms();
     if arms.is_empty() {
-        return wrap_future(&here!(match *self {}));
+        return wrap_future(&quote_mixed!(match *self {}));
     }
     if arms.iter().all(|arm| arm.body.steps.is_empty()) {
-        return wrap_future(&here!(__lc::Ok(())));
+        return wrap_future(&quote_mixed!(__lc::Ok(())));
     }
     let positions = arms.iter().enumerate().map(|(position, arm)| {
         let (path, position) = (&arm.path, Literal::usize_unsuffixed(position));
         if arm.body.steps.is_empty() {
-            here!(#path { .. } => return __lc::Ok(()),)
+            quote_mixed!(#path { .. } => return __lc::Ok(()),)
         } else {
-            here!(#path { .. } => #position,)
+            quote_mixed!(#path { .. } => #position,)
         }
     });
     let cleaned = arms.iter().map(|arm| {
         if arm.body.steps.is_empty() {
             let path = &arm.path;
-            return here!(#path { .. } => __lc::Ok(()),);
+            return quote_mixed!(#path { .. } => __lc::Ok(()),);
         }
         let (pattern, reborrow, steps) = (arm.pattern(), arm.reborrow_captured(), steps(arm));
-        here!(#pattern => { #reborrow #steps.await })
+        quote_mixed!(#pattern => { #reborrow #steps.await })
     });
     let open = open(
         plan,
-        &here!(__lc::Plan::__variant(__lc::plan_of::<Self>(), __live)),
+        &quote_mixed!(__lc::Plan::__variant(__lc::plan_of::<Self>(), __live)),
     );
-    wrap_future(&here! {
+    wrap_future(&quote_mixed! {
         let __live = match &*self { #(#positions)* };
         let __plan = #open;
         match self { #(#cleaned)* }
@@ -91,7 +93,7 @@ fn enum_body(plan: &Plan<'_>) -> TokenStream {
 /// Wraps a future that holds more than steps. Its bound on `Self` keeps the compiler from reporting a second time that
 /// the type is not `Send`.
 fn wrap_future(body: &TokenStream) -> TokenStream {
-    here!(<__lc::Probe<Self>>::cleanup(async move { #body }))
+    quote_mixed!(<__lc::Probe<Self>>::cleanup(async move { #body }))
 }
 
 /// The number of steps up to which one call joins them.
@@ -106,15 +108,15 @@ fn steps(arm: &Arm<'_>) -> TokenStream {
             .enumerate()
             .map(|(position, step)| self::step(position, step));
         let join = format_ident!("join{}", steps.len(), span = Span::mixed_site());
-        return here!(__lc::#join(#(#steps_of,)* __plan));
+        return quote_mixed!(__lc::#join(#(#steps_of,)* __plan));
     }
     let locals: Vec<_> = (0..steps.len()).map(local).collect();
     let futures = steps.iter().enumerate().map(|(position, step)| {
         let step = self::step(position, step);
         let position = Literal::usize_unsuffixed(position);
-        here!(__lc::Step::run(#step, __lc::OpenPlan::step(&__plan, #position)))
+        quote_mixed!(__lc::Step::run(#step, __lc::OpenPlan::step(&__plan, #position)))
     });
-    wrap_future(&here! {
+    wrap_future(&quote_mixed! {
         #(let mut #locals = __lc::pin!(#futures);)*
         __lc::join_pinned(__plan, &mut [#(__lc::Pin::as_mut(&mut #locals)),*]).await
     })
@@ -129,7 +131,7 @@ fn step(position: usize, step: &Step<'_>) -> TokenStream {
     let with = match &step.cleanup {
         Cleanup::Component { .. } => {
             let (ty, field) = (step.field.ty, super::binding(step.index));
-            return here!(<__lc::Probe<#ty>>::own(#field));
+            return quote_mixed!(<__lc::Probe<#ty>>::own(#field));
         }
         Cleanup::With(with) => with,
     };
@@ -142,13 +144,13 @@ fn step(position: usize, step: &Step<'_>) -> TokenStream {
         asynchronous(with, &field)
     };
     let abort = super::forced::abort_of_step(with, &field);
-    let body = here! {
+    let body = quote_mixed! {
         let __step = __lc::StepRun::begin(__handle);
         let __result = __lc::StepRun::run(&__step, async { #call }).await;
         __lc::StepRun::end(__step, __result, |__step| { #abort });
     };
     let step = quote_spanned!(span=> __lc::sendable(async move { #body }));
-    here!({ let __handle = __lc::OpenPlan::step(&__plan, #position); #step })
+    quote_mixed!({ let __handle = __lc::OpenPlan::step(&__plan, #position); #step })
 }
 
 /// Writes a call on the task itself, which borrows the value or moves it out of its `Option`.
@@ -167,11 +169,11 @@ fn asynchronous(with: &With<'_>, field: &Ident) -> TokenStream {
         ),
         Access::InsideOption => {
             let call = settle(&with.call, &value, Passed::Borrowed, &cx);
-            here!(match &mut *#field { __lc::Some(__value) => #call, __lc::None => __lc::StepRun::found_nothing(&__step) })
+            quote_mixed!(match &mut *#field { __lc::Some(__value) => #call, __lc::None => __lc::StepRun::found_nothing(&__step) })
         }
         Access::Taken => {
             let call = settle(&with.call, &value, Passed::Moved, &cx);
-            here!(match __lc::Option::take(#field) {
+            quote_mixed!(match __lc::Option::take(#field) {
                 __lc::Some(__value) => { __lc::StepRun::took(&__step); #call }
                 __lc::None => __lc::StepRun::found_nothing(&__step),
             })

@@ -11,10 +11,10 @@ pub(super) fn constant(plan: &Plan<'_>) -> TokenStream {
         Kind::Owner { timeout, body, .. } => {
             let timeout = match timeout {
                 Some((timeout, _)) => optional(proved(timeout)),
-                None => here!(__lc::Some(__lc::DEFAULT_TIMEOUT)),
+                None => quote_mixed!(__lc::Some(__lc::DEFAULT_TIMEOUT)),
             };
             let structure = structure(plan, name, &timeout, body);
-            here!(#structure.__owner())
+            quote_mixed!(#structure.__owner())
         }
         Kind::Part { body, .. } => {
             let timeout = optional(plan.timeout().and_then(proved));
@@ -30,24 +30,24 @@ pub(super) fn constant(plan: &Plan<'_>) -> TokenStream {
                     &variant.body,
                 );
                 let position = Literal::usize_unsuffixed(index);
-                here!(__lc::PlanStep::__new(#shown, #position).__nested(const { &#nested }))
+                quote_mixed!(__lc::PlanStep::__new(#shown, #position).__nested(const { &#nested }))
             });
-            here!(__lc::Plan::__one_of(#name, const { &[#(#rows),*] }))
+            quote_mixed!(__lc::Plan::__one_of(#name, const { &[#(#rows),*] }))
         }
     };
-    here!(const PLAN: __lc::Plan = #value;)
+    quote_mixed!(const PLAN: __lc::Plan = #value;)
 }
 
 fn optional(value: Option<TokenStream>) -> TokenStream {
     match value {
-        Some(value) => here!(__lc::Some(#value)),
-        None => here!(__lc::None),
+        Some(value) => quote_mixed!(__lc::Some(#value)),
+        None => quote_mixed!(__lc::None),
     }
 }
 
 fn structure(plan: &Plan<'_>, name: &str, timeout: &TokenStream, body: &Body<'_>) -> TokenStream {
     let rows = body.steps.iter().map(row);
-    let rows = here!(const { &[#(#rows),*] });
+    let rows = quote_mixed!(const { &[#(#rows),*] });
     // A plan with too many steps is reported at the type's name.
     let span = Span::mixed_site().located_at(plan.source.ident.span());
     quote_spanned!(span=> __lc::Plan::__new(#name, #timeout, #rows))
@@ -66,7 +66,7 @@ fn time(known: &KnownTime<'_>) -> TokenStream {
         KnownTime::Literal(time) => {
             let seconds = Literal::u64_unsuffixed(time.as_secs());
             let nanos = Literal::u32_unsuffixed(time.subsec_nanos());
-            here!(__lc::Duration::new(#seconds, #nanos))
+            quote_mixed!(__lc::Duration::new(#seconds, #nanos))
         }
         KnownTime::Const(expr) => expr.to_token_stream(),
     }
@@ -80,27 +80,27 @@ fn row(step: &Step<'_>) -> TokenStream {
     let ty = step.field.ty;
     // If the step's type is not a component, this call is the one place that reports it, at the type.
     let nested = match &step.cleanup {
-        Cleanup::Component { leaf: false } => here!(__lc::component::<#ty>()),
-        Cleanup::Component { leaf: true } => here!(__lc::leaf::<#ty>()),
-        Cleanup::With(_) => here!(__lc::Plan::LEAF),
+        Cleanup::Component { leaf: false } => quote_mixed!(__lc::component::<#ty>()),
+        Cleanup::Component { leaf: true } => quote_mixed!(__lc::leaf::<#ty>()),
+        Cleanup::With(_) => quote_mixed!(__lc::Plan::LEAF),
     };
-    let mut row = here! {
+    let mut row = quote_mixed! {
         __lc::PlanStep::__of(#name, #priority, #after, #timeout, #nested)
     };
     if let Some(late) = late {
-        row.extend(here!(.__after_late(#late)));
+        row.extend(quote_mixed!(.__after_late(#late)));
     }
     if let Some(Budget::Computed { .. }) = &step.budget {
-        row.extend(here!(.__runtime()));
+        row.extend(quote_mixed!(.__runtime()));
     }
     match step.importance {
         Importance::Normal => {}
-        Importance::Required => row.extend(here!(.__required())),
-        Importance::BestEffort => row.extend(here!(.__best_effort())),
+        Importance::Required => row.extend(quote_mixed!(.__required())),
+        Importance::BestEffort => row.extend(quote_mixed!(.__best_effort())),
     }
     if let Cleanup::With(with) = &step.cleanup {
         let how = super::table::describe_call(with, "");
-        row.extend(here!(.__how(#how)));
+        row.extend(quote_mixed!(.__how(#how)));
     }
     row
 }

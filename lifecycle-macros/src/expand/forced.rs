@@ -14,29 +14,29 @@ pub(super) fn method(plan: &Plan<'_>) -> TokenStream {
         Kind::Owner { state, .. } => owner(plan, state),
         Kind::Part { .. } | Kind::Enum(_) => part(plan),
     };
-    here!(fn __end_parts(&mut self, __end: __lc::End) { #body })
+    quote_mixed!(fn __end_parts(&mut self, __end: __lc::End) { #body })
 }
 
 fn owner(plan: &Plan<'_>, state: &Field<'_>) -> TokenStream {
     let ty = state.ty;
     let arms = plan.arms().into_iter().map(|arm| {
         let (pattern, reborrow, calls) = (arm.pattern(), arm.reborrow_captured(), calls(&arm));
-        here!(let #pattern = self; #reborrow let __state = <__lc::StateOf<#ty>>::of(__state); let __by = __lc::EndParts::owner(__end, &*__state); #calls)
+        quote_mixed!(let #pattern = self; #reborrow let __state = <__lc::StateOf<#ty>>::of(__state); let __by = __lc::EndParts::owner(__end, &*__state); #calls)
     });
     // After a forced end there is nothing left to release or to log.
-    here!(#(#arms)* __lc::disarm(__state);)
+    quote_mixed!(#(#arms)* __lc::disarm(__state);)
 }
 
 fn part(plan: &Plan<'_>) -> TokenStream {
     let arms = plan.arms();
     if arms.is_empty() {
-        return here!(match *self {});
+        return quote_mixed!(match *self {});
     }
     let arms = arms.iter().map(|arm| {
         let (pattern, reborrow, calls) = (arm.pattern(), arm.reborrow_captured(), calls(arm));
-        here!(#pattern => { #reborrow #calls })
+        quote_mixed!(#pattern => { #reborrow #calls })
     });
-    here!(let __by = __lc::EndParts::part(__end, &*self, __lc::plan_of::<Self>()); match self { #(#arms)* })
+    quote_mixed!(let __by = __lc::EndParts::part(__end, &*self, __lc::plan_of::<Self>()); match self { #(#arms)* })
 }
 
 fn calls(arm: &Arm<'_>) -> TokenStream {
@@ -48,12 +48,12 @@ fn calls(arm: &Arm<'_>) -> TokenStream {
             match &step.cleanup {
                 Cleanup::Component { .. } => {
                     let ty = step.field.ty;
-                    here!(<__lc::Probe<#ty>>::end(&__by, #position, #field);)
+                    quote_mixed!(<__lc::Probe<#ty>>::end(&__by, #position, #field);)
                 }
                 Cleanup::With(with) if with.abort.is_none() => TokenStream::new(),
                 Cleanup::With(with) => {
                     let abort = abort_here(with, &field);
-                    here! {
+                    quote_mixed! {
                         __lc::EndParts::call(&__by, #position, || {
                             if __lc::EndParts::aborts(&__by) || __lc::sole!(&mut *#field) { #abort }
                         });
@@ -92,15 +92,15 @@ fn abort_here(with: &With<'_>, field: &Ident) -> TokenStream {
                 &quote_spanned!(span=> &mut *#field),
                 Passed::Borrowed,
             );
-            here!(#call;)
+            quote_mixed!(#call;)
         }
         Access::InsideOption => {
             let call = called(abort, &value, Passed::Borrowed);
-            here!(if let __lc::Some(__value) = &mut *#field { #call; })
+            quote_mixed!(if let __lc::Some(__value) = &mut *#field { #call; })
         }
         Access::Taken => {
             let call = called(abort, &value, Passed::Moved);
-            here!(if let __lc::Some(__value) = __lc::Option::take(&mut *#field) { #call; })
+            quote_mixed!(if let __lc::Some(__value) = __lc::Option::take(&mut *#field) { #call; })
         }
     }
 }

@@ -16,13 +16,13 @@ pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
         return None;
     }
     let set_timeouts = match times::collect(plan) {
-        Some(collect) => here!(__lc::Some(#collect)),
-        None => here!(__lc::None),
+        Some(collect) => quote_mixed!(__lc::Some(#collect)),
+        None => quote_mixed!(__lc::None),
     };
     let arms = plan.arms().into_iter().enumerate().map(|(index, arm)| {
         let pattern = arm.pattern();
         if is_enum && arm.body.steps.is_empty() {
-            return here!(#pattern => __lc::Into::into(__lc::Plan::leaf()),);
+            return quote_mixed!(#pattern => __lc::Into::into(__lc::Plan::leaf()),);
         }
         let nested = arm
             .body
@@ -36,21 +36,21 @@ pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
                     step.field.ty,
                     super::binding(step.index),
                 );
-                here!(<__lc::Probe<#ty>>::plan(&mut __fields, #position, #field);)
+                quote_mixed!(<__lc::Probe<#ty>>::plan(&mut __fields, #position, #field);)
             });
         let index = Literal::usize_unsuffixed(index);
         let constant = if is_enum {
-            here!(__lc::Plan::__variant(__lc::plan_of::<Self>(), #index))
+            quote_mixed!(__lc::Plan::__variant(__lc::plan_of::<Self>(), #index))
         } else {
-            here!(__lc::plan_of::<Self>())
+            quote_mixed!(__lc::plan_of::<Self>())
         };
-        here!(#pattern => {
+        quote_mixed!(#pattern => {
             let mut __fields = __lc::Fields::new();
             #(#nested)*
             __lc::Fields::of(__fields, #constant, #set_timeouts)
         })
     });
-    Some(here! {
+    Some(quote_mixed! {
         fn __plan(&self) -> __lc::ResolvedPlan {
             match self {
                 #(#arms)*

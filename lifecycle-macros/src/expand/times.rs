@@ -8,11 +8,11 @@ use crate::plan::{Body, Budget, Kind, Plan, Step};
 /// Returns a closure that reports a value's computed timeouts to the runtime, or `None` if there are none.
 pub(super) fn collect(plan: &Plan<'_>) -> Option<TokenStream> {
     let by = if plan.is_owner() {
-        here!(Owner)
+        quote_mixed!(Owner)
     } else {
-        here!(Timed)
+        quote_mixed!(Timed)
     };
-    is_timed(plan).then(|| here!(&mut |__set| __lc::#by::__times(&*self, __set)))
+    is_timed(plan).then(|| quote_mixed!(&mut |__set| __lc::#by::__times(&*self, __set)))
 }
 
 pub(super) fn is_timed(plan: &Plan<'_>) -> bool {
@@ -35,12 +35,12 @@ pub(super) fn times(plan: &Plan<'_>) -> Option<TokenStream> {
             let arms = plan.arms().into_iter().map(|arm| {
                 let pattern = all_fields(&arm);
                 let sets = step_times(arm.body);
-                here!(#pattern => { #(#sets)* })
+                quote_mixed!(#pattern => { #(#sets)* })
             });
-            here!(match self { #(#arms)* })
+            quote_mixed!(match self { #(#arms)* })
         }
     };
-    Some(here! {
+    Some(quote_mixed! {
         fn __times(&self, __set: &mut __lc::SetTimeout<'_>) {
             #body
         }
@@ -48,9 +48,9 @@ pub(super) fn times(plan: &Plan<'_>) -> Option<TokenStream> {
 }
 
 fn times_of_struct(plan: &Plan<'_>, total: Option<TokenStream>) -> TokenStream {
-    let total = total.map(|expr| here!(__set(__lc::None, #expr);));
+    let total = total.map(|expr| quote_mixed!(__set(__lc::None, #expr);));
     let steps = plan.bodies().into_iter().flat_map(step_times);
-    here!(let __this = self; #total #(#steps)*)
+    quote_mixed!(let __this = self; #total #(#steps)*)
 }
 
 /// Returns a pattern that binds every field, since a timeout may read any of them.
@@ -68,9 +68,9 @@ fn all_fields(arm: &Arm<'_>) -> TokenStream {
         .map(|field| (&field.field.member, field.index));
     let bound = steps.chain(non_steps).map(|(member, index)| {
         let binding = super::binding(index);
-        here!(#member: #binding,)
+        quote_mixed!(#member: #binding,)
     });
-    here!(#path { #(#bound)* })
+    quote_mixed!(#path { #(#bound)* })
 }
 
 fn step_times(body: &Body<'_>) -> Vec<TokenStream> {
@@ -81,7 +81,7 @@ fn step_times(body: &Body<'_>) -> Vec<TokenStream> {
         .filter_map(|(position, step)| {
             let expr = computed(step.budget.as_ref()?)?;
             let position = Literal::usize_unsuffixed(position);
-            Some(here!(__set(__lc::Some(#position), #expr);))
+            Some(quote_mixed!(__set(__lc::Some(#position), #expr);))
         });
     sets.collect()
 }
