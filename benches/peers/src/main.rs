@@ -1,8 +1,8 @@
 //! A server of two parts, `A` and `B`, on the shutdown of one peer: `lifecycle-peers PEER SCENARIO`.
 //!
-//! It prints a line for all that happens and reads commands from standard input, a line each: `call` asks for the shutdown
-//! through the peer, `future` completes a future that a peer was given to begin at, `overrule` one that it was given to end at, `fail`
-//! lets part `A` fail, and `go` ends the parts that wait.
+//! It prints a line for every event, and reads commands from standard input, one a line. `call` requests the shutdown
+//! through the peer. `future` completes a future at which the peer begins, `overrule` one at which the peer ends. `fail`
+//! makes part `A` fail, and `go` ends the parts that wait.
 
 mod part;
 mod peers;

@@ -1,4 +1,4 @@
-//! What the parts of all servers do.
+//! The behaviour of a server's parts, which is the same for all peers.
 
 use std::io::{self, BufRead as _};
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use tokio::sync::watch;
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Scenario {
-    /// Told to stop, a part waits for `go`.
+    /// After the signal to stop, a part waits for `go`.
     Waits,
-    /// Told to stop, `A` waits for `go` and panics.
+    /// After the signal to stop, `A` waits for `go` and panics.
     Panics,
-    /// Told to stop, a part waits for `go`, which may not come before the deadline.
+    /// After the signal to stop, a part waits for `go`, which may not come before the deadline.
     Hangs,
 }
 
@@ -52,13 +52,13 @@ impl Play {
         }
     }
 
-    /// Waits until it is asked to call the peer, and says so.
+    /// Waits for the command to call the peer, and prints that.
     pub async fn call(&self) {
         self.command("call").await;
         println!("called");
     }
 
-    /// Says that the server serves, once all that was spawned has been polled.
+    /// Prints that the server serves, after every spawned task has been polled.
     pub async fn serving(&self) {
         for _ in 0..10 {
             tokio::task::yield_now().await;
@@ -69,7 +69,7 @@ impl Play {
     /// Runs a part.
     ///
     /// # Errors
-    /// It is `A`, and was let fail before it was told.
+    /// The part is `A`, and the command `fail` came before the signal to stop.
     pub async fn part(self, name: &'static str, told: impl Future) -> Result<(), &'static str> {
         tokio::select! {
             _ = told => {}

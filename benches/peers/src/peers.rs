@@ -1,4 +1,4 @@
-//! The servers, each written as its peer's documentation shows; what the shutdown comes back with is returned as text.
+//! The servers, each written as its peer's documentation shows. Each returns the result of the shutdown as text.
 
 use ::tokio_graceful_shutdown::{SubsystemBuilder, SubsystemHandle, Toplevel};
 use ::tokio_util::sync::CancellationToken;
@@ -65,7 +65,7 @@ pub async fn async_shutdown(play: Play) -> String {
     let manager = ::async_shutdown::ShutdownManager::new();
     for name in ["A", "B"] {
         let delay = manager.delay_shutdown_token().expect("it has just begun");
-        // Dropped with its part, which then has ended or failed.
+        // The part drops it when it has ended or failed.
         let trigger = manager.trigger_shutdown_token("a part has ended");
         let told = manager.wait_shutdown_triggered();
         let play = play.clone();

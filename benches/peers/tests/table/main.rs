@@ -1,4 +1,4 @@
-//! The peers' columns of the README's table: each cell is looked at in a running server, and written as it then stands.
+//! The peers' columns of the README's table. The tests observe each cell in a running server.
 
 mod server;
 
@@ -7,24 +7,25 @@ use std::{env, fs};
 
 use server::Server;
 
-/// A column: what was seen, and how the README says it.
+/// A column: the expected behaviour of a peer, and the README's words for it.
 struct Peer {
     name: &'static str,
     takes_part: &'static str,
-    /// The signals at which it begins, and how that is said together with what else it begins at.
+    /// The signals that begin the shutdown.
     signals: &'static [&'static str],
+    /// The README's words for everything that begins the shutdown.
     begins_at: &'static str,
-    /// The commands at which it begins.
+    /// The commands that begin the shutdown.
     commands: &'static [&'static str],
-    /// Whether a part that fails begins it.
+    /// Whether a failed part begins the shutdown.
     failure: bool,
-    /// What comes back past its deadline, if it has one, and how that is said.
+    /// The result after the deadline, if the peer has one, and the README's words for it.
     past_deadline: Option<(&'static str, &'static str)>,
-    /// Whether a future that it was given ends the wait.
+    /// Whether a future that the peer was given ends the wait.
     overruled: bool,
-    /// What comes back if `A` panics, and how that is said.
+    /// The result if `A` panics, and the README's words for it.
     panic: (&'static str, &'static str),
-    /// What comes back, of which the time is left out, and how that is said.
+    /// The result without its time, and the README's words for it.
     comes_back: (&'static str, &'static str),
 }
 
@@ -241,14 +242,14 @@ impl Peer {
     }
 }
 
-/// The version of a peer that is built here.
+/// Returns the version of a peer that is built here.
 fn version(lock: &str, name: &str) -> String {
     let start = format!("name = \"{name}\"\nversion = \"");
     let (_, rest) = lock.split_once(&start).expect("it is built here");
     rest.split('"').next().expect("a version").to_owned()
 }
 
-/// `LIFECYCLE_WRITE_TABLE=1` writes the peers' columns anew.
+// `LIFECYCLE_WRITE_TABLE=1` writes the peers' columns anew.
 #[test]
 fn the_readme_says_what_the_peers_do() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -270,7 +271,7 @@ fn the_readme_says_what_the_peers_do() {
             .position(|(row, _)| cells[0].trim_start_matches("| ") == *row)
         {
             rows += 1;
-            // The first column is about this project, whose own tests hold it.
+            // The first column is about this project, and its own tests prove it.
             made.push_str(&format!("{} | {} |", cells[0], cells[1]));
             for column in &columns {
                 made.push_str(&format!(" {} |", column[row].1));

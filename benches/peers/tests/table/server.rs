@@ -1,4 +1,4 @@
-//! A server of a peer: told what to do, its lines read. Ended by its id when dropped.
+//! A running server of a peer, which gets commands and whose lines are read. Dropping it ends the process.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-/// A line that never comes is a failure, not a hang.
+/// The time after which a missing line is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Server {
@@ -56,7 +56,7 @@ impl Server {
         assert!(status.expect("kill runs").success());
     }
 
-    /// Reads a line; nothing if the server has ended.
+    /// Reads a line. Returns `None` if the server has ended.
     pub fn line(&mut self) -> Option<String> {
         use std::sync::mpsc::RecvTimeoutError;
         match self.lines.recv_timeout(PATIENCE) {
@@ -69,7 +69,7 @@ impl Server {
         }
     }
 
-    /// Reads until a line comes that begins so; the rest of that line.
+    /// Reads until a line begins with the prefix, and returns the rest of that line.
     pub fn until(&mut self, start: &str) -> String {
         if let Some(line) = self.read.iter().find(|line| line.starts_with(start)) {
             return line[start.len()..].trim_start().to_owned();
@@ -84,20 +84,20 @@ impl Server {
         }
     }
 
-    /// Waits until both parts are told, which neither could be if one had to end before the other is told.
+    /// Waits until both parts have the signal to stop, so that neither has to end before the other gets it.
     pub fn both_told(&mut self) {
         self.until("A told");
         self.until("B told");
     }
 
-    /// Reads what the shutdown comes back with; the process ends well.
+    /// Reads the result of the shutdown, and asserts that the process exits with success.
     pub fn result(&mut self) -> String {
         let result = self.until("result");
         assert!(self.child.wait().expect("it ends").success());
         result
     }
 
-    /// Returns whether a line came before another.
+    /// Returns whether one line came before another.
     pub fn came_before(&self, first: &str, second: &str) -> bool {
         let place = |line: &str| self.read.iter().position(|read| read.starts_with(line));
         place(first) < place(second)
