@@ -14,7 +14,7 @@ pub use counted::Counted;
 #[cfg(target_os = "linux")]
 pub use family::{Family, eventually};
 pub use logs::{Event, Logs};
-pub use owners::{LeafOwner, LeafPart, Owner, TimedPart, context};
+pub use owners::{LeafOwner, LeafPart, Owner, Storage, TimedPart, TimedStorage, context};
 pub use probe::{Hold, Probe};
 pub use process::{Ended, Process};
 pub use trace::Trace;

@@ -1,4 +1,4 @@
-//! Owners and parts of a single field, for tests of what the field's type does, and the context that such tests pass.
+//! Owners and parts that several tests use, and the context in which they clean a component alone.
 
 use std::time::Duration;
 
@@ -71,6 +71,26 @@ impl<T: Component> LeafPart<T> {
 pub struct TimedPart {
     #[shutdown(timeout = "3s")]
     pub probe: Probe,
+}
+
+/// A part of two probes, the disk after the writer.
+#[derive(Debug, GracefulShutdown)]
+#[shutdown(part)]
+pub struct Storage {
+    #[shutdown(priority = 0)]
+    pub writer: Probe,
+    #[shutdown(priority = 1)]
+    pub disk: Probe,
+}
+
+/// A part like [`Storage`], with a budget of 1 s for each probe.
+#[derive(Debug, GracefulShutdown)]
+#[shutdown(part)]
+pub struct TimedStorage {
+    #[shutdown(priority = 0, timeout = "1s")]
+    pub writer: Probe,
+    #[shutdown(priority = 1, timeout = "1s")]
+    pub disk: Probe,
 }
 
 /// Returns a context outside any plan, with 10 s to the hard deadline and 9 s to the soft one.

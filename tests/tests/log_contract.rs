@@ -3,17 +3,8 @@
 use std::collections::BTreeSet;
 
 use lifecycle_runtime::{GracefulShutdown, Reason, Runner, ShutdownHandle, ShutdownState, Stop};
-use lifecycle_tests::{Logs, Probe, Trace, ms, secs};
+use lifecycle_tests::{Logs, Probe, TimedStorage, Trace, ms, secs};
 use tracing::Level;
-
-#[derive(GracefulShutdown)]
-#[shutdown(part)]
-struct Storage {
-    #[shutdown(priority = 0, timeout = "1s")]
-    writer: Probe,
-    #[shutdown(priority = 1, timeout = "1s")]
-    disk: Probe,
-}
 
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "60s")]
@@ -23,7 +14,7 @@ struct Server {
     #[shutdown(priority = 1, best_effort)]
     cache: Probe,
     #[shutdown(priority = 2)]
-    storage: Storage,
+    storage: TimedStorage,
     #[shutdown(priority = 3)]
     plugins: Vec<Probe>,
     #[shutdown(state)]
@@ -35,7 +26,7 @@ fn server(trace: &Trace) -> Server {
     Server {
         drain: probe("drain").sleep(ms(300)),
         cache: probe("cache"),
-        storage: Storage {
+        storage: TimedStorage {
             writer: probe("writer").sleep(ms(40)),
             disk: probe("disk"),
         },
@@ -146,7 +137,7 @@ async fn a_step_that_is_not_done_is_an_error_or_a_warning_if_it_is_best_effort()
     let mut server = Server {
         drain: probe("drain").hang().says("3 connections"),
         cache: probe("cache").error("cold"),
-        storage: Storage {
+        storage: TimedStorage {
             writer: probe("writer").panic("bad sector"),
             disk: probe("disk").block(secs(3)),
         },
@@ -285,7 +276,7 @@ async fn progress_names_nested_steps_elements_and_main() {
     let server = Server {
         drain: probe("drain"),
         cache: probe("cache"),
-        storage: Storage {
+        storage: TimedStorage {
             writer: probe("writer"),
             disk: probe("disk"),
         },

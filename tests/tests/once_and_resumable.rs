@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, Reason, ShutdownState};
-use lifecycle_tests::{Hold, Probe, Trace, ms, secs};
+use lifecycle_tests::{Hold, Probe, Storage, Trace, ms, secs};
 use tokio::time::timeout;
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
@@ -129,15 +129,6 @@ async fn a_resumed_shutdown_stays_on_its_first_clock() {
         1,
         "polled once though it is late"
     );
-}
-
-#[derive(GracefulShutdown)]
-#[shutdown(part)]
-struct Storage {
-    #[shutdown(priority = 0)]
-    writer: Probe,
-    #[shutdown(priority = 1)]
-    disk: Probe,
 }
 
 #[derive(GracefulShutdown)]

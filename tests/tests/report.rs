@@ -6,17 +6,8 @@ use std::time::Duration;
 use lifecycle_runtime::{
     Component as _, GracefulShutdown, Outcome, Plan, Reason, Report, ShutdownState, Signal,
 };
-use lifecycle_tests::{Probe, Trace, ms, secs};
+use lifecycle_tests::{Probe, TimedStorage, Trace, ms, secs};
 use serde_json::{Value, json};
-
-#[derive(GracefulShutdown)]
-#[shutdown(part)]
-struct Storage {
-    #[shutdown(priority = 0, timeout = "1s")]
-    writer: Probe,
-    #[shutdown(priority = 1, timeout = "1s")]
-    disk: Probe,
-}
 
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "20s", name = "proxy")]
@@ -26,7 +17,7 @@ struct Server {
     #[shutdown(priority = 10, best_effort)]
     cache: Probe,
     #[shutdown(priority = 20)]
-    storage: Storage,
+    storage: TimedStorage,
     #[shutdown(priority = 30, required)]
     pool: Probe,
     #[shutdown(priority = 40)]
@@ -40,7 +31,7 @@ fn clean(trace: &Trace) -> Server {
     Server {
         drain: sleeps("drain", 1_500),
         cache: sleeps("cache", 20),
-        storage: Storage {
+        storage: TimedStorage {
             writer: sleeps("writer", 200),
             disk: sleeps("disk", 5),
         },
@@ -55,7 +46,7 @@ fn broken(trace: &Trace) -> Server {
     Server {
         drain: probe("drain").hang().says("3 connections"),
         cache: probe("cache").error("cold"),
-        storage: Storage {
+        storage: TimedStorage {
             writer: probe("writer").panic("bad sector"),
             disk: probe("disk").block(secs(3)),
         },

@@ -7,18 +7,9 @@ use lifecycle_runtime::{
     BoxError, Component, Context, DynComponent, GracefulShutdown, Outcome, Reason, Runner,
     ShutdownHandle, ShutdownState, StepProgress,
 };
-use lifecycle_tests::{Probe, Trace, ms, secs};
+use lifecycle_tests::{Probe, Storage, Trace, ms, secs};
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
-
-#[derive(GracefulShutdown)]
-#[shutdown(part)]
-struct Storage {
-    #[shutdown(priority = 0)]
-    writer: Probe,
-    #[shutdown(priority = 1)]
-    disk: Probe,
-}
 
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "20s")]
@@ -409,6 +400,10 @@ async fn every_element_of_a_container_has_its_own_row() {
         writer: probe(writer),
         disk: probe(disk),
     };
+    let failing = Storage {
+        writer: probe("w1"),
+        disk: probe("d1").panic("bad sector"),
+    };
     let mut server = Server {
         plugins: [
             ("auth", probe("auth").hang().says("the directory")),
@@ -417,7 +412,7 @@ async fn every_element_of_a_container_has_its_own_row() {
         ]
         .into(),
         boxed: vec![Box::new(probe("boxed")), Box::new(storage("w", "d"))],
-        shards: [storage("w0", "d0"), storage("w1", "d1").failing()],
+        shards: [storage("w0", "d0"), failing],
         state: ShutdownState::new(),
     };
     let report = server.shutdown().await;
@@ -449,15 +444,6 @@ async fn every_element_of_a_container_has_its_own_row() {
         ),
         (1, 0, 1)
     );
-}
-
-impl Storage {
-    fn failing(self) -> Self {
-        Self {
-            disk: self.disk.panic("bad sector"),
-            ..self
-        }
-    }
 }
 
 #[tokio::test(start_paused = true)]
