@@ -43,7 +43,7 @@ pub use connection::{Busy, CloseReason, Connection, Peer};
 /// let (mut socket, peer) = listener.accept().await?;
 /// connections.spawn(peer, async move |connection| {
 ///     let mut byte = [0];
-///     // Pinned once: one that is made anew in every round registers anew.
+///     // Pinned once, since a new future in each round would register again.
 ///     let mut closing = std::pin::pin!(connection.cancelled());
 ///     loop {
 ///         tokio::select! {

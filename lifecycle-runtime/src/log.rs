@@ -305,7 +305,7 @@ pub(crate) fn state_set_aside(path: &std::path::Path, why: &str, aside: &std::pa
         path = %path.display(),
         error = why,
         aside = %aside.display(),
-        "a damaged state file was set aside; the state starts with its default"
+        "an unusable state file was set aside; the state starts with its default"
     );
 }
 

@@ -119,7 +119,7 @@ impl Default for Readiness {
 
 impl MustClean for Readiness {}
 
-/// The cleanup turns to draining. On a server without a runner, give it the lowest priority.
+/// The cleanup turns to draining. On a server without a runner, give it the first place in the plan.
 impl Component for Readiness {
     async fn cleanup(&mut self, _cx: &Context) -> Result<(), BoxError> {
         self.drain();

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_is_held_until_the_body_ended() {
+    fn a_pass_is_held_until_the_body_ends() {
         let gate = Gate::new();
         let mut body = answer(&gate).into_body();
         assert_eq!(gate.in_flight(), 1);

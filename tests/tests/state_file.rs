@@ -216,9 +216,9 @@ async fn a_damaged_file_is_set_aside() {
 async fn a_file_of_another_program_is_set_aside() {
     let state = r#"{"known":["a"]}"#;
     let other = content("lifecycle-state", "sessions", 2, state);
-    set_aside(&other, &["somebody else", "sessions"]).await;
+    set_aside(&other, &["another program", "sessions"]).await;
     let foreign = content("other-state", "peers", 2, state);
-    set_aside(&foreign, &["somebody else", "other-state"]).await;
+    set_aside(&foreign, &["another program", "other-state"]).await;
     set_aside(br#"{"known":["a"]}"#, &["damaged"]).await;
 }
 

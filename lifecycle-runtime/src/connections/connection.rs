@@ -394,11 +394,11 @@ mod tests {
     use super::*;
 
     fn connection() -> Connection {
-        Connection::new("somebody".into(), Gate::new())
+        Connection::new("peer".into(), Gate::new())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_it_is_busy_it_is_not_idle() {
+    async fn a_busy_connection_is_not_idle() {
         let connection = connection();
         let (first, second) = (connection.busy(), connection.busy());
         tokio::time::advance(Duration::from_secs(60)).await;
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bytes_that_are_only_counted_do_not_keep_it_from_being_idle() {
+    async fn add_bytes_does_not_keep_a_connection_from_being_idle() {
         let connection = connection();
         tokio::time::advance(Duration::from_secs(60)).await;
         connection.add_bytes(17, 17);
@@ -431,14 +431,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_shows_who_what_and_what_for() {
+    async fn it_displays_its_peer_its_protocol_and_its_description() {
         let connection = connection();
-        assert_eq!(connection.to_string(), "somebody");
+        assert_eq!(connection.to_string(), "peer");
         assert_eq!(connection.about(), None);
         connection.set_description(|| "GET /".into());
-        assert_eq!(connection.to_string(), "somebody (GET /)");
+        assert_eq!(connection.to_string(), "peer (GET /)");
         assert_eq!(connection.about().as_deref(), Some("GET /"));
         connection.set_protocol("h2");
-        assert_eq!(connection.to_string(), "somebody (h2, GET /)");
+        assert_eq!(connection.to_string(), "peer (h2, GET /)");
     }
 }

@@ -63,7 +63,7 @@ fn drained_means_that_what_was_done_under_a_pass_is_seen() {
 }
 
 #[test]
-fn the_last_pass_and_the_closer_meet() {
+fn the_gate_drains_when_the_last_pass_and_the_closer_race() {
     check(|| {
         let gate = Gate::new();
         let pass = gate.enter().unwrap();
@@ -75,7 +75,7 @@ fn the_last_pass_and_the_closer_meet() {
 }
 
 #[test]
-fn two_closers_and_a_pass() {
+fn the_gate_drains_when_two_closers_and_a_pass_race() {
     check(|| {
         let gate = Gate::new();
         let pass = gate.enter().unwrap();
@@ -93,7 +93,7 @@ fn two_closers_and_a_pass() {
 }
 
 #[test]
-fn a_clone_that_is_made_while_the_gate_closes_is_waited_for() {
+fn a_drain_waits_for_a_clone_that_is_made_while_the_gate_closes() {
     check(|| {
         let gate = Gate::new();
         let pass = gate.enter().unwrap();
@@ -114,7 +114,7 @@ fn a_clone_that_is_made_while_the_gate_closes_is_waited_for() {
 }
 
 #[test]
-fn a_waiter_may_come_before_the_close_or_after_the_drain() {
+fn a_waiter_is_woken_before_the_close_and_after_the_drain() {
     check(|| {
         let gate = Gate::new();
         let other = gate.clone();
@@ -126,7 +126,7 @@ fn a_waiter_may_come_before_the_close_or_after_the_drain() {
 }
 
 #[test]
-fn a_pass_may_be_dropped_on_another_thread_while_refused_entrants_hammer() {
+fn a_pass_may_be_dropped_on_another_thread_while_entrants_are_refused() {
     check(|| {
         let gate = Gate::new();
         let pass = gate.enter().unwrap();
@@ -146,7 +146,7 @@ fn a_pass_may_be_dropped_on_another_thread_while_refused_entrants_hammer() {
 }
 
 #[test]
-fn a_waiter_that_is_dropped_takes_nobodys_wake_up() {
+fn a_dropped_waiter_takes_no_wake_up_from_others() {
     check(|| {
         let gate = Gate::new();
         let pass = gate.enter().unwrap();
@@ -166,7 +166,7 @@ fn a_waiter_that_is_dropped_takes_nobodys_wake_up() {
 }
 
 #[test]
-fn a_core_goes_back_once_whoever_is_last() {
+fn a_core_is_recycled_exactly_once() {
     check(|| {
         let gate = Gate::new();
         let core = gate.handle.core;

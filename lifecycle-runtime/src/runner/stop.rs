@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_is_cancelled_too_and_what_main_cancels_stays_mains() {
+    fn a_clone_is_cancelled_too_and_cancelling_mains_token_does_not_cancel_the_runners() {
         let (stop, trigger) = pair();
         let clone = stop.clone();
         trigger.fire();

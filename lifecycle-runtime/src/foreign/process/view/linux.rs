@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_process_may_look_like_the_fields_after_it() {
+    fn a_process_name_may_contain_text_that_looks_like_fields() {
         let stat = stat_of("17 (a) Z 1 99 (b)) S 1 12", 1);
         assert_eq!(
             stat,
@@ -182,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_stat_is_not_read() {
+    fn a_malformed_stat_is_rejected() {
         for text in ["", "17 (a", "17 (a) S 1", "17 (a) S 1 x", "17 (a) S 1 12 0"] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
     }
 
     #[test]
-    fn a_process_lives_in_its_own_group_alone() {
+    fn a_process_lives_only_in_its_own_group() {
         let group = |number| Pid::from_raw(number).unwrap();
         let stat = stat_of("17 (a) S 1 12", 1).unwrap();
         assert!(stat.lives_in(group(12)) && !stat.lives_in(group(13)));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_seen_with_what_lives_in_it_and_whether_some_of_it_ended() {
+    fn a_scan_finds_the_living_members_of_a_group_and_whether_some_ended() {
         let (_leader, group) = Sleep::in_group(0);
         assert_eq!(members(group).unwrap(), [group]);
         let (mut other, pid) = Sleep::in_group(group.as_raw_pid());
