@@ -86,7 +86,7 @@ try {
     await click("#drain");
     await type("#token", "not-the-right-token");
     await click("#confirm");
-    await eventually("the wrong token is refused", "return document.querySelector('#ask-error').textContent.includes('this is not the token')");
+    await eventually("the wrong token is refused", "return document.querySelector('#ask-error').textContent.includes('wrong token')");
     await run("document.querySelector('#token').value = ''");
     await type("#token", token);
     await click("#confirm");

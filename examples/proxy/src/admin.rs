@@ -1,5 +1,5 @@
-//! The listener for those who look after the proxy: a page to look at, numbers,
-//! probes, and a way to begin the shutdown, until the very end of it.
+//! The admin listener: a status page, metrics, probes, and an action that begins the shutdown. It
+//! answers until the end of the shutdown.
 
 pub mod access;
 pub mod feed;
@@ -36,17 +36,17 @@ use status::Status;
 
 pub use status::Sources;
 
-/// Scrapers, probes and people are few. From so many connections on, one of those that
-/// are in no stream of events leaves for each that comes.
+/// The number of connections from which on each new one replaces an old one that is in no event
+/// stream. Scrapers, probes and people are few.
 const ROOM: usize = 64;
 
-/// Streams of events among them.
+/// The number of connections that may be in event streams.
 const STREAMS: usize = 16;
 
-/// So many there may be while those that leave are on their way out.
+/// The hard limit of connections, which leaves room for those that are being closed.
 const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(4 * ROOM).unwrap() };
 
-/// Silent clients are let go in this time, whatever those of the proxy are given.
+/// The longest time limits. The admin listener drops silent clients even if the proxy waits longer.
 const LONGEST: Limits = Limits {
     header_read_timeout: Duration::from_secs(5),
     idle: Duration::from_secs(10),
@@ -56,13 +56,13 @@ const PATHS: &str = "see /, /status, /events, /metrics, /livez, /readyz\n";
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-/// Serves the page, its data, `/metrics`, `/livez` and `/readyz`, and takes
-/// `POST /drain`.
+/// The admin server. It serves the page, its data, `/metrics` and the probes, and accepts `POST
+/// /drain`.
 #[derive(Debug)]
 pub struct AdminServer(SideServer);
 
 impl AdminServer {
-    /// Accepts from `listener`, which is one of `listening`, and shows `sources`.
+    /// Starts to serve on `listener`. `sources` provides what the page shows.
     #[must_use]
     pub fn start(
         listener: Listener,
@@ -76,7 +76,7 @@ impl AdminServer {
             warn!(
                 %address,
                 "the admin listener can be reached from other machines, and shows clients and upstreams; \
-                 set `admin.public: true` if that is meant"
+                 set `admin.public: true` if that is intended"
             );
         }
         let limits = Limits {
@@ -84,27 +84,24 @@ impl AdminServer {
             idle: limits.idle.min(LONGEST.idle),
         };
         let room = Room::new(ROOM, STREAMS);
-        let desk = Desk(Arc::new(Inner {
+        let handler = AdminHandler(Arc::new(Inner {
             numbers: Page::new(sources.metrics.clone()),
             status: Arc::new(Status::new(sources)),
             access: Access::new(config),
-            // A feed is never silent for so long that it is ended for it.
+            // An event stream sends often enough not to expire.
             period: feed::PERIOD.min(limits.idle / 2),
             listening,
             complaints: Throttle::default(),
             room: room.clone(),
         }));
-        let desk = Roomed {
-            handler: desk,
-            room,
-        };
-        let server = SideServer::start(listener, left, MOST_CONNECTIONS, limits, desk);
+        let handler = Roomed { handler, room };
+        let server = SideServer::start(listener, left, MOST_CONNECTIONS, limits, handler);
         info!(%address, "serving metrics and probes");
         Self(server)
     }
 }
 
-/// Whether others than this machine reach it, which nobody said is meant.
+/// Returns whether other machines can reach `address` although nobody declared it public.
 fn is_exposed(address: SocketAddr, public: bool) -> bool {
     !(address.ip().to_canonical().is_loopback() || public)
 }
@@ -128,7 +125,7 @@ impl Component for AdminServer {
 }
 
 #[derive(Clone)]
-struct Desk(Arc<Inner>);
+struct AdminHandler(Arc<Inner>);
 
 struct Inner {
     numbers: Page,
@@ -140,7 +137,7 @@ struct Inner {
     room: Room,
 }
 
-impl Handler for Desk {
+impl Handler for AdminHandler {
     type Body = UnsyncBoxBody<Bytes, Infallible>;
 
     async fn handle(&self, request: Request<Upload>, link: Link) -> Answer {
@@ -150,13 +147,13 @@ impl Handler for Desk {
         let mut answer = match (request.method(), request.uri().path()) {
             (&Method::OPTIONS, _) => whole(options()),
             (&Method::GET | &Method::HEAD, "/metrics") => self.0.metrics(),
-            // Live is whoever answers: what drains must not be killed for it.
+            // Answering means live. A draining process must not be killed for being unready.
             (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "live\n"),
             (&Method::GET | &Method::HEAD, "/readyz") => self.0.readyz(),
-            (_, "/" | "/status" | "/events" | "/drain") if !self.0.access.is_for_us(&request) => {
+            (_, "/" | "/status" | "/events" | "/drain") if !self.0.access.is_own_host(&request) => {
                 text(
                     StatusCode::FORBIDDEN,
-                    "not under this name; those that may be used are in `admin.hosts`\n",
+                    "unknown host name; allowed names are in `admin.hosts`\n",
                 )
             }
             (&Method::GET | &Method::HEAD, "/") => return whole(page::response()),
@@ -171,7 +168,7 @@ impl Handler for Desk {
         answer
     }
 
-    /// Once another process accepts, it is that one which should be asked.
+    /// Closes connections once another process accepts, so that clients ask that one.
     fn is_pressed(&self) -> bool {
         self.0.listening.left().is_cancelled()
     }
@@ -182,9 +179,9 @@ impl Inner {
         typed(metrics::CONTENT_TYPE, self.numbers.text())
     }
 
-    /// Returns whether requests should be sent to this address. While it drains they
-    /// should not, unless another process serves there by now: a probe that reached
-    /// this one as it left must not take that one for unready.
+    /// Answers whether to send requests to this address. A draining process is unready, unless
+    /// another process serves on the same address: a probe that still reaches this one must not
+    /// mark that one unready.
     fn readyz(&self) -> Answer {
         let readiness = &self.status.sources().readiness;
         let state = readiness.state();
@@ -202,10 +199,7 @@ impl Inner {
 
     fn events(&self, link: &Link) -> Answer {
         let Some(place) = self.room.stream(link.peer) else {
-            let mut full = text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "as many listen already as may\n",
-            );
+            let mut full = text(StatusCode::SERVICE_UNAVAILABLE, "too many event streams\n");
             let close = HeaderValue::from_static("close");
             full.headers_mut().insert(CONNECTION, close);
             return full;
@@ -218,39 +212,39 @@ impl Inner {
         answer
     }
 
-    /// Begins the shutdown for whoever has the token. The token is in a field that
-    /// no page from elsewhere can set, so nothing else is asked for.
+    /// Begins the shutdown if the request has the token. Pages from elsewhere cannot set the
+    /// `Authorization` field, so no further check is needed.
     async fn drain(&self, request: &Request<Upload>, link: &Link) -> Answer {
         let peer = link.peer;
         let denied = match self.access.allows(request).await {
             Ok(()) => {
                 let first = self.status.sources().handle.request(Reason::Requested);
-                info!(%peer, first, "a drain was asked for at the admin listener");
+                info!(%peer, first, "drain requested at the admin listener");
                 let said = if first {
                     "draining\n"
                 } else {
-                    "it drains already\n"
+                    "already draining\n"
                 };
                 return text(StatusCode::ACCEPTED, said);
             }
             Err(denied) => denied,
         };
         if self.complaints.allows() {
-            warn!(%peer, ?denied, "a drain was asked for by somebody who may not");
+            warn!(%peer, ?denied, "drain request denied");
         }
         let (status, said) = match denied {
             Denied::Disabled => (
                 StatusCode::FORBIDDEN,
-                "nobody may: there is no `admin.token` and no `admin.token_file`\n",
+                "disabled: neither `admin.token` nor `admin.token_file` is configured\n",
             ),
             Denied::Anonymous => (
                 StatusCode::UNAUTHORIZED,
                 "send the token: `Authorization: Bearer …`\n",
             ),
-            Denied::Wrong => (StatusCode::UNAUTHORIZED, "this is not the token\n"),
+            Denied::Wrong => (StatusCode::UNAUTHORIZED, "wrong token\n"),
             Denied::Broken => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the token file is of no use now; the log says why\n",
+                "the token file cannot be used; the log says why\n",
             ),
         };
         let mut answer = text(status, said);
@@ -280,7 +274,7 @@ fn typed(kind: &'static str, body: impl Into<Bytes>) -> Answer {
 fn only(methods: &'static str) -> Answer {
     let mut answer = text(
         StatusCode::METHOD_NOT_ALLOWED,
-        format!("only {methods} is answered here\n"),
+        format!("allowed methods: {methods}\n"),
     );
     let methods = HeaderValue::from_static(methods);
     answer.headers_mut().insert(ALLOW, methods);
@@ -292,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_reach_is_warned_of_unless_it_is_meant() {
+    fn a_reachable_admin_listener_is_warned_about_unless_it_is_public() {
         for (address, public, exposed) in [
             ("127.0.0.1:1", false, false),
             ("[::1]:1", false, false),

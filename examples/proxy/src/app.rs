@@ -172,7 +172,9 @@ impl ProxyServer {
     #[must_use]
     pub fn listeners(&self) -> usize {
         let feeds = self.feeds.values();
-        feeds.map(|feed| feed.client().counts().hub.listeners).sum()
+        feeds
+            .map(|feed| feed.client().counts().broadcast.listeners)
+            .sum()
     }
 
     /// Returns the known peers.

@@ -8,20 +8,20 @@ use clap::Parser;
 use crate::config::{Config, ConfigError, Upstream};
 use crate::telemetry::logging::Format;
 
-/// A reverse proxy that loses no started request when it is stopped.
+/// A reverse proxy that completes every started request before it shuts down.
 ///
-/// Without arguments it starts a demo upstream and serves it on 127.0.0.1:8080.
-/// SIGTERM and SIGINT (Ctrl-C) drain it; a second one, later, ends it at once.
+/// Without arguments it starts a demo upstream and serves it on 127.0.0.1:8080. SIGTERM and SIGINT
+/// (Ctrl-C) drain it; a second signal cuts the clients, a third ends it at once.
 #[derive(Debug, Default, Parser)]
 #[command(name = "proxy", version)]
 pub struct Cli {
     /// The configuration file, in YAML
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where to listen, instead of where the file says; may be given repeatedly
+    /// The address to listen on, instead of the file's; may be given repeatedly
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<SocketAddr>,
-    /// Where to send requests, instead of where the file says: http://host:port
+    /// The upstream, instead of the file's: http://host:port
     #[arg(long, value_name = "URL")]
     pub upstream: Option<Upstream>,
     /// The form of log lines
@@ -36,12 +36,11 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// The configuration: the file's, or the defaults, and what the command line
-    /// says over it.
+    /// Returns the configuration: the file's or the defaults, overridden by the command line.
     ///
     /// # Errors
     ///
-    /// When there is a file and it cannot be used.
+    /// When the configuration file cannot be used.
     pub fn config(&self) -> Result<Config, ConfigError> {
         let mut config = match &self.config {
             Some(path) => Config::load(path)?,
@@ -62,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_goes_before_the_file() {
+    fn the_command_line_overrides_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("proxy.yaml");
         std::fs::write(&file, "listen_addrs: [127.0.0.1:1]\nmax_connections: 7\n").unwrap();

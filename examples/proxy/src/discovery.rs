@@ -28,7 +28,7 @@ pub use goodbye::Goodbye;
 pub use identity::Identity;
 pub use peers::{Peer, PeerTable, Peers};
 
-/// All announcements of one proxy.
+/// The announcements of one proxy.
 #[derive(Debug, Default, GracefulShutdown)]
 #[shutdown(part, strict)]
 pub struct Discovery {

@@ -1,10 +1,8 @@
-//! A reverse proxy whose shutdown is declared on the fields of its server
-//! struct, [`app::ProxyServer`]. `src/main.rs` is the program; the README says
-//! how to use it.
+//! A reverse proxy whose shutdown is declared on the fields of its server struct,
+//! [`app::ProxyServer`]. `src/main.rs` is the program; the README says how to use it.
 //!
-//! A request passes [`inbound`], [`forwarding`], [`routing`] and [`upstream`];
-//! [`app`] connects the parts. No folder uses one that stands above it in
-//! ARCHITECTURE.md.
+//! A request passes [`inbound`], [`forwarding`], [`routing`] and [`upstream`]; [`app`] connects the
+//! parts. No folder uses one that stands above it in ARCHITECTURE.md.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

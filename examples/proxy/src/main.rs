@@ -1,4 +1,5 @@
-//! The program: read what is wanted, start, serve until told to stop, report.
+//! The program: reads the configuration, starts the server, serves until a signal, and reports the
+//! shutdown.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -75,7 +76,7 @@ fn serve(config: Config, console: Console, show_plan: bool, inheritance: Inherit
         }
         match server.restart_on(&restarts).await {
             Outcome::Stopping => stopped.await,
-            // Nobody comes here any more, so there is nothing to stay for.
+            // No client connects here any more, so the shutdown can begin.
             Outcome::HandedOver => {}
         }
         let reason = handle.requested().await;
@@ -102,7 +103,7 @@ fn serve(config: Config, console: Console, show_plan: bool, inheritance: Inherit
     report
 }
 
-/// Adds the report to the audit trail; a start that failed has none.
+/// Appends the report to the audit trail, unless the start failed.
 fn record(audit: Option<&Path>, report: &Report) {
     if let Some(path) = audit.filter(|_| !matches!(report.reason(), Reason::StartFailed(_))) {
         audit::record(path, report);

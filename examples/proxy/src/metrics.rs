@@ -1,4 +1,4 @@
-//! Numbers about the traffic, served as OpenMetrics, and saved when the proxy ends.
+//! Metrics of the traffic, served as OpenMetrics and saved at the end.
 
 mod page;
 
@@ -24,11 +24,10 @@ use crate::telemetry::recorder::TapeRecorder;
 
 pub use page::{CONTENT_TYPE, Page};
 
-/// Seconds that a request may take, in steps: from what a file in memory takes to
-/// what a person does not wait for.
+/// The buckets of request durations, in seconds.
 const DURATIONS: [f64; 10] = [0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 
-/// Where numbers are that others count.
+/// Numbers that other parts count.
 pub struct Sources {
     /// Client connections.
     pub connections: Box<dyn Fn() -> ConnectionStats + Send + Sync>,
@@ -36,7 +35,7 @@ pub struct Sources {
     pub recorder: Option<Arc<TapeRecorder>>,
     /// Upstreams and their breakers, programs and their pools.
     pub routes: Arc<Routes>,
-    /// What the process uses.
+    /// The resources that the process uses.
     pub load: Arc<Load>,
     /// WebSocket connections.
     pub websockets: websocket::Open,
@@ -52,12 +51,12 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// Counts requests, and knows where the other numbers are.
+/// Counters of requests, and the sources of the other numbers.
 pub struct Metrics {
     requests: AtomicU64,
     unfinished: AtomicU64,
     aborted: AtomicU64,
-    /// By the first digit of the status.
+    /// The responses by the first digit of their status.
     responses: [AtomicU64; 5],
     response_bytes: AtomicU64,
     upstream_failures: AtomicU64,
@@ -73,9 +72,8 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The numbers at one time. A counter that only grows is read once, so no
-/// number is ahead of one that it is a part of by more than what happens while
-/// they are read.
+/// A snapshot of all numbers. They are read one after the other, so a part may exceed its total by
+/// what happens in between.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[expect(missing_docs, reason = "each is described where it is served")]
 pub struct Snapshot {
@@ -111,7 +109,7 @@ pub struct Snapshot {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Creates metrics that are all zero.
     #[must_use]
     pub fn new(sources: Sources, file: Option<PathBuf>) -> Self {
         Self {
@@ -128,13 +126,13 @@ impl Metrics {
         }
     }
 
-    /// A request's head has arrived.
+    /// Counts a request whose head has arrived.
     pub fn request_began(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.unfinished.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Its response was handed over, or given up.
+    /// Counts a response that was handed over or given up.
     pub fn request_ended(
         &self,
         status: Option<StatusCode>,
@@ -154,7 +152,7 @@ impl Metrics {
         }
     }
 
-    /// The upstream failed. Returns how often it did.
+    /// Counts a failure of the upstream, and returns the total.
     pub fn upstream_failed(&self, fault: Fault) -> u64 {
         if fault.status() == StatusCode::GATEWAY_TIMEOUT {
             self.upstream_timeouts.fetch_add(1, Ordering::Relaxed);
@@ -162,7 +160,7 @@ impl Metrics {
         self.upstream_failures.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The numbers now.
+    /// Returns the current numbers.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -228,12 +226,12 @@ impl Metrics {
         started.sum()
     }
 
-    /// Saves the numbers as JSON, if there is a file for them. The file is
-    /// replaced as a whole: a crash leaves the old one or the new one.
+    /// Saves the numbers as JSON, if a file is configured. The file is replaced as a whole, so a
+    /// crash leaves either the old one or the new one.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written or put in place.
+    /// When the file cannot be written or renamed.
     pub async fn persist(&self) -> io::Result<()> {
         let Some(path) = self.file.clone() else {
             return Ok(());
@@ -256,7 +254,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    // The new name is safe only once the directory is.
+    // The rename is durable only once the directory is synchronised.
     std::fs::File::open(directory)?.sync_all()
 }
 
@@ -315,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_of_no_class_is_not_counted_under_one() {
+    fn a_status_without_a_class_is_not_counted() {
         let metrics = metrics(None);
         metrics.request_began();
         metrics.request_ended(StatusCode::from_u16(999).ok(), 0, true, Duration::ZERO);

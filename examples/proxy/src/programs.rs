@@ -1,5 +1,5 @@
-//! Programs that answer requests by lines on their standard streams, and the
-//! sessions in which they do.
+//! Programs that answer requests by lines on their standard streams, and the sessions of their
+//! clients.
 
 pub mod sessions;
 pub mod stdio;

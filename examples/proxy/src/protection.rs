@@ -1,4 +1,4 @@
-//! Protects the process and its upstreams from more than they can bear.
+//! Protection of the process and its upstreams against overload.
 
 pub mod breaker;
 pub mod buffers;

@@ -1,4 +1,4 @@
-//! Streams that have no end of their own: events, WebSocket frames, TLS.
+//! Streams that outlive a plain exchange: WebSocket, server-sent events, feeds, TLS passthrough.
 
 pub mod events;
 pub mod feed;

@@ -1,4 +1,4 @@
-//! Writes down what happens: the log, the traffic tape, the audit trail.
+//! Records of what happens: the log, the traffic tape, the audit trail.
 
 pub mod audit;
 pub mod logging;

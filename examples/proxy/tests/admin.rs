@@ -1,4 +1,4 @@
-//! The admin listener: what it shows, to whom, and who may act through it.
+//! The admin listener: what it shows to whom, and which requests may act.
 
 mod support;
 
@@ -29,7 +29,7 @@ fn status(proxy: &Proxy) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-/// The next event of a feed: its name and its data. None at the end of the feed.
+/// Returns the next event of a feed: its name and its data. `None` at the end of the feed.
 fn event(client: &mut Client) -> Option<(String, Value)> {
     let chunk = String::from_utf8(client.chunk()?).unwrap();
     let field = |name: &str| chunk.lines().find_map(|line| line.strip_prefix(name));
@@ -53,7 +53,7 @@ fn step<'a>(snapshot: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 #[test]
-fn the_page_asks_nobody_else_and_runs_only_what_it_came_with() {
+fn the_page_loads_nothing_else_and_runs_only_its_own_scripts() {
     let proxy = start("");
     let (response, page) = ask(&proxy, "GET / HTTP/1.1\r\nHost: localhost:9090");
     assert_eq!(response.status, 200);
@@ -94,8 +94,8 @@ fn the_page_asks_nobody_else_and_runs_only_what_it_came_with() {
 }
 
 #[test]
-fn the_status_shows_who_is_connected_what_is_behind_and_the_plan() {
-    // It takes the request, and never answers.
+fn the_status_shows_connections_upstreams_and_the_plan() {
+    // This upstream takes the request and never answers.
     let upstream = Upstream::start(|_, client| {
         client.head();
         client.rest();
@@ -155,7 +155,7 @@ fn the_status_shows_who_is_connected_what_is_behind_and_the_plan() {
 }
 
 #[test]
-fn under_a_name_that_is_not_its_own_it_shows_nothing_but_numbers_and_probes() {
+fn under_an_unknown_host_name_only_metrics_and_probes_are_answered() {
     let proxy = Proxy::start(&format!(
         "admin: {{enabled: true, address: \"127.0.0.1:0\", token: {TOKEN}, hosts: [proxy.internal]}}"
     ));
@@ -176,7 +176,7 @@ fn under_a_name_that_is_not_its_own_it_shows_nothing_but_numbers_and_probes() {
 }
 
 #[test]
-fn only_who_has_the_token_drains() {
+fn only_the_token_allows_a_drain() {
     let proxy = start("");
     let drain = |more: &str| {
         ask(
@@ -216,7 +216,7 @@ fn only_who_has_the_token_drains() {
 }
 
 #[test]
-fn without_a_token_nobody_drains_and_with_a_file_its_content_counts() {
+fn without_a_token_no_drain_is_allowed_and_a_token_file_counts() {
     let proxy = Proxy::start("admin: {enabled: true, address: \"127.0.0.1:0\"}");
     let request =
         format!("POST /drain HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}");
@@ -267,7 +267,7 @@ fn the_feed_tells_of_a_shutdown_step_by_step_and_ends_after_an_event() {
     let peer = client.stream.local_addr().unwrap().to_string();
     let waits = seen.iter().find_map(|(_, snapshot)| {
         let step = step(snapshot, "connections")?;
-        // A snapshot may come between the step's start and what it says of itself.
+        // A snapshot may come between the start of the step and its first `waiting_for`.
         (step["state"] == "running" && step["note"].is_string()).then_some(step)
     });
     let waits = waits.unwrap_or_else(|| panic!("{seen:?}"));
@@ -314,7 +314,7 @@ fn a_feed_outlives_the_limit_for_silent_connections() {
 }
 
 #[test]
-fn a_path_that_is_not_there_names_those_that_are() {
+fn an_unknown_path_is_answered_with_the_known_paths() {
     let proxy = start("");
     let (response, text) = ask(&proxy, "GET /favicon.ico HTTP/1.1\r\nHost: localhost");
     assert_eq!(response.status, 404);

@@ -1,5 +1,5 @@
-//! The probes of the admin listener are answered whatever others do there: a
-//! stranger that makes them fail has the proxy killed.
+//! Probes of the admin listener are answered whatever its other clients do. Otherwise a stranger
+//! could make them fail, and so have the proxy killed.
 
 mod support;
 
@@ -27,24 +27,24 @@ fn probes_are_answered(address: SocketAddr) {
 }
 
 #[test]
-fn silent_connections_take_no_place_of_the_probes() {
+fn silent_connections_do_not_block_probes() {
     let proxy = start("timeouts: {client_hello: 3600, idle: 3600}");
     let address = proxy.metrics_address();
     let mut silent: Vec<_> = (0..300).map(|_| Client::connect(address)).collect();
     probes_are_answered(address);
     for client in &mut silent[150..] {
-        // Some of them are gone by now.
+        // Some connections have been closed by now.
         let _ = std::io::Write::write_all(&mut client.stream, b"GET /livez HTTP/1.1\r\nHost:");
     }
     probes_are_answered(address);
-    // The others go within seconds, whatever the clients of the proxy are given.
+    // The others are closed within seconds, whatever time limits the proxy's clients have.
     for client in &mut silent {
         client.rest();
     }
 }
 
 #[test]
-fn event_streams_and_slow_readers_take_no_place_of_the_probes() {
+fn event_streams_and_slow_readers_do_not_block_probes() {
     let proxy = start("");
     let address = proxy.metrics_address();
     let (mut streams, mut statuses) = (Vec::new(), Vec::new());
@@ -61,7 +61,7 @@ fn event_streams_and_slow_readers_take_no_place_of_the_probes() {
     probes_are_answered(address);
     assert_eq!(Client::connect(address).get("/metrics").0.status, 200);
 
-    // Once they have left there is room for others.
+    // Once they have left, others have room again.
     drop(streams);
     eventually("another stream", || {
         let mut client = Client::connect(address);

@@ -1,5 +1,4 @@
-//! Files and arguments: what is wrong is said with its place, what was right
-//! before stays right.
+//! Configuration files and arguments: errors name their place, valid files keep working.
 
 mod support;
 
@@ -8,7 +7,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use support::{Ended, Proxy};
 
-/// What a proxy that does not start says.
+/// Returns the error of a proxy that does not start.
 fn refusal(config: &str, arguments: &[&str]) -> String {
     let ended = Proxy::spawn(config, arguments).wait();
     assert_eq!(ended.code(), 1, "{}", ended.log.text());
@@ -28,7 +27,7 @@ fn a_mistake_in_the_file_is_told_with_file_and_line() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proxy"));
     command.args(["-c", "elsewhere.yaml"]);
     let ended = Proxy::launch(command, tempfile::tempdir().unwrap()).wait();
@@ -41,7 +40,7 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_told_with_what_to_do() {
+fn an_address_in_use_is_an_error_with_advice() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let message = refusal("", &["--listen", &address]);
@@ -82,7 +81,7 @@ fn a_file_with_only_the_older_fields_is_served_with_a_line_at_each_stage() {
     }
 }
 
-/// Runs the program for people, until it serves, and returns what it left behind.
+/// Runs the program with text for people until it serves, then stops it.
 fn for_people(arguments: &[&str]) -> Ended {
     let arguments = [&["--log", "human"], arguments].concat();
     let proxy = Proxy::spawn("", &arguments);
@@ -93,7 +92,7 @@ fn for_people(arguments: &[&str]) -> Ended {
     ended
 }
 
-/// How many lines a text takes on a terminal of 80 columns.
+/// Returns the number of rows that a text takes on a terminal of 80 columns.
 fn rows(text: &str) -> usize {
     text.lines()
         .map(|line| line.chars().count().div_ceil(80).max(1))
@@ -161,7 +160,7 @@ fn check_reads_the_file_and_serves_nothing() {
 }
 
 #[test]
-fn a_secret_in_the_file_is_not_in_the_log() {
+fn a_secret_in_the_file_does_not_reach_the_log() {
     for mistake in [
         "max_connections: 0",
         "timeouts: {idle: hunter2-hunter2}",
@@ -177,7 +176,7 @@ fn a_secret_in_the_file_is_not_in_the_log() {
 }
 
 #[test]
-fn what_would_fail_later_is_refused_with_its_line() {
+fn values_that_would_fail_later_are_refused_with_their_line() {
     for mistake in [
         "timeouts: {idle: 18446744073709551615}",
         "upstream: http://127.0.0.1:0",

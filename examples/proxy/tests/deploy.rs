@@ -1,5 +1,5 @@
-//! What is deployed fits together: the time that a platform gives covers what the
-//! proxy takes, and ports, paths and names are those that there are.
+//! The deployment files fit together: a platform's grace period covers the proxy's shutdown, and
+//! ports, paths and names exist.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use lifecycle_proxy::restart;
 use lifecycle_runtime::{Component as _, Signal};
 use serde_json::Value;
 
-/// What goodbyes may take where the lame duck is shorter.
+/// The time for goodbyes where the lame duck is shorter.
 const GOODBYES: Duration = Duration::from_secs(5);
 
-/// What comes after the plan: `finally` hooks, the log's last lines.
+/// The time after the plan, for `finally` hooks and the last log lines.
 const AFTER: Duration = Duration::from_secs(1);
 
 fn path(name: &str) -> PathBuf {
@@ -26,7 +26,7 @@ fn text(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap()
 }
 
-/// The longest the proxy may take from the signal on.
+/// Returns the longest time from the signal to the end of the process.
 fn needed(config: &Config) -> Duration {
     let most = ProxyServer::PLAN.budget().unwrap();
     let budget = config.shutdown_timeout.duration().min(most);
@@ -37,7 +37,7 @@ fn lame_duck(config: &Config) -> Duration {
     config.lame_duck.map_or(Duration::ZERO, Seconds::duration)
 }
 
-/// The values of a key in a unit file.
+/// Returns the values of a key in a unit file.
 fn unit(name: &str, key: &str) -> Vec<String> {
     let text = text(&format!("systemd/{name}"));
     let values = text.lines().filter_map(|line| {
@@ -82,7 +82,7 @@ fn systemd_waits_as_long_as_the_proxy_may_take() {
     assert_eq!(unit("proxy.service", "Type"), ["notify"]);
     assert_eq!(unit("proxy.service", "KillMode"), ["mixed"]);
     assert!(!unit_seconds("WatchdogSec").is_zero());
-    // The signal that a new process takes over on.
+    // `ExecReload` sends the signal that starts a new process.
     assert_eq!(
         unit("proxy.service", "ExecReload"),
         ["/bin/kill -USR2 $MAINPID"]
@@ -117,7 +117,7 @@ fn kubernetes_waits_for_pre_stop_lame_duck_plan_and_a_second() {
     let grace = seconds(&pod["terminationGracePeriodSeconds"]);
     assert!(grace >= pre_stop + needed(&config), "{grace:?}");
 
-    // It is known to be unready before it stops to listen.
+    // Readiness probes fail before the proxy stops listening.
     let probe = &container["readinessProbe"];
     let round = seconds(&probe["periodSeconds"]) + seconds(&probe["timeoutSeconds"]);
     let known = round * u32::try_from(probe["failureThreshold"].as_u64().unwrap()).unwrap();
@@ -125,7 +125,7 @@ fn kubernetes_waits_for_pre_stop_lame_duck_plan_and_a_second() {
 }
 
 #[test]
-fn kubernetes_finds_what_it_is_told_of() {
+fn the_manifests_name_only_ports_and_files_that_exist() {
     let (config, deployment) = (kubernetes(), manifest("Deployment"));
     let pod = &deployment["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
@@ -161,7 +161,7 @@ fn kubernetes_finds_what_it_is_told_of() {
     }
     assert_eq!(service["spec"]["ports"][0]["targetPort"], "http");
 
-    // What the container is told to read is mounted there.
+    // The files that the container's arguments name are mounted.
     let arguments = container["args"].as_array().unwrap();
     let read = arguments[1].as_str().unwrap();
     let mounts = container["volumeMounts"].as_array().unwrap();

@@ -1,5 +1,5 @@
-//! A proxy at the edge: those who send it work are told when it comes and goes, and
-//! what it knows outlives it.
+//! Discovery and saved state: others learn when the proxy starts and stops, and its state outlives
+//! it.
 
 mod support;
 
@@ -19,7 +19,7 @@ use support::peer::Peer;
 use support::registry::Registry;
 use support::{Client, Ended, Proxy, Upstream, eventually};
 
-/// Ends a proxy in order, and expects that all went well.
+/// Stops a proxy, and expects a clean end.
 #[track_caller]
 fn end(proxy: Proxy) -> Ended {
     proxy.signal(Signal::TERM);
@@ -57,7 +57,7 @@ fn sigterm_triggers_the_shutdown_and_requests_complete_while_new_ones_are_refuse
     let head = client.response_head();
     proxy.signal(Signal::TERM);
     let (goodbye, from) = peer.next("goodbye");
-    // Until everyone knows, it serves.
+    // The proxy serves until all goodbyes are acknowledged.
     assert_eq!(proxy.connect().get("/").0.status, 200);
     peer.send("ack", &goodbye["nonce"], from);
     proxy.log().find("no longer listening");
@@ -69,7 +69,7 @@ fn sigterm_triggers_the_shutdown_and_requests_complete_while_new_ones_are_refuse
 }
 
 #[test]
-fn the_deadline_is_enforced_and_who_did_not_answer_is_named() {
+fn goodbyes_are_cut_at_their_deadline_and_silent_receivers_named() {
     let hanging = Upstream::start(|_, client| {
         client.head();
         client.rest();
@@ -102,7 +102,7 @@ fn the_deadline_is_enforced_and_who_did_not_answer_is_named() {
 }
 
 #[test]
-fn the_announcement_has_the_real_port_and_is_withdrawn_with_a_ttl_of_0() {
+fn the_announcement_has_the_actual_port_and_is_withdrawn_with_a_ttl_of_0() {
     let link = Link::start();
     let port = link.port;
     let proxy = Proxy::start(&format!(
@@ -125,7 +125,7 @@ fn the_announcement_has_the_real_port_and_is_withdrawn_with_a_ttl_of_0() {
 }
 
 #[test]
-fn peers_are_told_until_they_acknowledge() {
+fn a_goodbye_is_repeated_until_the_peer_acknowledges_it() {
     let peer = Peer::start();
     let proxy = Proxy::start(&format!(
         "discovery: {{id: edge-1, peers: {{listen: 127.0.0.1:0, tell: [{}]}}}}",
@@ -196,7 +196,7 @@ fn a_peers_goodbye_is_acknowledged_and_remembered_and_bad_bytes_are_not() {
 }
 
 #[test]
-fn two_proxies_know_of_each_other_until_one_leaves() {
+fn two_proxies_see_each_other_until_one_leaves() {
     let (one, two) = (Peer::nobody(), Peer::nobody());
     let start = |id: &str, listen, tell| {
         Proxy::start(&format!(
@@ -247,7 +247,7 @@ fn it_is_registered_with_consul_and_deregistered_once() {
 }
 
 #[test]
-fn a_registry_that_refuses_at_first_is_asked_again_and_one_that_forgets_is_told_anew() {
+fn registration_is_retried_after_a_refusal_and_renewed_after_a_loss() {
     let refused = AtomicUsize::new(0);
     let registry = Registry::start(move |line| {
         let first = |of: usize| refused.fetch_add(1, Ordering::SeqCst) < of;
@@ -299,7 +299,7 @@ fn its_key_in_etcd_is_bound_to_a_lease_that_is_kept_and_revoked() {
 }
 
 #[test]
-fn without_a_runner_the_plan_says_the_goodbyes() {
+fn without_a_runner_the_plan_sends_the_goodbyes() {
     let (link, peer, consul, etcd) = (Link::start(), Peer::start(), consul(), etcd());
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("proxy.yaml");
@@ -373,7 +373,8 @@ fn assert_done(report: &Report, path: &str) {
     assert!(step.outcome().is_done(), "{report}");
 }
 
-/// A proxy before an upstream that nobody can connect to, whose breaker opens at once.
+/// Returns the configuration of a proxy whose upstream refuses connections, and whose breaker opens
+/// at the first failure.
 fn failing() -> String {
     format!(
         "upstream: http://{}\nbreaker: {{failures: 1, open: 600}}\n\
@@ -407,7 +408,7 @@ fn an_open_breaker_stays_open_over_a_restart_for_the_rest_of_its_time() {
     assert_eq!(status(&proxy), 503, "it is open from the first request on");
     let ended = end(proxy);
 
-    // As if the rest of its time had gone by.
+    // Pretends that the rest of the pause is over.
     let mut saved = read_json(&path).unwrap();
     saved["state"]["breakers"][0]["until"] = json!(1);
     std::fs::write(&path, saved.to_string()).unwrap();
@@ -421,7 +422,7 @@ fn an_open_breaker_stays_open_over_a_restart_for_the_rest_of_its_time() {
 }
 
 #[test]
-fn the_state_is_saved_now_and_then_so_that_a_crash_loses_little() {
+fn the_state_is_saved_at_intervals_so_that_a_crash_loses_little() {
     let config = failing();
     let proxy = Proxy::start(&config);
     assert_eq!(status(&proxy), 502);
@@ -505,7 +506,7 @@ fn each_shutdown_is_a_line_of_the_audit_trail() {
 #[test]
 fn an_audit_trail_that_cannot_be_written_is_logged_and_changes_nothing_else() {
     let ended = end(Proxy::start("audit: {path: missing/audit}"));
-    let line = ended.log.find("the report is not in the audit trail");
+    let line = ended.log.find("appending to the audit trail failed");
     assert!(
         line["error"].as_str().unwrap().contains("No such file"),
         "{line}"

@@ -1,6 +1,5 @@
-//! Event streams that the proxy listens to once, for all clients of a route: one
-//! connection that is made again when it is lost, and nobody who waits for
-//! somebody slow.
+//! Feeds: one upstream connection serves all clients of a route. It is opened again when it is
+//! lost, and slow clients delay nobody.
 
 mod support;
 
@@ -11,13 +10,13 @@ use rustix::process::Signal;
 use support::client::header;
 use support::{Client, PATIENCE, Proxy, Upstream, eventually};
 
-/// What the upstream is to do.
+/// A command to the upstream.
 enum Order {
     Say(String),
     Leave,
 }
 
-/// An upstream of events, which does what it is told to its latest connection.
+/// An upstream of events, which applies each command to its latest connection.
 struct Source {
     upstream: Upstream,
     heads: mpsc::Receiver<String>,
@@ -52,7 +51,7 @@ impl Source {
         self.orders.send(Order::Leave).unwrap();
     }
 
-    /// What the proxy asks for, the next time it does.
+    /// Returns the head of the proxy's next request.
     fn asked(&self) -> String {
         self.heads.recv_timeout(PATIENCE).unwrap()
     }
@@ -70,7 +69,7 @@ fn proxy(feed: &str) -> Proxy {
     ))
 }
 
-/// A client that listens, and for what came after `last`.
+/// Connects a client, which asks for the events after `last`.
 fn listen(proxy: &Proxy, last: Option<&str>) -> Client {
     let mut client = proxy.connect();
     let last = last.map(|last| format!("Last-Event-ID: {last}\r\n"));
@@ -94,7 +93,7 @@ fn has(proxy: &Proxy, line: &str) {
     });
 }
 
-/// The state that the numbers tell.
+/// Returns the state in the metrics.
 fn state(proxy: &Proxy) -> String {
     let text = proxy.metrics();
     let mut states = text
@@ -110,7 +109,7 @@ fn until_state(proxy: &Proxy, wanted: &str) {
 }
 
 #[test]
-fn many_clients_hear_every_event_over_one_connection() {
+fn many_clients_get_every_event_over_one_upstream_connection() {
     let source = Source::start();
     let proxy = source.proxy("");
     let head = source.asked();
@@ -136,7 +135,7 @@ fn many_clients_hear_every_event_over_one_connection() {
 }
 
 #[test]
-fn a_stream_that_is_lost_is_asked_for_again_and_clients_do_not_notice() {
+fn a_lost_stream_is_reopened_and_clients_do_not_notice() {
     let source = Source::start();
     let proxy = source.proxy("");
     source.asked();
@@ -144,7 +143,7 @@ fn a_stream_that_is_lost_is_asked_for_again_and_clients_do_not_notice() {
     source.say("retry: 100\nid: 7\ndata: before\n\ndata: half of an ev");
     assert_eq!(client.event().unwrap(), "data: before\nid: 7\n\n");
     source.leave();
-    let line = proxy.log().find("the feed was lost: it is asked for again");
+    let line = proxy.log().find("the feed was lost: reconnecting");
     assert!(line["pause_ms"].as_u64().unwrap() <= 200, "{line}");
     let head = source.asked();
     assert_eq!(header(&head, "last-event-id"), Some("7"), "{head}");
@@ -154,7 +153,7 @@ fn a_stream_that_is_lost_is_asked_for_again_and_clients_do_not_notice() {
 }
 
 #[test]
-fn while_nobody_answers_it_backs_off_and_clients_wait() {
+fn without_an_upstream_the_feed_backs_off_and_clients_wait() {
     let gone = Upstream::nobody();
     let proxy = proxy(&format!("url: \"http://{gone}/\""));
     let mut client = listen(&proxy, None);
@@ -168,13 +167,13 @@ fn while_nobody_answers_it_backs_off_and_clients_wait() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_let_go_and_holds_nobody_up() {
+fn a_client_that_does_not_read_is_disconnected_and_delays_no_other() {
     let source = Source::start();
     let proxy = source.proxy("queue: 4");
     source.asked();
     let mut slow = listen(&proxy, None);
     let mut quick = listen(&proxy, None);
-    // More than what sockets hold: megabytes, of which the quick one reads all.
+    // Megabytes, more than the sockets' buffers hold. The quick client reads all of it.
     let filling = "x".repeat(60_000);
     let mut sent = 0;
     eventually("that the slow one is let go", || {
@@ -189,8 +188,7 @@ fn a_client_that_does_not_read_is_let_go_and_holds_nobody_up() {
         dropped.then_some(())
     });
     has(&proxy, "proxy_feed_listeners 1");
-    // When it reads at last it gets what waited for it, whole events, and is
-    // told to come again.
+    // When the slow client reads at last, it gets whole events from its queue and a `retry`.
     let mut expected = 0;
     loop {
         let heard = slow.event().unwrap();
@@ -202,7 +200,7 @@ fn a_client_that_does_not_read_is_let_go_and_holds_nobody_up() {
     }
     assert!(expected > 0 && expected < sent);
     assert_eq!(slow.event(), None);
-    // And then it misses nothing, as long as that is kept.
+    // After it has reconnected it misses nothing that is still kept.
     let last = (expected - 1).to_string();
     let mut again = listen(&proxy, Some(&last));
     let heard = again.event().unwrap();
@@ -210,7 +208,7 @@ fn a_client_that_does_not_read_is_let_go_and_holds_nobody_up() {
 }
 
 #[test]
-fn a_client_that_comes_again_hears_what_it_missed() {
+fn a_client_that_reconnects_gets_the_events_it_missed() {
     let source = Source::start();
     let proxy = source.proxy("replay: 2");
     source.asked();
@@ -232,7 +230,7 @@ fn a_client_that_comes_again_hears_what_it_missed() {
 }
 
 #[test]
-fn an_upstream_that_has_no_more_to_say_is_not_asked_again_and_clients_are_told() {
+fn a_feed_that_ended_is_not_reopened_and_clients_get_204() {
     let (leave, told) = mpsc::channel::<()>();
     let told = Mutex::new(told);
     let upstream = Upstream::start(move |number, client| {
@@ -255,7 +253,7 @@ fn an_upstream_that_has_no_more_to_say_is_not_asked_again_and_clients_are_told()
 }
 
 #[test]
-fn what_is_no_stream_is_not_handed_on() {
+fn answers_that_are_not_event_streams_are_not_passed_on() {
     let upstream = Upstream::start(|_, client| {
         while client.next_head().is_some() {
             client.send("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 9\r\n\r\ndata: x\n\n");
@@ -263,8 +261,8 @@ fn what_is_no_stream_is_not_handed_on() {
     });
     let proxy = proxy(&format!("url: \"http://{}/\"", upstream.address));
     let mut client = listen(&proxy, None);
-    let line = proxy.log().find("the feed was lost: it is asked for again");
-    assert_eq!(line["error"], "the answer is no stream of events");
+    let line = proxy.log().find("the feed was lost: reconnecting");
+    assert_eq!(line["error"], "the answer is not an event stream");
     assert_eq!(client.chunk().unwrap(), b":\n\n");
     let mut other = proxy.connect();
     other.send("POST /events HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
@@ -274,7 +272,7 @@ fn what_is_no_stream_is_not_handed_on() {
 }
 
 #[test]
-fn at_the_end_streams_end_between_events_and_the_upstream_is_left_as_a_step() {
+fn the_shutdown_ends_streams_between_events_and_closes_the_upstream_in_its_step() {
     let (left, seen) = mpsc::channel();
     let upstream = Upstream::start(move |_, client| {
         client.head();

@@ -1,4 +1,4 @@
-//! What passes through the proxy, and what becomes of it on the way.
+//! What the proxy passes on, and how it changes heads on the way.
 
 mod support;
 
@@ -7,7 +7,8 @@ use std::sync::mpsc;
 use support::client::header;
 use support::{Proxy, Upstream};
 
-/// An upstream that answers every request with `answer`, and tells the heads.
+/// An upstream that answers every request with `answer`, and sends the request heads to the
+/// receiver.
 fn telling(answer: &'static str) -> (Upstream, mpsc::Receiver<String>) {
     let (tell, heads) = mpsc::channel();
     let upstream = Upstream::start(move |_, client| {
@@ -94,13 +95,14 @@ fn bodies_stream_both_ways_chunk_by_chunk() {
     assert_eq!(client.chunk().unwrap(), b"two");
     client.send("0\r\n\r\n");
     assert_eq!(client.chunk(), None);
-    // The connection is good for another one.
+    // The connection serves another request.
     assert_eq!(client.get("/").0.status, 200);
 }
 
 #[test]
 fn a_client_that_waits_for_100_continue_gets_it() {
-    // It answers once it has the body: an earlier answer would spare the client the body.
+    // The upstream answers after it has the body: after an earlier answer the client would not send
+    // it.
     let upstream = Upstream::start(|_, client| {
         let head = client.head();
         assert_eq!(client.body(&head), b"abc");
@@ -153,7 +155,7 @@ fn an_early_answer_reaches_a_client_that_is_still_sending() {
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n");
     let mut writer = client.stream.try_clone().unwrap();
     let sender = std::thread::spawn(move || {
-        // Ends with an error once the proxy has closed.
+        // Fails once the proxy has closed the connection.
         while std::io::Write::write_all(&mut writer, &[b'x'; 65536]).is_ok() {}
     });
     let (response, body) = client.response();
@@ -163,11 +165,11 @@ fn an_early_answer_reaches_a_client_that_is_still_sending() {
 }
 
 #[test]
-fn a_kept_connection_that_died_is_replaced_without_the_client_noticing() {
+fn a_reused_connection_that_died_is_replaced_without_the_client_noticing() {
     let upstream = Upstream::start(|number, client| {
         client.head();
         client.send(OK);
-        // The first connection ends at the second request, without an answer.
+        // The first connection closes at the second request, without an answer.
         if number > 0 {
             client.head();
             client.send(OK);
@@ -181,7 +183,7 @@ fn a_kept_connection_that_died_is_replaced_without_the_client_noticing() {
     assert_eq!(client.get("/2").0.status, 200);
 }
 
-/// The answer to a GET, over a new proxy before `upstream`.
+/// Returns the answer to a GET through a new proxy in front of `upstream`.
 #[track_caller]
 fn failure(upstream: &str, config: &str) -> (u16, String, String) {
     let proxy = Proxy::start(&format!("upstream: {upstream}\n{config}"));
@@ -193,7 +195,7 @@ fn failure(upstream: &str, config: &str) -> (u16, String, String) {
 }
 
 #[test]
-fn an_upstream_that_is_not_there_is_502() {
+fn an_upstream_that_refuses_connections_is_502() {
     let upstream = format!("http://{}", Upstream::nobody());
     let (status, error, body) = failure(&upstream, "");
     assert_eq!(status, 502);
@@ -203,14 +205,14 @@ fn an_upstream_that_is_not_there_is_502() {
 
 #[test]
 fn an_upstream_of_an_unknown_name_is_502() {
-    // A label of 64 letters cannot be in the DNS, so nobody is asked for it.
+    // A label of 64 letters is invalid in DNS, so no resolver is asked.
     let upstream = format!("http://{}.example:80", "x".repeat(64));
     let (status, error, _) = failure(&upstream, "");
     assert_eq!((status, &*error), (502, "lifecycle-proxy; error=dns_error"));
 }
 
 #[test]
-fn an_upstream_that_hangs_up_or_talks_gibberish_is_502() {
+fn an_upstream_that_closes_or_sends_garbage_is_502() {
     for (answer, name) in [
         ("", "connection_terminated"),
         ("What?\r\n\r\n", "http_protocol_error"),
@@ -252,7 +254,7 @@ fn a_response_that_breaks_off_breaks_off_for_the_client_too() {
 }
 
 #[test]
-fn what_is_not_for_the_upstream_is_answered_by_the_proxy() {
+fn the_proxy_answers_requests_that_are_not_for_the_upstream() {
     let (upstream, _heads) = telling(OK);
     let proxy = Proxy::before(&upstream, "");
     for (request, status) in [

@@ -1,5 +1,5 @@
-//! Whatever bytes a client sends, the upstream sees one request a connection, which every
-//! reader takes for one, and which the proxy has signed.
+//! Fuzzing of requests: whatever bytes a client sends, the upstream gets one well-formed request a
+//! connection, with the proxy's `Via`.
 
 mod support;
 
@@ -12,21 +12,21 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use support::{PATIENCE, Proxy};
 
-/// Requests at the same time; a case of the runner is so many.
+/// The number of requests at the same time, which is one case of the runner.
 const AT_ONCE: usize = 20;
 
-/// Requests in all, unless `LIFECYCLE_FUZZ_CASES` says otherwise, as `.ci/run` does: 20,000.
+/// The number of requests in all, unless `LIFECYCLE_FUZZ_CASES` sets it.
 const CASES: usize = 2_000;
 
-/// What an upstream read of a connection.
+/// The bytes that an upstream read from one connection.
 #[derive(Debug)]
 struct Seen {
     head: Vec<u8>,
-    /// What came after the request.
+    /// The bytes after the request.
     rest: Vec<u8>,
 }
 
-/// Reads a request by the letter, answers it, and reads on to the end.
+/// Starts an upstream that reads one request strictly, answers it, and reads the rest.
 fn listen() -> (SocketAddr, Receiver<Seen>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -59,7 +59,7 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
     Some(at + 4)
 }
 
-/// Reads exactly one request, byte by byte, so that what follows stays.
+/// Reads exactly one request, byte by byte, so that the bytes after it stay in the socket.
 fn read_request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     while end_of_head(bytes).is_none() {
@@ -104,12 +104,12 @@ fn byte(stream: &mut TcpStream) -> Option<u8> {
     Some(byte[0])
 }
 
-/// Sends bytes, and returns when the proxy has nothing more to say.
+/// Sends bytes, and returns when the proxy has closed the connection.
 fn send(proxy: SocketAddr, bytes: &[u8]) {
     let mut stream = TcpStream::connect(proxy).unwrap();
-    // The proxy may have heard enough.
+    // The proxy may have closed the connection already.
     let _ = stream.write_all(bytes);
-    // Not so that it is too early for an answer, which would be given up with the connection.
+    // Waits for the answer before closing, since the proxy gives up requests of closed connections.
     stream
         .set_read_timeout(Some(Duration::from_millis(50)))
         .unwrap();
@@ -120,19 +120,19 @@ fn send(proxy: SocketAddr, bytes: &[u8]) {
     while stream.read(&mut scrap).is_ok_and(|length| length > 0) {}
 }
 
-/// What is wrong with what an upstream saw.
+/// Returns what is wrong with the bytes that an upstream saw.
 fn fault(seen: &Seen) -> Option<&'static str> {
     let Seen { head, rest } = seen;
     if !rest.is_empty() {
         return Some("there are bytes after it");
     }
     if head.is_empty() {
-        return None; // A connection that was not needed.
+        return None; // The proxy opened the connection and did not need it.
     }
     if !head.ends_with(b"\r\n\r\n") {
         return Some("its head has no end");
     }
-    // As somebody reads it who takes any control character for an end of a line.
+    // Reads the head like a lenient parser, which takes any control character for a line end.
     let text: String = head.iter().map(|byte| char::from(*byte)).collect();
     let lines: Vec<_> = text.split("\r\n").collect();
     if lines
@@ -174,7 +174,7 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(any::<u8>(), 0..4)
 }
 
-/// A field of those that matter, mostly well-formed.
+/// Generates a header field that matters here, mostly well-formed.
 fn field() -> impl Strategy<Value = Vec<u8>> {
     let name = any_of(&[
         "Content-Length",
@@ -231,7 +231,7 @@ fn field() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(name, colon, value, noise, end)| [name, colon, value, noise, end].concat())
 }
 
-/// A request, or something like it, and more behind it.
+/// Generates a request, or something similar, with more bytes behind it.
 fn request() -> impl Strategy<Value = Vec<u8>> {
     let line = (
         prop_oneof![6 => any_of(&["GET", "POST", "PUT"]), 1 => any_of(&["get", "OPTIONS", "CONNECT", "G T", "", "\r\nGET", "TRACE"])],
@@ -267,7 +267,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn whatever_is_sent_the_upstream_sees_one_request_that_nobody_takes_for_two() {
+fn no_bytes_make_the_upstream_see_more_than_one_request() {
     let cases = std::env::var("LIFECYCLE_FUZZ_CASES").map_or(CASES, |text| text.parse().unwrap());
     let (upstream, seen) = listen();
     let proxy = Proxy::start(&format!(
@@ -305,7 +305,7 @@ fn whatever_is_sent_the_upstream_sees_one_request_that_nobody_takes_for_two() {
         panic!("{error}");
     }
     let passed = passed.get();
-    // What is refused as a whole proves nothing.
+    // Requests that were refused prove nothing, so many must have passed.
     assert!(
         passed > cases / 20,
         "only {passed} of {cases} were passed on"
@@ -314,7 +314,7 @@ fn whatever_is_sent_the_upstream_sees_one_request_that_nobody_takes_for_two() {
 }
 
 #[test]
-fn the_judge_of_the_fuzz_sees_what_would_be_two() {
+fn the_fuzz_detects_a_smuggled_request() {
     let head = |lines: &str| {
         format!("GET / HTTP/1.1\r\nhost: a\r\nvia: 1.1 lifecycle-proxy\r\n{lines}\r\n")
     };

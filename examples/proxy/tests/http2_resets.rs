@@ -1,5 +1,5 @@
-//! HTTP/2 clients that take back their requests at any moment: nothing is lost to
-//! the others, nothing is left behind, and one that does nothing else is stopped.
+//! HTTP/2 clients that reset their requests at any moment. Other clients lose nothing, nothing is
+//! left behind, and a client that only resets is stopped.
 
 mod support;
 
@@ -14,13 +14,13 @@ use h2::{Reason, RecvStream};
 use hyper::Request;
 use support::{Client, PATIENCE, Proxy, Upstream, eventually};
 
-/// Answers a request for `/late` after a while, and all others at once.
+/// An upstream that answers `/late` after a while, and all other requests at once.
 fn upstream(asked: &Arc<AtomicUsize>) -> Upstream {
     let asked = asked.clone();
     Upstream::start(move |_, client| {
         while let Some(head) = client.next_head() {
             asked.fetch_add(1, Ordering::SeqCst);
-            // Its sender may be gone.
+            // The sender may have gone.
             if head.contains("chunked") && !swallow(client) {
                 return;
             }
@@ -37,7 +37,7 @@ fn upstream(asked: &Arc<AtomicUsize>) -> Upstream {
     })
 }
 
-/// Reads a body of chunks. Whether it came to its end.
+/// Reads a chunked body. Returns whether it was complete.
 fn swallow(client: &mut Client) -> bool {
     loop {
         let mut size = String::new();
@@ -66,7 +66,7 @@ async fn connect(proxy: &Proxy) -> SendRequest<Bytes> {
         .await
         .unwrap();
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
-    // An end by the proxy is seen by the requests.
+    // The requests see it when the proxy ends the connection.
     tokio::spawn(async move { drop(connection.await) });
     client
 }
@@ -76,7 +76,7 @@ fn request(path: &str) -> Request<()> {
     Request::post(uri).body(()).unwrap()
 }
 
-/// How far a request goes before it is taken back.
+/// The moment at which a request is reset.
 #[derive(Clone, Copy, Debug)]
 enum Until {
     Head,
@@ -96,7 +96,7 @@ const ALL: [Until; 6] = [
     Until::TheEnd,
 ];
 
-/// Sends a request, and takes it back. The number of bytes that were answered.
+/// Sends a request, and resets it. Returns the number of answered bytes.
 async fn send(client: SendRequest<Bytes>, path: &str, until: Until) -> Result<usize, h2::Error> {
     let mut client = client.ready().await?;
     let (response, mut body) = client.send_request(request(path), false)?;
@@ -152,7 +152,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 const METRICS: &str = "metrics: {enabled: true, address: \"127.0.0.1:0\"}";
 
-/// Waits until nothing is under way.
+/// Waits until no request is in flight.
 fn settle(proxy: &Proxy) {
     eventually("that nothing is under way", || {
         let text = proxy.metrics();
@@ -169,8 +169,8 @@ fn streams_that_are_reset_at_any_moment_cost_the_others_nothing_and_leave_nothin
     let proxy = Proxy::before(&upstream, METRICS);
     runtime().block_on(async {
         for round in 0..10 {
-            // Those that take nothing back have a connection of their own, and places
-            // beside those that do: of which there are fewer than make a burst.
+            // Requests that are not reset get a connection of their own, and places beside the
+            // others, of which there are too few for a burst.
             let alone = connect(&proxy).await;
             let shared = [
                 connect(&proxy).await,
@@ -211,7 +211,7 @@ fn streams_that_are_reset_at_any_moment_cost_the_others_nothing_and_leave_nothin
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap().trim().parse().unwrap()
     };
-    // As many as were seen before they were taken back.
+    // The upstream saw this many before they were reset.
     assert!(count("proxy_requests_total") <= 600, "{text}");
     assert!(count("proxy_requests_aborted_total") > 100, "{text}");
     let answered = count("proxy_responses_total{class=\"2xx\"}");
@@ -225,14 +225,14 @@ fn streams_that_are_reset_at_any_moment_cost_the_others_nothing_and_leave_nothin
     );
 }
 
-/// A frame (RFC 9113 §4.1).
+/// Encodes a frame (RFC 9113 §4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
     [&head, payload].concat()
 }
 
-/// GET / of `a`, whole, then its reset.
+/// Encodes a whole `GET /` to `a`, and its reset.
 fn rapid_reset(stream: u32) -> Vec<u8> {
     let fields = [0x82, 0x86, 0x84, 0x01, 1, b'a'];
     let head = frame(1, 0x5, stream, &fields);
@@ -250,7 +250,7 @@ fn raw(proxy: &Proxy) -> TcpStream {
     stream
 }
 
-/// Reads frames up to the next of a kind: its payload. None at the end.
+/// Reads frames up to the next one of a kind, and returns its payload. `None` at the end.
 fn next(stream: &mut TcpStream, kind: u8) -> Option<Vec<u8>> {
     loop {
         let mut head = [0; 9];
@@ -276,7 +276,7 @@ fn a_burst_of_requests_that_are_reset_at_once_ends_the_connection_and_not_the_pr
     let burst: Vec<_> = (0..5000)
         .flat_map(|number| rapid_reset(2 * number + 1))
         .collect();
-    // The proxy may have closed before all of it is written.
+    // The proxy may close the connection before all bytes are written.
     let _ = stream.write_all(&burst);
     let goaway = next(&mut stream, GOAWAY).unwrap();
     assert_eq!(goaway[4..8], 11_u32.to_be_bytes(), "ENHANCE_YOUR_CALM");
@@ -288,13 +288,13 @@ fn a_burst_of_requests_that_are_reset_at_once_ends_the_connection_and_not_the_pr
 }
 
 #[test]
-fn a_client_that_takes_back_one_request_after_the_other_is_stopped() {
+fn a_client_that_resets_one_request_after_the_other_is_stopped() {
     let asked = Arc::default();
     let upstream = upstream(&asked);
     let proxy = Proxy::before(&upstream, METRICS);
     let mut stream = raw(&proxy);
     let mut sent = 0;
-    // Each is taken up before it is taken back, so that it is no burst.
+    // The upstream sees each request before it is reset, so this is not a burst.
     let fields = [
         0x82, 0x86, 0x04, 5, b'/', b'l', b'a', b't', b'e', 0x01, 1, b'a',
     ];

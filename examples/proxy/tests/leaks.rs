@@ -1,6 +1,6 @@
-//! After 10,000 connections of every kind, abrupt ones among them, everything is
-//! as it was: sockets, processes, tasks, memory; and after the shutdown nothing is
-//! left at all. One test, as it looks at its whole process.
+//! After 10,000 connections of every kind, aborted ones included, the numbers of sockets, processes
+//! and tasks and the used memory are as before. After the shutdown nothing is left. This is the
+//! only test in its binary, since it measures its own process.
 
 mod support;
 
@@ -17,22 +17,22 @@ use support::{Client, Upstream, eventually};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Counts what is allocated and not freed.
+/// An allocator that counts the bytes in use.
 struct Counting;
 
 static ALLOCATIONS: AtomicI64 = AtomicI64::new(0);
 
-// SAFETY: everything is passed on to the system's allocator as it is.
+// SAFETY: every call is passed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
+        // SAFETY: the caller keeps the same contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         ALLOCATIONS.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
+        // SAFETY: the caller keeps the same contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -41,11 +41,11 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const KINDS: usize = 10;
-/// Some more than enough: a connection that is reset before it is accepted is none.
+/// More than 10,000: a connection that is reset before it is accepted does not count.
 const ROUNDS: usize = 1100;
 const THREADS: usize = 10;
 
-/// Tells of an event every few milliseconds, for ever; answers plainly, or agrees to WebSocket and echoes.
+/// An upstream that sends an endless event stream, answers plainly, or echoes a WebSocket.
 fn upstream() -> Upstream {
     Upstream::start(|_, client| {
         while let Some(head) = client.next_head() {
@@ -59,7 +59,7 @@ fn upstream() -> Upstream {
                 );
                 while let Some((_, payload)) = client.frame() {
                     let length = u8::try_from(payload.len()).unwrap();
-                    // The client may be gone.
+                    // The client may have left.
                     let frame = [&[0x82, length][..], &payload].concat();
                     if std::io::Write::write_all(&mut client.stream, &frame).is_err() {
                         return;
@@ -75,7 +75,7 @@ fn upstream() -> Upstream {
     })
 }
 
-/// A stream of events that does not end before its reader leaves.
+/// Sends events until the reader leaves.
 fn tell(client: &mut Client) {
     let mut text = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n".to_owned();
     for id in 0.. {
@@ -99,7 +99,7 @@ fn websocket(client: &mut Client) {
     assert_eq!(client.frame().unwrap(), (0x82, b"x".to_vec()));
 }
 
-/// One connection, of one of the kinds.
+/// Makes one connection of one kind.
 fn connection(kind: usize, http: SocketAddr, tls: SocketAddr) {
     let mut client = Client::connect(if kind == 7 { tls } else { http });
     match kind {
@@ -128,7 +128,7 @@ fn connection(kind: usize, http: SocketAddr, tls: SocketAddr) {
             reset(client);
         }
         9 => {
-            // Remembered for the cookie that it gets, and not for long.
+            // The cookie makes the proxy remember this client for a short time.
             let (response, _) = client.get("/app");
             assert!(response.header("set-cookie").is_some());
             reset(client);
@@ -148,7 +148,7 @@ fn call(client: &mut Client, method: &str, fields: &str) {
     ));
 }
 
-/// Listens until something came.
+/// Listens until an event has come.
 fn listen(client: &mut Client, path: &str, fields: &str) {
     client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
     let response = client.response_head();
@@ -156,7 +156,7 @@ fn listen(client: &mut Client, path: &str, fields: &str) {
     client.chunk().unwrap();
 }
 
-/// Begins a session: the field that names it.
+/// Begins a session, and returns the header field that names it.
 fn session(http: SocketAddr) -> String {
     let mut client = Client::connect(http);
     call(&mut client, "initialize", "");
@@ -165,8 +165,8 @@ fn session(http: SocketAddr) -> String {
     format!("Mcp-Session-Id: {}\r\n", name.unwrap())
 }
 
-/// Three sessions: one that is forgotten, one whose client leaves in a call, and
-/// one whose client leaves while it listens.
+/// Makes three sessions: one that expires, one whose client leaves in a call, and one whose client
+/// leaves while it listens.
 fn sessions(http: SocketAddr) {
     session(http);
     let left = session(http);
@@ -179,8 +179,8 @@ fn sessions(http: SocketAddr) {
     reset(client);
 }
 
-/// Rounds of all kinds; one in `every` has sessions of programs too, which are a
-/// process each.
+/// Makes connections of all kinds. One round in `every` includes sessions, which cost a process
+/// each.
 fn rounds(count: usize, every: usize, http: SocketAddr, tls: SocketAddr) {
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -230,8 +230,7 @@ fn ten_thousand_connections_of_every_kind_leave_nothing_behind() {
     std::fs::write(&file, config).unwrap();
     let config = Config::load(&file).unwrap();
 
-    // What tokio keeps for a process as long as it lives, once it waits for a
-    // child, is there before.
+    // Tokio allocates some state when it first waits for a child, and keeps it.
     drop(
         runtime()
             .block_on(async { signal(SignalKind::child()) })
@@ -249,14 +248,14 @@ fn ten_thousand_connections_of_every_kind_leave_nothing_behind() {
         let tasks = runtime.metrics().num_alive_tasks();
         (tasks, ALLOCATIONS.load(Ordering::Relaxed))
     };
-    // Once around, so that pools, buffers and caches have the size that they keep.
+    // A first round, so that pools, buffers and caches reach their size.
     rounds(ROUNDS / 5, 1, http, tls);
     let (tasks, allocations) = settled();
     rounds(ROUNDS - ROUNDS / 5, 8, http, tls);
     eventually("as many tasks and allocations as before", || {
         let (tasks_now, allocations_now) = settled();
-        // A kept upstream connection more or less has some of both, and the cache of
-        // sessions frees in batches. A connection or a session has more than that.
+        // Allows for an upstream connection more or less, and for the session cache, which frees in
+        // batches. A leaked connection or session would need more.
         let near = tasks_now <= tasks + 20 && allocations_now <= allocations + 1000;
         near.then_some(())
     });
@@ -269,7 +268,7 @@ fn ten_thousand_connections_of_every_kind_leave_nothing_behind() {
     let report = report.unwrap();
     assert!(report.is_clean(), "{report}");
     drop(server);
-    // A connection's task that was told to end needs a worker to end on.
+    // A connection's task needs a worker thread to end.
     eventually("the end of all tasks", || {
         (runtime.metrics().num_alive_tasks() == 0).then_some(())
     });

@@ -1,4 +1,4 @@
-//! How many clients there may be, and how long each may take.
+//! Limits: the number of clients, their time, and the resources of the process.
 
 mod support;
 
@@ -51,13 +51,13 @@ fn exactly_max_connections_are_served_and_the_next_is_refused_and_counted() {
 }
 
 #[test]
-fn a_client_that_never_speaks_is_let_go() {
+fn a_client_that_sends_nothing_is_disconnected() {
     let proxy = Proxy::start("timeouts: {client_hello: 1}");
     assert_eq!(proxy.connect().rest(), b"");
 }
 
 #[test]
-fn a_client_that_sends_half_a_head_is_let_go_though_it_trickles() {
+fn a_client_that_trickles_half_a_head_is_disconnected() {
     let proxy = Proxy::start("timeouts: {client_hello: 1, idle: 3600}");
     let mut client = proxy.connect();
     client.send("GET / HTTP/1.1\r\nHost:");
@@ -79,7 +79,7 @@ fn a_connection_without_a_request_is_closed_after_the_idle_limit() {
 }
 
 #[test]
-fn a_client_that_does_not_read_its_response_is_let_go() {
+fn a_client_that_does_not_read_its_response_is_disconnected() {
     let proxy =
         Proxy::start("timeouts: {idle: 1}\nmetrics: {enabled: true, address: \"127.0.0.1:0\"}");
     let mut client = proxy.connect();
@@ -93,7 +93,7 @@ fn a_client_that_does_not_read_its_response_is_let_go() {
 }
 
 #[test]
-fn a_slow_upstream_is_not_held_against_the_client() {
+fn a_slow_upstream_does_not_expire_the_client_connection() {
     let upstream = Upstream::start(|_, client| {
         client.head();
         std::thread::sleep(std::time::Duration::from_millis(2500));
@@ -132,14 +132,14 @@ fn too_few_file_descriptors_lower_the_limit_with_a_warning() {
     assert_eq!(line["configured"], 10_000);
 }
 
-/// The processor time that a process has used, in clock ticks.
+/// Returns the processor time of a process, in clock ticks.
 fn ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat[stat.rfind(')').unwrap()..].split(' ').collect();
     fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
 }
 
-/// The proxy with `limit` as its `ulimit` option.
+/// Starts the proxy with `limit` as the arguments of `ulimit`.
 fn limited(limit: &str, config: &str) -> Proxy {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("proxy.yaml");
@@ -173,7 +173,7 @@ fn under_load_with_few_descriptors_it_answers_or_refuses_and_neither_crashes_nor
                 for _ in 0..25 {
                     let mut client = Client::connect(address);
                     client.ask("/");
-                    // One that is refused may be reset before it has read why.
+                    // A refused connection may be reset before the client reads the answer.
                     if let Some(head) = client.next_head() {
                         let answered = head.starts_with("HTTP/1.1 200 ");
                         assert!(answered || head.starts_with("HTTP/1.1 503 "), "{head}");
@@ -185,7 +185,7 @@ fn under_load_with_few_descriptors_it_answers_or_refuses_and_neither_crashes_nor
     for thread in load {
         thread.join().unwrap();
     }
-    // More clients than there are descriptors, all silent.
+    // There are more clients than descriptors, all silent.
     let silent: Vec<_> = (0..100).map(|_| Client::connect(address)).collect();
     let before = ticks(proxy.id());
     std::thread::sleep(std::time::Duration::from_secs(1));
@@ -226,13 +226,13 @@ fn with_no_descriptor_left_it_waits_for_one_and_neither_ends_nor_spins() {
     assert!(ticks(proxy.id()) - used < 20, "it spins");
     allow(before);
     assert_eq!(client.response().0.status, 200);
-    // One line in a second, however often it was tried.
+    // One line a second, however many attempts failed.
     let complaints = proxy.log().all("cannot accept connections").len();
     assert!(complaints < 10, "{complaints}");
 }
 
-/// A proxy with these limits, for whoever brings the crowd, which is gone when
-/// what this returns is dropped: load is shed with it, and taken again without.
+/// Starts a proxy with these limits, and checks that it sheds load while the crowd is there, and
+/// not after the crowd was dropped.
 fn sheds_with<C>(resource: &str, config: &str, crowd: impl FnOnce(&Proxy) -> C) {
     let proxy = Proxy::start(&format!(
         "{config}\nmetrics: {{enabled: true, address: \"127.0.0.1:0\"}}\n"
@@ -242,7 +242,7 @@ fn sheds_with<C>(resource: &str, config: &str, crowd: impl FnOnce(&Proxy) -> C) 
     let mut scraper = Client::connect(proxy.metrics_address());
     let mut metrics = || String::from_utf8(scraper.get("/metrics").1).unwrap();
     let crowd = crowd(&proxy);
-    assert_eq!(proxy.log().find("load is shed")["resource"], resource);
+    assert_eq!(proxy.log().find("shedding load")["resource"], resource);
     let (response, _) = kept.get("/");
     assert_eq!(response.status, 503);
     assert_eq!(response.header("connection"), Some("close"));
@@ -256,7 +256,7 @@ fn sheds_with<C>(resource: &str, config: &str, crowd: impl FnOnce(&Proxy) -> C) 
     };
     let most = value(&text, "used");
     drop(crowd);
-    proxy.log().find("load is taken again");
+    proxy.log().find("accepting load again");
     let text = metrics();
     assert!(value(&text, "used") < most, "{text}");
     assert!(value(&text, "peak") >= most, "{text}");
@@ -300,7 +300,7 @@ fn load_is_shed_while_there_are_too_many_sessions() {
         "limits: {{sessions: {{soft: 3, hard: 6}}}}\nroutes:\n\
          - upstreams: [\"http://{to}\"]\n  sticky: {{cookie: whose, idle: 2}}\n"
     );
-    // They are gone by themselves.
+    // The sessions expire.
     sheds_with("sessions", &config, |proxy| {
         for _ in 0..7 {
             assert_eq!(proxy.connect().get("/").0.status, 200);
@@ -309,7 +309,7 @@ fn load_is_shed_while_there_are_too_many_sessions() {
 }
 
 #[test]
-fn a_disk_that_takes_no_more_costs_entries_and_not_the_traffic() {
+fn a_full_disk_costs_tape_entries_but_no_traffic() {
     let config = "recorder: {path: tape.ndjson}\nmetrics: {file: numbers.json}";
     // In blocks of 512 bytes.
     let proxy = limited("-f 8", config);
@@ -341,7 +341,7 @@ fn a_disk_that_takes_no_more_costs_entries_and_not_the_traffic() {
 }
 
 #[test]
-fn a_tape_is_put_aside_when_it_is_full() {
+fn a_full_tape_is_rotated() {
     let config = "recorder: {path: tape.ndjson, max_bytes: 1000, keep: 2}";
     let proxy = Proxy::start(config);
     let mut client = proxy.connect();

@@ -1,5 +1,5 @@
-//! Programs behind the proxy that speak JSON-RPC on their standard streams: one
-//! process for many requests, none left behind, and an orderly end of all parts.
+//! Programs that speak JSON-RPC on their standard streams: one process serves many requests, none
+//! is left behind, and all parts end in order.
 
 mod support;
 
@@ -7,14 +7,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::{Client, Ended, Proxy, eventually};
 
-/// Answers every line with its own process id and what it was asked.
+/// A script that answers every line with its own process id and the request.
 const TELL: &str = r#"while read -r line; do
       id=${line#*\"id\":}; id=${id%%,*}
       printf '{"jsonrpc":"2.0","method":"log","params":["noise"]}\n'
       printf '{"jsonrpc":"2.0","id":%s,"result":{"pid":%s,"asked":%s}}\n' "$id" $$ "$line"
     done"#;
 
-/// A configuration with `script` at `/mcp`.
+/// Returns a configuration with `script` at `/mcp`.
 fn config(script: &str, more: &str) -> String {
     let command = json!(["sh", "-c", script]);
     format!(
@@ -80,7 +80,7 @@ fn many_requests_of_many_clients_are_answered_by_one_process() {
 }
 
 #[test]
-fn what_is_no_call_is_refused_before_it_reaches_a_process() {
+fn invalid_calls_are_refused_before_they_reach_a_process() {
     let proxy = Proxy::start(&config(TELL, "max_message: 200"));
     let mut client = proxy.connect();
     client.ask("/mcp");
@@ -171,7 +171,7 @@ fn a_call_that_is_under_way_when_the_proxy_is_told_to_end_is_answered() {
     assert_eq!(client.response().0.status, 200);
     let ended = proxy.wait();
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
-    // The order in which the parts have ended.
+    // The report lists the parts in the order in which they ended.
     let report = ended.report();
     let steps = [
         "connections",
@@ -188,8 +188,8 @@ fn a_call_that_is_under_way_when_the_proxy_is_told_to_end_is_answered() {
     assert_eq!(ended, steps, "{report}");
 }
 
-/// Counts what it is told, tells of that unasked, has a temporary file, knows its
-/// socket and talks to standard error.
+/// A script that counts calls, sends a notification for each, has a temporary file, knows its
+/// socket, and writes to standard error.
 const COUNT: &str = r#"file=$(mktemp); n=0; echo "I am $$" >&2; while read -r line; do
       id=${line#*\"id\":}; id=${id%%,*}; n=$((n + 1))
       printf '{"jsonrpc":"2.0","method":"counted","params":[%s]}\n' $n
@@ -197,11 +197,10 @@ const COUNT: &str = r#"file=$(mktemp); n=0; echo "I am $$" >&2; while read -r li
         "$id" $$ $n "$file" "$MCP_SESSION_SOCKET"
     done"#;
 
-/// All that a session can have.
+/// All options of a session.
 const EVERYTHING: &str = "most: 2, socket: true, log: logs";
 
-/// A call of `method`, in a session or in none: the answer, and the session that
-/// it begins.
+/// Calls `method` in a session, or in none. Returns the answer, and the session that it begins.
 fn in_session(proxy: &Proxy, method: &str, session: Option<&str>) -> (u16, Option<String>, Value) {
     let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{method}\"}}");
     let session = session.map(|name| format!("Mcp-Session-Id: {name}\r\n"));
@@ -223,7 +222,7 @@ fn has_ended(result: &Value) -> bool {
     !exists(result["pid"].as_u64().unwrap()) && !file.exists() && !file.parent().unwrap().exists()
 }
 
-/// How many descriptors the proxy has open, by what they are.
+/// Returns the number of the proxy's open descriptors, by their kind.
 fn descriptors(proxy: &Proxy) -> std::collections::BTreeMap<String, usize> {
     let mut kinds = std::collections::BTreeMap::new();
     let links = std::fs::read_dir(format!("/proc/{}/fd", proxy.id())).unwrap();
@@ -234,14 +233,14 @@ fn descriptors(proxy: &Proxy) -> std::collections::BTreeMap<String, usize> {
     kinds
 }
 
-/// The descriptors of a proxy that nobody uses.
+/// The open descriptors of an idle proxy.
 struct Quiet {
     scraper: Client,
     descriptors: std::collections::BTreeMap<String, usize>,
 }
 
 impl Quiet {
-    /// Waits for the ends of all connections and processes.
+    /// Waits for the ends of all connections and processes, and counts.
     fn of(proxy: &Proxy) -> Self {
         let mut scraper = Client::connect(proxy.metrics_address());
         eventually("that nobody uses it", || is_quiet(&mut scraper));
@@ -251,7 +250,7 @@ impl Quiet {
         }
     }
 
-    /// Waits until there are as many as before.
+    /// Waits until there are as many descriptors as before.
     fn again(&mut self, proxy: &Proxy) {
         eventually("the descriptors of before", || {
             is_quiet(&mut self.scraper)?;
@@ -267,7 +266,7 @@ fn is_quiet(scraper: &mut Client) -> Option<()> {
     quiet.then_some(())
 }
 
-/// The proxy with [`COUNT`] behind it, once its first session has come and gone.
+/// Starts the proxy with [`COUNT`] behind it, after its first session has ended.
 fn with_sessions(sessions: &str) -> (Proxy, Quiet) {
     let proxy = Proxy::start(&config(COUNT, &format!("sessions: {{{sessions}}}")));
     let (_, session, first) = in_session(&proxy, "initialize", None);
@@ -277,7 +276,7 @@ fn with_sessions(sessions: &str) -> (Proxy, Quiet) {
     (proxy, quiet)
 }
 
-/// Leaves without a word.
+/// Resets the connection.
 fn reset(client: Client) {
     rustix::net::sockopt::set_socket_linger(&client.stream, Some(std::time::Duration::ZERO))
         .unwrap();
@@ -291,7 +290,7 @@ fn end(proxy: &Proxy, session: &str) {
     assert_eq!(client.response_head().status, 204);
 }
 
-/// A client that hears what the program of a session says unasked.
+/// Connects a client to the notifications of a session.
 fn listen(proxy: &Proxy, session: &str, last: &str) -> Client {
     let mut client = proxy.connect();
     client.send(format!(
@@ -303,7 +302,7 @@ fn listen(proxy: &Proxy, session: &str, last: &str) -> Client {
     client
 }
 
-/// The next message, and its number. None at the end.
+/// Returns the next message and its number. `None` at the end.
 fn message(client: &mut Client) -> Option<(u64, Value)> {
     let text = client.event()?;
     let (data, id) = text.trim_end().split_once("\nid: ").unwrap();
@@ -312,7 +311,7 @@ fn message(client: &mut Client) -> Option<(u64, Value)> {
 }
 
 #[test]
-fn what_the_program_of_a_session_says_unasked_reaches_its_client_and_no_other() {
+fn notifications_of_a_session_reach_its_client_and_no_other() {
     let (proxy, mut quiet) = with_sessions(EVERYTHING);
     let (_, one, result) = in_session(&proxy, "initialize", None);
     let (_, two, _) = in_session(&proxy, "initialize", None);
@@ -322,7 +321,7 @@ fn what_the_program_of_a_session_says_unasked_reaches_its_client_and_no_other() 
     in_session(&proxy, "x", Some(&one));
     let (id, said) = message(&mut client).unwrap();
     assert_eq!((id, &said["params"][0]), (2, &json!(2)));
-    // Whoever knows the socket, as a child of the program does, at any time.
+    // Any process that knows the socket may write to it, at any time.
     let socket = result["socket"].as_str().unwrap();
     let mut child = std::os::unix::net::UnixStream::connect(socket).unwrap();
     let progress = "{\"jsonrpc\":\"2.0\",\"method\":\"progress\",\"params\":{\"a\":1}}\n";
@@ -331,12 +330,12 @@ fn what_the_program_of_a_session_says_unasked_reaches_its_client_and_no_other() 
     std::io::Write::write_all(&mut child, progress.as_bytes()).unwrap();
     let (id, said) = message(&mut client).unwrap();
     assert_eq!((id, said), (3, serde_json::from_str(progress).unwrap()));
-    // One that comes again misses nothing.
+    // A client that reconnects misses nothing.
     drop(client);
     let mut again = listen(&proxy, &one, "Last-Event-ID: 1\r\n");
     assert_eq!(message(&mut again).unwrap().0, 2);
     assert_eq!(message(&mut again).unwrap().0, 3);
-    // With the session all goes, also what others still hold.
+    // The end of the session closes everything, even what others hold open.
     end(&proxy, &one);
     assert_eq!(message(&mut again), None);
     eventually("the end of the session", || {
@@ -424,8 +423,12 @@ fn a_session_that_is_not_used_expires_with_all_it_has() {
         has_ended(&result).then_some(())
     });
     assert_eq!(in_session(&proxy, "x", session.as_deref()).0, 404);
-    // To listen is to use.
-    let (_, _, next) = in_session(&proxy, "initialize", None);
+    // A listening client keeps the session alive.
+    // The directory of the first session is removed before its place is free.
+    let next = eventually("a free place", || {
+        let (status, _, result) = in_session(&proxy, "initialize", None);
+        (status == 200).then_some(result)
+    });
     eventually("the end of a later one", || has_ended(&next).then_some(()));
     assert!(!has_ended(&held));
     reset(client);

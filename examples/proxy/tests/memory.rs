@@ -1,4 +1,4 @@
-//! Clients that do not read, and upstreams that do not, make the proxy hold little memory.
+//! Memory: clients and upstreams that do not read make the proxy hold little.
 
 mod support;
 
@@ -12,17 +12,17 @@ use futures_util::future::join_all;
 use hyper::Request;
 use support::{Proxy, Upstream};
 
-/// Streams of a connection.
+/// The number of streams of a connection.
 const STREAMS: u64 = 100;
 
-/// Bytes that a stream may hold: a body that is not read, and its share of the connection.
+/// The bytes that a stream may hold: an unread body, and its share of the connection.
 const A_STREAM: u64 = 100_000;
 
-/// Connections that are measured after the first one, which also grows the process's own
-/// pools and is not counted.
+/// The number of measured connections. The first connection is not measured, since it also fills
+/// the process's pools.
 const CONNECTIONS: u64 = 4;
 
-/// Answers without an end, and counts the bytes.
+/// An upstream that answers without end, and counts the bytes.
 fn endless() -> (Upstream, Arc<AtomicU64>) {
     let sent = Arc::new(AtomicU64::new(0));
     let count = sent.clone();
@@ -38,7 +38,7 @@ fn endless() -> (Upstream, Arc<AtomicU64>) {
     (upstream, sent)
 }
 
-/// Bytes of a process that are in memory.
+/// Returns the resident memory of a process, in bytes.
 fn resident(proxy: &Proxy) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", proxy.id())).unwrap();
     let line = text.lines().find(|line| line.starts_with("Rss:")).unwrap();
@@ -46,9 +46,8 @@ fn resident(proxy: &Proxy) -> u64 {
     kilobytes * 1024
 }
 
-/// Asserts that each stream of `CONNECTIONS` connections adds at most `A_STREAM`
-/// bytes to the proxy's memory. `open` opens the connection of a number and returns it when
-/// nothing moves on it any more.
+/// Asserts that each stream of `CONNECTIONS` connections adds at most `A_STREAM` bytes to the
+/// proxy's memory. `open` opens a connection and returns it once nothing moves on it any more.
 fn each_stream_adds_little<C>(proxy: &Proxy, mut open: impl FnMut(u64) -> C) {
     let _first = open(1);
     let before = resident(proxy);
@@ -70,7 +69,7 @@ fn settle(moved: &AtomicU64) {
     });
 }
 
-/// A client that asks for `STREAMS` responses, has their heads, and reads no more.
+/// A client that asks for `STREAMS` responses, reads their heads, and no more.
 async fn stalled(proxy: &Proxy) -> impl Sized + use<> {
     let stream = tokio::net::TcpStream::connect(proxy.address())
         .await
@@ -101,7 +100,7 @@ async fn stalled(proxy: &Proxy) -> impl Sized + use<> {
 fn streams_that_are_not_read_hold_little() {
     let (upstream, sent) = endless();
     let proxy = Proxy::before(&upstream, "timeouts: {idle: 600}");
-    // What is made once.
+    // The first request allocates state that is allocated only once.
     let mut client = proxy.connect();
     client.ask("/");
     assert_eq!(client.response_head().status, 200);
@@ -114,7 +113,7 @@ fn streams_that_are_not_read_hold_little() {
     });
 }
 
-/// A client that sends `STREAMS` requests, each as much of its body as is taken.
+/// A client that sends `STREAMS` requests, each with as much body as the proxy takes.
 async fn sending(proxy: &Proxy, moved: &AtomicU64) -> impl Sized + use<> {
     static BODY: [u8; 4 << 20] = [b'x'; 4 << 20];
     let stream = tokio::net::TcpStream::connect(proxy.address())
@@ -147,7 +146,7 @@ fn bodies_that_an_upstream_does_not_read_hold_little() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     each_stream_adds_little(&proxy, |number| {
         let client = runtime.block_on(sending(&proxy, &heads));
-        // A request is counted when it is sent, and when its head has arrived.
+        // Each request is counted twice: when it is sent, and when its head has arrived.
         support::eventually("all heads", || {
             (heads.load(Ordering::Relaxed) >= 2 * number * STREAMS).then_some(())
         });

@@ -1,5 +1,5 @@
-//! A new process takes over without a lost request, or the old one stays; and the
-//! service manager passes sockets and is told.
+//! Restarts: a new process takes over without a lost request, or the old one stays. The service
+//! manager passes sockets and gets notifications.
 
 mod support;
 
@@ -38,7 +38,7 @@ impl Service {
         Self::start_with(config, |command| command)
     }
 
-    /// With a command that is, or becomes, the one given.
+    /// Starts the proxy with a command that is, or becomes, the given one.
     fn start_with(config: &str, wrap: impl FnOnce(Command) -> Command) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("proxy");
@@ -63,7 +63,7 @@ impl Service {
         self.proxy().log()
     }
 
-    /// The last of so many lines with this message.
+    /// Returns the last of `count` lines with this message, once they are there.
     #[track_caller]
     fn line(&self, message: &str, count: usize) -> Value {
         eventually(message, || {
@@ -72,7 +72,7 @@ impl Service {
         })
     }
 
-    /// Asks for a restart, and waits for the new process.
+    /// Requests a restart, and waits for the new process.
     #[track_caller]
     fn restart(&mut self) {
         let count = self.log().all(HANDED_OVER).len();
@@ -85,7 +85,7 @@ impl Service {
         kill_process(self.current, signal).unwrap();
     }
 
-    /// Has the same name stand for a script.
+    /// Replaces the program's file by a script.
     fn replace_program(&self, script: &str) {
         std::fs::remove_file(&self.program).unwrap();
         std::fs::write(&self.program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -98,13 +98,13 @@ impl Service {
         symlink(env!("CARGO_BIN_EXE_proxy"), &self.program).unwrap();
     }
 
-    /// Ends the process that serves.
+    /// Ends the serving process.
     fn end(self) -> Ended {
         self.signal(Signal::TERM);
         self.wait()
     }
 
-    /// Waits until all are gone: what the first one left behind.
+    /// Waits for the end of all processes, and returns what the first one left behind.
     fn wait(mut self) -> Ended {
         self.proxy.take().unwrap().wait()
     }
@@ -139,14 +139,14 @@ fn is_gone(pid: Pid) -> bool {
     test_kill_process(pid).is_err()
 }
 
-/// Clients that come without a pause, until they are told to stop.
+/// Clients that connect without a pause until they are told to stop.
 struct Crowd {
     enough: Arc<AtomicBool>,
     clients: Vec<JoinHandle<u32>>,
 }
 
 impl Crowd {
-    /// Has every client do this again and again.
+    /// Starts clients that repeat `visit`.
     fn of(count: usize, visit: impl Fn() + Clone + Send + 'static) -> Self {
         let enough = Arc::new(AtomicBool::new(false));
         let client = |_| {
@@ -164,7 +164,7 @@ impl Crowd {
         Self { enough, clients }
     }
 
-    /// None of them may have met with a failure, which would be a panic.
+    /// Stops the clients. A failure of one of them is a panic.
     #[track_caller]
     fn leave(self) {
         self.enough.store(true, Ordering::Relaxed);
@@ -174,7 +174,7 @@ impl Crowd {
     }
 }
 
-/// Asks on one connection until the answer says that it is the last.
+/// Sends requests on one connection until a response says `Connection: close`.
 fn visit(address: SocketAddr, path: &str) {
     let mut client = Client::connect(address);
     for _ in 0..100 {
@@ -187,7 +187,7 @@ fn visit(address: SocketAddr, path: &str) {
 }
 
 #[test]
-fn over_restarts_no_connection_is_refused_no_request_lost_and_no_probe_answered_with_no() {
+fn restarts_refuse_no_connection_lose_no_request_and_fail_no_probe() {
     let config = format!("{ADMIN}tls: {{listen_addrs: [\"127.0.0.1:0\"], allow: [{{name: a}}]}}");
     let mut service = Service::start(&config);
     let address = service.proxy().address();
@@ -210,7 +210,7 @@ fn over_restarts_no_connection_is_refused_no_request_lost_and_no_probe_answered_
         let line = service.line(message, 4);
         assert_eq!(line["address"], address.to_string(), "{message}");
     }
-    // The three before have ended, so it is the fourth that answers.
+    // The three earlier processes have ended, so the fourth one answers.
     service.line("all complete", 3);
     visit(address, "/");
     visit(admin, "/readyz");
@@ -223,8 +223,8 @@ fn over_restarts_no_connection_is_refused_no_request_lost_and_no_probe_answered_
 }
 
 #[test]
-fn the_old_process_finishes_what_it_has_begun_and_asks_others_to_connect_again() {
-    // Neither of these times is waited for: it ends when its clients have gone.
+fn the_old_process_finishes_its_requests_and_tells_clients_to_reconnect() {
+    // Neither of these times passes: the process ends when its clients have left.
     let mut service = Service::start("lame_duck: 600\nrestart: {linger: 600}");
     let mut kept = service.proxy().connect();
     assert_eq!(kept.get("/").0.header("connection"), None);
@@ -246,18 +246,18 @@ fn the_old_process_finishes_what_it_has_begun_and_asks_others_to_connect_again()
     assert_eq!(line["level"], "INFO");
     visit(service.proxy().address(), "/");
 
-    // The second one has a lame duck, which a second signal would end.
+    // The second process has a lame duck, which a second signal would end.
     kill_process(service.current, Signal::INT).unwrap();
     service.line("all complete", 2);
 }
 
 #[test]
-fn a_probe_that_reached_the_old_process_does_not_take_the_new_one_for_unready() {
+fn a_probe_that_reaches_the_old_process_does_not_mark_the_new_one_unready() {
     let config = format!("{ADMIN}restart: {{linger: 1}}");
     let mut service = Service::start(&config);
     let mut probe = Client::connect(service.proxy().metrics_address());
     assert_eq!(probe.get("/readyz").0.status, 200);
-    // It holds the old process in its drain.
+    // This request keeps the old process draining.
     let mut slow = service.proxy().connect();
     slow.ask("/slow?seconds=3600");
     slow.response_head();
@@ -275,7 +275,7 @@ fn a_probe_that_reached_the_old_process_does_not_take_the_new_one_for_unready() 
 }
 
 #[test]
-fn a_program_that_cannot_start_leaves_the_old_one_which_takes_the_next_that_can() {
+fn after_a_failed_start_the_old_process_goes_on_and_starts_the_next_program() {
     let mut service = Service::start("");
     let address = service.proxy().address();
     let requests = Crowd::of(1, move || visit(address, "/"));
@@ -296,7 +296,7 @@ fn a_program_that_cannot_start_leaves_the_old_one_which_takes_the_next_that_can(
 }
 
 #[test]
-fn a_configuration_that_was_broken_meanwhile_leaves_the_old_process() {
+fn with_an_invalid_configuration_the_old_process_goes_on() {
     let mut service = Service::start("");
     let file = service.proxy().file("proxy.yaml");
     std::fs::write(&file, "shutdown_timeot: 3").unwrap();
@@ -306,7 +306,7 @@ fn a_configuration_that_was_broken_meanwhile_leaves_the_old_process() {
     assert!(service.log().text().contains("shutdown_timeot"));
     visit(service.proxy().address(), "/");
 
-    // What it says now holds for the next one.
+    // The repaired configuration holds for the next process.
     std::fs::write(&file, "max_connections: 3").unwrap();
     service.restart();
     let line = service.line("connection limit set", 1);
@@ -315,9 +315,9 @@ fn a_configuration_that_was_broken_meanwhile_leaves_the_old_process() {
 }
 
 #[test]
-fn a_new_process_that_is_never_ready_is_ended_and_meanwhile_another_is_refused() {
+fn a_new_process_that_is_never_ready_is_ended_and_meanwhile_restarts_are_refused() {
     let service = Service::start("restart: {ready_within: 1}");
-    // It does not even heed SIGTERM.
+    // The script ignores SIGTERM, too.
     service.replace_program("trap '' TERM; while :; do sleep 0.1; done");
     service.signal(Signal::USR2);
     let child = pid_of(&service.line(STARTED, 1));
@@ -395,7 +395,7 @@ fn visit_once(address: SocketAddr) {
 }
 
 #[test]
-fn what_was_announced_and_known_passes_to_the_new_process_and_nobody_hears_of_an_end() {
+fn announcements_and_state_pass_to_the_new_process_without_a_goodbye() {
     let (peer, registry) = (Peer::start(), Registry::start(|_| (200, "{}")));
     let link = Link::start();
     let mut service = Service::start(&format!(
@@ -415,7 +415,7 @@ fn what_was_announced_and_known_passes_to_the_new_process_and_nobody_hears_of_an
     service.line("announced by multicast DNS", 2);
     assert_eq!(service.line("state restored", 1)["peers"], 1);
     service.line("the state file belongs to the new process: not saved", 1);
-    // Not as it was when the first one started.
+    // The file has changed since the first process started.
     let saved = std::fs::read(service.proxy().file("state.json")).unwrap();
     let saved: Value = serde_json::from_slice(&saved).unwrap();
     assert_eq!(saved["state"]["peers"][0]["id"], "other");
@@ -439,7 +439,7 @@ fn what_was_announced_and_known_passes_to_the_new_process_and_nobody_hears_of_an
     assert_eq!(ended.log.all("state saved").len(), 1);
 }
 
-/// What stands in for a service manager.
+/// A stand-in for a service manager.
 struct Manager {
     socket: UnixDatagram,
     directory: TempDir,
@@ -453,10 +453,10 @@ impl Manager {
         Self { socket, directory }
     }
 
-    /// Starts it as a service manager does, with a watchdog of 200 ms.
+    /// Starts the proxy like a service manager does, with a watchdog of 200 ms.
     fn start(&self, config: &str) -> Service {
         Service::start_with(config, |command| {
-            // The process number is the shell's, which becomes the proxy.
+            // The process id is the shell's, which becomes the proxy.
             let mut shell = becoming("export WATCHDOG_PID=$$", command);
             shell
                 .env("NOTIFY_SOCKET", self.directory.path().join("notify"))
@@ -465,7 +465,7 @@ impl Manager {
         })
     }
 
-    /// Reads what it is told up to a line that begins so, and returns all of it.
+    /// Reads notifications up to a line that begins with `start`, and returns all lines.
     #[track_caller]
     fn until(&self, start: &str) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
@@ -480,7 +480,7 @@ impl Manager {
     }
 }
 
-/// A shell that does something first, and then becomes the command.
+/// Returns a shell that runs `first`, then becomes the command.
 fn becoming(first: &str, command: Command) -> Command {
     let mut shell = Command::new("sh");
     shell
@@ -492,7 +492,7 @@ fn becoming(first: &str, command: Command) -> Command {
 }
 
 #[test]
-fn the_manager_is_told_of_the_start_of_life_and_of_the_end_with_its_progress() {
+fn the_manager_is_notified_of_start_watchdog_and_shutdown_progress() {
     let manager = Manager::new();
     let service = manager.start("");
     assert_eq!(manager.until("READY=1").last().unwrap(), "STATUS=serving");
@@ -507,7 +507,7 @@ fn the_manager_is_told_of_the_start_of_life_and_of_the_end_with_its_progress() {
     assert!(!before.iter().any(|line| line.starts_with("EXTEND")));
     manager.until("EXTEND_TIMEOUT_USEC=5000000");
     manager.until("STATUS=draining: 1 connection, in step connections");
-    // It goes on though no step begins or ends.
+    // Notifications continue although no step begins or ends.
     for _ in 0..3 {
         manager.until("WATCHDOG=1");
         manager.until("EXTEND_TIMEOUT_USEC=5000000");
@@ -517,7 +517,7 @@ fn the_manager_is_told_of_the_start_of_life_and_of_the_end_with_its_progress() {
 }
 
 #[test]
-fn the_manager_learns_of_the_new_process_and_nothing_of_the_old_ones_end() {
+fn the_manager_is_notified_of_the_new_process_but_not_of_the_old_ones_end() {
     let manager = Manager::new();
     let mut service = manager.start("");
     manager.until("READY=1");
@@ -525,7 +525,7 @@ fn the_manager_learns_of_the_new_process_and_nothing_of_the_old_ones_end() {
     let pid = service.current.as_raw_nonzero();
     let told = manager.until(&format!("MAINPID={pid}"));
     service.line("all complete", 1);
-    // Only the new one is left, and is watched.
+    // Only the new process is left, and sends the watchdog pings.
     for _ in 0..5 {
         let lines = manager.until("WATCHDOG=1");
         assert!(!lines.iter().any(|line| line == "STOPPING=1"), "{lines:?}");
@@ -537,8 +537,8 @@ fn the_manager_learns_of_the_new_process_and_nothing_of_the_old_ones_end() {
 }
 
 #[test]
-fn a_variable_that_names_another_ones_predecessor_means_nothing() {
-    // The standard input is a pair of sockets, but not of that process.
+fn a_variable_that_names_another_process_is_ignored() {
+    // Standard input is a socket pair, but not of the named process.
     let (input, other) = UnixStream::pair().unwrap();
     drop(other);
     rustix::io::fcntl_setfd(&input, rustix::io::FdFlags::empty()).unwrap();
@@ -553,7 +553,7 @@ fn a_variable_that_names_another_ones_predecessor_means_nothing() {
     assert_eq!(service.end().code(), 0);
 }
 
-/// Passes sockets as a service manager does.
+/// Passes sockets like a service manager does.
 fn activated(sockets: &[&TcpListener], names: &str, command: Command) -> Command {
     let mut first = String::new();
     for (place, socket) in sockets.iter().enumerate() {
@@ -566,7 +566,7 @@ fn activated(sockets: &[&TcpListener], names: &str, command: Command) -> Command
 }
 
 #[test]
-fn sockets_of_the_service_manager_stand_for_what_is_configured_over_a_restart_too() {
+fn sockets_of_the_service_manager_replace_configured_addresses_even_after_a_restart() {
     let any = || TcpListener::bind("127.0.0.1:0").unwrap();
     let sockets = [any(), any(), any()];
     let [tls, admin, http] = sockets

@@ -1,5 +1,5 @@
-//! Signals: what was begun is finished, the report tells of it, the exit code
-//! means something.
+//! Shutdowns by signals: started work is finished, the report is complete, and the exit code tells
+//! the result.
 
 mod support;
 
@@ -106,8 +106,8 @@ fn under_load_no_byte_of_a_started_request_is_lost() {
 fn requests_that_wait_in_the_kernel_when_the_signal_comes_are_answered() {
     let proxy = Proxy::start("");
     let address = proxy.address();
-    // While it is stopped the kernel goes on: it completes the connections and
-    // takes the requests. It wakes to all of them and the signal at once.
+    // The kernel completes connections and takes requests of a stopped process. The process wakes
+    // to all of them and to the signal at once.
     proxy.signal(Signal::STOP);
     let mut clients: Vec<_> = (0..20).map(|_| Client::connect(address)).collect();
     for client in &mut clients {
@@ -122,7 +122,7 @@ fn requests_that_wait_in_the_kernel_when_the_signal_comes_are_answered() {
     assert_clean(&proxy.wait());
 }
 
-/// Reads 64 KiB every 5 ms, checks the pattern, and returns how much it was.
+/// Reads 64 KiB every 5 ms, checks the pattern, and returns the length.
 fn read_slowly(client: &mut Client, length: usize) -> usize {
     let mut total = 0;
     while total < length {
@@ -153,7 +153,7 @@ fn an_upload_in_flight_arrives_whole() {
 }
 
 #[test]
-fn silent_and_half_open_clients_do_not_hold_the_shutdown() {
+fn silent_and_half_open_clients_do_not_delay_the_shutdown() {
     let proxy = Proxy::start("timeouts: {client_hello: 1}\nshutdown_timeout: 600");
     let mut silent = proxy.connect();
     let mut half = proxy.connect();
@@ -172,7 +172,7 @@ fn many_idle_connections_are_all_closed_and_the_report_is_clean() {
     let config = "shutdown_timeout: 600\nmetrics: {file: numbers.json}";
     let proxy = Proxy::start(config);
     let mut clients: Vec<_> = (0..300).map(|_| proxy.connect()).collect();
-    // Some have been answered, some have not begun to speak.
+    // Some clients have been answered, some have sent nothing yet.
     for client in clients.iter_mut().step_by(3) {
         assert_eq!(client.get("/").0.status, 200);
     }
@@ -192,7 +192,7 @@ fn many_idle_connections_are_all_closed_and_the_report_is_clean() {
 }
 
 #[test]
-fn at_the_deadline_what_hangs_is_cut_and_named_and_the_other_steps_still_run() {
+fn at_the_deadline_stragglers_are_cut_and_named_and_later_steps_run() {
     let upstream = Upstream::start(|_, client| {
         client.head();
         client.rest();
@@ -211,7 +211,7 @@ fn at_the_deadline_what_hangs_is_cut_and_named_and_the_other_steps_still_run() {
     proxy.signal(Signal::TERM);
     assert_eq!(client.rest(), b"");
     let ended = proxy.wait();
-    // Best effort: that a client was cut is told, but is no failure of the proxy.
+    // Cutting a client is reported, but best effort makes it no failure of the proxy.
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
     assert!(ended.report().contains(&peer), "{}", ended.report());
     let numbers = std::fs::read_to_string(ended.directory.path().join("numbers.json")).unwrap();
@@ -227,18 +227,18 @@ fn a_second_signal_later_cuts_the_clients_that_are_left() {
     client.ask("/slow?seconds=3600");
     assert_eq!(client.response_head().status, 200);
     proxy.drain();
-    // Within half a second it would be the same request.
+    // A signal within half a second would count as the same request.
     std::thread::sleep(Duration::from_millis(700));
     proxy.signal(Signal::TERM);
     let peer = client.stream.local_addr().unwrap().to_string();
     let ended = proxy.wait();
-    // Best effort: a client that was cut is told, but is no failure of the proxy.
+    // Cutting a client is reported, but best effort makes it no failure of the proxy.
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
     assert!(ended.report().contains(&peer), "{}", ended.report());
 }
 
 #[test]
-fn the_tape_and_the_numbers_tell_of_every_request() {
+fn the_tape_and_the_metrics_count_every_request() {
     let config = "recorder: {path: tape.ndjson}\nmetrics: {file: numbers.json}";
     let proxy = Proxy::start(config);
     let mut client = proxy.connect();
@@ -291,7 +291,7 @@ fn a_tape_that_cannot_be_written_is_a_failed_step_and_exit_code_1() {
 }
 
 #[test]
-fn the_metrics_can_be_asked_for_while_the_proxy_drains() {
+fn the_metrics_are_served_while_the_proxy_drains() {
     let proxy = Proxy::start("metrics: {enabled: true, address: \"127.0.0.1:0\"}");
     let mut client = proxy.connect();
     client.ask("/slow?seconds=1");

@@ -1,5 +1,5 @@
-//! TLS passed on by name: who may go where, what is refused and counted, how it
-//! drains, and that files from before all this still mean what they meant.
+//! TLS passed on by name: which servers clients reach, what is refused and counted, how it drains,
+//! and that older files keep their meaning.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use rustix::process::Signal;
 use support::{Client, Proxy, Upstream, eventually};
 
-/// A ClientHello (RFC 8446 §4.1.2) that asks for `name`, if for any.
+/// Encodes a ClientHello (RFC 8446 §4.1.2), with `name` as its server name.
 fn hello(name: Option<&str>) -> Vec<u8> {
     let prefixed = |size: usize, bytes: &[u8]| {
         let length = bytes.len().to_be_bytes();
@@ -39,7 +39,7 @@ fn hello(name: Option<&str>) -> Vec<u8> {
     [&[0x16, 0x03, 0x01][..], &prefixed(2, &handshake)].concat()
 }
 
-/// A server that returns what it is sent.
+/// A server that echoes.
 fn echo() -> Upstream {
     Upstream::start(|_, client| {
         let mut copy = client.stream.try_clone().unwrap();
@@ -69,7 +69,7 @@ fn a_connection_goes_to_the_server_of_its_name_untouched_and_both_ways() {
     let proxy = Proxy::start(&config(&upstream));
     let mut client = connect(&proxy);
     let hello = hello(Some("www.SHOP.example"));
-    // In pieces, as a network may deliver it.
+    // Sent in pieces, as a network may deliver it.
     for piece in hello.chunks(20) {
         client.send(piece);
     }
@@ -88,7 +88,7 @@ fn a_connection_goes_to_the_server_of_its_name_untouched_and_both_ways() {
 }
 
 #[test]
-fn who_may_not_pass_is_refused_with_an_alert_and_counted_by_reason() {
+fn refused_tls_clients_get_an_alert_and_are_counted_by_reason() {
     let upstream = echo();
     let proxy = Proxy::start(&config(&upstream));
     for (bytes, answer, fate) in [
@@ -128,7 +128,7 @@ fn who_may_not_pass_is_refused_with_an_alert_and_counted_by_reason() {
 }
 
 #[test]
-fn a_client_that_does_not_finish_its_hello_is_let_go() {
+fn a_client_that_does_not_finish_its_hello_is_disconnected() {
     let upstream = echo();
     let proxy = Proxy::start(&format!(
         "{}timeouts: {{client_hello: 1}}\n",
@@ -142,7 +142,7 @@ fn a_client_that_does_not_finish_its_hello_is_let_go() {
 }
 
 #[test]
-fn at_the_end_connections_are_waited_for_within_the_shutdown_timeout_then_cut() {
+fn the_shutdown_awaits_tls_connections_then_cuts_them_at_the_deadline() {
     let upstream = echo();
     let proxy = Proxy::start(&format!("{}shutdown_timeout: 4\n", config(&upstream)));
     let hello = hello(Some("a.shop.example"));
@@ -160,7 +160,7 @@ fn at_the_end_connections_are_waited_for_within_the_shutdown_timeout_then_cut() 
     });
     assert!(TcpStream::connect(proxy.tls_address()).is_err());
     assert_eq!(Client::over(unused.stream.try_clone().unwrap()).rest(), b"");
-    // What was begun goes on.
+    // The open connection goes on.
     ends.stream.write_all(b"last").unwrap();
     let mut last = Vec::new();
     ends.read_more(&mut last, 4);

@@ -1,5 +1,5 @@
-//! Clients that stay with their upstream: by a cookie of the proxy's, or by a
-//! field that they and their upstream agree on.
+//! Affinity: clients stay with their upstream, by a cookie of the proxy or by a field of the
+//! application.
 
 mod support;
 
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use support::client::{Response, header};
 use support::{Client, Proxy, Upstream, eventually};
 
-/// An upstream that answers with its name, and with `fields`.
+/// An upstream that answers with its name and with `fields`.
 fn named(name: &'static str, fields: &'static str) -> Upstream {
     Upstream::start(move |_, client| answer(client, name, fields))
 }
@@ -35,7 +35,7 @@ fn proxy(upstreams: &[&Upstream], sticky: &str) -> Proxy {
     ))
 }
 
-/// Asks with these fields: the response, and who gave it.
+/// Sends a request with these fields. Returns the response and the upstream's name.
 fn ask(proxy: &Proxy, method: &str, fields: &str) -> (Response, String) {
     let mut client = proxy.connect();
     client.send(format!("{method} /app HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
@@ -47,7 +47,7 @@ fn who(proxy: &Proxy, fields: &str) -> String {
     ask(proxy, "GET", fields).1
 }
 
-/// The cookie that a response sets, as a request sends it.
+/// Returns the cookie that a response sets, as a request sends it.
 fn cookie(response: &Response) -> String {
     let set = response.header("set-cookie").unwrap();
     let (pair, rest) = set.split_once(';').unwrap();
@@ -80,7 +80,7 @@ fn a_client_with_the_cookie_stays_with_its_upstream_and_others_take_turns() {
         assert_eq!(who(&proxy, &theirs), other);
     }
     assert_eq!(active(&proxy), 2);
-    // One that is not known gets another.
+    // A client with an unknown cookie gets another one.
     let (response, _) = ask(&proxy, "GET", "Cookie: whose=guessed\r\n");
     assert_ne!(cookie(&response), mine);
 }
@@ -154,7 +154,7 @@ fn a_session_that_the_upstream_begins_and_ends_is_known_by_its_field() {
 }
 
 #[test]
-fn a_client_that_is_not_heard_of_is_forgotten_and_the_number_is_bounded() {
+fn silent_clients_are_forgotten_and_the_number_of_clients_is_bounded() {
     let a = named("a", "");
     let proxy = proxy(&[&a], "cookie: whose, idle: 1, most: 5");
     for _ in 0..20 {
@@ -169,7 +169,7 @@ fn a_client_that_is_not_heard_of_is_forgotten_and_the_number_is_bounded() {
 }
 
 #[test]
-fn at_the_end_the_clients_are_forgotten_as_a_step() {
+fn the_shutdown_forgets_the_clients_in_its_step() {
     let a = named("a", "");
     let proxy = proxy(&[&a], "cookie: whose");
     who(&proxy, "");
@@ -180,5 +180,5 @@ fn at_the_end_the_clients_are_forgotten_as_a_step() {
     let mut rows = report.lines().map(str::split_whitespace);
     let mut done =
         |step| rows.any(|mut row| row.next() == Some(step) && row.next() == Some("done"));
-    assert!(done("[/app]") && done("shelf"), "{}", ended.report());
+    assert!(done("[/app]") && done("store"), "{}", ended.report());
 }

@@ -1,5 +1,5 @@
-//! Where requests go, and what passes besides plain requests: WebSocket, server-
-//! sent events, HTTP/2 on either side.
+//! Routes and upstreams, and traffic besides plain requests: WebSocket, server-sent events, HTTP/2
+//! on either side.
 
 mod support;
 
@@ -75,7 +75,7 @@ fn without_a_route_for_it_a_request_is_not_found() {
 }
 
 #[test]
-fn upstreams_take_turns_and_one_that_is_gone_costs_no_request() {
+fn upstreams_take_turns_and_a_missing_one_costs_no_request() {
     let (a, b) = (named("a"), named("b"));
     let gone = Upstream::nobody();
     let proxy = Proxy::start(&format!(
@@ -92,7 +92,7 @@ fn upstreams_take_turns_and_one_that_is_gone_costs_no_request() {
 }
 
 #[test]
-fn an_upstream_that_its_health_check_calls_unwell_is_passed_over_until_it_is_well() {
+fn an_unhealthy_upstream_gets_no_requests_until_it_recovers() {
     let well = Arc::new(AtomicBool::new(true));
     let told = well.clone();
     let sick = Upstream::start(move |_, client| {
@@ -149,11 +149,11 @@ fn a_breaker_opens_answers_at_once_and_closes_when_the_upstream_is_back() {
 }
 
 #[test]
-fn clients_that_break_off_their_uploads_do_not_open_a_breaker() {
+fn clients_that_abort_uploads_do_not_open_a_breaker() {
     let upstream = Upstream::start(|_, client| {
         while let Some(head) = client.next_head() {
             if head.starts_with("POST ") {
-                // Says nothing until it has all.
+                // This upstream answers only once it has the whole body.
                 client.rest();
                 return;
             }
@@ -168,7 +168,7 @@ fn clients_that_break_off_their_uploads_do_not_open_a_breaker() {
         let mut client = proxy.connect();
         client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
         client.stream.shutdown(std::net::Shutdown::Write).unwrap();
-        // An answer, or the end: nobody waits for it.
+        // Reads the answer or the end, whichever comes.
         client.rest();
     }
     eventually("their ends", || {
@@ -188,7 +188,7 @@ const ASK_FOR_WEBSOCKET: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: ke
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// An upstream that agrees to WebSocket, and returns all it is sent, unmasked.
+/// An upstream that accepts WebSocket and echoes frames without their mask.
 fn echo() -> Upstream {
     Upstream::start(|_, client| {
         let head = client.head();
@@ -234,7 +234,7 @@ fn websocket_frames_pass_both_ways_and_its_close_too() {
 }
 
 #[test]
-fn a_websocket_is_told_that_the_proxy_goes_away_and_is_waited_for() {
+fn a_websocket_gets_a_close_frame_and_is_awaited() {
     let upstream = echo();
     let proxy = Proxy::before(&upstream, "metrics: {file: numbers.json}");
     let mut client = websocket(&proxy);
@@ -253,7 +253,7 @@ fn a_websocket_is_told_that_the_proxy_goes_away_and_is_waited_for() {
 }
 
 #[test]
-fn a_websocket_whose_client_is_silent_is_pinged_then_let_go() {
+fn a_silent_websocket_client_is_pinged_then_disconnected() {
     let upstream = echo();
     let proxy = Proxy::before(&upstream, "websocket: {ping: 1}\ntimeouts: {idle: 3600}");
     let mut client = websocket(&proxy);
@@ -331,7 +331,7 @@ fn http_2_is_taken_and_passed_on_as_http_1() {
             let body = response.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(body, "ok");
         }
-        // The connection is open and unused: it does not hold the shutdown.
+        // An unused connection does not delay the shutdown.
         proxy.drain();
     });
     let ended = proxy.wait();
@@ -353,7 +353,7 @@ fn a_request_in_http_2_that_is_in_flight_is_finished() {
     assert_eq!(proxy.wait().code(), 0);
 }
 
-/// An upstream in HTTP/2 that answers with what it was asked.
+/// An HTTP/2 upstream that answers with the path, `Connection` and `Host` of the request.
 fn http2_upstream() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,5 +1,5 @@
-//! What a proxy has to be strict about on the wire, since two servers that read
-//! the same bytes differently are a way past the first one.
+//! Strictness on the wire: if two servers read the same bytes differently, a client can smuggle a
+//! request past the first one.
 
 mod support;
 
@@ -9,7 +9,8 @@ use support::{Proxy, Upstream};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// An upstream that answers every request with `answer`, and tells the heads.
+/// An upstream that answers every request with `answer`, and sends the request heads to the
+/// receiver.
 fn telling(answer: &'static str) -> (Upstream, mpsc::Receiver<String>) {
     let (tell, heads) = mpsc::channel();
     let upstream = Upstream::start(move |_, client| {
@@ -22,7 +23,7 @@ fn telling(answer: &'static str) -> (Upstream, mpsc::Receiver<String>) {
     (upstream, heads)
 }
 
-/// Sends `bytes` over a connection of its own, and returns all that comes back.
+/// Sends `bytes` on a connection of their own, and returns the whole answer.
 fn exchange(proxy: &Proxy, bytes: &str) -> String {
     let mut client = proxy.connect();
     client.send(bytes);
@@ -80,7 +81,7 @@ fn requests_before_an_ambiguous_one_are_answered() {
 }
 
 #[test]
-fn a_response_in_a_coding_that_is_not_undone_is_no_success() {
+fn a_response_in_an_unknown_transfer_coding_is_an_error() {
     let (coding, protocol) = ("http_response_transfer_coding", "http_protocol_error");
     let chunks = "2\r\nok\r\n0\r\n\r\n";
     for (fields, body, error) in [
@@ -120,7 +121,7 @@ fn a_response_in_a_coding_that_is_not_undone_is_no_success() {
 
 #[test]
 fn interim_responses_reach_the_client_before_the_final_one() {
-    // It says the final one only once the client has the others.
+    // The upstream sends the final response only once the client has the others.
     let (release, held) = mpsc::channel::<()>();
     let held = std::sync::Mutex::new(held);
     let upstream = Upstream::start(move |_, client| {
@@ -200,7 +201,7 @@ fn a_host_has_a_port_that_there_can_be() {
     }
 }
 
-/// A trailer section with what may be in one, and what may not (RFC 9110 §6.5.1).
+/// A trailer section with allowed and forbidden fields (RFC 9110 §6.5.1).
 const TRAILERS: &str = "Connection: x-hop\r\nX-Hop: 1\r\nTransfer-Encoding: chunked\r\n\
     Content-Length: 5\r\nHost: evil\r\nX-Forwarded-For: 9.9.9.9\r\nSet-Cookie: a=b\r\nX-Sum: 7\r\n";
 
@@ -267,7 +268,8 @@ fn fields_that_no_trailer_may_have_are_dropped_from_responses() {
 
 #[test]
 fn a_request_is_sent_once_unless_an_idle_connection_died_under_it() {
-    // Fresh connections that die over the request, and kept ones that had begun to answer it.
+    // First fresh connections that fail during the request, then reused ones that had begun to
+    // answer.
     let (tell, heads) = mpsc::channel();
     let upstream = Upstream::start(move |_, client| {
         while let Some(head) = client.next_head() {
@@ -343,7 +345,7 @@ fn a_get_with_a_body_has_it_at_the_upstream_too() {
 }
 
 #[test]
-fn what_can_be_read_in_two_ways_is_refused() {
+fn ambiguous_requests_are_refused() {
     let (upstream, heads) = telling(OK);
     let proxy = Proxy::before(&upstream, "");
     for request in [

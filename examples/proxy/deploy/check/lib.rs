@@ -1,5 +1,5 @@
-//! Every field of the manifests is one that Kubernetes has, and the container
-//! file can be read.
+//! Checks that every field of the manifests exists in Kubernetes, and that the container file can
+//! be parsed.
 
 #![cfg(test)]
 
@@ -19,7 +19,7 @@ fn manifests() -> Vec<Value> {
     serde_saphyr::from_multiple(&read_to_string(path).unwrap()).unwrap()
 }
 
-/// What Kubernetes makes of a manifest. It leaves out what it does not know.
+/// Parses a manifest with Kubernetes' types, which drop unknown fields.
 fn understood(manifest: &Value) -> Value {
     fn through<T: DeserializeOwned + Serialize>(manifest: &Value) -> Value {
         let typed: T = serde_json::from_value(manifest.clone()).unwrap();
@@ -34,7 +34,7 @@ fn understood(manifest: &Value) -> Value {
     }
 }
 
-/// The paths of what is in one and not, or not the same, in the other.
+/// Returns the paths of values that are missing or different in the other document.
 fn lost(given: &Value, kept: &Value, path: &str, found: &mut Vec<String>) {
     match (given, kept) {
         (Value::Object(given), Value::Object(kept)) => {

@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Access rules of the admin listener.
 
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, HOST};
@@ -9,28 +9,28 @@ use tracing::error;
 use crate::config::hosts::HostPattern;
 use crate::config::{Admin, Secret};
 
-/// The rules.
+/// The access rules.
 #[derive(Clone, Debug)]
 pub struct Access {
     hosts: Vec<HostPattern>,
     secret: Option<Secret>,
 }
 
-/// Why somebody may not act.
+/// The reason why a request may not act.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Denied {
-    /// Nobody may.
+    /// No token is configured.
     Disabled,
     /// The request has no token.
     Anonymous,
-    /// It has another one.
+    /// The request has a wrong token.
     Wrong,
-    /// The token's file is of no use now.
+    /// The token file cannot be used.
     Broken,
 }
 
 impl Access {
-    /// As the configuration says.
+    /// Creates the configured rules.
     #[must_use]
     pub fn new(config: &Admin) -> Self {
         Self {
@@ -39,17 +39,16 @@ impl Access {
         }
     }
 
-    /// Whether anybody may act.
+    /// Returns whether a token is configured.
     #[must_use]
     pub const fn is_possible(&self) -> bool {
         self.secret.is_some()
     }
 
-    /// Whether the name that a request was sent to can be meant for this server. A
-    /// page from elsewhere can have its own name point here (DNS rebinding), and
-    /// its browser would let it read what comes back.
+    /// Returns whether the request's host name belongs to this server. A foreign page can point its
+    /// own name here (DNS rebinding), and its browser would let it read the answers.
     #[must_use]
-    pub fn is_for_us<B>(&self, request: &Request<B>) -> bool {
+    pub fn is_own_host<B>(&self, request: &Request<B>) -> bool {
         let host = request.headers().get(HOST);
         let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
         let Some(authority) = request.uri().authority().cloned().or(host) else {
@@ -62,11 +61,11 @@ impl Access {
             || self.hosts.iter().any(|host| host.matches(name))
     }
 
-    /// Whether whoever sent a request may act.
+    /// Checks the token of a request.
     ///
     /// # Errors
     ///
-    /// Why not.
+    /// When the request may not act; the error is the reason.
     pub async fn allows<B>(&self, request: &Request<B>) -> Result<(), Denied> {
         let secret = self.secret.clone().ok_or(Denied::Disabled)?;
         let given = request.headers().get(AUTHORIZATION);
@@ -77,18 +76,18 @@ impl Access {
             Ok(Ok(token)) if token.is(&given) => Ok(()),
             Ok(Ok(_)) => Err(Denied::Wrong),
             Ok(Err(error)) => {
-                error!(%error, "nobody can act");
+                error!(%error, "checking the admin token failed");
                 Err(Denied::Broken)
             }
             Err(error) => {
-                error!(%error, "nobody can act");
+                error!(%error, "checking the admin token failed");
                 Err(Denied::Broken)
             }
         }
     }
 }
 
-/// The token of `Bearer token` (RFC 6750 §2.1); the scheme's case is of no meaning.
+/// Returns the token of `Bearer token` (RFC 6750 §2.1). The case of the scheme does not matter.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked("Bearer ".len())?;
     scheme
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn only_addresses_this_machine_and_names_that_were_given_are_for_us() {
+    fn only_addresses_localhost_and_configured_names_are_own_hosts() {
         for (host, ours) in [
             (Some("127.0.0.1:9090"), true),
             (Some("[::1]:9090"), true),
@@ -126,12 +125,12 @@ mod tests {
                 request = request.header(HOST, host);
             }
             let request = request.body(()).unwrap();
-            assert_eq!(access(None).is_for_us(&request), ours, "{host:?}");
+            assert_eq!(access(None).is_own_host(&request), ours, "{host:?}");
         }
     }
 
     #[tokio::test]
-    async fn only_who_has_the_token_may_act() {
+    async fn only_the_token_allows_actions() {
         let token = Secret::Token("correct-horse-battery".parse().unwrap());
         let missing = Secret::File("/nonexistent/token".into());
         for (secret, header, expected) in [

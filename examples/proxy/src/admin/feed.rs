@@ -1,6 +1,5 @@
-//! The snapshots as server-sent events: one a second, and one at every change of
-//! a shutdown. The stream ends between two events, at the admin listener's own
-//! step; its last event is called `last`.
+//! Status snapshots as server-sent events: one a second, and one at every change of a shutdown. The
+//! stream ends in the admin listener's own step, with an event that is called `last`.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::status::Status;
 
-/// How often a snapshot is sent, at least.
+/// The longest interval between two snapshots.
 pub const PERIOD: Duration = Duration::from_secs(1);
 
-/// A client that lost the connection comes again after so many milliseconds.
+/// The time after which a client reconnects.
 const RETRY: &str = "retry: 1000\n\n";
 
-/// The events, until `connection` is to close.
+/// Returns the events, until `connection` is to close.
 pub fn stream(
     status: Arc<Status>,
     period: Duration,
@@ -56,11 +55,11 @@ pub fn stream(
     })
 }
 
-/// What a snapshot is taken for.
+/// The changes that cause a snapshot.
 struct Watch {
-    /// The first one is due at once.
+    /// The interval, whose first tick is due at once.
     ticks: Interval,
-    /// None once there is nothing more to come.
+    /// `None` once no more changes can come.
     progress: Option<Progress>,
     requested: Option<CancellationToken>,
     readiness: watch::Receiver<ReadyState>,
@@ -68,14 +67,14 @@ struct Watch {
 }
 
 impl Watch {
-    /// Whether it goes on.
+    /// Waits for the next change. Returns false once the connection is to close.
     async fn changed(&mut self) -> bool {
         tokio::select! {
             biased;
             _ = self.closing.as_mut() => return false,
             more = next(&mut self.progress) => if !more { self.progress = None },
             () = asked(&self.requested) => self.requested = None,
-            // The sender is among the sources, so this is no end.
+            // The sender is in `sources`, so an error cannot occur.
             _ = self.readiness.changed() => {}
             _ = self.ticks.tick() => {}
         }
@@ -97,7 +96,7 @@ async fn asked(requested: &Option<CancellationToken>) {
     }
 }
 
-/// JSON has no line ends of its own, so one line is enough.
+/// Formats an event. JSON text has no line ends, so one `data` line is enough.
 fn event(lead: &str, name: &str, json: &[u8]) -> Bytes {
     let mut text = BytesMut::with_capacity(json.len() + 64);
     for part in [lead, "event: ", name, "\ndata: "] {

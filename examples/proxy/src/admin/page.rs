@@ -1,5 +1,4 @@
-//! The page: one document with everything in it, that runs nothing else and asks
-//! nobody else.
+//! The status page: one self-contained document, which loads nothing else.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -14,26 +13,26 @@ use crate::message::fault::plain;
 
 const DOCUMENT: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/style.css");
-/// One script in three files; the last one begins.
+/// One script in three files. The last one starts it.
 const SCRIPT: &str = concat!(
     include_str!("page/nodes.js"),
     include_str!("page/plan.js"),
     include_str!("page/script.js"),
 );
 
-/// Only what carries the nonce runs, only this server is asked, and no text
+/// The policy: only scripts and styles with the nonce run, only this server is asked, and no text
 /// becomes markup.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'nonce-{nonce}'; \
      style-src 'nonce-{nonce}'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// The page, with a nonce of its own.
+/// Returns the page, with a fresh nonce.
 pub fn response() -> Response<Full<Bytes>> {
     let Some(nonce) = nonce() else {
-        let text = "no random numbers are to be had\n";
+        let text = "random numbers are not available\n";
         return plain(StatusCode::SERVICE_UNAVAILABLE, text);
     };
-    // The nonce first: in the parts nothing is replaced.
+    // The nonce first, so that nothing is replaced inside the parts.
     let document = DOCUMENT
         .replace("{nonce}", &nonce)
         .replace("{style}", STYLE)
@@ -49,7 +48,7 @@ pub fn response() -> Response<Full<Bytes>> {
     response
 }
 
-/// Nothing is kept, guessed at, framed or told to others.
+/// Adds headers against caching, sniffing, framing and referrers.
 pub fn harden(headers: &mut HeaderMap) {
     for (name, value) in [
         (CACHE_CONTROL, "no-store"),
@@ -73,7 +72,7 @@ pub fn harden(headers: &mut HeaderMap) {
     }
 }
 
-/// 128 bits that nobody can guess.
+/// Returns 128 random bits. Returns `None` if the system has no random numbers.
 fn nonce() -> Option<String> {
     let mut bytes = [0; 16];
     let read = getrandom(&mut bytes, GetRandomFlags::empty()).ok()?;

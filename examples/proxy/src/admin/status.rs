@@ -1,4 +1,4 @@
-//! What there is to see: a snapshot of everything, as JSON.
+//! A snapshot of the proxy's status, as JSON.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,50 +17,50 @@ use crate::protection::load::{Load, Resource};
 use crate::routing::routes::{Route, Routes, Target};
 use crate::upstream::member::Member;
 
-/// Connections that are shown; the rest is counted.
+/// The number of connections that are listed. All are counted.
 const MOST_ROWS: usize = 100;
 
-/// Steps inside a step that are shown.
+/// The number of inner steps that are listed for each step.
 const MOST_INNER: usize = 50;
 
-/// Where everything is that is shown.
+/// The sources of the snapshot.
 #[derive(Debug)]
 pub struct Sources {
-    /// Numbers.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Client connections.
+    /// The client connections.
     pub connections: Acceptor,
     /// Upstreams and their breakers, programs and their pools.
     pub routes: Arc<Routes>,
-    /// What the process uses.
+    /// The resources that the process uses.
     pub load: Arc<Load>,
-    /// Whether it should be sent work.
+    /// The readiness.
     pub readiness: Readiness,
     /// The shutdown and its steps.
     pub handle: ShutdownHandle,
-    /// How it will be shut down.
+    /// The shutdown plan.
     pub plan: ResolvedPlan,
-    /// How long it goes on serving before that.
+    /// The time of the lame duck.
     pub lame_duck: Duration,
-    /// Whether there is a token, so that somebody may act.
+    /// Whether a token is configured, so that actions are possible.
     pub actions: bool,
 }
 
-/// Looks. It never holds anything up that it looks at.
+/// A reader of the status. It never blocks the parts that it reads.
 #[derive(Debug)]
 pub struct Status {
     sources: Sources,
     started: Instant,
 }
 
-/// Everything at one time.
+/// The whole status at one time.
 #[derive(Debug, Serialize)]
 struct Snapshot<'a> {
     process: Process,
-    /// What a probe is told.
+    /// The state that probes get.
     readiness: String,
     phase: Phase,
-    /// Whether somebody may act.
+    /// Whether actions are possible.
     actions: bool,
     connections: Connections,
     numbers: metrics::Snapshot,
@@ -77,7 +77,7 @@ struct Process {
     version: &'static str,
     pid: u32,
     uptime_ms: u64,
-    /// Milliseconds since 1970.
+    /// The current time, in milliseconds since 1970.
     now: u64,
 }
 
@@ -93,7 +93,7 @@ enum Phase {
 #[derive(Debug, Serialize)]
 struct Connections {
     count: usize,
-    /// The oldest.
+    /// The oldest connections.
     rows: Vec<ConnectionRow>,
 }
 
@@ -111,7 +111,7 @@ struct UpstreamRow {
     upstream: String,
     healthy: bool,
     breaker: &'static str,
-    /// For so long nobody is let through.
+    /// The time for which the breaker stays open.
     pause_ms: Option<u64>,
     opened: u64,
 }
@@ -158,7 +158,7 @@ struct Shutdown {
     steps: Vec<StepRow>,
 }
 
-/// A step as it stands.
+/// The current state of a step.
 #[derive(Debug, Serialize)]
 struct StepRow {
     path: String,
@@ -166,7 +166,7 @@ struct StepRow {
     started_ms: Option<u64>,
     elapsed_ms: u64,
     remaining_ms: Option<u64>,
-    /// What it waits for, or what went wrong.
+    /// What the step waits for, or what went wrong.
     note: Option<String>,
     steps: Vec<Self>,
 }
@@ -187,7 +187,7 @@ impl Connections {
 }
 
 impl Status {
-    /// Shows these, for a process that starts now.
+    /// Creates a reader, and takes the current time as the start of the process.
     #[must_use]
     pub fn new(sources: Sources) -> Self {
         Self {
@@ -196,17 +196,17 @@ impl Status {
         }
     }
 
-    /// Where it all comes from.
+    /// Returns the sources.
     #[must_use]
     pub const fn sources(&self) -> &Sources {
         &self.sources
     }
 
-    /// Everything as it is now.
+    /// Returns the current status.
     #[must_use]
     pub fn json(&self) -> Bytes {
         let text = serde_json::to_vec(&self.snapshot());
-        // Strings as keys and finite numbers are all there is, so this cannot fail.
+        // Serialization cannot fail: all keys are strings, and all numbers are finite.
         text.unwrap_or_default().into()
     }
 
@@ -263,9 +263,9 @@ impl Status {
     }
 }
 
-/// The lame duck comes before the plan, which begins at its end.
+/// Returns a row for the lame duck, which comes before the plan.
 fn lame_duck_row(minimum: Duration, progress: &Progress, plan: &[StepRow]) -> Option<StepRow> {
-    // Nothing yet, where the request has not been taken up.
+    // Zero until the shutdown is taken up.
     let elapsed = progress.elapsed().unwrap_or_default();
     let (state, elapsed, remaining) = match plan.first() {
         None if minimum.is_zero() => return None,
@@ -341,9 +341,9 @@ fn feed(route: &Route) -> Option<FeedRow> {
     Some(FeedRow {
         route: route.name(),
         state: counts.state.name(),
-        listeners: counts.hub.listeners,
-        events: counts.hub.events,
-        dropped: counts.hub.dropped,
+        listeners: counts.broadcast.listeners,
+        events: counts.broadcast.events,
+        dropped: counts.broadcast.dropped,
         opened: counts.opened,
     })
 }

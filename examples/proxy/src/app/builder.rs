@@ -118,7 +118,7 @@ impl Builder {
             (sockets.tls, &streams.passthrough),
         );
         if self.given.is_shared() {
-            // Nothing can fail from here on. Two processes answer probes on the shared address, so
+            // The start cannot fail from here on. Two processes answer probes on the shared address, so
             // the new one must not report that it is still starting.
             shared.readiness.set_ready();
         }

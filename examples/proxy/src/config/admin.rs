@@ -161,7 +161,7 @@ mod tests {
     const TOKEN: &str = "correct-horse-battery";
 
     #[test]
-    fn nobody_listens_unless_told_and_then_on_this_machine_only() {
+    fn the_admin_listener_is_off_by_default_and_local_when_enabled() {
         for (text, address) in [
             ("", None),
             ("admin: {enabled: true}", Some("127.0.0.1:9090")),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_one_place_long_enough_and_not_shown() {
+    fn a_token_has_one_source_and_a_minimum_length_and_is_never_shown() {
         let config = Config::parse(&format!("admin: {{token: {TOKEN}}}")).unwrap();
         let shown = format!("{config:?}");
         assert!(
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_whole_token_is_it() {
+    fn only_the_whole_token_matches() {
         let token: Token = TOKEN.parse().unwrap();
         assert!(token.is(TOKEN.as_bytes()));
         for other in ["", "correct-horse-batterz", "correct-horse-battery-"] {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_file_is_read_anew_and_named_when_it_is_of_no_use() {
+    fn a_token_file_is_read_at_each_use_and_named_in_errors() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
         let secret = Secret::File(path.clone());

@@ -49,7 +49,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn every_number_has_a_bound_that_is_told_with_the_line() {
+    fn a_number_out_of_bounds_is_refused_with_bound_and_line() {
         let huge = u64::MAX;
         for (before, field) in [
             ("", "max_connections: {}"),

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_its_default() {
+    fn missing_fields_have_their_defaults() {
         let config = parse(
             "mdns: {}\npeers: {listen: 127.0.0.1:1, tell: []}\nconsul: {url: http://a:8500}\n\
              etcd: {endpoints: [http://b:2379]}\n",
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_name_or_an_address_is_refused() {
+    fn invalid_names_and_addresses_are_refused() {
         for (text, part) in [
             ("service: a/b", "not a name"),
             ("mdns: {service: http}", "_name._tcp"),

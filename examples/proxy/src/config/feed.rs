@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_a_server_and_a_path_and_does_not_show_its_query() {
+    fn a_feed_url_has_a_server_and_a_path_and_hides_its_query() {
         let url: FeedUrl = "h2c://app:81/events?key=secret".parse().unwrap();
         assert!(url.upstream().is_http2());
         assert_eq!(url.path().as_str(), "/events?key=secret");

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_all_under_its_domain_and_not_the_domain() {
+    fn a_wildcard_matches_subdomains_but_not_the_domain() {
         let all = pattern("*.example.com");
         assert!(all.matches("a.example.com") && all.matches("A.b.Example.com"));
         for other in [

@@ -102,7 +102,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn letters_that_differ_are_counted() {
+    fn the_edit_distance_counts_differing_letters() {
         for (from, to, typos) in [
             ("", "abc", 3),
             ("idle", "idle", 0),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_not_told_wherever_it_stands() {
+    fn no_error_message_quotes_a_secret() {
         const SECRET: &str = "hunter2-hunter2-hunter2";
         for text in [
             "admin: {token: S}\nmax_connections: 0\n",

@@ -28,7 +28,7 @@ fn a_file_with_only_the_older_fields_loads() {
 }
 
 #[test]
-fn mistakes_are_told_with_their_line() {
+fn mistakes_are_reported_with_their_line() {
     for (text, line, part) in [
         (
             "max_connections: 5\nshutdown_timeot: 3\n",
@@ -107,7 +107,7 @@ fn routes_are_read_with_their_defaults() {
 }
 
 #[test]
-fn lists_that_must_not_be_empty_are_refused_with_their_line() {
+fn empty_lists_are_refused_with_their_line() {
     for (text, part) in [
         ("\nlisten_addrs: []\n", "`listen_addrs`"),
         ("\ntls: {listen_addrs: ['127.0.0.1:1']}\n", "`tls.allow`"),

@@ -189,7 +189,7 @@ mod tests {
     use crate::config;
 
     #[tokio::test]
-    async fn its_thread_ends_with_it() {
+    async fn the_responder_thread_ends_with_the_announcement() {
         let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let listening = free.local_addr().unwrap();
         drop(free);

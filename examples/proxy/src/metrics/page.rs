@@ -1,6 +1,5 @@
-//! The numbers as OpenMetrics. Labels have values from the configuration or from
-//! this code only, never from a request, so there is a bound to how many there
-//! are.
+//! The metrics as OpenMetrics text. Label values come from the configuration or the code, never
+//! from a request, so their number is bounded.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,69 +23,69 @@ use crate::streams::feed::source::State;
 use crate::streams::sni::Fate;
 use crate::upstream::member::Member;
 
-/// The content type that goes with the text.
+/// The content type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What is served to whoever asks for the numbers.
+/// The metrics page.
 #[derive(Debug)]
 pub struct Page(Registry);
 
 impl Page {
-    /// The page of these numbers.
+    /// Creates the page of these metrics.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
         let mut registry = Registry::with_prefix("proxy");
-        registry.register_collector(Box::new(Numbers(metrics)));
+        registry.register_collector(Box::new(MetricsCollector(metrics)));
         Self(registry)
     }
 
-    /// As it is now.
+    /// Renders the current numbers.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::with_capacity(8192);
-        // A string takes everything.
+        // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.0);
         text
     }
 }
 
 #[derive(Debug)]
-struct Numbers(Arc<Metrics>);
+struct MetricsCollector(Arc<Metrics>);
 
-impl Collector for Numbers {
+impl Collector for MetricsCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut to = Writer(encoder);
-        self.of_connections(&mut to)?;
-        self.of_requests(&mut to)?;
-        self.of_upstreams(&mut to)?;
-        self.of_programs(&mut to)?;
-        self.of_feeds(&mut to)?;
-        self.of_load(&mut to)?;
-        of_shutdown(&self.0.sources.handle, &mut to)
+        self.encode_connections(&mut to)?;
+        self.encode_requests(&mut to)?;
+        self.encode_upstreams(&mut to)?;
+        self.encode_programs(&mut to)?;
+        self.encode_feeds(&mut to)?;
+        self.encode_load(&mut to)?;
+        encode_shutdown(&self.0.sources.handle, &mut to)
     }
 }
 
 #[rustfmt::skip]
-impl Numbers {
-    fn of_connections(&self, to: &mut Writer<'_>) -> fmt::Result {
+impl MetricsCollector {
+    fn encode_connections(&self, to: &mut Writer<'_>) -> fmt::Result {
         let now = self.0.snapshot();
         let sources = &self.0.sources;
-        to.gauge("connections_active", "Client connections open now.", now.connections_active)?;
-        to.gauge("connections_peak", "Client connections open at the same time, at most.", now.connections_peak)?;
-        to.counter("connections_accepted", "Client connections served.", now.connections_accepted)?;
-        to.counter("connections_refused", "Client connections above the limit.", now.connections_refused)?;
+        to.gauge("connections_active", "Open client connections.", now.connections_active)?;
+        to.gauge("connections_peak", "Peak of open client connections.", now.connections_peak)?;
+        to.counter("connections_accepted", "Client connections accepted.", now.connections_accepted)?;
+        to.counter("connections_refused", "Client connections refused at the limit.", now.connections_refused)?;
         to.counter("connections_expired", "Client connections ended by a time limit.", now.connections_expired)?;
         to.counter("connections_cut", "Client connections cut by a shutdown.", now.connections_cut)?;
-        to.gauge("websockets_active", "WebSocket connections open now.", sources.websockets.count() as u64)?;
+        to.gauge("websockets_active", "Open WebSocket connections.", sources.websockets.count() as u64)?;
         let fates = Fate::ALL.map(|fate| ([("fate", fate.name())], sources.tls.of(fate)));
-        to.counters("tls_connections", "TLS connections, by what became of them.", &fates)
+        to.counters("tls_connections", "TLS connections, by outcome.", &fates)
     }
 
-    fn of_requests(&self, to: &mut Writer<'_>) -> fmt::Result {
+    fn encode_requests(&self, to: &mut Writer<'_>) -> fmt::Result {
         let now = self.0.snapshot();
         to.counter("requests", "Requests.", now.requests)?;
-        to.gauge("requests_unfinished", "Requests being answered now.", now.requests_unfinished)?;
-        to.counter("requests_aborted", "Requests whose response did not reach its end.", now.requests_aborted)?;
+        to.gauge("requests_unfinished", "Requests in flight.", now.requests_unfinished)?;
+        to.counter("requests_aborted", "Requests whose response was incomplete.", now.requests_aborted)?;
         let classes = [
             ([("class", "1xx")], now.responses_1xx),
             ([("class", "2xx")], now.responses_2xx),
@@ -97,24 +96,24 @@ impl Numbers {
         to.counters("responses", "Responses, by the class of their status.", &classes)?;
         to.counter("response_bytes", "Bytes of response bodies.", now.response_bytes)?;
         let durations = &self.0.durations;
-        to.metric("request_duration_seconds", "From a request's head to the last byte of its response.", durations)?;
-        to.counter("upstream_failures", "Requests that the upstream failed to answer.", now.upstream_failures)?;
-        to.counter("upstream_timeouts", "Those of them where it took too long.", now.upstream_timeouts)?;
+        to.metric("request_duration_seconds", "Time from a request's head to the last byte of its response.", durations)?;
+        to.counter("upstream_failures", "Requests that an upstream failed to answer.", now.upstream_failures)?;
+        to.counter("upstream_timeouts", "Upstream failures that were timeouts.", now.upstream_timeouts)?;
         let fates = [
             ([("fate", "written")], now.tape_written),
             ([("fate", "dropped")], now.tape_dropped),
         ];
-        to.counters("tape_entries", "Exchanges on the traffic tape, or lost to it.", &fates)
+        to.counters("tape_entries", "Entries of the traffic tape, written or dropped.", &fates)
     }
 
-    fn of_upstreams(&self, to: &mut Writer<'_>) -> fmt::Result {
+    fn encode_upstreams(&self, to: &mut Writer<'_>) -> fmt::Result {
         let mut members = Vec::new();
         for target in self.0.sources.routes.targets() {
             if let Target::Http(group) = target {
                 members.extend(group.members());
             }
         }
-        // Two routes may have the same one; a set of labels is said once.
+        // Two routes may share an upstream, but each set of labels must occur once.
         members.sort_by_cached_key(|member| member.upstream.to_string());
         let samples = |value: &dyn Fn(&[&Arc<Member>]) -> u64| -> Vec<_> {
             let same = members.chunk_by(|one, other| one.upstream == other.upstream);
@@ -127,17 +126,17 @@ impl Numbers {
             Target::Http(group) => Some(([("route", index.to_string())], group.sticky()?.active())),
             _ => None,
         });
-        to.gauges("sticky_active", "Clients that belong to an upstream.", &sticky.collect::<Vec<_>>())?;
-        to.gauges("upstream_breaker", "Whether requests pass: 0 all do, 1 one does, 2 none does.", &stage)?;
-        to.counters("upstream_breaker_opened", "How often the breaker opened.", &opened)?;
-        to.gauges("upstream_healthy", "What the health check last said.", &healthy)
+        to.gauges("sticky_active", "Clients with affinity to an upstream.", &sticky.collect::<Vec<_>>())?;
+        to.gauges("upstream_breaker", "State of the breaker: 0 closed, 1 half open, 2 open.", &stage)?;
+        to.counters("upstream_breaker_opened", "Times the breaker opened.", &opened)?;
+        to.gauges("upstream_healthy", "Result of the last health check: 1 healthy, 0 unhealthy.", &healthy)
     }
 
-    fn of_programs(&self, to: &mut Writer<'_>) -> fmt::Result {
+    fn encode_programs(&self, to: &mut Writer<'_>) -> fmt::Result {
         let mut programs = Vec::new();
         for (index, target) in self.0.sources.routes.targets().enumerate() {
             if let Target::Stdio(program) = target {
-                // Several routes may have the same program.
+                // Two routes may run the same program.
                 let labels = [("program", program.to_string()), ("route", index.to_string())];
                 programs.push((labels, program.counts()));
             }
@@ -145,13 +144,13 @@ impl Numbers {
         let samples = |value: fn(&Counts) -> u64| -> Vec<_> {
             programs.iter().map(|(labels, counts)| (labels.clone(), value(counts))).collect()
         };
-        to.gauges("processes_running", "Subprocesses that run.", &samples(|counts| counts.running as u64))?;
-        to.gauges("processes_idle", "Those of them that wait for a request.", &samples(|counts| counts.idle as u64))?;
+        to.gauges("processes_running", "Running subprocesses.", &samples(|counts| counts.running as u64))?;
+        to.gauges("processes_idle", "Idle subprocesses.", &samples(|counts| counts.idle as u64))?;
         to.gauges("sessions_active", "Clients that have a subprocess of their own.", &samples(|counts| counts.sessions))?;
         to.counters("processes_started", "Subprocesses that were started.", &samples(|counts| counts.started))
     }
 
-    fn of_feeds(&self, to: &mut Writer<'_>) -> fmt::Result {
+    fn encode_feeds(&self, to: &mut Writer<'_>) -> fmt::Result {
         let mut feeds = Vec::new();
         for (index, target) in self.0.sources.routes.targets().enumerate() {
             if let Target::Feed(feed) = target {
@@ -167,34 +166,34 @@ impl Numbers {
                 ([feed.clone(), route.clone(), state], u64::from(counts.state.name() == name))
             })
         });
-        to.gauges("feed_state", "Where the feed's source stands: 1 at one of them.", &states.collect::<Vec<_>>())?;
-        to.counters("feed_opened", "How often a stream of the source began.", &samples(|counts| counts.opened))?;
-        to.counters("feed_events", "Events that were handed on.", &samples(|counts| counts.hub.events))?;
-        to.gauges("feed_listeners", "Clients that listen.", &samples(|counts| counts.hub.listeners as u64))?;
-        to.counters("feed_dropped", "Clients that fell too far behind.", &samples(|counts| counts.hub.dropped))
+        to.gauges("feed_state", "State of the feed's source: 1 for the current state.", &states.collect::<Vec<_>>())?;
+        to.counters("feed_opened", "Streams that the source has opened.", &samples(|counts| counts.opened))?;
+        to.counters("feed_events", "Events published to listeners.", &samples(|counts| counts.broadcast.events))?;
+        to.gauges("feed_listeners", "Listening clients.", &samples(|counts| counts.broadcast.listeners as u64))?;
+        to.counters("feed_dropped", "Clients disconnected for falling behind.", &samples(|counts| counts.broadcast.dropped))
     }
 
-    fn of_load(&self, to: &mut Writer<'_>) -> fmt::Result {
+    fn encode_load(&self, to: &mut Writer<'_>) -> fmt::Result {
         let load = &self.0.sources.load;
         let usage = load.usage();
         let of = |value: fn(Used) -> u64| {
             Resource::ALL.map(|resource| ([("resource", resource.name())], value(usage[resource as usize])))
         };
         let (used, peak) = (of(|used| used.active), of(|used| used.peak));
-        to.gauges("resource_used", "What the process uses.", &used)?;
-        to.gauges("resource_peak", "What it used at most.", &peak)?;
-        to.gauge("load_breaker", "Whether requests are taken: 0 all are, 1 some are, 2 none is.", rank(load.stage()))?;
-        to.counter("load_breaker_opened", "How often that breaker opened.", load.opened())?;
-        to.counter("load_shed", "Requests and connections that were refused by it.", load.shed())
+        to.gauges("resource_used", "Resources in use.", &used)?;
+        to.gauges("resource_peak", "Peak of resources in use.", &peak)?;
+        to.gauge("load_breaker", "State of the load breaker: 0 closed, 1 half open, 2 open.", rank(load.stage()))?;
+        to.counter("load_breaker_opened", "Times the load breaker opened.", load.opened())?;
+        to.counter("load_shed", "Requests and connections refused by the load breaker.", load.shed())
     }
 }
 
-/// The steps of a shutdown that have ended, and how; the plan has so many.
-fn of_shutdown(handle: &ShutdownHandle, to: &mut Writer<'_>) -> fmt::Result {
+/// Encodes how the ended steps of a shutdown went. The plan bounds their number.
+fn encode_shutdown(handle: &ShutdownHandle, to: &mut Writer<'_>) -> fmt::Result {
     let requested = u64::from(handle.is_requested());
     to.gauge(
         "shutdown_requested",
-        "Whether the proxy is to end.",
+        "Whether a shutdown was requested.",
         requested,
     )?;
     let ended = handle.progress().ended();
@@ -204,7 +203,7 @@ fn of_shutdown(handle: &ShutdownHandle, to: &mut Writer<'_>) -> fmt::Result {
         .collect();
     to.gauges(
         "shutdown_step",
-        "Steps of the shutdown that have ended.",
+        "Ended steps of the shutdown, by outcome.",
         &steps,
     )
 }
@@ -231,7 +230,7 @@ const fn rank(stage: Stage) -> u64 {
 
 struct Writer<'a>(DescriptorEncoder<'a>);
 
-/// A value with its labels.
+/// The labels and the value of a metric.
 type Sample<V, const N: usize> = ([(&'static str, V); N], u64);
 
 impl Writer<'_> {

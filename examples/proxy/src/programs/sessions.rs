@@ -1,5 +1,5 @@
-//! Sessions: what is kept for a client under a name, until the client ends it or
-//! is not heard of for too long.
+//! Sessions: values that are stored under a name for a client, until the client ends its session or
+//! is silent for too long.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,43 +15,44 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::protection::load::Used;
 
-/// How often sessions that have expired are looked for, at least.
-const LONGEST_TICK: Duration = Duration::from_secs(5);
+/// The longest interval between two checks for expired sessions.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What is kept for a client.
+/// A value that is stored for a client.
 pub trait Session: Send + Sync + 'static {
-    /// Gives up all it has, at once or as soon as that can be.
+    /// Releases everything that the session holds, at once or as soon as possible.
     fn end(&self);
 
-    /// Whether it is in use though nobody asks for it.
-    fn is_held(&self) -> bool {
+    /// Returns whether the session is in use even without requests, so that it must not expire.
+    fn is_in_use(&self) -> bool {
         false
     }
 }
 
-/// The owner of sessions.
+/// The owner of the sessions of one route.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(part, strict, timeout = "500ms")]
 pub struct Sessions<S: Session> {
-    /// Ends those that have expired: the cache does so only when it is used.
+    /// Removes expired sessions. The cache itself does so only when it is used.
     #[shutdown(priority = 0, timeout = "100ms")]
-    ticks: AbortOnDropHandle<()>,
-    /// Ends the others.
+    expiry: AbortOnDropHandle<()>,
+    /// Ends the remaining sessions.
     #[shutdown(priority = 10, timeout = "300ms")]
-    shelf: Shelf<S>,
+    store: Store<S>,
 }
 
 impl<S: Session> Sessions<S> {
-    /// None yet. One that is not used for `idle` is ended, and so is the one that
-    /// was not used for longest when there are `most`. All are counted in
-    /// `total`.
+    /// Creates an empty store, and its owner.
+    ///
+    /// A session ends when it was unused for `idle`. When there are `most`, the least recently used
+    /// one ends. All sessions are counted in `total`, too.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn new(idle: Duration, most: u64, total: &SessionCount) -> (Self, Shelf<S>) {
-        let shelf = Shelf {
+    pub fn new(idle: Duration, most: u64, total: &SessionCount) -> (Self, Store<S>) {
+        let store = Store {
             cache: Cache::builder()
                 .time_to_idle(idle)
                 .max_capacity(most)
@@ -61,39 +62,38 @@ impl<S: Session> Sessions<S> {
             count: SessionCount::part_of(total),
             closed: Arc::default(),
         };
-        let ticking = shelf.clone();
-        let ticks = tokio::spawn(async move {
-            let mut ticks = interval((idle / 4).min(LONGEST_TICK));
+        let expiring = store.clone();
+        let expiry = tokio::spawn(async move {
+            let mut ticks = interval((idle / 4).min(LONGEST_INTERVAL));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                ticking.tick().await;
+                expiring.expire().await;
             }
         });
         let owner = Self {
-            ticks: AbortOnDropHandle::new(ticks),
-            shelf: shelf.clone(),
+            expiry: AbortOnDropHandle::new(expiry),
+            store: store.clone(),
         };
-        (owner, shelf)
+        (owner, store)
     }
 }
 
 impl<S: Session> Drop for Sessions<S> {
-    /// Who could have awaited it is gone.
+    /// Stops the task, since the owner that could await it is gone.
     fn drop(&mut self) {
-        self.ticks.abort();
+        self.expiry.abort();
     }
 }
 
-/// Where sessions are found by their names. A cheap clone: dropping one changes
-/// nothing.
-pub struct Shelf<S: Session> {
+/// A store of sessions by name. Clones are cheap and share state; dropping one ends no session.
+pub struct Store<S: Session> {
     cache: Cache<String, Arc<S>>,
     count: SessionCount,
     closed: Arc<AtomicBool>,
 }
 
-impl<S: Session> Clone for Shelf<S> {
+impl<S: Session> Clone for Store<S> {
     fn clone(&self) -> Self {
         Self {
             cache: self.cache.clone(),
@@ -103,54 +103,53 @@ impl<S: Session> Clone for Shelf<S> {
     }
 }
 
-impl<S: Session> Shelf<S> {
-    /// Counts a session, which is to have what this returns as long as it lasts.
+impl<S: Session> Store<S> {
+    /// Counts a session. It is counted until the returned guard is dropped.
     #[must_use]
-    pub fn enter(&self) -> Entered {
-        self.count.enter()
+    pub fn count_session(&self) -> SessionGuard {
+        self.count.add()
     }
 
-    /// Keeps a session under a name that cannot be guessed. None once the
-    /// shutdown has begun.
-    pub async fn begin(&self, session: S) -> Option<String> {
+    /// Stores a session under a random name, and returns the name. Returns `None` once the shutdown
+    /// has begun.
+    pub async fn create(&self, session: S) -> Option<String> {
         let name = name()?;
-        self.keep(name.clone(), session).await.then_some(name)
+        self.insert(name.clone(), session).await.then_some(name)
     }
 
-    /// Keeps a session under this name, in the place of any other. Ends it, and
-    /// says so, once the shutdown has begun.
-    pub async fn keep(&self, name: String, session: S) -> bool {
+    /// Stores a session under this name, and ends one that it replaces. Once the shutdown has
+    /// begun, it ends the session and returns false.
+    pub async fn insert(&self, name: String, session: S) -> bool {
         self.cache.insert(name.clone(), Arc::new(session)).await;
-        // Tested after, so that one of the two sees the other: this the closing,
-        // or that the session.
+        // Checked after the insertion: either this sees `closed`, or `end_all` sees the session.
         if self.closed.load(Ordering::SeqCst) {
-            self.end(&name).await;
+            self.remove(&name).await;
             return false;
         }
         true
     }
 
-    /// The session of this name, which is used now.
+    /// Finds the session of this name, and restarts its idle time.
     pub async fn find(&self, name: &str) -> Option<Arc<S>> {
         self.cache.get(name).await
     }
 
-    /// Ends a session. Whether there was one.
-    pub async fn end(&self, name: &str) -> bool {
+    /// Ends a session. Returns whether it existed.
+    pub async fn remove(&self, name: &str) -> bool {
         self.cache.remove(name).await.is_some()
     }
 
-    /// How many have not ended.
+    /// Returns the number of sessions that have not ended.
     #[must_use]
     pub fn used(&self) -> Used {
         self.count.used()
     }
 
-    async fn tick(&self) {
-        let held = self.cache.iter().filter(|(_, session)| session.is_held());
-        let held: Vec<_> = held.map(|(name, _)| name).collect();
-        for name in held {
-            // To look is to use.
+    async fn expire(&self) {
+        let in_use = self.cache.iter().filter(|(_, session)| session.is_in_use());
+        let in_use: Vec<_> = in_use.map(|(name, _)| name).collect();
+        for name in in_use {
+            // A look-up restarts the idle time.
             self.find(&name).await;
         }
         self.cache.run_pending_tasks().await;
@@ -166,26 +165,26 @@ impl<S: Session> Shelf<S> {
     }
 }
 
-impl<S: Session> Component for Shelf<S> {
+impl<S: Session> Component for Store<S> {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let count = self.count.clone();
         cx.waiting_for(move || format!("{} sessions", count.used().active));
-        // What was inserted is counted only then.
+        // The cache counts insertions only when its pending tasks have run.
         self.cache.run_pending_tasks().await;
         self.end_all().await;
         Ok(())
     }
 }
 
-impl<S: Session> fmt::Debug for Shelf<S> {
+impl<S: Session> fmt::Debug for Store<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shelf")
+        f.debug_struct("Store")
             .field("active", &self.used().active)
             .finish_non_exhaustive()
     }
 }
 
-/// Sessions that have not ended, counted. A cheap clone.
+/// A count of sessions that have not ended. Clones are cheap and share state.
 #[derive(Clone, Debug, Default)]
 pub struct SessionCount(Arc<Count>);
 
@@ -197,7 +196,7 @@ struct Count {
 }
 
 impl SessionCount {
-    /// A count whose sessions are counted in `total` as well.
+    /// Creates a count whose sessions are counted in `total`, too.
     #[must_use]
     pub fn part_of(total: &Self) -> Self {
         Self(Arc::new(Count {
@@ -206,7 +205,7 @@ impl SessionCount {
         }))
     }
 
-    /// How many there are, and were at most.
+    /// Returns the current number and its peak.
     #[must_use]
     pub fn used(&self) -> Used {
         Used {
@@ -215,30 +214,30 @@ impl SessionCount {
         }
     }
 
-    fn enter(&self) -> Entered {
+    fn add(&self) -> SessionGuard {
         let active = self.0.active.fetch_add(1, Ordering::Relaxed) + 1;
         self.0.peak.fetch_max(active, Ordering::Relaxed);
-        Entered {
+        SessionGuard {
             count: self.clone(),
-            _total: self.0.total.as_ref().map(|total| Box::new(total.enter())),
+            _total: self.0.total.as_ref().map(|total| Box::new(total.add())),
         }
     }
 }
 
-/// One of them.
+/// A guard that counts one session until it is dropped.
 #[derive(Debug)]
-pub struct Entered {
+pub struct SessionGuard {
     count: SessionCount,
-    _total: Option<Box<Entered>>,
+    _total: Option<Box<SessionGuard>>,
 }
 
-impl Drop for Entered {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.count.0.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// 128 bits that nobody can guess.
+/// Returns a random name of 128 bits. Returns `None` if the system has no random numbers.
 fn name() -> Option<String> {
     let mut bytes = [0; 16];
     let read = getrandom(&mut bytes, GetRandomFlags::empty()).ok()?;

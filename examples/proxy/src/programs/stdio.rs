@@ -1,6 +1,5 @@
-//! Upstreams that are programs: subprocesses that read and write JSON-RPC, one
-//! message a line, as MCP servers over stdio do. A pool of them answers HTTP
-//! requests, so that one process serves many.
+//! Upstreams that are programs: processes that read and write JSON-RPC, one message a line, like
+//! MCP servers over stdio. A pool of them answers HTTP requests, and each process serves many.
 
 mod client;
 pub mod message;
@@ -33,29 +32,30 @@ use outbox::Outbox;
 use process::Process;
 use resources::Resources;
 use session::Session;
-use supervisor::{Groups, Orders, Started, Supervisor};
+use supervisor::{Groups, Started, StopSignals, Supervisor};
 
 pub use client::{Counts, Failure, StdioClient};
 
-/// The owner of a pool of subprocesses.
+/// The owner of a pool of processes.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(part, strict, timeout = "5s")]
 pub struct StdioPool {
-    /// Drops what nobody uses.
+    /// Drops processes that ended or are unused.
     #[shutdown(priority = 0, timeout = "100ms")]
     maintenance: AbortOnDropHandle<()>,
-    /// Gives up the processes that clients have for themselves.
+    /// Ends the sessions, each of which has a process of its own.
     #[shutdown(priority = 0, timeout = "500ms")]
     sessions: Option<Sessions<Session>>,
-    /// Sees the processes out.
+    /// Ends the processes.
     #[shutdown(priority = 10)]
     processes: Processes,
 }
 
 impl StdioPool {
-    /// A pool that starts processes as they are needed, and the client that
-    /// uses it. A call may take as long as a response may, with the wait for a
-    /// process. Its sessions are counted in `sessions` as well.
+    /// Creates a pool that starts processes on demand, and its client.
+    ///
+    /// A call may take as long as a response may, including the wait for a process. Sessions are
+    /// counted in `sessions`, too.
     ///
     /// # Panics
     ///
@@ -69,15 +69,15 @@ impl StdioPool {
         let (ended, endings) = mpsc::unbounded_channel();
         let spawner = Spawner {
             config: config.clone(),
-            places: Arc::new(Semaphore::new(config.processes.get())),
-            session_places: Arc::new(Semaphore::new(
+            permits: Arc::new(Semaphore::new(config.processes.get())),
+            session_permits: Arc::new(Semaphore::new(
                 config
                     .sessions
                     .as_ref()
                     .map_or(0, |sessions| sessions.most.get()),
             )),
             groups: Groups::default(),
-            orders: Orders::default(),
+            signals: StopSignals::default(),
             supervisors: TaskTracker::new(),
             ended,
             started: AtomicU64::new(0),
@@ -92,10 +92,10 @@ impl StdioPool {
         let maintenance =
             AbortOnDropHandle::new(tokio::spawn(maintain(pool.weak(), endings, idle)));
         let sessions = config.sessions.as_ref().map(|config| {
-            // Their places are the limit.
+            // `session_permits` limits the sessions, so the store needs no limit.
             Sessions::new(config.idle.duration(), u64::MAX, sessions)
         });
-        let (sessions, shelf) = sessions.unzip();
+        let (sessions, store) = sessions.unzip();
         let owner = Self {
             maintenance,
             sessions,
@@ -103,16 +103,16 @@ impl StdioPool {
         };
         let client = StdioClient {
             pool,
-            sessions: shelf,
+            sessions: store,
             limit: timeouts.response.duration(),
-            beat: feed::beat(timeouts),
+            heartbeat: feed::heartbeat(timeouts),
         };
         (owner, client)
     }
 }
 
-/// Keeps the pool to what is of use: processes that have ended go at once, those
-/// that were not needed for `idle` within as long again.
+/// Drops pooled processes: at once when they have ended, and within two `idle` times when they are
+/// unused.
 async fn maintain(
     pool: WeakPool<Spawner>,
     mut endings: mpsc::UnboundedReceiver<()>,
@@ -126,20 +126,20 @@ async fn maintain(
             _ = ticks.tick() => {}
         }
         let Some(pool) = pool.upgrade() else { return };
-        // The processes are dropped after the pool's lock was given back.
+        // The processes are dropped after `retain` has released the pool's lock.
         pool.retain(|process, metrics| !process.has_ended() && metrics.last_used() < idle);
     }
 }
 
-/// Starts processes for the pool.
+/// Starts the processes of a pool.
 struct Spawner {
     config: config::Stdio,
-    /// One for each process there may be, taken until it is reaped.
-    places: Arc<Semaphore>,
-    /// The same for sessions.
-    session_places: Arc<Semaphore>,
+    /// Permits, one for each process, held until the process is reaped.
+    permits: Arc<Semaphore>,
+    /// Permits for the processes of sessions.
+    session_permits: Arc<Semaphore>,
     groups: Groups,
-    orders: Orders,
+    signals: StopSignals,
     supervisors: TaskTracker,
     ended: mpsc::UnboundedSender<()>,
     started: AtomicU64,
@@ -147,20 +147,24 @@ struct Spawner {
 }
 
 impl Spawner {
-    /// Starts the process of a session, with all that it has.
-    fn start_for(&self, outbox: &Arc<Outbox>, place: OwnedSemaphorePermit) -> io::Result<Process> {
+    /// Starts the process of a session, with its resources.
+    fn start_session(
+        &self,
+        outbox: &Arc<Outbox>,
+        permit: OwnedSemaphorePermit,
+    ) -> io::Result<Process> {
         let config = self.config.sessions.clone().unwrap_or_default();
         let resources = Resources::new(&config, outbox, self.config.max_message.get())?;
-        self.start(place, Some(resources), Some(outbox.clone()))
+        self.start(permit, Some(resources), Some(outbox.clone()))
     }
 
     fn start(
         &self,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         resources: Option<Resources>,
         outbox: Option<Arc<Outbox>>,
     ) -> io::Result<Process> {
-        let started = Supervisor::start(&self.config.command, &self.groups, place, resources)?;
+        let started = Supervisor::start(&self.config.command, &self.groups, permit, resources)?;
         let Started {
             stdin,
             stdout,
@@ -175,13 +179,13 @@ impl Spawner {
         let supervised = supervisor.supervise(
             released,
             gone,
-            self.orders.clone(),
+            self.signals.clone(),
             self.config.stop.duration(),
         );
         let ended = self.ended.clone();
         self.supervisors.spawn(async move {
             supervised.await;
-            // Nobody listens any more once the pool is being shut down.
+            // The receiver is gone once the pool shuts down.
             let _ = ended.send(());
         });
         Ok(process)
@@ -193,11 +197,11 @@ impl Manager for Spawner {
     type Error = io::Error;
 
     async fn create(&self) -> io::Result<Process> {
-        let place = self.places.clone().acquire_owned().await;
-        let place = place.map_err(io::Error::other)?;
-        self.start(place, None, None).inspect_err(|error| {
+        let permit = self.permits.clone().acquire_owned().await;
+        let permit = permit.map_err(io::Error::other)?;
+        self.start(permit, None, None).inspect_err(|error| {
             if self.complaints.allows() {
-                warn!(command = ?self.config.command, %error, "a subprocess cannot be started");
+                warn!(command = ?self.config.command, %error, "starting a subprocess failed");
             }
         })
     }
@@ -206,16 +210,16 @@ impl Manager for Spawner {
         if process.is_usable() {
             Ok(())
         } else {
-            Err(RecycleError::message("the process is of no use any more"))
+            Err(RecycleError::message("the process cannot be used any more"))
         }
     }
 }
 
-/// All processes of a pool, and their end.
+/// The processes of a pool.
 ///
-/// Its cleanup closes the pool, and with it the input of the processes that
-/// wait. Who has not ended after a third of the time is sent SIGTERM, who has not
-/// at the soft deadline, SIGKILL; each is reaped.
+/// The cleanup closes the pool, which closes the input of idle processes. Processes that still run
+/// after a third of the time get SIGTERM, and those that still run at the soft deadline get
+/// SIGKILL. All are reaped.
 struct Processes {
     pool: Pool<Spawner>,
 }
@@ -224,10 +228,10 @@ impl Processes {
     fn kill(&self) {
         let spawner = self.pool.manager();
         self.pool.close();
-        spawner.places.close();
-        spawner.session_places.close();
-        spawner.orders.kill.cancel();
-        // The supervisors may not be polled again.
+        spawner.permits.close();
+        spawner.session_permits.close();
+        spawner.signals.kill.cancel();
+        // The supervisors may never be polled again.
         spawner.groups.kill();
     }
 }
@@ -236,21 +240,21 @@ impl Component for Processes {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let spawner = self.pool.manager();
         self.pool.close();
-        spawner.places.close();
-        spawner.session_places.close();
+        spawner.permits.close();
+        spawner.session_permits.close();
         spawner.supervisors.close();
         let groups = spawner.groups.clone();
         let forced = groups.clone();
         cx.on_force(move || forced.kill());
         let waiting = groups.clone();
-        cx.waiting_for(move || waiting.names());
+        cx.waiting_for(move || waiting.summary());
         if timeout(cx.remaining() / 3, spawner.supervisors.wait())
             .await
             .is_ok()
         {
             return Ok(());
         }
-        spawner.orders.terminate.cancel();
+        spawner.signals.terminate.cancel();
         let deadline = Instant::from_std(cx.deadline());
         if timeout_at(deadline, spawner.supervisors.wait())
             .await
@@ -258,8 +262,8 @@ impl Component for Processes {
         {
             return Ok(());
         }
-        let left = groups.names();
-        spawner.orders.kill.cancel();
+        let left = groups.summary();
+        spawner.signals.kill.cancel();
         spawner.supervisors.wait().await;
         Err(format!("did not end after SIGTERM and had to be killed: {left}").into())
     }
@@ -274,7 +278,7 @@ impl Component for Processes {
 }
 
 impl Drop for Processes {
-    /// Who could have awaited them is gone.
+    /// Kills the processes, since the owner that could await them is gone.
     fn drop(&mut self) {
         self.kill();
     }
@@ -282,7 +286,7 @@ impl Drop for Processes {
 
 impl fmt::Debug for Processes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.pool.manager().groups.names().fmt(f)
+        self.pool.manager().groups.summary().fmt(f)
     }
 }
 

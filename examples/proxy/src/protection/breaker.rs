@@ -1,5 +1,5 @@
-//! A circuit breaker: after some failures in a row it lets nobody through for a
-//! while, then one, and all again once that one came back well.
+//! A circuit breaker: after several failures in a row it rejects requests for a while, then admits
+//! one as a trial, and closes again if the trial succeeds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,19 +10,19 @@ use tokio::time::Instant;
 
 use crate::telemetry::timestamp;
 
-/// The pause doubles with every trial that fails, up to so many times the first.
+/// The largest multiple of the first pause. Each failed trial doubles the pause.
 const LONGEST: u32 = 16;
 
-/// When a breaker opens, and for how long.
+/// The settings of a breaker.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Failures in a row.
+    /// The number of failures in a row that open it.
     pub failures: u32,
     /// The first pause.
     pub open: Duration,
 }
 
-/// A circuit breaker. A cheap clone is the same one.
+/// A circuit breaker. Clones are cheap and share state.
 #[derive(Clone, Debug)]
 pub struct Breaker(Arc<Inner>);
 
@@ -40,31 +40,31 @@ enum State {
     HalfOpen { on_trial: bool, pause: Duration },
 }
 
-/// Where a breaker stands.
+/// The stage of a breaker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stage {
-    /// Everyone passes.
+    /// Admits all requests.
     Closed,
-    /// One passes, to see how it goes.
+    /// Admits one request as a trial.
     HalfOpen,
-    /// Nobody passes.
+    /// Admits no request.
     Open,
 }
 
-/// A breaker that does not let everyone pass, by the wall clock, so that it can be
-/// told to another process.
+/// The state of a breaker that is not closed. It uses the wall clock, so that another process can
+/// restore it.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Tripped {
-    /// Nobody passes until then; one does after.
+    /// The time until which no request is admitted.
     #[serde(with = "timestamp::unix_millis")]
     until: Option<SystemTime>,
-    /// Its last pause; doubled if the next trial fails.
+    /// The last pause, which doubles if the next trial fails.
     #[serde(rename = "pause_ms", with = "timestamp::whole_millis")]
     pause: Duration,
 }
 
-/// Leave to try. Its holder says how it went; one that is dropped without a word
-/// says nothing, and the next may try in its place.
+/// The permission for one request. The holder reports the result; if it is dropped without a
+/// result, another request may be the trial.
 #[derive(Debug)]
 #[must_use]
 pub struct Ticket {
@@ -73,7 +73,7 @@ pub struct Ticket {
 }
 
 impl Breaker {
-    /// A closed breaker.
+    /// Creates a closed breaker.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self(Arc::new(Inner {
@@ -83,7 +83,7 @@ impl Breaker {
         }))
     }
 
-    /// Leave to try, unless it is open.
+    /// Admits a request, unless the breaker is open.
     pub fn admit(&self) -> Option<Ticket> {
         let mut state = self.state();
         let is_trial = match *state {
@@ -114,7 +114,7 @@ impl Breaker {
         })
     }
 
-    /// Where it stands now.
+    /// Returns the current stage.
     #[must_use]
     pub fn stage(&self) -> Stage {
         match *self.state() {
@@ -124,7 +124,7 @@ impl Breaker {
         }
     }
 
-    /// How long it lets nobody through from now on.
+    /// Returns how long the breaker stays open from now on.
     #[must_use]
     pub fn pause(&self) -> Option<Duration> {
         match *self.state() {
@@ -136,13 +136,13 @@ impl Breaker {
         }
     }
 
-    /// How often it opened.
+    /// Returns how often the breaker has opened.
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.0.opened.load(Ordering::Relaxed)
     }
 
-    /// What another process should know of it: nothing while it is closed.
+    /// Returns the state to save. `None` while the breaker is closed.
     #[must_use]
     pub fn tripped(&self) -> Option<Tripped> {
         let (until, pause) = match *self.state() {
@@ -157,8 +157,8 @@ impl Breaker {
         })
     }
 
-    /// Goes on where a breaker stood in another process, for the rest of its pause. A
-    /// clock that was set back meanwhile makes that no longer than the pause.
+    /// Restores a saved state, for the rest of its pause. Even if the clock was set back, the rest
+    /// is at most the pause itself.
     pub fn resume(&self, tripped: Tripped) {
         let pause = self.bounded(tripped.pause);
         let until = tripped.until.unwrap_or(SystemTime::UNIX_EPOCH);
@@ -188,7 +188,7 @@ impl Breaker {
 }
 
 impl Ticket {
-    /// It went well.
+    /// Records a success.
     pub fn succeeded(mut self) {
         let mut state = self.breaker.state();
         if self.is_trial || matches!(*state, State::Closed { .. }) {
@@ -198,7 +198,7 @@ impl Ticket {
         self.is_trial = false;
     }
 
-    /// It failed. What was let through before the breaker opened counts no more.
+    /// Records a failure. Requests from before the breaker opened do not count.
     pub fn failed(mut self) {
         let Settings {
             failures: most,
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_the_pause_one_is_let_through_and_closes_it() {
+    async fn after_the_pause_a_successful_trial_closes_it() {
         let breaker = breaker();
         fail(&breaker, 3);
         advance(PAUSE).await;
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_trial_that_nobody_ended_is_given_to_the_next() {
+    async fn a_trial_without_a_result_passes_to_the_next_request() {
         let breaker = breaker();
         fail(&breaker, 3);
         advance(PAUSE).await;
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_began_before_it_opened_does_not_count_after() {
+    async fn requests_from_before_the_opening_do_not_count() {
         let breaker = breaker();
         let (early, late) = (breaker.admit().unwrap(), breaker.admit().unwrap());
         fail(&breaker, 3);
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_resumed_stays_open_for_the_rest_of_its_pause() {
+    async fn a_restored_breaker_stays_open_for_the_rest_of_its_pause() {
         let (before, after) = (breaker(), breaker());
         assert_eq!(before.tripped(), None);
         fail(&before, 3);
@@ -319,7 +319,7 @@ mod tests {
         after.resume(before.tripped().unwrap());
         advance(Duration::from_secs(3)).await;
         assert!(after.admit().is_none());
-        // The wall clock, which is not paused, may have gone on between the two.
+        // The wall clock is not paused, so time may have passed between the two.
         advance(Duration::from_secs(1)).await;
         after.admit().unwrap().failed();
         advance(PAUSE * 2 - Duration::from_secs(1)).await;

@@ -1,16 +1,16 @@
-//! File descriptors: how many connections they are enough for.
+//! File descriptors, and how many connections they allow.
 
 use std::num::NonZeroUsize;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-/// Kept for everything that is no connection: the standard streams, listeners,
-/// the event loop, files, name resolution.
+/// Descriptors for everything but connections: standard streams, listeners, the event loop, files,
+/// name resolution.
 const RESERVE: u64 = 32;
 
-/// How many of the `wanted` connections there may be when each takes `each`
-/// descriptors. The soft limit is raised as far as the hard one allows.
+/// Returns how many of the `wanted` connections are possible when each takes `each` descriptors.
+/// Raises the soft limit as far as the hard limit allows.
 #[must_use]
 pub fn connections(wanted: NonZeroUsize, each: u64) -> NonZeroUsize {
     let needed = needed(wanted, each);
@@ -29,7 +29,7 @@ pub fn connections(wanted: NonZeroUsize, each: u64) -> NonZeroUsize {
     clamp(wanted, each, Some(available))
 }
 
-/// How many descriptors this process may have; none if there is no limit.
+/// Returns how many descriptors this process may have, or `None` without a limit.
 #[must_use]
 pub fn allowed() -> Option<u64> {
     getrlimit(Resource::Nofile).current
@@ -55,7 +55,7 @@ fn clamp(wanted: NonZeroUsize, each: u64, available: Option<u64>) -> NonZeroUsiz
     possible
 }
 
-/// Says what to do about a limit of open files that is lower than `needed`.
+/// Returns the advice for a limit of open files that is lower than `needed`.
 fn advice(possible: NonZeroUsize, needed: u64) -> String {
     format!(
         "allow {needed} (systemd: LimitNOFILE={needed}, containers: --ulimit nofile={needed}, \

@@ -1,5 +1,4 @@
-//! What the process uses, and what it refuses to do when that is too much:
-//! load is shed before file descriptors or memory run out.
+//! Load shedding: the proxy refuses work before file descriptors or memory run out.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,14 +11,13 @@ use tracing::{info, warn};
 
 use crate::protection::breaker::Stage;
 
-/// How often is looked.
+/// The interval between two measurements.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Of how many requests one is let through while it is tried whether the load
-/// has become bearable.
+/// While half open, one of this many requests is admitted.
 const TRIAL: u64 = 4;
 
-/// What is measured.
+/// A measured resource.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(usize)]
 pub enum Resource {
@@ -31,12 +29,12 @@ pub enum Resource {
     Tasks,
     /// Client connections.
     Connections,
-    /// Sessions of clients.
+    /// Client sessions.
     Sessions,
 }
 
 impl Resource {
-    /// All of them.
+    /// All resources, in the order of their numbers.
     pub const ALL: [Self; 5] = [
         Self::Files,
         Self::Memory,
@@ -45,7 +43,7 @@ impl Resource {
         Self::Sessions,
     ];
 
-    /// Its name, for logs and labels.
+    /// Returns the resource's name, for logs and labels.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,23 +56,23 @@ impl Resource {
     }
 }
 
-/// A number for each of them, in their order.
+/// A value for each resource, in their order.
 pub type Each<T> = [T; Resource::ALL.len()];
 
-/// How much of something there is, and was at most.
+/// The current use of a resource, and its peak.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Used {
-    /// Now.
+    /// The current number.
     pub active: u64,
-    /// At the same time, at most.
+    /// The largest number at the same time.
     pub peak: u64,
 }
 
-/// What others count.
+/// Resources that other parts count.
 pub struct Counted {
     /// Client connections.
     pub connections: Box<dyn Fn() -> Used + Send + Sync>,
-    /// Sessions of clients.
+    /// Client sessions.
     pub sessions: Box<dyn Fn() -> Used + Send + Sync>,
 }
 
@@ -84,18 +82,17 @@ impl fmt::Debug for Counted {
     }
 }
 
-/// Two limits of a resource. What lies between them keeps a process that sheds
-/// load from changing its mind with every request.
+/// A soft and a hard limit. The gap between them keeps the proxy from switching with every request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Bounds {
-    /// From here on connections are not kept for another request.
+    /// The limit from which connections are closed after their request.
     pub soft: u64,
-    /// From here on requests are refused, until it is less than `soft`.
+    /// The limit from which requests are refused, until the use is below `soft`.
     pub hard: u64,
 }
 
 impl Bounds {
-    /// What is never reached.
+    /// Limits that are never reached.
     pub const NONE: Self = Self {
         soft: u64::MAX,
         hard: u64::MAX,
@@ -119,13 +116,13 @@ enum Pressure {
     Hard,
 }
 
-/// Tells what is used now.
-pub type Look = Box<dyn Fn() -> Each<Used> + Send + Sync>;
+/// A function that measures all resources.
+pub type MeasureFn = Box<dyn Fn() -> Each<Used> + Send + Sync>;
 
-/// What is used now, and whether that is too much.
+/// The measured load, and the decision whether to shed it.
 pub struct Load {
     bounds: Each<Bounds>,
-    look: Look,
+    measure: MeasureFn,
     active: Each<AtomicU64>,
     peak: Each<AtomicU64>,
     stage: AtomicU8,
@@ -136,12 +133,12 @@ pub struct Load {
 }
 
 impl Load {
-    /// Nothing is used yet.
+    /// Creates a load without measurements.
     #[must_use]
-    pub fn new(bounds: Each<Bounds>, look: Look) -> Self {
+    pub fn new(bounds: Each<Bounds>, measure: MeasureFn) -> Self {
         Self {
             bounds,
-            look,
+            measure,
             active: Default::default(),
             peak: Default::default(),
             stage: AtomicU8::new(Stage::Closed as u8),
@@ -152,25 +149,25 @@ impl Load {
         }
     }
 
-    /// Looks, for ever, and decides.
+    /// Measures at intervals, forever, and decides.
     pub async fn watch(self: Arc<Self>) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.observe((self.look)());
+            self.observe((self.measure)());
         }
     }
 
-    /// What is used at this moment, and was at most. Nothing is decided by it, so it
-    /// may be asked for at any time.
+    /// Measures now, and returns use and peaks. It does not decide, so it may be called at any
+    /// time.
     #[must_use]
     pub fn usage(&self) -> Each<Used> {
-        self.enter((self.look)());
+        self.record((self.measure)());
         Resource::ALL.map(|resource| self.used(resource))
     }
 
-    fn enter(&self, used: Each<Used>) {
+    fn record(&self, used: Each<Used>) {
         for resource in Resource::ALL {
             let Used { active, peak } = used[resource as usize];
             self.active[resource as usize].store(active, Ordering::Relaxed);
@@ -178,9 +175,9 @@ impl Load {
         }
     }
 
-    /// Enters what is used, and decides.
+    /// Records a measurement, and decides.
     pub fn observe(&self, used: Each<Used>) {
-        self.enter(used);
+        self.record(used);
         let mut worst = (Pressure::None, Resource::Files, 0);
         for resource in Resource::ALL {
             let now = used[resource as usize].active;
@@ -202,17 +199,17 @@ impl Load {
         match (before, stage) {
             (Stage::Closed | Stage::HalfOpen, Stage::Open) => {
                 self.opened.fetch_add(1, Ordering::Relaxed);
-                warn!(resource = resource.name(), used = now, "load is shed");
+                warn!(resource = resource.name(), used = now, "shedding load");
             }
             (Stage::HalfOpen, Stage::Closed) => {
                 let shed = self.shed();
-                info!(shed, "load is taken again");
+                info!(shed, "accepting load again");
             }
             _ => {}
         }
     }
 
-    /// Where the breaker stands.
+    /// Returns the stage of the breaker.
     #[must_use]
     pub fn stage(&self) -> Stage {
         match self.stage.load(Ordering::Relaxed) {
@@ -222,7 +219,7 @@ impl Load {
         }
     }
 
-    /// Whether one more is taken on. One that is not is counted.
+    /// Returns whether one more request is admitted. Counts the refused ones.
     #[must_use]
     pub fn admits(&self) -> bool {
         let admitted = match self.stage() {
@@ -239,7 +236,7 @@ impl Load {
         admitted
     }
 
-    /// Whether unused connections are better closed than kept.
+    /// Returns whether connections should be closed after their request.
     #[must_use]
     pub fn is_pressed(&self) -> bool {
         self.pressed.load(Ordering::Relaxed) != Pressure::None as u8
@@ -253,13 +250,13 @@ impl Load {
         }
     }
 
-    /// How many were refused.
+    /// Returns the number of refused requests.
     #[must_use]
     pub fn shed(&self) -> u64 {
         self.shed.load(Ordering::Relaxed)
     }
 
-    /// How often the breaker opened.
+    /// Returns how often the breaker has opened.
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
@@ -274,11 +271,11 @@ impl fmt::Debug for Load {
     }
 }
 
-/// What this process uses now; what cannot be known is 0.
+/// Measures this process. Unknown values are 0.
 #[must_use]
 pub fn measure(counted: &Counted) -> Each<Used> {
     let tasks = Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks());
-    // What was between two looks is not seen.
+    // Peaks between two measurements are not seen.
     let seen = |active| Used {
         active,
         peak: active,
@@ -292,19 +289,20 @@ pub fn measure(counted: &Counted) -> Each<Used> {
     ]
 }
 
-/// Linux tells it as the directory's size since 6.2; before, they are counted.
+/// Counts open files. Since Linux 6.2 the directory's size is their number; before, the entries are
+/// counted.
 fn open_files() -> u64 {
     let told = std::fs::metadata("/proc/self/fd").map_or(0, |directory| directory.len());
     if told > 0 {
         return told;
     }
     let counted = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    // The directory is open itself while it is read.
+    // Reading the directory opens one file itself.
     counted.saturating_sub(1) as u64
 }
 
-/// In kilobytes, whatever the size of a page: asking for that is what valgrind does
-/// not survive.
+/// Returns the resident memory. `/proc/self/status` has it in kilobytes, which avoids asking for
+/// the page size: valgrind crashes on that call.
 fn memory() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));

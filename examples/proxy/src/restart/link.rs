@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_arrive_with_what_they_are_for() {
+    fn sockets_arrive_with_their_roles_and_addresses() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let made: Vec<_> = [
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn none_is_a_message_too_and_half_a_message_is_an_error() {
+    fn an_empty_list_of_sockets_is_valid_and_half_a_message_is_an_error() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         send(&ours, &[]).unwrap();
         assert!(receive(&theirs).unwrap().is_empty());

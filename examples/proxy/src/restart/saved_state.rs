@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_another_build_wrote_is_read_as_far_as_it_is_known_and_kept() {
+    fn unknown_fields_of_another_build_are_kept_and_bad_entries_skipped() {
         let text = r#"{
             "peers": [
                 {"address": "192.0.2.1:1", "weight": 7},

@@ -37,7 +37,7 @@ impl Successor {
     /// the sockets.
     pub(super) fn start(sockets: Vec<Socket>) -> io::Result<Self> {
         let mut arguments = env::args_os();
-        // By name, and not `/proc/self/exe`: the file may have been replaced since.
+        // Starts it by name and not by `/proc/self/exe`, since the file may have been replaced.
         let program = arguments.next().ok_or(io::ErrorKind::NotFound)?;
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;

@@ -1,4 +1,4 @@
-//! Several servers that answer the same requests: which of them is next.
+//! A group of equal upstreams, and the choice between them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::protection::breaker::{Settings, Ticket};
 use crate::routing::sticky::Sticky;
 use crate::upstream::member::Member;
 
-/// HTTP servers that answer the same requests, each in its turn.
+/// Equal HTTP servers that take turns.
 #[derive(Debug)]
 pub struct Group {
     members: Vec<Arc<Member>>,
@@ -17,17 +17,17 @@ pub struct Group {
     sticky: Option<Sticky>,
 }
 
-/// A member, and leave to try it.
+/// A chosen member, with a ticket of its breaker.
 #[derive(Debug)]
 pub struct Pick {
-    /// Who.
+    /// The chosen member.
     pub member: Arc<Member>,
-    /// For whoever knows how it went.
+    /// The breaker's ticket, which reports the result.
     pub ticket: Ticket,
 }
 
 impl Group {
-    /// A group of these, all taken to be well.
+    /// Creates a group of these upstreams, all considered healthy.
     #[must_use]
     pub fn new(upstreams: &[Upstream], settings: Settings) -> Self {
         let member = |upstream| Arc::new(Member::new(upstream, settings));
@@ -38,19 +38,19 @@ impl Group {
         }
     }
 
-    /// The same, where a client is always sent to the same one.
+    /// Adds affinity of clients to members.
     #[must_use]
     pub fn with(self, sticky: Option<Sticky>) -> Self {
         Self { sticky, ..self }
     }
 
-    /// Who remembers the clients, if somebody does.
+    /// Returns the affinity of clients, if it is configured.
     #[must_use]
     pub const fn sticky(&self) -> Option<&Sticky> {
         self.sticky.as_ref()
     }
 
-    /// `member`, if that is well; else the next one that is.
+    /// Picks `member` if it is available, or else the next available one.
     pub fn pick_or(&self, member: Option<Arc<Member>>) -> Option<Pick> {
         let wanted = member.filter(|member| member.is_healthy());
         let wanted = wanted.and_then(|member| {
@@ -60,9 +60,9 @@ impl Group {
         wanted.or_else(|| self.pick())
     }
 
-    /// The next member that is well. None if there is none.
+    /// Picks the next member that is healthy and whose breaker admits a request.
     pub fn pick(&self) -> Option<Pick> {
-        // Relaxed: nothing hangs on the order but fairness.
+        // Relaxed: the order only affects fairness.
         let first = self.next.fetch_add(1, Ordering::Relaxed) % self.members.len().max(1);
         let (before, after) = self.members.split_at_checked(first)?;
         after.iter().chain(before).find_map(|member| {
@@ -76,7 +76,7 @@ impl Group {
         })
     }
 
-    /// The next one after `member` that is well, if there is another.
+    /// Returns the next healthy member after `member`, if there is another one.
     #[must_use]
     pub fn next_after(&self, member: &Arc<Member>) -> Option<Arc<Member>> {
         let is_it = |other: &Arc<Member>| Arc::ptr_eq(other, member);
@@ -85,7 +85,7 @@ impl Group {
         others.find(|other| other.is_healthy()).cloned()
     }
 
-    /// All of them.
+    /// Returns all members.
     #[must_use]
     pub fn members(&self) -> &[Arc<Member>] {
         &self.members
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn members_take_turns_and_those_that_are_not_well_are_passed_over() {
+    async fn members_take_turns_and_unhealthy_ones_are_skipped() {
         let group = group(&["http://a", "http://b", "http://c"]);
         let turns: Vec<_> = (0..4).map(|_| name(group.pick().unwrap())).collect();
         assert_eq!(turns, ["http://a", "http://b", "http://c", "http://a"]);

@@ -1,4 +1,4 @@
-//! Which request goes where.
+//! The routes, and the choice of one for a request.
 
 use std::cell::LazyCell;
 use std::sync::Arc;
@@ -13,35 +13,35 @@ use crate::routing::group::Group;
 use crate::streams::feed::FeedClient;
 use crate::upstream::member::Member;
 
-/// All routes, the one that says most first.
+/// All routes, the most specific first.
 #[derive(Debug)]
 pub struct Routes(Vec<Route>);
 
-/// Some requests, and where they go.
+/// A route: a pattern of requests, and their target.
 #[derive(Debug)]
 pub struct Route {
-    /// The host they are for; any, if there is none.
+    /// The host of the requests. `None` means any host.
     pub host: Option<HostPattern>,
-    /// What their path begins with.
+    /// The beginning of the requests' path.
     pub path: PathPrefix,
-    /// Where they go.
+    /// The target of the requests.
     pub target: Target,
 }
 
-/// Where requests go.
+/// The target of a route's requests.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// To one of several equal HTTP servers.
+    /// Equal HTTP servers.
     Http(Arc<Group>),
-    /// To a program.
+    /// A program.
     Stdio(StdioClient),
-    /// To a stream of events that all clients share.
+    /// A stream of events that all clients share.
     Feed(FeedClient),
 }
 
 impl Routes {
-    /// Sorts them: hosts go before none, names before wildcards, longer ones
-    /// before shorter ones, and so for paths.
+    /// Sorts the routes: routes with a host first, names before wildcards, longer hosts before
+    /// shorter ones, then longer paths before shorter ones.
     #[must_use]
     pub fn new(mut routes: Vec<Route>) -> Self {
         routes.sort_by_key(|route| {
@@ -51,7 +51,7 @@ impl Routes {
         Self(routes)
     }
 
-    /// The target for a request.
+    /// Returns the target for a request.
     #[must_use]
     pub fn find(&self, host: Option<&HeaderValue>, path: &str) -> Option<&Target> {
         // Only a route with a host wants to know it.
@@ -67,12 +67,12 @@ impl Routes {
         found.map(|route| &route.target)
     }
 
-    /// All of them, in the order in which they are tried.
+    /// Iterates over the routes in the order in which they are tried.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
         self.0.iter()
     }
 
-    /// All HTTP servers, each with what its route is called.
+    /// Iterates over all HTTP servers, with the name of their route.
     pub fn members(&self) -> impl Iterator<Item = (String, &Member)> {
         self.0.iter().flat_map(|route| {
             let members = match &route.target {
@@ -83,21 +83,21 @@ impl Routes {
         })
     }
 
-    /// All targets.
+    /// Iterates over all targets.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.0.iter().map(|route| &route.target)
     }
 }
 
 impl Route {
-    /// What it is called in reports.
+    /// Returns the route's name in reports.
     #[must_use]
     pub fn name(&self) -> String {
         name_of(self.host.as_ref(), &self.path)
     }
 }
 
-/// What a route for `host` and `path` is called in reports.
+/// Returns the name of a route for `host` and `path` in reports.
 #[must_use]
 pub fn name_of(host: Option<&HostPattern>, path: &PathPrefix) -> String {
     let host = host.map(ToString::to_string);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_route_that_says_most_wins() {
+    fn the_most_specific_route_wins() {
         let routes = Routes::new(vec![
             route(None, "/", "http://any"),
             route(None, "/api", "http://api"),

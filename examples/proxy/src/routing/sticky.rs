@@ -1,5 +1,4 @@
-//! Clients that are always sent to the same one of several upstreams, as long as
-//! that is well.
+//! Affinity: each client stays with the same upstream, as long as that is available.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,27 +7,27 @@ use hyper::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use hyper::{Method, StatusCode};
 
 use crate::config::{self, PathPrefix, StickyBy};
-use crate::programs::sessions::{Entered, Session, SessionCount, Sessions, Shelf};
+use crate::programs::sessions::{Session, SessionCount, SessionGuard, Sessions, Store};
 use crate::upstream::member::Member;
 
-/// The longest name of a session that is remembered.
+/// The length of the longest session name that is remembered.
 const LONGEST_NAME: usize = 256;
 
-/// Which upstream a client belongs to.
+/// The upstream that a client stays with.
 #[derive(Debug)]
-pub struct Affinity(Mutex<Inside>);
+pub struct Affinity(Mutex<Inner>);
 
 #[derive(Debug)]
-struct Inside {
+struct Inner {
     member: Arc<Member>,
-    entered: Option<Entered>,
+    guard: Option<SessionGuard>,
 }
 
 impl Affinity {
-    fn new(member: &Arc<Member>, entered: Entered) -> Self {
-        Self(Mutex::new(Inside {
+    fn new(member: &Arc<Member>, guard: SessionGuard) -> Self {
+        Self(Mutex::new(Inner {
             member: member.clone(),
-            entered: Some(entered),
+            guard: Some(guard),
         }))
     }
 
@@ -40,27 +39,27 @@ impl Affinity {
         self.lock().member = member.clone();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inside> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Session for Affinity {
     fn end(&self) {
-        self.lock().entered.take();
+        self.lock().guard.take();
     }
 }
 
-/// Remembers clients. A cheap clone.
+/// A store of clients and their upstreams. Clones are cheap.
 #[derive(Clone)]
 pub struct Sticky {
     by: StickyBy,
-    /// What a cookie is for.
+    /// The path of the cookie.
     path: PathPrefix,
-    shelf: Shelf<Affinity>,
+    store: Store<Affinity>,
 }
 
-/// What a request says of whose it is.
+/// The session that a request names, and the upstream if it is known.
 #[derive(Debug, Default)]
 pub struct Claim {
     name: Option<String>,
@@ -68,7 +67,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Where it belongs.
+    /// Returns the upstream that the client stays with.
     #[must_use]
     pub fn member(&self) -> Option<Arc<Member>> {
         self.known.as_ref().map(|known| known.member())
@@ -76,7 +75,7 @@ impl Claim {
 }
 
 impl Sticky {
-    /// Remembers nobody yet. The clients are counted in `total` as well.
+    /// Creates an empty store, and its owner. Clients are counted in `total`, too.
     ///
     /// # Panics
     ///
@@ -88,29 +87,29 @@ impl Sticky {
         total: &SessionCount,
     ) -> (Sessions<Affinity>, Self) {
         let most = u64::try_from(config.most.get()).unwrap_or(u64::MAX);
-        let (sessions, shelf) = Sessions::new(config.idle.duration(), most, total);
+        let (sessions, store) = Sessions::new(config.idle.duration(), most, total);
         let sticky = Self {
             by: config.by.clone(),
             path: path.clone(),
-            shelf,
+            store,
         };
         (sessions, sticky)
     }
 
-    /// Whose request this is.
+    /// Looks up the client of a request.
     pub async fn claim(&self, headers: &HeaderMap) -> Claim {
         let name = match &self.by {
             StickyBy::Cookie(name) => cookie(headers, name),
             StickyBy::Header(name) => field(headers, name),
         };
         let known = match &name {
-            Some(name) => self.shelf.find(name).await,
+            Some(name) => self.store.find(name).await,
             None => None,
         };
         Claim { name, known }
     }
 
-    /// Remembers that `member` has answered, or that the client is done.
+    /// Records that `member` answered. Forgets the client when its session is over.
     pub async fn answered(
         &self,
         claim: Claim,
@@ -132,7 +131,7 @@ impl Sticky {
                     || (method == Method::DELETE && status.is_success());
                 match (claim.name, given) {
                     (Some(name), _) if is_over => {
-                        self.shelf.end(&name).await;
+                        self.store.remove(&name).await;
                     }
                     (name, Some(given)) if name.as_ref() != Some(&given) => {
                         self.keep(given, member).await;
@@ -146,21 +145,21 @@ impl Sticky {
         }
     }
 
-    /// How many are remembered.
+    /// Returns the number of remembered clients.
     #[must_use]
     pub fn active(&self) -> u64 {
-        self.shelf.used().active
+        self.store.used().active
     }
 
     async fn keep(&self, name: String, member: &Arc<Member>) {
-        let session = Affinity::new(member, self.shelf.enter());
-        self.shelf.keep(name, session).await;
+        let session = Affinity::new(member, self.store.count_session());
+        self.store.insert(name, session).await;
     }
 
     async fn begin(&self, cookie: &str, member: &Arc<Member>, headers: &mut HeaderMap) {
-        let session = Affinity::new(member, self.shelf.enter());
-        // None: it is shut down, and the client is one for who comes after.
-        let Some(name) = self.shelf.begin(session).await else {
+        let session = Affinity::new(member, self.store.count_session());
+        // `None` means that the proxy shuts down; then the client gets no cookie.
+        let Some(name) = self.store.create(session).await else {
             return;
         };
         let path = self.path.as_str();
@@ -181,7 +180,7 @@ fn field(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     named(headers.get(name)?.to_str().ok()?)
 }
 
-/// The value of a cookie (RFC 6265 §4.2.1).
+/// Returns the value of a cookie (RFC 6265 §4.2.1).
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let values = headers.get_all(COOKIE).into_iter();
     let mut pairs = values

@@ -1,6 +1,5 @@
-//! Server-sent events on their way through. A stream of them has no end of its
-//! own, so when the proxy is to end, so is the stream: between two events, with a
-//! word on when to come again.
+//! Server-sent events that pass through the proxy. Such a stream has no end of its own, so a
+//! shutdown ends it between two events, with a `retry` for the client.
 
 use std::fmt;
 use std::future::Future;
@@ -13,11 +12,10 @@ use hyper::Response;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use lifecycle_runtime::{CloseReason, Connection};
 
-/// Clients come again within so many milliseconds after the first so many, each
-/// at a time of its own.
+/// The shortest reconnection time for clients, in milliseconds, and the range of its jitter.
 const RETRY: u64 = 1000;
 
-/// Watches for the ends of events in a stream.
+/// A watcher for the ends of events in a stream.
 pub struct Events {
     closing: Pin<Box<dyn Future<Output = CloseReason> + Send>>,
     /// The last bytes that passed.
@@ -34,22 +32,21 @@ impl fmt::Debug for Events {
 }
 
 impl Events {
-    /// Whether `response` is such a stream, in a form that something can be
-    /// added to.
+    /// Creates a watcher if `response` is an event stream that the proxy can append to.
     #[must_use]
     pub fn of<B>(response: &Response<B>, connection: &Connection) -> Option<Self> {
         is_event_stream(response.headers()).then(|| {
             let connection = connection.clone();
             Self {
                 closing: Box::pin(async move { connection.cancelled().await }),
-                // As if an event had just ended.
+                // A stream begins like after the end of an event.
                 tail: *b"\n\n\n\n",
                 ended: false,
             }
         })
     }
 
-    /// These bytes pass.
+    /// Notes bytes that pass.
     pub fn pass(&mut self, bytes: &[u8]) {
         for byte in &bytes[bytes.len().saturating_sub(self.tail.len())..] {
             self.tail.rotate_left(1);
@@ -57,8 +54,7 @@ impl Events {
         }
     }
 
-    /// Becomes ready with the last words of a stream that is to end here, and
-    /// with nothing after them.
+    /// Becomes ready with the closing event once the stream may end, then with nothing.
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.ended {
             return Poll::Ready(None);
@@ -67,10 +63,10 @@ impl Events {
             return Poll::Pending;
         }
         self.ended = true;
-        Poll::Ready(Some(farewell()))
+        Poll::Ready(Some(closing_event()))
     }
 
-    /// An event ends with an empty line, in any form of line end.
+    /// Returns whether the last bytes are an empty line, in any form of line end.
     fn is_between_events(&self) -> bool {
         self.tail.ends_with(b"\n\n")
             || self.tail.ends_with(b"\r\r")
@@ -78,15 +74,15 @@ impl Events {
     }
 }
 
-/// The last words of a stream that ends before its events do: come again, each
-/// at a time of its own.
+/// Returns the closing event of a stream that ends early: a `retry` with jitter, so that clients do
+/// not all reconnect at once.
 #[must_use]
-pub fn farewell() -> Bytes {
+pub fn closing_event() -> Bytes {
     let jitter = RandomState::new().hash_one(0) % RETRY;
     format!("retry: {}\n\n", RETRY + jitter).into()
 }
 
-/// Whether these are the headers of a stream of events.
+/// Returns whether these are the headers of an event stream.
 #[must_use]
 pub fn is_kind(headers: &HeaderMap) -> bool {
     let kind = headers
@@ -96,7 +92,7 @@ pub fn is_kind(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
-/// Whether it is one that something can be added to.
+/// Returns whether this is an event stream without encoding and length, which can be appended to.
 fn is_event_stream(headers: &HeaderMap) -> bool {
     is_kind(headers)
         && !headers.contains_key(CONTENT_ENCODING)

@@ -1,7 +1,7 @@
-//! Feeds: a stream of server-sent events that the proxy listens to once, and hands
-//! on to all clients of a route.
+//! Feeds: the proxy reads a stream of server-sent events once, and passes it on to all clients of a
+//! route.
 
-pub mod hub;
+pub mod broadcast;
 pub mod listener;
 pub mod reader;
 pub mod source;
@@ -25,58 +25,58 @@ use crate::inbound::body::Upload;
 use crate::message::response;
 use crate::streams::events;
 use crate::upstream::Client;
-use hub::{Event, Hub};
+use broadcast::{Broadcast, Event};
 use listener::Listener;
 use reader::Limits;
 use source::{Answer, Source, State};
 
-/// The id of the last event that whoever asks has seen.
+/// The header field with the id of the last event that a client has seen.
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The longest [`beat`].
-const LONGEST_BEAT: Duration = Duration::from_secs(15);
+/// The longest interval that [`heartbeat`] returns.
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How often a client is shown that a quiet stream is still there, so that its
-/// connection does not expire.
+/// Returns the interval of comments in a quiet stream. They keep the client's connection from
+/// expiring.
 #[must_use]
-pub fn beat(timeouts: &Timeouts) -> Duration {
-    (timeouts.idle.duration() / 2).min(LONGEST_BEAT)
+pub fn heartbeat(timeouts: &Timeouts) -> Duration {
+    (timeouts.idle.duration() / 2).min(LONGEST_HEARTBEAT)
 }
 
-/// The owner of a feed: of the one connection that its events come by.
+/// The owner of a feed and of its one upstream connection.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(part, strict, timeout = "500ms")]
 pub struct Feed {
     #[shutdown(priority = 0, timeout = "500ms")]
-    listens: AbortOnDropHandle<()>,
+    reader: AbortOnDropHandle<()>,
     #[shutdown(skip)]
     client: FeedClient,
 }
 
-/// Uses a feed. A cheap clone: dropping one changes nothing.
+/// A client of a feed. Clones are cheap; dropping one changes nothing.
 #[derive(Clone)]
 pub struct FeedClient(Arc<Inner>);
 
 struct Inner {
     url: FeedUrl,
     source: Source,
-    hub: Arc<Hub>,
-    beat: Duration,
+    broadcast: Arc<Broadcast>,
+    heartbeat: Duration,
 }
 
-/// Numbers about a feed.
+/// Numbers of a feed.
 #[derive(Clone, Copy, Debug)]
 pub struct Counts {
-    /// Where its source stands.
+    /// The state of the source.
     pub state: State,
-    /// How often a stream of the source began.
+    /// The number of streams that the source has opened.
     pub opened: u64,
-    /// What was handed on, and to whom.
-    pub hub: hub::Counts,
+    /// The numbers of the broadcast.
+    pub broadcast: broadcast::Counts,
 }
 
 impl Feed {
-    /// Begins to listen.
+    /// Starts to read the stream.
     ///
     /// # Panics
     ///
@@ -90,20 +90,20 @@ impl Feed {
         let feed = FeedClient(Arc::new(Inner {
             url: config.url.clone(),
             source: Source::new(config.url.to_string(), limits),
-            hub: Arc::new(Hub::new(config.queue, config.replay)),
-            beat: beat(timeouts),
+            broadcast: Arc::new(Broadcast::new(config.queue, config.replay)),
+            heartbeat: heartbeat(timeouts),
         }));
-        let listening = feed.clone();
+        let reading = feed.clone();
         let limit = timeouts.response.duration();
         Self {
-            listens: AbortOnDropHandle::new(tokio::spawn(async move {
-                listening.listen_to(&client, limit).await
+            reader: AbortOnDropHandle::new(tokio::spawn(async move {
+                reading.read_stream(&client, limit).await
             })),
             client: feed,
         }
     }
 
-    /// Who uses it.
+    /// Returns a client of the feed.
     #[must_use]
     pub fn client(&self) -> FeedClient {
         self.client.clone()
@@ -111,40 +111,43 @@ impl Feed {
 }
 
 impl FeedClient {
-    /// A stream of its events, for a client that has seen all up to the one that
-    /// `last` is the id of. None if there is nothing more to come.
+    /// Returns a stream of the events after the one with the id `last`. Returns `None` once the
+    /// feed has ended.
     #[must_use]
     pub fn listen(&self, last: Option<&str>) -> Option<Listener> {
-        let events = self.0.hub.subscribe(last)?;
-        Some(Listener::new(events, self.0.beat))
+        let events = self.0.broadcast.subscribe(last)?;
+        Some(Listener::new(events, self.0.heartbeat))
     }
 
-    /// Where its source stands.
+    /// Returns the state of the source.
     #[must_use]
     pub fn state(&self) -> State {
         *self.0.source.state().borrow()
     }
 
-    /// The numbers now.
+    /// Returns the current numbers.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
             state: self.state(),
             opened: self.0.source.opened(),
-            hub: self.0.hub.counts(),
+            broadcast: self.0.broadcast.counts(),
         }
     }
 
-    async fn listen_to(&self, client: &Client, limit: Duration) {
+    async fn read_stream(&self, client: &Client, limit: Duration) {
         let Inner {
-            url, source, hub, ..
+            url,
+            source,
+            broadcast,
+            ..
         } = &*self.0;
         let ask = |last| async move {
             let asked = timeout(limit, ask(url, client, last)).await;
             asked.map_err(|_| "the server did not answer in time")?
         };
-        source.run(ask, |event| publish(hub, event)).await;
-        hub.end();
+        source.run(ask, |event| publish(broadcast, event)).await;
+        broadcast.end();
     }
 }
 
@@ -164,7 +167,7 @@ async fn ask(
     if url.upstream().is_http2() {
         request = request.version(Version::HTTP_2);
     }
-    // One that no field can hold is not sent.
+    // An id that no header field can hold is left out.
     if let Some(Ok(last)) = last.map(|last| HeaderValue::from_bytes(last.as_bytes())) {
         request = request.header(LAST_EVENT_ID, last);
     }
@@ -175,13 +178,13 @@ async fn ask(
         StatusCode::OK if events::is_kind(response.headers()) => {
             Ok(Answer::Stream(response.into_body()))
         }
-        StatusCode::OK => Err("the answer is no stream of events".into()),
+        StatusCode::OK => Err("the answer is not an event stream".into()),
         status => Ok(Answer::Status(status)),
     }
 }
 
-/// Hands a block on. What it says of when to come again was for this proxy.
-fn publish(hub: &Hub, block: Sse) {
+/// Publishes an event, without the upstream's `retry`, which is meant for the proxy.
+fn publish(broadcast: &Broadcast, block: Sse) {
     let block = Sse {
         retry: None,
         ..block
@@ -191,8 +194,8 @@ fn publish(hub: &Hub, block: Sse) {
     }
     let id = block.id.clone();
     match block.encode() {
-        Ok(bytes) => hub.publish(Event { id, bytes }),
-        Err(error) => debug!(%error, "an event could not be handed on"),
+        Ok(bytes) => broadcast.publish(Event { id, bytes }),
+        Err(error) => debug!(%error, "encoding an event failed"),
     }
 }
 

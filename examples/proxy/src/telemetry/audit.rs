@@ -13,7 +13,7 @@ use crate::telemetry::timestamp;
 
 #[derive(Serialize)]
 struct Line<'a> {
-    /// When it was written: at the end of the shutdown.
+    /// The time of writing, at the end of the shutdown.
     #[serde(serialize_with = "timestamp::rfc3339")]
     time: SystemTime,
     pid: u32,
@@ -22,11 +22,10 @@ struct Line<'a> {
     report: &'a Report,
 }
 
-/// Appends `report` to the file at `path`, as [`append`] does. That it could not is
-/// logged.
+/// Appends `report` to the file at `path`. Logs an error if that fails.
 pub fn record(path: &Path, report: &Report) {
     if let Err(error) = append(path, report) {
-        error!(path = %path.display(), %error, "the report is not in the audit trail");
+        error!(path = %path.display(), %error, "appending to the audit trail failed");
     }
 }
 
@@ -53,7 +52,7 @@ pub fn append(path: &Path, report: &Report) -> io::Result<()> {
     if is_torn(&mut file)? {
         text.insert(0, b'\n');
     }
-    // In one piece, so that lines of two processes do not mix.
+    // Written in one call, so that lines of two processes do not mix.
     file.write_all(&text)?;
     file.sync_all()?;
     if is_new {
@@ -65,7 +64,7 @@ pub fn append(path: &Path, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the last line has no end: its process was killed while it wrote.
+/// Returns whether the last line is incomplete, because its process was killed while writing.
 fn is_torn(file: &mut File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(false);
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_report_is_a_line_also_after_one_that_was_torn() {
+    async fn each_report_is_a_line_even_after_an_incomplete_line() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.ndjson");
         let mut server = Nothing {

@@ -1,4 +1,4 @@
-//! Where log lines go, and in which form.
+//! The log: its format and its rate limit.
 
 use std::io::{IsTerminal, stderr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,20 +9,19 @@ use tokio::time::Instant;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-/// The form of log lines. They go to standard error.
+/// The format of log lines, which go to standard error.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum Format {
-    /// For people on a terminal, JSON otherwise.
+    /// Text on a terminal, JSON otherwise.
     #[default]
     Auto,
-    /// For people.
+    /// Text.
     Human,
-    /// One JSON object a line, and nothing on standard output.
+    /// One JSON object a line. Plan and report go to the log instead of standard output.
     Json,
 }
 
-/// Begins to log. What `RUST_LOG` says of targets and levels holds; without it,
-/// the level is INFO.
+/// Starts to log. `RUST_LOG` sets targets and levels; the default level is INFO.
 pub fn start(format: Format) {
     let wanted = std::env::var("RUST_LOG").ok();
     let targets = wanted
@@ -41,12 +40,12 @@ pub fn start(format: Format) {
         .init();
 }
 
-/// Lets an event be logged at most once a second. Whoever uses it keeps the
-/// count that the line tells, so nothing that was held back is lost.
+/// A limit of one log line a second. The caller counts what happened, so that the next line can
+/// tell how often.
 #[derive(Debug)]
 pub struct Throttle {
     since: Instant,
-    /// Milliseconds from `since` to when the next line may be logged.
+    /// The time of the next allowed line, in milliseconds since `since`.
     next: AtomicU64,
 }
 
@@ -62,11 +61,11 @@ impl Default for Throttle {
 impl Throttle {
     const PAUSE: Duration = Duration::from_secs(1);
 
-    /// Whether this one may be logged.
+    /// Returns whether a line may be logged now, and takes that permission.
     pub fn allows(&self) -> bool {
         let now = self.since.elapsed();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        // Relaxed: nothing is published through it, it only has to be one winner.
+        // Relaxed: no other memory is published. It only has to have one winner.
         self.next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
                 (millis(now) >= next).then(|| millis(now + Self::PAUSE))

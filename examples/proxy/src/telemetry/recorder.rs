@@ -1,8 +1,7 @@
-//! The traffic tape: one JSON object a line for each exchange. Recording never
-//! waits for the disk; what the disk cannot take, in time or at all, is dropped,
-//! and counted.
+//! The traffic tape, a log of exchanges: one JSON object a line for each exchange. Recording never waits for the disk.
+//! Entries that the disk does not take, or not in time, are dropped and counted.
 
-mod reel;
+mod rotation;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,32 +21,32 @@ use tracing::{info, warn};
 use crate::config;
 use crate::telemetry::logging::Throttle;
 use crate::telemetry::timestamp;
-use reel::{Reel, Written};
+use rotation::{RotatingFile, Written};
 
-/// One exchange, as the tape tells it.
+/// An exchange, as the traffic tape records it.
 #[derive(Debug, Serialize)]
 pub struct Entry<'a> {
-    /// When the request's head was complete.
+    /// The time at which the request's head was complete.
     #[serde(serialize_with = "timestamp::rfc3339")]
     pub time: SystemTime,
-    /// Who asked.
+    /// The client's address.
     pub client: SocketAddr,
-    /// How.
+    /// The request's method.
     pub method: &'a str,
-    /// For what, with the query.
+    /// The request's path, with its query.
     pub path: &'a str,
-    /// The answer; none if the client left before it.
+    /// The response's status. `None` if the client left before it.
     pub status: Option<u16>,
-    /// Until the last byte was handed to the client's connection.
+    /// The time until the last byte was handed to the client's connection.
     #[serde(rename = "duration_ms", serialize_with = "timestamp::millis")]
     pub duration: Duration,
-    /// Of the response's body.
+    /// The size of the response's body.
     pub bytes: u64,
-    /// Whether that was all of it.
+    /// Whether the body was complete.
     pub complete: bool,
 }
 
-/// Why the tape could not be written.
+/// The error of writing the traffic tape.
 #[derive(Debug)]
 pub struct TapeError {
     path: PathBuf,
@@ -62,7 +61,7 @@ impl fmt::Display for TapeError {
 
 impl std::error::Error for TapeError {}
 
-/// Records exchanges. Shared by `Arc`; dropping one changes nothing.
+/// A recorder of exchanges. Share it by `Arc`; dropping a clone changes nothing.
 #[derive(Debug)]
 pub struct TapeRecorder {
     path: PathBuf,
@@ -72,52 +71,52 @@ pub struct TapeRecorder {
     tape: Mutex<Tape>,
     written: AtomicU64,
     dropped: AtomicU64,
-    /// Those of them that the disk did not take.
-    spoiled: AtomicU64,
+    /// Dropped entries that the disk did not take.
+    unwritten: AtomicU64,
     complaints: Throttle,
 }
 
-/// The file, or the work that is being done on it. It lies here, not in a
-/// future, so that nothing is lost or torn when a future is dropped.
+/// The file, or the blocking job that uses it. It is kept here and not in a future, so that a
+/// dropped future loses nothing.
 #[derive(Debug)]
 enum Tape {
-    Idle(Reel),
-    Busy(JoinHandle<(Reel, Written)>),
-    /// Its work panicked.
+    Idle(RotatingFile),
+    Busy(JoinHandle<(RotatingFile, Written)>),
+    /// The job panicked.
     Lost,
 }
 
 impl TapeRecorder {
-    /// A recorder that appends to the file that is configured, which is opened
-    /// later, by [`open`](Self::open) or the first write. None if no file is.
+    /// Creates a recorder for the configured file, or returns `None` without one.
+    /// [`open`](Self::open) or the first write opens the file.
     #[must_use]
     pub fn new(config: &config::Recorder) -> Option<Self> {
         let path = config.path.clone()?;
-        let reel = Reel::new(path.clone(), config.max_bytes, config.keep);
+        let file = RotatingFile::new(path.clone(), config.max_bytes, config.keep);
         Some(Self {
             path,
             capacity: config.queue,
             queue: SyncMutex::default(),
             queued: Notify::new(),
-            tape: Mutex::new(Tape::Idle(reel)),
+            tape: Mutex::new(Tape::Idle(file)),
             written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            spoiled: AtomicU64::new(0),
+            unwritten: AtomicU64::new(0),
             complaints: Throttle::default(),
         })
     }
 
-    /// Takes an entry, or drops and counts it if too many wait already.
+    /// Queues an entry. Drops and counts it if the queue is full.
     pub fn record(&self, entry: &Entry<'_>) {
         let Ok(mut line) = serde_json::to_vec(entry) else {
-            self.lose(1);
+            self.count_dropped(1);
             return;
         };
         line.push(b'\n');
         let mut queue = self.queue();
         if queue.len() >= self.capacity.get() {
             drop(queue);
-            self.lose(1);
+            self.count_dropped(1);
             return;
         }
         queue.push_back(line);
@@ -125,55 +124,54 @@ impl TapeRecorder {
         self.queued.notify_one();
     }
 
-    /// Entries written, and entries dropped.
+    /// Returns the numbers of written and of dropped entries.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (count(&self.written), count(&self.dropped))
     }
 
-    /// Opens the tape, so that one that cannot be written is known at the start.
+    /// Opens the file, so that an error shows at the start.
     ///
     /// # Errors
     ///
     /// When the file cannot be opened.
     pub async fn open(&self) -> Result<(), TapeError> {
-        self.work(Reel::open).await?;
+        self.work(RotatingFile::open).await?;
         info!(path = %self.path.display(), "recording traffic");
         Ok(())
     }
 
-    /// Writes what is recorded, until it is dropped or aborted.
+    /// Writes queued entries until the future is dropped.
     pub async fn run(&self) {
         loop {
             self.queued.notified().await;
             if let Err(error) = self.write_queued().await
                 && self.complaints.allows()
             {
-                warn!(%error, dropped = self.counts().1, "traffic is not recorded");
+                warn!(%error, dropped = self.counts().1, "writing the traffic tape failed");
             }
         }
     }
 
-    /// Writes all that was recorded until now, and waits until it is on the disk.
+    /// Writes all queued entries, and waits until they are on the disk.
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened, written or synchronised, or could not be
-    /// at some time before, so that entries were lost.
+    /// When the file cannot be opened, written or synchronised, or when entries were lost earlier.
     ///
     /// # Cancel safety
     ///
-    /// Safe: the next call goes on where this one was dropped.
+    /// Safe: the next call continues the work.
     pub async fn flush(&self) -> Result<(), TapeError> {
         self.write_queued().await?;
-        self.work(Reel::synchronise).await?;
+        self.work(RotatingFile::synchronise).await?;
         let (written, dropped) = self.counts();
         info!(written, dropped, "traffic tape flushed");
-        match self.spoiled.load(Ordering::Relaxed) {
+        match self.unwritten.load(Ordering::Relaxed) {
             0 => Ok(()),
-            spoiled => {
-                let text = format!("{spoiled} entries could not be written");
+            unwritten => {
+                let text = format!("{unwritten} entries could not be written");
                 Err(self.error(io::Error::other(text)))
             }
         }
@@ -181,65 +179,66 @@ impl TapeRecorder {
 
     async fn write_queued(&self) -> Result<(), TapeError> {
         loop {
-            // Once taken from the queue, lines are the work's: it is done though
-            // nobody may wait for it any more.
+            // Once taken from the queue, the lines belong to the job, which runs to its end even if
+            // this future is dropped.
             let lines = || std::mem::take(&mut *self.queue());
             if self.queue().is_empty() {
                 return self.work(|_| Written::default()).await;
             }
-            self.work_with(lines, Reel::append).await?;
+            self.work_with(lines, RotatingFile::append).await?;
         }
     }
 
     async fn work(
         &self,
-        job: impl FnOnce(&mut Reel) -> Written + Send + 'static,
+        job: impl FnOnce(&mut RotatingFile) -> Written + Send + 'static,
     ) -> Result<(), TapeError> {
-        self.work_with(|| (), |reel, ()| job(reel)).await
+        self.work_with(|| (), |file, ()| job(file)).await
     }
 
-    /// Waits for the work that is being done, then does this on the blocking
-    /// pool. What it needs is asked for when it is certain that it will be done.
+    /// Waits for the job in progress, then runs `job` on the blocking pool. Calls `input` only when
+    /// the job is certain to run.
     async fn work_with<T: Send + 'static>(
         &self,
         input: impl FnOnce() -> T,
-        job: impl FnOnce(&mut Reel, T) -> Written + Send + 'static,
+        job: impl FnOnce(&mut RotatingFile, T) -> Written + Send + 'static,
     ) -> Result<(), TapeError> {
         let mut tape = self.tape.lock().await;
-        let before = self.settle(&mut tape).await;
-        let Tape::Idle(mut reel) = std::mem::replace(&mut *tape, Tape::Lost) else {
+        let before = self.finish_job(&mut tape).await;
+        let Tape::Idle(mut file) = std::mem::replace(&mut *tape, Tape::Lost) else {
             return Err(self.error(io::Error::other("its writer panicked")));
         };
         let input = input();
         *tape = Tape::Busy(tokio::task::spawn_blocking(move || {
-            let written = job(&mut reel, input);
-            (reel, written)
+            let written = job(&mut file, input);
+            (file, written)
         }));
-        self.settle(&mut tape).await.and(before)
+        self.finish_job(&mut tape).await.and(before)
     }
 
-    async fn settle(&self, tape: &mut Tape) -> Result<(), TapeError> {
+    async fn finish_job(&self, tape: &mut Tape) -> Result<(), TapeError> {
         let Tape::Busy(work) = tape else {
             return Ok(());
         };
-        let Ok((reel, written)) = work.await else {
+        let Ok((file, written)) = work.await else {
             *tape = Tape::Lost;
             return Ok(());
         };
-        *tape = Tape::Idle(reel);
+        *tape = Tape::Idle(file);
         self.written.fetch_add(written.lines, Ordering::Relaxed);
-        self.lose(written.lost);
-        self.spoiled.fetch_add(written.lost, Ordering::Relaxed);
-        self.take_back(written.back);
+        self.count_dropped(written.lost);
+        self.unwritten.fetch_add(written.lost, Ordering::Relaxed);
+        self.requeue(written.back);
         written.error.map_or(Ok(()), |error| Err(self.error(error)))
     }
 
-    /// Puts lines back before those that came since; the newest have no place.
-    fn take_back(&self, mut lines: VecDeque<Vec<u8>>) {
+    /// Puts unwritten lines back to the front of the queue. The newest lines are dropped if it
+    /// overflows.
+    fn requeue(&self, mut lines: VecDeque<Vec<u8>>) {
         let mut queue = self.queue();
         lines.append(&mut queue);
         let most = self.capacity.get().min(lines.len());
-        self.lose((lines.len() - most) as u64);
+        self.count_dropped((lines.len() - most) as u64);
         lines.truncate(most);
         *queue = lines;
     }
@@ -248,7 +247,7 @@ impl TapeRecorder {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lose(&self, entries: u64) {
+    fn count_dropped(&self, entries: u64) {
         self.dropped.fetch_add(entries, Ordering::Relaxed);
     }
 
@@ -296,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_recorded_is_on_the_tape_after_a_flush() {
+    async fn recorded_entries_are_on_the_tape_after_a_flush() {
         let directory = tempfile::tempdir().unwrap();
         let recorder = recorder(&directory, 10);
         recorder.record(&entry("/a?b=c"));
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_queue_cannot_hold_is_dropped_and_counted() {
+    async fn entries_beyond_the_queue_are_dropped_and_counted() {
         let directory = tempfile::tempdir().unwrap();
         let recorder = recorder(&directory, 2);
         for _ in 0..5 {
@@ -360,7 +359,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_disk_loses_entries_and_says_so_and_nothing_more() {
+    async fn a_full_disk_loses_entries_and_reports_it() {
         let recorder = at(PathBuf::from("/dev/full"), 10);
         recorder.record(&entry("/"));
         recorder.record(&entry("/"));

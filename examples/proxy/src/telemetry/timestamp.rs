@@ -1,10 +1,10 @@
-//! Times as the traffic tape writes them.
+//! Formats of times in files.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serializer;
 
-/// Writes a duration as a number of milliseconds, to the microsecond.
+/// Serializes a duration as a number of milliseconds, with microseconds as decimals.
 ///
 /// # Errors
 ///
@@ -15,13 +15,13 @@ pub fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok
     serializer.serialize_f64(seconds.mul_add(1000.0, f64::from(micros) / 1000.0))
 }
 
-/// Writes a time as RFC 3339 does, in UTC, to the millisecond.
+/// Serializes a time by RFC 3339, in UTC, to the millisecond.
 ///
 /// # Errors
 ///
 /// Those of the serializer.
 pub fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    // A clock that is set before 1970 says nothing anyway.
+    // A clock set before 1970 is wrong in any case.
     let time = (*time).max(UNIX_EPOCH);
     serializer.collect_str(&humantime::format_rfc3339_millis(time))
 }
@@ -32,7 +32,7 @@ pub mod whole_millis {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    /// Writes a duration.
+    /// Serializes a duration.
     ///
     /// # Errors
     ///
@@ -42,23 +42,23 @@ pub mod whole_millis {
         millis.serialize(serializer)
     }
 
-    /// Reads a duration.
+    /// Deserializes a duration.
     ///
     /// # Errors
     ///
-    /// When it is no number.
+    /// When the value is no number.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
     }
 }
 
-/// Times that may be missing, as milliseconds since 1970.
+/// Optional times as milliseconds since 1970.
 pub mod unix_millis {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    /// Writes a time. One before 1970 becomes that.
+    /// Serializes a time. A time before 1970 becomes 0.
     ///
     /// # Errors
     ///
@@ -74,11 +74,11 @@ pub mod unix_millis {
         millis.serialize(serializer)
     }
 
-    /// Reads a time. One that the system cannot have is none.
+    /// Deserializes a time. A time that the system cannot represent becomes `None`.
     ///
     /// # Errors
     ///
-    /// When it is no number.
+    /// When the value is no number.
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<SystemTime>, D::Error> {

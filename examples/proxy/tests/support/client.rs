@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client of plain sockets, that sends exactly what it is told.
+//! An HTTP/1.1 client on plain sockets, which sends exactly the given bytes.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,13 +20,13 @@ pub struct Response {
 }
 
 impl Response {
-    /// The value of a field, if there is one.
+    /// Returns the value of a field.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
     }
 }
 
-/// The value of a field in a head, if there is one.
+/// Returns the value of a field in a head.
 pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().skip(1).find_map(|line| {
         let (found, value) = line.split_once(':')?;
@@ -40,7 +40,7 @@ impl Client {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
-    /// Goes on with a connection that there is.
+    /// Uses an open connection.
     pub fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -53,20 +53,20 @@ impl Client {
         self.stream.write_all(text.as_ref()).unwrap();
     }
 
-    /// Asks for a path.
+    /// Sends a GET request.
     #[track_caller]
     pub fn ask(&mut self, path: &str) {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: test.example\r\n\r\n"));
     }
 
-    /// Asks for a path, and reads the whole answer.
+    /// Sends a GET request, and reads the whole answer.
     #[track_caller]
     pub fn get(&mut self, path: &str) -> (Response, Vec<u8>) {
         self.ask(path);
         self.response()
     }
 
-    /// Reads a message up to the empty line.
+    /// Reads up to the empty line after a head.
     #[track_caller]
     pub fn head(&mut self) -> String {
         let mut head = String::new();
@@ -77,13 +77,13 @@ impl Client {
         head
     }
 
-    /// Reads a message up to the empty line, if there is another one.
+    /// Reads up to the empty line after a head. `None` at the end of the connection.
     pub fn next_head(&mut self) -> Option<String> {
         let more = self.reader.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
         more.then(|| self.head())
     }
 
-    /// Sends a WebSocket frame as a client does: masked, with a mask of zeros.
+    /// Sends a WebSocket frame like a client: masked, with a mask of zeros.
     #[track_caller]
     pub fn send_frame(&mut self, first: u8, payload: &[u8]) {
         let length = u8::try_from(payload.len()).unwrap();
@@ -92,8 +92,7 @@ impl Client {
         self.send(frame);
     }
 
-    /// Reads a short WebSocket frame, if there is another one: its first byte and
-    /// its payload.
+    /// Reads a short WebSocket frame: its first byte and its payload. `None` at the end.
     pub fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut start = [0; 2];
         self.reader.read_exact(&mut start).ok()?;
@@ -141,7 +140,7 @@ impl Client {
         body
     }
 
-    /// Reads a chunk, or the end of them with the trailer section.
+    /// Reads a chunk. `None` after the last one and the trailer section.
     #[track_caller]
     pub fn chunk(&mut self) -> Option<Vec<u8>> {
         let mut size = String::new();
@@ -157,8 +156,8 @@ impl Client {
         Some(chunk)
     }
 
-    /// Reads chunks up to the next event of a stream, without the comments before
-    /// it. None at the end.
+    /// Reads chunks up to the next event of a stream, without the comments before it. `None` at the
+    /// end.
     #[track_caller]
     pub fn event(&mut self) -> Option<String> {
         let end = Instant::now() + PATIENCE;
@@ -177,7 +176,7 @@ impl Client {
         section
     }
 
-    /// Reads chunks to their end, and returns the trailer section.
+    /// Reads the remaining chunks, and returns the trailer section.
     #[track_caller]
     pub fn chunks_and_trailers(&mut self) -> String {
         loop {
@@ -190,7 +189,7 @@ impl Client {
         }
     }
 
-    /// Reads exactly so many bytes.
+    /// Reads exactly `length` bytes.
     #[track_caller]
     pub fn read_more(&mut self, into: &mut Vec<u8>, length: usize) {
         let before = into.len();
@@ -198,12 +197,12 @@ impl Client {
         self.reader.read_exact(&mut into[before..]).unwrap();
     }
 
-    /// Fills `into`. Whether there was so much.
+    /// Fills `into`. Returns false if the connection ended before.
     pub fn read_exactly(&mut self, into: &mut [u8]) -> bool {
         self.reader.read_exact(into).is_ok()
     }
 
-    /// Waits for the end of the connection, and returns what came before it.
+    /// Waits for the end of the connection, and returns the bytes before it.
     #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

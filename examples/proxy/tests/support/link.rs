@@ -1,4 +1,4 @@
-//! Somebody else on the link who hears multicast DNS.
+//! A listener for multicast DNS on the same link.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Instant;
@@ -11,13 +11,13 @@ use super::PATIENCE;
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 
-/// Listens on the loopback interface, at a port that is not everyone's.
+/// A socket on the loopback interface, with a port of its own.
 pub struct Link {
     socket: UdpSocket,
     pub port: u16,
 }
 
-/// Where a service is said to be, and for how many seconds that is so.
+/// An SRV record of a service, and its time to live in seconds.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Said {
     pub name: String,
@@ -41,7 +41,7 @@ impl Link {
         Self { socket, port }
     }
 
-    /// The next answer that says where a service no longer is.
+    /// Returns the next record with a TTL of 0.
     #[track_caller]
     pub fn goodbye(&self) -> Said {
         let end = Instant::now() + PATIENCE;
@@ -54,7 +54,7 @@ impl Link {
         }
     }
 
-    /// The next answer that says where a service is.
+    /// Returns the next record.
     #[track_caller]
     pub fn next(&self) -> Said {
         let mut buffer = [0; 9000];
@@ -68,7 +68,7 @@ impl Link {
         }
     }
 
-    /// Those that have come in and were not read.
+    /// Returns the records that have arrived and were not read.
     pub fn rest(&self) -> Vec<Said> {
         self.socket.set_nonblocking(true).unwrap();
         let mut buffer = [0; 9000];

@@ -1,5 +1,5 @@
-//! Real proxies, real sockets, real signals. Everything is bounded: what does
-//! not happen within [`PATIENCE`] fails the test, with the proxy's log.
+//! Real proxies, real sockets, real signals. Every wait is bounded: what does not happen within
+//! [`PATIENCE`] fails the test, with the proxy's log.
 
 #![allow(
     dead_code,
@@ -27,10 +27,10 @@ use tempfile::TempDir;
 pub use client::Client;
 pub use upstream::Upstream;
 
-/// How long anything may take before it is taken to have failed.
+/// The time after which a wait has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Polls until `look` finds what it looks for.
+/// Polls `look` until it returns a value.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -42,7 +42,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A proxy that runs, in a directory of its own.
+/// A running proxy, in a directory of its own.
 pub struct Proxy {
     child: Child,
     log: Log,
@@ -51,7 +51,7 @@ pub struct Proxy {
     directory: TempDir,
 }
 
-/// What a proxy left behind.
+/// The remains of a proxy that has ended.
 pub struct Ended {
     pub status: ExitStatus,
     pub stdout: String,
@@ -59,32 +59,31 @@ pub struct Ended {
     pub directory: TempDir,
 }
 
-/// The lines a proxy has logged up to now.
+/// The log lines of a proxy up to now.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Proxy {
-    /// Starts the program with these lines of configuration, on a free port,
-    /// and waits until it serves.
+    /// Starts the program with this configuration on a free port, and waits until it serves.
     pub fn start(config: &str) -> Self {
         let proxy = Self::spawn(config, &[]);
         proxy.log.find("waiting for connections");
         proxy
     }
 
-    /// As [`start`](Self::start), before `upstream`.
+    /// Starts the program with `upstream` as its upstream, and waits until it serves.
     pub fn before(upstream: &Upstream, config: &str) -> Self {
         Self::start(&format!("upstream: http://{}\n{config}", upstream.address))
     }
 
-    /// Starts the program where another one has been, and waits until it serves.
+    /// Starts the program in the directory of an earlier one, and waits until it serves.
     pub fn again(directory: TempDir, config: &str) -> Self {
         let proxy = Self::spawn_in(directory, config, &[]);
         proxy.log.find("waiting for connections");
         proxy
     }
 
-    /// Starts the program, and waits for nothing.
+    /// Starts the program without waiting.
     pub fn spawn(config: &str, arguments: &[&str]) -> Self {
         Self::spawn_in(tempfile::tempdir().unwrap(), config, arguments)
     }
@@ -132,22 +131,22 @@ impl Proxy {
         }
     }
 
-    /// The log up to now.
+    /// Returns the log up to now.
     pub fn log(&self) -> &Log {
         &self.log
     }
 
-    /// Where it listens.
+    /// Returns the address that serves HTTP.
     pub fn address(&self) -> SocketAddr {
         self.address_in("listening")
     }
 
-    /// Where it serves metrics.
+    /// Returns the address of the admin listener.
     pub fn metrics_address(&self) -> SocketAddr {
         self.address_in("serving metrics and probes")
     }
 
-    /// Where it listens to its peers.
+    /// Returns the address for peers.
     pub fn peers_address(&self) -> SocketAddr {
         self.address_in("listening for peers")
     }
@@ -157,12 +156,12 @@ impl Proxy {
         line["address"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Where it listens for TLS.
+    /// Returns the address that serves TLS.
     pub fn tls_address(&self) -> SocketAddr {
         self.address_in("listening for TLS")
     }
 
-    /// What it says of its metrics.
+    /// Returns the text of `/metrics`.
     #[track_caller]
     pub fn metrics(&self) -> String {
         let (response, text) = Client::connect(self.metrics_address()).get("/metrics");
@@ -170,34 +169,34 @@ impl Proxy {
         String::from_utf8(text).unwrap()
     }
 
-    /// A new connection to it.
+    /// Opens a connection to the proxy.
     pub fn connect(&self) -> Client {
         Client::connect(self.address())
     }
 
-    /// A file in its directory.
+    /// Returns the path of a file in the proxy's directory.
     pub fn file(&self, name: &str) -> std::path::PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).unwrap();
     }
 
-    /// Sends SIGTERM, and waits until it no longer listens.
+    /// Sends SIGTERM, and waits until the proxy no longer listens.
     pub fn drain(&self) {
         self.signal(Signal::TERM);
         self.log.find("no longer listening");
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     pub fn wait(mut self) -> Ended {
         let log = self.log.clone();
         let status = eventually("the end of the proxy", || {
@@ -206,7 +205,7 @@ impl Proxy {
                 None
             })
         });
-        // To the last line.
+        // Joined, so that the log is complete to its last line.
         self.stderr.take().unwrap().join().unwrap();
         Ended {
             status,
@@ -228,7 +227,7 @@ impl Drop for Proxy {
 }
 
 impl Ended {
-    /// The exit code, which there must be.
+    /// Returns the exit code.
     #[track_caller]
     pub fn code(&self) -> i32 {
         let text = self.log.text();
@@ -245,12 +244,12 @@ impl Ended {
 }
 
 impl Log {
-    /// All of it.
+    /// Returns all lines.
     pub fn text(&self) -> String {
         self.0.lock().unwrap().join("\n")
     }
 
-    /// The first line with this message, once it is there.
+    /// Returns the first line with this message, once it is there.
     #[track_caller]
     pub fn find(&self, message: &str) -> Value {
         eventually(message, || {
@@ -261,7 +260,7 @@ impl Log {
         })
     }
 
-    /// All lines with this message up to now.
+    /// Returns all lines with this message up to now.
     pub fn all(&self, message: &str) -> Vec<Value> {
         let lines = self.0.lock().unwrap();
         let lines = lines
@@ -270,7 +269,7 @@ impl Log {
         lines.filter(|line| line["message"] == message).collect()
     }
 
-    /// Waits for a line with this text, whatever the form of the lines.
+    /// Waits for a line with this text, in any format.
     #[track_caller]
     pub fn expect_text(&self, text: &str) {
         eventually(text, || self.text().contains(text).then_some(()));

@@ -1,4 +1,4 @@
-//! Another proxy, as far as datagrams go.
+//! A peer of the proxy, which sends and receives datagrams.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
@@ -20,12 +20,12 @@ impl Peer {
         Self { socket, address }
     }
 
-    /// An address that nobody is at.
+    /// Returns an address without a listener.
     pub fn nobody() -> SocketAddr {
         Self::start().address
     }
 
-    /// The next datagram of this kind, and who sent it.
+    /// Returns the next datagram of this kind, and its sender.
     #[track_caller]
     pub fn next(&self, kind: &str) -> (Value, SocketAddr) {
         let mut buffer = [0; 512];
@@ -40,7 +40,7 @@ impl Peer {
         }
     }
 
-    /// The kinds of those that have come in and were not read.
+    /// Returns the datagrams that have arrived and were not read.
     pub fn rest(&self) -> Vec<Value> {
         self.socket.set_nonblocking(true).unwrap();
         let mut buffer = [0; 512];

@@ -1,4 +1,4 @@
-//! A registry that notes what it is told, and answers as a test says.
+//! A registry that records requests, and answers as the test says.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Client, Upstream, client, eventually};
 
-/// A request that a registry got.
+/// A request that the registry got.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub line: String,
@@ -21,7 +21,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Answers each request with a status and a body.
+    /// Starts a registry that answers each request with a status and a body.
     pub fn start(answer: impl Fn(&str) -> (u16, &'static str) + Send + Sync + 'static) -> Self {
         Self::serve(move |client, call| {
             let (status, body) = answer(&call.line);
@@ -32,7 +32,7 @@ impl Registry {
         })
     }
 
-    /// Takes every request, and never answers.
+    /// Starts a registry that takes requests and never answers.
     pub fn silent() -> Self {
         Self::serve(|client, _| {
             client.rest();
@@ -66,13 +66,13 @@ impl Registry {
         }
     }
 
-    /// The first request whose line begins so, once it is there.
+    /// Returns the first request whose line begins with `line`, once it is there.
     #[track_caller]
     pub fn find(&self, line: &str) -> Call {
         eventually(line, || self.all(line).into_iter().next())
     }
 
-    /// All requests whose line begins so, up to now.
+    /// Returns all requests so far whose line begins with `line`.
     pub fn all(&self, line: &str) -> Vec<Call> {
         let calls = self.calls.lock().unwrap();
         let found = calls.iter().filter(|call| call.line.starts_with(line));

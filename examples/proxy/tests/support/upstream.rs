@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Client;
 
-/// A listener whose every connection is given to a closure, with its number.
-/// It ends with the test's process.
+/// A listener that passes each connection to a closure, with its number. It ends with the test's
+/// process.
 pub struct Upstream {
     pub address: SocketAddr,
     pub connections: Arc<AtomicUsize>,
@@ -33,7 +33,7 @@ impl Upstream {
         }
     }
 
-    /// An address where nobody listens.
+    /// Returns an address without a listener.
     pub fn nobody() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0")
             .unwrap()

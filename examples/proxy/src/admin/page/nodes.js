@@ -1,11 +1,11 @@
 "use strict";
 
-// Everything that comes from the server is set as text, never as markup.
+// Data from the server is set as text, never as markup.
 const at = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 
 const set = (node, text) => {
-  // What did not change is left alone, so that a selection of it lasts.
+  // An unchanged text is not set again, so that a selection in it lasts.
   if (node.textContent !== text) node.textContent = text;
 };
 const mark = (node, name, value) => {
@@ -43,7 +43,7 @@ const bytes = (number) => {
 };
 const words = (name) => name.replaceAll("_", " ");
 
-// Rows of cells: `[text, class, tone]`, or a node that is kept.
+// Fills a table. A cell is `[text, class, tone]`; `text` may be a function that draws into the cell.
 const fill = (table, rows) => {
   const body = table.tBodies[0];
   while (body.rows.length > rows.length) body.deleteRow(-1);

@@ -1,5 +1,5 @@
-// A row for each rank: a step stands below the last of those it waits for. An
-// edge that passes a rank has a place of its own there.
+// Returns the rows of the graph. A step is placed below all steps that it waits for. An
+// edge that crosses a row gets a place in it.
 const ranks = (steps) => {
   const rank = new Map();
   for (const step of steps) {
@@ -23,7 +23,7 @@ const ranks = (steps) => {
 
 const [WIDE, THIN, HIGH, GAP_X, GAP_Y] = [112, 10, 40, 12, 26];
 
-// Where each place is: its middle and its top.
+// Computes the position of each place: its horizontal middle and its top.
 const layout = (steps) => {
   const { rank, rows } = ranks(steps);
   const wideOf = (row) => row.reduce((sum, place) => sum + place.wide + GAP_X, -GAP_X);
@@ -41,7 +41,7 @@ const layout = (steps) => {
   return { rank, places, width, height: rows.length * (HIGH + GAP_Y) - GAP_Y + 4 };
 };
 
-// From one step to another, through the places in between.
+// Draws the edge from one step to another, through its places in between.
 const edge = ({ rank, places }, from, to) => {
   const [start, end] = [places.get(from), places.get(to)];
   let [x, y] = [start[0], start[1] + HIGH];
@@ -86,7 +86,7 @@ const drawPlan = (plan) => {
   const edges = plan.steps.flatMap((step) => step.after.map((name) => edge(drawing, name, step.name)));
   const nodes = plan.steps.map((step) => node(step, drawing.places.get(step.name)));
   root.append(draw("defs", {}, tip), draw("g", { "aria-hidden": "true" }, ...edges), ...nodes);
-  // Small enough to fit, but not too small to read.
+  // Scales down to fit, but stays readable.
   root.style.minWidth = `${drawing.width * 0.85}px`;
   at("plan").replaceChildren(root);
   set(at("plan-text"), plan.budget_ms === null ? "" : `at most ${time(plan.budget_ms)}`);

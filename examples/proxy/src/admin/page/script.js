@@ -45,7 +45,7 @@ const showHead = (now) => {
   const button = at("drain");
   button.hidden = over;
   button.disabled = !now.actions || now.phase !== "serving";
-  const reason = now.actions ? "" : "No admin token is configured, so nobody can drain from here.";
+  const reason = now.actions ? "" : "No admin token is configured, so draining is disabled here.";
   mark(button, "title", reason);
 };
 
@@ -62,10 +62,10 @@ const showTiles = (now) => {
   const shed = now.load.breaker === "closed" ? "quiet" : "bad";
   const tiles = [
     ["Connections", count(numbers.connections_active), `${count(numbers.connections_peak)} at most`],
-    ["Requests in work", count(numbers.requests_unfinished), rate(now)],
+    ["Requests in flight", count(numbers.requests_unfinished), rate(now)],
     ["Answered", count(numbers.requests - numbers.requests_unfinished), `${count(numbers.responses_4xx)} × 4xx, ${count(numbers.responses_5xx)} × 5xx`],
-    ["Upstream failures", count(numbers.upstream_failures), `${count(numbers.upstream_timeouts)} too late`],
-    ["Refused", count(numbers.connections_refused + numbers.load_shed), now.load.breaker === "closed" ? "load is taken" : "load is shed", shed],
+    ["Upstream failures", count(numbers.upstream_failures), `${count(numbers.upstream_timeouts)} timed out`],
+    ["Refused", count(numbers.connections_refused + numbers.load_shed), now.load.breaker === "closed" ? "accepting load" : "shedding load", shed],
   ];
   const resources = { memory_bytes: ["Memory", bytes], open_files: ["Open files", count], sessions: ["Sessions", count] };
   for (const [name, [title, text]] of Object.entries(resources)) {
@@ -124,20 +124,20 @@ const showUpstreams = (now) => {
 };
 
 const stateOf = (step) => {
-  // Nobody is left to tell of them.
-  if (over && step.state === "running") return ["quiet", "▶ to the end"];
-  if (over && step.state === "waiting") return ["quiet", "○ comes last"];
+  // These steps ended after the last snapshot.
+  if (over && step.state === "running") return ["quiet", "▶ runs last"];
+  if (over && step.state === "waiting") return ["quiet", "○ runs last"];
   return STATES[step.state] ?? ["quiet", words(step.state)];
 };
 
-// What is inside a step is shown while it matters.
+// Flattens the steps. Inner steps are listed while they run, and later if they are not done.
 const flat = (steps, depth = 0) => steps.flatMap((step) => {
   const matters = (inner) => inner.state !== "done" || (step.state === "running" && !over);
   const inner = over && step.state === "running" ? [] : step.steps.filter(matters);
   return [[step, depth], ...flat(inner, depth + 1)];
 });
 
-// The time from its start to now or its end, and then to when it is cut.
+// Draws the time that a step took, and the time that it has left.
 const bar = (step, whole) => (cell) => {
   let svg = cell.firstElementChild;
   if (!svg) {
@@ -149,7 +149,7 @@ const bar = (step, whole) => (cell) => {
   const [, rest, took] = svg.children;
   mark(svg, "data-tone", stateOf(step)[0]);
   const place = (shape, from, ms, least) => {
-    // A step that took no time is still to be seen.
+    // Even a step that took no time is visible.
     const width = ms === 0 ? 0 : Math.max((ms / whole) * 1000, least);
     mark(shape, "x", Math.min((from / whole) * 1000, 1000 - least));
     mark(shape, "width", width);
@@ -162,7 +162,7 @@ const bar = (step, whole) => (cell) => {
 
 const verdict = (shutdown) => {
   const amiss = flat(shutdown.steps).filter(([step]) => ["failed", "panicked", "timed_out", "aborted", "skipped"].includes(step.state));
-  if (amiss.length === 0) return "no step went wrong";
+  if (amiss.length === 0) return "all steps are clean";
   return `not done: ${amiss.map(([step]) => words(step.path)).join(", ")}`;
 };
 
@@ -196,7 +196,7 @@ const showShutdown = (now) => {
   set(at("shutdown-text"), over ? `${so}; ${verdict(shutdown)}` : so + left);
 };
 
-// For those who listen: only what is new, not every second's numbers.
+// Announces changes to screen readers, but not the numbers of every second.
 const tell = (now) => {
   const news = [];
   const [text] = phase(now);
@@ -236,7 +236,7 @@ const listen = () => {
     banner("");
     show(JSON.parse(event.data));
   });
-  // The admin listener ends last, so this is how the shutdown went.
+  // The admin listener ends last, so this snapshot has the result of the shutdown.
   events.addEventListener("last", (event) => {
     events.close();
     over = true;
@@ -244,13 +244,13 @@ const listen = () => {
     feed("quiet", "ended");
     const when = new Date(last.process.now).toLocaleTimeString("en-GB");
     mark(at("banner"), "data-tone", "quiet");
-    banner(`The proxy ended at ${when}. This is what it told until its last step.`);
+    banner(`The proxy ended at ${when}. This is its last report.`);
   });
   events.addEventListener("error", () => {
     if (over) return;
     feed("bad", "connection lost");
-    const since = last ? ` What is shown is as of ${new Date(last.process.now).toLocaleTimeString("en-GB")}.` : "";
-    banner(`The connection to the proxy is lost, and tried again.${since}`);
+    const since = last ? ` The data is from ${new Date(last.process.now).toLocaleTimeString("en-GB")}.` : "";
+    banner(`The connection to the proxy is lost. Reconnecting.${since}`);
   });
 };
 
@@ -273,7 +273,7 @@ at("ask-form").addEventListener("submit", async (event) => {
     if (answer.ok) ask.close();
     else set(at("ask-error"), `Not done (${answer.status}): ${(await answer.text()).trim()}`);
   } catch {
-    set(at("ask-error"), "Not done: the proxy does not answer, or this is no token.");
+    set(at("ask-error"), "Not done: the proxy does not answer, or the token is malformed.");
   } finally {
     confirm.disabled = false;
   }

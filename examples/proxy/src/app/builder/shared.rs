@@ -61,8 +61,8 @@ impl Shared {
         let background = TaskGroup::new();
         let sessions = SessionCount::default();
         let counted = counted(&connections, &sessions);
-        let look = Box::new(move || measure(&counted));
-        let load = Arc::new(Load::new(bounds_of(&config.limits), look));
+        let measure_now = Box::new(move || measure(&counted));
+        let load = Arc::new(Load::new(bounds_of(&config.limits), measure_now));
         spawn(&background, "load", load.clone().watch());
         let parting = listening.clone().part_with(handle.clone());
         spawn(&background, "hand-over", parting);

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_greeting_says_that_a_peer_is_back() {
+    fn only_a_hello_marks_a_peer_as_present_again() {
         let address = SocketAddr::from(([192, 0, 2, 1], 1));
         let table = PeerTable::new(std::iter::once(address), Vec::new());
         for (kind, present) in [

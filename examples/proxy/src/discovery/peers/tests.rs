@@ -65,7 +65,7 @@ async fn a_goodbye_is_sent_again_until_its_nonce_comes_back() {
 }
 
 #[tokio::test]
-async fn a_socket_of_both_families_hears_a_peer_of_the_older_one() {
+async fn an_ipv6_socket_receives_datagrams_of_an_ipv4_peer() {
     let (socket, address) = socket().await;
     let (peers, goodbye) = peers_at("[::]:0", vec![address], Vec::new()).await;
     let (_, _, from) = receive(&socket).await;
@@ -77,7 +77,7 @@ async fn a_socket_of_both_families_hears_a_peer_of_the_older_one() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_deaf_is_named_and_one_that_is_gone_is_not_told() {
+async fn a_silent_peer_is_named_and_an_absent_peer_gets_no_goodbye() {
     let (_deaf, deaf) = socket().await;
     let (_gone, gone) = socket().await;
     let known = vec![Peer {
@@ -92,7 +92,7 @@ async fn a_peer_that_is_deaf_is_named_and_one_that_is_gone_is_not_told() {
 }
 
 #[tokio::test]
-async fn what_is_no_datagram_of_a_peer_is_counted_and_changes_nothing() {
+async fn other_datagrams_are_counted_and_change_nothing() {
     let (socket, address) = socket().await;
     let (stranger, _) = self::socket().await;
     let (peers, _) = peers(vec![address], Vec::new()).await;

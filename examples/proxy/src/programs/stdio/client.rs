@@ -1,4 +1,4 @@
-//! Asks the programs of a pool.
+//! The client of a pool of programs.
 
 use std::fmt;
 use std::io;
@@ -15,30 +15,30 @@ use super::message::Call;
 use super::outbox::Outbox;
 use super::process::Broken;
 use super::session::Session;
-use crate::programs::sessions::Shelf;
+use crate::programs::sessions::Store;
 use crate::streams::feed::listener::Listener;
 
-/// Uses a pool. A cheap clone: dropping one changes nothing.
+/// A client of a pool. Clones are cheap; dropping one changes nothing.
 #[derive(Clone)]
 pub struct StdioClient {
     pub(super) pool: Pool<Spawner>,
-    pub(super) sessions: Option<Shelf<Session>>,
+    pub(super) sessions: Option<Store<Session>>,
     pub(super) limit: Duration,
-    pub(super) beat: Duration,
+    pub(super) heartbeat: Duration,
 }
 
-/// Why a call was not answered.
+/// The reason why a call was not answered.
 #[derive(Debug)]
 pub enum Failure {
     /// No process could be started.
     Unstarted(io::Error),
     /// The process broke.
     Broken(Broken),
-    /// All processes were busy, or the answer did not come, for too long.
+    /// All processes were busy, or the answer did not come in time.
     Late,
     /// The pool is closed.
     Closed,
-    /// There are as many sessions as may be.
+    /// The number of sessions is at its limit.
     Full,
     /// There is no session of this name.
     NoSession,
@@ -51,7 +51,7 @@ impl fmt::Display for Failure {
             Self::Broken(error) => write!(f, "{error}"),
             Self::Late => f.write_str("it did not answer in time"),
             Self::Closed => f.write_str("it is being shut down"),
-            Self::Full => f.write_str("there are as many sessions as may be"),
+            Self::Full => f.write_str("the number of sessions is at its limit"),
             Self::NoSession => f.write_str("there is no such session"),
         }
     }
@@ -59,12 +59,12 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Numbers about a pool.
+/// Numbers of a pool.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Processes that were started and not reaped.
+    /// Processes that have started and are not reaped.
     pub running: usize,
-    /// Those of them that wait for a request.
+    /// Processes that wait for a request.
     pub idle: usize,
     /// Processes ever started.
     pub started: u64,
@@ -73,13 +73,15 @@ pub struct Counts {
 }
 
 impl StdioClient {
-    /// Sends a call to a process, and waits for its answer; a notification has
-    /// none.
+    /// Sends a call to a process and waits for its answer. A notification has none.
     ///
     /// # Errors
     ///
-    /// When there is no answer. The process is not used again then, nor if this
-    /// is dropped half-way.
+    /// When there is no answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// A process whose call failed or was dropped is not used again.
     pub async fn call(&self, call: &Call) -> Result<Option<String>, Failure> {
         let answered = async {
             let mut process: Object<Spawner> =
@@ -89,8 +91,7 @@ impl StdioClient {
                 })?;
             let answer = process.call(call).await;
             if answer.is_err() {
-                // Given up here, as the pool would look at it only when it is
-                // wanted again.
+                // Removed now: the pool would check the process only when it is wanted again.
                 drop(Object::take(process));
             }
             answer.map_err(Failure::Broken)
@@ -99,82 +100,81 @@ impl StdioClient {
         timeout(self.limit, answered).await.unwrap_or_else(late)
     }
 
-    /// Whether a client may have a process of its own.
+    /// Returns whether clients may have sessions.
     #[must_use]
     pub const fn has_sessions(&self) -> bool {
         self.sessions.is_some()
     }
 
-    /// Begins a session with its first call. Returns its name with the answer.
+    /// Begins a session with its first call. Returns the session's name and the answer.
     ///
     /// # Errors
     ///
     /// When there is no answer; then there is no session either.
     pub async fn begin(&self, call: &Call) -> Result<(String, Option<String>), Failure> {
-        let shelf = self.sessions.as_ref().ok_or(Failure::NoSession)?;
+        let store = self.sessions.as_ref().ok_or(Failure::NoSession)?;
         let spawner = self.pool.manager();
-        let place = match spawner.session_places.clone().try_acquire_owned() {
-            Ok(place) => place,
+        let permit = match spawner.session_permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
             Err(TryAcquireError::NoPermits) => return Err(Failure::Full),
             Err(TryAcquireError::Closed) => return Err(Failure::Closed),
         };
-        let outbox = Arc::new(Outbox::new(self.beat));
-        let process = spawner.start_for(&outbox, place);
+        let outbox = Arc::new(Outbox::new(self.heartbeat));
+        let process = spawner.start_session(&outbox, permit);
         let mut process = process.map_err(Failure::Unstarted)?;
         let answer = timeout(self.limit, process.call(call)).await;
         let answer = answer
             .map_err(|_| Failure::Late)?
             .map_err(Failure::Broken)?;
-        let session = Session::new(process, outbox, shelf.enter());
-        let name = shelf.begin(session).await.ok_or(Failure::Closed)?;
+        let session = Session::new(process, outbox, store.count_session());
+        let name = store.create(session).await.ok_or(Failure::Closed)?;
         Ok((name, answer))
     }
 
-    /// Sends a call to the process of a session. A session whose process breaks
-    /// is ended.
+    /// Sends a call to the process of a session. A failure ends the session.
     ///
     /// # Errors
     ///
     /// When there is no answer.
     pub async fn call_in(&self, name: &str, call: &Call) -> Result<Option<String>, Failure> {
-        let shelf = self.sessions.as_ref().ok_or(Failure::NoSession)?;
-        let session = shelf.find(name).await.ok_or(Failure::NoSession)?;
+        let store = self.sessions.as_ref().ok_or(Failure::NoSession)?;
+        let session = store.find(name).await.ok_or(Failure::NoSession)?;
         let failure = match timeout(self.limit, session.call(call)).await {
             Ok(Some(Ok(answer))) => return Ok(answer),
             Ok(Some(Err(broken))) => Failure::Broken(broken),
             Ok(None) => Failure::NoSession,
             Err(_) => Failure::Late,
         };
-        shelf.end(name).await;
+        store.remove(name).await;
         Err(failure)
     }
 
-    /// A stream of what the program of a session says unasked.
+    /// Returns a stream of the notifications of a session.
     ///
     /// # Errors
     ///
     /// When there is no such session.
     pub async fn listen(&self, name: &str, last: Option<&str>) -> Result<Listener, Failure> {
-        let shelf = self.sessions.as_ref().ok_or(Failure::NoSession)?;
-        let session = shelf.find(name).await.ok_or(Failure::NoSession)?;
+        let store = self.sessions.as_ref().ok_or(Failure::NoSession)?;
+        let session = store.find(name).await.ok_or(Failure::NoSession)?;
         session.outbox().listen(last).ok_or(Failure::NoSession)
     }
 
-    /// Ends a session. Whether there was one.
+    /// Ends a session. Returns whether it existed.
     pub async fn end(&self, name: &str) -> bool {
         match &self.sessions {
-            Some(shelf) => shelf.end(name).await,
+            Some(store) => store.remove(name).await,
             None => false,
         }
     }
 
-    /// The longest message, in bytes.
+    /// Returns the size of the largest message, in bytes.
     #[must_use]
     pub fn longest(&self) -> usize {
         self.pool.manager().config.max_message.get()
     }
 
-    /// The numbers now.
+    /// Returns the current numbers.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let spawner = self.pool.manager();
@@ -185,7 +185,7 @@ impl StdioClient {
             sessions: self
                 .sessions
                 .as_ref()
-                .map_or(0, |shelf| shelf.used().active),
+                .map_or(0, |store| store.used().active),
         }
     }
 }

@@ -1,20 +1,19 @@
-//! JSON-RPC 2.0, as far as a proxy has to know it: one message a line, and ids
-//! that are this proxy's own on the way through, so that an answer that comes
-//! late is never taken for another's.
+//! JSON-RPC 2.0, as far as a proxy needs it: one message a line. Requests carry ids of the proxy's
+//! own, so that a late answer is never taken for another request's.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-/// A request or notification, ready to be sent as a line.
+/// A request or notification that can be sent as a line.
 #[derive(Debug)]
 pub struct Call {
-    /// What the client calls it; none for a notification, which has no answer.
+    /// The client's id. `None` for a notification, which has no answer.
     id: Option<Box<RawValue>>,
     method: Box<RawValue>,
     params: Option<Box<RawValue>>,
 }
 
-/// What is wrong with a message.
+/// The error in a message.
 pub type Invalid = &'static str;
 
 #[derive(Deserialize, Serialize)]
@@ -37,26 +36,26 @@ struct Envelope<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// A field that is `null` is there: a result may be.
+/// Deserializes a field so that `null` counts as present: a result may be null.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl Call {
-    /// Reads what a client sent.
+    /// Parses a client's message.
     ///
     /// # Errors
     ///
-    /// When it is no single request or notification of JSON-RPC 2.0.
+    /// When it is not a single request or notification of JSON-RPC 2.0.
     pub fn read(body: &[u8]) -> Result<Self, Invalid> {
         let message: Envelope<'_> =
-            serde_json::from_slice(body).map_err(|_| "the body is no JSON-RPC message")?;
+            serde_json::from_slice(body).map_err(|_| "the body is not a JSON-RPC message")?;
         if message.jsonrpc != "2.0" {
-            return Err("only version 2.0 of JSON-RPC is known here");
+            return Err("only JSON-RPC 2.0 is supported");
         }
         let method = message
             .method
-            .ok_or("a message without a method is no request")?;
+            .ok_or("a message without a method is not a request")?;
         Ok(Self {
             id: message.id.map(ToOwned::to_owned),
             method: method.to_owned(),
@@ -64,19 +63,19 @@ impl Call {
         })
     }
 
-    /// Whether it begins a session of the Model Context Protocol.
+    /// Returns whether this call begins a session of the Model Context Protocol.
     #[must_use]
     pub fn is_initialize(&self) -> bool {
         self.method.get() == "\"initialize\""
     }
 
-    /// Whether nobody answers it.
+    /// Returns whether this is a notification, which has no answer.
     #[must_use]
     pub const fn is_notification(&self) -> bool {
         self.id.is_none()
     }
 
-    /// The message as a line, under this number.
+    /// Formats the message as a line, with `number` as its id.
     #[must_use]
     pub fn line(&self, number: u64) -> String {
         let number = RawValue::from_string(number.to_string()).ok();
@@ -91,7 +90,7 @@ impl Call {
         line(&envelope)
     }
 
-    /// The answer to it, with the client's id, if `text` is that.
+    /// Returns the answer with the client's id, if `text` is the answer to `number`.
     #[must_use]
     pub fn answer(&self, number: u64, text: &str) -> Option<String> {
         let mut message: Envelope<'_> = serde_json::from_str(text).ok()?;
@@ -105,7 +104,8 @@ impl Call {
     }
 }
 
-/// Line ends are only between the tokens of JSON, never within one.
+/// Formats a message as one line. JSON has line ends only between tokens, so replacing them is
+/// safe.
 fn line(envelope: &Envelope<'_>) -> String {
     let mut text = serde_json::to_string(envelope).unwrap_or_default();
     if text.contains(['\n', '\r']) {
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_travels_as_one_line_under_a_number_of_the_proxys() {
+    fn a_request_travels_as_one_line_with_an_id_of_the_proxy() {
         let body = b"{\"jsonrpc\":\"2.0\",\"id\":\"mine\",\"method\":\"add\",\n\"params\":{\n\"a\": 1.50}}";
         let call = Call::read(body).unwrap();
         assert!(!call.is_notification());
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_goes_back_under_the_clients_id_and_nothing_else_is_taken_for_it() {
+    fn the_answer_gets_the_clients_id_and_no_other_line_is_taken_for_it() {
         let call = Call::read(br#"{"jsonrpc":"2.0","id":"mine","method":"add"}"#).unwrap();
         for other in [
             r#"{"jsonrpc":"2.0","id":6,"result":1}"#,
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused() {
+    fn messages_that_are_not_requests_are_refused() {
         for body in [
             "",
             "[]",

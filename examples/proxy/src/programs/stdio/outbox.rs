@@ -1,4 +1,4 @@
-//! What a session's program says without being asked, for the client to hear.
+//! Notifications that a session's program sends on its own, for the client's event stream.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -8,60 +8,61 @@ use std::time::Duration;
 use sse_stream::Sse;
 
 use super::message::Call;
-use crate::streams::feed::hub::{Event, Hub};
+use crate::streams::feed::broadcast::{Broadcast, Event};
 use crate::streams::feed::listener::Listener;
 
-/// Messages that may wait for a client, and that are kept for one that comes
-/// again.
+/// The number of notifications that may wait for a client, and that are kept for a client that
+/// reconnects.
 const QUEUE: NonZeroUsize = const { NonZeroUsize::new(64).unwrap() };
 
-/// The notifications of a session, as a stream of events.
+/// The notifications of one session.
 #[derive(Debug)]
 pub struct Outbox {
-    hub: Arc<Hub>,
-    beat: Duration,
-    said: AtomicU64,
+    broadcast: Arc<Broadcast>,
+    heartbeat: Duration,
+    published: AtomicU64,
 }
 
 impl Outbox {
-    /// Empty. Who listens is sent something at least every `beat`.
+    /// Creates an empty outbox. Its streams send at least a comment every `heartbeat`.
     #[must_use]
-    pub fn new(beat: Duration) -> Self {
+    pub fn new(heartbeat: Duration) -> Self {
         Self {
-            hub: Arc::new(Hub::new(QUEUE, QUEUE.get())),
-            beat,
-            said: AtomicU64::new(0),
+            broadcast: Arc::new(Broadcast::new(QUEUE, QUEUE.get())),
+            heartbeat,
+            published: AtomicU64::new(0),
         }
     }
 
-    /// Hands a line on, if it is a notification; nobody could answer a request.
-    pub fn say(&self, line: &str) {
+    /// Publishes a line if it is a notification. Requests are dropped, since no client could answer
+    /// them.
+    pub fn publish(&self, line: &str) {
         if !Call::read(line.as_bytes()).is_ok_and(|call| call.is_notification()) {
             return;
         }
-        let id = (self.said.fetch_add(1, Ordering::Relaxed) + 1).to_string();
+        let id = (self.published.fetch_add(1, Ordering::Relaxed) + 1).to_string();
         if let Ok(bytes) = Sse::default().id(id.clone()).data(line).encode() {
             let id = Some(id);
-            self.hub.publish(Event { id, bytes });
+            self.broadcast.publish(Event { id, bytes });
         }
     }
 
-    /// A stream of what is said, from after the event that `last` is the id of.
-    /// None after the end of the session.
+    /// Returns a stream of the notifications after the one with the id `last`. Returns `None` after
+    /// the end of the session.
     #[must_use]
     pub fn listen(&self, last: Option<&str>) -> Option<Listener> {
-        let events = self.hub.subscribe(last)?;
-        Some(Listener::new(events, self.beat))
+        let events = self.broadcast.subscribe(last)?;
+        Some(Listener::new(events, self.heartbeat))
     }
 
-    /// Whether somebody listens.
+    /// Returns whether a client listens.
     #[must_use]
-    pub fn is_heard(&self) -> bool {
-        self.hub.counts().listeners > 0
+    pub fn has_listeners(&self) -> bool {
+        self.broadcast.counts().listeners > 0
     }
 
-    /// Ends the streams.
+    /// Ends all streams.
     pub fn close(&self) {
-        self.hub.end();
+        self.broadcast.end();
     }
 }

@@ -1,4 +1,4 @@
-//! A subprocess as its user sees it: lines in, lines out.
+//! A process as its caller sees it: lines in, lines out.
 
 use std::fmt;
 use std::io;
@@ -13,14 +13,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::message::Call;
 use super::outbox::Outbox;
 
-/// Why a process is of no use any more.
+/// The reason why a process cannot be used any more.
 #[derive(Debug)]
 pub enum Broken {
-    /// It closed its standard output, or has ended.
+    /// The process closed its standard output, or has ended.
     Closed,
-    /// It could not be written to.
+    /// Writing to the process failed.
     Unwritable(io::Error),
-    /// What it wrote is no text of a length that is read here.
+    /// The process wrote a line that is too long or not UTF-8.
     Unreadable(LinesCodecError),
 }
 
@@ -36,18 +36,18 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// A process that answers one request at a time. Dropping it closes its input
-/// and leaves the rest to its supervisor.
+/// A process that answers one request at a time. Dropping it closes the process's input; the
+/// supervisor does the rest.
 #[derive(Debug)]
 pub struct Process {
-    /// Dropped first: the supervisor waits for the end that this asks for.
+    /// Dropped before `_released`: the supervisor expects the input to be closed.
     stdin: ChildStdin,
     lines: FramedRead<ChildStdout, LinesCodec>,
     ended: CancellationToken,
     calls: u64,
-    /// A request was begun and not answered, so what comes next is not known.
+    /// Whether a request was begun and not answered. The next line may then belong to that request.
     open: bool,
-    /// Where goes what is no answer.
+    /// The receiver of lines that are not answers.
     outbox: Option<Arc<Outbox>>,
     _released: DropGuard,
 }
@@ -72,12 +72,16 @@ impl Process {
         }
     }
 
-    /// Sends a call, and waits for its answer; a notification has none.
+    /// Sends a call and waits for its answer. A notification has none.
     ///
     /// # Errors
     ///
-    /// When the process is broken. It cannot be used again then, nor after this
-    /// was dropped half-way: see [`is_usable`](Self::is_usable).
+    /// When the process is broken. It cannot be used again then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not safe: a process whose call was dropped cannot be used again, see
+    /// [`is_usable`](Self::is_usable).
     pub async fn call(&mut self, call: &Call) -> Result<Option<String>, Broken> {
         self.calls += 1;
         self.open = true;
@@ -93,15 +97,15 @@ impl Process {
             let line = line.map_err(Broken::Unreadable)?;
             answer = call.answer(self.calls, &line);
             if let (None, Some(outbox)) = (&answer, &self.outbox) {
-                outbox.say(&line);
+                outbox.publish(&line);
             }
         }
         self.open = false;
         Ok(answer)
     }
 
-    /// Whether another call makes sense. What the process said unasked is read
-    /// and forgotten.
+    /// Returns whether the process can take another call. Discards lines that it wrote without a
+    /// request.
     pub fn is_usable(&mut self) -> bool {
         while !self.open && !self.ended.is_cancelled() {
             match self.lines.next().now_or_never() {
@@ -113,7 +117,7 @@ impl Process {
         false
     }
 
-    /// Whether it was seen to end.
+    /// Returns whether the process has ended.
     pub fn has_ended(&self) -> bool {
         self.ended.is_cancelled()
     }

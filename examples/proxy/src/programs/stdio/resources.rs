@@ -1,6 +1,5 @@
-//! What a session has besides its process: a directory for temporary files, a
-//! socket in it by which the program can be heard, and a log. All go when the
-//! process has gone.
+//! Resources of a session besides its process: a directory for temporary files, a socket in it for
+//! notifications, and a log. They are removed after the process.
 
 use std::fs::File;
 use std::io;
@@ -21,19 +20,19 @@ use tracing::debug;
 use super::outbox::Outbox;
 use crate::config;
 
-/// Where the program, and whatever it starts, finds the socket.
+/// The environment variable with the path of the socket.
 pub const SOCKET: &str = "MCP_SESSION_SOCKET";
 
-/// Connections to the socket at the same time; further ones wait.
+/// The number of connections to the socket at the same time. Further ones wait.
 const MOST_WRITERS: usize = 8;
 
-/// How long to wait when the socket cannot be accepted from.
+/// The pause after an error of the socket.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest log, in bytes. What comes after is not kept.
+/// The size of the largest log, in bytes. Further lines are dropped.
 const LONGEST_LOG: usize = 16 << 20;
 
-/// Owns them.
+/// The resources of one session.
 #[derive(Debug)]
 pub struct Resources {
     directory: TempDir,
@@ -42,12 +41,12 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// What `config` says that a session has. Lines of up to `longest` bytes that
-    /// come by its socket are `outbox`'s.
+    /// Creates the configured resources. Lines of up to `longest` bytes that arrive at the socket
+    /// go to `outbox`.
     ///
     /// # Errors
     ///
-    /// When something cannot be made. Nothing is left then.
+    /// When a resource cannot be created. Nothing is left then.
     pub fn new(
         config: &config::Sessions,
         outbox: &Arc<Outbox>,
@@ -67,21 +66,24 @@ impl Resources {
         })
     }
 
-    /// Tells the program where they are.
-    pub fn equip(&self, command: &mut Command) {
+    /// Adds the paths to the program's environment.
+    pub fn set_environment(&self, command: &mut Command) {
         command.env("TMPDIR", self.directory.path());
         if self.listens.is_some() {
             command.env(SOCKET, socket(&self.directory));
         }
     }
 
-    /// The log, for whoever writes it.
+    /// Takes the log out, so that another task can write it.
     pub const fn take_log(&mut self) -> Option<SessionLog> {
         self.log.take()
     }
 
-    /// Gives them up, and waits until they are gone. Dropped on the way there,
-    /// they go as well.
+    /// Removes the resources and waits until they are gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future removes them, too.
     pub async fn close(mut self) {
         if let Some(listens) = &mut self.listens {
             listens.abort();
@@ -104,17 +106,17 @@ fn socket(directory: &TempDir) -> std::path::PathBuf {
     directory.path().join("messages.sock")
 }
 
-/// Hands on what is written to the socket, for ever.
+/// Accepts connections to the socket until the task is aborted.
 async fn listen(listener: UnixListener, outbox: Arc<Outbox>, longest: usize) {
     let mut writers = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if writers.len() < MOST_WRITERS => match accepted {
                 Ok((stream, _)) => {
-                    writers.spawn(hear(stream, outbox.clone(), longest));
+                    writers.spawn(forward_lines(stream, outbox.clone(), longest));
                 }
                 Err(error) => {
-                    debug!(%error, "the socket of a session cannot be accepted from");
+                    debug!(%error, "accepting on a session's socket failed");
                     sleep(PAUSE).await;
                 }
             },
@@ -123,14 +125,14 @@ async fn listen(listener: UnixListener, outbox: Arc<Outbox>, longest: usize) {
     }
 }
 
-async fn hear(stream: UnixStream, outbox: Arc<Outbox>, longest: usize) {
+async fn forward_lines(stream: UnixStream, outbox: Arc<Outbox>, longest: usize) {
     let mut lines = FramedRead::new(stream, LinesCodec::new_with_max_length(longest));
     while let Some(Ok(line)) = lines.next().await {
-        outbox.say(&line);
+        outbox.publish(&line);
     }
 }
 
-/// What the program of a session says on standard error, in a file that stays.
+/// The log of a session's standard error. The file outlives the session.
 #[derive(Debug)]
 pub struct SessionLog {
     file: tokio::fs::File,
@@ -138,7 +140,7 @@ pub struct SessionLog {
 }
 
 impl SessionLog {
-    /// A file of its own in `directory`, which others cannot read.
+    /// Creates a file in `directory` that other users cannot read.
     fn create(directory: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let file = tempfile::Builder::new()
@@ -156,7 +158,7 @@ impl SessionLog {
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
+    /// When the line cannot be written.
     pub async fn write(&mut self, line: &str) -> io::Result<()> {
         let Some(left) = self.left.checked_sub(line.len() + 1) else {
             self.left = 0;

@@ -1,4 +1,4 @@
-//! A client that has a process for itself, which keeps what it was told.
+//! A session: a process that serves one client alone and keeps its state between calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,35 +8,35 @@ use tokio::sync::Mutex;
 use super::message::Call;
 use super::outbox::Outbox;
 use super::process::{Broken, Process};
-use crate::programs::sessions::{self, Entered};
+use crate::programs::sessions::{self, SessionGuard};
 
-/// A process, and whoever talks to it, one at a time.
+/// A process that one client uses, one call at a time.
 #[derive(Debug)]
 pub struct Session {
-    inside: Mutex<Option<(Process, Entered)>>,
+    inside: Mutex<Option<(Process, SessionGuard)>>,
     ended: AtomicBool,
     outbox: Arc<Outbox>,
 }
 
 impl Session {
-    /// Has `process`, whose other words go to `outbox`.
+    /// Creates a session. Lines of `process` that are not answers go to `outbox`.
     #[must_use]
-    pub fn new(process: Process, outbox: Arc<Outbox>, entered: Entered) -> Self {
+    pub fn new(process: Process, outbox: Arc<Outbox>, guard: SessionGuard) -> Self {
         Self {
-            inside: Mutex::new(Some((process, entered))),
+            inside: Mutex::new(Some((process, guard))),
             ended: AtomicBool::new(false),
             outbox,
         }
     }
 
-    /// What the process says unasked.
+    /// Returns the notifications of the process.
     #[must_use]
     pub const fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
     }
 
-    /// Sends a call to the process, and waits for its answer. None if the session
-    /// has ended.
+    /// Sends a call to the process and waits for its answer. Returns `None` if the session has
+    /// ended.
     ///
     /// # Errors
     ///
@@ -44,48 +44,48 @@ impl Session {
     ///
     /// # Cancel safety
     ///
-    /// A call that is dropped half-way ends the session: nobody knows what its
-    /// process would say next.
+    /// Dropping a call in flight ends the session, since the next line of the process could be the
+    /// late answer.
     pub async fn call(&self, call: &Call) -> Option<Result<Option<String>, Broken>> {
-        // Dropped after the lock, so that it finds it free.
-        let mut last = Last {
+        // Declared first, so that it is dropped after the lock and finds the lock free.
+        let mut guard = EndGuard {
             session: self,
-            is_last: false,
+            ends_session: false,
         };
         let mut inside = self.inside.lock().await;
         let (process, _) = inside.as_mut()?;
-        last.is_last = true;
+        guard.ends_session = true;
         let answer = process.call(call).await;
-        last.is_last = answer.is_err();
+        guard.ends_session = answer.is_err();
         Some(answer)
     }
 }
 
 impl sessions::Session for Session {
-    /// Gives the process up, at once or after the call that it is in.
+    /// Drops the process, at once or after the call in flight.
     fn end(&self) {
         self.outbox.close();
-        // Set before the attempt: a call tests it after it has let go of the lock.
+        // Stored before the attempt: a call checks the flag after it has released the lock.
         self.ended.store(true, Ordering::SeqCst);
         if let Ok(mut inside) = self.inside.try_lock() {
             drop(inside.take());
         }
     }
 
-    fn is_held(&self) -> bool {
-        self.outbox.is_heard()
+    fn is_in_use(&self) -> bool {
+        self.outbox.has_listeners()
     }
 }
 
-/// Ends the session if its call was the last one, or the end came meanwhile.
-struct Last<'a> {
+/// A guard that ends the session if its call failed, or if the session was ended during the call.
+struct EndGuard<'a> {
     session: &'a Session,
-    is_last: bool,
+    ends_session: bool,
 }
 
-impl Drop for Last<'_> {
+impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
-        if self.is_last || self.session.ended.load(Ordering::SeqCst) {
+        if self.ends_session || self.session.ended.load(Ordering::SeqCst) {
             sessions::Session::end(self.session);
         }
     }

@@ -1,6 +1,8 @@
-//! The life of one subprocess, from its start to when it is reaped: each has a
-//! task of its own that ends only then, so to wait for the tasks is to leave no
-//! zombie.
+//! The life of one process, from its start until it is reaped. Each process has a supervising task
+//! that ends only then, so waiting for these tasks leaves no zombie.
+//!
+//! The runtime's component for `tokio::process::Child` does not fit here: it sends SIGTERM at once,
+//! while these processes first get time to end after their input was closed.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -22,24 +24,24 @@ use tracing::debug;
 
 use super::resources::{Resources, SessionLog};
 
-/// How much of a line on standard error is logged.
+/// The length up to which a line of standard error is logged.
 const LONGEST_LINE: usize = 4096;
 
-/// How long standard error is read once the process has ended: another one may
-/// have inherited it.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// The time standard error is read after the process has ended. A child of the process may have
+/// inherited the stream and never close it.
+const STDERR_GRACE: Duration = Duration::from_millis(200);
 
-/// What all supervisors of a pool are told.
+/// Signals from the pool to all supervisors.
 #[derive(Clone, Debug, Default)]
-pub struct Orders {
-    /// Cancelled: who still waits for an end by itself sends SIGTERM.
+pub struct StopSignals {
+    /// Cancelled to send SIGTERM to processes that have not ended by themselves.
     pub terminate: CancellationToken,
-    /// Cancelled: SIGKILL, now.
+    /// Cancelled to send SIGKILL.
     pub kill: CancellationToken,
 }
 
-/// The process groups that were started and not reaped: only these numbers are
-/// certain not to be another's.
+/// Process groups that have started and are not reaped. Only until then is a group's number certain
+/// not to belong to another process.
 #[derive(Clone, Debug, Default)]
 pub struct Groups(Arc<Mutex<BTreeSet<i32>>>);
 
@@ -55,76 +57,76 @@ impl Groups {
         }
     }
 
-    /// `2 processes: 4711, 4712`
-    pub fn names(&self) -> String {
+    /// Formats the groups, such as `2 processes: 4711, 4712`.
+    pub fn summary(&self) -> String {
         let groups = self.lock();
         let names: Vec<_> = groups.iter().map(i32::to_string).collect();
         let plural = if names.len() == 1 { "" } else { "es" };
         format!("{} process{plural}: {}", names.len(), names.join(", "))
     }
 
-    /// How many there are.
+    /// Returns the number of groups.
     pub fn count(&self) -> usize {
         self.lock().len()
     }
 }
 
-/// A group while it is registered.
+/// A guard that keeps a group guard.
 #[derive(Debug)]
-struct Registered {
+struct GroupGuard {
     groups: Groups,
     group: Pid,
 }
 
-impl Drop for Registered {
+impl Drop for GroupGuard {
     fn drop(&mut self) {
         self.groups.lock().remove(&self.group.as_raw_pid());
     }
 }
 
-/// A process that was started, with its pipes for whoever talks to it.
+/// A started process, with its pipes for the caller.
 #[derive(Debug)]
 pub struct Started {
-    /// Requests go in here; closing it asks the process to end.
+    /// The standard input for requests. Closing it asks the process to end.
     pub stdin: ChildStdin,
-    /// Answers come out of here.
+    /// The standard output, which carries answers.
     pub stdout: ChildStdout,
-    /// Who sees to its end.
+    /// The supervisor, which must be run.
     pub supervisor: Supervisor,
 }
 
-/// Owns a process.
+/// The owner of a process.
 #[derive(Debug)]
 pub struct Supervisor {
     child: Child,
     stderr: ChildStderr,
     changes: unix::Signal,
-    registered: Registered,
-    place: OwnedSemaphorePermit,
+    guard: GroupGuard,
+    permit: OwnedSemaphorePermit,
     resources: Option<Resources>,
 }
 
 impl Supervisor {
-    /// Starts `command` as the leader of a process group. It keeps `place`
-    /// and `resources` until it is reaped.
+    /// Starts `command` as the leader of a process group. The supervisor holds `permit` and
+    /// `resources` until the process is reaped.
     ///
     /// # Errors
     ///
-    /// When it cannot be started.
+    /// When the process cannot be started.
     pub fn start(
         command: &[String],
         groups: &Groups,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         resources: Option<Resources>,
     ) -> io::Result<Started> {
-        // Before the process, so that its end is not missed.
+        // Created before the process, so that its end is not missed.
         let changes = unix::signal(SignalKind::child())?;
         let (program, arguments) = command
             .split_first()
             .ok_or_else(|| io::Error::other("the command is empty"))?;
         let mut command = Command::new(program);
         if let Some(resources) = &resources {
-            resources.equip(&mut command);
+            resources.set_environment(&mut command);
         }
         let mut child = command
             .args(arguments)
@@ -138,7 +140,7 @@ impl Supervisor {
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let group = group.ok_or_else(gone)?;
         groups.lock().insert(group.as_raw_pid());
-        let registered = Registered {
+        let guard = GroupGuard {
             groups: groups.clone(),
             group,
         };
@@ -152,118 +154,118 @@ impl Supervisor {
                 child,
                 stderr,
                 changes,
-                registered,
-                place,
+                guard,
+                permit,
                 resources,
             },
         })
     }
 
-    /// Its number.
+    /// Returns the process id.
     pub const fn pid(&self) -> Pid {
-        self.registered.group
+        self.guard.group
     }
 
-    /// Waits until the process ends by itself or is `released`, that is, its
-    /// standard input was closed; then sees it out: it has `grace` to end, and
-    /// as long again after SIGTERM. `ended` is cancelled once it has.
+    /// Waits until the process ends by itself or `released` is cancelled, which means that its
+    /// standard input was closed. Then the process has `grace` to end, and as long again after
+    /// SIGTERM. Cancels `ended` once it has ended.
     pub async fn supervise(
         self,
         released: CancellationToken,
         ended: CancellationToken,
-        orders: Orders,
+        signals: StopSignals,
         grace: Duration,
     ) {
         let Self {
             mut child,
             stderr,
             mut changes,
-            registered,
-            place,
+            guard,
+            permit,
             mut resources,
         } = self;
-        let pid = registered.group;
+        let pid = guard.group;
         let ending = async {
-            let mut exit = pin!(exit_of(pid, &mut changes));
+            let mut exit = pin!(wait_for_exit(pid, &mut changes));
             tokio::select! {
                 () = exit.as_mut() => debug!(%pid, "a subprocess ended by itself"),
-                () = released.cancelled() => see_out(pid, exit, &orders, grace).await,
-                () = orders.kill.cancelled() => {}
+                () = released.cancelled() => stop(pid, exit, &signals, grace).await,
+                () = signals.kill.cancelled() => {}
             }
             ended.cancel();
-            // What is left of the group has outlived its leader, or is to die
-            // with it. The number is still theirs, as nobody has reaped it.
+            // Kills members of the group that outlived the leader, and the leader if it must die.
+            // The number still belongs to the group, since the leader is not reaped.
             let _ = kill_process_group(pid, Signal::KILL);
-            drop(registered);
+            drop(guard);
             let status = child.wait().await;
             debug!(%pid, ?status, "a subprocess was reaped");
         };
         let log = resources.as_mut().and_then(Resources::take_log);
         let listening = async {
-            let last_words = async {
+            let grace_over = async {
                 ended.cancelled().await;
-                sleep(LAST_WORDS).await;
+                sleep(STDERR_GRACE).await;
             };
             tokio::select! {
                 () = log_lines(pid, stderr, log) => {}
-                () = last_words => {}
+                () = grace_over => {}
             }
         };
         tokio::join!(ending, listening);
         if let Some(resources) = resources {
             resources.close().await;
         }
-        drop(place);
+        drop(permit);
     }
 }
 
-async fn see_out(
+async fn stop(
     pid: Pid,
     mut exit: std::pin::Pin<&mut impl Future<Output = ()>>,
-    orders: &Orders,
+    signals: &StopSignals,
     grace: Duration,
 ) {
     tokio::select! {
         () = exit.as_mut() => return,
         () = sleep(grace) => {}
-        () = orders.terminate.cancelled() => {}
-        () = orders.kill.cancelled() => return,
+        () = signals.terminate.cancelled() => {}
+        () = signals.kill.cancelled() => return,
     }
-    debug!(%pid, "a subprocess goes on after its input was closed: SIGTERM");
+    debug!(%pid, "a subprocess still runs after its input was closed: sending SIGTERM");
     let _ = kill_process_group(pid, Signal::TERM);
     tokio::select! {
         ended = timeout(grace, exit) => {
             if ended.is_err() {
-                debug!(%pid, "a subprocess goes on after SIGTERM: SIGKILL");
+                debug!(%pid, "a subprocess still runs after SIGTERM: sending SIGKILL");
             }
         }
-        () = orders.kill.cancelled() => {}
+        () = signals.kill.cancelled() => {}
     }
 }
 
-/// Waits until the process has ended, and leaves it to be reaped.
-async fn exit_of(pid: Pid, changes: &mut unix::Signal) {
+/// Waits until the process has ended, without reaping it.
+async fn wait_for_exit(pid: Pid, changes: &mut unix::Signal) {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     while let Ok(None) = waitid(WaitId::Pid(pid), look) {
         changes.recv().await;
     }
 }
 
-/// Logs what a process says on standard error, to its end.
+/// Logs the lines of a process's standard error until the stream ends.
 async fn log_lines(pid: Pid, stderr: ChildStderr, mut log: Option<SessionLog>) {
     let mut lines = FramedRead::new(stderr, LinesCodec::new_with_max_length(LONGEST_LINE));
     while let Some(line) = lines.next().await {
-        // After a line that was too long the rest of it is skipped.
+        // The codec skips the rest of a line that is too long.
         let line = match line {
             Ok(line) => line,
             Err(LinesCodecError::MaxLineLengthExceeded) => continue,
             Err(LinesCodecError::Io(_)) => return,
         };
-        debug!(%pid, line, "a subprocess says");
+        debug!(%pid, line, "subprocess stderr");
         if let Some(to) = &mut log
             && let Err(error) = to.write(&line).await
         {
-            debug!(%pid, %error, "the log of a session cannot be written");
+            debug!(%pid, %error, "writing a session's log failed");
             log = None;
         }
     }

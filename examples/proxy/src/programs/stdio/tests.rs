@@ -1,4 +1,4 @@
-//! With `sh` as the program: it echoes what it reads, under the id it came with.
+//! Tests with `sh` as the program. Most scripts echo each line, with its id.
 
 use std::num::NonZeroUsize;
 
@@ -8,7 +8,7 @@ use super::message::Call;
 use super::*;
 use crate::config::Seconds;
 
-/// Answers every line with its own process id.
+/// A script that answers every line with its own process id.
 const TELL: &str = r#"while read -r line; do
   id=${line#*\"id\":}; id=${id%%,*}
   printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" $$
@@ -37,7 +37,7 @@ fn within(seconds: u64) -> Context {
     Context::new(Reason::Requested, Duration::from_secs(seconds))
 }
 
-/// Polls for what a real process does in its own time.
+/// Polls until `look` returns true, since real processes end in their own time.
 async fn eventually(mut look: impl FnMut() -> bool) {
     let patience = Instant::now() + Duration::from_secs(30);
     while !look() {
@@ -106,7 +106,7 @@ async fn a_process_that_closed_its_output_while_it_waited_is_not_used_again() {
     let first = pid_of(&client).await;
     let object = client.pool.get().await.unwrap();
     drop(object);
-    // The end of the pipe arrives when the shell comes to close it.
+    // The end of the pipe arrives when the shell closes it.
     eventually(|| {
         client.pool.retain(|_, _| true);
         std::fs::read_link(format!("/proc/{first}/fd/1")).is_err()
@@ -160,8 +160,8 @@ async fn an_unused_process_is_ended_after_its_time() {
 }
 
 #[tokio::test]
-async fn at_the_end_input_is_closed_then_sigterm_then_sigkill_for_the_whole_group() {
-    // Ignores the end of its input and SIGTERM, as does its child.
+async fn the_shutdown_closes_the_input_then_sends_sigterm_then_sigkill_to_the_group() {
+    // The script ignores the end of its input and SIGTERM, as does its child.
     let stubborn = r#"trap '' TERM; sleep 1000 & child=$!
         read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $child
         while :; do sleep 1000; done"#;
@@ -196,7 +196,7 @@ async fn an_owner_that_is_dropped_kills_what_it_started() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_not_there_is_told() {
+async fn a_missing_program_is_an_error() {
     let missing = config::Stdio::new(vec!["/nonexistent/program".into()]);
     let (mut pool, client) = pool_of(&missing);
     let failure = client.call(&call()).await.unwrap_err();
@@ -205,7 +205,8 @@ async fn a_program_that_is_not_there_is_told() {
     pool.cleanup(&within(10)).await.unwrap();
 }
 
-/// Whether it is there and no zombie: an orphan is reaped by another.
+/// Returns whether the process exists and is no zombie. An orphan's zombie is reaped by another
+/// process.
 fn runs(pid: u64) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }

@@ -2,7 +2,7 @@ use tokio::time::advance;
 
 use super::*;
 
-/// Limits of one resource, none of the others.
+/// A load that limits a single resource.
 fn load_of(resource: Resource) -> Load {
     let mut bounds = [Bounds::NONE; Resource::ALL.len()];
     bounds[resource as usize] = Bounds { soft: 80, hard: 90 };
@@ -51,7 +51,7 @@ fn it_is_shed_from_the_hard_limit_until_below_the_soft_one() {
 }
 
 #[test]
-fn the_limit_of_one_resource_says_nothing_of_another() {
+fn each_resource_has_its_own_limit() {
     for resource in Resource::ALL {
         let load = load_of(resource);
         for other in Resource::ALL.into_iter().filter(|it| *it != resource) {
@@ -62,7 +62,7 @@ fn the_limit_of_one_resource_says_nothing_of_another() {
 }
 
 #[test]
-fn half_open_lets_some_through_and_counts_the_others() {
+fn half_open_admits_some_and_counts_the_others() {
     let load = load_of(Resource::Sessions);
     load.observe(used(Resource::Sessions, 90));
     assert!(!load.admits());
@@ -74,7 +74,7 @@ fn half_open_lets_some_through_and_counts_the_others() {
 }
 
 #[test]
-fn a_peak_that_was_between_two_looks_is_told_by_who_counted_it() {
+fn a_peak_between_two_measurements_is_reported_by_the_part_that_counts() {
     let load = load_of(Resource::Connections);
     let mut now = used(Resource::Connections, 3);
     now[Resource::Connections as usize].peak = 70;
@@ -89,23 +89,23 @@ fn a_peak_that_was_between_two_looks_is_told_by_who_counted_it() {
 }
 
 #[test]
-fn what_is_used_is_known_when_it_is_asked_for_and_decides_nothing() {
+fn asking_for_the_usage_measures_and_decides_nothing() {
     let mut load = load_of(Resource::Sessions);
-    load.look = Box::new(|| used(Resource::Sessions, 95));
+    load.measure = Box::new(|| used(Resource::Sessions, 95));
     let now = load.usage()[Resource::Sessions as usize];
     assert_eq!((now.active, now.peak), (95, 95));
     assert_eq!(load.stage(), Stage::Closed);
-    load.look = Box::new(Each::default);
+    load.measure = Box::new(Each::default);
     let now = load.usage()[Resource::Sessions as usize];
     assert_eq!((now.active, now.peak), (0, 95));
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_looks_four_times_a_second_and_takes_two_looks_to_close_again() {
+async fn it_measures_four_times_a_second_and_closes_after_two_good_measurements() {
     let active = Arc::new(AtomicU64::new(0));
     let now = active.clone();
     let mut load = load_of(Resource::Connections);
-    load.look = Box::new(move || used(Resource::Connections, now.load(Ordering::Relaxed)));
+    load.measure = Box::new(move || used(Resource::Connections, now.load(Ordering::Relaxed)));
     let load = Arc::new(load);
     let watching = tokio::spawn(load.clone().watch());
     advance(INTERVAL).await;
@@ -128,7 +128,7 @@ async fn it_looks_four_times_a_second_and_takes_two_looks_to_close_again() {
 }
 
 #[tokio::test]
-async fn this_process_uses_files_memory_and_tasks_and_is_told_the_rest() {
+async fn a_measurement_has_files_memory_tasks_and_the_numbers_of_other_parts() {
     let two = Used { active: 2, peak: 9 };
     let counted = Counted {
         connections: Box::new(move || two),

@@ -1,4 +1,4 @@
-//! One client of a feed: a response's body, of whole events.
+//! The response body for one client of a feed.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,53 +9,53 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::hub::Subscription;
+use super::broadcast::Subscription;
 use crate::streams::events;
 
-/// A comment, which clients skip: it shows both sides that the other is there.
-const BEAT: Bytes = Bytes::from_static(b":\n\n");
+/// A comment, which clients skip. It shows client and proxy that the connection works.
+const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
 
-/// A stream of events. Dropping it is to leave.
+/// A stream of events for one client. Dropping it ends the subscription.
 #[derive(Debug)]
 pub struct Listener {
     events: Subscription,
-    beat: Interval,
+    heartbeat: Interval,
     ended: bool,
 }
 
 impl Listener {
-    /// Sends `events`, and a comment whenever there was none for a `beat`.
+    /// Creates a stream of `events`, with a comment whenever no event came for `heartbeat`.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn new(events: Subscription, beat: Duration) -> Self {
-        let mut beat = interval(beat);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pub fn new(events: Subscription, heartbeat: Duration) -> Self {
+        let mut heartbeat = interval(heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             events,
-            beat,
+            heartbeat,
             ended: false,
         }
     }
 
-    /// The next part of the stream.
+    /// Returns the next event or comment.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        // The first beat is at once: it tells the client that the stream began.
+        // The first heartbeat fires at once, which tells the client that the stream has begun.
         if self.ended {
             return Poll::Ready(None);
         }
-        if self.beat.poll_tick(cx).is_ready() {
-            return Poll::Ready(Some(BEAT));
+        if self.heartbeat.poll_tick(cx).is_ready() {
+            return Poll::Ready(Some(HEARTBEAT));
         }
         let Poll::Ready(event) = self.events.poll_next(cx) else {
             return Poll::Pending;
         };
-        self.beat.reset();
+        self.heartbeat.reset();
         self.ended = event.is_none();
         if self.ended && self.events.can_resume() {
-            return Poll::Ready(Some(events::farewell()));
+            return Poll::Ready(Some(events::closing_event()));
         }
         Poll::Ready(event)
     }

@@ -1,5 +1,4 @@
-//! Reads events out of a body, with limits to how long one may be and how long
-//! nothing may come.
+//! A reader of events from a body, with limits for the size of an event and for silence.
 
 use std::error::Error;
 use std::fmt;
@@ -13,21 +12,21 @@ use lifecycle_runtime::BoxError;
 use sse_stream::{Sse, SseByteStream};
 use tokio::time::timeout;
 
-/// What is read of a stream.
+/// The limits of a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The longest event, in bytes.
+    /// The size of the largest event, in bytes.
     pub longest: usize,
-    /// How long nothing may come, comments counted.
+    /// The longest time without a byte. Comments count.
     pub idle: Duration,
 }
 
-/// Why a stream ended before its end.
+/// The reason why a stream was aborted.
 #[derive(Debug)]
 pub enum Broken {
-    /// Nothing came for too long.
+    /// No byte came for too long.
     Silent,
-    /// An event was longer than allowed.
+    /// An event was larger than allowed.
     TooLong,
     /// The connection broke.
     Body(BoxError),
@@ -36,7 +35,7 @@ pub enum Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Silent => f.write_str("nothing came for too long"),
+            Self::Silent => f.write_str("no data for too long"),
             Self::TooLong => f.write_str("an event was too long"),
             Self::Body(error) => write!(f, "the connection broke: {error}"),
         }
@@ -52,7 +51,7 @@ impl Error for Broken {
     }
 }
 
-/// The events of `body`, to its end or to the first error.
+/// Returns the events of `body`, up to its end or the first error.
 pub fn events<B>(body: B, limits: Limits) -> impl Stream<Item = Result<Sse, sse_stream::Error>>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
@@ -79,26 +78,26 @@ where
     SseByteStream::new(Box::pin(pieces))
 }
 
-/// The length of the event that a stream is in, without its comments.
+/// The length of the current event, without comments.
 #[derive(Debug, Default)]
 struct Block {
     length: usize,
     line: Line,
 }
 
-/// What is known of the line that a stream is in.
+/// The state of the current line.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Line {
     #[default]
     Empty,
-    /// Empty, after a CR: a LF would be the second half of one line end.
+    /// An empty line after a CR. A LF would belong to the same line end.
     AfterReturn,
     Field,
     Comment,
 }
 
 impl Block {
-    /// The longest that an event was while these bytes passed.
+    /// Returns the largest length of an event while these bytes passed.
     fn longest_after(&mut self, bytes: &[u8]) -> usize {
         let mut longest = 0;
         for byte in bytes {
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_on_which_nothing_comes_is_broken_off() {
+    async fn a_silent_stream_is_aborted() {
         let start = Instant::now();
         let pieces = futures_util::stream::iter(["data: x\n\n", ":\n"]).then(|piece| async move {
             tokio::time::sleep(Duration::from_secs(50)).await;
@@ -170,7 +169,7 @@ mod tests {
         let mut events = Box::pin(events(body, LIMITS));
         assert!(events.next().await.unwrap().is_ok());
         let error = events.next().await.unwrap().unwrap_err();
-        assert!(error.to_string().contains("nothing came"), "{error}");
+        assert!(error.to_string().contains("no data"), "{error}");
         assert_eq!(start.elapsed().as_secs(), 50 + 50 + 60);
     }
 }

@@ -1,6 +1,5 @@
-//! A client for server-sent events that does not give up: when the stream ends it
-//! waits, longer each time and at a time of its own, asks again, and for what
-//! came after the last event it has seen.
+//! A client of server-sent events that reconnects: after each end of the stream it waits, longer
+//! each time and with jitter, then asks for the events after the last one it has seen.
 
 use std::error::Error;
 use std::fmt;
@@ -23,33 +22,33 @@ use tracing::{debug, info, warn};
 
 use super::reader::{self, Limits};
 
-/// The first pause before another attempt, until the server asks for another one.
+/// The first pause before another attempt, unless the server sends a `retry`.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// The longest, unless the server asks for more.
+/// The longest pause, unless the server asks for a longer first one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What a server may ask for.
+/// The bounds of a server's `retry`.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
 
-/// Where a source stands.
+/// The state of a source.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
-    /// It asks for the stream.
+    /// The source waits for the response.
     Connecting,
-    /// Events come.
+    /// The stream is open.
     Open,
-    /// It waits for so long before it asks again.
+    /// The source waits for this long before it asks again.
     BackingOff(Duration),
-    /// The server said that there is nothing more to come.
+    /// The server has ended the feed for good.
     Ended,
 }
 
 impl State {
-    /// The names of all.
+    /// The names of all states.
     pub const NAMES: [&str; 4] = ["connecting", "open", "backing_off", "ended"];
 
-    /// Its name, for logs and labels.
+    /// Returns the state's name, for logs and labels.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -61,63 +60,62 @@ impl State {
     }
 }
 
-/// What came of asking for the stream.
+/// The answer to a request for the stream.
 #[derive(Debug)]
 pub enum Answer<B> {
     /// The stream.
     Stream(B),
-    /// There is none, with this status: 204 means that there never will be.
+    /// No stream. Status 204 means that the feed has ended for good.
     Status(StatusCode),
 }
 
-/// What the server has said, which is kept over connections.
+/// Values that the server has sent, which outlive a connection.
 #[derive(Debug, Default)]
-struct Said {
+struct Position {
     last_event: Option<String>,
     retry: Option<Duration>,
 }
 
-/// A source that can be looked at from elsewhere while it runs.
+/// A source, whose state can be watched while it runs.
 pub struct Source {
     name: String,
     limits: Limits,
     state: watch::Sender<State>,
-    said: Mutex<Said>,
+    position: Mutex<Position>,
     opened: AtomicU64,
 }
 
 impl Source {
-    /// One that has not begun.
+    /// Creates a source that is not running yet.
     #[must_use]
     pub fn new(name: String, limits: Limits) -> Self {
         Self {
             name,
             limits,
             state: watch::Sender::new(State::Connecting),
-            said: Mutex::default(),
+            position: Mutex::default(),
             opened: AtomicU64::new(0),
         }
     }
 
-    /// Where it stands, now and as it changes.
+    /// Returns a receiver of the state.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
 
-    /// How often a stream began.
+    /// Returns the number of streams that have been opened.
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// Asks for the stream with `connect`, which is given the id of the last
-    /// event, and hands what comes to `take`, until the server says that there is
-    /// nothing more to come.
+    /// Asks for the stream with `connect`, which gets the id of the last event, and passes events
+    /// to `take` until the server ends the feed for good.
     ///
     /// # Cancel safety
     ///
-    /// Safe: run again it goes on after the last event that was taken.
+    /// Safe: the next run continues after the last event that was taken.
     pub async fn run<B, F>(
         &self,
         mut connect: impl FnMut(Option<String>) -> F,
@@ -130,10 +128,10 @@ impl Source {
         let mut pauses = None;
         loop {
             self.state.send_replace(State::Connecting);
-            let last = self.said().last_event.clone();
+            let last = self.position().last_event.clone();
             let fault: BoxError = match connect(last).await {
                 Ok(Answer::Status(StatusCode::NO_CONTENT)) => {
-                    info!(feed, "the feed has ended: there is nothing more to come");
+                    info!(feed, "the feed has ended for good");
                     self.state.send_replace(State::Ended);
                     return;
                 }
@@ -144,7 +142,7 @@ impl Source {
                     info!(feed, "the feed is open");
                     let (any, fault) = self.read(body, &mut take).await;
                     if any {
-                        // It worked, so the next pause is a first one again.
+                        // The stream worked, so the next pause is a first one again.
                         pauses = None;
                     }
                     fault
@@ -160,7 +158,7 @@ impl Source {
         }
     }
 
-    /// Once for each time that it is lost, at a level that is seen.
+    /// Logs a failure: the first one as a warning, repetitions for debugging.
     fn complain(&self, fault: &(dyn Error + 'static), pause: Duration, is_first: bool) {
         let feed = self.name.as_str();
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
@@ -169,14 +167,14 @@ impl Source {
                 feed,
                 error = fault,
                 pause_ms,
-                "the feed was lost: it is asked for again"
+                "the feed was lost: reconnecting"
             );
         } else {
             debug!(feed, error = fault, pause_ms, "the feed is still lost");
         }
     }
 
-    /// Reads to the end. Whether anything came, and why that was the end.
+    /// Reads to the end of the stream. Returns whether any event came, and the reason for the end.
     async fn read<B>(&self, body: B, take: &mut impl FnMut(Sse)) -> (bool, BoxError)
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
@@ -187,7 +185,7 @@ impl Source {
             match event {
                 Ok(event) => {
                     any = true;
-                    self.note(&event);
+                    self.remember(&event);
                     take(event);
                 }
                 Err(error) => return (any, error.into()),
@@ -196,23 +194,23 @@ impl Source {
         (any, "the server ended the stream".into())
     }
 
-    fn note(&self, event: &Sse) {
-        let mut said = self.said();
+    fn remember(&self, event: &Sse) {
+        let mut position = self.position();
         if let Some(id) = &event.id {
-            said.last_event = (!id.is_empty()).then(|| id.clone());
+            position.last_event = (!id.is_empty()).then(|| id.clone());
         }
         if let Some(retry) = event.retry {
             let (least, most) = RETRY;
-            said.retry = Some(Duration::from_millis(retry).clamp(least, most));
+            position.retry = Some(Duration::from_millis(retry).clamp(least, most));
         }
     }
 
     fn first_pause(&self) -> Duration {
-        self.said().retry.unwrap_or(FIRST_PAUSE)
+        self.position().retry.unwrap_or(FIRST_PAUSE)
     }
 
-    fn said(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    fn position(&self) -> MutexGuard<'_, Position> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -225,7 +223,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// Each is twice the one before, and somewhat more by chance.
+/// Returns pauses that double, with jitter.
 fn pauses_from(first: Duration) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
         .with_min_delay(first)

@@ -29,11 +29,10 @@ fn failed() -> Asked {
     Err("refused".into())
 }
 
-/// What a source did with answers, after which it was told that there is nothing
-/// more to come.
+/// What a source did with some answers, followed by a 204.
 #[derive(Default)]
 struct Seen {
-    /// When it asked, and for what came after which event.
+    /// The times of the requests, and the event id that each one sent.
     asked: Vec<(Duration, Option<String>)>,
     data: Vec<String>,
     opened: u64,
@@ -66,13 +65,13 @@ async fn run(answers: Vec<Asked>) -> Seen {
     seen
 }
 
-/// Whether `pause` is `least` and up to as much again by chance.
+/// Returns whether `pause` is from `least` to twice that.
 fn is_about(pause: Duration, least: Duration) -> bool {
     pause >= least && pause <= least * 2 + Duration::from_millis(1)
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_connects_again_and_asks_for_what_came_after_the_last_event() {
+async fn it_reconnects_and_asks_for_the_events_after_the_last_one() {
     let seen = run(vec![
         events("id: 7\ndata: one\n\ndata: two\n\n"),
         events("data: three\n\n"),
@@ -104,7 +103,7 @@ async fn the_pauses_grow_with_every_failure_and_are_short_again_after_a_success(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_pauses_do_not_grow_for_ever_and_it_does_not_give_up() {
+async fn the_pauses_are_bounded_and_the_source_never_gives_up() {
     let seen = run((0..40).map(|_| failed()).collect()).await;
     let pauses = seen.pauses();
     assert_eq!(pauses.len(), 40);
@@ -113,7 +112,7 @@ async fn the_pauses_do_not_grow_for_ever_and_it_does_not_give_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn not_all_come_again_at_the_same_time() {
+async fn pauses_have_jitter() {
     let mut firsts = std::collections::BTreeSet::new();
     for _ in 0..10 {
         firsts.insert(run(vec![failed()]).await.pauses()[0]);
@@ -122,7 +121,7 @@ async fn not_all_come_again_at_the_same_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_server_says_how_long_the_first_pause_is_also_over_connections() {
+async fn the_servers_retry_sets_the_first_pause_of_later_connections_too() {
     let seen = run(vec![
         events("retry: 10000\n\n"),
         events("data: x\n\n"),
@@ -137,7 +136,7 @@ async fn the_server_says_how_long_the_first_pause_is_also_over_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn its_state_can_be_watched() {
+async fn the_state_of_a_source_can_be_watched() {
     let source = source();
     let mut states = source.state();
     let (leave, left) = tokio::sync::oneshot::channel::<()>();

@@ -1,9 +1,8 @@
-//! The files that a tape consists of: the one that is written, and those that
-//! were put aside when they were full. Everything here blocks.
+//! A log file with rotation: the current file, and numbered older ones. All functions block.
 //!
-//! While a new process takes over, two write the same tape. Each appends whole
-//! lines, and holds a lock on the file meanwhile; once it has the lock it looks
-//! whether the other one has put the file aside, and how long it is by now.
+//! During a restart two processes write the same log. Each appends whole lines under a lock on the
+//! file. With the lock held, it checks whether the other process has rotated the file, and how long
+//! the file is.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -13,16 +12,16 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Lines are written together, up to about so many bytes.
+/// The approximate size of the batches in which lines are written, in bytes.
 const BATCH: usize = 64 * 1024;
 
-/// What came of writing.
+/// The result of writing.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     pub(super) lines: u64,
     pub(super) lost: u64,
     pub(super) error: Option<io::Error>,
-    /// Lines that nothing was tried with, as there was no file.
+    /// Lines that were not tried, because the file could not be opened.
     pub(super) back: VecDeque<Vec<u8>>,
 }
 
@@ -35,9 +34,9 @@ impl From<io::Result<()>> for Written {
     }
 }
 
-/// The file that is written, and how it is put aside.
+/// The current file, and the rules of its rotation.
 #[derive(Debug)]
-pub(super) struct Reel {
+pub(super) struct RotatingFile {
     path: PathBuf,
     most: Option<NonZeroU64>,
     keep: u32,
@@ -47,11 +46,11 @@ pub(super) struct Reel {
 #[derive(Debug)]
 struct Open {
     file: File,
-    /// Up to here it consists of whole lines.
+    /// The length up to which the file consists of whole lines.
     length: u64,
 }
 
-impl Reel {
+impl RotatingFile {
     pub(super) const fn new(path: PathBuf, most: Option<NonZeroU64>, keep: u32) -> Self {
         Self {
             path,
@@ -65,8 +64,8 @@ impl Reel {
         self.opened().map(drop).into()
     }
 
-    /// Writes lines. Those that cannot be written are lost, whole; without a
-    /// file they are handed back.
+    /// Appends lines. Lines that cannot be written are lost; if the file cannot be opened, all are
+    /// handed back.
     pub(super) fn append(&mut self, mut lines: VecDeque<Vec<u8>>) -> Written {
         let mut written = Written::default();
         if let Err(error) = self.opened() {
@@ -96,8 +95,7 @@ impl Reel {
         }
     }
 
-    /// The next lines that are written together: no more than fit the file, but
-    /// one at least.
+    /// Takes the next batch: at least one line, and no more than fit the file.
     fn batch(&self, lines: &mut VecDeque<Vec<u8>>) -> (Vec<u8>, u64) {
         let length = self.file.as_ref().map_or(0, |open| open.length);
         let room = self
@@ -120,14 +118,14 @@ impl Reel {
         let most = self.most.map_or(u64::MAX, NonZeroU64::get);
         let mut length = self.locked()?.length;
         while length > 0 && length + batch.len() as u64 > most {
-            self.put_aside()?;
-            // Another process may have been faster, and filled the next one too.
+            self.rotate()?;
+            // Another process may have rotated first, and filled the next file.
             length = self.locked()?.length;
         }
         let open = self.opened()?;
         let written = open.file.write_all(batch);
         match &written {
-            // A part of a line may be there; without it the next one is whole.
+            // A part of a line may have been written. Truncation keeps the next line whole.
             Err(_) => drop(open.file.set_len(length)),
             Ok(()) => open.length = length + batch.len() as u64,
         }
@@ -135,7 +133,7 @@ impl Reel {
         written
     }
 
-    /// The file that has the name now, under a lock, and as long as it is then.
+    /// Locks the file that has the name now, and updates its length.
     fn locked(&mut self) -> io::Result<&mut Open> {
         loop {
             let mut held = match self.file.take() {
@@ -150,7 +148,7 @@ impl Reel {
                     return Ok(self.file.insert(held));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                // Another one has it. Closed, this one is no longer locked.
+                // Another process has rotated it. Closing this file releases its lock.
                 _ => {}
             }
         }
@@ -164,9 +162,9 @@ impl Reel {
         Ok(self.file.insert(file))
     }
 
-    /// Gives the file the name with `.1`, after those that had such names, and then
-    /// lets go of its lock.
-    fn put_aside(&mut self) -> io::Result<()> {
+    /// Rotates: renames the file to `.1`, after the older ones, and releases its lock by closing
+    /// it.
+    fn rotate(&mut self) -> io::Result<()> {
         let Some(open) = self.file.take() else {
             return Ok(());
         };
@@ -175,17 +173,19 @@ impl Reel {
             return fs::remove_file(&self.path);
         }
         for number in (1..self.keep).rev() {
-            match fs::rename(aside(&self.path, number), aside(&self.path, number + 1)) {
+            match fs::rename(
+                rotated_name(&self.path, number),
+                rotated_name(&self.path, number + 1),
+            ) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        fs::rename(&self.path, aside(&self.path, 1))
+        fs::rename(&self.path, rotated_name(&self.path, 1))
     }
 }
 
-/// Opens a tape to append to it. One that breaks off in a line, as after a crash,
-/// has that line ended.
+/// Opens a file to append to it. Ends an incomplete last line, which a crash may have left.
 fn open(path: &Path) -> io::Result<Open> {
     let mut file = OpenOptions::new()
         .create(true)
@@ -207,7 +207,7 @@ fn open(path: &Path) -> io::Result<Open> {
     Ok(Open { file, length })
 }
 
-/// Keeps the other process away; where files cannot be locked, nothing does.
+/// Locks out the other process, on file systems that support locks.
 fn lock(file: &File) -> io::Result<()> {
     supported(file.lock())
 }
@@ -223,7 +223,7 @@ fn supported(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn aside(path: &Path, number: u32) -> PathBuf {
+fn rotated_name(path: &Path, number: u32) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(format!(".{number}"));
     name.into()
@@ -239,8 +239,8 @@ mod tests {
             .collect()
     }
 
-    fn reel(directory: &tempfile::TempDir, most: u64, keep: u32) -> Reel {
-        Reel::new(directory.path().join("tape"), NonZeroU64::new(most), keep)
+    fn rotating(directory: &tempfile::TempDir, most: u64, keep: u32) -> RotatingFile {
+        RotatingFile::new(directory.path().join("tape"), NonZeroU64::new(most), keep)
     }
 
     fn text(directory: &tempfile::TempDir, name: &str) -> String {
@@ -256,10 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_is_put_aside_and_the_oldest_one_goes() {
+    fn a_full_file_is_rotated_and_the_oldest_removed() {
         let directory = tempfile::tempdir().unwrap();
-        let mut reel = reel(&directory, 30, 2);
-        let written = reel.append(lines(11));
+        let mut tape = rotating(&directory, 30, 2);
+        let written = tape.append(lines(11));
         assert_eq!((written.lines, written.lost), (11, 0));
         assert_eq!(names(&directory), ["tape", "tape.1", "tape.2"]);
         assert_eq!(
@@ -276,8 +276,8 @@ mod tests {
     #[test]
     fn a_file_of_an_earlier_run_counts() {
         let directory = tempfile::tempdir().unwrap();
-        reel(&directory, 30, 1).append(lines(2));
-        let mut later = reel(&directory, 30, 1);
+        rotating(&directory, 30, 1).append(lines(2));
+        let mut later = rotating(&directory, 30, 1);
         assert!(later.open().error.is_none());
         later.append(lines(2));
         assert_eq!(names(&directory), ["tape", "tape.1"]);
@@ -286,23 +286,26 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_if_so_wanted_and_a_line_longer_than_a_file_has_its_own() {
+    fn without_keep_old_files_are_removed_and_an_oversized_line_gets_its_own_file() {
         let directory = tempfile::tempdir().unwrap();
-        let mut reel = reel(&directory, 5, 0);
-        assert_eq!(reel.append(lines(3)).lines, 3);
+        let mut tape = rotating(&directory, 5, 0);
+        assert_eq!(tape.append(lines(3)).lines, 3);
         assert_eq!(names(&directory), ["tape"]);
         assert_eq!(text(&directory, "tape"), "000000002\n");
     }
 
     #[test]
-    fn two_that_write_one_tape_lose_no_line_and_fill_no_file_beyond_its_limit() {
+    fn two_writers_of_one_tape_lose_no_line_and_respect_the_limit() {
         let directory = tempfile::tempdir().unwrap();
-        let mut reels = [reel(&directory, 100, 1000), reel(&directory, 100, 1000)];
+        let mut reels = [
+            rotating(&directory, 100, 1000),
+            rotating(&directory, 100, 1000),
+        ];
         std::thread::scope(|scope| {
-            for reel in &mut reels {
+            for tape in &mut reels {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        assert_eq!(reel.append(lines(3)).lines, 3);
+                        assert_eq!(tape.append(lines(3)).lines, 3);
                     }
                 });
             }
@@ -322,7 +325,7 @@ mod tests {
     fn a_line_that_a_crash_cut_off_does_not_spoil_the_next() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("tape"), "whole\ncut").unwrap();
-        reel(&directory, 1000, 1).append(lines(1));
+        rotating(&directory, 1000, 1).append(lines(1));
         assert_eq!(text(&directory, "tape"), "whole\ncut\n000000000\n");
     }
 }

@@ -1,4 +1,4 @@
-//! Hands every event to all who listen, and waits for none of them.
+//! A broadcast of events to all subscribers, which never waits for a slow one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -9,64 +9,64 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-/// An event, as it is sent.
+/// An encoded event.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// What a client that has seen it calls the last one. Empty takes that back.
+    /// The event's id, which clients send as `Last-Event-ID`. An empty id resets it.
     pub id: Option<String>,
-    /// The whole block.
+    /// The whole event, encoded.
     pub bytes: Bytes,
 }
 
-/// Who listens, and what was said last.
+/// The subscribers, and the most recent events.
 #[derive(Debug)]
-pub struct Hub {
+pub struct Broadcast {
     queue: usize,
     replay: usize,
-    inside: Mutex<Inside>,
+    inner: Mutex<Inner>,
     events: AtomicU64,
     dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Inside {
+struct Inner {
     listeners: BTreeMap<u64, mpsc::Sender<Bytes>>,
     next: u64,
-    kept: VecDeque<Event>,
+    recent: VecDeque<Event>,
     ended: bool,
 }
 
-/// Numbers about a hub.
+/// Numbers of a broadcast.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
     /// Clients that listen.
     pub listeners: usize,
-    /// Events that were handed on.
+    /// Events that were published.
     pub events: u64,
     /// Clients that fell too far behind.
     pub dropped: u64,
 }
 
-impl Hub {
-    /// So many events may wait for each, and so many are kept for those who come
-    /// again.
+impl Broadcast {
+    /// Creates a broadcast. `queue` events may wait for each subscriber; `replay` events are recent
+    /// for clients that reconnect.
     #[must_use]
     pub fn new(queue: NonZeroUsize, replay: usize) -> Self {
         Self {
             queue: queue.get(),
             replay,
-            inside: Mutex::default(),
+            inner: Mutex::default(),
             events: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         }
     }
 
-    /// Hands an event to all. One who has no room for it is let go: their stream
-    /// ends after what waits for them already.
+    /// Sends an event to all subscribers. A subscriber whose queue is full is removed: its stream
+    /// ends after the events in the queue.
     pub fn publish(&self, event: Event) {
         self.events.fetch_add(1, Ordering::Relaxed);
-        let mut inside = self.lock();
-        inside
+        let mut inner = self.lock();
+        inner
             .listeners
             .retain(|_, listener| match listener.try_send(event.bytes.clone()) {
                 Ok(()) => true,
@@ -76,42 +76,42 @@ impl Hub {
                     false
                 }
             });
-        inside.kept.push_back(event);
-        while inside.kept.len() > self.replay {
-            inside.kept.pop_front();
+        inner.recent.push_back(event);
+        while inner.recent.len() > self.replay {
+            inner.recent.pop_front();
         }
     }
 
-    /// There is nothing more to come: ends all streams, and begins no other.
+    /// Ends all streams. New subscriptions are refused from now on.
     pub fn end(&self) {
-        let mut inside = self.lock();
-        inside.ended = true;
-        inside.listeners.clear();
-        inside.kept.clear();
+        let mut inner = self.lock();
+        inner.ended = true;
+        inner.listeners.clear();
+        inner.recent.clear();
     }
 
     fn has_ended(&self) -> bool {
         self.lock().ended
     }
 
-    /// All events from now on, or from after the event that `last` is the id of: if
-    /// that is not kept any more, from the first one that is. None once there is
-    /// nothing more to come.
+    /// Subscribes to the events after the one with the id `last`, or to all future events without
+    /// an id. If that event is not recent any more, the subscription begins with the oldest recent one.
+    /// Returns `None` after the end.
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, last: Option<&str>) -> Option<Subscription> {
         let (sender, live) = mpsc::channel(self.queue);
-        // Under one lock, so that no event is between the two.
-        let mut inside = self.lock();
-        if inside.ended {
+        // Both under one lock, so that no event is lost between the recent ones and the live ones.
+        let mut inner = self.lock();
+        if inner.ended {
             return None;
         }
-        let missed = last.map_or_else(VecDeque::new, |last| inside.after(last));
-        let number = inside.next;
-        inside.next += 1;
-        inside.listeners.insert(number, sender);
-        drop(inside);
+        let missed = last.map_or_else(VecDeque::new, |last| inner.after(last));
+        let number = inner.next;
+        inner.next += 1;
+        inner.listeners.insert(number, sender);
+        drop(inner);
         Some(Subscription {
-            hub: self.clone(),
+            broadcast: self.clone(),
             number,
             missed,
             live,
@@ -122,7 +122,7 @@ impl Hub {
         self.lock().listeners.remove(&number);
     }
 
-    /// The numbers now.
+    /// Returns the current numbers.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
@@ -132,34 +132,34 @@ impl Hub {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inside {
+impl Inner {
     fn after(&self, last: &str) -> VecDeque<Bytes> {
         let seen = self
-            .kept
+            .recent
             .iter()
             .rposition(|event| event.id.as_deref() == Some(last));
         let first = seen.map_or(0, |seen| seen + 1);
-        let missed = self.kept.iter().skip(first);
+        let missed = self.recent.iter().skip(first);
         missed.map(|event| event.bytes.clone()).collect()
     }
 }
 
-/// The events for one client. Dropping it is to leave.
+/// The events for one client. Dropping it ends the subscription.
 #[derive(Debug)]
 pub struct Subscription {
-    hub: Arc<Hub>,
+    broadcast: Arc<Broadcast>,
     number: u64,
     missed: VecDeque<Bytes>,
     live: mpsc::Receiver<Bytes>,
 }
 
 impl Subscription {
-    /// The next event. None after the last one.
+    /// Returns the next event, or `None` after the last one.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match self.missed.pop_front() {
             Some(event) => Poll::Ready(Some(event)),
@@ -167,16 +167,16 @@ impl Subscription {
         }
     }
 
-    /// Returns whether the hub goes on, so that a subscription that has ended was
-    /// let go for being slow.
+    /// Returns whether the broadcast goes on, which means that an ended subscription was removed
+    /// for being slow.
     #[must_use]
     pub fn can_resume(&self) -> bool {
-        !self.hub.has_ended()
+        !self.broadcast.has_ended()
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.leave(self.number);
+        self.broadcast.leave(self.number);
     }
 }
