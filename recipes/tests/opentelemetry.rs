@@ -1,4 +1,4 @@
-//! No span is lost to a slow collector, those of the last drops included; and the shutdown is one trace.
+//! No span, metric or log record is lost to a slow collector, those of the last drops included; and the shutdown is one trace.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -8,41 +8,46 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
+use prost::Message;
 
-/// A collector that takes its time.
+/// A collector that takes some time for each answer.
 struct Collector {
     address: SocketAddr,
-    spans: Arc<Mutex<Vec<Span>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+#[derive(Clone)]
+struct Request {
+    path: String,
+    body: Vec<u8>,
 }
 
 impl Collector {
     fn start(takes: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let spans = Arc::<Mutex<Vec<Span>>>::default();
-        let received = Arc::clone(&spans);
+        let requests = Arc::<Mutex<Vec<Request>>>::default();
+        let received = Arc::clone(&requests);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let received = Arc::clone(&received);
                 thread::spawn(move || serve(&stream, takes, &received));
             }
         });
-        Self { address, spans }
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        self.spans.lock().expect("no panic").clone()
+        Self { address, requests }
     }
 }
 
-/// Answers requests, each after some time; what was received counts once it is answered.
-fn serve(stream: &TcpStream, takes: Duration, received: &Mutex<Vec<Span>>) {
+/// Answers the requests of one connection, each after some time. A request counts once that time has passed.
+fn serve(stream: &TcpStream, takes: Duration, received: &Mutex<Vec<Request>>) {
     let mut reader = BufReader::new(stream);
     loop {
-        let mut length = 0;
+        let (mut path, mut length) = (String::new(), 0);
         loop {
             let mut line = String::new();
             match reader.read_line(&mut line) {
@@ -50,6 +55,9 @@ fn serve(stream: &TcpStream, takes: Duration, received: &Mutex<Vec<Span>>) {
                 _ => return,
             }
             let line = line.trim().to_ascii_lowercase();
+            if let Some(target) = line.strip_prefix("post ") {
+                path = target.split(' ').next().expect("a path").to_owned();
+            }
             if let Some(value) = line.strip_prefix("content-length:") {
                 length = value.trim().parse().expect("a length");
             }
@@ -62,15 +70,8 @@ fn serve(stream: &TcpStream, takes: Duration, received: &Mutex<Vec<Span>>) {
             return;
         }
         thread::sleep(takes);
-        let request = ExportTraceServiceRequest::decode(&*body).expect("spans");
-        let spans = request
-            .resource_spans
-            .into_iter()
-            .flat_map(|resource| resource.scope_spans);
-        received
-            .lock()
-            .expect("no panic")
-            .extend(spans.flat_map(|scope| scope.spans));
+        let request = Request { path, body };
+        received.lock().expect("no panic").push(request);
         let mut stream = stream;
         if stream
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
@@ -81,10 +82,10 @@ fn serve(stream: &TcpStream, takes: Duration, received: &Mutex<Vec<Span>>) {
     }
 }
 
-/// The spans that arrive of a server that is told to stop, by name; and its exit code.
-fn spans_of(arguments: &[&str]) -> (BTreeMap<String, Span>, Option<i32>) {
+/// Starts a server, tells it to stop, and returns what it sent and its exit code.
+fn requests_of(program: &str, arguments: &[&str]) -> (Vec<Request>, Option<i32>) {
     let collector = Collector::start(Duration::from_millis(2_500));
-    let mut server = Command::new(env!("CARGO_BIN_EXE_traced"))
+    let mut server = Command::new(program)
         .arg(collector.address.to_string())
         .args(arguments)
         .stdout(Stdio::piped())
@@ -98,17 +99,65 @@ fn spans_of(arguments: &[&str]) -> (BTreeMap<String, Span>, Option<i32>) {
         .expect("kill runs");
     assert!(told.success());
     let code = server.wait().expect("it ends").code();
-    let spans = collector
-        .spans()
+    let requests = collector.requests.lock().expect("no panic").clone();
+    (requests, code)
+}
+
+/// Returns the messages that were sent to a path.
+fn messages<M: Message + Default>(requests: &[Request], path: &str) -> Vec<M> {
+    let requests = requests.iter().filter(|request| request.path == path);
+    requests
+        .map(|request| M::decode(&*request.body).expect("a message"))
+        .collect()
+}
+
+const TRACED: &str = env!("CARGO_BIN_EXE_traced");
+const METERED: &str = env!("CARGO_BIN_EXE_metered");
+
+/// Returns the spans in some requests, by name.
+fn spans(requests: &[Request]) -> BTreeMap<String, Span> {
+    let messages = messages::<ExportTraceServiceRequest>(requests, "/v1/traces");
+    messages
         .into_iter()
-        .map(|span| (span.name.clone(), span));
-    (spans.collect(), code)
+        .flat_map(|message| message.resource_spans)
+        .flat_map(|resource| resource.scope_spans)
+        .flat_map(|scope| scope.spans)
+        .map(|span| (span.name.clone(), span))
+        .collect()
+}
+
+/// Returns the names of the metrics in some requests.
+fn metrics(requests: &[Request]) -> Vec<String> {
+    let messages = messages::<ExportMetricsServiceRequest>(requests, "/v1/metrics");
+    messages
+        .into_iter()
+        .flat_map(|message| message.resource_metrics)
+        .flat_map(|resource| resource.scope_metrics)
+        .flat_map(|scope| scope.metrics)
+        .map(|metric| metric.name)
+        .collect()
+}
+
+/// Returns the texts of the log records in some requests.
+fn records(requests: &[Request]) -> Vec<String> {
+    let messages = messages::<ExportLogsServiceRequest>(requests, "/v1/logs");
+    messages
+        .into_iter()
+        .flat_map(|message| message.resource_logs)
+        .flat_map(|resource| resource.scope_logs)
+        .flat_map(|scope| scope.log_records)
+        .filter_map(|record| match record.body?.value? {
+            Value::StringValue(text) => Some(text),
+            _ => None,
+        })
+        .collect()
 }
 
 #[test]
 fn no_span_is_lost_to_a_collector_that_takes_2_5_s() {
-    let (spans, code) = spans_of(&[]);
+    let (requests, code) = requests_of(TRACED, &[]);
     assert_eq!(code, Some(0));
+    let spans = spans(&requests);
     for name in ["shutdown", "step", "flush the journal", "drop the journal"] {
         assert!(
             spans.contains_key(name),
@@ -127,11 +176,35 @@ fn no_span_is_lost_to_a_collector_that_takes_2_5_s() {
 }
 
 #[test]
-fn without_the_cleanup_they_are_lost() {
-    let (spans, _) = spans_of(&["forgotten"]);
+fn without_the_cleanup_spans_are_lost() {
+    let (requests, _) = requests_of(TRACED, &["forgotten"]);
+    let spans = spans(&requests);
     assert!(
         !spans.contains_key("drop the journal"),
         "{:?}",
         spans.keys()
+    );
+}
+
+#[test]
+fn no_metric_and_no_record_is_lost_to_a_collector_that_takes_2_5_s() {
+    let (requests, code) = requests_of(METERED, &[]);
+    assert_eq!(code, Some(0));
+    assert!(metrics(&requests).contains(&"flushed".to_owned()));
+    let records = records(&requests);
+    assert!(
+        records.contains(&"the journal is dropped".to_owned()),
+        "{records:?}"
+    );
+}
+
+#[test]
+fn without_the_cleanup_metrics_and_records_are_lost() {
+    let (requests, _) = requests_of(METERED, &["forgotten"]);
+    assert_eq!(metrics(&requests), [""; 0]);
+    let records = records(&requests);
+    assert!(
+        !records.contains(&"the journal is dropped".to_owned()),
+        "{records:?}"
     );
 }

@@ -20,7 +20,8 @@ pub mod bb8 {
 
     /// Waits until all connections of a pool have been returned.
     ///
-    /// Such a pool has no close: connections can still be taken, and those in it are closed when its last clone is dropped.
+    /// The pool is not closed, since bb8 has no call for that: tasks can still take connections, and dropping the last clone of
+    /// the pool closes those in it.
     pub async fn settle<M: ManageConnection>(pool: &mut Pool<M>) {
         let returned = || {
             let state = pool.state();
@@ -37,7 +38,7 @@ pub mod deadpool_postgres {
 
     /// Closes a pool and waits until all its connections have been returned and closed.
     ///
-    /// `Pool::close` alone waits for nothing.
+    /// `Pool::close` alone waits for no connection.
     pub async fn close(pool: &mut Pool) {
         pool.close();
         crate::poll::until(|| pool.status().size == 0).await;
@@ -51,7 +52,7 @@ pub mod lapin {
 
     /// Closes a connection with all its channels, and waits until the broker has confirmed that.
     ///
-    /// A connection that is not open is left alone.
+    /// Does nothing if the connection is not open.
     ///
     /// # Errors
     /// The connection broke before the broker confirmed.
@@ -71,7 +72,7 @@ pub mod sqlx {
     /// Closes a pool and waits until all its connections have been returned and closed.
     pub async fn close<DB: Database>(pool: &mut Pool<DB>) {
         pool.close().await;
-        // A connection that was being opened when the pool was closed may have come in after that.
+        // A connection that was being opened during the close may have joined the pool after it.
         crate::poll::until(|| pool.size() == 0).await;
     }
 }

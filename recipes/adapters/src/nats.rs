@@ -2,13 +2,13 @@
 
 use async_nats::Client;
 
-/// Drains a client and waits until its connection has ended: messages that were published have been sent by then, and
-/// subscriptions have handed out what had come in.
+/// Drains a client and waits until its connection has ended. By then, published messages have been sent and subscriptions
+/// have handed out what had arrived.
 ///
-/// `Client::drain` alone only enqueues that. While the server is away this waits for the client to connect again. A client
-/// whose connection has ended for good is left alone.
+/// `Client::drain` alone only enqueues the request. While the server is away, this waits for the client to reconnect. If the
+/// connection has ended for good, this does nothing.
 pub async fn drain(client: &mut Client) {
-    // Fails only if the task behind the client has ended, which is what is waited for.
+    // An error means that the task behind the client has ended, and that is what this waits for.
     if client.drain().await.is_ok() {
         while client.flush().await.is_ok() {
             tokio::task::yield_now().await;

@@ -5,8 +5,8 @@ use redis::aio::ConnectionLike;
 
 /// Waits until the server has executed every command that was sent over a multiplexed connection before.
 ///
-/// Commands are executed in the order in which they were sent, so it is the answer to a `PING` that is waited for. The connection
-/// stays usable; it is closed when its last clone is dropped.
+/// The server executes commands in the order in which they were sent, so this sends a `PING` and waits for the answer. The
+/// connection stays usable; dropping its last clone closes it.
 ///
 /// # Errors
 /// The connection is broken.

@@ -3,10 +3,10 @@
 //! - **Type**: `SdkTracerProvider`
 //! - **Write**: `Runner::finally(move |_| provider.shutdown())`, its error told on stderr
 //! - **Cleanup**: `SdkTracerProvider::shutdown`, in [`Runner::finally`]: it sends what is buffered and waits for the collector.
-//! - **Lost without it**: the spans of the last seconds. The batch processor has a thread of its own, which ends with the process.
-//! - **Repeated**: a second call is an error and does nothing.
+//! - **Lost without it**: the spans of the last seconds. A thread sends them in batches, and it ends with the process.
+//! - **Repeated**: a second call does nothing and returns an error.
 //! - **Waits for**: the collector, up to 5 s by default.
-//! - **Order**: last of all. As a field it would be cleaned before the server's own drop, whose spans would be lost.
+//! - **Order**: last of all. A field would be cleaned before the server's own drop, whose spans would be lost.
 //!
 //! The arguments are the collector's address, and `forgotten` to leave the cleanup out.
 
@@ -61,7 +61,7 @@ async fn run(provider: SdkTracerProvider, forgotten: bool) -> Report {
         journal: Journal,
         state: ShutdownState::new(),
     };
-    // Longer than the default of 3 s only so that a busy machine fails no test.
+    // Longer than the default of 3 s, so that no test fails on a busy machine.
     let mut runner = Runner::new(server).finally_timeout(Duration::from_secs(10));
     if !forgotten {
         runner = runner.finally(move |_| {
@@ -84,7 +84,7 @@ fn main() -> Result<Report, BoxError> {
         .next()
         .ok_or("the address of the collector is missing")?;
     let forgotten = arguments.next().is_some_and(|how| how == "forgotten");
-    // Before the runtime: the exporter's client blocks, and has a runtime of its own.
+    // Made before the runtime: the exporter's client blocks, and has a runtime of its own.
     let provider = traces(&collector)?;
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("traced"));
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))?;

@@ -2,9 +2,9 @@
 //!
 //! - **Cleanup**: `ractor`: `ActorRef::drain`, then await the actor's task. `kameo`: `stop_gracefully`, then `wait_for_shutdown`.
 //! - **Lost without it**: the messages in the mailbox.
-//! - **Repeated**: with an actor that has stopped `drain` and `stop_gracefully` are errors; awaiting the end again is not.
-//! - **Waits for**: the handling of all that is in the mailbox.
-//! - **Order**: after all that sends to it, before all that it uses.
+//! - **Repeated**: `drain` and `stop_gracefully` are errors once the actor has stopped. Waiting for its end again is not.
+//! - **Waits for**: until every message in the mailbox has been handled.
+//! - **Order**: after everything that sends to the actor, before everything that the actor uses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -70,7 +70,7 @@ impl kameo::message::Message<u8> for Counter {
     }
 }
 
-/// A server whose actors have ten messages each in their mailboxes.
+/// Starts a server with two actors, each with ten messages in its mailbox.
 async fn server(mailed: &Arc<AtomicUsize>, counted: &Arc<AtomicUsize>) -> Server {
     let (mailer, mailing) = ractor::Actor::spawn(None, Mailer, Arc::clone(mailed))
         .await

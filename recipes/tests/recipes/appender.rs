@@ -1,12 +1,12 @@
-//! `tracing-appender`: log lines that a thread writes.
+//! `tracing-appender`: log lines that a thread of their own writes.
 //!
 //! - **Type**: `WorkerGuard`
 //! - **Write**: `Runner::finally(move |_| drop(guard))`
 //! - **Cleanup**: drop the `WorkerGuard`, in `Runner::finally`: the thread writes what is queued and ends.
 //! - **Lost without it**: the lines that are still queued when the process ends.
-//! - **Repeated**: cannot be; the guard is gone.
-//! - **Waits for**: the thread, 1.1 s at most. A disk that takes longer loses lines all the same, and nothing says so.
-//! - **Order**: last of all. As a field it would be dropped before the server's own drop has logged.
+//! - **Repeated**: no: the guard is gone.
+//! - **Waits for**: the thread, 1.1 s at most. If the disk takes longer, lines are lost, and no error says so.
+//! - **Order**: last of all. A field would be dropped before the server's own drop logs.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,7 +17,7 @@ use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 
 use crate::steps::assert_clean;
 
-/// A disk that writes nothing until it is let.
+/// A disk that blocks each write until the test lets it go on.
 struct Disk {
     free: Receiver<()>,
     written: Arc<Mutex<String>>,
@@ -25,7 +25,7 @@ struct Disk {
 
 impl Write for Disk {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Once the sender is gone it is let for good.
+        // Fails once the sender is dropped; from then on nothing blocks.
         let _ = self.free.recv();
         let mut written = self.written.lock().expect("no panic");
         written.push_str(&String::from_utf8_lossy(line));
@@ -59,7 +59,7 @@ impl Drop for Session {
 struct Server {
     #[shutdown(skip)]
     _session: Session,
-    /// The wrong place.
+    /// A field is the wrong place; one test shows it.
     #[shutdown(take, blocking, with = drop)]
     guard: Option<WorkerGuard>,
     #[shutdown(state)]

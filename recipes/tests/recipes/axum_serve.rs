@@ -1,10 +1,10 @@
 //! `axum`: `axum::serve` in a task.
 //!
 //! - **Cleanup**: `with_graceful_shutdown` with a token, cancel the token, await the task.
-//! - **Lost without it**: the answers to requests in flight; the connections are tasks of their own, which end with the runtime.
-//! - **Repeated**: yes: the token is cancelled, the task has ended.
-//! - **Waits for**: every request in flight, endless streams included: end those from the same token.
-//! - **Order**: first, before all that handlers use. As the main of `run`, it needs no field.
+//! - **Lost without it**: the answers to requests in flight. Connections are separate tasks, which the end of the runtime drops.
+//! - **Repeated**: yes: the token stays cancelled, and the task has ended.
+//! - **Waits for**: every request in flight. Endless streams count too, so end them from the same token.
+//! - **Order**: first, before everything that handlers use. If it is the main of `run`, it needs no field.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// A server with a request in flight, which is answered once `answer` is notified; and the client's side.
+/// Starts a server with a request in flight, answered once `answer` is notified; also returns the client's end.
 async fn server(answer: &Arc<Notify>) -> (Server, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap())

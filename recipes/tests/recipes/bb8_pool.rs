@@ -1,10 +1,10 @@
 //! `bb8`: a pool of connections, here `bb8-postgres`.
 //!
-//! - **Cleanup**: it has no close. Wait until all connections are back; the last clone closes them.
+//! - **Cleanup**: a pool has no `close`. Wait until all connections have been returned; dropping the last clone closes them.
 //! - **Lost without it**: transactions of tasks that still hold a connection.
 //! - **Repeated**: yes.
-//! - **Waits for**: every connection that is out; new ones can still be taken.
-//! - **Order**: after all that uses it.
+//! - **Waits for**: every connection that a task holds. Tasks can still take new ones.
+//! - **Order**: after everything that uses the pool.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -31,7 +31,7 @@ struct Server {
 async fn server(port: u16) -> Server {
     let mut config = Config::new();
     config.host("127.0.0.1").port(port).user("postgres");
-    // It listens before it takes connections.
+    // PostgreSQL listens before it accepts connections.
     while config.connect(NoTls).await.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

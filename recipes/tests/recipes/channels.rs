@@ -1,10 +1,10 @@
-//! `tokio`: channels, `mpsc`, `oneshot`, `watch` and `broadcast`, and the task behind them.
+//! `tokio`: the channels `mpsc`, `oneshot`, `watch` and `broadcast`, and the tasks that receive.
 //!
 //! - **Cleanup**: drop the sender (`oneshot`, `watch`: send the last value), then await the task that receives.
 //! - **Lost without it**: what is queued when the process ends.
-//! - **Repeated**: the sender is gone, the task has ended; `watch`: yes.
-//! - **Waits for**: the task, which ends once it has received all. A clone of the sender somewhere holds it.
-//! - **Order**: after all that sends; the sender before its task, which else waits for ever.
+//! - **Repeated**: no: the sender is gone and the task has ended. `watch`: yes.
+//! - **Waits for**: the task, which ends once it has received everything. A forgotten clone of the sender keeps it running.
+//! - **Order**: after everything that sends. The sender comes before the task, which would otherwise wait for ever.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,7 +31,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// A server whose channels have something queued that their tasks have not received.
+/// Starts a server whose channels hold messages that the tasks have not received yet.
 async fn server(received: &Arc<Mutex<Vec<&'static str>>>) -> Server {
     let (jobs, mut worker) = mpsc::channel(8);
     let (events, mut listener) = broadcast::channel(8);

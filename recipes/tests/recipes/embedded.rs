@@ -1,10 +1,10 @@
 //! `redb`: an embedded database.
 //!
-//! - **Cleanup**: drop it on the blocking pool, after its last transaction.
-//! - **Lost without it**: commits of `Durability::None`; and the next start has to repair the file.
-//! - **Repeated**: cannot be; it is gone.
-//! - **Waits for**: the disk. With a transaction still open the drop does nothing, and the last transaction does it.
-//! - **Order**: after all that uses it. The field is the only owner by then, so hand out `Weak`, or end the tasks first.
+//! - **Cleanup**: drop the database on the blocking pool, after its last transaction.
+//! - **Lost without it**: commits of `Durability::None`. The next start also has to repair the file.
+//! - **Repeated**: no: the database is gone.
+//! - **Waits for**: the disk. While a transaction is open, the drop does nothing, and the end of the last transaction closes the file.
+//! - **Order**: after everything that uses it. The field must be the only owner by then: hand out `Weak`, or end the tasks first.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// A server with an order that was committed without waiting for the disk.
+/// Opens a server with one order that is on disk and one that was committed without waiting for the disk.
 fn server(file: &Path) -> Server {
     let database = Database::create(file).unwrap();
     for durability in [Durability::Immediate, Durability::None] {
@@ -47,7 +47,7 @@ fn server(file: &Path) -> Server {
     }
 }
 
-/// How many orders the next start finds, and whether it had to repair the file.
+/// Returns how many orders the next start finds, and whether it had to repair the file.
 fn next_start(file: &Path) -> (u64, bool) {
     let repaired = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&repaired);
@@ -72,7 +72,7 @@ async fn without_it_the_next_start_repairs_and_finds_less() {
     let directory = tempfile::tempdir().unwrap();
     let (file, copy) = (directory.path().join("db"), directory.path().join("copy"));
     let mut server = server(&file);
-    // What the disk has if the process ends here.
+    // The file as it would be if the process ended here.
     std::fs::copy(&file, &copy).unwrap();
     assert_eq!(next_start(&copy), (1, true));
     assert_clean(&server.shutdown().await);

@@ -1,10 +1,10 @@
 //! `fred`: a client of Redis, and the task of its connection.
 //!
-//! - **Cleanup**: `quit`, which the server executes after all that was sent; then await the connection's task.
-//! - **Lost without it**: commands that were sent and not answered yet.
-//! - **Repeated**: once the connection has ended it is an error or does nothing; do not rely on either.
-//! - **Waits for**: the answers to all that was sent.
-//! - **Order**: after all that uses it; the client before its task.
+//! - **Cleanup**: `quit`, which the server executes after everything sent before; then await the connection's task.
+//! - **Lost without it**: commands that were sent but not answered yet.
+//! - **Repeated**: do not rely on it: once the connection has ended, `quit` is an error or does nothing.
+//! - **Waits for**: the answers to everything that was sent.
+//! - **Order**: after everything that uses the client. The client comes before its task.
 
 use std::pin::Pin;
 
@@ -38,7 +38,7 @@ async fn connect(port: u16) -> Server {
     }
 }
 
-/// A server, and a command that was sent: its sender still waits for the answer.
+/// Starts a server, and sends a command whose answer is still awaited.
 async fn server(port: u16) -> (Server, Command) {
     let server = connect(port).await;
     let redis = server.redis.clone();

@@ -1,10 +1,10 @@
-//! `hyper` and `hyper-util`: the connections of an accept loop of one's own.
+//! `hyper` and `hyper-util`: the connections of an accept loop that you write yourself.
 //!
-//! - **Cleanup**: end the accept loop, then `GracefulShutdown::shutdown`, which consumes it: `take`.
+//! - **Cleanup**: end the accept loop, then call `GracefulShutdown::shutdown`. It consumes the value, so the field needs `take`.
 //! - **Lost without it**: the answers to requests in flight.
-//! - **Repeated**: cannot be; it is gone. The step is not taken up after its future was dropped.
-//! - **Waits for**: every request in flight, without a limit of its own; not for upgraded connections.
-//! - **Order**: after the accept loop, before all that the service uses. `lifecycle-http` does all of it.
+//! - **Repeated**: no: the value is gone. If the shutdown is dropped half-way, this step is not taken up again.
+//! - **Waits for**: every request in flight, without a limit. It does not wait for upgraded connections.
+//! - **Order**: after the accept loop, before everything that the service uses. `lifecycle-http` does all of this.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -30,7 +30,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// A server with a request in flight, and the client's side.
+/// Starts a server with a request in flight; also returns the client's end.
 async fn server(answer: &Arc<Notify>) -> (Server, DuplexStream) {
     let (mut client, socket) = tokio::io::duplex(1024);
     let watcher = Watcher::new();

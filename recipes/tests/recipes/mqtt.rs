@@ -1,10 +1,10 @@
 //! `rumqttc`: a client of an MQTT broker, and the task that polls its event loop.
 //!
-//! - **Cleanup**: `AsyncClient::disconnect`, which only enqueues, and poll on: the task ends when the event loop has sent it.
-//! - **Lost without it**: messages that were published but not sent; and the broker publishes the client's last will.
-//! - **Repeated**: while the event loop is there; once it is gone `disconnect` is an error.
-//! - **Waits for**: the task, which sends what is queued first.
-//! - **Order**: after all that publishes; the client before its task, which else never ends.
+//! - **Cleanup**: `AsyncClient::disconnect`, which only enqueues the packet. Go on polling: the task ends when the event loop has sent it.
+//! - **Lost without it**: messages that were published but not sent. The broker also publishes the client's last will.
+//! - **Repeated**: yes, while the event loop runs. After that, `disconnect` is an error.
+//! - **Waits for**: the task, which first sends what is queued.
+//! - **Order**: after everything that publishes. The client comes before its task, which would otherwise never end.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn client(port: u16, name: &str) -> (AsyncClient, EventLoop) {
     AsyncClient::new(options, 100)
 }
 
-/// Polls until the goodbye is sent. Reconnecting is the event loop's own doing, when it is polled on after an error.
+/// Polls until the DISCONNECT packet is sent, or until an error: polling after an error would reconnect.
 async fn poll(mut events: EventLoop) {
     while !matches!(
         events.poll().await,
@@ -45,7 +45,7 @@ async fn poll(mut events: EventLoop) {
     ) {}
 }
 
-/// A connected server that has published something that is not sent yet.
+/// Connects a server that has published a message which is not sent yet.
 async fn server(port: u16) -> Server {
     let (mqtt, mut events) = client(port, "server");
     while !matches!(
@@ -62,7 +62,7 @@ async fn server(port: u16) -> Server {
     }
 }
 
-/// What is published on `log` while `during` runs and until `last`, which the observer publishes if it is [`MARKER`].
+/// Returns the messages on `log` while `during` runs, up to `last`. The observer publishes `last` itself if it is [`MARKER`].
 fn published(port: u16, during: impl FnOnce(), last: &str) -> Vec<String> {
     in_a_process(async {
         let (observer, mut events) = client(port, "observer");
@@ -70,7 +70,7 @@ fn published(port: u16, during: impl FnOnce(), last: &str) -> Vec<String> {
         subscribe(&observer, &mut events, &mut texts).await;
         during();
         if last == MARKER {
-            // The broker reads one packet of a client in each of its rounds: it shall have read them all.
+            // The broker reads one packet of each client a round, so these rounds let it read all of the server's.
             for _ in 0..10 {
                 subscribe(&observer, &mut events, &mut texts).await;
             }
@@ -101,7 +101,7 @@ fn note(event: &Event, texts: &mut Vec<String>) {
     }
 }
 
-/// On a thread of its own, as a runtime cannot be entered from another.
+/// Runs `work` on another thread, since a runtime cannot be entered from within a runtime.
 fn elsewhere(work: impl FnOnce() + Send) {
     std::thread::scope(|scope| scope.spawn(work).join().unwrap());
 }

@@ -1,10 +1,10 @@
 //! `async-nats`: a client of NATS.
 //!
-//! - **Cleanup**: `Client::drain`, which only enqueues, then until the connection has ended.
+//! - **Cleanup**: `Client::drain`, which only enqueues the request; then wait until the connection has ended.
 //! - **Lost without it**: messages that were published but not sent.
-//! - **Repeated**: yes; it does nothing more.
-//! - **Waits for**: all that was published to be sent, without a limit of its own while the server is away.
-//! - **Order**: after all that publishes; before the tasks that read subscriptions, which it ends.
+//! - **Repeated**: yes, with no effect.
+//! - **Waits for**: until everything published has been sent. While the server is away, that has no limit.
+//! - **Order**: after everything that publishes, before the tasks that read subscriptions: the drain ends them.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -27,7 +27,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Subscribes to all, in the protocol's own words.
+/// Subscribes to `orders` over a plain socket, in the words of the protocol.
 fn observer(port: u16) -> BufReader<TcpStream> {
     let mut observer = BufReader::new(TcpStream::connect(("127.0.0.1", port)).unwrap());
     let mut stream = observer.get_ref();
@@ -47,7 +47,7 @@ fn next_line(observer: &mut BufReader<TcpStream>) -> String {
     line.trim_end().to_owned()
 }
 
-/// Reads messages until it has this many of a text; the number of others that came before.
+/// Reads until `text` has come `expected` times; returns how many other messages came before.
 fn others_before(observer: &mut BufReader<TcpStream>, expected: usize, text: &str) -> usize {
     let (mut others, mut seen) = (0, 0);
     while seen < expected {
@@ -61,7 +61,7 @@ fn others_before(observer: &mut BufReader<TcpStream>, expected: usize, text: &st
     others
 }
 
-/// A server that has published a hundred messages, none of which is sent yet.
+/// Connects a server that has published a hundred messages, none of which is sent yet.
 async fn server(port: u16, text: &'static str) -> Server {
     let nats = async_nats::connect(format!("127.0.0.1:{port}"))
         .await
@@ -87,7 +87,7 @@ fn what_was_published_is_sent_and_what_is_dropped_alone_is_lost() {
     in_a_process(async { drop(server(port, "dropped").await) });
     in_a_process(async {
         let server = server(port, "drained").await;
-        // Alone it has only enqueued it.
+        // Without the adapter, the drain is only enqueued when the process ends.
         server.nats.drain().await.unwrap();
     });
     in_a_process(async {

@@ -1,10 +1,10 @@
-//! `tokio-postgres` and `deadpool-postgres`: a connection and its task; a pool of those.
+//! `tokio-postgres` and `deadpool-postgres`: a connection with its task, and a pool of connections.
 //!
-//! - **Cleanup**: drop the `Client`, then await the task of its connection. A pool: `Pool::close`, then until it is empty.
+//! - **Cleanup**: drop the `Client`, then await the task of its connection. For a pool, call `Pool::close` and wait until it is empty.
 //! - **Lost without it**: statements that were queued but not sent.
-//! - **Repeated**: the client is gone, its task ended; closing the pool again does nothing.
-//! - **Waits for**: the answers to all that was queued. A pool: every connection that is out.
-//! - **Order**: after all that uses it; the client before its task, which else waits for ever.
+//! - **Repeated**: no for the client, which is gone. Closing the pool again does nothing.
+//! - **Waits for**: the answers to everything queued. A pool waits for every connection that a task holds.
+//! - **Order**: after everything that uses them. The client comes before its task, which would otherwise wait for ever.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -33,7 +33,7 @@ struct Server {
 async fn connect(port: u16) -> Server {
     let config = format!("host=127.0.0.1 port={port} user=postgres");
     let mut connected = tokio_postgres::connect(&config, NoTls).await;
-    // It listens before it takes connections.
+    // PostgreSQL listens before it accepts connections.
     while connected.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         connected = tokio_postgres::connect(&config, NoTls).await;
@@ -101,7 +101,7 @@ fn what_was_queued_is_answered_and_what_is_dropped_alone_is_lost() {
         held.batch_execute("BEGIN; INSERT INTO orders VALUES (2)")
             .await
             .unwrap();
-        // The pool's own `close` waits for nobody.
+        // The pool's own `close` waits for no connection.
         pool.close();
         assert_eq!(pool.status().size, 1);
         let mut shutdown = pin!(server.shutdown());
@@ -117,7 +117,7 @@ fn what_was_queued_is_answered_and_what_is_dropped_alone_is_lost() {
 
     in_a_process(async {
         let mut server = connect(port).await;
-        // Held elsewhere, the client is never dropped.
+        // The client is held elsewhere, so it is never dropped.
         let _client = server.client.take();
         let report = server.shutdown().within(Duration::from_millis(300)).await;
         assert_timed_out(&report, "connection");

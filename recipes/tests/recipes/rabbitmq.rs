@@ -1,10 +1,10 @@
 //! `lapin`: a connection to RabbitMQ.
 //!
 //! - **Cleanup**: `Connection::close(200, "OK")`, which the broker confirms.
-//! - **Lost without it**: the broker's answer: a thread sends what is queued, and nobody waits for it.
-//! - **Repeated**: the crate's own is an error the second time; the adapter's does nothing.
-//! - **Waits for**: the broker's answer.
-//! - **Order**: after all that publishes and acknowledges, whose channels it closes.
+//! - **Lost without it**: the broker's confirmation. A thread sends what is queued, but nothing waits for it.
+//! - **Repeated**: the crate's `close` is an error the second time; the adapter's does nothing.
+//! - **Waits for**: the broker's confirmation.
+//! - **Order**: after everything that publishes or acknowledges: it closes their channels.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ async fn it_is_closed_with_the_brokers_consent_after_all_that_was_published() {
     }
     assert_clean(&server.shutdown().await);
     assert!(server.rabbitmq.status().closed());
-    // Publishing afterwards, as a task would that ends too late: the message is lost.
+    // A task that ends too late publishes after the close: its message is lost.
     assert!(publish(&channel).await.is_err());
     assert!(server.rabbitmq.close(200, "OK".into()).await.is_err());
     assert!(adapters::lapin::close(&mut server.rabbitmq).await.is_ok());

@@ -1,4 +1,4 @@
-//! Real servers, each on a free port of loopback and in a directory of its own; ended by id when dropped.
+//! Real servers, each on a free loopback port and in a directory of its own. Dropping one ends its process, by id.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use crate::steps::eventually;
 pub struct RealServer {
     pub port: u16,
     child: Child,
-    /// What ends it and its children.
+    /// The signal that ends the server and its children.
     signal: &'static str,
     _beside: Option<Box<RealServer>>,
     _directory: TempDir,
@@ -48,7 +48,7 @@ impl RealServer {
         Self::start(command, port, directory, "INT", None)
     }
 
-    /// A cluster with the superuser `postgres`, who needs no password.
+    /// Starts a cluster whose superuser `postgres` needs no password.
     pub fn postgres() -> Self {
         let (directory, port) = (directory(), free_port());
         let data = directory.path().join("data");
@@ -70,7 +70,7 @@ impl RealServer {
     }
 
     pub fn rabbitmq() -> Self {
-        // The port mapper would outlive the broker that starts it; one that is there is used.
+        // The broker would start a port mapper that outlives it, unless one runs already. So this starts one and ends it.
         let (map_directory, map_port) = (self::directory(), free_port());
         let mut command = Command::new("epmd");
         command
@@ -96,12 +96,12 @@ impl RealServer {
         Self::start(command, port, directory, "KILL", Some(Box::new(map)))
     }
 
-    /// Lets it do nothing more until it is ended: it is there, and silent.
+    /// Stops the server with SIGSTOP: its port stays open, and nothing answers.
     pub fn pause(&self) {
         assert!(self.signal("STOP"));
     }
 
-    /// Signals it and its children.
+    /// Signals the server and its children.
     fn signal(&self, name: &str) -> bool {
         let status = Command::new("kill")
             .args(["-s", name, "--"])

@@ -1,10 +1,10 @@
 //! `redis`: a connection that many tasks share.
 //!
-//! - **Cleanup**: wait for the answer to a `PING`, which is behind all that was sent; then drop the last clone.
-//! - **Lost without it**: commands that were sent and not answered yet. (One whose future is dropped is not even sent.)
+//! - **Cleanup**: wait for the answer to a `PING`, which the server executes after everything sent before. Then drop the last clone.
+//! - **Lost without it**: commands that were sent but not answered yet. (A command whose future is dropped is not even sent.)
 //! - **Repeated**: yes.
 //! - **Waits for**: the server, up to the connection's response timeout.
-//! - **Order**: after all that uses it.
+//! - **Order**: after everything that uses it.
 
 use std::pin::Pin;
 
@@ -30,7 +30,7 @@ async fn connect(port: u16) -> MultiplexedConnection {
 
 type Command = Pin<Box<dyn Future<Output = redis::RedisResult<()>>>>;
 
-/// A server, and a command that was sent: its sender still waits for the answer.
+/// Starts a server, and sends a command whose answer is still awaited.
 async fn server(port: u16) -> (Server, Command) {
     let redis = connect(port).await;
     let mut connection = redis.clone();

@@ -1,12 +1,12 @@
-//! `reqwest`: a client with connections kept open.
+//! `reqwest`: a client that keeps connections open.
 //!
 //! - **Type**: `reqwest::Client`
 //! - **Write**: nothing
-//! - **Cleanup**: none is needed. Kept connections are closed when the last clone is dropped.
-//! - **Lost without it**: nothing. A clone that is forgotten somewhere keeps the connections.
+//! - **Cleanup**: none is needed. Dropping the last clone closes the connections.
+//! - **Lost without it**: nothing. A forgotten clone keeps the connections open.
 //! - **Repeated**: there is nothing to repeat.
 //! - **Waits for**: nothing. Requests in flight belong to the tasks that await them.
-//! - **Order**: after all that uses it; those are steps, it is not.
+//! - **Order**: none: the tasks that use it are steps, the client is not.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
@@ -23,7 +23,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Answers one request and keeps the connection; returns once the client has closed it.
+/// Answers one request and keeps the connection open; the thread ends once the client has closed it.
 fn upstream() -> (String, thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,10 +1,10 @@
-//! `tokio-cron-scheduler`: jobs at their times.
+//! `tokio-cron-scheduler`: jobs that run at set times.
 //!
-//! - **Cleanup**: `JobScheduler::shutdown`: no job begins any more. Then wait for those that run, which a `TaskTracker` knows.
-//! - **Lost without it**: the jobs that run when the process ends.
+//! - **Cleanup**: `JobScheduler::shutdown`, after which no job begins. Then wait for the jobs that run: track them with a `TaskTracker`.
+//! - **Lost without it**: the jobs that are running when the process ends.
 //! - **Repeated**: yes, with no effect.
 //! - **Waits for**: nothing; the tracker waits for the jobs.
-//! - **Order**: before all that jobs use; the scheduler before its jobs.
+//! - **Order**: before everything that jobs use. The scheduler comes before its jobs.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ async fn a_job_that_runs_is_waited_for_by_its_tracker_alone() {
     scheduler.start().await.unwrap();
     begun.notified().await;
 
-    // The scheduler's own call waits for nobody.
+    // The scheduler's own call waits for no job.
     scheduler.shutdown().await.unwrap();
     assert!(!done.load(Ordering::Relaxed), "here the process would end");
 

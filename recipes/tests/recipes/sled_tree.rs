@@ -1,10 +1,10 @@
 //! `sled`: an embedded database.
 //!
-//! - **Cleanup**: `Db::flush`, on the blocking pool, to which the field is moved for the time: hence `Option`.
-//! - **Lost without it**: what was written since the last flush, which is every 500 ms. The last drop flushes, but tells nobody that it failed.
+//! - **Cleanup**: `Db::flush` on the blocking pool. The value is moved there meanwhile, so the field is an `Option`.
+//! - **Lost without it**: what was written since the last flush; sled flushes every 500 ms. Dropping the last clone flushes too, but only logs a failure.
 //! - **Repeated**: yes.
 //! - **Waits for**: the disk.
-//! - **Order**: after all that writes to it.
+//! - **Order**: after everything that writes to it.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// How many orders a start would find if the process ended here.
+/// Returns how many orders a start would find if the process ended here.
 fn orders(database: &Path) -> usize {
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(database).unwrap() {
@@ -37,7 +37,7 @@ fn orders(database: &Path) -> usize {
 #[tokio::test]
 async fn what_was_written_is_there_and_without_it_it_is_not() {
     let directory = tempfile::tempdir().unwrap();
-    // No flush of its own comes in between.
+    // So that sled does not flush by itself in between.
     let config = sled::Config::new()
         .path(directory.path())
         .flush_every_ms(None);
@@ -50,6 +50,6 @@ async fn what_was_written_is_there_and_without_it_it_is_not() {
     assert_eq!(orders(directory.path()), 0);
     assert_clean(&server.shutdown().await);
     assert_eq!(orders(directory.path()), 1);
-    // Not by its last drop: this clone is still there.
+    // The last drop did not flush: this clone still exists.
     drop(database);
 }

@@ -1,10 +1,10 @@
 //! `sqlx`: a pool of connections, to SQLite and to PostgreSQL.
 //!
-//! - **Cleanup**: `Pool::close`, then until the pool is empty.
-//! - **Lost without it**: transactions of tasks that still hold a connection, and SQLite's write-ahead log stays beside the file.
-//! - **Repeated**: yes, also after its future was dropped.
-//! - **Waits for**: every connection that is out. Nobody gets a new one.
-//! - **Order**: after all that uses it: requests, then background tasks, then the pool.
+//! - **Cleanup**: `Pool::close`, then wait until the pool is empty.
+//! - **Lost without it**: transactions of tasks that still hold a connection. SQLite's write-ahead log also stays beside the file.
+//! - **Repeated**: yes, even if its future was dropped.
+//! - **Waits for**: every connection that a task holds. No task gets a new one.
+//! - **Order**: after everything that uses it: requests, then background tasks, then the pool.
 
 use std::path::Path;
 use std::pin::pin;
@@ -90,7 +90,7 @@ async fn without_it_the_transaction_is_still_open_at_the_end() {
     drop(Server::new(&pool));
     drop(pool);
     assert!(log.exists(), "here the process would end");
-    // What the process's end does to the transaction.
+    // The end of the process drops the transaction.
     order.rollback().await.unwrap();
     assert_eq!(orders(&file).await, 0);
 }
@@ -114,7 +114,7 @@ async fn postgres(server: &RealServer, name: &str) -> PgPool {
         .username("postgres")
         .application_name(name);
     let mut pool = PgPoolOptions::new().connect_with(options.clone()).await;
-    // It listens before it takes connections.
+    // PostgreSQL listens before it accepts connections.
     while pool.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         pool = PgPoolOptions::new().connect_with(options.clone()).await;
@@ -122,7 +122,7 @@ async fn postgres(server: &RealServer, name: &str) -> PgPool {
     pool.unwrap()
 }
 
-/// How many connections PostgreSQL has of the application `server`.
+/// Returns how many connections of the application `server` PostgreSQL has.
 async fn connections(observer: &PgPool) -> usize {
     let rows = sqlx::query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'server'");
     rows.fetch_all(observer).await.unwrap().len()
@@ -136,7 +136,7 @@ async fn postgres_has_no_connection_left() {
     let mut held = pool.begin().await.unwrap();
     sqlx::query("SELECT 1").execute(&mut *held).await.unwrap();
 
-    // Dropped alone: who holds a connection goes on.
+    // The pool is only dropped: a task that holds a connection goes on.
     drop(Server::new(&pool));
     assert_eq!(connections(&observer).await, 1);
 
@@ -146,7 +146,7 @@ async fn postgres_has_no_connection_left() {
     held.commit().await.unwrap();
     assert_clean(&shutdown.await);
     assert_eq!(pool.size(), 0);
-    // The goodbye was sent; the process that served the connection ends by itself.
+    // The connections were closed properly; PostgreSQL's processes behind them end a little later.
     while connections(&observer).await > 0 {
         tokio::task::yield_now().await;
     }

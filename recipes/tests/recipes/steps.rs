@@ -1,4 +1,4 @@
-//! Steps that tests are made of.
+//! Small helpers that the tests share.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -13,7 +13,7 @@ pub async fn begin<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Outpu
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
-/// Runs something on a runtime of one thread that ends with it, as a process would: tasks that are left are dropped.
+/// Runs a future on its own one-threaded runtime, which then ends as a process would: tasks that are left are dropped.
 pub fn in_a_process<T>(work: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -24,7 +24,7 @@ pub fn in_a_process<T>(work: impl Future<Output = T>) -> T {
     result
 }
 
-/// Asks again until the answer is yes, for a minute at most.
+/// Waits until a condition holds, for a minute at most.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {

@@ -1,4 +1,4 @@
-//! The table of all recipes: made of their heads and of the fields of their servers, so that it cannot rot.
+//! Makes the table of all recipes from their heads and from the fields of their servers, so that it cannot rot.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ const KEYS: [&str; 5] = [
 struct Recipe {
     /// The file, from this crate's root.
     file: String,
-    /// The crates, as the head's first line has them.
+    /// The crates that the head's first line names.
     crates: Vec<String>,
-    /// What the head says.
+    /// The head's entries, by key.
     head: BTreeMap<String, String>,
     /// The fields of `Server`: type and attribute.
     fields: Vec<(String, String)>,
@@ -87,7 +87,7 @@ impl Recipe {
     }
 }
 
-/// The fields of `struct Server` that are steps, each with its attribute.
+/// Returns the fields of `struct Server` that are steps: type and attribute.
 fn fields(text: &str) -> Vec<(String, String)> {
     let body = text
         .lines()
@@ -109,7 +109,7 @@ fn fields(text: &str) -> Vec<(String, String)> {
     fields
 }
 
-/// The version that the manifest asks for; nothing for std.
+/// Returns the version that the manifest asks for; nothing for std.
 fn version(manifest: &str, name: &str) -> String {
     if name == "std" {
         return String::new();
@@ -147,7 +147,7 @@ fn every_head_says_all() {
     }
 }
 
-/// `LIFECYCLE_WRITE_TABLE=1` writes it anew.
+/// `LIFECYCLE_WRITE_TABLE=1` writes the table anew.
 #[test]
 fn the_table_is_what_the_recipes_say() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,10 +1,10 @@
 //! `std`: a thread.
 //!
 //! - **Cleanup**: tell it to end (drop its channel), then join it on the blocking pool.
-//! - **Lost without it**: what it still had to do when the process ends; its panic is never seen.
-//! - **Repeated**: cannot be; the handle is gone.
+//! - **Lost without it**: the work that is left when the process ends. A panic of the thread is never seen.
+//! - **Repeated**: no: the handle is gone.
 //! - **Waits for**: the thread. Nothing can abort it, so past the deadline it is left behind.
-//! - **Order**: the channel before its thread, which else waits for ever.
+//! - **Order**: the channel before its thread, which would otherwise wait for ever.
 
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// A server whose thread writes what it got when there is no more to come.
+/// Starts a server whose thread writes what it received once the channel is closed.
 fn server(written: &Arc<Mutex<Vec<u8>>>) -> Server {
     let (jobs, queue) = mpsc::channel();
     jobs.send(1).unwrap();

@@ -2,9 +2,9 @@
 //!
 //! - **Cleanup**: `serve_with_incoming_shutdown` (or `serve_with_shutdown`) with a token, cancel the token, await the task.
 //! - **Lost without it**: the answers to calls in flight.
-//! - **Repeated**: yes: the token is cancelled, the task has ended.
-//! - **Waits for**: every call in flight. A stream of the server's without an end holds it for ever: end those from the same token.
-//! - **Order**: first, before all that handlers use.
+//! - **Repeated**: yes: the token stays cancelled, and the task has ended.
+//! - **Waits for**: every call in flight. An endless response stream holds the server for ever, so end it from the same token.
+//! - **Order**: first, before everything that handlers use.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -78,7 +78,7 @@ async fn a_stream_that_is_ended_lets_it_end() {
         reporter
             .set_service_status("shop", tonic_health::ServingStatus::NotServing)
             .await;
-        // In flight when the server was told to stop: it is delivered.
+        // The call was in flight when the server was told to stop: its message is delivered.
         assert!(stream.message().await.unwrap().is_some());
         drop(stream);
     });

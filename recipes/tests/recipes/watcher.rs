@@ -1,10 +1,10 @@
 //! `notify`: a watcher of files, and the task that reads its events.
 //!
-//! - **Cleanup**: drop the watcher, then await the task: its channel ends once the watcher's thread has let go of it.
+//! - **Cleanup**: drop the watcher, then await the task. The task's channel ends once the watcher's thread has dropped its side.
 //! - **Lost without it**: events that were seen but not read.
-//! - **Repeated**: the watcher is gone, the task has ended.
+//! - **Repeated**: no: the watcher is gone and the task has ended.
 //! - **Waits for**: the task.
-//! - **Order**: before all that the task uses; the watcher before its task, which else waits for ever.
+//! - **Order**: before everything that the task uses. The watcher comes before its task, which would otherwise wait for ever.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// A server whose watcher has seen an event, which its task has not read.
+/// Starts a server whose watcher has seen an event that its task has not read.
 async fn server() -> (Server, mpsc::UnboundedReceiver<()>) {
     let directory = tempfile::tempdir().unwrap();
     let (send, mut events) = mpsc::unbounded_channel();
@@ -66,7 +66,7 @@ async fn dropped_alone_it_is_not_read() {
     let (server, mut read) = server().await;
     let task = server.reader.abort_handle();
     drop(server);
-    // What the end of the runtime does to a task.
+    // The end of the runtime drops the task.
     task.abort();
     assert!(read.recv().await.is_none());
 }
