@@ -5,17 +5,18 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use lifecycle_runtime::BoxError;
 
 use crate::message::trailers;
 use crate::streams::feed::listener::Listener;
+use crate::upstream::body::ResponseBody;
 
 /// What a response's body is.
 #[derive(Debug)]
 pub enum Content {
     /// What the upstream sends.
-    Upstream(Incoming),
+    Upstream(ResponseBody),
     /// A text of the proxy's own.
     Own(Full<Bytes>),
     /// Events, as they come.

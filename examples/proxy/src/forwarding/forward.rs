@@ -9,7 +9,6 @@ mod program;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
@@ -20,7 +19,6 @@ use crate::forwarding::content::Content;
 use crate::forwarding::exchange::{Accounting, Download, Exchange};
 use crate::inbound::body::Upload;
 use crate::inbound::connection::{Handler, Link};
-use crate::inbound::interim;
 use crate::inbound::sockets::Listening;
 use crate::message::fault::Fault;
 use crate::message::headers::{self, Origin};
@@ -32,6 +30,7 @@ use crate::routing::sticky::Claim;
 use crate::streams::websocket::{self, WebSocketOptions};
 use crate::telemetry::logging::Throttle;
 use crate::upstream::Client;
+use crate::upstream::body::ResponseBody;
 use crate::upstream::member::Member;
 use failure::Failure;
 
@@ -65,8 +64,8 @@ pub struct Rules {
 /// A response whose body may be the proxy's own.
 type Passed = Response<Content>;
 
-/// A response, and whose it is.
-type Answered = (Response<Incoming>, Arc<Member>);
+/// A response, and the member that it came from.
+type Answered = (Response<ResponseBody>, Arc<Member>);
 
 impl Forward {
     /// Sends requests along `routes`, as long as the `load` allows it, and enters
@@ -123,7 +122,9 @@ impl Inner {
     ) -> Result<Passed, Failure> {
         match self.routes.find(host.as_ref(), request.uri().path()) {
             Some(Target::Http(group)) => self.proxy(request, host, link, group).await,
-            Some(Target::Stdio(client)) => program::call(request, client).await,
+            // Boxed, as what else is rare: a request's future is moved, and is as large as
+            // the largest of what it can await.
+            Some(Target::Stdio(client)) => Box::pin(program::call(request, client)).await,
             Some(Target::Feed(feed)) => events::listen(&request, feed).map_err(Into::into),
             None => Err(Fault::NoRoute.into()),
         }
@@ -139,7 +140,6 @@ impl Inner {
         let asks = headers::asks_for_websocket(&request);
         let client = asks.then(|| hyper::upgrade::on(&mut request));
         request.extensions_mut().clear();
-        interim::pass_on(&mut request, link.activity.interim());
         let (mut parts, body) = request.into_parts();
         self.rewrite(&mut parts, host, link);
         if client.is_some() {
@@ -147,7 +147,7 @@ impl Inner {
         }
         let method = parts.method.clone();
         let claim = match group.sticky() {
-            Some(sticky) => sticky.claim(&parts.headers).await,
+            Some(sticky) => Box::pin(sticky.claim(&parts.headers)).await,
             None => Claim::default(),
         };
         let wanted = claim.member();
@@ -162,7 +162,7 @@ impl Inner {
         *response.version_mut() = Version::HTTP_11;
         if let Some(sticky) = group.sticky() {
             let answer = (response.status(), response.headers_mut());
-            sticky.answered(claim, &member, &method, answer).await;
+            Box::pin(sticky.answered(claim, &member, &method, answer)).await;
         }
         match (client, upstream) {
             (_, None) => Ok(response.map(Content::Upstream)),

@@ -6,6 +6,7 @@
 //! one that is being read: `SEND + 3 * UPSTREAM`, 64 KiB. On the way up it has its window
 //! and what waits to be written to the upstream. Tasks and what belongs to them are 30 kB.
 
+use hyper::client::conn::http1;
 use hyper_util::client::legacy;
 use hyper_util::server::conn::auto;
 
@@ -36,10 +37,14 @@ pub fn bound_server<E>(http: &mut auto::Builder<E>) {
         .initial_connection_window_size(STREAMS * WINDOW);
 }
 
-/// Bounds what connections to upstreams hold.
-pub fn bound_client(builder: &mut legacy::Builder) {
+/// Bounds what connections to upstreams in HTTP/1.1 hold.
+pub fn bound_http1(builder: &mut http1::Builder) {
+    builder.max_buf_size(UPSTREAM);
+}
+
+/// Bounds what connections to upstreams in HTTP/2 hold.
+pub fn bound_http2(builder: &mut legacy::Builder) {
     builder
-        .http1_max_buf_size(UPSTREAM)
         .http2_max_send_buf_size(SEND)
         .http2_initial_stream_window_size(WINDOW)
         // It is shared by the streams of many clients, so it never is what holds them up.

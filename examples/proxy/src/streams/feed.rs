@@ -10,13 +10,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CACHE_CONTROL, HeaderName, HeaderValue};
 use hyper::http::uri::{Scheme, Uri};
 use hyper::{Request, StatusCode, Version};
 use lifecycle_runtime::{BoxError, GracefulShutdown};
 use sse_stream::Sse;
-use tokio::time::timeout;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
@@ -25,6 +24,8 @@ use crate::inbound::body::Upload;
 use crate::message::response;
 use crate::streams::events;
 use crate::upstream::Client;
+use crate::upstream::body::ResponseBody;
+use crate::upstream::idle::IdleConnections;
 use broadcast::{Broadcast, Event};
 use listener::Listener;
 use reader::Limits;
@@ -59,6 +60,7 @@ pub struct FeedClient(Arc<Inner>);
 
 struct Inner {
     url: FeedUrl,
+    idle: Arc<IdleConnections>,
     source: Source,
     broadcast: Arc<Broadcast>,
     heartbeat: Duration,
@@ -89,6 +91,7 @@ impl Feed {
         };
         let feed = FeedClient(Arc::new(Inner {
             url: config.url.clone(),
+            idle: Arc::default(),
             source: Source::new(config.url.to_string(), limits),
             broadcast: Arc::new(Broadcast::new(config.queue, config.replay)),
             heartbeat: heartbeat(timeouts),
@@ -138,13 +141,14 @@ impl FeedClient {
     async fn read_stream(&self, client: &Client, limit: Duration) {
         let Inner {
             url,
+            idle,
             source,
             broadcast,
             ..
         } = &*self.0;
         let ask = |last| async move {
-            let asked = timeout(limit, ask(url, client, last)).await;
-            asked.map_err(|_| "the server did not answer in time")?
+            let due = Instant::now() + limit;
+            ask(url, (client, idle), last, due).await
         };
         source.run(ask, |event| publish(broadcast, event)).await;
         broadcast.end();
@@ -153,9 +157,10 @@ impl FeedClient {
 
 async fn ask(
     url: &FeedUrl,
-    client: &Client,
+    (client, idle): (&Client, &Arc<IdleConnections>),
     last: Option<String>,
-) -> Result<Answer<Incoming>, BoxError> {
+    due: Instant,
+) -> Result<Answer<ResponseBody>, BoxError> {
     let uri = Uri::builder()
         .scheme(Scheme::HTTP)
         .authority(url.upstream().authority().clone())
@@ -172,7 +177,9 @@ async fn ask(
         request = request.header(LAST_EVENT_ID, last);
     }
     let request = request.body(Upload::empty())?;
-    let response = client.request(url.upstream(), request).await?;
+    let response = client
+        .request(url.upstream(), idle, request, || due)
+        .await?;
     response::check_framing(&response).map_err(|fault| fault.to_string())?;
     match response.status() {
         StatusCode::OK if events::is_kind(response.headers()) => {

@@ -1,19 +1,82 @@
-//! What the client of the upstreams calls an error, as the fault that it is here.
+//! Why an upstream did not answer.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use tower_service::Service;
 
 use crate::message::fault::Fault;
 use crate::upstream::kept::Life;
 
-/// What kept `error`, from the upstream's client, from being a response.
-#[must_use]
-pub fn fault_of(error: &legacy::Error) -> Fault {
-    if error.is_connect() {
-        return fault_of_connecting(error);
+pub(super) type ConnectError = <HttpConnector as Service<hyper::Uri>>::Error;
+
+/// Why there is no response.
+#[derive(Debug)]
+pub enum RequestError {
+    /// The request cannot be addressed to the upstream.
+    Target(hyper::http::Error),
+    /// It did not come in time.
+    Late,
+    /// There is no connection.
+    Connect(ConnectError),
+    /// The connection, in HTTP/1.1, did not bring one.
+    Http1 {
+        /// What hyper says.
+        error: hyper::Error,
+        /// The connection had been idle, and ended without a byte of a response.
+        died_idle: bool,
+    },
+    /// The client for HTTP/2 has none.
+    Http2(legacy::Error),
+    /// The pool is closed: the process is about to end.
+    Closed,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Target(error) => error.fmt(f),
+            Self::Late => f.write_str("it did not answer in time"),
+            Self::Connect(error) => error.fmt(f),
+            Self::Http1 { error, .. } => error.fmt(f),
+            Self::Http2(error) => error.fmt(f),
+            Self::Closed => f.write_str("the pool is closed"),
+        }
     }
+}
+
+impl Error for RequestError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Target(error) => error.source(),
+            Self::Late | Self::Closed => None,
+            Self::Connect(error) => error.source(),
+            Self::Http1 { error, .. } => error.source(),
+            Self::Http2(error) => error.source(),
+        }
+    }
+}
+
+impl RequestError {
+    /// Returns the fault that the client is told of.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Target(_) => Fault::BadRequest("the target is not a path"),
+            Self::Late => Fault::ResponseTimeout,
+            Self::Connect(error) => fault_of_connecting(error),
+            Self::Http1 { error, died_idle } => fault_of_http(error, *died_idle),
+            Self::Closed => Fault::Unavailable,
+            Self::Http2(error) if error.is_connect() => fault_of_connecting(error),
+            Self::Http2(error) => fault_of_http(error, Life::died_idle_with(error.connect_info())),
+        }
+    }
+}
+
+fn fault_of_http(error: &(dyn Error + 'static), died_idle: bool) -> Fault {
     let of_http = || causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
     if of_http().any(hyper::Error::is_user) {
         return Fault::BrokenOff;
@@ -23,13 +86,13 @@ pub fn fault_of(error: &legacy::Error) -> Fault {
     if unreadable {
         return Fault::BadResponse;
     }
-    if Life::died_idle(error.connect_info()) {
+    if died_idle {
         return Fault::DiedIdle;
     }
     Fault::Terminated
 }
 
-fn fault_of_connecting(error: &legacy::Error) -> Fault {
+fn fault_of_connecting(error: &(dyn Error + 'static)) -> Fault {
     let io = causes(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .last();

@@ -19,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use crate::upstream::failure::ConnectError;
+
 /// What is known of a connection, in the extensions of its responses and errors.
 ///
 /// Orderings are relaxed: the answer that sets a value comes before the next request,
@@ -35,25 +37,36 @@ struct Past {
 }
 
 impl Life {
+    /// Notes that a request was served.
+    pub(super) fn set_served(&self) {
+        self.0.served.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether a request was served.
+    pub(super) fn has_served(&self) -> bool {
+        self.0.served.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the connection had served a request before, and brought no byte
+    /// since the last one was sent.
+    pub(super) fn died_idle(&self) -> bool {
+        self.has_served() && !self.0.heard.load(Ordering::Relaxed)
+    }
+
     /// Notes that the connection with these extensions has served a request.
-    pub fn served(extensions: &Extensions) {
-        if let Some(Self(past)) = extensions.get() {
-            past.served.store(true, Ordering::Relaxed);
+    pub(super) fn served(extensions: &Extensions) {
+        if let Some(life) = extensions.get::<Self>() {
+            life.set_served();
         }
     }
 
-    /// Returns whether a connection had served a request before, and died over this one
-    /// without a byte of an answer.
-    #[must_use]
-    pub fn died_idle(connection: Option<&Connected>) -> bool {
+    /// Returns what [`died_idle`](Self::died_idle) does for the connection of an error.
+    pub(super) fn died_idle_with(connection: Option<&Connected>) -> bool {
         let mut extensions = Extensions::new();
         if let Some(connection) = connection {
             connection.get_extras(&mut extensions);
         }
-        let life = extensions.get();
-        life.is_some_and(|Self(past)| {
-            past.served.load(Ordering::Relaxed) && !past.heard.load(Ordering::Relaxed)
-        })
+        extensions.get().is_some_and(Self::died_idle)
     }
 
     fn hears(&self, heard: bool) {
@@ -61,19 +74,17 @@ impl Life {
     }
 }
 
-/// Makes such connections.
+/// Makes such connections for hyper-util's client.
 #[derive(Clone, Debug)]
 pub struct Connector(HttpConnector);
 
 impl Connector {
-    /// As `connector` does.
+    /// Makes connections with `connector`.
     #[must_use]
     pub const fn new(connector: HttpConnector) -> Self {
         Self(connector)
     }
 }
-
-type ConnectError = <HttpConnector as Service<Uri>>::Error;
 
 impl Service<Uri> for Connector {
     type Response = TokioIo<Kept>;
@@ -89,16 +100,22 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let stream = connecting.await?.into_inner();
             let life = Life::default();
-            Ok(TokioIo::new(Kept { stream, life }))
+            Ok(TokioIo::new(Kept::new(stream, life)))
         })
     }
 }
 
-/// Such a connection.
+/// A connection that notes in its [`Life`] what passes.
 #[derive(Debug)]
 pub struct Kept {
     stream: TcpStream,
     life: Life,
+}
+
+impl Kept {
+    pub(super) const fn new(stream: TcpStream, life: Life) -> Self {
+        Self { stream, life }
+    }
 }
 
 impl Connection for Kept {

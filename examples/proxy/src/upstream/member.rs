@@ -1,41 +1,46 @@
 //! One of several servers that answer the same requests.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{info, warn};
 
 use crate::config::Upstream;
 use crate::protection::breaker::{Breaker, Settings};
+use crate::upstream::idle::IdleConnections;
 
-/// An HTTP server, and how it is.
+/// An HTTP server and its state.
 #[derive(Debug)]
 pub struct Member {
-    /// Where it is.
+    /// Its address.
     pub upstream: Upstream,
     /// Opens when it fails again and again.
     pub breaker: Breaker,
-    /// What its health check last said.
+    /// Its connections that wait for a request.
+    pub idle: Arc<IdleConnections>,
+    /// The result of its last health check.
     healthy: AtomicBool,
 }
 
 impl Member {
-    /// A member that is taken to be well.
+    /// Creates a member that is taken to be healthy.
     #[must_use]
     pub fn new(upstream: &Upstream, settings: Settings) -> Self {
         Self {
             upstream: upstream.clone(),
             breaker: Breaker::new(settings),
+            idle: Arc::default(),
             healthy: AtomicBool::new(true),
         }
     }
 
-    /// Whether its health check last went well.
+    /// Returns whether its last health check succeeded.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.healthy.load(Ordering::Relaxed)
     }
 
-    /// Enters what a health check said.
+    /// Records the result of a health check.
     pub fn checked(&self, healthy: bool) {
         let upstream = &self.upstream;
         match (self.healthy.swap(healthy, Ordering::Relaxed), healthy) {

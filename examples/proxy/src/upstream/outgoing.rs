@@ -1,0 +1,73 @@
+//! The body of a request on its way to an upstream.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+
+use crate::inbound::body::Upload;
+
+/// A request's body that tells when all of it was taken.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    upload: Upload,
+    progress: Progress,
+}
+
+/// Whether a body was taken to its end. None if there is no body.
+#[derive(Clone, Debug)]
+pub(super) struct Progress(Option<Arc<AtomicBool>>);
+
+impl Progress {
+    /// Returns whether there is nothing more to take.
+    pub(super) fn is_complete(&self) -> bool {
+        let Self(complete) = self;
+        complete
+            .as_ref()
+            .is_none_or(|complete| complete.load(Ordering::Relaxed))
+    }
+}
+
+impl Outgoing {
+    /// Creates a body that was not taken yet.
+    pub(super) fn new(upload: Upload) -> Self {
+        let has_more = !upload.is_end_stream();
+        Self {
+            upload,
+            progress: Progress(has_more.then(Arc::default)),
+        }
+    }
+
+    /// How far the body is taken.
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let frame = ready!(Pin::new(&mut self.upload).poll_frame(cx));
+        let is_last = frame.is_none() || self.upload.is_end_stream();
+        if let Some(complete) = self.progress.0.as_ref().filter(|_| is_last) {
+            complete.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.upload.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.upload.size_hint()
+    }
+}
