@@ -1,138 +1,127 @@
 //! The loops that accept.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use lifecycle_runtime::{Acceptor, Peer, Refused, TaskStop};
-use tokio::time::{Instant, sleep};
-use tracing::{debug, warn};
+use bytes::Bytes;
+use lifecycle_runtime::{Acceptor, Connection, Gate, Peer, Refused, TaskOutcome};
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
 
-use crate::app::{App, AppBody};
-use crate::connection::{self, Common};
-use crate::listener::{is_of_one_client, tune};
-use crate::socket::Raw;
-use crate::{Handshake, Listener};
+use crate::entrance::{Policy, Refusal};
+use crate::listener::is_of_one_client;
+use crate::{Listener, RawStream};
 
 /// The pause after an accept that failed for want of something, doubled each time, so that a full descriptor table does
 /// not make the loop spin.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Between two complaints about the same.
-const QUIET: Duration = Duration::from_secs(5);
+/// Serves connections, each on a task of its own.
+pub(crate) trait Serve: Clone + Send + 'static {
+    type Outcome: TaskOutcome;
 
-/// What a client above the limit is told, if it listens.
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    connection: close\r\n\
-    retry-after: 1\r\n\
-    content-length: 0\r\n\r\n";
-
-/// What an accept loop hands connections to.
-pub(crate) struct AcceptContext<H, S> {
-    pub(crate) acceptor: Acceptor,
-    pub(crate) handshake: H,
-    pub(crate) service: S,
-    pub(crate) common: Arc<Common>,
-    /// Whether a refusal can be said in plain text.
-    pub(crate) plain: bool,
-    pub(crate) complained: Option<Instant>,
+    fn serve(
+        self,
+        stream: RawStream,
+        connection: Connection,
+    ) -> impl Future<Output = Self::Outcome> + Send + 'static;
 }
 
-/// Accepts until it should stop, then takes in what the kernel had completed, and closes the socket.
-pub(crate) async fn accept<H, S, B>(
-    listener: Listener,
-    mut door: AcceptContext<H, S>,
-    stop: TaskStop,
-) where
-    H: Handshake,
-    S: App<B>,
-    B: AppBody,
-{
-    let mut pause = FIRST_PAUSE;
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        match accepted {
-            Ok((raw, peer)) => {
-                pause = FIRST_PAUSE;
-                door.admit(raw, peer);
-            }
-            Err(error) if is_of_one_client(&error) => {}
-            Err(error) => {
-                if door.may_complain() {
-                    warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+/// Accepts from a listener.
+pub(crate) struct AcceptLoop<S> {
+    pub(crate) acceptor: Acceptor,
+    pub(crate) service: S,
+    pub(crate) policy: Arc<Policy>,
+    /// Until this is closed.
+    pub(crate) open: Gate,
+}
+
+impl<S: Serve> AcceptLoop<S> {
+    /// Accepts until `open` is closed, then takes in the connections that the kernel had completed, and closes the socket.
+    pub(crate) async fn run(self, listener: Listener) {
+        let mut pause = FIRST_PAUSE;
+        while let Some(accepted) = unless_closed(&self.open, listener.accept()).await {
+            match accepted {
+                Ok((raw, peer)) => {
+                    pause = FIRST_PAUSE;
+                    self.admit(raw, peer);
                 }
-                stop.run_until_cancelled(sleep(pause)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                Err(error) if is_of_one_client(&error) => {}
+                Err(error) => {
+                    if self.policy.failures.allows() {
+                        warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+                    }
+                    unless_closed(&self.open, sleep(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
             }
         }
+        let address = listener.local_addr();
+        for (raw, peer) in listener.into_queue() {
+            self.admit(raw, peer);
+        }
+        info!(
+            address = address.map(tracing::field::display),
+            "no longer listening"
+        );
     }
-    for (raw, peer) in listener.into_queue() {
-        door.admit(raw, peer);
-    }
-}
 
-impl<H, S> AcceptContext<H, S> {
-    fn admit<B>(&mut self, raw: Raw, peer: Peer)
-    where
-        H: Handshake,
-        S: App<B>,
-        B: AppBody,
-    {
-        let mut raw = Some(raw);
-        let refused = self.acceptor.spawn(peer.clone(), |connection| {
-            let raw = raw.take();
-            let (handshake, service) = (self.handshake.clone(), self.service.clone());
-            let common = Arc::clone(&self.common);
-            async move {
-                match raw {
-                    Some(raw) => {
-                        tune(&raw, &common.limits);
-                        connection::serve(raw, connection, handshake, service, common).await
-                    }
-                    // It is called once.
-                    None => Ok(()),
-                }
+    fn admit(&self, raw: RawStream, peer: Peer) {
+        if !self.policy.admits() {
+            refuse(raw, self.policy.refusal(Refusal::NotAdmitted));
+            return;
+        }
+        match self.acceptor.admit(peer.clone()) {
+            Ok(admission) => {
+                let service = self.service.clone();
+                admission.spawn(|connection| service.serve(raw, connection));
             }
-        });
-        match refused {
-            Ok(()) => {}
             Err(Refused::Full { limit }) => {
-                if self.may_complain() {
-                    warn!(%peer, limit, "connections are refused: the limit is reached");
+                if self.policy.refusals.allows() {
+                    let refused = self.acceptor.stats().rejected;
+                    warn!(%peer, limit, refused, "connection refused: the limit is reached");
                 }
-                if let Some(raw) = raw.filter(|_| self.plain) {
-                    refuse(raw);
-                }
+                refuse(raw, self.policy.refusal(Refusal::Full));
             }
             Err(refused) => debug!(%peer, %refused, "a connection was not admitted"),
         }
     }
-
-    fn may_complain(&mut self) -> bool {
-        let now = Instant::now();
-        let may = self
-            .complained
-            .is_none_or(|last| now.duration_since(last) >= QUIET);
-        if may {
-            self.complained = Some(now);
-        }
-        may
-    }
 }
 
-/// Best effort, without waiting: what has arrived is read first, since closing over unread bytes would reset the
-/// connection.
-fn refuse(raw: Raw) {
-    fn say<T: std::io::Read + std::io::Write>(mut socket: T) {
+/// Runs `future` to its end, or drops it when `open` is closed: `None`.
+async fn unless_closed<F: Future>(open: &Gate, future: F) -> Option<F::Output> {
+    let mut closed = pin!(open.closed());
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if closed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// Tells a client why it is refused, best effort and without waiting. Reads what has arrived first, since closing over
+/// unread bytes would reset the connection.
+fn refuse(raw: RawStream, text: Bytes) {
+    fn say<T: std::io::Read + std::io::Write>(mut socket: T, text: &[u8]) {
         let _ = socket.read(&mut [0; 4096]);
-        let _ = socket.write(REFUSAL);
+        let _ = socket.write(text);
+    }
+    if text.is_empty() {
+        return;
     }
     match raw {
-        Raw::Tcp(tcp) => {
-            let _ = tcp.into_std().map(say);
+        RawStream::Tcp(tcp) => {
+            let _ = tcp.into_std().map(|tcp| say(tcp, &text));
         }
         #[cfg(unix)]
-        Raw::Unix(unix) => {
-            let _ = unix.into_std().map(say);
+        RawStream::Unix(unix) => {
+            let _ = unix.into_std().map(|unix| say(unix, &text));
         }
     }
 }

@@ -1,23 +1,31 @@
-//! What goes on on one connection: what its limits and its drain are decided by.
+//! The state of one connection, by which its limits and its drain are decided.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use http::{Method, Uri};
 use tokio::time::Instant;
 
 use crate::Limits;
+use crate::interim::Interim;
 use crate::socket::SharedSocket;
 
 /// How many requests of a connection are named.
 const NAMED: usize = 2;
 
-/// So many bytes to an h2 client are more than pings: it takes what it asked for.
+/// The longest path that is shown whole.
+const SHOWN: usize = 120;
+
+/// How many requests an h2 client may give up before their answer begins, beyond those that it waits for.
+pub(crate) const MOST_ABANDONED: usize = 100;
+
+/// An h2 client that takes this many bytes takes what it asked for: pings are fewer.
 const PROGRESS: u64 = 1024;
 
-/// So many bytes may be in the buffers of kernels for longer than a round trip.
+/// From this many bytes on, they may be in the buffers of kernels for longer than a round trip.
 const BULK: u64 = 64 * 1024;
 
 /// The clock and the counts of one connection, kept by its stream, its exchanges and its bodies, and read by its task.
@@ -33,6 +41,8 @@ pub(crate) struct Activity {
     head: AtomicU64,
     /// When the last exchange ended.
     quiet: AtomicU64,
+    /// When the client last sent bytes.
+    heard: AtomicU64,
     /// When the kernel last took bytes for the client, and how many since h2 bodies last moved.
     wrote: AtomicU64,
     taken: AtomicU64,
@@ -44,6 +54,14 @@ pub(crate) struct Activity {
     exchanges: AtomicUsize,
     /// h2 response bodies that wait for the client to take what it was sent.
     owing: AtomicUsize,
+    /// Requests whose answer has not begun.
+    unanswered: AtomicUsize,
+    /// h2 requests that the client gave up before their answer began, less those that were answered since; and how many
+    /// times over that was too many, at most.
+    abandoned: AtomicUsize,
+    given_up: AtomicUsize,
+    /// The task of the connection, to be woken when the client gave up too many.
+    task: Mutex<Option<Waker>>,
     /// A request's body was not read to its end.
     unread: AtomicBool,
     /// A stream was upgraded: what goes on on it is not seen.
@@ -52,6 +70,8 @@ pub(crate) struct Activity {
     begun: AtomicU64,
     ambiguous: AtomicU64,
     requests: Mutex<Vec<Request>>,
+    /// Interim responses that wait for the client, over HTTP/1.1.
+    pub(crate) interim: Interim,
 }
 
 #[derive(Debug)]
@@ -60,9 +80,11 @@ struct Request {
     uri: Uri,
     /// Its number.
     number: usize,
+    /// When its head was complete.
+    at: Duration,
 }
 
-/// What is known at one moment. Times are since the connection was opened.
+/// A snapshot of an [`Activity`]. Times are since the connection was opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     pub(crate) now: Duration,
@@ -74,6 +96,12 @@ pub(crate) struct Seen {
     pub(crate) exchanges: usize,
     pub(crate) owing: usize,
     pub(crate) tunnel: bool,
+    /// The last byte, in either direction.
+    pub(crate) last: Duration,
+    /// The service has a whole request, and has not begun to answer.
+    pub(crate) awaits_service: bool,
+    /// How many times over the client gave up too many requests.
+    pub(crate) given_up: usize,
 }
 
 impl Activity {
@@ -84,6 +112,7 @@ impl Activity {
             h2: AtomicBool::new(false),
             head: AtomicU64::new(0),
             quiet: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
             wrote: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             moved: AtomicU64::new(0),
@@ -91,11 +120,16 @@ impl Activity {
             sent: AtomicU64::new(0),
             exchanges: AtomicUsize::new(0),
             owing: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
+            given_up: AtomicUsize::new(0),
+            task: Mutex::default(),
             unread: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             ambiguous: AtomicU64::new(u64::MAX),
             requests: Mutex::default(),
+            interim: Interim::default(),
         }
     }
 
@@ -115,10 +149,22 @@ impl Activity {
 
     /// Bytes of HTTP arrived.
     pub(crate) fn bytes_arrived(&self) {
+        let now = self.elapsed();
+        self.heard.store(now, Ordering::Relaxed);
         let between = self.exchanges.load(Ordering::Relaxed) == 0;
         if between && self.head.load(Ordering::Relaxed) == 0 && !self.is_h2() {
-            self.head.store(self.elapsed().max(1), Ordering::Relaxed);
+            self.head.store(now.max(1), Ordering::Relaxed);
         }
+    }
+
+    /// Returns when the last byte passed, in either direction.
+    pub(crate) fn last_byte(&self) -> Instant {
+        self.opened + self.last()
+    }
+
+    fn last(&self) -> Duration {
+        let heard = self.heard.load(Ordering::Relaxed);
+        Duration::from_millis(heard.max(self.wrote.load(Ordering::Relaxed)))
     }
 
     /// The request with this number, counted from 0, is one whose length is ambiguous.
@@ -181,8 +227,13 @@ impl Activity {
     /// A request's head is complete. Its number.
     pub(crate) fn begins(&self, method: &Method, uri: &Uri) -> usize {
         self.exchanges.fetch_add(1, Ordering::Relaxed);
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
         self.head.store(0, Ordering::Relaxed);
         self.moved();
+        if !self.is_h2() {
+            self.interim.clear();
+        }
+        let at = Duration::from_millis(self.moved.load(Ordering::Relaxed));
         let mut requests = self.requests();
         let number = requests
             .last()
@@ -191,11 +242,66 @@ impl Activity {
             method: method.clone(),
             uri: uri.clone(),
             number,
+            at,
         });
         number
     }
 
-    /// Nobody works on it any more. The name of one that was upgraded stays.
+    /// Whether a request over HTTP/1.1 waits for its answer, so that an interim response can be written.
+    pub(crate) fn takes_interim(&self) -> bool {
+        !self.is_h2() && self.unanswered.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether something may be written between two responses over HTTP/1.1.
+    pub(crate) fn is_between(&self) -> bool {
+        !self.is_h2() && !self.is_tunnel()
+    }
+
+    /// Whether a response over HTTP/1.1 is under way.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.is_h2() || self.exchanges.load(Ordering::Relaxed) > 0
+    }
+
+    /// The answer to a request begins.
+    pub(crate) fn answers(&self) {
+        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        if self.is_h2() {
+            let fewer = |abandoned: usize| abandoned.checked_sub(1);
+            // If there is none to forget, that is as good.
+            let _ = self
+                .abandoned
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+        }
+    }
+
+    /// A request will not be answered: over h2, since its client does not want that any more.
+    pub(crate) fn abandons(&self) {
+        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        if !self.is_h2() {
+            // Over HTTP/1.1 a client that gives up a request gives up the connection.
+            return;
+        }
+        let abandoned = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
+        let times = abandoned / MOST_ABANDONED;
+        if self.given_up.fetch_max(times, Ordering::Relaxed) < times {
+            // The lock is released first, since a waker may run the task.
+            let task = self.task().take();
+            if let Some(task) = task {
+                task.wake();
+            }
+        }
+    }
+
+    /// Keeps `task`, to wake it when the client gave up too many requests.
+    pub(crate) fn wakes(&self, task: &Waker) {
+        *self.task() = Some(task.clone());
+    }
+
+    fn task(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a request: neither the service nor the client works on it any more. The name of one that was upgraded stays.
     pub(crate) fn ends(&self, number: usize, upgraded: bool) {
         if upgraded {
             self.tunnel.store(true, Ordering::Relaxed);
@@ -232,7 +338,38 @@ impl Activity {
             exchanges: self.exchanges.load(Ordering::Relaxed),
             owing: self.owing.load(Ordering::Relaxed),
             tunnel: self.tunnel.load(Ordering::Relaxed),
+            last: self.last(),
+            awaits_service: self.unanswered.load(Ordering::Relaxed) > 0
+                && (self.is_h2() || !self.unread.load(Ordering::Relaxed)),
+            given_up: self.given_up.load(Ordering::Relaxed),
         }
+    }
+
+    /// `GET /slow, waiting for the upstream for 1.5 s`, where `service` is "the upstream".
+    pub(crate) fn doing(&self, service: &str) -> String {
+        let seen = self.seen();
+        let (stage, since) = match seen.head {
+            Some(head) if seen.exchanges == 0 => ("reading a head", head),
+            _ if seen.tunnel => ("upgraded, silent", seen.last),
+            _ if seen.awaits_service => ("waiting for ", self.asked()),
+            _ if self.is_h2() => ("silent", seen.last),
+            _ if seen.exchanges == 0 => ("idle", seen.last),
+            _ if self.unanswered.load(Ordering::Relaxed) > 0 => ("reading the body", self.asked()),
+            _ => ("answering", self.asked()),
+        };
+        let service = if seen.awaits_service { service } else { "" };
+        let mut text = self.names();
+        let lead = if text.is_empty() { "" } else { ", " };
+        let time = seen.now.saturating_sub(since).as_secs_f32();
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{lead}{stage}{service} for {time:.1} s");
+        text
+    }
+
+    /// When the last of the requests under way was asked.
+    fn asked(&self) -> Duration {
+        let requests = self.requests();
+        requests.last().map_or(Duration::ZERO, |request| request.at)
     }
 
     /// `GET /slow, POST /upload and 3 more`
@@ -241,8 +378,14 @@ impl Activity {
         let mut text = String::new();
         for request in requests.iter().take(NAMED) {
             let lead = if text.is_empty() { "" } else { ", " };
-            // Writing to a String cannot fail. Without the query, which may hold what is nobody's business.
-            let _ = write!(text, "{lead}{} {}", request.method, request.uri.path());
+            // Without the query, which may hold secrets.
+            let path = request.uri.path();
+            let (shown, more) = match path.char_indices().nth(SHOWN) {
+                Some((end, _)) => (&path[..end], "…"),
+                None => (path, ""),
+            };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{lead}{} {shown}{more}", request.method);
         }
         if requests.len() > NAMED {
             let _ = write!(text, " and {} more", requests.len() - NAMED);
@@ -256,5 +399,105 @@ impl Activity {
 
     fn elapsed(&self) -> u64 {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn h2() -> Activity {
+        let activity = Activity::new(SharedSocket::default());
+        activity.h2.store(true, Ordering::Relaxed);
+        activity
+    }
+
+    fn begin(activity: &Activity) -> usize {
+        activity.begins(&Method::GET, &Uri::from_static("/"))
+    }
+
+    #[tokio::test]
+    async fn too_many_are_as_many_as_an_h2_client_gives_up_beyond_those_it_waits_for() {
+        let activity = h2();
+        let give_up = || {
+            begin(&activity);
+            activity.abandons();
+        };
+        for _ in 0..1_000 {
+            give_up();
+            begin(&activity);
+            activity.answers();
+        }
+        for _ in 1..MOST_ABANDONED {
+            give_up();
+        }
+        assert_eq!(activity.seen().given_up, 0);
+        give_up();
+        assert_eq!(activity.seen().given_up, 1);
+        for _ in 0..MOST_ABANDONED {
+            give_up();
+        }
+        assert_eq!(activity.seen().given_up, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_says_what_goes_on_and_for_how_long_but_not_the_query() {
+        let activity = Activity::new(SharedSocket::default());
+        let says = |seconds: u64| {
+            let activity = &activity;
+            async move {
+                tokio::time::advance(Duration::from_secs(seconds)).await;
+                activity.doing("the service")
+            }
+        };
+        assert_eq!(says(1).await, "idle for 1.0 s");
+        activity.bytes_arrived();
+        assert_eq!(says(2).await, "reading a head for 2.0 s");
+        let number = activity.begins(&Method::POST, &Uri::from_static("/slow?token=secret"));
+        activity.unread(true);
+        assert_eq!(says(3).await, "POST /slow, reading the body for 3.0 s");
+        activity.unread(false);
+        assert_eq!(
+            says(1).await,
+            "POST /slow, waiting for the service for 4.0 s"
+        );
+        activity.answers();
+        assert_eq!(says(1).await, "POST /slow, answering for 5.0 s");
+        activity.wrote(1);
+        activity.ends(number, false);
+        assert_eq!(says(2).await, "idle for 2.0 s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn over_h2_it_says_whether_the_service_is_waited_for_and_shortens_long_paths() {
+        let activity = h2();
+        let long = format!("/{}", "%C3%A9".repeat(500));
+        activity.begins(&Method::GET, &long.parse().unwrap());
+        let text = activity.doing("the service");
+        assert!(text.starts_with("GET /%C3%A9"), "{text}");
+        assert!(
+            text.ends_with("…, waiting for the service for 0.0 s"),
+            "{text}"
+        );
+        assert!(text.len() < 180, "{text}");
+        activity.answers();
+        assert!(
+            activity
+                .doing("the service")
+                .ends_with("…, silent for 0.0 s")
+        );
+    }
+
+    #[tokio::test]
+    async fn the_service_is_waited_for_from_the_last_byte_of_a_request_to_the_first_of_its_answer()
+    {
+        let activity = Activity::new(SharedSocket::default());
+        begin(&activity);
+        activity.unread(true);
+        assert!(!activity.seen().awaits_service, "its body is not read yet");
+        activity.unread(false);
+        assert!(activity.seen().awaits_service);
+        activity.answers();
+        assert!(!activity.seen().awaits_service);
     }
 }

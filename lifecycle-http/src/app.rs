@@ -1,4 +1,4 @@
-//! What is served, under one name.
+//! The bounds of services and bodies, each under one name.
 
 use http::{Request, Response};
 use http_body::Body;
@@ -7,7 +7,7 @@ use tower_service::Service;
 
 use crate::RequestBody;
 
-/// What [`HttpBuilder::serve`](crate::HttpBuilder::serve) asks of a service.
+/// A service that [`HttpBuilder::serve`](crate::HttpBuilder::serve) takes.
 pub(crate) trait App<B>:
     Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>, Future: Send>
     + Clone
@@ -24,7 +24,7 @@ impl<S, B> App<B> for S where
 {
 }
 
-/// What it asks of the bodies of its responses.
+/// A body of such a service's responses.
 pub(crate) trait AppBody: Body<Data: Send, Error: Into<BoxError>> + Send + 'static {}
 
 impl<B> AppBody for B where B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static {}

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use lifecycle_runtime::CloseReason;
@@ -12,7 +12,7 @@ use crate::Limits;
 use crate::activity::{Activity, Seen};
 
 /// A connection of hyper.
-pub(crate) trait Http: Future<Output = hyper::Result<()>> {
+pub(crate) trait Drivable: Future<Output = hyper::Result<()>> {
     /// Ends after what it is in; at once if it is in nothing.
     fn start_graceful_shutdown(self: Pin<&mut Self>);
 }
@@ -20,14 +20,16 @@ pub(crate) trait Http: Future<Output = hyper::Result<()>> {
 /// How a connection ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// In order, or upgraded.
+    /// The connection closed in order, or was upgraded.
     Closed,
-    /// It outstayed a limit.
+    /// The connection outstayed a limit.
     Expired,
+    /// The client went on to give up requests, though it was told to close for that.
+    Abusive,
     Broken(hyper::Error),
 }
 
-/// That the connection should close.
+/// The news that the connection should close.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
     /// Since the connection was opened.
@@ -37,16 +39,16 @@ pub(crate) struct Told {
     pub(crate) delay: Duration,
 }
 
-/// What is to be done about a connection that waits.
+/// The next thing to do about a connection that waits.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// Nothing before this time.
+    /// Do nothing before this time.
     Wait(Duration),
-    /// Nothing.
+    /// Do nothing.
     Rest,
-    /// Tell it to end.
+    /// Tell the connection to end.
     Part,
-    /// End it.
+    /// End the connection.
     Cut,
 }
 
@@ -92,7 +94,7 @@ impl Timer {
 }
 
 /// Serves until the connection ends, is upgraded or outstays a limit.
-pub(crate) async fn drive<C: Http, F: Future<Output = CloseReason>>(
+pub(crate) async fn drive<C: Drivable, F: Future<Output = CloseReason>>(
     http: C,
     activity: &Activity,
     limits: &Limits,
@@ -102,7 +104,12 @@ pub(crate) async fn drive<C: Http, F: Future<Output = CloseReason>>(
     let mut http = pin!(http);
     let mut timer = Timer::default();
     let mut parted = None;
+    let mut waits: Option<Waker> = None;
     poll_fn(|cx| {
+        if activity.is_h2() && !waits.as_ref().is_some_and(|it| it.will_wake(cx.waker())) {
+            activity.wakes(cx.waker());
+            waits = Some(cx.waker().clone());
+        }
         loop {
             let told = signal.poll(cx, activity, &delay);
             // Before it is polled: what is in flight may end just now, and should be the last.
@@ -115,6 +122,9 @@ pub(crate) async fn drive<C: Http, F: Future<Output = CloseReason>>(
                 return Poll::Ready(ended.map_or_else(End::Broken, |()| End::Closed));
             }
             let seen = activity.seen();
+            if seen.given_up > 1 {
+                return Poll::Ready(End::Abusive);
+            }
             let next = if activity.is_h2() {
                 next_h2(&seen, told, parted, limits)
             } else {
@@ -149,10 +159,9 @@ fn by(deadline: Duration, now: Duration, then: Next) -> Next {
 /// HTTP/1.1 is in a request, in a head, or between two.
 fn next_h1(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &Limits) -> Next {
     if seen.exchanges > 0 {
-        // Bodies have limits of their own.
         return match (told, parted) {
             (Some(_), None) => Next::Part,
-            _ => Next::Rest,
+            _ => silence(seen, limits),
         };
     }
     if let (Some(head), None) = (seen.head, parted) {
@@ -166,16 +175,24 @@ fn next_h1(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &L
     }
     match (told, parted) {
         (Some(told), None) => {
-            // Who was idle for long, and is closed for that, needs no chance to ask again.
+            // A client that is closed for being idle needs no chance to ask again.
             let again = match told.reason {
                 CloseReason::Drain => seen.quiet + limits.keep_alive_after_drain,
                 _ => Duration::ZERO,
             };
             by(again.max(told.at + told.delay), seen.now, Next::Part)
         }
-        // It lingers, which is limited.
+        // The connection lingers, and that is limited.
         _ => Next::Rest,
     }
+}
+
+/// Bodies have limits of their own; this is the one for a connection on which nothing moves at all.
+fn silence(seen: &Seen, limits: &Limits) -> Next {
+    if seen.awaits_service || seen.tunnel || !limits.limits_silence() {
+        return Next::Rest;
+    }
+    by(seen.last + limits.silence, seen.now, Next::Cut)
 }
 
 /// HTTP/2 is in some requests, or none.
@@ -188,17 +205,32 @@ fn next_h2(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &L
         };
         return by(turn, seen.now, Next::Part);
     }
+    if seen.given_up > 0 && parted.is_none() {
+        return Next::Part;
+    }
     if seen.exchanges > 0 {
         // Pings tell whether the client is there; not whether it takes what it asked for.
-        return match seen.owing {
-            0 => Next::Rest,
-            _ => by(seen.moved + limits.stall, seen.now, Next::Cut),
+        return match (seen.owing, silence(seen, limits)) {
+            (0, silence) => silence,
+            (_, Next::Cut) => Next::Cut,
+            (_, silence) => {
+                let stall = seen.moved + limits.stall;
+                let earlier = match silence {
+                    Next::Wait(until) => until.min(stall),
+                    _ => stall,
+                };
+                if stall <= seen.now {
+                    Next::Cut
+                } else {
+                    Next::Wait(earlier)
+                }
+            }
         };
     }
     match parted {
         Some(parted) if !seen.tunnel => {
             let last = parted.max(seen.wrote).max(seen.quiet) + limits.close_ack_timeout;
-            // It answers once it has read what was sent before, which may be much.
+            // The client answers once it has read what was sent before, and that may be much.
             let taken = seen.bulk.map_or(last, |bulk| bulk + limits.stall);
             by(last.max(taken), seen.now, Next::Cut)
         }
@@ -225,6 +257,9 @@ mod tests {
             exchanges: 0,
             owing: 0,
             tunnel: false,
+            last: Duration::ZERO,
+            awaits_service: false,
+            given_up: 0,
         }
     }
 
@@ -288,6 +323,51 @@ mod tests {
         assert_eq!(next_h1(&seen, told, None, &limits()), Next::Part);
         assert_eq!(
             next_h1(&seen, told, Some(seconds(100)), &limits()),
+            Next::Rest
+        );
+    }
+
+    #[test]
+    fn silence_in_an_exchange_is_limited_unless_the_service_is_waited_for() {
+        let limits = Limits {
+            silence: seconds(10),
+            ..limits()
+        };
+        let mut seen = seen(100);
+        seen.exchanges = 1;
+        seen.last = seconds(95);
+        for next in [next_h1, next_h2] {
+            assert_eq!(next(&seen, None, None, &limits), Next::Wait(seconds(105)));
+            let awaits = Seen {
+                awaits_service: true,
+                ..seen
+            };
+            assert_eq!(next(&awaits, None, None, &limits), Next::Rest);
+            let late = Seen {
+                now: seconds(105),
+                ..seen
+            };
+            assert_eq!(next(&late, None, None, &limits), Next::Cut);
+        }
+        // The earlier of the two limits holds.
+        seen.owing = 1;
+        seen.moved = seconds(80);
+        assert_eq!(
+            next_h2(&seen, None, None, &limits),
+            Next::Wait(seconds(105))
+        );
+        seen.moved = seconds(70);
+        assert_eq!(next_h2(&seen, None, None, &limits), Next::Cut);
+    }
+
+    #[test]
+    fn an_h2_client_that_gave_up_too_many_requests_is_told_to_go() {
+        let mut seen = seen(100);
+        seen.exchanges = 1;
+        seen.given_up = 1;
+        assert_eq!(next_h2(&seen, None, None, &limits()), Next::Part);
+        assert_eq!(
+            next_h2(&seen, None, Some(seconds(100)), &limits()),
             Next::Rest
         );
     }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::Limits;
 
-/// Where a message ends.
+/// The rule by which a message ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Messages {
     /// After as many bytes as its prefix says.
@@ -23,7 +23,7 @@ pub(crate) enum Messages {
     Lines { ended: bool },
 }
 
-/// Where a gRPC stream stands: a message is a flag, its length in four bytes, and as many bytes.
+/// The position in a gRPC stream, where a message is a flag, its length in four bytes, and as many bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Grpc {
     prefix: [u8; 5],
@@ -54,7 +54,7 @@ impl Messages {
         }
     }
 
-    /// What is said at the end of a stream that is ended.
+    /// Returns the trailers of a stream that is ended.
     fn farewell(&self) -> Option<HeaderMap> {
         match self {
             Self::Grpc(_) => Some(unavailable()),
@@ -110,9 +110,9 @@ pin_project! {
 }
 
 struct Told {
-    /// When it is ended though it is not quiet.
+    /// The time at which the stream is ended though it is not quiet.
     last: Instant,
-    /// When it is quiet.
+    /// Ready when the stream was quiet for long enough.
     quiet: Pin<Box<Sleep>>,
 }
 
@@ -195,7 +195,7 @@ impl<B: Body> Body for EndingBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // It may end before.
+        // The stream may be ended before the inner body's end.
         SizeHint::default()
     }
 }

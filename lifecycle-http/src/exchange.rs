@@ -1,4 +1,4 @@
-//! One request and its response.
+//! An exchange: one request and its response.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ pub(crate) struct Exchange {
     number: usize,
     /// The client has yet to take what it was sent, on h2.
     owing: bool,
+    answered: bool,
     upgraded: bool,
     _busy: Busy,
     // Last, so that once all passes have left nothing of an exchange is left.
@@ -35,6 +36,7 @@ impl Exchange {
             number: link.activity.begins(request.method(), request.uri()),
             activity: Arc::clone(&link.activity),
             owing: false,
+            answered: false,
             upgraded: false,
             _busy: link.connection.busy(),
             // Closed once all connections have ended: nobody asks then.
@@ -44,6 +46,14 @@ impl Exchange {
 
     pub(crate) fn is_h2(&self) -> bool {
         self.activity.is_h2()
+    }
+
+    /// The answer begins, or the service has failed: in any case the client did not give up.
+    pub(crate) fn answers(&mut self) {
+        if !self.answered {
+            self.answered = true;
+            self.activity.answers();
+        }
     }
 
     pub(crate) fn owes(&mut self, owes: bool) {
@@ -57,6 +67,9 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.owes(false);
+        if !self.answered {
+            self.activity.abandons();
+        }
         self.activity.ends(self.number, self.upgraded);
     }
 }
@@ -74,26 +87,37 @@ where
     let mut exchange = Exchange::begin(link.link(), &request);
     let connects = request.method() == Method::CONNECT;
     let version = request.version();
+    let common = &link.link().common;
     let ambiguous = !exchange.is_h2() && link.link().activity.is_ambiguous();
-    let request = prepare(request, &link);
+    let mut request = prepare(request, &link);
     if ambiguous {
-        return Ok(bad_request(exchange));
+        if !common.passes_ambiguous {
+            return Ok(bad_request(exchange));
+        }
+        request.extensions_mut().insert(AmbiguousLength(()));
     }
-    poll_fn(|cx| service.poll_ready(cx))
-        .await
-        .map_err(Into::into)?;
-    let mut response = service.call(request).await.map_err(Into::into)?;
+    let called = async {
+        poll_fn(|cx| service.poll_ready(cx)).await?;
+        service.call(request).await
+    };
+    let mut response = called.await.map_err(|error| {
+        exchange.answers();
+        error.into()
+    })?;
 
     exchange.upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS
         || (connects && response.status().is_success());
-    if !exchange.upgraded && version <= Version::HTTP_11 && link.close_reason().is_some() {
+    let last = ambiguous || link.close_reason().is_some();
+    if !exchange.upgraded && version <= Version::HTTP_11 && last {
         // Said here, as the connection itself may not have been told yet.
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    if !common.ends_streams {
+        return Ok(response.map(|body| ResponseBody::plain(body, exchange)));
+    }
     let events = is_event_stream(response.headers());
-    let common = &link.link().common;
     let messages = messages(response.headers(), exchange.is_h2(), &common.lines);
     Ok(response.map(|body| {
         if events {
@@ -107,7 +131,13 @@ where
     }))
 }
 
-/// What refuses a request whose length is ambiguous (RFC 9112 §6.1, §11.2). Where the next one begins is not certain either.
+/// A mark in the extensions of a request over HTTP/1.1 whose length is ambiguous, or that came after such a one on its
+/// connection: see [`HttpBuilder::pass_ambiguous`](crate::HttpBuilder::pass_ambiguous).
+#[derive(Clone, Copy, Debug)]
+pub struct AmbiguousLength(());
+
+/// Refuses a request whose length is ambiguous (RFC 9112 §6.1, §11.2). Closes the connection, since it is not certain either
+/// where the next request begins.
 fn bad_request<B: Body>(exchange: Exchange) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::empty(exchange));
     *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -126,13 +156,13 @@ fn prepare(request: Request<Incoming>, link: &HttpConnection) -> Request<Request
     )
 }
 
-/// Its streams may be silent for as long as they like, in both directions.
+/// Whether a request is one of gRPC, whose streams may be silent for as long as they like.
 fn is_grpc(headers: &HeaderMap) -> bool {
     begins(headers, "application/grpc")
 }
 
-/// What a response's messages are, if it is a stream that may be ended between two of them: without a length, and
-/// without a coding, which would hide them.
+/// Returns the kind of a response's messages, if it is a stream that may be ended between two of them. It has neither a
+/// length nor a coding, which would hide them.
 fn messages(headers: &HeaderMap, h2: bool, lines: &[String]) -> Option<Messages> {
     if headers.contains_key(CONTENT_ENCODING) || headers.contains_key(CONTENT_LENGTH) {
         return None;
@@ -144,14 +174,15 @@ fn messages(headers: &HeaderMap, h2: bool, lines: &[String]) -> Option<Messages>
     is_lines.then(Messages::lines)
 }
 
-/// A type, with a suffix and parameters or without: `application/grpc+proto`, but not `application/grpc-web`.
+/// Whether the content is of a type, with a suffix and parameters or without: `application/grpc+proto`, but not
+/// `application/grpc-web`.
 fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let next = value.and_then(|value| value.get(kind.len()));
     begins(headers, kind) && next.is_none_or(|next| b"+; \t".contains(next))
 }
 
-/// One whose bytes are what they seem.
+/// Whether a response is an event stream whose bytes are not encoded.
 fn is_event_stream(headers: &HeaderMap) -> bool {
     begins(headers, "text/event-stream") && !headers.contains_key(CONTENT_ENCODING)
 }

@@ -1,4 +1,4 @@
-//! Where the requests of an HTTP/1.1 connection end, and whether that is certain.
+//! Finds where the requests of an HTTP/1.1 connection end, and whether that is certain.
 
 /// The longest `Content-Length`, `Transfer-Encoding` or chunk size line that is looked at.
 const LINE: usize = 128;
@@ -50,7 +50,7 @@ enum State {
     Done,
 }
 
-/// What a head says of its message's length.
+/// The length of a message, as its head gives it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
     length: Option<u64>,

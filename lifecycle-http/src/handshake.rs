@@ -1,4 +1,4 @@
-//! What is between a socket and HTTP: nothing, or TLS.
+//! The layer between a socket and HTTP: none, or TLS.
 
 use std::future::{Future, ready};
 use std::io;
@@ -25,11 +25,11 @@ pub trait Handshake: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = io::Result<(Self::Stream, Protocol)>> + Send;
 }
 
-/// What is spoken on a connection.
+/// A version of HTTP that a handshake agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// Nobody said: HTTP/2 if the client begins with its preface, otherwise HTTP/1.1.
+    /// The handshake does not tell: HTTP/2 if the client begins with its preface, otherwise HTTP/1.1.
     Unknown,
     /// HTTP/1.1.
     Http1,

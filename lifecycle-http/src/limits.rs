@@ -1,12 +1,13 @@
-//! How long clients may take.
+//! How long clients may take, and how much their connections hold.
 
 use std::time::Duration;
 
-/// The time limits of connections. Each has a default that suits the open internet.
+/// The limits of connections: how long clients may take, and how much they can make the server hold. Each has a default
+/// that suits the open internet.
 ///
 /// `Duration::MAX` is "never", which is taken as ten years. Zero is a millisecond where nothing would be served
-/// otherwise: for [`header_read_timeout`](Self::header_read_timeout), [`idle`](Self::idle), [`stall`](Self::stall), [`ping`](Self::ping) and
-/// [`pong`](Self::pong). Elsewhere it is "at once".
+/// otherwise: for [`header_read_timeout`](Self::header_read_timeout), [`idle`](Self::idle), [`stall`](Self::stall),
+/// [`silence`](Self::silence), [`ping`](Self::ping) and [`pong`](Self::pong). Elsewhere it is "at once".
 ///
 /// ```
 /// use lifecycle_http::Limits;
@@ -27,8 +28,13 @@ pub struct Limits {
     /// Without progress, on a request body that is waited for or a response that the client does not take.
     /// Default: 30 s. gRPC requests are exempt, since their streams may be silent; pings watch over those.
     pub stall: Duration,
+    /// Without a byte in either direction during a request, unless the service has the whole request and has not begun
+    /// to answer; the connection is cut then. It bounds the service as well: one that stops reading a body, or stops in
+    /// the middle of an answer. Over HTTP/2 it counts while all requests in flight have been answered in part, and pings
+    /// are bytes, too. Default: never.
+    pub silence: Duration,
     /// The slowest client, in bytes a second, in either direction; counted only while it is waited for, and on top of
-    /// one [`stall`](Self::stall). Zero is one. Default: 128.
+    /// one [`stall`](Self::stall). Zero is no such limit. Default: 128.
     pub min_bytes_per_second: u32,
     /// Between the pings on h2, and TCP keep-alive probes. Default: 20 s.
     pub ping: Duration,
@@ -49,28 +55,63 @@ pub struct Limits {
     /// All of them should have their turn before the deadline, at which the rest is cut.
     /// Default: 20 µs, which spreads 10,000 over 200 ms.
     pub spread: Duration,
+    /// The longest head of a request over HTTP/1.1, in bytes, which is also what is read at once, and what may wait to be
+    /// written. At least 8 KiB. Default: 64 KiB.
+    pub max_head: usize,
+    /// How many HTTP/2 streams a client may have open at a time. At least one. Default: 100.
+    pub max_streams: u32,
+    /// How many bytes an HTTP/2 stream has waiting to be sent before the response's body is asked for more.
+    /// Default: 32 KiB.
+    pub send_buffer: usize,
+    /// How many bytes a client may send on an HTTP/2 stream before the service reads them. A connection may have as much
+    /// of each of its streams at once, so that one whose service does not read holds up no other. Default: 64 KiB.
+    pub stream_window: u32,
 }
 
 /// Times can be added to this without an overflow.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 const SHORTEST: Duration = Duration::from_millis(1);
 
+/// The least that hyper takes for a head.
+const SHORTEST_HEAD: usize = 8 * 1024;
+
+/// The largest window of HTTP/2 (RFC 9113 §6.9.1).
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+
 impl Limits {
-    /// What can be reckoned with.
+    /// Returns limits that can be computed with.
     pub(crate) fn sane(self) -> Self {
         let some = |limit: Duration| limit.clamp(SHORTEST, NEVER);
         Self {
             header_read_timeout: some(self.header_read_timeout),
             idle: some(self.idle),
             stall: some(self.stall),
-            min_bytes_per_second: self.min_bytes_per_second.max(1),
+            silence: some(self.silence),
+            min_bytes_per_second: self.min_bytes_per_second,
             ping: some(self.ping),
             pong: some(self.pong),
             keep_alive_after_drain: self.keep_alive_after_drain.min(NEVER),
             close_ack_timeout: self.close_ack_timeout.min(NEVER),
             linger: self.linger.min(NEVER),
             spread: self.spread.min(NEVER),
+            max_head: self.max_head.max(SHORTEST_HEAD),
+            max_streams: self.max_streams.max(1),
+            send_buffer: self.send_buffer.min(LARGEST_WINDOW as usize),
+            stream_window: self.stream_window.min(LARGEST_WINDOW),
         }
+    }
+
+    /// Returns the window of a whole HTTP/2 connection.
+    #[cfg(feature = "h2")]
+    pub(crate) fn connection_window(&self) -> u32 {
+        self.max_streams
+            .saturating_mul(self.stream_window)
+            .min(LARGEST_WINDOW)
+    }
+
+    /// Whether silence is limited at all.
+    pub(crate) fn limits_silence(&self) -> bool {
+        self.silence < NEVER
     }
 }
 
@@ -80,6 +121,7 @@ impl Default for Limits {
             header_read_timeout: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             stall: Duration::from_secs(30),
+            silence: NEVER,
             min_bytes_per_second: 128,
             ping: Duration::from_secs(20),
             pong: Duration::from_secs(10),
@@ -87,6 +129,10 @@ impl Default for Limits {
             close_ack_timeout: Duration::from_secs(2),
             linger: Duration::from_secs(2),
             spread: Duration::from_micros(20),
+            max_head: 64 * 1024,
+            max_streams: 100,
+            send_buffer: 32 * 1024,
+            stream_window: 64 * 1024,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,18 +13,20 @@ use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
 
-use crate::Limits;
-use crate::socket::Raw;
+use crate::{Limits, RawStream};
 
 /// The most connections that a kernel keeps for a socket of tokio or std, and more.
 const BACKLOG: usize = 4096;
 
-/// A listening socket, bound by whomever: TCP or unix, tokio's or std's, so also one that was inherited.
+/// A listening socket: TCP or unix, made from one of tokio's or std's, so also from one that was inherited.
+///
+/// A program that hands its sockets to a successor process makes it from an `Arc`, and keeps a `Weak` of that: while the
+/// server listens, the `Weak` gives the socket to duplicate.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Listener {
     /// TCP.
-    Tcp(TcpListener),
+    Tcp(Arc<TcpListener>),
     /// A unix socket.
     #[cfg(unix)]
     Unix(UnixListener),
@@ -39,31 +42,34 @@ impl Listener {
         }
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<(Raw, Peer)> {
+    pub(crate) async fn accept(&self) -> io::Result<(RawStream, Peer)> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Raw, Peer)>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(RawStream, Peer)>> {
         match self {
             Self::Tcp(tcp) => tcp
                 .poll_accept(cx)
-                .map_ok(|(tcp, peer)| (Raw::Tcp(tcp), peer.into())),
+                .map_ok(|(tcp, peer)| (RawStream::Tcp(tcp), peer.into())),
             #[cfg(unix)]
             Self::Unix(unix) => unix
                 .poll_accept(cx)
-                .map_ok(|(unix, _)| (Raw::Unix(unix), "unix".into())),
+                .map_ok(|(unix, _)| (RawStream::Unix(unix), "unix".into())),
         }
     }
 
     /// Closes it, and returns the connections that the kernel had completed: closing the socket over them would reset
     /// clients that did nothing wrong.
-    pub(crate) fn into_queue(self) -> impl Iterator<Item = (Raw, Peer)> {
-        let next: Box<dyn FnMut() -> io::Result<(Raw, Peer)> + Send> = match self {
-            Self::Tcp(tcp) => match tcp.into_std() {
+    pub(crate) fn into_queue(self) -> impl Iterator<Item = (RawStream, Peer)> {
+        let next: Box<dyn FnMut() -> io::Result<(RawStream, Peer)> + Send> = match self {
+            Self::Tcp(tcp) => match std_of(tcp) {
                 Ok(queue) => Box::new(move || {
                     let (tcp, peer) = queue.accept()?;
                     tcp.set_nonblocking(true)?;
-                    Ok((Raw::Tcp(tokio::net::TcpStream::from_std(tcp)?), peer.into()))
+                    Ok((
+                        RawStream::Tcp(tokio::net::TcpStream::from_std(tcp)?),
+                        peer.into(),
+                    ))
                 }),
                 Err(error) => broken(error),
             },
@@ -73,7 +79,7 @@ impl Listener {
                     let (unix, _) = queue.accept()?;
                     unix.set_nonblocking(true)?;
                     Ok((
-                        Raw::Unix(tokio::net::UnixStream::from_std(unix)?),
+                        RawStream::Unix(tokio::net::UnixStream::from_std(unix)?),
                         "unix".into(),
                     ))
                 }),
@@ -84,12 +90,22 @@ impl Listener {
     }
 }
 
-fn broken(error: io::Error) -> Box<dyn FnMut() -> io::Result<(Raw, Peer)> + Send> {
+/// The socket itself, or another descriptor of it if somebody else holds it just now.
+fn std_of(tcp: Arc<TcpListener>) -> io::Result<std::net::TcpListener> {
+    match Arc::try_unwrap(tcp) {
+        Ok(tcp) => tcp.into_std(),
+        Err(shared) => SockRef::from(&*shared).try_clone().map(Into::into),
+    }
+}
+
+fn broken(error: io::Error) -> Box<dyn FnMut() -> io::Result<(RawStream, Peer)> + Send> {
     let kind = error.kind();
     Box::new(move || Err(kind.into()))
 }
 
-fn queued(mut next: impl FnMut() -> io::Result<(Raw, Peer)>) -> impl Iterator<Item = (Raw, Peer)> {
+fn queued(
+    mut next: impl FnMut() -> io::Result<(RawStream, Peer)>,
+) -> impl Iterator<Item = (RawStream, Peer)> {
     // Bounded, as clients may come faster than they are taken in.
     (0..BACKLOG)
         .map_while(move |_| match next() {
@@ -109,9 +125,10 @@ pub(crate) fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
-/// Small answers at once, and probes for peers that are gone without a word. Best effort: the socket may be gone too.
-pub(crate) fn tune(socket: &Raw, limits: &Limits) {
-    if let Raw::Tcp(tcp) = socket {
+/// Sends small answers at once, and has the kernel ask for peers that are gone without a word. Best effort: the socket
+/// may be gone too.
+pub(crate) fn tune(socket: &RawStream, limits: &Limits) {
+    if let RawStream::Tcp(tcp) = socket {
         let _ = tcp.set_nodelay(true);
         let probes = TcpKeepalive::new()
             .with_time(probing(limits.idle))
@@ -127,6 +144,12 @@ fn probing(time: Duration) -> Duration {
 
 impl From<TcpListener> for Listener {
     fn from(tcp: TcpListener) -> Self {
+        Self::Tcp(Arc::new(tcp))
+    }
+}
+
+impl From<Arc<TcpListener>> for Listener {
+    fn from(tcp: Arc<TcpListener>) -> Self {
         Self::Tcp(tcp)
     }
 }
@@ -144,7 +167,7 @@ impl TryFrom<std::net::TcpListener> for Listener {
 
     fn try_from(tcp: std::net::TcpListener) -> io::Result<Self> {
         tcp.set_nonblocking(true)?;
-        TcpListener::from_std(tcp).map(Self::Tcp)
+        TcpListener::from_std(tcp).map(Self::from)
     }
 }
 

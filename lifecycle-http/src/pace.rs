@@ -14,7 +14,7 @@ use crate::Limits;
 pub(crate) struct Pace {
     stall: Duration,
     slowest: u32,
-    /// What is left of all waits.
+    /// The time that all waits together may still take.
     credit: Duration,
     waiting: Option<Instant>,
     /// Made when it first has to wait.
@@ -37,12 +37,18 @@ impl Pace {
         if let Some(since) = self.waiting.take() {
             self.credit = self.credit.saturating_sub(since.elapsed());
         }
-        let earned = Duration::from_secs_f64(bytes as f64 / f64::from(self.slowest));
         // Bytes that came fast do not buy a day of silence.
-        self.credit = (self.credit + earned).min(self.stall.saturating_mul(4));
+        let most = self.stall.saturating_mul(4);
+        self.credit = match self.slowest {
+            0 => most,
+            slowest => {
+                let earned = Duration::from_secs_f64(bytes as f64 / f64::from(slowest));
+                (self.credit + earned).min(most)
+            }
+        };
     }
 
-    /// Nothing moved: ready once that has lasted too long.
+    /// Becomes ready once nothing has moved for too long.
     pub(crate) fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = match (&self.waiting, &mut self.timer) {
             (Some(_), Some(timer)) => timer,
@@ -96,6 +102,20 @@ mod tests {
             pace.moved(1);
         }
         assert_eq!(start.elapsed().as_secs(), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_slowest_rate_a_trickle_goes_on() {
+        let mut pace = Pace::new(&Limits {
+            min_bytes_per_second: 0,
+            ..Limits::default()
+        });
+        for _ in 0..1_000 {
+            let waited = tokio::time::timeout(Duration::from_secs(29), waits(&mut pace));
+            assert!(waited.await.is_err());
+            pace.moved(1);
+        }
+        assert_eq!(waits(&mut pace).await, 30);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What probes ask.
+//! The answers to probes.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

@@ -15,12 +15,15 @@ use crate::pace::Pace;
 /// The body of a request, as it arrives.
 ///
 /// A client that stops sending it fails it: see [`Limits::stall`](crate::Limits::stall).
-pub struct RequestBody {
+pub struct RequestBody(Option<Arriving>);
+
+/// A body that has not ended.
+struct Arriving {
     body: Incoming,
-    activity: Arc<Activity>,
-    /// None: it may be silent for as long as it likes.
+    /// The connection's activity; `None` if the body came by no server of this crate.
+    activity: Option<Arc<Activity>>,
+    /// The limits for a client that is waited for; `None` if it may be silent for as long as it likes.
     pace: Option<Pace>,
-    ended: bool,
 }
 
 /// A request's body that could not be read to its end.
@@ -39,21 +42,37 @@ impl RequestBody {
         if !activity.is_h2() {
             activity.unread(!ended);
         }
-        Self {
-            body,
-            activity,
-            pace,
-            ended,
+        if ended {
+            return Self::empty();
         }
+        Self(Some(Arriving {
+            body,
+            activity: Some(activity),
+            pace,
+        }))
+    }
+
+    /// Makes a body without a byte: for requests that a service makes itself.
+    pub const fn empty() -> Self {
+        Self(None)
     }
 
     fn ends(&mut self) {
-        if !self.ended {
-            self.ended = true;
-            if !self.activity.is_h2() {
-                self.activity.unread(false);
-            }
+        let activity = self.0.take().and_then(|it| it.activity);
+        if let Some(activity) = activity.filter(|it| !it.is_h2()) {
+            activity.unread(false);
         }
+    }
+}
+
+/// Takes a body that came by another server. Nothing limits how long it waits.
+impl From<Incoming> for RequestBody {
+    fn from(body: Incoming) -> Self {
+        Self(Some(Arriving {
+            body,
+            activity: None,
+            pace: None,
+        }))
     }
 }
 
@@ -65,7 +84,9 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
+        let Some(this) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Pending => match this.pace.as_mut().map(|pace| pace.poll_overdue(cx)) {
                 Some(Poll::Ready(())) => Poll::Ready(Some(Err(BodyError::Stalled))),
@@ -76,15 +97,17 @@ impl Body for RequestBody {
                 if let Some(pace) = &mut this.pace {
                     pace.moved(length);
                 }
-                this.activity.moved();
+                if let Some(activity) = &this.activity {
+                    activity.moved();
+                }
                 // A body of known length is not asked again after its last byte.
                 if this.body.is_end_stream() {
-                    this.ends();
+                    self.ends();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
-                this.ends();
+                self.ends();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Broken(error)))),
@@ -92,18 +115,21 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.0.as_ref().is_none_or(|it| it.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.0 {
+            Some(arriving) => arriving.body.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }
 
 impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestBody")
-            .field("ended", &self.ended)
+            .field("ended", &self.is_end_stream())
             .finish_non_exhaustive()
     }
 }

@@ -65,7 +65,7 @@ pin_project! {
     pub(crate) struct ResponseBody<B: Body> {
         #[pin]
         body: Kind<B>,
-        // What is left of a frame that is larger than `PIECE`.
+        // The rest of a frame that is larger than `PIECE`.
         rest: Option<Piece<B::Data>>,
         exchange: Exchange,
     }
@@ -99,6 +99,7 @@ impl<B: Body> ResponseBody<B> {
     }
 
     fn new(body: Kind<B>, mut exchange: Exchange) -> Self {
+        exchange.answers();
         exchange.owes(true);
         Self {
             body,
@@ -127,7 +128,7 @@ impl<B: Body> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
         let this = self.project();
-        // It is asked: whatever was sent is taken.
+        // The connection asks for more, so the client has taken what it was sent.
         this.exchange.owes(false);
         let frame = match this.rest.take() {
             Some(rest) => Some(Ok(Frame::data(rest))),

@@ -2,19 +2,19 @@
 
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use lifecycle_runtime::{
-    BoxError, Component, Connection, ConnectionStats, Connections, Context, Gate, MustClean,
-    TaskGroup,
+    BoxError, Component, Connection, ConnectionStats, Context, Gate, MustClean,
 };
 use tokio::net::{TcpListener, ToSocketAddrs};
 
-use crate::accept::{AcceptContext, accept};
 use crate::app::{App, AppBody};
-use crate::connection::Common;
+use crate::connection::{Common, Http};
+use crate::entrance::Accepting;
 use crate::{Handshake, HttpBuilder, Listener};
 
 /// An HTTP server. See the [crate](crate) for how it drains.
@@ -28,11 +28,8 @@ use crate::{Handshake, HttpBuilder, Listener};
 /// Handlers find the [`HttpConnection`](crate::HttpConnection) that a request came by in its extensions.
 #[doc(alias("graceful", "shutdown", "drain", "with_graceful_shutdown"))]
 pub struct HttpServer {
-    accepting: TaskGroup,
-    connections: Connections,
-    upgrades: TaskGroup,
+    accepting: Accepting,
     exchanges: Gate,
-    addresses: Vec<SocketAddr>,
 }
 
 impl HttpServer {
@@ -70,54 +67,44 @@ impl HttpServer {
         S: App<B>,
         B: AppBody,
     {
-        let server = Self {
-            accepting: TaskGroup::new(),
-            connections: Connections::with_idle_timeout(builder.connections, builder.limits.idle),
-            upgrades: TaskGroup::new(),
-            exchanges: Gate::new(),
-            addresses: builder
-                .listeners
-                .iter()
-                .filter_map(Listener::local_addr)
-                .collect(),
-        };
+        let exchanges = Gate::new();
+        let idle = builder.limits.idle;
         let common = Arc::new(Common {
             limits: builder.limits,
             lines: builder.lines,
-            exchanges: server.exchanges.clone(),
-            upgrades: server.upgrades.spawner(),
+            ends_streams: builder.ends_streams,
+            passes_ambiguous: builder.passes_ambiguous,
+            extended_connect: builder.extended_connect,
+            stages: builder.stages,
+            room: builder.room,
+            exchanges: exchanges.clone(),
             told: AtomicU64::new(0),
         });
-        for listener in builder.listeners {
-            let door = AcceptContext {
-                acceptor: server.connections.acceptor(),
-                handshake: builder.handshake.clone(),
-                service: service.clone(),
-                common: Arc::clone(&common),
-                plain: builder.plain,
-                complained: None,
-            };
-            // The group is open: it is closed by the cleanup.
-            let _ = server
-                .accepting
-                .spawn_with("accept", |stop| accept(listener, door, stop));
+        let service = Http {
+            handshake: builder.handshake,
+            service,
+            common,
+            body: PhantomData,
+        };
+        Self {
+            accepting: Accepting::start(builder.entrance, Some(idle), service),
+            exchanges,
         }
-        server
     }
 
     /// The addresses it listens on, those of unix sockets aside.
     pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        self.accepting.addresses()
     }
 
     /// Numbers about its connections.
     pub fn stats(&self) -> ConnectionStats {
-        self.connections.stats()
+        self.accepting.acceptor().stats()
     }
 
     /// Its connections, the oldest first: who, which protocol, what they are in, for how long.
     pub fn connections(&self) -> impl Iterator<Item = Connection> + use<> {
-        self.connections.list()
+        self.accepting.acceptor().list()
     }
 
     /// How many requests are being answered.
@@ -125,16 +112,14 @@ impl HttpServer {
         self.exchanges.in_flight()
     }
 
-    /// Stops accepting. Connections that the kernel had completed are still taken in, and those there are go on: they are
-    /// told by the shutdown. Waits for nobody.
+    /// Stops accepting. Connections that the kernel had completed are still taken in, and those there are go on until
+    /// the shutdown tells them. Waits for nobody.
     pub fn close(&self) {
         self.accepting.close();
     }
 
     fn cut(&self) {
-        Component::abort(&mut &self.accepting);
-        Component::abort(&mut &self.connections);
-        Component::abort(&mut &self.upgrades);
+        self.accepting.cut();
         self.exchanges.close();
     }
 }
@@ -144,16 +129,13 @@ impl MustClean for &HttpServer {}
 
 impl Component for &HttpServer {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        self.close();
-        // At once: a loop that is told ends when it is polled.
-        self.accepting.drained().await;
-        let connections = Component::cleanup(&mut &self.connections, cx).await;
-        // What was upgraded ended with its connection, or lost it just now.
-        let upgrades = Component::cleanup(&mut &self.upgrades, cx).await;
-        self.exchanges.close();
-        // h2 runs exchanges on tasks of their own, which end when their connection is gone.
-        self.exchanges.drained().await;
-        connections.and(upgrades)
+        let drained = self.accepting.cleanup(cx).await;
+        if self.accepting.owns_connections() {
+            self.exchanges.close();
+            // h2 runs exchanges on tasks of their own, which end when their connection is gone.
+            self.exchanges.drained().await;
+        }
+        drained
     }
 
     fn abort(&mut self) {
@@ -178,9 +160,9 @@ impl Component for HttpServer {
 impl fmt::Debug for HttpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpServer")
-            .field("addresses", &self.addresses)
+            .field("addresses", &self.addresses())
             .field("in_flight", &self.in_flight())
-            .field("connections", &self.connections)
+            .field("connections", &self.stats())
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! The first bytes: which protocol they are.
+//! Reads the first bytes, to find out which protocol they are.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -6,15 +6,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::activity::Activity;
 use crate::{Protocol, RequestFraming};
 
-/// What an HTTP/2 client says first (RFC 9113 §3.4).
+/// The preface, which an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A stream that was looked into. It tells the connection's [`Activity`] when bytes arrive.
+/// A stream that was looked into. It tells the connection's [`Activity`] when bytes arrive, and writes interim responses
+/// between two others.
 #[derive(Debug)]
 pub(crate) struct Sniffed<T> {
     stream: T,
@@ -23,6 +25,10 @@ pub(crate) struct Sniffed<T> {
     filled: usize,
     taken: usize,
     framing: RequestFraming,
+    /// Interim responses that are being written.
+    interim: Bytes,
+    /// Whether hyper has handed over all that it had to write, so that its next bytes begin a response.
+    flushed: bool,
 }
 
 impl<T: AsyncRead + Unpin> Sniffed<T> {
@@ -34,10 +40,12 @@ impl<T: AsyncRead + Unpin> Sniffed<T> {
             filled: 0,
             taken: 0,
             framing: RequestFraming::new(),
+            interim: Bytes::new(),
+            flushed: true,
         }
     }
 
-    /// Reads until the protocol is certain; at least a byte, so that whoever was silent has spoken.
+    /// Reads until the protocol is certain; at least a byte, so that a client that was silent has spoken.
     /// `None` if the client left before.
     pub(crate) async fn sniff(&mut self, said: Protocol) -> io::Result<Option<Protocol>> {
         loop {
@@ -99,13 +107,34 @@ impl<T: AsyncRead + Unpin> AsyncRead for Sniffed<T> {
     }
 }
 
+impl<T: AsyncWrite + Unpin> Sniffed<T> {
+    /// Writes the interim responses that wait, between two responses, to their end.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.flushed && self.interim.is_empty() && self.activity.is_between() {
+            self.interim = self.activity.interim.take(cx.waker());
+        }
+        while !self.interim.is_empty() {
+            let stream = Pin::new(&mut self.stream);
+            let written = ready!(stream.poll_write(cx, &self.interim))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.interim.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<T: AsyncWrite + Unpin> AsyncWrite for Sniffed<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        ready!(self.poll_interim(cx))?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.flushed = false;
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -113,7 +142,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Sniffed<T> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        ready!(self.poll_interim(cx))?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.flushed = false;
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -121,6 +153,13 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Sniffed<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper asks for this once it has handed over all that it had; in the middle of a response it may have more.
+        if self.activity.takes_interim() {
+            self.flushed = true;
+            ready!(self.poll_interim(cx))?;
+        } else if !self.activity.is_answering() {
+            self.flushed = true;
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

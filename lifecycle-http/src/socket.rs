@@ -8,23 +8,12 @@ use std::task::{Context, Poll, Waker, ready};
 
 use lifecycle_runtime::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-#[cfg(unix)]
-use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::Limits;
 use crate::activity::Activity;
 use crate::pace::Pace;
-
-/// A socket as it was accepted.
-#[derive(Debug)]
-pub(crate) enum Raw {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
+use crate::{Limits, RawStream};
 
 /// An accepted socket, for a [`Handshake`](crate::Handshake) to build on.
 ///
@@ -37,8 +26,7 @@ pub struct Socket {
     limits: Limits,
 }
 
-/// Where the socket is while it is open. The task of the connection holds it too, and can close it when the other side
-/// is in the hands of an upgrade.
+/// The socket while it is open. The task of the connection shares it, and can close it when an upgrade holds the stream.
 #[derive(Debug, Default)]
 pub(crate) struct SharedSocket {
     slot: Mutex<Slot>,
@@ -47,13 +35,13 @@ pub(crate) struct SharedSocket {
 
 #[derive(Debug, Default)]
 struct Slot {
-    raw: Option<Raw>,
+    raw: Option<RawStream>,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
 impl SharedSocket {
-    pub(crate) fn new(raw: Raw) -> Self {
+    pub(crate) fn new(raw: RawStream) -> Self {
         Self {
             slot: Mutex::new(Slot {
                 raw: Some(raw),
@@ -63,7 +51,7 @@ impl SharedSocket {
         }
     }
 
-    /// Closes the socket; whoever waits for it is told.
+    /// Closes the socket, and wakes the tasks that wait for it.
     pub(crate) fn cut(&self) {
         let slot = std::mem::take(&mut *self.slot());
         drop(slot.raw);
@@ -88,9 +76,7 @@ impl SharedSocket {
         let slot = &mut *self.slot();
         let polled = match &mut slot.raw {
             None => return Poll::Ready(Err(was_cut())),
-            Some(Raw::Tcp(tcp)) => Pin::new(tcp).poll_read(cx, buffer),
-            #[cfg(unix)]
-            Some(Raw::Unix(unix)) => Pin::new(unix).poll_read(cx, buffer),
+            Some(raw) => Pin::new(raw).poll_read(cx, buffer),
         };
         remember(&mut slot.reader, polled.is_pending(), cx);
         polled
@@ -99,13 +85,13 @@ impl SharedSocket {
     fn poll_write(
         &self,
         cx: &mut Context<'_>,
-        write: impl FnOnce(&mut Raw, &mut Context<'_>) -> Poll<io::Result<usize>>,
+        write: impl FnOnce(Pin<&mut RawStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let slot = &mut *self.slot();
         let Some(raw) = &mut slot.raw else {
             return Poll::Ready(Err(was_cut()));
         };
-        let polled = write(raw, cx);
+        let polled = write(Pin::new(raw), cx);
         remember(&mut slot.writer, polled.is_pending(), cx);
         polled
     }
@@ -113,9 +99,7 @@ impl SharedSocket {
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.slot().raw {
             None => Poll::Ready(Ok(())),
-            Some(Raw::Tcp(tcp)) => Pin::new(tcp).poll_shutdown(cx),
-            #[cfg(unix)]
-            Some(Raw::Unix(unix)) => Pin::new(unix).poll_shutdown(cx),
+            Some(raw) => Pin::new(raw).poll_shutdown(cx),
         }
     }
 }
@@ -148,7 +132,7 @@ impl Socket {
         }
     }
 
-    /// Whose it is.
+    /// Returns the connection that the socket belongs to.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -244,11 +228,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = self.wire().poll_write(cx, |raw, cx| match raw {
-            Raw::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
-            #[cfg(unix)]
-            Raw::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
-        });
+        let polled = self
+            .wire()
+            .poll_write(cx, |raw, cx| raw.poll_write(cx, bytes));
         self.wrote(polled, cx)
     }
 
@@ -257,11 +239,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = self.wire().poll_write(cx, |raw, cx| match raw {
-            Raw::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
-            #[cfg(unix)]
-            Raw::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
-        });
+        let polled = self
+            .wire()
+            .poll_write(cx, |raw, cx| raw.poll_write_vectored(cx, slices));
         self.wrote(polled, cx)
     }
 

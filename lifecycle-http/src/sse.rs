@@ -49,7 +49,7 @@ pin_project! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// It should close, and is in the middle of an event.
+    /// The connection should close, and the stream is in the middle of an event.
     Told,
     Ended,
 }
@@ -153,7 +153,7 @@ impl<B: Body> Body for SseBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // It may end before, or after one event more.
+        // The stream may be ended before the inner body's end, and has one event more then.
         SizeHint::default()
     }
 }

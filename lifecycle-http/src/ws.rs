@@ -136,7 +136,7 @@ impl WebSocket {
             stream,
             closing: Box::pin(async move {
                 if closing.cancelled().await == CloseReason::Drain {
-                    // Not all at once: they will all come back.
+                    // One after the other, since all these clients will come back.
                     sleep(closing.link().common.turn()).await;
                 }
             }),
@@ -173,7 +173,7 @@ impl WebSocket {
                                 code: CloseCode::Away,
                                 reason: "".into(),
                             }));
-                            // It is queued at once; should this be dropped, reading flushes it.
+                            // The message is queued at once; if this future is dropped, the next read flushes it.
                             let _ = timeout_at(deadline, self.stream.send(goodbye)).await;
                         }
                     }
@@ -199,7 +199,7 @@ impl WebSocket {
         self.stream.send(message).await
     }
 
-    /// Whose it is.
+    /// Returns the connection that it belongs to.
     pub fn connection(&self) -> &HttpConnection {
         &self.connection
     }

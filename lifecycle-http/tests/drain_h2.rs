@@ -26,6 +26,20 @@ async fn client(site: &Site, window: u32) -> (SendRequest<Bytes>, Driver) {
     (send, tokio::spawn(connection))
 }
 
+#[tokio::test]
+async fn clients_may_ask_for_other_protocols_unless_the_service_has_none() {
+    for enabled in [true, false] {
+        let builder = lifecycle_http::HttpServer::bind("127.0.0.1:0")
+            .await
+            .unwrap();
+        let site = support::serve(builder.extended_connect(enabled));
+        let (mut send, _driver) = client(&site, 65_535).await;
+        // The server's settings precede its answer.
+        send.send_request(get("/"), true).unwrap().0.await.unwrap();
+        assert_eq!(send.is_extended_connect_protocol_enabled(), enabled);
+    }
+}
+
 fn get(path: &str) -> Request<()> {
     Request::get(format!("http://a{path}")).body(()).unwrap()
 }

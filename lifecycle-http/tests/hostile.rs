@@ -282,3 +282,48 @@ async fn limits_may_be_as_long_and_as_short_as_a_duration_can_be() {
         assert_eq!(site.http.stats().failed, 0, "no task panicked");
     }
 }
+
+/// A frame of HTTP/2.
+#[cfg(feature = "h2")]
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+#[cfg(feature = "h2")]
+#[tokio::test]
+async fn an_h2_client_that_gives_up_one_request_after_the_other_is_cut() {
+    let mut limits = Limits::default();
+    // The client is told to close first, and would otherwise be cut for not answering to that.
+    limits.close_ack_timeout = Duration::from_secs(3600);
+    let site = site(limits).await;
+    let mut client = site.client().await;
+    client.says("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    client.0.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    site.has(1).await;
+    let mut given_up = 0;
+    loop {
+        let stream = 2 * given_up + 1;
+        // GET http://a/stuck, whole.
+        let ask = frame(1, 5, stream, b"\x82\x86\x04\x06/stuck\x41\x01a");
+        if client.0.write_all(&ask).await.is_err() {
+            break;
+        }
+        tokio::select! {
+            () = site.reached() => {}
+            () = site.has(0) => break,
+        }
+        let give_up = frame(3, 0, stream, &[0, 0, 0, 8]);
+        if client.0.write_all(&give_up).await.is_err() {
+            break;
+        }
+        given_up += 1;
+    }
+    site.has(0).await;
+    assert!((200..300).contains(&given_up), "{given_up}");
+    assert_eq!(site.http.stats().failed, 1);
+}

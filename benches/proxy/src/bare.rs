@@ -9,8 +9,11 @@ use hyper::Request;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use lifecycle_http::{HttpConnection, RequestBody};
 use lifecycle_proxy::app::ProxyServer;
 use lifecycle_proxy::config::{Config, PathPrefix, Upstream};
+use lifecycle_proxy::inbound::link::Link;
+use lifecycle_proxy::inbound::server::Handler as _;
 use lifecycle_proxy::forwarding::exchange::Accounting;
 use lifecycle_proxy::forwarding::forward::{Forward, Rules};
 use lifecycle_proxy::inbound::activity::{Activity, Limits};
@@ -25,7 +28,7 @@ use lifecycle_proxy::routing::routes::{Route, Routes, Target};
 use lifecycle_proxy::streams::websocket::WebSocketOptions;
 use lifecycle_proxy::streams::{sni, websocket};
 use lifecycle_proxy::upstream::UpstreamPool;
-use lifecycle_runtime::{Connection, ConnectionStats, Runner, ShutdownHandle};
+use lifecycle_runtime::{ConnectionStats, Runner, ShutdownHandle};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::Result;
@@ -54,14 +57,10 @@ pub(crate) fn run(with: &str, listen: &str, upstream: &str) -> Result<ExitCode> 
 
 /// Serves for ever without tracking: connections are not counted, limited, timed, signalled or awaited.
 async fn untracked(config: Config) -> Result<()> {
-    let limits = Limits {
-        header_read_timeout: config.timeouts.client_hello.duration(),
-        idle: config.timeouts.idle.duration(),
-    };
     let upstream = config.upstream.clone().ok_or("no upstream")?;
     let (_pool, forward) = forward(&config, upstream);
     // All requests share this connection, which never gets a close signal.
-    let connection = Connection::detached("everyone");
+    let connection = HttpConnection::detached("everyone");
     let listener = TcpListener::bind(config.listen_addrs[0]).await?;
     loop {
         let (stream, peer) = listener.accept().await?;
@@ -69,9 +68,7 @@ async fn untracked(config: Config) -> Result<()> {
         let link = Link {
             peer,
             local: stream.local_addr()?,
-            activity: Arc::new(Activity::new(limits)),
             connection: connection.clone(),
-            upgrade: UpgradeTask::default(),
         };
         tokio::spawn(serve(stream, forward.clone(), link));
     }
@@ -81,7 +78,7 @@ async fn serve(stream: TcpStream, forward: Forward, link: Link) {
     let service = service_fn(move |request: Request<_>| {
         let (forward, link) = (forward.clone(), link.clone());
         async move {
-            let request = request.map(|body| Upload::new(body, link.activity.clone()));
+            let request = request.map(|body| Upload::new(RequestBody::from(body)));
             Ok::<_, Infallible>(forward.handle(request, link).await)
         }
     });

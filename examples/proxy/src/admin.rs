@@ -17,15 +17,14 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
-use lifecycle_runtime::{BoxError, Component, Context, Plan, Reason};
+use lifecycle_http::{HttpServer, Limits, Room};
+use lifecycle_runtime::{BoxError, Component, Context, Reason};
 use tracing::{info, warn};
 
 use crate::config::Admin;
-use crate::inbound::activity::Limits;
 use crate::inbound::body::Upload;
-use crate::inbound::connection::{Handler, Link};
-use crate::inbound::room::{Placed, Room, Roomed};
-use crate::inbound::side_server::SideServer;
+use crate::inbound::link::Link;
+use crate::inbound::server::{self, Handler};
 use crate::inbound::sockets::{Listener, Listening};
 use crate::message::fault::{options, plain};
 use crate::message::request;
@@ -46,11 +45,10 @@ const STREAMS: usize = 16;
 /// The hard limit of connections, which leaves room for those that are being closed.
 const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(4 * ROOM).unwrap() };
 
-/// The longest time limits. The admin listener drops silent clients even if the proxy waits longer.
-const LONGEST: Limits = Limits {
-    header_read_timeout: Duration::from_secs(5),
-    idle: Duration::from_secs(10),
-};
+/// The longest times for a head and without a byte. The admin listener drops silent clients even if
+/// the proxy waits longer.
+const LONGEST_HEAD: Duration = Duration::from_secs(5);
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 
 const PATHS: &str = "see /, /status, /events, /metrics, /livez, /readyz\n";
 
@@ -59,14 +57,14 @@ type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 /// The admin server. It serves the page, its data, `/metrics` and the probes, and accepts `POST
 /// /drain`.
 #[derive(Debug)]
-pub struct AdminServer(SideServer);
+pub struct AdminServer(HttpServer);
 
 impl AdminServer {
     /// Starts to serve on `listener`. `sources` provides what the page shows.
     #[must_use]
     pub fn start(
         listener: Listener,
-        limits: Limits,
+        mut limits: Limits,
         config: &Admin,
         sources: Sources,
         listening: Listening,
@@ -79,10 +77,9 @@ impl AdminServer {
                  set `admin.public: true` if that is intended"
             );
         }
-        let limits = Limits {
-            header_read_timeout: limits.header_read_timeout.min(LONGEST.header_read_timeout),
-            idle: limits.idle.min(LONGEST.idle),
-        };
+        limits.header_read_timeout = limits.header_read_timeout.min(LONGEST_HEAD);
+        limits.idle = limits.idle.min(LONGEST_SILENCE);
+        limits.silence = limits.idle;
         let room = Room::new(ROOM, STREAMS);
         let handler = AdminHandler(Arc::new(Inner {
             numbers: Page::new(sources.metrics.clone()),
@@ -94,8 +91,11 @@ impl AdminServer {
             complaints: Throttle::default(),
             room: room.clone(),
         }));
-        let handler = Roomed { handler, room };
-        let server = SideServer::start(listener, left, MOST_CONNECTIONS, limits, handler);
+        let builder = server::listen([listener], limits)
+            .connections(MOST_CONNECTIONS)
+            .room(&room)
+            .accept_until(left.cancelled_owned());
+        let server = server::serve(builder, handler);
         info!(%address, "serving metrics and probes");
         Self(server)
     }
@@ -107,8 +107,6 @@ fn is_exposed(address: SocketAddr, public: bool) -> bool {
 }
 
 impl Component for AdminServer {
-    const PLAN: Plan = SideServer::PLAN;
-
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let result = self.0.cleanup(cx).await;
         info!("admin server stopped");
@@ -198,14 +196,18 @@ impl Inner {
     }
 
     fn events(&self, link: &Link) -> Answer {
-        let Some(place) = self.room.stream(link.peer) else {
+        let Some(stay) = self.room.stay(&link.connection) else {
             let mut full = text(StatusCode::SERVICE_UNAVAILABLE, "too many event streams\n");
             let close = HeaderValue::from_static("close");
             full.headers_mut().insert(CONNECTION, close);
             return full;
         };
-        let events = feed::stream(self.status.clone(), self.period, link.connection.clone());
-        let events = Placed::new(Box::pin(StreamBody::new(events)), place);
+        let events = feed::stream(
+            self.status.clone(),
+            self.period,
+            link.connection.connection().clone(),
+        );
+        let events = stay.body(Box::pin(StreamBody::new(events)));
         let mut answer = Response::new(events.boxed_unsync());
         let kind = HeaderValue::from_static("text/event-stream");
         answer.headers_mut().insert(CONTENT_TYPE, kind);

@@ -2,6 +2,7 @@
 
 mod builder;
 pub mod embedded;
+mod entrances;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifecycle_http::HttpServer;
 use lifecycle_runtime::{
     BoxError, ConnectionStats, Connections, GracefulShutdown, Report, ShutdownError,
     ShutdownHandle, ShutdownState, TaskGroup,
@@ -18,8 +20,6 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::AdminServer;
 use crate::config::{Config, LONGEST_SHUTDOWN};
 use crate::discovery::{Discovery, Peer, PeerTable};
-use crate::inbound::listener::AcceptLoops;
-use crate::inbound::side_server::SideServer;
 use crate::inbound::sockets::Listening;
 use crate::metrics::Metrics;
 use crate::programs::sessions::{SessionCount, Sessions};
@@ -36,6 +36,7 @@ use crate::telemetry::recorder::TapeRecorder;
 use crate::upstream::UpstreamPool;
 
 pub use builder::Builder;
+use entrances::Entrances;
 
 /// A running reverse proxy.
 ///
@@ -53,7 +54,7 @@ pub struct ProxyServer {
     token: CancellationToken,
     /// Closes the listening sockets.
     #[shutdown(priority = 10, timeout = self.config.share(4), at_most = "1s")]
-    accept: AcceptLoops,
+    accept: Entrances,
     /// Drains the client connections within the time that the later steps leave.
     #[shutdown(priority = 20, best_effort)]
     connections: Connections,
@@ -84,8 +85,8 @@ pub struct ProxyServer {
     #[shutdown(after = recorder, timeout = self.config.share(5), at_most = "1s")]
     pool: UpstreamPool,
     /// Stops the demo upstream, if there is one.
-    #[shutdown(priority = 50, timeout = self.config.share(5), at_most = "1s")]
-    embedded: Option<SideServer>,
+    #[shutdown(priority = 50, best_effort, timeout = self.config.share(5), at_most = "1s")]
+    embedded: Option<HttpServer>,
     /// Saves the final numbers to `metrics.file`.
     #[shutdown(
         priority = 60,
@@ -98,7 +99,7 @@ pub struct ProxyServer {
     #[shutdown(priority = 60, timeout = self.config.share(5), at_most = "2s")]
     saved_state: Option<StateSaver>,
     /// Stops the admin listener, which has answered scrapers and probes until now.
-    #[shutdown(priority = 70, timeout = self.config.share(5), at_most = "1s")]
+    #[shutdown(priority = 70, best_effort, timeout = self.config.share(5), at_most = "1s")]
     admin: Option<AdminServer>,
     /// Stops notifying the service manager.
     #[shutdown(priority = 80, timeout = self.config.share(1), at_most = "100ms")]
@@ -107,10 +108,6 @@ pub struct ProxyServer {
     config: Config,
     #[shutdown(skip)]
     sessions: SessionCount,
-    #[shutdown(skip)]
-    addresses: Vec<SocketAddr>,
-    #[shutdown(skip)]
-    tls_addresses: Vec<SocketAddr>,
     /// The audit trail that [`shutdown_gracefully`](Self::shutdown_gracefully) appends the report
     /// to.
     #[shutdown(skip)]
@@ -141,13 +138,13 @@ impl ProxyServer {
     /// Returns the addresses that serve HTTP.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        self.accept.http()
     }
 
     /// Returns the addresses that serve TLS.
     #[must_use]
     pub fn tls_addresses(&self) -> &[SocketAddr] {
-        &self.tls_addresses
+        self.accept.tls()
     }
 
     /// Returns the numbers of client connections.

@@ -1,11 +1,8 @@
-//! The side of the clients: listening sockets, connections and their time limits.
+//! The side of the clients: listening sockets, the servers on them, and requests as they arrive.
 
-pub mod activity;
 pub mod body;
-pub mod connection;
-pub mod connections;
 pub mod interim;
+pub mod link;
 pub mod listener;
-pub mod room;
-pub mod side_server;
+pub mod server;
 pub mod sockets;

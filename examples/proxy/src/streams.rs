@@ -2,5 +2,6 @@
 
 pub mod events;
 pub mod feed;
+mod heard;
 pub mod sni;
 pub mod websocket;

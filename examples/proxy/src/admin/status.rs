@@ -175,7 +175,7 @@ impl Connections {
     fn of(acceptor: &Acceptor) -> Self {
         let row = |connection: Connection| ConnectionRow {
             peer: connection.peer().to_string(),
-            protocol: connection.protocol(),
+            protocol: connection.protocol().map(protocol),
             age_ms: millis(connection.age()),
             does: connection.about(),
         };
@@ -183,6 +183,15 @@ impl Connections {
             count: acceptor.stats().active,
             rows: acceptor.list().take(MOST_ROWS).map(row).collect(),
         }
+    }
+}
+
+/// The name of a protocol, as people know it.
+fn protocol(name: &'static str) -> &'static str {
+    match name {
+        "h1" => "HTTP/1",
+        "h2" => "HTTP/2",
+        other => other,
     }
 }
 

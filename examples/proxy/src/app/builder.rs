@@ -1,7 +1,6 @@
 //! Builds a server: first what its parts share, then the parts. Each part gets what it needs in its
 //! constructor, so none can stay unconnected.
 
-mod entrances;
 mod load;
 mod routes;
 mod shared;
@@ -16,18 +15,19 @@ use lifecycle_runtime::{
 use tokio_util::sync::CancellationToken;
 
 use super::ProxyServer;
+use super::entrances::{Common, Entrances};
 use crate::admin::{self, AdminServer};
 use crate::config::{Config, Seconds};
 use crate::discovery::Goodbyes;
+use crate::inbound::server::limits_of;
 use crate::inbound::sockets::{Given, Listener, Listening};
 use crate::protection::load::Load;
 use crate::restart::manager::Notifier;
 use crate::restart::saved_state::SavedState;
 use crate::routing::routes::Routes;
 use crate::upstream::UpstreamPool;
-use entrances::Entrances;
 use routes::{routes_of, upstream_of};
-use shared::{Shared, limits_of};
+use shared::Shared;
 use sockets::Sockets;
 
 /// Builds a [`ProxyServer`].
@@ -111,11 +111,17 @@ impl Builder {
         let address = sockets.first();
         let discovery = shared.discovery(address, sockets.peers, peers, &self.goodbyes);
         let saved_state = restored.map(|state| shared.state_saver(state, &routes, &discovery));
-        let entrances = Entrances::open(
-            &shared,
-            token.child_token(),
-            (sockets.http, &forward),
-            (sockets.tls, &streams.passthrough),
+        let common = Common {
+            connections: &shared.connections,
+            timeouts: &shared.config.timeouts,
+            load: &shared.load,
+            stop: token.child_token(),
+            left: shared.listening.left(),
+        };
+        let accept = Entrances::open(
+            &common,
+            (sockets.http, forward),
+            (sockets.tls, streams.passthrough),
         );
         if self.given.is_shared() {
             // The start cannot fail from here on. Two processes answer probes on the shared address, so
@@ -127,7 +133,7 @@ impl Builder {
 
         let mut server = ProxyServer {
             token,
-            accept: entrances.accept,
+            accept,
             connections: shared.connections,
             discovery,
             background: shared.background,
@@ -144,8 +150,6 @@ impl Builder {
             audit: shared.config.audit.path.clone(),
             config: shared.config,
             sessions: shared.sessions,
-            addresses: entrances.addresses,
-            tls_addresses: entrances.tls_addresses,
             listening: shared.listening,
             handle: shared.handle,
             state: ShutdownState::new(),

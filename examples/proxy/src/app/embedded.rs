@@ -10,14 +10,13 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
+use lifecycle_http::{BodyError, HttpServer, Limits};
 use tokio::time::{Interval, interval};
-use tokio_util::sync::CancellationToken;
 
-use crate::inbound::activity::Limits;
 use crate::inbound::body::Upload;
-use crate::inbound::connection::{Handler, Link};
+use crate::inbound::link::Link;
 use crate::inbound::listener::{self, BindError};
-use crate::inbound::side_server::SideServer;
+use crate::inbound::server::{self, Handler};
 use crate::inbound::sockets::Listener;
 
 /// The demo's paths, as help text.
@@ -58,21 +57,14 @@ const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(1 << 20).unwrap
 /// # Errors
 ///
 /// When there is no free port.
-pub async fn start(limits: Limits) -> Result<SideServer, BindError> {
+pub async fn start(limits: Limits) -> Result<HttpServer, BindError> {
     let (socket, address) = listener::bind(([127, 0, 0, 1], 0).into()).await?;
     let listener = Listener {
         socket: Arc::new(socket),
         address,
     };
-    // Only this process uses the demo, so a restart does not hand its socket over.
-    let left = CancellationToken::new();
-    Ok(SideServer::start(
-        listener,
-        left,
-        MOST_CONNECTIONS,
-        limits,
-        Demo,
-    ))
+    let builder = server::listen([listener], limits).connections(MOST_CONNECTIONS);
+    Ok(server::serve(builder, Demo))
 }
 
 #[derive(Clone, Copy)]
@@ -168,12 +160,12 @@ impl DemoBody {
 
 impl Body for DemoBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let data = match &mut *self {
             Self::Echo(body) => return Pin::new(body).poll_frame(cx),
             Self::Text("") => None,

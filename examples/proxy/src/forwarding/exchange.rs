@@ -15,7 +15,7 @@ use lifecycle_runtime::{BoxError, Connection};
 use tokio::time::Instant;
 
 use crate::forwarding::content::Content;
-use crate::inbound::connection::Link;
+use crate::inbound::link::Link;
 use crate::metrics::Metrics;
 use crate::streams::events::Events;
 use crate::telemetry::recorder::{Entry, TapeRecorder};

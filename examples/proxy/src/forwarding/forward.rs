@@ -13,12 +13,14 @@ use hyper::header::{HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
+use lifecycle_http::Upgrade;
 use tracing::warn;
 
 use crate::forwarding::content::Content;
 use crate::forwarding::exchange::{Accounting, Download, Exchange};
 use crate::inbound::body::Upload;
-use crate::inbound::connection::{Handler, Link};
+use crate::inbound::link::Link;
+use crate::inbound::server::Handler;
 use crate::inbound::sockets::Listening;
 use crate::message::fault::Fault;
 use crate::message::headers::{self, Origin};
@@ -101,11 +103,7 @@ impl Handler for Forward {
             Verdict::Refuse(fault) => Err(fault.into()),
         };
         let response = response.unwrap_or_else(|failure| self.0.fail(failure));
-        exchange.answer(response, &link.connection)
-    }
-
-    fn admits(&self) -> bool {
-        self.0.load.admits()
+        exchange.answer(response, link.connection.connection())
     }
 
     fn is_pressed(&self) -> bool {
@@ -138,7 +136,9 @@ impl Inner {
         group: &Group,
     ) -> Result<Passed, Failure> {
         let asks = headers::asks_for_websocket(&request);
-        let client = asks.then(|| hyper::upgrade::on(&mut request));
+        let client = asks
+            .then(|| Upgrade::take(&mut request))
+            .and_then(Result::ok);
         request.extensions_mut().clear();
         let (mut parts, body) = request.into_parts();
         self.rewrite(&mut parts, host, link);
@@ -152,7 +152,7 @@ impl Inner {
         };
         let wanted = claim.member();
         let sent = self
-            .send(parts, body, &link.activity, (group, wanted))
+            .send(parts, body, &link.connection, (group, wanted))
             .await;
         let (mut response, member) = sent?;
         let version = response.version();
@@ -169,18 +169,19 @@ impl Inner {
             // No upgrade was asked for, so none can be meant.
             (None, Some(_)) => Err(Failure::of(Fault::BadResponse, group)),
             (Some(client), Some(upstream)) => {
-                self.relay(client, upstream, link);
+                self.relay(client, upstream)?;
                 headers::upgrade_to_websocket(response.headers_mut());
                 Ok(response.map(|_| Content::empty()))
             }
         }
     }
 
-    fn relay(&self, client: OnUpgrade, upstream: OnUpgrade, link: &Link) {
-        let keep = self.rules.websocket.clone();
-        let connection = link.connection.clone();
-        link.upgrade
-            .set(websocket::relay(client, upstream, keep, connection));
+    fn relay(&self, client: Upgrade, upstream: OnUpgrade) -> Result<(), Fault> {
+        let options = self.rules.websocket.clone();
+        let relay =
+            move |client, connection| websocket::relay(client, upstream, options, connection);
+        // It is refused when the client is gone.
+        client.run(relay).map_err(|_| Fault::BrokenOff)
     }
 
     /// Makes the client's fields this proxy's own.

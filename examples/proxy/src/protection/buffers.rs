@@ -8,7 +8,7 @@
 
 use hyper::client::conn::http1;
 use hyper_util::client::legacy;
-use hyper_util::server::conn::auto;
+use lifecycle_http::Limits;
 
 /// Streams that a client may have at a time, which is what haproxy allows.
 const STREAMS: u32 = 100;
@@ -27,14 +27,11 @@ const SEND: usize = 16 * 1024;
 const WINDOW: u32 = 64 * 1024;
 
 /// Bounds what the connection of a client holds.
-pub fn bound_server<E>(http: &mut auto::Builder<E>) {
-    http.http1().max_buf_size(CLIENT);
-    http.http2()
-        .max_concurrent_streams(STREAMS)
-        .max_send_buf_size(SEND)
-        .initial_stream_window_size(WINDOW)
-        // All at once, so that streams that stand still hold up no other.
-        .initial_connection_window_size(STREAMS * WINDOW);
+pub const fn bound_server(limits: &mut Limits) {
+    limits.max_head = CLIENT;
+    limits.max_streams = STREAMS;
+    limits.send_buffer = SEND;
+    limits.stream_window = WINDOW;
 }
 
 /// Bounds what connections to upstreams in HTTP/1.1 hold.

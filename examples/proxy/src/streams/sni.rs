@@ -3,22 +3,24 @@
 //! and nothing else is.
 
 use std::io;
-use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use lifecycle_runtime::{BoxError, Connection};
+use lifecycle_http::RawStream;
+use lifecycle_runtime::{BoxError, CloseReason, Connection, Peer};
 use rustls::server::Acceptor;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional,
+};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::config::{Allowed, Timeouts};
-use crate::inbound::activity::{Activity, Limits, Watched};
-use crate::inbound::connection::{End, Serve};
-use crate::protection::load::Load;
+use crate::streams::heard::Heard;
 use crate::telemetry::logging::Throttle;
 
 /// The longest first message that is read.
@@ -35,7 +37,10 @@ pub struct Passthrough(Arc<Inner>);
 struct Inner {
     allow: Vec<Allowed>,
     connect: Duration,
-    load: Arc<Load>,
+    /// For the first message.
+    hello: Duration,
+    /// Without a byte in either direction.
+    idle: Duration,
     counts: Counts,
     complaints: Throttle,
 }
@@ -104,11 +109,12 @@ struct Refusal {
 impl Passthrough {
     /// Passes connections on to the servers of `allow`.
     #[must_use]
-    pub fn new(allow: &[Allowed], timeouts: &Timeouts, load: Arc<Load>) -> Self {
+    pub fn new(allow: &[Allowed], timeouts: &Timeouts) -> Self {
         Self(Arc::new(Inner {
             allow: allow.to_vec(),
             connect: timeouts.connect.duration(),
-            load,
+            hello: timeouts.client_hello.duration(),
+            idle: timeouts.idle.duration(),
             counts: Counts::default(),
             complaints: Throttle::default(),
         }))
@@ -119,34 +125,36 @@ impl Passthrough {
     pub fn counts(&self) -> Counts {
         self.0.counts.clone()
     }
-}
 
-impl Serve for Passthrough {
-    async fn serve(
+    /// Serves a connection until it ends.
+    ///
+    /// # Errors
+    ///
+    /// When it broke while it was passed on.
+    pub async fn serve(
         self,
-        mut stream: TcpStream,
-        addresses: (SocketAddr, SocketAddr),
-        limits: Limits,
+        mut stream: RawStream,
         connection: Connection,
-    ) -> End {
+    ) -> Result<(), BoxError> {
         connection.set_protocol("TLS");
-        let opened = self
-            .0
-            .open(&mut stream, limits.header_read_timeout, &connection);
+        // What is silent here has limits of its own.
+        let _busy = connection.busy();
+        let Inner { hello, idle, .. } = *self.0;
+        let opened = self.0.open(&mut stream, hello, &connection);
         let (upstream, hello) = match opened.await {
             Ok(Some(opened)) => opened,
-            Ok(None) => return End::Closed,
+            Ok(None) => return Ok(()),
             Err(refusal) => {
-                self.0.refuse(stream, addresses.0, refusal).await;
-                return End::Closed;
+                self.0.refuse(stream, connection.peer(), refusal).await;
+                return Ok(());
             }
         };
         self.0.counts.add(Fate::Passed);
-        pass(stream, upstream, &hello, limits).await
-    }
-
-    fn admits(&self) -> bool {
-        self.0.load.admits()
+        if pass(stream, upstream, &hello, idle).await? == End::Expired {
+            debug!(%connection, "a connection outstayed its time limit");
+            connection.close(CloseReason::Idle);
+        }
+        Ok(())
     }
 }
 
@@ -155,7 +163,7 @@ impl Inner {
     /// the client left, or the end came, before the message.
     async fn open(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut RawStream,
         limit: Duration,
         connection: &Connection,
     ) -> Result<Option<(TcpStream, Vec<u8>)>, Refusal> {
@@ -192,7 +200,7 @@ impl Inner {
         Some(to.unwrap_or_else(|| format!("{name}:443")))
     }
 
-    async fn refuse(&self, mut stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
+    async fn refuse(&self, mut stream: RawStream, peer: &Peer, refusal: Refusal) {
         let Refusal { fate, error } = refusal;
         let refused = self.counts.add(fate);
         if self.complaints.allows() {
@@ -210,7 +218,7 @@ impl Inner {
 /// Reads a ClientHello: the name in it, if there is one, and its bytes. None if
 /// nothing had arrived when the client left or the end came.
 async fn read_hello(
-    stream: &mut TcpStream,
+    stream: &mut RawStream,
     connection: &Connection,
 ) -> Result<Option<(Option<String>, Vec<u8>)>, BoxError> {
     let mut acceptor = Acceptor::default();
@@ -245,22 +253,72 @@ async fn read_hello(
     }
 }
 
-/// Relays until both have ended, or no byte has passed for too long.
-async fn pass(stream: TcpStream, mut upstream: TcpStream, hello: &[u8], limits: Limits) -> End {
-    let activity = Arc::new(Activity::new(limits));
-    activity.answered();
-    let mut client = Watched::new(stream, activity.clone());
+/// How a connection that was passed on ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    /// Both sides have ended.
+    Closed,
+    /// No byte has passed for too long.
+    Expired,
+}
+
+/// Relays until both have ended, or no byte has passed for `idle`.
+async fn pass(
+    stream: RawStream,
+    mut upstream: TcpStream,
+    hello: &[u8],
+    idle: Duration,
+) -> io::Result<End> {
+    let heard = Heard::default();
+    let mut client = Watched {
+        stream,
+        heard: &heard,
+    };
     let relayed = async {
         upstream.write_all(hello).await?;
         copy_bidirectional(&mut client, &mut upstream).await
     };
-    let mut relayed = std::pin::pin!(relayed);
     tokio::select! {
         biased;
-        ended = relayed.as_mut() => match ended {
-            Ok(_) => End::Closed,
-            Err(error) => End::Failed(error.into()),
-        },
-        () = activity.expired() => End::Expired,
+        ended = relayed => ended.map(|_| End::Closed),
+        () = heard.silent_for(idle) => Ok(End::Expired),
+    }
+}
+
+/// A client's stream that tells when bytes pass.
+struct Watched<'a> {
+    stream: RawStream,
+    heard: &'a Heard,
+}
+
+impl AsyncRead for Watched<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.heard.touch();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.heard.touch();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lifecycle_http::{HttpServer, Limits};
 use lifecycle_runtime::TaskGroup;
 use tracing::{info, warn};
 
 use super::shared::{Shared, spawn};
 use crate::app::embedded;
 use crate::config::{self, Config, Health, PathPrefix, Upstream};
-use crate::inbound::activity::Limits;
 use crate::inbound::listener::BindError;
-use crate::inbound::side_server::SideServer;
 use crate::programs::sessions::Sessions;
 use crate::programs::stdio::StdioPool;
 use crate::protection::breaker;
@@ -25,7 +24,7 @@ use crate::upstream::{Client, health};
 pub(super) async fn upstream_of(
     config: &Config,
     limits: Limits,
-) -> Result<(Option<Upstream>, Option<SideServer>), BindError> {
+) -> Result<(Option<Upstream>, Option<HttpServer>), BindError> {
     if let Some(upstream) = &config.upstream {
         info!(%upstream, "passing requests on");
         return Ok((Some(upstream.clone()), None));
@@ -34,7 +33,9 @@ pub(super) async fn upstream_of(
         return Ok((None, None));
     }
     let embedded = embedded::start(limits).await?;
-    let upstream = Upstream::from(embedded.address());
+    // It listens on one address.
+    let address = embedded.addresses()[0];
+    let upstream = Upstream::from(address);
     warn!(%upstream, "no upstream is configured: passing requests on to the built-in demo");
     Ok((Some(upstream), Some(embedded)))
 }

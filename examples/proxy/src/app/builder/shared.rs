@@ -10,11 +10,10 @@ use lifecycle_runtime::{
 use tokio::net::UdpSocket;
 
 use super::load::{bounds_of, counted};
-use crate::config::{Config, Timeouts};
+use crate::config::Config;
 use crate::discovery::{Discovery, Goodbyes, Peer};
 use crate::forwarding::exchange::Accounting;
 use crate::forwarding::forward::{Forward, Rules};
-use crate::inbound::activity::Limits;
 use crate::inbound::sockets::{Listener, Listening};
 use crate::metrics::{Metrics, Sources};
 use crate::programs::sessions::SessionCount;
@@ -57,7 +56,8 @@ impl Shared {
         sockets: u64,
     ) -> Self {
         let most = descriptors::connections(config.max_connections, sockets);
-        let connections = Connections::new(most);
+        let idle = config.timeouts.idle.duration();
+        let connections = Connections::with_idle_timeout(most, idle);
         let background = TaskGroup::new();
         let sessions = SessionCount::default();
         let counted = counted(&connections, &sessions);
@@ -98,7 +98,7 @@ impl Shared {
                 ping: self.config.websocket.ping.duration(),
                 open: websocket::Open::default(),
             },
-            passthrough: Passthrough::new(&tls.allow, timeouts, self.load.clone()),
+            passthrough: Passthrough::new(&tls.allow, timeouts),
         }
     }
 
@@ -177,14 +177,6 @@ impl Shared {
             left: self.listening.left(),
         };
         Manager::start(notifier, view)
-    }
-}
-
-/// Returns the time limits of client connections.
-pub(super) const fn limits_of(timeouts: &Timeouts) -> Limits {
-    Limits {
-        header_read_timeout: timeouts.client_hello.duration(),
-        idle: timeouts.idle.duration(),
     }
 }
 

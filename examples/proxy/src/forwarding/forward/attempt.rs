@@ -5,12 +5,12 @@ use std::sync::Arc;
 use hyper::body::Body as _;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
+use lifecycle_http::HttpConnection;
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::failure::Failure;
 use super::{Answered, Inner};
-use crate::inbound::activity::Activity;
 use crate::inbound::body::Upload;
 use crate::inbound::interim;
 use crate::message::fault::Fault;
@@ -27,12 +27,12 @@ impl Inner {
         &self,
         parts: Parts,
         body: Upload,
-        activity: &Activity,
+        connection: &HttpConnection,
         (group, wanted): (&Group, Option<Arc<Member>>),
     ) -> Result<Answered, Failure> {
         let again = may_repeat(&parts.method, &body).then(|| copy_of(&parts));
         let to = (group, wanted.clone());
-        let first = self.send_to_next(parts, body, activity, to).await;
+        let first = self.send_to_next(parts, body, connection, to).await;
         match (first, again) {
             (Err(failure), Some(parts)) if is_worth_another(failure.fault, group) => {
                 let next = if failure.fault.is_of_connecting() {
@@ -40,7 +40,7 @@ impl Inner {
                 } else {
                     wanted
                 };
-                self.send_to_next(parts, Upload::empty(), activity, (group, next))
+                self.send_to_next(parts, Upload::empty(), connection, (group, next))
                     .await
             }
             (result, _) => result,
@@ -51,15 +51,15 @@ impl Inner {
         &self,
         parts: Parts,
         body: Upload,
-        activity: &Activity,
+        connection: &HttpConnection,
         (group, wanted): (&Group, Option<Arc<Member>>),
     ) -> Result<Answered, Failure> {
         let Some(Pick { member, ticket }) = group.pick_or(wanted) else {
             return Err(Failure::of(Fault::Unavailable, group));
         };
         let mut request = Request::from_parts(parts, body);
-        interim::pass_on(&mut request, activity.interim());
-        match self.attempt(&member, request, activity).await {
+        interim::pass_on(&mut request, connection);
+        match self.attempt(&member, request, connection).await {
             Ok(response) => {
                 ticket.succeeded();
                 Ok((response, member))
@@ -78,7 +78,7 @@ impl Inner {
         &self,
         member: &Member,
         request: Request<Upload>,
-        activity: &Activity,
+        connection: &HttpConnection,
     ) -> Result<Response<ResponseBody>, Fault> {
         let limit = self.rules.response_limit;
         let start = Instant::now();
@@ -88,7 +88,7 @@ impl Inner {
             let sent = if is_whole {
                 start
             } else {
-                activity.last_byte()
+                connection.last_byte()
             };
             sent + limit
         };

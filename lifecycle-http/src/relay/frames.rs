@@ -1,14 +1,14 @@
-//! Where the frames of a WebSocket begin and end (RFC 6455 §5.2).
+//! Finds where the frames of a WebSocket begin and end (RFC 6455 §5.2).
 
 const CLOSE: u8 = 0x8;
 
-/// Where a direction stands: in a frame, or between two.
+/// The position in one direction of a WebSocket: in a frame, or between two.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    /// What has arrived of a frame's header.
+    /// The bytes of a frame's header that have arrived.
     header: [u8; 14],
     have: usize,
-    /// What has not arrived of its payload.
+    /// How much of its payload has not arrived.
     left: u64,
 }
 
@@ -17,7 +17,7 @@ impl Frames {
         self.have == 0 && self.left == 0
     }
 
-    /// These bytes pass. Whether a close frame has ended in them.
+    /// Follows bytes that pass. Returns whether a close frame has ended in them.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) -> bool {
         let mut closed = false;
         while !bytes.is_empty() {
@@ -42,7 +42,7 @@ impl Frames {
         closed
     }
 
-    /// As far as it is known from what has arrived: two bytes tell.
+    /// Returns the length of the header, as far as it is known: the first two bytes tell.
     fn header_length(&self) -> usize {
         if self.have < 2 {
             return 2;

@@ -10,7 +10,7 @@ struct Ends {
     client: DuplexStream,
     upstream: DuplexStream,
     connection: Connection,
-    relay: JoinHandle<End>,
+    relay: JoinHandle<io::Result<Relayed>>,
 }
 
 fn ends(ping: Duration) -> Ends {
@@ -18,7 +18,12 @@ fn ends(ping: Duration) -> Ends {
     let (outer, upstream) = duplex(1 << 16);
     let connection = Connection::detached("client");
     let told = connection.clone();
-    let relay = tokio::spawn(async move { pass(inner, outer, ping, &told).await });
+    let relay = tokio::spawn(async move {
+        WebSocketRelay::new()
+            .ping(ping)
+            .run(inner, outer, &told)
+            .await
+    });
     Ends {
         client,
         upstream,
@@ -76,7 +81,7 @@ async fn bytes_pass_both_ways_and_a_client_that_leaves_ends_it() {
     assert_eq!(read::<3>(&mut ends.client).await, [0x81, 1, b'!']);
     drop(ends.client);
     assert_eq!(ends.upstream.read(&mut [0]).await.unwrap(), 0);
-    assert!(matches!(ends.relay.await.unwrap(), End::Closed));
+    assert_eq!(ends.relay.await.unwrap().unwrap(), Relayed::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +94,7 @@ async fn a_silent_client_is_pinged_and_a_pong_keeps_it() {
     }
     let silent = Instant::now();
     assert_eq!(read(&mut ends.client).await, PING);
-    assert!(matches!(ends.relay.await.unwrap(), End::Expired));
+    assert_eq!(ends.relay.await.unwrap().unwrap(), Relayed::Expired);
     assert_eq!(silent.elapsed(), 60 * SECOND);
 }
 
@@ -108,7 +113,7 @@ async fn at_the_end_the_client_is_told_between_frames_and_its_answer_reaches_the
     assert_eq!(read::<8>(&mut ends.upstream).await, answer[..]);
     drop(ends.upstream);
     assert_eq!(ends.client.read(&mut [0]).await.unwrap(), 0);
-    assert!(matches!(ends.relay.await.unwrap(), End::Closed));
+    assert_eq!(ends.relay.await.unwrap().unwrap(), Relayed::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,6 +121,27 @@ async fn a_client_that_does_not_answer_the_close_is_left_after_a_while() {
     let ends = ends(30 * SECOND);
     ends.connection.close(CloseReason::Drain);
     let start = Instant::now();
-    assert!(matches!(ends.relay.await.unwrap(), End::Closed));
-    assert_eq!(start.elapsed(), FAREWELL);
+    assert_eq!(ends.relay.await.unwrap().unwrap(), Relayed::Closed);
+    assert_eq!(start.elapsed(), 5 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_never_stops_does_not_keep_the_client_from_its_close() {
+    let Ends {
+        mut client,
+        mut upstream,
+        connection,
+        relay,
+    } = ends(30 * SECOND);
+    let flood =
+        tokio::spawn(async move { while upstream.write_all(&[0x81, 1, b'a']).await.is_ok() {} });
+    assert_eq!(read::<3>(&mut client).await, [0x81, 1, b'a']);
+    connection.close(CloseReason::Drain);
+    while read::<2>(&mut client).await != GOING_AWAY[..2] {
+        read::<1>(&mut client).await;
+    }
+    assert_eq!(read::<2>(&mut client).await, GOING_AWAY[2..]);
+    drop(client);
+    assert_eq!(relay.await.unwrap().unwrap(), Relayed::Closed);
+    flood.await.unwrap();
 }

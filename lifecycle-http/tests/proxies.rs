@@ -1,0 +1,393 @@
+//! What a proxy needs of a server: upgrades of two sides, interim responses, bounds on both sides of an exchange, and
+//! its own words for what it refuses.
+
+mod support;
+
+use std::convert::Infallible;
+use std::future::{pending, ready};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::service::service_fn;
+use lifecycle_http::{
+    AmbiguousLength, HttpBuilder, HttpConnection, HttpServer, Limits, RequestBody, Room, Upgrade,
+};
+use lifecycle_runtime::{BoxError, Component, Connections, Context, Reason};
+use support::{Client, GET};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+fn text(text: impl Into<Bytes>) -> Response<Body> {
+    Response::new(Full::new(text.into()).boxed_unsync())
+}
+
+/// A body that says this, and then nothing, for ever.
+fn endless(first: &'static str) -> Body {
+    let first = futures_util::stream::once(ready(Ok(Frame::data(Bytes::from(first)))));
+    let silence = futures_util::stream::once(pending());
+    StreamBody::new(futures_util::StreamExt::chain(first, silence)).boxed_unsync()
+}
+
+fn connection(request: &Request<RequestBody>) -> HttpConnection {
+    request
+        .extensions()
+        .get::<HttpConnection>()
+        .unwrap()
+        .clone()
+}
+
+async fn builder() -> HttpBuilder {
+    HttpServer::bind("127.0.0.1:0").await.unwrap()
+}
+
+async fn client(server: &HttpServer) -> Client {
+    let client = TcpStream::connect(server.addresses()[0]).await.unwrap();
+    client.set_nodelay(true).unwrap();
+    Client(client)
+}
+
+async fn stop(server: &HttpServer) -> Result<(), BoxError> {
+    let cx = Context::new(Reason::Requested, Duration::from_secs(60));
+    (&*server).cleanup(&cx).await
+}
+
+fn limits(silence: Duration) -> Limits {
+    let mut limits = Limits::default();
+    limits.silence = silence;
+    limits
+}
+
+const SILENCE: Duration = Duration::from_secs(5);
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_stops_half_way_is_cut_after_the_silence() {
+    let server = builder().await.limits(limits(SILENCE));
+    let server = server.serve_hyper(service_fn(async |_: Request<RequestBody>| {
+        Ok::<_, Infallible>(Response::new(endless("begun")))
+    }));
+    let mut client = client(&server).await;
+    client.says(GET).await;
+    client.hears_until("begun").await;
+    let start = Instant::now();
+    client.hears_until("\n").await;
+    assert!(client.is_closed().await);
+    assert!(start.elapsed() >= SILENCE - Duration::from_millis(10));
+    while server.stats().active > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.stats().expired, 1, "it counts as one that was idle");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_has_the_whole_request_may_be_silent() {
+    let server = builder().await.limits(limits(SILENCE));
+    let server = server.serve_hyper(service_fn(async |_: Request<RequestBody>| {
+        tokio::time::sleep(SILENCE * 10).await;
+        Ok::<_, Infallible>(text("late"))
+    }));
+    let mut client = client(&server).await;
+    client.says(GET).await;
+    assert!(client.hears().await.ends_with("late"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_read_the_body_is_cut_after_the_silence() {
+    let server = builder().await.limits(limits(SILENCE));
+    let server = server.serve_hyper(service_fn(async |request: Request<RequestBody>| {
+        pending::<()>().await;
+        drop(request);
+        Ok::<_, Infallible>(text(""))
+    }));
+    let mut client = client(&server).await;
+    client
+        .says("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf")
+        .await;
+    assert!(client.is_closed().await);
+    assert!(server.stats().expired <= 1);
+}
+
+fn switch() -> Response<Body> {
+    let mut response = text("");
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("echo"));
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    response
+}
+
+const ASKS: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+
+#[tokio::test]
+async fn an_upgrade_of_two_sides_begins_when_the_other_side_has_agreed() {
+    let (upstream, mut far) = tokio::io::duplex(1024);
+    let upstream = std::sync::Mutex::new(Some(upstream));
+    let server =
+        builder()
+            .await
+            .serve_hyper(service_fn(move |mut request: Request<RequestBody>| {
+                let upgrade = Upgrade::take(&mut request);
+                // The first request is refused by the other side, and its upgrade is dropped.
+                let upstream = match request.headers().contains_key("refuse") {
+                    true => None,
+                    false => upstream.lock().unwrap().take(),
+                };
+                async move {
+                    let Some(mut upstream) = upstream else {
+                        return Ok::<_, Infallible>(text("refused"));
+                    };
+                    let relay = async move |mut client, _| {
+                        copy_bidirectional(&mut client, &mut upstream)
+                            .await
+                            .map(drop)
+                    };
+                    upgrade.unwrap().run(relay).unwrap();
+                    Ok(switch())
+                }
+            }));
+    let mut client = client(&server).await;
+    client
+        .says(&ASKS.replace("host", "refuse: 1\r\nhost"))
+        .await;
+    assert!(client.hears().await.ends_with("refused"));
+    client.says(ASKS).await;
+    let head = client.hears_until("\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+
+    client.says("up!").await;
+    let mut heard = [0; 3];
+    far.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"up!");
+    far.write_all(b"down!").await.unwrap();
+    assert_eq!(client.hears_until("!").await, "down!");
+    assert_eq!(server.stats().active, 1);
+    drop(far);
+    drop(client);
+    stop(&server).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_error_of_an_upgrade_is_one_of_its_connection() {
+    let server =
+        builder()
+            .await
+            .serve_hyper(service_fn(async |mut request: Request<RequestBody>| {
+                let upgrade = Upgrade::take(&mut request).unwrap();
+                let fails = async |_, _| Err::<(), BoxError>("the other side broke".into());
+                upgrade.run(fails).unwrap();
+                Ok::<_, Infallible>(switch())
+            }));
+    let mut client = client(&server).await;
+    client.says(ASKS).await;
+    client.hears_until("\r\n\r\n").await;
+    assert!(client.is_closed().await);
+    while server.stats().active > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.stats().failed, 1);
+}
+
+fn hint(number: u16) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    fields.insert("hint", HeaderValue::from(number));
+    fields
+}
+
+#[tokio::test]
+async fn interim_responses_precede_the_final_one_and_belong_to_their_request() {
+    let server = builder()
+        .await
+        .serve_hyper(service_fn(async |request: Request<RequestBody>| {
+            let connection = connection(&request);
+            assert!(connection.send_interim(StatusCode::EARLY_HINTS, &hint(1)));
+            // It is on its way before the service is done.
+            tokio::task::yield_now().await;
+            assert!(connection.send_interim(StatusCode::EARLY_HINTS, &hint(2)));
+            for status in [
+                StatusCode::CONTINUE,
+                StatusCode::SWITCHING_PROTOCOLS,
+                StatusCode::OK,
+            ] {
+                assert!(
+                    !connection.send_interim(status, &HeaderMap::new()),
+                    "{status}"
+                );
+            }
+            Ok::<_, Infallible>(text("final"))
+        }));
+    let mut client = client(&server).await;
+    for _ in 0..2 {
+        client.says(GET).await;
+        for number in 1..=2 {
+            let interim = client.hears_until("\r\n\r\n").await;
+            assert_eq!(
+                interim,
+                format!("HTTP/1.1 103 Early Hints\r\nhint: {number}\r\n\r\n")
+            );
+        }
+        assert!(client.hears().await.ends_with("final"));
+    }
+}
+
+#[tokio::test]
+async fn an_interim_response_does_not_wait_for_the_final_one() {
+    let server = builder()
+        .await
+        .serve_hyper(service_fn(async |request: Request<RequestBody>| {
+            tokio::task::yield_now().await;
+            connection(&request).send_interim(StatusCode::EARLY_HINTS, &hint(1));
+            pending::<Result<Response<Body>, Infallible>>().await
+        }));
+    let mut client = client(&server).await;
+    client.says(GET).await;
+    let interim = client.hears_until("\r\n\r\n").await;
+    assert!(interim.starts_with("HTTP/1.1 103 "), "{interim}");
+}
+
+#[tokio::test]
+async fn a_service_may_refuse_an_ambiguous_length_in_its_own_words() {
+    let server = builder().await.pass_ambiguous().serve_hyper(service_fn(
+        async |request: Request<RequestBody>| {
+            let marked = request.extensions().get::<AmbiguousLength>().is_some();
+            Ok::<_, Infallible>(text(format!("ambiguous: {marked}")))
+        },
+    ));
+    let mut client = client(&server).await;
+    client.says(GET).await;
+    assert!(client.hears().await.ends_with("ambiguous: false"));
+    client
+        .says("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+        .await;
+    let answer = client.hears_all().await;
+    assert!(
+        answer.contains("connection: close") && answer.ends_with("ambiguous: true"),
+        "{answer}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_are_left_to_a_service_that_ends_them_itself() {
+    let server = builder().await.end_streams(false).serve_hyper(service_fn(
+        async |_: Request<RequestBody>| {
+            let mut response = Response::new(endless("data: 1\n\n"));
+            let kind = HeaderValue::from_static("text/event-stream");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            Ok::<_, Infallible>(response)
+        },
+    ));
+    let mut client = client(&server).await;
+    client.says(GET).await;
+    client.hears_until("data: 1\n\n\r\n").await;
+    let (stopped, rest) = tokio::join!(stop(&server), client.hears_all());
+    assert!(stopped.is_err(), "it was cut at the deadline");
+    assert_eq!(rest, "");
+}
+
+#[tokio::test]
+async fn a_service_learns_of_both_addresses_and_the_last_byte() {
+    let server = builder()
+        .await
+        .serve_hyper(service_fn(async |request: Request<RequestBody>| {
+            let connection = connection(&request);
+            let now = Instant::now();
+            assert!(connection.last_byte() <= now);
+            assert!(now - connection.last_byte() < Duration::from_secs(60));
+            let local = connection.local_addr().unwrap();
+            Ok::<_, Infallible>(text(format!("{} to {local}", connection.peer())))
+        }));
+    let mut client = client(&server).await;
+    client.says(GET).await;
+    let (peer, local) = (client.0.local_addr().unwrap(), server.addresses()[0]);
+    let answer = client.hears().await;
+    assert!(answer.ends_with(&format!("{peer} to {local}")), "{answer}");
+    assert_eq!(HttpConnection::detached(peer).peer(), &peer.into());
+}
+
+#[tokio::test]
+async fn the_stages_of_connections_are_shown_where_that_is_asked_for() {
+    let server = builder()
+        .await
+        .show_stages("the upstream")
+        .serve_hyper(service_fn(async |request: Request<RequestBody>| {
+            let doing = connection(&request).connection().about().unwrap();
+            Ok::<_, Infallible>(text(doing))
+        }));
+    let mut client = client(&server).await;
+    client.gets("/slow?token=secret").await;
+    let answer = client.hears().await;
+    assert!(
+        answer.ends_with("\r\n\r\nGET /slow, waiting for the upstream for 0.0 s"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_with_connections_of_somebody_else_only_stops_accepting() {
+    let mut connections = Connections::new(NonZeroUsize::new(10).unwrap());
+    let server = builder()
+        .await
+        .acceptor(connections.acceptor())
+        .serve_hyper(service_fn(async |_: Request<RequestBody>| {
+            Ok::<_, Infallible>(text("hello"))
+        }));
+    let mut client = client(&server).await;
+    client.says(GET).await;
+    client.hears().await;
+    stop(&server).await.unwrap();
+    client.says(GET).await;
+    let answer = client.hears().await;
+    assert!(!answer.contains("connection: close"), "{answer}");
+    let cx = Context::new(Reason::Requested, Duration::from_secs(60));
+    let (drained, closed) = tokio::join!(connections.cleanup(&cx), client.is_closed());
+    drained.unwrap();
+    assert!(closed);
+}
+
+#[tokio::test]
+async fn a_new_connection_takes_the_place_of_one_that_does_not_stay() {
+    let room = Room::new(2, 1);
+    let places = room.clone();
+    let server = builder()
+        .await
+        .connections(NonZeroUsize::new(8).unwrap())
+        .room(&room)
+        .serve_hyper(service_fn(move |request: Request<RequestBody>| {
+            let stay = places.stay(&connection(&request));
+            async move {
+                Ok::<_, Infallible>(Response::new(match stay {
+                    Some(stay) => stay.body(endless("stays")).boxed_unsync(),
+                    None => Full::from("full").boxed_unsync(),
+                }))
+            }
+        }));
+    let mut stays = client(&server).await;
+    stays.says(GET).await;
+    stays.hears_until("stays").await;
+    let mut silent = client(&server).await;
+    while server.stats().active < 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut probe = client(&server).await;
+    probe.says(GET).await;
+    assert!(probe.hears().await.ends_with("full"));
+    assert!(silent.is_closed().await);
+    assert_eq!(server.stats().rejected, 0);
+    drop(stays);
+    // Its place is free again.
+    loop {
+        probe.says(GET).await;
+        let head = probe.hears_until("\r\n\r\n").await;
+        if head.contains("chunked") {
+            break;
+        }
+        probe.0.read_exact(&mut [0; 4]).await.unwrap();
+    }
+}
