@@ -101,7 +101,7 @@ impl AdminServer {
     }
 }
 
-/// Returns whether other machines can reach `address` although nobody declared it public.
+/// Returns whether other machines can reach `address` although it is not declared public.
 fn is_exposed(address: SocketAddr, public: bool) -> bool {
     !(address.ip().to_canonical().is_loopback() || public)
 }
@@ -140,10 +140,10 @@ impl Handler for AdminHandler {
 
     async fn handle(&self, request: Request<Upload>, link: Link) -> Answer {
         if let Err(fault) = request::check(&request) {
-            return whole(fault.response(None));
+            return boxed(fault.response(None));
         }
         let mut answer = match (request.method(), request.uri().path()) {
-            (&Method::OPTIONS, _) => whole(options()),
+            (&Method::OPTIONS, _) => boxed(options()),
             (&Method::GET | &Method::HEAD, "/metrics") => self.0.metrics(),
             // Answering means live. A draining process must not be killed for being unready.
             (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "live\n"),
@@ -154,13 +154,13 @@ impl Handler for AdminHandler {
                     "unknown host name; allowed names are in `admin.hosts`\n",
                 )
             }
-            (&Method::GET | &Method::HEAD, "/") => return whole(page::response()),
+            (&Method::GET | &Method::HEAD, "/") => return boxed(page::response()),
             (&Method::GET | &Method::HEAD, "/status") => self.0.status(),
             (&Method::GET | &Method::HEAD, "/events") => self.0.events(&link),
             (&Method::POST, "/drain") => self.0.drain(&request, &link).await,
-            (_, "/drain") => only("POST"),
+            (_, "/drain") => method_not_allowed("POST"),
             (&Method::GET | &Method::HEAD, _) => text(StatusCode::NOT_FOUND, PATHS),
-            _ => only("GET, HEAD"),
+            _ => method_not_allowed("GET, HEAD"),
         };
         page::harden(answer.headers_mut());
         answer
@@ -174,7 +174,7 @@ impl Handler for AdminHandler {
 
 impl Inner {
     fn metrics(&self) -> Answer {
-        typed(metrics::CONTENT_TYPE, self.numbers.text())
+        with_type(metrics::CONTENT_TYPE, self.numbers.text())
     }
 
     /// Answers whether to send requests to this address. A draining process is unready, unless
@@ -192,7 +192,7 @@ impl Inner {
     }
 
     fn status(&self) -> Answer {
-        typed("application/json", self.status.json())
+        with_type("application/json", self.status.json())
     }
 
     fn events(&self, link: &Link) -> Answer {
@@ -258,22 +258,22 @@ impl Inner {
     }
 }
 
-fn whole(response: Response<Full<Bytes>>) -> Answer {
+fn boxed(response: Response<Full<Bytes>>) -> Answer {
     response.map(BodyExt::boxed_unsync)
 }
 
 fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
-    whole(plain(status, text))
+    boxed(plain(status, text))
 }
 
-fn typed(kind: &'static str, body: impl Into<Bytes>) -> Answer {
+fn with_type(kind: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = text(StatusCode::OK, body);
     let kind = HeaderValue::from_static(kind);
     answer.headers_mut().insert(CONTENT_TYPE, kind);
     answer
 }
 
-fn only(methods: &'static str) -> Answer {
+fn method_not_allowed(methods: &'static str) -> Answer {
     let mut answer = text(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("allowed methods: {methods}\n"),

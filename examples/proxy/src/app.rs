@@ -231,8 +231,8 @@ impl ProxyServer {
     ) -> Result<Report, ShutdownError> {
         let report = self.shutdown().within(timeout).await;
         if let Some(path) = self.audit.take() {
-            let told = report.clone();
-            let recorded = tokio::task::spawn_blocking(move || audit::record(&path, &told));
+            let copy = report.clone();
+            let recorded = tokio::task::spawn_blocking(move || audit::record(&path, &copy));
             // The blocking task completes even if this future is dropped here.
             let _ = recorded.await;
         }

@@ -164,11 +164,11 @@ impl Config {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         let enabled = self.admin.enabled || self.metrics.enabled;
-        enabled.then(|| self.admin_place())
+        enabled.then(|| self.configured_admin_address())
     }
 
     /// Returns the configured address of the admin listener, enabled or not.
-    pub(crate) fn admin_place(&self) -> SocketAddr {
+    pub(crate) fn configured_admin_address(&self) -> SocketAddr {
         self.admin.address.unwrap_or(self.metrics.address)
     }
 

@@ -56,7 +56,7 @@ fn serve(config: Config, console: Console, show_plan: bool, inheritance: Inherit
     let goodbyes = Goodbyes::default();
     let (sockets, predecessor) = inheritance.into_parts();
     let restarts = Requests::default();
-    let asked = restarts.clone();
+    let requests = restarts.clone();
     let builder = ProxyServer::builder(config)
         .handle(&handle)
         .readiness(&readiness)
@@ -92,9 +92,9 @@ fn serve(config: Config, console: Console, show_plan: bool, inheritance: Inherit
         .handle(&handle)
         .readiness(&readiness)
         .lame_duck(lame_duck)
-        .on_signal(restart::signal(), move || asked.ask())
+        .on_signal(restart::signal(), move || requests.request())
         .finally(move |report| record(audit.as_deref(), report))
-        .finally(conclude)
+        .finally(log_result)
         .block_on(main);
     if let Reason::StartFailed(_) = report.reason() {
         return report;
@@ -110,10 +110,11 @@ fn record(audit: Option<&Path>, report: &Report) {
     }
 }
 
-fn conclude(report: &Report) {
+/// Logs the result of the shutdown, or the error of a failed start.
+fn log_result(report: &Report) {
     match report.reason() {
         Reason::StartFailed(error) => error!("{error}"),
         _ if report.is_clean() => info!("all complete"),
-        _ => warn!("complete, but not all of it"),
+        _ => warn!("complete, but some steps were not done"),
     }
 }

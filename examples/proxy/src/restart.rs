@@ -48,17 +48,17 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Requests for restarts, one at a time. Clones are cheap and share the same queue.
 #[derive(Clone, Debug, Default)]
-pub struct Requests(Arc<Asked>);
+pub struct Requests(Arc<RequestState>);
 
 #[derive(Debug, Default)]
-struct Asked {
+struct RequestState {
     busy: AtomicBool,
     one: Notify,
 }
 
 impl Requests {
     /// Requests a restart, unless one is under way.
-    pub fn ask(&self) {
+    pub fn request(&self) {
         // Relaxed: no other memory is published through this flag.
         if self.0.busy.swap(true, Ordering::Relaxed) {
             warn!("restart refused: one is under way");
@@ -67,7 +67,7 @@ impl Requests {
         }
     }
 
-    async fn asked(&self) {
+    async fn next(&self) {
         self.0.one.notified().await;
     }
 
@@ -115,7 +115,7 @@ impl fmt::Display for Failure {
                 let seconds = within.duration().as_secs();
                 write!(f, "the new process was not ready within {seconds} s")
             }
-            Self::Stopping => f.write_str("this process was told to stop"),
+            Self::Stopping => f.write_str("the shutdown was requested"),
         }
     }
 }
@@ -148,7 +148,7 @@ impl Restarts<'_> {
     /// Dropping the future kills a new process that has not taken over yet.
     pub async fn handle_requests(&self, requests: &Requests) -> Outcome {
         let stop = self.handle.token();
-        while stop.run_until_cancelled(requests.asked()).await.is_some() {
+        while stop.run_until_cancelled(requests.next()).await.is_some() {
             match self.replace(&stop).await {
                 Ok(successor) => {
                     self.hand_over(successor, &stop).await;

@@ -197,7 +197,7 @@ fn a_peers_goodbye_is_acknowledged_and_remembered_and_bad_bytes_are_not() {
 
 #[test]
 fn two_proxies_see_each_other_until_one_leaves() {
-    let (one, two) = (Peer::nobody(), Peer::nobody());
+    let (one, two) = (Peer::unused_address(), Peer::unused_address());
     let start = |id: &str, listen, tell| {
         Proxy::start(&format!(
             "discovery: {{id: {id}, peers: {{listen: {listen}, tell: [{tell}], hello: 1}}}}"
@@ -277,7 +277,7 @@ fn registration_is_retried_after_a_refusal_and_renewed_after_a_loss() {
 
 #[test]
 fn its_key_in_etcd_is_bound_to_a_lease_that_is_kept_and_revoked() {
-    let (down, registry) = (Upstream::nobody(), etcd());
+    let (down, registry) = (Upstream::unused_address(), etcd());
     let proxy = Proxy::start(&format!(
         "discovery: {{id: edge-1, etcd: {{endpoints: [http://{down}, http://{}], ttl: 1}}}}",
         registry.address
@@ -346,7 +346,7 @@ fn without_a_runner_the_plan_sends_the_goodbyes() {
 #[test]
 fn a_server_that_is_dropped_leaves_no_announcement_and_no_socket() {
     let link = Link::start();
-    let peers = Peer::nobody();
+    let peers = Peer::unused_address();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("proxy.yaml");
     let text = format!(
@@ -379,7 +379,7 @@ fn failing() -> String {
     format!(
         "upstream: http://{}\nbreaker: {{failures: 1, open: 600}}\n\
          state: {{file: state.json, every: 1}}\n",
-        Upstream::nobody()
+        Upstream::unused_address()
     )
 }
 

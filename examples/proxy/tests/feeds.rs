@@ -1,5 +1,5 @@
 //! Feeds: one upstream connection serves all clients of a route. It is opened again when it is
-//! lost, and slow clients delay nobody.
+//! lost, and slow clients delay no others.
 
 mod support;
 
@@ -154,7 +154,7 @@ fn a_lost_stream_is_reopened_and_clients_do_not_notice() {
 
 #[test]
 fn without_an_upstream_the_feed_backs_off_and_clients_wait() {
-    let gone = Upstream::nobody();
+    let gone = Upstream::unused_address();
     let proxy = proxy(&format!("url: \"http://{gone}/\""));
     let mut client = listen(&proxy, None);
     assert_eq!(client.chunk().unwrap(), b":\n\n");

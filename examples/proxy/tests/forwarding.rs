@@ -9,7 +9,7 @@ use support::{Proxy, Upstream};
 
 /// An upstream that answers every request with `answer`, and sends the request heads to the
 /// receiver.
-fn telling(answer: &'static str) -> (Upstream, mpsc::Receiver<String>) {
+fn recording(answer: &'static str) -> (Upstream, mpsc::Receiver<String>) {
     let (tell, heads) = mpsc::channel();
     let upstream = Upstream::start(move |_, client| {
         let head = client.head();
@@ -24,7 +24,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[test]
 fn a_request_arrives_without_the_fields_of_its_hop_and_with_those_of_the_proxy() {
-    let (upstream, heads) = telling(OK);
+    let (upstream, heads) = recording(OK);
     let proxy = Proxy::before(&upstream, "");
     let mut client = proxy.connect();
     client.send(
@@ -57,7 +57,7 @@ fn a_request_arrives_without_the_fields_of_its_hop_and_with_those_of_the_proxy()
 
 #[test]
 fn a_response_arrives_without_the_fields_of_its_hop() {
-    let (upstream, _heads) = telling(
+    let (upstream, _heads) = recording(
         "HTTP/1.0 203 Fine\r\nConnection: x-hop\r\nX-Hop: 1\r\nX-End: 2\r\nContent-Length: 2\r\n\r\nok",
     );
     let (response, body) = Proxy::before(&upstream, "").connect().get("/");
@@ -71,7 +71,7 @@ fn a_response_arrives_without_the_fields_of_its_hop() {
 
 #[test]
 fn an_absolute_target_names_the_host() {
-    let (upstream, heads) = telling(OK);
+    let (upstream, heads) = recording(OK);
     let proxy = Proxy::before(&upstream, "");
     let mut client = proxy.connect();
     client.send("GET http://b.example:81/x HTTP/1.1\r\nHost: a.example\r\n\r\n");
@@ -118,7 +118,7 @@ fn a_client_that_waits_for_100_continue_gets_it() {
 
 #[test]
 fn trailers_pass_to_a_client_that_takes_them() {
-    let (upstream, heads) = telling(
+    let (upstream, heads) = recording(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n\
          2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n",
     );
@@ -133,7 +133,7 @@ fn trailers_pass_to_a_client_that_takes_them() {
 
 #[test]
 fn a_response_to_head_keeps_its_length_and_the_connection() {
-    let (upstream, _heads) = telling("HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n");
+    let (upstream, _heads) = recording("HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n");
     let proxy = Proxy::before(&upstream, "");
     let mut client = proxy.connect();
     for _ in 0..2 {
@@ -196,7 +196,7 @@ fn failure(upstream: &str, config: &str) -> (u16, String, String) {
 
 #[test]
 fn an_upstream_that_refuses_connections_is_502() {
-    let upstream = format!("http://{}", Upstream::nobody());
+    let upstream = format!("http://{}", Upstream::unused_address());
     let (status, error, body) = failure(&upstream, "");
     assert_eq!(status, 502);
     assert_eq!(error, "lifecycle-proxy; error=connection_refused");
@@ -245,7 +245,7 @@ fn an_upstream_that_does_not_answer_is_504() {
 
 #[test]
 fn a_response_that_breaks_off_breaks_off_for_the_client_too() {
-    let (upstream, _heads) = telling("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+    let (upstream, _heads) = recording("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
     let proxy = Proxy::before(&upstream, "");
     let mut client = proxy.connect();
     client.ask("/");
@@ -255,7 +255,7 @@ fn a_response_that_breaks_off_breaks_off_for_the_client_too() {
 
 #[test]
 fn the_proxy_answers_requests_that_are_not_for_the_upstream() {
-    let (upstream, _heads) = telling(OK);
+    let (upstream, _heads) = recording(OK);
     let proxy = Proxy::before(&upstream, "");
     for (request, status) in [
         ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 501),

@@ -170,7 +170,7 @@ fn streams_that_are_reset_at_any_moment_cost_the_others_nothing_and_leave_nothin
     runtime().block_on(async {
         for round in 0..10 {
             // Requests that are not reset get a connection of their own, and places beside the
-            // others, of which there are too few for a burst.
+            // others. There are too few resets for a burst.
             let alone = connect(&proxy).await;
             let shared = [
                 connect(&proxy).await,

@@ -226,7 +226,7 @@ fn with_no_descriptor_left_it_waits_for_one_and_neither_ends_nor_spins() {
     assert!(ticks(proxy.id()) - used < 20, "it spins");
     allow(before);
     assert_eq!(client.response().0.status, 200);
-    // One line a second, however many attempts failed.
+    // The log has one line a second, however many attempts failed.
     let complaints = proxy.log().all("cannot accept connections").len();
     assert!(complaints < 10, "{complaints}");
 }
@@ -311,7 +311,7 @@ fn load_is_shed_while_there_are_too_many_sessions() {
 #[test]
 fn a_full_disk_costs_tape_entries_but_no_traffic() {
     let config = "recorder: {path: tape.ndjson}\nmetrics: {file: numbers.json}";
-    // In blocks of 512 bytes.
+    // `ulimit -f` counts blocks of 512 bytes.
     let proxy = limited("-f 8", config);
     let mut client = proxy.connect();
     for _ in 0..100 {

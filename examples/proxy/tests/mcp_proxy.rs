@@ -197,7 +197,7 @@ const COUNT: &str = r#"file=$(mktemp); n=0; echo "I am $$" >&2; while read -r li
         "$id" $$ $n "$file" "$MCP_SESSION_SOCKET"
     done"#;
 
-/// All options of a session.
+/// The options of a session, all set.
 const EVERYTHING: &str = "most: 2, socket: true, log: logs";
 
 /// Calls `method` in a session, or in none. Returns the answer, and the session that it begins.
@@ -234,12 +234,12 @@ fn descriptors(proxy: &Proxy) -> std::collections::BTreeMap<String, usize> {
 }
 
 /// The open descriptors of an idle proxy.
-struct Quiet {
+struct IdleDescriptors {
     scraper: Client,
     descriptors: std::collections::BTreeMap<String, usize>,
 }
 
-impl Quiet {
+impl IdleDescriptors {
     /// Waits for the ends of all connections and processes, and counts.
     fn of(proxy: &Proxy) -> Self {
         let mut scraper = Client::connect(proxy.metrics_address());
@@ -251,7 +251,7 @@ impl Quiet {
     }
 
     /// Waits until there are as many descriptors as before.
-    fn again(&mut self, proxy: &Proxy) {
+    fn expect_same(&mut self, proxy: &Proxy) {
         eventually("the descriptors of before", || {
             is_quiet(&mut self.scraper)?;
             (descriptors(proxy) == self.descriptors).then_some(())
@@ -261,19 +261,19 @@ impl Quiet {
 
 fn is_quiet(scraper: &mut Client) -> Option<()> {
     let text = String::from_utf8(scraper.get("/metrics").1).unwrap();
-    let quiet = text.contains("proxy_connections_active 0\n")
+    let idle_descriptors = text.contains("proxy_connections_active 0\n")
         && text.contains("proxy_processes_running{program=\"sh\",route=\"0\"} 0\n");
-    quiet.then_some(())
+    idle_descriptors.then_some(())
 }
 
 /// Starts the proxy with [`COUNT`] behind it, after its first session has ended.
-fn with_sessions(sessions: &str) -> (Proxy, Quiet) {
+fn with_sessions(sessions: &str) -> (Proxy, IdleDescriptors) {
     let proxy = Proxy::start(&config(COUNT, &format!("sessions: {{{sessions}}}")));
     let (_, session, first) = in_session(&proxy, "initialize", None);
     end(&proxy, &session.unwrap());
     eventually("the end of the session", || has_ended(&first).then_some(()));
-    let quiet = Quiet::of(&proxy);
-    (proxy, quiet)
+    let idle_descriptors = IdleDescriptors::of(&proxy);
+    (proxy, idle_descriptors)
 }
 
 /// Resets the connection.
@@ -312,7 +312,7 @@ fn message(client: &mut Client) -> Option<(u64, Value)> {
 
 #[test]
 fn notifications_of_a_session_reach_its_client_and_no_other() {
-    let (proxy, mut quiet) = with_sessions(EVERYTHING);
+    let (proxy, mut idle_descriptors) = with_sessions(EVERYTHING);
     let (_, one, result) = in_session(&proxy, "initialize", None);
     let (_, two, _) = in_session(&proxy, "initialize", None);
     let (one, two) = (one.unwrap(), two.unwrap());
@@ -346,7 +346,7 @@ fn notifications_of_a_session_reach_its_client_and_no_other() {
     end(&proxy, &two);
     assert_eq!(message(&mut other), None, "the other one heard none of it");
     drop((again, other));
-    quiet.again(&proxy);
+    idle_descriptors.expect_same(&proxy);
     let refused = in_session(&proxy, "x", Some(&one));
     assert_eq!(refused.0, 404);
 }
@@ -415,7 +415,7 @@ fn a_session_has_a_process_and_temporary_files_of_its_own_which_end_with_it() {
 
 #[test]
 fn a_session_that_is_not_used_expires_with_all_it_has() {
-    let (proxy, mut quiet) = with_sessions(&format!("{EVERYTHING}, idle: 1"));
+    let (proxy, mut idle_descriptors) = with_sessions(&format!("{EVERYTHING}, idle: 1"));
     let (_, session, result) = in_session(&proxy, "initialize", None);
     let (_, listened, held) = in_session(&proxy, "initialize", None);
     let client = listen(&proxy, &listened.unwrap(), "");
@@ -433,7 +433,7 @@ fn a_session_that_is_not_used_expires_with_all_it_has() {
     assert!(!has_ended(&held));
     reset(client);
     eventually("the end of that too", || has_ended(&held).then_some(()));
-    quiet.again(&proxy);
+    idle_descriptors.expect_same(&proxy);
 }
 
 #[test]

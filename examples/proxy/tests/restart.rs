@@ -342,7 +342,7 @@ fn sigterm_during_a_restart_ends_the_new_process_and_then_the_old_one_in_order()
     let child = pid_of(&service.line(STARTED, 1));
     service.signal(Signal::TERM);
     let failure = service.line(FAILED, 1)["failure"].to_string();
-    assert!(failure.contains("told to stop"), "{failure}");
+    assert!(failure.contains("the shutdown was requested"), "{failure}");
     assert!(is_gone(child), "it was not reaped");
     assert!(slow.body(&head.head).ends_with(b"tick 10 of 10\n"));
     let ended = service.wait();

@@ -53,7 +53,7 @@ fn config(upstream: &Upstream) -> String {
         "tls:\n  listen_addrs: [\"127.0.0.1:0\"]\n  allow:\n  - {{name: \"*.shop.example\", to: \"{to}\"}}\n  \
          - {{name: gone.example, to: \"{}\"}}\n\
          metrics: {{enabled: true, address: \"127.0.0.1:0\", file: numbers.json}}\n",
-        Upstream::nobody()
+        Upstream::unused_address()
     )
 }
 

@@ -43,7 +43,7 @@ fn ask(proxy: &Proxy, method: &str, fields: &str) -> (Response, String) {
     (response, String::from_utf8(body).unwrap())
 }
 
-fn who(proxy: &Proxy, fields: &str) -> String {
+fn answered_by(proxy: &Proxy, fields: &str) -> String {
     ask(proxy, "GET", fields).1
 }
 
@@ -77,7 +77,7 @@ fn a_client_with_the_cookie_stays_with_its_upstream_and_others_take_turns() {
         let (response, name) = ask(&proxy, "GET", &mine);
         assert_eq!(name, one);
         assert_eq!(response.header("set-cookie"), None, "it has one");
-        assert_eq!(who(&proxy, &theirs), other);
+        assert_eq!(answered_by(&proxy, &theirs), other);
     }
     assert_eq!(active(&proxy), 2);
     // A client with an unknown cookie gets another one.
@@ -104,22 +104,22 @@ fn a_client_whose_upstream_is_gone_moves_and_stays_there() {
         let (response, name) = ask(&proxy, "GET", "");
         (name == "sick").then(|| cookie(&response))
     });
-    assert_eq!(who(&proxy, &mine), "sick");
+    assert_eq!(answered_by(&proxy, &mine), "sick");
     well.store(false, Ordering::SeqCst);
     proxy.log().find("the upstream is not healthy");
-    let now = who(&proxy, &mine);
+    let now = answered_by(&proxy, &mine);
     assert_ne!(now, "sick");
     well.store(true, Ordering::SeqCst);
     proxy.log().find("the upstream is healthy again");
     for _ in 0..5 {
-        assert_eq!(who(&proxy, &mine), now, "what it has is there now");
+        assert_eq!(answered_by(&proxy, &mine), now, "what it has is there now");
     }
 }
 
 #[test]
 fn an_upstream_that_cannot_be_reached_costs_its_clients_no_request() {
     let (a, b) = (named("a", ""), named("b", ""));
-    let gone = Upstream::nobody();
+    let gone = Upstream::unused_address();
     let urls = [a.address, gone, b.address].map(|to| format!("http://{to}"));
     let proxy = Proxy::start(&format!(
         "routes:\n- path: /app\n  upstreams: {urls:?}\n  sticky: {{header: x-session}}\n\
@@ -127,9 +127,9 @@ fn an_upstream_that_cannot_be_reached_costs_its_clients_no_request() {
     ));
     for client in 0..12 {
         let fields = format!("X-Session: {client}\r\n");
-        let first = who(&proxy, &fields);
+        let first = answered_by(&proxy, &fields);
         assert!(first == "a" || first == "b", "{first}");
-        assert_eq!(who(&proxy, &fields), first);
+        assert_eq!(answered_by(&proxy, &fields), first);
     }
 }
 
@@ -142,8 +142,8 @@ fn a_session_that_the_upstream_begins_and_ends_is_known_by_its_field() {
         ask(&proxy, "POST", "Content-Length: 0\r\n");
     }
     for _ in 0..6 {
-        assert_eq!(who(&proxy, "Mcp-Session-Id: of-a\r\n"), "a");
-        assert_eq!(who(&proxy, "Mcp-Session-Id: of-b\r\n"), "b");
+        assert_eq!(answered_by(&proxy, "Mcp-Session-Id: of-a\r\n"), "a");
+        assert_eq!(answered_by(&proxy, "Mcp-Session-Id: of-b\r\n"), "b");
     }
     let (response, _) = ask(&proxy, "DELETE", "Mcp-Session-Id: of-a\r\n");
     assert_eq!(response.status, 200);
@@ -158,7 +158,7 @@ fn silent_clients_are_forgotten_and_the_number_of_clients_is_bounded() {
     let a = named("a", "");
     let proxy = proxy(&[&a], "cookie: whose, idle: 1, most: 5");
     for _ in 0..20 {
-        who(&proxy, "");
+        answered_by(&proxy, "");
     }
     eventually("no more than the most", || {
         (active(&proxy) <= 5).then_some(())
@@ -172,7 +172,7 @@ fn silent_clients_are_forgotten_and_the_number_of_clients_is_bounded() {
 fn the_shutdown_forgets_the_clients_in_its_step() {
     let a = named("a", "");
     let proxy = proxy(&[&a], "cookie: whose");
-    who(&proxy, "");
+    answered_by(&proxy, "");
     proxy.signal(Signal::TERM);
     let ended = proxy.wait();
     assert_eq!(ended.code(), 0, "{}", ended.log.text());

@@ -77,7 +77,7 @@ fn without_a_route_for_it_a_request_is_not_found() {
 #[test]
 fn upstreams_take_turns_and_a_missing_one_costs_no_request() {
     let (a, b) = (named("a"), named("b"));
-    let gone = Upstream::nobody();
+    let gone = Upstream::unused_address();
     let proxy = Proxy::start(&format!(
         "routes:\n- upstreams: [http://{}, http://{gone}, http://{}]\nbreaker: {{failures: 2, open: 3600}}\n\
          metrics: {{enabled: true, address: \"127.0.0.1:0\"}}",

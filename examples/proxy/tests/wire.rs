@@ -11,7 +11,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// An upstream that answers every request with `answer`, and sends the request heads to the
 /// receiver.
-fn telling(answer: &'static str) -> (Upstream, mpsc::Receiver<String>) {
+fn recording(answer: &'static str) -> (Upstream, mpsc::Receiver<String>) {
     let (tell, heads) = mpsc::channel();
     let upstream = Upstream::start(move |_, client| {
         while let Some(head) = client.next_head() {
@@ -38,7 +38,7 @@ fn statuses(text: &str) -> Vec<&str> {
 
 #[test]
 fn a_request_with_two_lengths_is_refused_and_what_follows_it_is_not_read() {
-    let (upstream, heads) = telling(OK);
+    let (upstream, heads) = recording(OK);
     let proxy = Proxy::before(&upstream, "");
     for lengths in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked",
@@ -64,7 +64,7 @@ fn a_request_with_two_lengths_is_refused_and_what_follows_it_is_not_read() {
 
 #[test]
 fn requests_before_an_ambiguous_one_are_answered() {
-    let (upstream, heads) = telling(OK);
+    let (upstream, heads) = recording(OK);
     let proxy = Proxy::before(&upstream, "");
     let chunked = "POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
                    3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n";
@@ -178,7 +178,7 @@ fn interim_responses_come_in_the_order_of_their_requests_and_not_to_http_1_0() {
 
 #[test]
 fn a_host_has_a_port_that_there_can_be() {
-    let (upstream, heads) = telling(OK);
+    let (upstream, heads) = recording(OK);
     let proxy = Proxy::before(&upstream, "");
     for host in [
         "a:port", "a:65536", "a:99999", "a:+80", "a:8 0", "[::1]:x", "[::1]80", "a:1:2",
@@ -306,7 +306,7 @@ fn what_a_trusted_balancer_says_cannot_be_removed_by_its_client() {
         Connection: X-Forwarded-For, x-forwarded-proto, x-forwarded-host, forwarded, via, x-hop, close\r\n\
         X-Hop: 1\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\
         X-Forwarded-Host: shop.example\r\nForwarded: for=192.0.2.7;proto=https\r\nVia: 1.1 balancer\r\n\r\n";
-    let (upstream, heads) = telling(OK);
+    let (upstream, heads) = recording(OK);
     let proxy = Proxy::before(&upstream, "trust_forwarded: true");
     exchange(&proxy, request);
     let head = heads.recv().unwrap();
@@ -346,7 +346,7 @@ fn a_get_with_a_body_has_it_at_the_upstream_too() {
 
 #[test]
 fn ambiguous_requests_are_refused() {
-    let (upstream, heads) = telling(OK);
+    let (upstream, heads) = recording(OK);
     let proxy = Proxy::before(&upstream, "");
     for request in [
         "GET /#part HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -73,7 +73,7 @@ impl Watch {
             biased;
             _ = self.closing.as_mut() => return false,
             more = next(&mut self.progress) => if !more { self.progress = None },
-            () = asked(&self.requested) => self.requested = None,
+            () = requested(&self.requested) => self.requested = None,
             // The sender is in `sources`, so an error cannot occur.
             _ = self.readiness.changed() => {}
             _ = self.ticks.tick() => {}
@@ -89,7 +89,7 @@ async fn next(progress: &mut Option<Progress>) -> bool {
     }
 }
 
-async fn asked(requested: &Option<CancellationToken>) {
+async fn requested(requested: &Option<CancellationToken>) {
     match requested {
         Some(requested) => requested.cancelled().await,
         None => std::future::pending().await,

@@ -13,7 +13,7 @@ use crate::message::fault::plain;
 
 const DOCUMENT: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/style.css");
-/// One script in three files. The last one starts it.
+/// The script, in three files. The last one starts it.
 const SCRIPT: &str = concat!(
     include_str!("page/nodes.js"),
     include_str!("page/plan.js"),

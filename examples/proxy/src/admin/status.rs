@@ -166,7 +166,7 @@ struct StepRow {
     started_ms: Option<u64>,
     elapsed_ms: u64,
     remaining_ms: Option<u64>,
-    /// What the step waits for, or what went wrong.
+    /// A note: what the step waits for, or its error.
     note: Option<String>,
     steps: Vec<Self>,
 }
@@ -335,7 +335,7 @@ fn upstreams(route: &Route) -> Vec<UpstreamRow> {
         route: route.name(),
         upstream: member.upstream.to_string(),
         healthy: member.is_healthy(),
-        breaker: word(member.breaker.stage()),
+        breaker: stage_name(member.breaker.stage()),
         pause_ms: member.breaker.pause().map(millis),
         opened: member.breaker.opened(),
     };
@@ -383,12 +383,12 @@ fn load(load: &Load) -> LoadState {
         }
     });
     LoadState {
-        breaker: word(load.stage()),
+        breaker: stage_name(load.stage()),
         used: used.into(),
     }
 }
 
-const fn word(stage: Stage) -> &'static str {
+const fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Closed => "closed",
         Stage::HalfOpen => "half_open",

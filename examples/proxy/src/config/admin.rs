@@ -36,7 +36,7 @@ pub struct Admin {
 pub enum Secret {
     /// The token itself, in the configuration.
     Token(Token),
-    /// A file, which is read at each use so that it can be replaced.
+    /// A file. It is read at each use, so that it can be replaced.
     File(PathBuf),
 }
 

@@ -23,7 +23,7 @@ pub struct Feed {
         default = "Feed::queue"
     )]
     pub queue: NonZeroUsize,
-    /// The number of past events that are kept for clients that reconnect.
+    /// The number of past events to keep for reconnecting clients.
     #[serde(
         deserialize_with = "bounds::natural::<_, _, 65536>",
         default = "Feed::replay"

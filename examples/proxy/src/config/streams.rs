@@ -65,7 +65,7 @@ impl TryFrom<TlsFields> for Tls {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Allowed {
-    /// One name, or all names under a domain.
+    /// A name, or all names under a domain.
     pub name: HostPattern,
     /// The server's `host:port`. The default is port 443 of the requested name.
     #[serde(default, deserialize_with = "host_and_port")]

@@ -38,16 +38,16 @@ impl Announcement {
         match announce(&responder, config, identity) {
             Ok((name, events)) => {
                 let leaving = responder.clone();
-                goodbye.prepare(limit, move |_| leave(leaving.clone(), name.clone()));
+                goodbye.prepare(limit, move |_| withdraw(leaving.clone(), name.clone()));
                 Some(Self {
                     responder,
                     goodbye,
-                    events: AbortOnDropHandle::new(tokio::spawn(tell(events))),
+                    events: AbortOnDropHandle::new(tokio::spawn(log_events(events))),
                 })
             }
             Err(error) => {
                 warn!(%error, "the multicast DNS announcement failed");
-                end(&responder);
+                stop(&responder);
                 None
             }
         }
@@ -98,7 +98,7 @@ fn announce(
 }
 
 /// Withdraws the announcement by sending its records twice with a TTL of 0 (RFC 6762 §10.1).
-async fn leave(responder: ServiceDaemon, name: String) -> Result<(), BoxError> {
+async fn withdraw(responder: ServiceDaemon, name: String) -> Result<(), BoxError> {
     responder.unregister(&name)?.recv_async().await?;
     sleep(REPEATED).await;
     responder.shutdown()?.recv_async().await?;
@@ -108,22 +108,22 @@ async fn leave(responder: ServiceDaemon, name: String) -> Result<(), BoxError> {
 
 /// Stops the responder's thread, which sends the goodbye if that was not done. An error means that
 /// the thread has already ended.
-fn end(responder: &ServiceDaemon) {
+fn stop(responder: &ServiceDaemon) {
     let _ = responder.shutdown();
 }
 
 impl Announcement {
-    fn end(&self) {
+    fn stop(&self) {
         // A stopping responder always sends a goodbye. If the goodbye was cancelled, the thread
         // must run until the process ends.
         if !self.goodbye.cancelled().is_cancelled() {
-            end(&self.responder);
+            stop(&self.responder);
         }
     }
 }
 
 /// Logs the responder's events until it ends.
-async fn tell(events: Receiver<DaemonEvent>) {
+async fn log_events(events: Receiver<DaemonEvent>) {
     let complaints = Throttle::default();
     let mut failed = 0_u64;
     while let Ok(event) = events.recv_async().await {
@@ -151,7 +151,7 @@ impl Component for Announcement {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         cx.waiting_for(|| "the goodbye by multicast DNS".into());
         let sent = self.goodbye.send().await;
-        self.end();
+        self.stop();
         self.events.cleanup(cx).await?;
         sent
     }
@@ -161,7 +161,7 @@ impl Component for Announcement {
     }
 
     fn release(&mut self) {
-        self.end();
+        self.stop();
         self.events.abort();
     }
 }
@@ -203,8 +203,8 @@ mod tests {
         let ended = async {
             loop {
                 // A responder that stops at this moment never answers.
-                let asked = responder.status().unwrap();
-                let status = timeout(Duration::from_millis(50), asked.recv_async()).await;
+                let reply = responder.status().unwrap();
+                let status = timeout(Duration::from_millis(50), reply.recv_async()).await;
                 if matches!(status, Ok(Ok(DaemonStatus::Shutdown))) {
                     return;
                 }

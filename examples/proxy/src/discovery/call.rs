@@ -17,15 +17,15 @@ use crate::config::discovery::Endpoint;
 /// The largest answer, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// The reason why a call has no good answer.
+/// The reason reason a call has no good answer.
 #[derive(Debug)]
 pub(super) struct CallError {
-    whom: String,
-    why: Why,
+    registry: String,
+    reason: Reason,
 }
 
 #[derive(Debug)]
-enum Why {
+enum Reason {
     Answered(StatusCode, String),
     Failed(BoxError),
 }
@@ -33,16 +33,16 @@ enum Why {
 impl CallError {
     /// Returns whether the registry answered with this status.
     pub(super) fn is(&self, status: StatusCode) -> bool {
-        matches!(self.why, Why::Answered(answered, _) if answered == status)
+        matches!(self.reason, Reason::Answered(answered, _) if answered == status)
     }
 }
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whom = &self.whom;
-        match &self.why {
-            Why::Answered(status, text) => write!(f, "{whom} answered {status} {text}"),
-            Why::Failed(error) => write!(f, "{whom}: {error}"),
+        let registry = &self.registry;
+        match &self.reason {
+            Reason::Answered(status, text) => write!(f, "{registry} answered {status} {text}"),
+            Reason::Failed(error) => write!(f, "{registry}: {error}"),
         }
     }
 }
@@ -68,17 +68,17 @@ pub(super) async fn call(
     }
     let close = HeaderValue::from_static("close");
     request.headers_mut().insert(CONNECTION, close);
-    let failed = |why| CallError {
-        whom: endpoint.to_string(),
-        why,
+    let failed = |reason| CallError {
+        registry: endpoint.to_string(),
+        reason,
     };
     match exchange(authority, request).await {
         Ok((status, body)) if status.is_success() => Ok(body),
         Ok((status, body)) => {
             let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
-            Err(failed(Why::Answered(status, text.trim().to_owned())))
+            Err(failed(Reason::Answered(status, text.trim().to_owned())))
         }
-        Err(error) => Err(failed(Why::Failed(error))),
+        Err(error) => Err(failed(Reason::Failed(error))),
     }
 }
 

@@ -19,8 +19,8 @@ pub struct Goodbye(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// The time limit and the function that sends the goodbye. Empty until there is somebody to
-    /// send it to.
+    /// The time limit and the function that sends the goodbye. Empty until there is a
+    /// receiver.
     send: OnceLock<(Duration, SendFn)>,
     outcome: OnceCell<Result<(), String>>,
     /// Cancelled when the goodbye must not be sent any more.
@@ -108,12 +108,12 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
             async {
                 sleep(LIMIT / 2).await;
-                Err("nobody heard".into())
+                Err("no acknowledgement".into())
             }
         });
         let (first, second) = tokio::join!(goodbye.send(), goodbye.send());
         for outcome in [first, second, goodbye.send().await] {
-            assert_eq!(outcome.unwrap_err().to_string(), "nobody heard");
+            assert_eq!(outcome.unwrap_err().to_string(), "no acknowledgement");
         }
         assert_eq!(sent.load(Ordering::Relaxed), 1);
     }

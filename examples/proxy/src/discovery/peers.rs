@@ -105,7 +105,7 @@ impl Peers {
 struct PendingAck<'a> {
     shared: &'a Shared,
     key: (SocketAddr, Nonce),
-    heard: oneshot::Receiver<()>,
+    acknowledged: oneshot::Receiver<()>,
 }
 
 impl Drop for PendingAck<'_> {
@@ -142,7 +142,7 @@ impl Shared {
         let acknowledged = present.iter().map(|peer| self.send_goodbye(*peer, until));
         let acknowledged = join_all(acknowledged).await;
         let silent: Vec<_> = std::iter::zip(&present, acknowledged)
-            .filter(|(_, heard)| !heard)
+            .filter(|(_, acknowledged)| !acknowledged)
             .map(|(peer, _)| peer.to_string())
             .collect();
         info!(
@@ -169,7 +169,7 @@ impl Shared {
         for pause in pauses {
             self.send(Kind::Goodbye, &nonce, peer).await;
             let next = until.min(Instant::now() + pause);
-            if timeout_at(next, &mut waiting.heard).await.is_ok() {
+            if timeout_at(next, &mut waiting.acknowledged).await.is_ok() {
                 return true;
             }
             if next == until {
@@ -180,13 +180,13 @@ impl Shared {
     }
 
     fn await_ack(&self, peer: SocketAddr, nonce: &str) -> PendingAck<'_> {
-        let (hears, heard) = oneshot::channel();
+        let (sender, acknowledged) = oneshot::channel();
         let key = (peer, nonce.to_owned());
-        self.pending().insert(key.clone(), hears);
+        self.pending().insert(key.clone(), sender);
         PendingAck {
             shared: self,
             key,
-            heard,
+            acknowledged,
         }
     }
 
@@ -269,9 +269,9 @@ impl Shared {
             Ok(Datagram { kind, id, nonce }) => {
                 self.table.record(from, &id, kind);
                 if kind == Kind::Ack {
-                    let heard = self.pending().remove(&(from, nonce.into_owned()));
+                    let waiting = self.pending().remove(&(from, nonce.into_owned()));
                     // The goodbye may have timed out by now.
-                    heard.map(|heard| heard.send(()));
+                    waiting.map(|waiting| waiting.send(()));
                 } else {
                     self.send(Kind::Ack, &nonce, from).await;
                 }

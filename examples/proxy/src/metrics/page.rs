@@ -119,7 +119,7 @@ impl MetricsCollector {
             let same = members.chunk_by(|one, other| one.upstream == other.upstream);
             same.map(|same| ([("upstream", same[0].upstream.to_string())], value(same))).collect()
         };
-        let stage = samples(&|same| same.iter().map(|member| rank(member.breaker.stage())).max().unwrap_or(0));
+        let stage = samples(&|same| same.iter().map(|member| stage_number(member.breaker.stage())).max().unwrap_or(0));
         let opened = samples(&|same| same.iter().map(|member| member.breaker.opened()).sum());
         let healthy = samples(&|same| u64::from(same.iter().all(|member| member.is_healthy())));
         let sticky = self.0.sources.routes.targets().enumerate().filter_map(|(index, target)| match target {
@@ -182,7 +182,7 @@ impl MetricsCollector {
         let (used, peak) = (of(|used| used.active), of(|used| used.peak));
         to.gauges("resource_used", "Resources in use.", &used)?;
         to.gauges("resource_peak", "Peak of resources in use.", &peak)?;
-        to.gauge("load_breaker", "State of the load breaker: 0 closed, 1 half open, 2 open.", rank(load.stage()))?;
+        to.gauge("load_breaker", "State of the load breaker: 0 closed, 1 half open, 2 open.", stage_number(load.stage()))?;
         to.counter("load_breaker_opened", "Times the load breaker opened.", load.opened())?;
         to.counter("load_shed", "Requests and connections refused by the load breaker.", load.shed())
     }
@@ -199,7 +199,12 @@ fn encode_shutdown(handle: &ShutdownHandle, to: &mut Writer<'_>) -> fmt::Result 
     let ended = handle.progress().ended();
     let steps: Vec<_> = ended
         .into_iter()
-        .map(|(step, outcome)| ([("step", step), ("outcome", word(&outcome).into())], 1))
+        .map(|(step, outcome)| {
+            (
+                [("step", step), ("outcome", outcome_name(&outcome).into())],
+                1,
+            )
+        })
         .collect();
     to.gauges(
         "shutdown_step",
@@ -208,7 +213,7 @@ fn encode_shutdown(handle: &ShutdownHandle, to: &mut Writer<'_>) -> fmt::Result 
     )
 }
 
-const fn word(outcome: &Outcome) -> &'static str {
+const fn outcome_name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Done => "done",
         Outcome::Failed(_) => "failed",
@@ -220,7 +225,7 @@ const fn word(outcome: &Outcome) -> &'static str {
     }
 }
 
-const fn rank(stage: Stage) -> u64 {
+const fn stage_number(stage: Stage) -> u64 {
     match stage {
         Stage::Closed => 0,
         Stage::HalfOpen => 1,

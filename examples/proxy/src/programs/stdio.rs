@@ -170,15 +170,15 @@ impl Spawner {
             stdout,
             supervisor,
         } = started;
-        let (released, gone) = (CancellationToken::new(), CancellationToken::new());
+        let (released, ended_token) = (CancellationToken::new(), CancellationToken::new());
         let longest = self.config.max_message.get();
         let guard = released.clone().drop_guard();
-        let process = Process::new(stdin, stdout, longest, gone.clone(), guard, outbox);
+        let process = Process::new(stdin, stdout, longest, ended_token.clone(), guard, outbox);
         debug!(pid = %supervisor.pid(), command = ?self.config.command, "a subprocess was started");
         self.started.fetch_add(1, Ordering::Relaxed);
         let supervised = supervisor.supervise(
             released,
-            gone,
+            ended_token,
             self.signals.clone(),
             self.config.stop.duration(),
         );

@@ -34,7 +34,7 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// All resources, in the order of their numbers.
+    /// The resources, in the order of their numbers.
     pub const ALL: [Self; 5] = [
         Self::Files,
         Self::Memory,
@@ -127,7 +127,7 @@ pub struct Load {
     peak: Each<AtomicU64>,
     stage: AtomicU8,
     pressed: AtomicU8,
-    asked: AtomicU64,
+    half_open_requests: AtomicU64,
     shed: AtomicU64,
     opened: AtomicU64,
 }
@@ -143,7 +143,7 @@ impl Load {
             peak: Default::default(),
             stage: AtomicU8::new(Stage::Closed as u8),
             pressed: AtomicU8::new(Pressure::None as u8),
-            asked: AtomicU64::new(0),
+            half_open_requests: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             opened: AtomicU64::new(0),
         }
@@ -225,7 +225,7 @@ impl Load {
         let admitted = match self.stage() {
             Stage::Closed => true,
             Stage::HalfOpen => self
-                .asked
+                .half_open_requests
                 .fetch_add(1, Ordering::Relaxed)
                 .is_multiple_of(TRIAL),
             Stage::Open => false,
@@ -292,9 +292,9 @@ pub fn measure(counted: &Counted) -> Each<Used> {
 /// Counts open files. Since Linux 6.2 the directory's size is their number; before, the entries are
 /// counted.
 fn open_files() -> u64 {
-    let told = std::fs::metadata("/proc/self/fd").map_or(0, |directory| directory.len());
-    if told > 0 {
-        return told;
+    let size = std::fs::metadata("/proc/self/fd").map_or(0, |directory| directory.len());
+    if size > 0 {
+        return size;
     }
     let counted = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     // Reading the directory opens one file itself.

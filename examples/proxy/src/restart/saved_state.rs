@@ -26,9 +26,9 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 struct Content {
-    #[serde(deserialize_with = "readable")]
+    #[serde(deserialize_with = "skip_unreadable")]
     peers: Vec<Peer>,
-    #[serde(deserialize_with = "readable")]
+    #[serde(deserialize_with = "skip_unreadable")]
     breakers: Vec<Breaker>,
     /// Fields of other builds, kept for the time when such a build runs again.
     #[serde(flatten)]
@@ -45,7 +45,7 @@ struct Breaker {
 }
 
 /// Deserializes the entries that can be read and skips the others.
-fn readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+fn skip_unreadable<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
     let entries = Vec::<Value>::deserialize(deserializer)?;

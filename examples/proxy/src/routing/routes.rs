@@ -13,7 +13,7 @@ use crate::routing::group::Group;
 use crate::streams::feed::FeedClient;
 use crate::upstream::member::Member;
 
-/// All routes, the most specific first.
+/// The routes, the most specific first.
 #[derive(Debug)]
 pub struct Routes(Vec<Route>);
 

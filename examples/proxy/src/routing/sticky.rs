@@ -177,7 +177,7 @@ impl fmt::Debug for Sticky {
 }
 
 fn field(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    named(headers.get(name)?.to_str().ok()?)
+    valid_name(headers.get(name)?.to_str().ok()?)
 }
 
 /// Returns the value of a cookie (RFC 6265 §4.2.1).
@@ -188,11 +188,11 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
         .flat_map(|value| value.split(';'));
     pairs.find_map(|pair| {
         let (found, value) = pair.split_once('=')?;
-        (found.trim() == name).then(|| named(value.trim()))?
+        (found.trim() == name).then(|| valid_name(value.trim()))?
     })
 }
 
-fn named(name: &str) -> Option<String> {
+fn valid_name(name: &str) -> Option<String> {
     (!name.is_empty() && name.len() <= LONGEST_NAME).then(|| name.to_owned())
 }
 

@@ -17,7 +17,7 @@ pub enum Format {
     Auto,
     /// Text.
     Human,
-    /// One JSON object a line. Plan and report go to the log instead of standard output.
+    /// JSON, one object a line. Plan and report go to the log instead of standard output.
     Json,
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::PATIENCE;
 
-/// One connection.
+/// A connection to a server.
 pub struct Client {
     pub stream: TcpStream,
     reader: BufReader<TcpStream>,

@@ -19,7 +19,7 @@ pub struct Link {
 
 /// An SRV record of a service, and its time to live in seconds.
 #[derive(Debug, Eq, PartialEq)]
-pub struct Said {
+pub struct SrvRecord {
     pub name: String,
     pub port: u16,
     pub ttl: u32,
@@ -43,51 +43,51 @@ impl Link {
 
     /// Returns the next record with a TTL of 0.
     #[track_caller]
-    pub fn goodbye(&self) -> Said {
+    pub fn goodbye(&self) -> SrvRecord {
         let end = Instant::now() + PATIENCE;
         loop {
             assert!(Instant::now() < end, "no goodbye within {PATIENCE:?}");
-            let said = self.next();
-            if said.ttl == 0 {
-                return said;
+            let record = self.next();
+            if record.ttl == 0 {
+                return record;
             }
         }
     }
 
     /// Returns the next record.
     #[track_caller]
-    pub fn next(&self) -> Said {
+    pub fn next(&self) -> SrvRecord {
         let mut buffer = [0; 9000];
         let end = Instant::now() + PATIENCE;
         loop {
             assert!(Instant::now() < end, "no answer within {PATIENCE:?}");
             let length = self.socket.recv(&mut buffer).unwrap();
-            if let Some(said) = said(&buffer[..length]) {
-                return said;
+            if let Some(record) = record(&buffer[..length]) {
+                return record;
             }
         }
     }
 
     /// Returns the records that have arrived and were not read.
-    pub fn rest(&self) -> Vec<Said> {
+    pub fn rest(&self) -> Vec<SrvRecord> {
         self.socket.set_nonblocking(true).unwrap();
         let mut buffer = [0; 9000];
         let mut heard = Vec::new();
         while let Ok(length) = self.socket.recv(&mut buffer) {
-            heard.extend(said(&buffer[..length]));
+            heard.extend(record(&buffer[..length]));
         }
         self.socket.set_nonblocking(false).unwrap();
         heard
     }
 }
 
-fn said(bytes: &[u8]) -> Option<Said> {
+fn record(bytes: &[u8]) -> Option<SrvRecord> {
     let packet = Packet::parse(bytes).unwrap();
     packet
         .answers
         .iter()
         .find_map(|answer| match &answer.rdata {
-            RData::SRV(service) => Some(Said {
+            RData::SRV(service) => Some(SrvRecord {
                 name: answer.name.to_string(),
                 port: service.port,
                 ttl: answer.ttl,

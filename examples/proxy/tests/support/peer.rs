@@ -21,7 +21,7 @@ impl Peer {
     }
 
     /// Returns an address without a listener.
-    pub fn nobody() -> SocketAddr {
+    pub fn unused_address() -> SocketAddr {
         Self::start().address
     }
 

@@ -34,7 +34,7 @@ impl Upstream {
     }
 
     /// Returns an address without a listener.
-    pub fn nobody() -> SocketAddr {
+    pub fn unused_address() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()

@@ -111,7 +111,7 @@ pub(super) fn routes_of(
 fn watch(group: &Group, health: Option<&Health>, client: &Client, background: &TaskGroup) {
     let Some(health) = health else { return };
     for member in group.members() {
-        let asked = health::watch(member.clone(), health.clone(), client.clone());
-        spawn(background, format!("health of {}", member.upstream), asked);
+        let check = health::watch(member.clone(), health.clone(), client.clone());
+        spawn(background, format!("health of {}", member.upstream), check);
     }
 }

@@ -27,7 +27,7 @@ use crate::streams::websocket::{self, WebSocketOptions};
 use crate::telemetry::recorder::{TapeError, TapeRecorder};
 use crate::upstream::Client;
 
-/// State that is created before the parts, which take clones of it.
+/// State that is created before the parts. They take clones of it.
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) handle: ShutdownHandle,

@@ -25,7 +25,9 @@ impl Sockets {
         let http = &config.listen_addrs;
         let tls = &config.tls.listen_addrs;
         // A service manager that passes an admin socket enables the admin listener.
-        let passed = given.has(Role::Admin).then(|| config.admin_place());
+        let passed = given
+            .has(Role::Admin)
+            .then(|| config.configured_admin_address());
         let admin: Vec<_> = config.admin_address().or(passed).into_iter().collect();
         let peers = match &config.discovery.peers {
             Some(peers) => Some(listening.listen_to_peers(given, peers.listen).await?),

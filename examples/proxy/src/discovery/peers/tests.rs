@@ -78,7 +78,7 @@ async fn an_ipv6_socket_receives_datagrams_of_an_ipv4_peer() {
 
 #[tokio::test]
 async fn a_silent_peer_is_named_and_an_absent_peer_gets_no_goodbye() {
-    let (_deaf, deaf) = socket().await;
+    let (_silent, silent) = socket().await;
     let (_gone, gone) = socket().await;
     let known = vec![Peer {
         address: gone,
@@ -86,9 +86,9 @@ async fn a_silent_peer_is_named_and_an_absent_peer_gets_no_goodbye() {
         last_seen: None,
         gone: true,
     }];
-    let (_peers, goodbye) = peers(vec![deaf, gone], known).await;
+    let (_peers, goodbye) = peers(vec![silent, gone], known).await;
     let error = goodbye.send().await.unwrap_err().to_string();
-    assert_eq!(error, format!("no acknowledgement from {deaf}"));
+    assert_eq!(error, format!("no acknowledgement from {silent}"));
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub enum Failure {
     Unstarted(io::Error),
     /// The process broke.
     Broken(Broken),
-    /// All processes were busy, or the answer did not come in time.
+    /// The answer did not come in time, or no process was free in time.
     Late,
     /// The pool is closed.
     Closed,

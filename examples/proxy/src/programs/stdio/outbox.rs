@@ -11,8 +11,8 @@ use super::message::Call;
 use crate::streams::feed::broadcast::{Broadcast, Event};
 use crate::streams::feed::listener::Listener;
 
-/// The number of notifications that may wait for a client, and that are kept for a client that
-/// reconnects.
+/// The number of notifications that may wait for a client, and the number to keep for reconnecting
+/// clients.
 const QUEUE: NonZeroUsize = const { NonZeroUsize::new(64).unwrap() };
 
 /// The notifications of one session.

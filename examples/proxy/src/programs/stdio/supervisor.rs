@@ -136,17 +136,17 @@ impl Supervisor {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
-        let gone = || io::Error::other("the process has no pipes");
+        let no_pipes = || io::Error::other("the process has no pipes");
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        let group = group.ok_or_else(gone)?;
+        let group = group.ok_or_else(no_pipes)?;
         groups.lock().insert(group.as_raw_pid());
         let guard = GroupGuard {
             groups: groups.clone(),
             group,
         };
-        let stdin = child.stdin.take().ok_or_else(gone)?;
-        let stdout = child.stdout.take().ok_or_else(gone)?;
-        let stderr = child.stderr.take().ok_or_else(gone)?;
+        let stdin = child.stdin.take().ok_or_else(no_pipes)?;
+        let stdout = child.stdout.take().ok_or_else(no_pipes)?;
+        let stderr = child.stderr.take().ok_or_else(no_pipes)?;
         Ok(Started {
             stdin,
             stdout,

@@ -176,10 +176,10 @@ async fn the_shutdown_closes_the_input_then_sends_sigterm_then_sigkill_to_the_gr
 
 #[tokio::test]
 async fn a_process_that_ends_at_sigterm_is_a_clean_end() {
-    let deaf = r#"trap 'exit 0' TERM
+    let script = r#"trap 'exit 0' TERM
         read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $$
         while :; do sleep 0.01; done"#;
-    let mut config = config(deaf);
+    let mut config = config(script);
     config.stop = Seconds::of(60);
     let (mut pool, client) = pool_of(&config);
     let pid = pid_of(&client).await;

@@ -80,11 +80,11 @@ fn a_peak_between_two_measurements_is_reported_by_the_part_that_counts() {
     now[Resource::Connections as usize].peak = 70;
     load.observe(now);
     load.observe(used(Resource::Connections, 4));
-    let told = Used {
+    let used = Used {
         active: 4,
         peak: 70,
     };
-    assert_eq!(load.used(Resource::Connections), told);
+    assert_eq!(load.used(Resource::Connections), used);
     assert_eq!(load.stage(), Stage::Closed, "it is over");
 }
 

@@ -42,7 +42,7 @@ impl Listener {
 
     /// Returns the next event or comment.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        // The first heartbeat fires at once, which tells the client that the stream has begun.
+        // The first heartbeat fires at once, so that the client sees the stream begin.
         if self.ended {
             return Poll::Ready(None);
         }

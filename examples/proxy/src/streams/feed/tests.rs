@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use super::*;
 
-const BEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 fn broadcast(queue: usize, replay: usize) -> Arc<Broadcast> {
     Arc::new(Broadcast::new(NonZeroUsize::new(queue).unwrap(), replay))
@@ -22,11 +22,11 @@ fn publish(broadcast: &Broadcast, numbers: std::ops::Range<u32>) {
 
 fn listen(broadcast: &Arc<Broadcast>, last: Option<&str>) -> Option<Listener> {
     let events = broadcast.subscribe(last)?;
-    Some(Listener::new(events, BEAT))
+    Some(Listener::new(events, HEARTBEAT))
 }
 
 /// Returns what the listener gets without waiting, and whether the stream has ended.
-fn heard(listener: &mut Listener) -> (String, bool) {
+fn received(listener: &mut Listener) -> (String, bool) {
     let mut text = String::new();
     while let Some(frame) = listener.frame().now_or_never() {
         match frame {
@@ -46,8 +46,8 @@ async fn every_listener_gets_all_events_from_its_subscription_on() {
     publish(&broadcast, 1..3);
     let mut late = listen(&broadcast, None).unwrap();
     publish(&broadcast, 3..4);
-    assert_eq!(heard(&mut early), (":\n\n1 2 3 ".into(), false));
-    assert_eq!(heard(&mut late), (":\n\n3 ".into(), false));
+    assert_eq!(received(&mut early), (":\n\n1 2 3 ".into(), false));
+    assert_eq!(received(&mut late), (":\n\n3 ".into(), false));
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,12 +58,12 @@ async fn a_slow_listener_is_removed_after_its_queue_and_others_miss_nothing() {
     let mut all = String::new();
     for number in 1..6 {
         publish(&broadcast, number..number + 1);
-        all += &heard(&mut quick).0;
+        all += &received(&mut quick).0;
     }
     assert_eq!(all, ":\n\n1 2 3 4 5 ");
     let counts = broadcast.counts();
     assert_eq!((counts.listeners, counts.dropped, counts.events), (1, 1, 5));
-    let (rest, ended) = heard(&mut slow);
+    let (rest, ended) = received(&mut slow);
     assert!(rest.starts_with(":\n\n1 2 retry: "), "{rest}");
     assert!(ended);
 }
@@ -80,7 +80,7 @@ async fn a_reconnecting_listener_gets_the_missed_events_that_are_kept() {
         (None, ""),
     ] {
         let mut listener = listen(&broadcast, last).unwrap();
-        let text = heard(&mut listener).0;
+        let text = received(&mut listener).0;
         assert_eq!(text.replace(":\n\n", ""), missed, "{last:?}");
     }
 }
@@ -100,7 +100,7 @@ async fn after_the_end_there_is_no_stream() {
     let mut listener = listen(&broadcast, None).unwrap();
     publish(&broadcast, 1..2);
     broadcast.end();
-    assert_eq!(heard(&mut listener), (":\n\n1 ".into(), true));
+    assert_eq!(received(&mut listener), (":\n\n1 ".into(), true));
     assert!(listen(&broadcast, Some("1")).is_none());
 }
 
@@ -108,12 +108,12 @@ async fn after_the_end_there_is_no_stream() {
 async fn silence_is_broken_by_a_comment() {
     let broadcast = broadcast(8, 0);
     let mut listener = listen(&broadcast, None).unwrap();
-    assert_eq!(heard(&mut listener).0, ":\n\n");
-    tokio::time::advance(BEAT - Duration::from_secs(1)).await;
+    assert_eq!(received(&mut listener).0, ":\n\n");
+    tokio::time::advance(HEARTBEAT - Duration::from_secs(1)).await;
     publish(&broadcast, 1..2);
-    assert_eq!(heard(&mut listener).0, "1 ");
-    tokio::time::advance(BEAT - Duration::from_secs(1)).await;
-    assert_eq!(heard(&mut listener).0, "", "not so soon after an event");
+    assert_eq!(received(&mut listener).0, "1 ");
+    tokio::time::advance(HEARTBEAT - Duration::from_secs(1)).await;
+    assert_eq!(received(&mut listener).0, "", "not so soon after an event");
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(heard(&mut listener).0, ":\n\n");
+    assert_eq!(received(&mut listener).0, ":\n\n");
 }

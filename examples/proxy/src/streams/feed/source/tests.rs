@@ -29,7 +29,7 @@ fn failed() -> Asked {
     Err("refused".into())
 }
 
-/// What a source did with some answers, followed by a 204.
+/// The requests and events of a source that got some answers, then a 204.
 #[derive(Default)]
 struct Seen {
     /// The times of the requests, and the event id that each one sent.
