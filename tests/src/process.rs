@@ -104,7 +104,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// If the server ends first, or takes longer than anything should.
+    /// If the server ends first, or does not write the line within a minute.
     pub fn wait_for(&mut self, marker: &str) -> String {
         let until = Instant::now() + BOUND;
         loop {
@@ -159,7 +159,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// If that takes longer than anything should.
+    /// If the server does not end within a minute.
     pub fn end(mut self) -> Ended {
         let until = Instant::now() + BOUND;
         let status = loop {

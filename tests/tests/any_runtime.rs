@@ -252,7 +252,10 @@ fn without_a_runtime_each_shutdown_is_woken_at_its_own_deadline_and_forgotten_wi
     let mut near: Cleanup<'_> = Box::pin(soon.each([""; 0], near));
     let (_, near_told) = poll_told(&mut near);
     let told = near_told.recv_timeout(secs(20));
-    assert!(told.is_ok(), "its deadline passed, though it came later");
+    assert!(
+        told.is_ok(),
+        "the nearer deadline came first, though it was set later"
+    );
     assert!(far_told.try_recv().is_err(), "its deadline is far away");
 
     assert!(Arc::strong_count(&far_tells) > 1);

@@ -199,7 +199,7 @@ async fn a_removal_that_lasts_too_long_for_the_shutdown_is_cut_and_named() {
         "cut at the deadline: 1 removal: auth for 9.0 s"
     );
     assert_eq!(report.elapsed(), secs(9));
-    assert!(removal.await.unwrap(), "whose caller is told");
+    assert!(removal.await.unwrap(), "the caller learns of it");
     assert_eq!(
         trace.all(),
         ["auth begins", "auth is cut", "auth aborts", "auth releases"]
@@ -262,7 +262,10 @@ async fn an_interrupted_shutdown_resumes_the_components_that_have_not_ended() {
     let mut shutdown = spawn(server.shutdown());
     assert_pending!(shutdown.poll());
     drop(shutdown);
-    assert!(plugins.remove(id).await.is_none(), "the shutdown has it");
+    assert!(
+        plugins.remove(id).await.is_none(),
+        "the shutdown has taken the component"
+    );
     hold.release();
     let report = server.shutdown().await;
     assert!(report.is_clean(), "{report}");

@@ -82,7 +82,11 @@ async fn the_limit_is_exact_when_many_connections_come_at_once() {
         }
     });
     assert_eq!(admitted.into_inner(), LIMIT);
-    assert_eq!(served.into_inner(), LIMIT, "who is refused is not served");
+    assert_eq!(
+        served.into_inner(),
+        LIMIT,
+        "refused connections are not served"
+    );
     let stats = connections.stats();
     assert_eq!(
         (stats.active, stats.peak, stats.accepted),
@@ -208,7 +212,11 @@ async fn one_task_with_one_timer_watches_all_connections_and_ends_when_they_clos
     while alive() > 0 {
         yield_now().await;
     }
-    assert_eq!(began.elapsed(), ms(0), "it does not wait for its next look");
+    assert_eq!(
+        began.elapsed(),
+        ms(0),
+        "the watch ends without waiting for its next look"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -299,7 +307,7 @@ async fn a_shutdown_tells_every_connection_that_it_drains() {
         unreachable!("it is refused")
     });
     assert_eq!(late, Err(Refused::Closed));
-    assert_eq!(acceptor.stats().rejected, 0, "that was not the limit");
+    assert_eq!(acceptor.stats().rejected, 0, "the limit refused none");
 }
 
 #[tokio::test(start_paused = true)]

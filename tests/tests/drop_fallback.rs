@@ -50,7 +50,11 @@ fn assert_dropped(place: impl FnOnce(Server)) {
     let (logs, ()) = Logs::of(|| place(server(&trace)));
     assert_told(&logs.only("dropped_unshut"), "first, last", false);
     assert_eq!(logs.all().len(), 1, "{logs:#?}");
-    assert_eq!(trace.all(), RELEASED, "in plan order, each once");
+    assert_eq!(
+        trace.all(),
+        RELEASED,
+        "each is released once, in plan order"
+    );
 }
 
 fn multi_thread() -> Runtime {
@@ -332,7 +336,11 @@ async fn an_inner_owner_that_was_cut_or_skipped_logs_nothing() {
     );
     trace.take();
     let (logs, ()) = Logs::of(|| drop(outer));
-    assert_eq!(logs.all().len(), 0, "the report has told of it: {logs:#?}");
+    assert_eq!(
+        logs.all().len(),
+        0,
+        "the report names it already: {logs:#?}"
+    );
     assert_eq!(trace.all(), [""; 0]);
 }
 

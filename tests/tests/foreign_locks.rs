@@ -269,7 +269,7 @@ where
         "panicked: bad"
     );
     assert_eq!(trace.take(), ["a begins", "a aborts"]);
-    assert!(lock.hold().is_none(), "the abort took it");
+    assert!(lock.hold().is_none(), "the abort took the value out");
 }
 
 async fn a_value_that_hangs_is_aborted<L: Lock>()

@@ -111,7 +111,11 @@ async fn a_survivor_of_its_leader_is_awaited_and_no_longer_than_it_lives() {
     family.signal(rest, Signal::USR1);
     ends(&mut cleanup, &family).await.unwrap();
     drop(cleanup);
-    assert_eq!(family.read("told").len(), 1, "a second would mean: hurry");
+    assert_eq!(
+        family.read("told").len(),
+        1,
+        "a second SIGTERM could mean a hurry"
+    );
     assert!(family.leader_is_reaped());
     child.cleanup(&context()).await.unwrap();
 }

@@ -101,7 +101,7 @@ fn every_waiter_is_woken_and_one_that_gave_up_takes_no_wakeup_from_another() {
         assert!(waiter.is_woken());
         assert_ready!(waiter.poll());
     }
-    assert_ready!(spawn(gate.drained()).poll(), "who comes late");
+    assert_ready!(spawn(gate.drained()).poll(), "a late waiter");
 }
 
 #[test]

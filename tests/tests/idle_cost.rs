@@ -126,7 +126,7 @@ fn an_owner_allocates_nothing_before_its_shutdown() {
         drop(server.shutdown());
         server
     });
-    assert_eq!(count, 1, "the box of this test alone");
+    assert_eq!(count, 1, "only the test's box");
     let (count, ()) = allocations(|| {
         let mut server = server;
         server.state.disarm();
@@ -172,7 +172,7 @@ fn a_shutdown_allocates_no_more_for_eight_steps_than_for_two() {
             allocations(|| assert_ready!(std::pin::Pin::new(&mut shutdown).poll(cx))).0
         })
     };
-    assert_eq!(of_eight, of_two, "rows are made together");
+    assert_eq!(of_eight, of_two, "all rows share one allocation");
     assert!(of_two <= 12, "{of_two}");
 }
 
@@ -182,7 +182,7 @@ fn a_gate_reuses_the_memory_of_an_earlier_one() {
     drop(Gate::new());
     for _ in 0..3 {
         let (count, gate) = allocations(Gate::new);
-        assert_eq!(count, 2, "what its clones share, and its labels");
+        assert_eq!(count, 2, "the shared state and the labels");
         // Here the pass, and not the gate, is the last to go.
         let pass = gate.enter();
         drop(gate);

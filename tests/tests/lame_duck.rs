@@ -85,7 +85,7 @@ async fn main_serves_for_the_minimum_and_then_gets_stop() {
 async fn progress_shows_how_long_the_lame_duck_has_lasted() {
     let handle = sigterm();
     let progress = handle.progress();
-    assert_eq!(progress.elapsed(), None, "nobody has taken it up");
+    assert_eq!(progress.elapsed(), None, "no runner uses the handle yet");
     Runner::new(server(&Trace::new()))
         .handle(&handle)
         .lame_duck(secs(7))

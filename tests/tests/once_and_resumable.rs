@@ -127,7 +127,7 @@ async fn a_resumed_shutdown_stays_on_its_first_clock() {
     assert_eq!(
         trace.count("second begins"),
         1,
-        "polled once though it is late"
+        "a late step is still polled once"
     );
 }
 
@@ -445,7 +445,7 @@ async fn a_blocking_call_that_still_runs_is_awaited_and_not_started_again() {
     impl Disk {
         fn sync(&self) {
             self.trace.add("the call begins");
-            // Until the test says so.
+            // Blocks until the test lets it end.
             let _ = self.held.lock().unwrap().recv();
             self.trace.add("the call ends");
         }

@@ -43,7 +43,7 @@ async fn an_empty_field_is_skipped_and_the_report_stays_clean() {
         assert!(matches!(step.outcome(), Outcome::Skipped), "{report}");
         assert_eq!(step.why(), Some("it was empty"));
         assert!(report.is_clean() && report.exit_code() == 0, "{report}");
-        assert_eq!(trace.count("last ends"), 1, "a required one may be empty");
+        assert_eq!(trace.count("last ends"), 1, "a required field may be empty");
     }
     check(None::<Probe>).await;
     check(Box::new(None::<Probe>)).await;

@@ -87,7 +87,7 @@ async fn readiness_drains_before_main_gets_stop_and_has_stopped_after_the_plan()
             stop.cancelled().await;
             assert_eq!(seen.state(), ReadyState::Draining);
             seen.set_ready();
-            assert!(!seen.is_ready(), "there is no way back");
+            assert!(!seen.is_ready(), "draining never becomes ready again");
         })
         .await;
     assert!(report.is_clean(), "{report}");

@@ -136,7 +136,9 @@ async fn an_owner_that_was_taken_out_is_reported_as_aborted_and_goes_on_by_itsel
     server.interrupt();
     let mut owner = server.field.0.take().unwrap();
     let report = server.shutdown().await;
-    let step = report.step("field.field").expect("what was in flight");
+    let step = report
+        .step("field.field")
+        .expect("the row of the owner in flight");
     assert!(matches!(step.outcome(), Outcome::Aborted), "{report}");
     assert!(!report.is_clean(), "{report}");
     hold.release();

@@ -81,7 +81,7 @@ async fn a_blocking_call_of_a_part_in_an_option_is_reported_as_aborted() {
     drop(ends);
     let report = server.shutdown().await;
     // The engine cannot know whether the option still holds the value that it held before.
-    assert!(!report.is_clean(), "nobody waited for the call: {report}");
+    assert!(!report.is_clean(), "the call was not awaited: {report}");
     let outcome = report.step("storage.db").expect("a row").outcome();
     assert!(matches!(outcome, Outcome::Aborted), "{report}");
 }
@@ -96,7 +96,7 @@ async fn a_blocking_call_of_an_element_is_reported_as_aborted() {
     assert_pending!(spawn(server.shutdown()).poll());
     drop(ends);
     let report = server.shutdown().await;
-    assert!(!report.is_clean(), "nobody waited for the call: {report}");
+    assert!(!report.is_clean(), "the call was not awaited: {report}");
 }
 
 struct Fails;
@@ -175,7 +175,7 @@ async fn a_best_effort_step_that_failed_in_an_earlier_run_leaves_the_report_clea
         state: ShutdownState::new(),
     };
     let report = server().shutdown().await;
-    assert!(report.is_clean(), "in one run: {report}");
+    assert!(report.is_clean(), "without an interruption: {report}");
 
     let mut server = server();
     assert_pending!(spawn(server.shutdown()).poll());

@@ -202,7 +202,7 @@ async fn a_main_that_fails_begins_the_shutdown_and_the_exit_code_is_1() {
         "{report}"
     );
     assert_eq!(report.exit_code(), 1);
-    assert_eq!(trace.count("pool ends"), 1, "it is cleaned all the same");
+    assert_eq!(trace.count("pool ends"), 1, "the plan runs all the same");
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +218,7 @@ async fn a_main_that_panics_begins_the_shutdown_and_the_exit_code_is_101() {
         "{report}"
     );
     assert_eq!(report.exit_code(), 101);
-    assert_eq!(trace.count("pool ends"), 1, "it is cleaned all the same");
+    assert_eq!(trace.count("pool ends"), 1, "the plan runs all the same");
 }
 
 #[tokio::test(start_paused = true)]
@@ -584,7 +584,7 @@ async fn a_main_that_panics_before_it_returns_its_future_is_contained() {
     let report = run(server(&trace), never).await;
     assert_eq!(report.reason().to_string(), "main panicked: no port");
     assert_eq!(report.exit_code(), 101);
-    assert_eq!(trace.count("pool ends"), 1, "it is cleaned all the same");
+    assert_eq!(trace.count("pool ends"), 1, "the plan runs all the same");
 }
 
 #[tokio::test(start_paused = true)]

@@ -233,7 +233,11 @@ async fn a_start_that_goes_on_after_stop_is_dropped_after_5_s() {
         "{report}"
     );
     assert_eq!(report.elapsed(), secs(5));
-    assert_eq!(report.exit_code(), 1, "what it was doing is not known");
+    assert_eq!(
+        report.exit_code(),
+        1,
+        "the start may have been doing anything"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -375,7 +379,7 @@ async fn a_failed_start_is_the_reason_and_leaves_nothing_behind() {
     let drops = trace.clone();
     let ends = trace.clone();
     let report = Runner::build(async move |_| {
-        let _dropped = Dropped(drops, "what was built is dropped");
+        let _dropped = Dropped(drops, "the unfinished start is dropped");
         Err::<Server, _>("the port is taken")
     })
     .handle(&handle)
@@ -383,7 +387,10 @@ async fn a_failed_start_is_the_reason_and_leaves_nothing_behind() {
     .finally(move |report| ends.add(format!("finally {}", report.exit_code())))
     .run(never_main)
     .await;
-    assert_eq!(trace.all(), ["what was built is dropped", "finally 1"]);
+    assert_eq!(
+        trace.all(),
+        ["the unfinished start is dropped", "finally 1"]
+    );
     assert_eq!(
         report.reason().to_string(),
         "the start failed: the port is taken"
@@ -391,7 +398,7 @@ async fn a_failed_start_is_the_reason_and_leaves_nothing_behind() {
     assert_eq!(report.exit_code(), 1);
     assert_nothing_is_left(&report);
     assert_eq!(readiness.state(), ReadyState::Stopped);
-    assert!(handle.is_requested(), "who waits for it is told");
+    assert!(handle.is_requested(), "waiters are woken");
 }
 
 #[tokio::test(start_paused = true)]
@@ -435,7 +442,7 @@ async fn a_panic_in_the_start_is_a_failed_start() {
     let trace = Trace::new();
     let drops = trace.clone();
     let report = Runner::build(async move |_| -> Result<Server, BoxError> {
-        let _dropped = Dropped(drops, "what was built is dropped");
+        let _dropped = Dropped(drops, "the unfinished start is dropped");
         panic!("no configuration");
     })
     .run(never_main)
@@ -445,7 +452,7 @@ async fn a_panic_in_the_start_is_a_failed_start() {
         "the start failed: panicked: no configuration"
     );
     assert_eq!(report.exit_code(), 1);
-    assert_eq!(trace.all(), ["what was built is dropped"]);
+    assert_eq!(trace.all(), ["the unfinished start is dropped"]);
     assert_nothing_is_left(&report);
 }
 

@@ -183,13 +183,17 @@ async fn set_aside(content: &[u8], words: &[&str]) {
     }
     let aside = PathBuf::from(warning.field("aside"));
     assert_eq!(aside.parent(), Some(directory.path()));
-    assert_eq!(fs::read(&aside).unwrap(), content, "nothing of it is lost");
+    assert_eq!(fs::read(&aside).unwrap(), content, "the file is unchanged");
 
     assert_eq!((known(&file), file.restored()), (String::new(), None));
     add(&file, "new");
     file.save().await.unwrap();
     assert_eq!(known(&open(&path).await), "new");
-    assert_eq!(fs::read(&aside).unwrap(), content, "not by a save either");
+    assert_eq!(
+        fs::read(&aside).unwrap(),
+        content,
+        "a save leaves the file set aside unchanged"
+    );
 }
 
 /// Returns the content of a file with this format, name, version and state.
@@ -256,7 +260,7 @@ async fn a_save_keeps_the_permissions_of_the_file() {
     add(&file, "a");
     file.save().await.unwrap();
     let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(), 0o600, "a new one is its owner's alone");
+    assert_eq!(mode(), 0o600, "only the owner can read a new file");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     add(&file, "b");
     file.save().await.unwrap();
@@ -553,7 +557,11 @@ fn saved_in_vain(how: &str, why: &str, prepare: impl FnOnce(&Path)) {
     assert_eq!(ended.code, Some(3), "{ended:#?}");
     assert!(ended.says(&["failed:", "peers.json", why]), "{ended:#?}");
     assert_eq!(fs::read(&path).unwrap(), old);
-    assert_eq!(names(directory.path()), ["peers.json"], "and nothing else");
+    assert_eq!(
+        names(directory.path()),
+        ["peers.json"],
+        "there are no other files"
+    );
 }
 
 #[test]
@@ -681,7 +689,7 @@ async fn the_target_of_a_link_is_replaced_and_the_link_stays() {
     fs::write(&real, b"{").unwrap();
     assert_eq!(known(&open(&link).await), "");
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(names(&elsewhere).len(), 1, "the damaged one, aside");
+    assert_eq!(names(&elsewhere).len(), 1, "the damaged file, set aside");
 }
 
 #[test]
@@ -708,5 +716,9 @@ fn a_file_that_cannot_be_opened_now_is_an_error_and_is_read_later() {
         "{ended:#?}"
     );
     assert_eq!(fs::read(&path).unwrap(), content);
-    assert_eq!(names(directory.path()), ["peers.json"], "and nothing else");
+    assert_eq!(
+        names(directory.path()),
+        ["peers.json"],
+        "there are no other files"
+    );
 }

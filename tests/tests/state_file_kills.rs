@@ -46,7 +46,7 @@ fn killed(directory: &Path, after: Duration) -> (u64, u64) {
         let number = lines.find_map(|line| line.strip_prefix(what));
         number.map(|number| number.parse().expect("a number"))
     };
-    let begun = last("saving ").expect("one was begun");
+    let begun = last("saving ").expect("a save was begun");
     (last("saved ").unwrap_or(begun - 1), begun)
 }
 

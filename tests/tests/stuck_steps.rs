@@ -429,7 +429,7 @@ async fn every_element_of_a_container_has_its_own_row() {
     assert!(matches!(outcome("plugins[mail]"), Outcome::Failed(_)));
     assert!(
         !outcome("plugins").is_done(),
-        "a container is as its elements are"
+        "a container is done only if its elements are"
     );
     assert!(outcome("boxed[0]").is_done());
     assert!(outcome("boxed[1].disk").is_done());

@@ -124,7 +124,7 @@ async fn the_state_of_a_task_is_running_then_waiting_and_at_last_given_up_or_end
     }
     let [running, waiting] = [TaskState::Running, TaskState::Waiting];
     assert_eq!(states, [running, waiting, running, TaskState::GivenUp]);
-    assert!(!task.changed().await, "there is no more to come");
+    assert!(!task.changed().await, "no change follows");
 
     let ends = async |_| sleep(secs(1)).await;
     let mut task = tasks.supervise("feed", restart, ends).unwrap();
@@ -343,7 +343,7 @@ async fn each_run_begins_with_what_the_closure_captured() {
         Err::<(), _>("no feed")
     };
     tasks.supervise("async", every_second(), fails).unwrap();
-    // A closure that returns a future does as well.
+    // A closure that returns a future works as well.
     let name = String::from("a name");
     let all = Arc::clone(&seen);
     let fails = move |_| async move {

@@ -307,7 +307,7 @@ async fn an_error_of_a_task_that_panics_when_it_is_shown_is_contained() {
     struct Untold;
     impl std::fmt::Display for Untold {
         fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            panic!("it cannot be told")
+            panic!("it cannot be shown")
         }
     }
     impl std::error::Error for Untold {}
@@ -394,7 +394,7 @@ fn spawning_on_a_runtime_that_ends_neither_deadlocks_nor_leaks() {
         });
         drop(runtime);
         assert_eq!(sent.iter().count(), 2, "it did spawn");
-        assert_eq!(tasks.len(), 0, "what was spawned is gone");
+        assert_eq!(tasks.len(), 0, "the spawned tasks are gone");
         tasks.close();
         assert_ready!(spawn(tasks.drained()).poll());
     }

@@ -52,7 +52,10 @@ async fn a_server_without_descriptors_waits_and_then_goes_on() {
     }
     let start = Instant::now();
     while descriptors(process.id()) < FILES {
-        assert!(start.elapsed() < Duration::from_secs(30), "some are left");
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "descriptors are still free"
+        );
         sleep(Duration::from_millis(10)).await;
     }
 
@@ -64,7 +67,7 @@ async fn a_server_without_descriptors_waits_and_then_goes_on() {
     assert!(spent < 20, "{spent}");
     for client in &mut clients[..FILES / 2] {
         asks(client).await;
-        assert!(is_answered(client).await, "those it has are served");
+        assert!(is_answered(client).await, "accepted connections are served");
     }
 
     // The queued connections are served when others close.

@@ -121,7 +121,7 @@ fn report_no_key(input: ParseStream<'_>, target: Target, errors: &mut Errors) {
 
 fn raw_value(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> RawValue {
     if input.peek(Token![=]) {
-        // Consumed as it was peeked.
+        // Cannot fail: the token was just peeked.
         let _ = input.parse::<Token![=]>();
         return match try_parse::<Expr>(input) {
             Some(expr) => RawValue::Expr(expr),
@@ -158,7 +158,7 @@ fn broken_value(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) {
 /// Reads the value of `after`: `after = field` or `after(a, b)`.
 fn dependencies(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> RawValue {
     if input.peek(Token![=]) {
-        // Consumed as it was peeked.
+        // Cannot fail: the token was just peeked.
         let _ = input.parse::<Token![=]>();
         if input.is_empty() || input.peek(Token![,]) {
             broken_value(key, input, errors);

@@ -224,7 +224,8 @@ fn two_runs(logs: &Logs) -> Report {
 
 fn main() -> ExitCode {
     let logs = Logs::default();
-    tracing::subscriber::set_global_default(logs.subscriber()).expect("there is no other");
+    tracing::subscriber::set_global_default(logs.subscriber())
+        .expect("this is the only subscriber");
     let handle = ShutdownHandle::new();
     let how = std::env::args().nth(1).unwrap_or_default();
     let report = match &*how {

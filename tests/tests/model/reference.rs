@@ -213,7 +213,7 @@ impl Reference {
             if self.root.poll(far, false, &mut self.world).is_some() {
                 return true;
             }
-            let next = self.next().expect("what runs has a deadline");
+            let next = self.next().expect("a running step has a deadline");
             if let Some(until) = until {
                 self.world.compare(next, until);
                 if next >= until {
