@@ -74,19 +74,19 @@ keys! {
     TypeAttrs {}
     TYPE_KEYS on Target::Type {
         "timeout" timeout: Slot<Time> = value::time, "timeout = \"5s\"", ["timeout = \"25s\""],
-            "the total budget; 25 s for an owner that states none, as Kubernetes kills after 30 s";
+            "the total budget; an owner that states none has 25 s, since Kubernetes kills after 30 s";
         "at_most" at_most: Slot<Time> = value::known_time, "at_most = \"60s\"", ["at_most = \"60s\""],
-            "beside a timeout computed at run time: what it is clipped to, and proved with";
+            "the limit of a timeout that is computed at run time; the compiler proves the budget with it";
         "name" name: Slot<LitStr> = value::string, "name = \"server\"", ["name = \"…\""],
             "the name in plans, reports and logs, instead of the type's";
         "part" part: Flag = value::flag, "part", ["part"],
-            "it lives inside another: a component without state and `Drop`. Enums are always parts";
+            "makes the type a part, which lives inside another type: a component without state and `Drop`. Enums are always parts";
         "strict" strict: Flag = value::flag, "strict", ["strict"],
-            "every field needs `#[shutdown(…)]`, even if only `skip`";
+            "requires `#[shutdown(…)]` on every field, even if only `skip`";
         "no_drop" no_drop: Flag = value::flag, "no_drop", ["no_drop"],
-            "no `Drop` for the struct, so that its fields can be moved out; the state's own drop logs";
+            "writes no `Drop` for the struct, so that its fields can be moved out; the state's own drop logs";
         "crate" runtime: Slot<Path> = value::path, "crate = path::to::lifecycle_runtime", ["crate = path"],
-            "where this crate is found, if it is renamed or re-exported";
+            "the path of this crate, if it is renamed or re-exported";
     }
 }
 
@@ -98,31 +98,31 @@ keys! {
     }
     FIELD_KEYS on Target::Field {
         "priority" priority: Slot<i32> = value::integer, "priority = 10", ["priority = 10"],
-            "lower numbers run first, equal ones together";
+            "lower numbers run first, equal numbers at the same time";
         "after" after: Slot<Vec<Dependency>> = value::dependencies, "after = field", ["after = field", "after(a, b)"],
-            "waits for these fields, too; without a priority it takes the greatest among theirs";
+            "waits for these fields, too; a step without a priority takes the greatest among theirs";
         "timeout" timeout: Slot<Time> = value::time, "timeout = \"5s\"", ["timeout = \"5s\""],
-            "the longest the step may take";
+            "the longest time that the step may take";
         "at_most" at_most: Slot<Time> = value::known_time, "at_most = \"60s\"", ["at_most = \"60s\""],
-            "beside a timeout computed at run time: what it is clipped to, and proved with";
+            "the limit of a timeout that is computed at run time; the compiler proves the budget with it";
         "with" with: Slot<Call> = value::call, "with = |value| value.close()",
             ["with = path", "with = |field| …", "with = |field, cx| …"],
-            "how it is cleaned, called with `&mut field`";
+            "the function or closure that cleans up the field, called with `&mut field`";
         "take" take: Flag = value::flag, "take", ["take"],
             "beside `with`, on an `Option<…>`: moves the value out, for a method that consumes it; `abort` consumes it too";
         "abort" abort: Slot<Call> = value::call, "abort = |value| value.kill()", ["abort = path", "abort = |field| …"],
-            "beside `with`: forces the end, synchronously, when the step is not done, and in `Drop`";
+            "beside `with`: forces the end synchronously if the step is not done, and in `Drop`";
         "blocking" blocking: Flag = value::flag, "blocking", ["blocking"],
-            "beside `with`: runs it on the blocking pool; the field is an `Option<…>` or an `Arc<…>`. A call cannot be cut: \
+            "beside `with`: runs it on the blocking pool; the field must be an `Option<…>` or an `Arc<…>`. A call cannot be cut: \
              it is left behind at the deadline, and `abort` runs when it gives the value back";
         "leaf" leaf: Flag = value::flag, "leaf", ["leaf"],
             "leaves the nested plan out of this one, which a recursive type needs";
         "required" required: Flag = value::flag, "required", ["required"],
-            "unless it is done, all steps after it are skipped and aborted";
+            "if the step is not done, all steps after it are skipped and aborted";
         "best_effort" best_effort: Flag = value::flag, "best_effort", ["best_effort"],
-            "its failure leaves the report clean";
+            "a failure of the step leaves the report clean";
         "skip" skip: Flag = value::flag, "skip", ["skip"],
-            "another owner cleans it, or nobody needs to";
+            "another owner cleans up the field, or there is nothing to clean up";
         "state" state: Flag = value::flag, "state", ["state"],
             "the [`ShutdownState`] of an owner";
     }
