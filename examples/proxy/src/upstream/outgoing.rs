@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use lifecycle_http::BodyError;
 
 use crate::inbound::body::Upload;
 
