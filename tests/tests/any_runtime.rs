@@ -43,10 +43,10 @@ fn runtime(time: bool) -> Runtime {
 }
 
 /// Keeps these tests from running at the same time, since they look at the threads and the panic hook of the process.
-static ALONE: Mutex<()> = Mutex::new(());
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ALONE
+fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
+    ONE_AT_A_TIME
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
@@ -94,7 +94,7 @@ fn assert_cut_in_time(report: &Report) {
 
 #[test]
 fn a_shutdown_goes_on_after_the_runtime_that_polled_it_is_gone() {
-    let _alone = alone();
+    let _alone = one_at_a_time();
     for time in [true, false] {
         let trace = Trace::new();
         let mut server = server(&trace, Probe::new(&trace, "slow").hang());
@@ -118,7 +118,7 @@ fn a_shutdown_goes_on_after_the_runtime_that_polled_it_is_gone() {
 
 #[test]
 fn a_shutdown_on_paused_time_goes_on_in_another_runtime() {
-    let _alone = alone();
+    let _alone = one_at_a_time();
     let paused = || {
         let mut builder = Builder::new_current_thread();
         builder.enable_all().start_paused(true).build().unwrap()
@@ -139,9 +139,9 @@ fn a_shutdown_on_paused_time_goes_on_in_another_runtime() {
 }
 
 /// A component that wakes itself this many times.
-struct Busy(u32);
+struct SelfWaking(u32);
 
-impl Component for Busy {
+impl Component for SelfWaking {
     async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
         poll_fn(|cx| match self.0 {
             0 => Poll::Ready(()),
@@ -159,10 +159,10 @@ impl Component for Busy {
 
 #[test]
 fn without_a_time_driver_one_thread_wakes_the_plan_and_no_hook_sees_a_panic() {
-    let _alone = alone();
+    let _alone = one_at_a_time();
     let trace = Trace::new();
     let (panics, report) = panics_seen(|| {
-        let mut busy = server(&trace, Busy(5_000));
+        let mut busy = server(&trace, SelfWaking(5_000));
         assert!(runtime(false).block_on(busy.shutdown()).is_clean());
         let mut slow = server(&trace, Probe::new(&trace, "slow").hang());
         runtime(false).block_on(slow.shutdown())
@@ -182,7 +182,7 @@ fn assert_thread_ends() {
 
 #[test]
 fn many_shutdowns_share_one_timer_thread() {
-    let _alone = alone();
+    let _alone = one_at_a_time();
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .build()
@@ -208,9 +208,9 @@ fn many_shutdowns_share_one_timer_thread() {
 }
 
 /// A waker that notifies the test.
-struct Tells(Mutex<mpsc::Sender<()>>);
+struct NotifyingWaker(Mutex<mpsc::Sender<()>>);
 
-impl Wake for Tells {
+impl Wake for NotifyingWaker {
     fn wake(self: Arc<Self>) {
         // The test may have stopped listening.
         let _ = self.0.lock().unwrap().send(());
@@ -220,9 +220,9 @@ impl Wake for Tells {
 type Cleanup<'a> = Pin<Box<dyn Future<Output = Result<(), BoxError>> + 'a>>;
 
 /// Polls a cleanup that waits for its deadline, with its own waker.
-fn poll_told(cleanup: &mut Cleanup<'_>) -> (Arc<Tells>, mpsc::Receiver<()>) {
+fn poll_with_waker(cleanup: &mut Cleanup<'_>) -> (Arc<NotifyingWaker>, mpsc::Receiver<()>) {
     let (sender, receiver) = mpsc::channel();
-    let tells = Arc::new(Tells(Mutex::new(sender)));
+    let tells = Arc::new(NotifyingWaker(Mutex::new(sender)));
     let waker = Waker::from(Arc::clone(&tells));
     let mut cx = task::Context::from_waker(&waker);
     assert!(cleanup.as_mut().poll(&mut cx).is_pending());
@@ -235,7 +235,7 @@ fn poll_told(cleanup: &mut Cleanup<'_>) -> (Arc<Tells>, mpsc::Receiver<()>) {
 
 #[test]
 fn without_a_runtime_each_shutdown_is_woken_at_its_own_deadline_and_forgotten_with_its_future() {
-    let _alone = alone();
+    let _alone = one_at_a_time();
     let trace = Trace::new();
     let mut probes = ["far", "near"].map(|name| [Probe::new(&trace, name).hang()]);
     let [far, near] = &mut probes;
@@ -243,24 +243,24 @@ fn without_a_runtime_each_shutdown_is_woken_at_its_own_deadline_and_forgotten_wi
     let soon = Context::new(Reason::Requested, ms(20));
 
     let mut far: Cleanup<'_> = Box::pin(in_an_hour.each([""; 0], far));
-    let (far_tells, far_told) = poll_told(&mut far);
+    let (far_waker, far_woken) = poll_with_waker(&mut far);
     let began = Instant::now();
     while !a_timer_sleeps() {
         assert!(began.elapsed() < secs(20), "the thread does not wait");
         std::thread::sleep(ms(1));
     }
     let mut near: Cleanup<'_> = Box::pin(soon.each([""; 0], near));
-    let (_, near_told) = poll_told(&mut near);
-    let told = near_told.recv_timeout(secs(20));
+    let (_, near_woken) = poll_with_waker(&mut near);
+    let told = near_woken.recv_timeout(secs(20));
     assert!(
         told.is_ok(),
         "the nearer deadline came first, though it was set later"
     );
-    assert!(far_told.try_recv().is_err(), "its deadline is far away");
+    assert!(far_woken.try_recv().is_err(), "its deadline is far away");
 
-    assert!(Arc::strong_count(&far_tells) > 1);
+    assert!(Arc::strong_count(&far_waker) > 1);
     drop((far, near));
-    assert_eq!(Arc::strong_count(&far_tells), 1);
+    assert_eq!(Arc::strong_count(&far_waker), 1);
     // The next test must not see this thread.
     assert_thread_ends();
 }

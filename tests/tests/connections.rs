@@ -43,13 +43,16 @@ fn limit(limit: usize) -> NonZeroUsize {
 }
 
 /// Serves until its close signal, and returns the reason.
-fn told(connections: &Connections, name: &'static str) -> oneshot::Receiver<CloseReason> {
-    let (tell, told) = oneshot::channel();
+fn spawn_reporting(
+    connections: &Connections,
+    name: &'static str,
+) -> oneshot::Receiver<CloseReason> {
+    let (tell, reason) = oneshot::channel();
     let spawned = connections.spawn(name, |connection| async move {
         let _ = tell.send(connection.cancelled().await);
     });
     spawned.expect("there is a place");
-    told
+    reason
 }
 
 /// Serves for ever.
@@ -165,8 +168,8 @@ async fn a_permit_is_taken_before_its_task_starts_and_given_back_without_one() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_told_to_close_and_an_active_one_is_not() {
     let connections = Connections::with_idle_timeout(limit(9), secs(60));
-    let mut idle = told(&connections, "idle");
-    let mut active = told(&connections, "active");
+    let mut idle = spawn_reporting(&connections, "idle");
+    let mut active = spawn_reporting(&connections, "active");
     let busy = connections
         .list()
         .find(|it| it.peer() == &Peer::from("active"))
@@ -203,7 +206,7 @@ async fn one_task_with_one_timer_watches_all_connections_and_ends_when_they_clos
     let alive = || Handle::current().metrics().num_alive_tasks();
     assert_eq!(alive(), 0, "none without a connection");
     for _ in 0..100 {
-        drop(told(&connections, "peer"));
+        drop(spawn_reporting(&connections, "peer"));
     }
     yield_now().await;
     assert_eq!(alive(), 101);
@@ -222,22 +225,22 @@ async fn one_task_with_one_timer_watches_all_connections_and_ends_when_they_clos
 #[tokio::test(start_paused = true)]
 async fn a_busy_connection_is_not_idle_and_its_idle_time_begins_afterwards() {
     let connections = Connections::with_idle_timeout(limit(9), secs(60));
-    let mut told = told(&connections, "peer");
+    let mut reason = spawn_reporting(&connections, "peer");
     let connection = connections.list().next().expect("it is there");
     let busy = connection.busy();
     let busier = connection.busy();
     sleep(secs(300)).await;
     drop(busier);
     sleep(secs(300)).await;
-    assert!(told.try_recv().is_err());
+    assert!(reason.try_recv().is_err());
     assert_eq!(connection.idle(), secs(0));
     drop(busy);
     sleep(secs(50)).await;
     connection.add_bytes(1, 1);
-    assert!(told.try_recv().is_err());
+    assert!(reason.try_recv().is_err());
     sleep(secs(20)).await;
     assert_eq!(
-        told.try_recv(),
+        reason.try_recv(),
         Ok(CloseReason::Idle),
         "keep-alive traffic says nothing"
     );
@@ -263,7 +266,7 @@ async fn a_connections_description_is_in_the_report_and_its_panic_cuts_the_other
     let mut server = Server::new(Connections::new(limit(9)));
     endless(&server.connections, "10.0.0.7:4711");
     let bad = server.connections.list().next().expect("it is there");
-    bad.set_description(|| panic!("it cannot be told"));
+    bad.set_description(|| panic!("it cannot be shown"));
     let report = server.shutdown().await;
     assert_eq!(report.elapsed(), secs(9), "{report}");
     assert_eq!(server.connections.stats().forced, 1);
@@ -283,9 +286,9 @@ fn a_watch_ends_with_its_runtime_and_the_next_connection_starts_another() {
     first.block_on(async { endless(&connections, "first") });
     drop(first);
     build().block_on(async {
-        let told = told(&connections, "second");
+        let reason = spawn_reporting(&connections, "second");
         sleep(secs(70)).await;
-        assert_eq!(told.await, Ok(CloseReason::Idle));
+        assert_eq!(reason.await, Ok(CloseReason::Idle));
     });
 }
 
@@ -293,8 +296,8 @@ fn a_watch_ends_with_its_runtime_and_the_next_connection_starts_another() {
 async fn a_shutdown_tells_every_connection_that_it_drains() {
     let mut server = Server::new(Connections::new(limit(9)));
     let (first, second) = (
-        told(&server.connections, "first"),
-        told(&server.connections, "second"),
+        spawn_reporting(&server.connections, "first"),
+        spawn_reporting(&server.connections, "second"),
     );
     let acceptor = server.connections.acceptor();
     let report = server.shutdown().await;
@@ -317,7 +320,7 @@ async fn remaining_connections_are_cut_at_the_soft_deadline_named_and_counted() 
     let h2 = server.connections.list().next().expect("it is there");
     h2.set_protocol("h2");
     h2.set_protocol("h1");
-    drop(told(&server.connections, "polite"));
+    drop(spawn_reporting(&server.connections, "polite"));
     yield_now().await;
     let report = server.shutdown().await;
     let Outcome::Failed(error) = report.step("connections").unwrap().outcome() else {
@@ -335,12 +338,12 @@ async fn remaining_connections_are_cut_at_the_soft_deadline_named_and_counted() 
 #[tokio::test]
 async fn the_first_reason_to_close_stays() {
     let connections = Connections::new(limit(9));
-    let told = told(&connections, "peer");
+    let reason = spawn_reporting(&connections, "peer");
     let connection = connections.list().next().expect("it is there");
     assert_eq!(connection.close_reason(), None);
     connection.close(CloseReason::Error);
     connection.close(CloseReason::Idle);
-    assert_eq!(told.await, Ok(CloseReason::Error));
+    assert_eq!(reason.await, Ok(CloseReason::Error));
     connections.close();
     assert_eq!(connection.close_reason(), Some(CloseReason::Error));
     connections.drained().await;
@@ -474,14 +477,14 @@ async fn parts_of_a_connection_that_is_cut_are_awaited() {
 #[tokio::test]
 async fn a_part_that_panics_ends_nothing_else() {
     let connections = Connections::new(limit(9));
-    let mut told = told(&connections, "peer");
+    let mut reason = spawn_reporting(&connections, "peer");
     let connection = connections.list().next().expect("it is there");
     connection.spawn(async { panic!("a bad stream") }).unwrap();
     for _ in 0..3 {
         yield_now().await;
     }
     assert_eq!(connection.close_reason(), None);
-    assert!(told.try_recv().is_err(), "it goes on");
+    assert!(reason.try_recv().is_err(), "it goes on");
     connections.close();
     connections.drained().await;
 }
@@ -489,7 +492,7 @@ async fn a_part_that_panics_ends_nothing_else() {
 #[tokio::test]
 async fn a_detached_connection_has_a_close_signal_and_parts() {
     let connection = Connection::detached("test");
-    let (tell, told) = oneshot::channel();
+    let (tell, reason) = oneshot::channel();
     let part = connection.clone();
     let spawned = connection.spawn(async move {
         let _ = tell.send(part.cancelled().await);
@@ -497,13 +500,13 @@ async fn a_detached_connection_has_a_close_signal_and_parts() {
     spawned.unwrap();
     yield_now().await;
     connection.close(CloseReason::Drain);
-    assert_eq!(told.await, Ok(CloseReason::Drain));
+    assert_eq!(reason.await, Ok(CloseReason::Drain));
 }
 
 #[tokio::test]
 async fn a_waiter_for_the_close_is_woken_after_other_wakeups_and_on_another_task() {
     let connections = Connections::new(limit(9));
-    let (tell, mut told) = oneshot::channel();
+    let (tell, mut reason) = oneshot::channel();
     let (moved, waits) = oneshot::channel();
     let spawned = connections.spawn("peer", |connection| async move {
         let mut closing = Box::pin(async move { connection.cancelled().await });
@@ -524,7 +527,7 @@ async fn a_waiter_for_the_close_is_woken_after_other_wakeups_and_on_another_task
     for _ in 0..5 {
         yield_now().await;
     }
-    assert!(told.try_recv().is_err());
+    assert!(reason.try_recv().is_err());
     connections.close();
-    assert_eq!(told.await, Ok(CloseReason::Drain));
+    assert_eq!(reason.await, Ok(CloseReason::Drain));
 }

@@ -26,7 +26,7 @@ fn took(report: &Report, step: &str) -> Duration {
 }
 
 /// Rounds to milliseconds, since shares of a budget are not whole.
-fn about(time: Duration) -> Duration {
+fn rounded(time: Duration) -> Duration {
     ms(u64::try_from((time + Duration::from_micros(500)).as_millis()).unwrap())
 }
 
@@ -235,12 +235,12 @@ async fn a_nested_plan_shares_its_parents_remaining_time_in_proportion() {
     };
     let report = server.shutdown().within(secs(2)).await;
     assert_eq!(
-        about(took(&report, "storage.writer")),
+        rounded(took(&report, "storage.writer")),
         ms(1_500),
         "{report}"
     );
-    assert_eq!(about(took(&report, "storage.disk")), ms(500), "{report}");
-    assert_eq!(about(report.elapsed()), secs(2), "{report}");
+    assert_eq!(rounded(took(&report, "storage.disk")), ms(500), "{report}");
+    assert_eq!(rounded(report.elapsed()), secs(2), "{report}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,9 +264,9 @@ async fn within_shrinks_all_budgets_in_proportion() {
             state: ShutdownState::new(),
         };
         let report = server.shutdown().within(within).await;
-        assert_eq!(about(took(&report, "long")), long, "{report}");
-        assert_eq!(about(took(&report, "short")), short, "{report}");
-        assert_eq!(about(report.elapsed()), within, "{report}");
+        assert_eq!(rounded(took(&report, "long")), long, "{report}");
+        assert_eq!(rounded(took(&report, "short")), short, "{report}");
+        assert_eq!(rounded(report.elapsed()), within, "{report}");
 
         // A step gets no more than its share, even if another step needs less than its own.
         let mut server = Server {
@@ -275,7 +275,7 @@ async fn within_shrinks_all_budgets_in_proportion() {
             state: ShutdownState::new(),
         };
         let report = server.shutdown().within(within).await;
-        assert_eq!(about(took(&report, "short")), short, "{report}");
+        assert_eq!(rounded(took(&report, "short")), short, "{report}");
     }
 }
 
@@ -479,7 +479,7 @@ async fn absurd_computed_timeouts_neither_panic_nor_starve_the_rest() {
         let (logs, guard) = Logs::capture();
         let report = configured(&trace, absurd).shutdown().await;
         drop(guard);
-        assert_eq!(about(report.elapsed()), secs(20), "{report}");
+        assert_eq!(rounded(report.elapsed()), secs(20), "{report}");
         for step in ["held", "last"] {
             assert!(
                 took(&report, step) >= secs(1),

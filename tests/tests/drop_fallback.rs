@@ -37,7 +37,7 @@ fn server(trace: &Trace) -> Server {
 
 const RELEASED: [&str; 2] = ["first releases", "last releases"];
 
-fn assert_told(event: &Event, fields: &str, panicking: bool) {
+fn assert_logged(event: &Event, fields: &str, panicking: bool) {
     assert_eq!(event.level, Level::WARN);
     assert_eq!(event.field("component"), "Server");
     assert_eq!(event.field("fields"), fields);
@@ -45,10 +45,10 @@ fn assert_told(event: &Event, fields: &str, panicking: bool) {
 }
 
 /// Asserts that a server which `place` drops on this thread logs once and releases its fields.
-fn assert_dropped(place: impl FnOnce(Server)) {
+fn assert_releases_and_logs(place: impl FnOnce(Server)) {
     let trace = Trace::new();
     let (logs, ()) = Logs::of(|| place(server(&trace)));
-    assert_told(&logs.only("dropped_unshut"), "first, last", false);
+    assert_logged(&logs.only("dropped_unshut"), "first, last", false);
     assert_eq!(logs.all().len(), 1, "{logs:#?}");
     assert_eq!(
         trace.all(),
@@ -71,22 +71,22 @@ fn current_thread() -> Runtime {
 
 #[test]
 fn an_owner_dropped_without_a_runtime_releases_and_logs_once() {
-    assert_dropped(drop);
+    assert_releases_and_logs(drop);
 }
 
 #[test]
 fn an_owner_dropped_inside_block_on_of_a_current_thread_runtime_releases_and_logs_once() {
-    assert_dropped(|server| current_thread().block_on(async { drop(server) }));
+    assert_releases_and_logs(|server| current_thread().block_on(async { drop(server) }));
 }
 
 #[test]
 fn an_owner_dropped_inside_block_on_of_a_multi_thread_runtime_releases_and_logs_once() {
-    assert_dropped(|server| multi_thread().block_on(async { drop(server) }));
+    assert_releases_and_logs(|server| multi_thread().block_on(async { drop(server) }));
 }
 
 #[test]
 fn an_owner_dropped_in_a_task_of_a_current_thread_runtime_releases_and_logs_once() {
-    assert_dropped(|server| {
+    assert_releases_and_logs(|server| {
         current_thread().block_on(async { tokio::spawn(async { drop(server) }).await.unwrap() })
     });
 }
@@ -103,13 +103,13 @@ fn an_owner_dropped_in_a_worker_of_a_multi_thread_runtime_releases_and_logs_once
         });
         task.await.unwrap();
     });
-    assert_told(&logs.only("dropped_unshut"), "first, last", false);
+    assert_logged(&logs.only("dropped_unshut"), "first, last", false);
     assert_eq!(trace.all(), RELEASED);
 }
 
 #[test]
 fn an_owner_dropped_in_a_local_set_releases_and_logs_once() {
-    assert_dropped(|server| {
+    assert_releases_and_logs(|server| {
         current_thread().block_on(LocalSet::new().run_until(async {
             tokio::task::spawn_local(async { drop(server) })
                 .await
@@ -120,7 +120,7 @@ fn an_owner_dropped_in_a_local_set_releases_and_logs_once() {
 
 #[test]
 fn an_owner_dropped_with_its_task_by_the_runtime_releases_and_logs_once() {
-    assert_dropped(|server| {
+    assert_releases_and_logs(|server| {
         let runtime = current_thread();
         runtime.spawn(async move {
             let _server = server;
@@ -133,7 +133,7 @@ fn an_owner_dropped_with_its_task_by_the_runtime_releases_and_logs_once() {
 
 #[test]
 fn an_owner_dropped_after_its_runtime_releases_and_logs_once() {
-    assert_dropped(|server| {
+    assert_releases_and_logs(|server| {
         let runtime = multi_thread();
         let server = runtime.block_on(async move { server });
         drop(runtime);
@@ -152,7 +152,7 @@ fn an_owner_dropped_in_a_blocking_task_releases_and_logs_once() {
         });
         task.await.unwrap();
     });
-    assert_told(&logs.only("dropped_unshut"), "first, last", false);
+    assert_logged(&logs.only("dropped_unshut"), "first, last", false);
     assert_eq!(trace.all(), RELEASED);
 }
 
@@ -167,7 +167,7 @@ fn an_owner_dropped_in_a_panic_releases_and_logs_once() {
         }))
     });
     assert!(unwound.is_err());
-    assert_told(&logs.only("dropped_unshut"), "first, last", true);
+    assert_logged(&logs.only("dropped_unshut"), "first, last", true);
     assert_eq!(trace.all(), RELEASED);
 }
 
@@ -198,7 +198,7 @@ fn a_release_that_panics_is_contained_and_the_others_run() {
         }))
     });
     assert!(unwound.is_err());
-    assert_told(&logs.only("dropped_unshut"), "first, last", true);
+    assert_logged(&logs.only("dropped_unshut"), "first, last", true);
     assert_eq!(trace.all(), RELEASED);
 }
 
@@ -257,7 +257,7 @@ async fn after_an_interrupted_shutdown_only_unfinished_fields_are_named_and_rele
         ["first begins", "first ends", "last begins", "last is cut"]
     );
     let (logs, ()) = Logs::of(|| drop(server));
-    assert_told(&logs.only("dropped_unshut"), "last", false);
+    assert_logged(&logs.only("dropped_unshut"), "last", false);
     assert_eq!(trace.all(), ["last releases"]);
 }
 

@@ -70,16 +70,16 @@ struct ReverseProxyServer {
 }
 
 /// A value that records when its task drops it.
-struct Gone(Trace, &'static str);
+struct RecordsDrop(Trace, &'static str);
 
-impl Drop for Gone {
+impl Drop for RecordsDrop {
     fn drop(&mut self) {
         self.0.add(self.1);
     }
 }
 
 fn background(trace: &Trace, runtime: &Handle) -> Arc<Mutex<Vec<AbortOnDropHandle<()>>>> {
-    let gone = Gone(trace.clone(), "abort background tasks");
+    let gone = RecordsDrop(trace.clone(), "abort background tasks");
     let task = runtime.spawn(async move {
         let _gone = gone;
         pending::<()>().await;

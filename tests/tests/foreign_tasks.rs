@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// A guard that notifies when it is dropped, as it is when its task ends.
-struct Ended(Option<oneshot::Sender<()>>);
+struct EndGuard(Option<oneshot::Sender<()>>);
 
-impl Drop for Ended {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         if let Some(tell) = self.0.take() {
             let _ = tell.send(());
@@ -30,7 +30,7 @@ fn endless() -> (
     oneshot::Receiver<()>,
 ) {
     let (tell, ended) = oneshot::channel();
-    let guard = Ended(Some(tell));
+    let guard = EndGuard(Some(tell));
     let task = async move {
         let _guard = guard;
         pending::<()>().await;

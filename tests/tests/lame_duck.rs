@@ -29,14 +29,14 @@ fn server(trace: &Trace) -> Server {
     }
 }
 
-fn asked(reason: Reason) -> ShutdownHandle {
+fn requested(reason: Reason) -> ShutdownHandle {
     let handle = ShutdownHandle::new();
     handle.request(reason);
     handle
 }
 
 fn sigterm() -> ShutdownHandle {
-    asked(Reason::Signal(Signal::TERMINATE))
+    requested(Reason::Signal(Signal::TERMINATE))
 }
 
 /// Serves until `stop` fires, and records when that is.
@@ -45,7 +45,7 @@ async fn serve(server: &mut Server, stop: Stop) {
     server.trace.add("main is told");
 }
 
-fn served(how: &str) -> Process {
+fn serving(how: &str) -> Process {
     let mut server = Process::start(env!("CARGO_BIN_EXE_signalled"), &[how]);
     server.wait_for("serving");
     server
@@ -249,7 +249,7 @@ async fn sigint_skips_the_minimum_but_hooks_run() {
     let trace = Trace::new();
     let (logs, guard) = Logs::capture();
     let report = Runner::new(server(&trace))
-        .handle(&asked(Reason::Signal(Signal::INTERRUPT)))
+        .handle(&requested(Reason::Signal(Signal::INTERRUPT)))
         .lame_duck(secs(7))
         .deregister("consul", async || sleep(secs(1)).await)
         .run(serve)
@@ -350,7 +350,7 @@ async fn readiness_is_draining_at_the_first_moment_and_stopped_at_the_end() {
             sleep(secs(1)).await;
             asks.request(Reason::Requested);
             let state = seen.changed().await;
-            server.trace.add(format!("asked: {state}"));
+            server.trace.add(format!("requested: {state}"));
             stop.cancelled().await;
             server.trace.add(format!("told: {}", seen.state()));
         })
@@ -360,14 +360,14 @@ async fn readiness_is_draining_at_the_first_moment_and_stopped_at_the_end() {
         [
             "before: ready",
             "hook: draining",
-            "asked: draining",
+            "requested: draining",
             "told: draining",
             "pool begins",
             "pool ends",
             "finally: stopped"
         ]
     );
-    assert_eq!(trace.when("asked: draining"), secs(1), "at once");
+    assert_eq!(trace.when("requested: draining"), secs(1), "at once");
     assert_eq!(trace.when("told: draining"), secs(8));
     assert_eq!(readiness.state(), ReadyState::Stopped);
 }
@@ -418,7 +418,7 @@ async fn without_a_lame_duck_main_gets_stop_at_once() {
 
 #[test]
 fn a_lame_duck_answers_after_sigterm_and_a_later_signal_ends_it() {
-    let mut server = served("lame-duck");
+    let mut server = serving("lame-duck");
     server.signal(Sent::TERM);
     server.wait_for("deregistered");
     server.tell("hello");
@@ -436,7 +436,7 @@ fn a_lame_duck_answers_after_sigterm_and_a_later_signal_ends_it() {
 
 #[test]
 fn a_signal_that_is_repeated_at_once_does_not_end_the_lame_duck() {
-    let mut server = served("lame-duck");
+    let mut server = serving("lame-duck");
     server.signal(Sent::TERM);
     server.signal(Sent::QUIT);
     server.wait_for("deregistered");
@@ -451,7 +451,7 @@ fn a_signal_that_is_repeated_at_once_does_not_end_the_lame_duck() {
 
 #[test]
 fn a_second_signal_cuts_the_lame_duck_and_a_main_that_does_not_end() {
-    let mut server = served("lame-duck-held");
+    let mut server = serving("lame-duck-held");
     server.signal(Sent::TERM);
     server.wait_for("deregistered");
     server.no_longer_a_repeat();
@@ -466,7 +466,7 @@ fn a_second_signal_cuts_the_lame_duck_and_a_main_that_does_not_end() {
 
 #[test]
 fn a_process_that_gets_sigint_is_no_lame_duck() {
-    let server = served("lame-duck");
+    let server = serving("lame-duck");
     server.signal(Sent::INT);
     let ended = server.end();
     assert_eq!(ended.code, Some(0), "{ended:#?}");

@@ -74,7 +74,7 @@ fn server<T: Component>(trace: &Trace, odd: T) -> Server<T> {
 }
 
 /// Shuts down a server with `odd` in its first step, and asserts that all other steps run and the report is complete.
-async fn survive<T: Component>(odd: T) -> Report {
+async fn shut_down_with<T: Component>(odd: T) -> Report {
     let trace = Trace::new();
     let mut server = server(&trace, odd);
     let report = server.shutdown().await;
@@ -111,7 +111,7 @@ async fn a_subscriber_that_panics_at_an_event_is_contained() {
         let subscriber = Arc::new(Panics(event, AtomicUsize::new(0)));
         let guard = tracing::subscriber::set_default(Arc::clone(&subscriber));
         let odd = Probe::new(&trace, "odd").hang().abort_panics();
-        let report = survive(odd).await;
+        let report = shut_down_with(odd).await;
         drop(guard);
         assert!(
             subscriber.1.load(Ordering::Relaxed) > 0,
@@ -165,7 +165,7 @@ impl Component for Fails {
 #[tokio::test(start_paused = true)]
 async fn an_error_that_panics_when_it_is_shown_or_dropped_is_contained() {
     for how in ["display", "source", "drop"] {
-        let report = survive(Fails(how)).await;
+        let report = shut_down_with(Fails(how)).await;
         assert!(matches!(
             report.step("odd").unwrap().outcome(),
             Outcome::Failed(_)
@@ -179,12 +179,12 @@ async fn an_error_that_panics_when_it_is_shown_or_dropped_is_contained() {
 async fn a_cleanup_that_panics_in_its_poll_its_drop_or_its_abort_is_contained() {
     let trace = Trace::new();
     let odd = || Probe::new(&trace, "odd");
-    let report = survive(odd().panic("poll").abort_panics()).await;
+    let report = shut_down_with(odd().panic("poll").abort_panics()).await;
     assert!(matches!(
         report.step("odd").unwrap().outcome(),
         Outcome::Panicked(_)
     ));
-    let report = survive(odd().hang().cut_panics().abort_panics()).await;
+    let report = shut_down_with(odd().hang().cut_panics().abort_panics()).await;
     assert!(matches!(
         report.step("odd").unwrap().outcome(),
         Outcome::TimedOut { .. }
@@ -201,9 +201,9 @@ impl Drop for Bomb {
 }
 
 /// A component that hands the engine closures which panic when they are called and when they are dropped.
-struct Says;
+struct PanickingClosures;
 
-impl Component for Says {
+impl Component for PanickingClosures {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let bombs = (Bomb, Bomb, Bomb);
         let (one, two, three) = bombs;
@@ -222,7 +222,7 @@ impl Component for Says {
 
 #[tokio::test(start_paused = true)]
 async fn closures_that_panic_when_they_are_called_or_dropped_are_contained() {
-    let report = survive(Says).await;
+    let report = shut_down_with(PanickingClosures).await;
     let outcome = report.step("odd").unwrap().outcome().to_string();
     assert_eq!(
         outcome,
@@ -244,7 +244,7 @@ impl fmt::Debug for Key {
 async fn a_key_that_panics_when_it_is_shown_is_contained() {
     let trace = Trace::new();
     let map = std::collections::BTreeMap::from([(Key, Probe::new(&trace, "odd"))]);
-    let report = survive(map).await;
+    let report = shut_down_with(map).await;
     assert!(matches!(
         report.step("odd").unwrap().outcome(),
         Outcome::Panicked(_)
@@ -271,9 +271,9 @@ async fn a_timeout_expression_that_panics_is_contained() {
 }
 
 /// A panic whose payload panics when it is dropped.
-struct Nasty;
+struct NastyPayload;
 
-impl Component for Nasty {
+impl Component for NastyPayload {
     async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
         std::panic::panic_any(Bomb)
     }
@@ -281,7 +281,7 @@ impl Component for Nasty {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_whose_payload_panics_is_contained() {
-    let report = survive(Nasty).await;
+    let report = shut_down_with(NastyPayload).await;
     let outcome = report.step("odd").unwrap().outcome().to_string();
     assert_eq!(outcome, "panicked: a panic without a text");
 }
@@ -330,9 +330,9 @@ fn a_waker_that_panics_is_contained() {
 }
 
 /// A component that ends at once, and hands the engine a `waiting_for` closure that panics when it is dropped.
-struct SaysAndEnds;
+struct ClosureThatOutlivesItsStep;
 
-impl Component for SaysAndEnds {
+impl Component for ClosureThatOutlivesItsStep {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let bomb = Bomb;
         cx.waiting_for(move || {
@@ -345,7 +345,7 @@ impl Component for SaysAndEnds {
 
 #[tokio::test(start_paused = true)]
 async fn a_closure_that_panics_when_its_step_is_done_is_contained() {
-    let report = survive(SaysAndEnds).await;
+    let report = shut_down_with(ClosureThatOutlivesItsStep).await;
     assert!(report.is_clean(), "{report}");
 }
 
@@ -365,7 +365,7 @@ impl Component for Leaves {
 }
 
 /// Interrupts the shutdown of a server, and drops the server.
-fn leave_half_way<T: Component>(odd: T) {
+fn interrupt_and_drop<T: Component>(odd: T) {
     let mut server = server(&Trace::new(), odd);
     let mut shutdown = tokio_test::task::spawn(server.shutdown());
     assert!(shutdown.poll().is_pending());
@@ -376,13 +376,13 @@ fn leave_half_way<T: Component>(odd: T) {
 
 #[tokio::test(start_paused = true)]
 async fn closures_that_panic_when_an_interrupted_owner_is_dropped_are_contained() {
-    leave_half_way(vec![Leaves, Leaves, Leaves]);
+    interrupt_and_drop(vec![Leaves, Leaves, Leaves]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn errors_that_panic_when_an_interrupted_owner_is_dropped_are_contained() {
     let hangs = Probe::new(&Trace::new(), "hangs").hang();
-    leave_half_way((Fails("drop"), Fails("drop"), hangs));
+    interrupt_and_drop((Fails("drop"), Fails("drop"), hangs));
 }
 
 #[tokio::test(start_paused = true)]
@@ -436,7 +436,7 @@ async fn a_subscriber_that_panics_at_a_use_of_a_span_is_contained() {
     for what in ["made", "recorded", "entered", "left", "closed"] {
         let subscriber = Arc::new(SpanPanics(what, AtomicUsize::new(0)));
         let guard = tracing::subscriber::set_default(Arc::clone(&subscriber));
-        let report = survive(Probe::new(&trace, "odd").sleep(secs(1))).await;
+        let report = shut_down_with(Probe::new(&trace, "odd").sleep(secs(1))).await;
         drop(guard);
         assert!(subscriber.1.load(Ordering::Relaxed) > 0, "{what}");
         assert!(report.is_clean(), "{what}: {report}");

@@ -311,8 +311,8 @@ async fn an_element_that_a_task_of_its_name_replaced_is_reported() {
 #[tokio::test(start_paused = true)]
 async fn the_loss_inside_a_part_is_reported_also_when_the_part_is_dropped() {
     /// A component that cleans a part, drops it, and cleans something else.
-    struct LetsGo(Option<LeafPart<Vec<Probe>>>, Probe);
-    impl Component for LetsGo {
+    struct DropsItsPart(Option<LeafPart<Vec<Probe>>>, Probe);
+    impl Component for DropsItsPart {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
             if let Some(part) = &mut self.0 {
                 part.cleanup(cx).await?;
@@ -324,7 +324,7 @@ async fn the_loss_inside_a_part_is_reported_also_when_the_part_is_dropped() {
     let trace = Trace::new();
     let (last, hold) = Probe::held(&trace, "last");
     let list = vec![held(&trace, "a")];
-    let mut server = LeafOwner::new(LetsGo(Some(LeafPart::new(list)), last));
+    let mut server = LeafOwner::new(DropsItsPart(Some(LeafPart::new(list)), last));
     server.interrupt();
     server.field.0.as_mut().unwrap().it.clear();
     // The part ends and is dropped, so two more runs do not see it.

@@ -147,7 +147,7 @@ async fn a_built_server_is_run_and_shut_down_like_a_given_one() {
 }
 
 /// Builds a server some time after `stop` has fired.
-async fn build_once_told(trace: &Trace, stop: Stop, later: Duration) -> Server {
+async fn build_after_stop(trace: &Trace, stop: Stop, later: Duration) -> Server {
     stop.cancelled().await;
     trace.add("told");
     sleep(later).await;
@@ -160,7 +160,7 @@ async fn a_server_that_the_start_returns_after_stop_is_cleaned_by_its_plan() {
     let handle = ShutdownHandle::new();
     handle.request(Reason::Requested);
     let report = Runner::build(async |stop| {
-        let built = build_once_told(&trace, stop, secs(4)).await;
+        let built = build_after_stop(&trace, stop, secs(4)).await;
         Ok::<_, BoxError>(built)
     })
     .handle(&handle)
@@ -201,7 +201,7 @@ async fn the_server_of_an_error_that_the_start_returns_after_stop_is_cleaned() {
     let handle = ShutdownHandle::new();
     handle.request(Reason::Requested);
     let report = Runner::build(async |stop| {
-        let built = build_once_told(&trace, stop, secs(1)).await;
+        let built = build_after_stop(&trace, stop, secs(1)).await;
         Err(FailedStart::new(built, "no route"))
     })
     .handle(&handle)
@@ -277,7 +277,7 @@ async fn a_hurry_cuts_a_start_that_goes_on() {
 async fn a_start_that_takes_too_long_gets_stop_and_its_server_is_cleaned() {
     let trace = Trace::new();
     let report = Runner::build(async |stop| {
-        let built = build_once_told(&trace, stop, secs(1)).await;
+        let built = build_after_stop(&trace, stop, secs(1)).await;
         Ok::<_, BoxError>(built)
     })
     .start_timeout(secs(30))

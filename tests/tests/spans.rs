@@ -98,9 +98,9 @@ impl Seen {
 }
 
 /// A component that logs a line, waits, and logs another. It fails if it is told to.
-struct Says(&'static str, bool);
+struct LogsLines(&'static str, bool);
 
-impl Component for Says {
+impl Component for LogsLines {
     async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
         tracing::info!(target: "the_test", "{} begins", self.0);
         sleep(secs(1)).await;
@@ -120,32 +120,32 @@ impl Component for Says {
 #[shutdown(part)]
 struct Storage {
     #[shutdown]
-    journal: Says,
+    journal: LogsLines,
 }
 
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "20s")]
 struct Server {
     #[shutdown(priority = 0, timeout = "3s")]
-    listener: Says,
+    listener: LogsLines,
     #[shutdown(priority = 0, timeout = "4s")]
-    cache: Says,
+    cache: LogsLines,
     #[shutdown(priority = 1)]
     storage: Storage,
     #[shutdown(priority = 2)]
-    list: Vec<Says>,
+    list: Vec<LogsLines>,
     #[shutdown(state)]
     state: ShutdownState,
 }
 
 fn server() -> Server {
     Server {
-        listener: Says("listener", false),
-        cache: Says("cache", true),
+        listener: LogsLines("listener", false),
+        cache: LogsLines("cache", true),
         storage: Storage {
-            journal: Says("journal", false),
+            journal: LogsLines("journal", false),
         },
-        list: vec![Says("element", false)],
+        list: vec![LogsLines("element", false)],
         state: ShutdownState::new(),
     }
 }

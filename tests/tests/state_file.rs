@@ -36,7 +36,7 @@ fn known(file: &StateFile<Peers>) -> String {
 }
 
 /// Returns a directory, and the path of a file in it that does not exist yet.
-fn place() -> (TempDir, PathBuf) {
+fn temporary_path() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("peers.json");
     (directory, path)
@@ -61,7 +61,7 @@ fn to_millis(time: SystemTime) -> u128 {
 
 #[tokio::test]
 async fn without_a_file_the_state_is_the_default() {
-    let (directory, path) = place();
+    let (directory, path) = temporary_path();
     let (logs, guard) = Logs::capture();
     let file = open(&path).await;
     drop(guard);
@@ -74,7 +74,7 @@ async fn without_a_file_the_state_is_the_default() {
 
 #[tokio::test]
 async fn a_saved_state_is_restored_with_its_times_and_version() {
-    let (directory, path) = place();
+    let (directory, path) = temporary_path();
     let file = open(&path).await;
     add(&file, "a");
     let before = to_millis(SystemTime::now());
@@ -99,7 +99,7 @@ async fn a_saved_state_is_restored_with_its_times_and_version() {
 
 #[tokio::test]
 async fn a_shutdown_saves_the_state_and_its_own_time() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     let mut file = open(&path).await;
     add(&file, "a");
     let before = to_millis(SystemTime::now());
@@ -120,14 +120,14 @@ async fn a_shutdown_saves_the_state_and_its_own_time() {
 
 #[tokio::test]
 async fn a_shutdown_saves_its_time_although_nothing_changed() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     open(&path).await.cleanup(&context()).await.unwrap();
     assert!(open(&path).await.restored().unwrap().shutdown_at.is_some());
 }
 
 #[tokio::test]
 async fn an_unchanged_state_is_not_saved() {
-    let (directory, path) = place();
+    let (directory, path) = temporary_path();
     let file = open(&path).await;
     file.save().await.unwrap();
     assert!(names(directory.path()).is_empty());
@@ -146,7 +146,7 @@ async fn a_file_of_an_older_version_is_read() {
         #[serde(default)]
         score: u32,
     }
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     let file = open(&path).await;
     add(&file, "a");
     file.save().await.unwrap();
@@ -164,8 +164,8 @@ async fn a_file_of_an_older_version_is_read() {
 }
 
 /// Asserts that a file which cannot be used is set aside unchanged, and logged with these words.
-async fn set_aside(content: &[u8], words: &[&str]) {
-    let (directory, path) = place();
+async fn assert_set_aside(content: &[u8], words: &[&str]) {
+    let (directory, path) = temporary_path();
     fs::write(&path, content).unwrap();
     let (logs, guard) = Logs::capture();
     let file = open(&path).await;
@@ -209,38 +209,38 @@ fn content(format: &str, name: &str, version: u32, state: &str) -> Vec<u8> {
 async fn a_damaged_file_is_set_aside() {
     let whole = content("lifecycle-state", "peers", 2, r#"{"known":["a"]}"#);
     for length in [0, 1, whole.len() / 2, whole.len() - 1] {
-        set_aside(&whole[..length], &["damaged"]).await;
+        assert_set_aside(&whole[..length], &["damaged"]).await;
     }
-    set_aside(&vec![0; whole.len()], &["damaged"]).await;
-    set_aside(&[whole.as_slice(), b"}"].concat(), &["damaged"]).await;
-    set_aside(b"\xff\xfe", &["damaged"]).await;
+    assert_set_aside(&vec![0; whole.len()], &["damaged"]).await;
+    assert_set_aside(&[whole.as_slice(), b"}"].concat(), &["damaged"]).await;
+    assert_set_aside(b"\xff\xfe", &["damaged"]).await;
 }
 
 #[tokio::test]
 async fn a_file_of_another_program_is_set_aside() {
     let state = r#"{"known":["a"]}"#;
     let other = content("lifecycle-state", "sessions", 2, state);
-    set_aside(&other, &["another program", "sessions"]).await;
+    assert_set_aside(&other, &["another program", "sessions"]).await;
     let foreign = content("other-state", "peers", 2, state);
-    set_aside(&foreign, &["another program", "other-state"]).await;
-    set_aside(br#"{"known":["a"]}"#, &["damaged"]).await;
+    assert_set_aside(&foreign, &["another program", "other-state"]).await;
+    assert_set_aside(br#"{"known":["a"]}"#, &["damaged"]).await;
 }
 
 #[tokio::test]
 async fn a_newer_version_is_set_aside() {
     let newer = content("lifecycle-state", "peers", 3, r#"{"known":["a"]}"#);
-    set_aside(&newer, &["version 3", "newer than 2"]).await;
+    assert_set_aside(&newer, &["version 3", "newer than 2"]).await;
 }
 
 #[tokio::test]
 async fn a_state_that_does_not_fit_is_set_aside() {
     let other = content("lifecycle-state", "peers", 1, r#"{"known":"a"}"#);
-    set_aside(&other, &["version 1", "does not fit version 2"]).await;
+    assert_set_aside(&other, &["version 1", "does not fit version 2"]).await;
 }
 
 #[tokio::test]
 async fn two_files_set_aside_are_both_kept() {
-    let (directory, path) = place();
+    let (directory, path) = temporary_path();
     for damaged in ["one", "two"] {
         fs::write(&path, damaged).unwrap();
         open(&path).await;
@@ -255,7 +255,7 @@ async fn two_files_set_aside_are_both_kept() {
 
 #[tokio::test]
 async fn a_save_keeps_the_permissions_of_the_file() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     let file = open(&path).await;
     add(&file, "a");
     file.save().await.unwrap();
@@ -269,7 +269,7 @@ async fn a_save_keeps_the_permissions_of_the_file() {
 
 #[tokio::test]
 async fn a_failed_save_names_the_file_and_the_next_one_tries_again() {
-    let (directory, _) = place();
+    let (directory, _) = temporary_path();
     let path = directory.path().join("not there/peers.json");
     let file = open(&path).await;
     add(&file, "a");
@@ -303,7 +303,7 @@ async fn server(path: &Path, trace: &Trace) -> Server {
 
 #[tokio::test]
 async fn a_state_file_in_a_field_is_a_step() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     let report = server(&path, &Trace::new()).await.shutdown().await;
     assert!(
         report.step("peers").unwrap().outcome().is_done(),
@@ -314,7 +314,7 @@ async fn a_state_file_in_a_field_is_a_step() {
 
 #[tokio::test]
 async fn a_save_that_fails_fails_the_step_and_the_others_run() {
-    let (directory, _) = place();
+    let (directory, _) = temporary_path();
     let trace = Trace::new();
     let path = directory.path().join("not there/peers.json");
     let report = server(&path, &trace).await.shutdown().await;
@@ -326,7 +326,7 @@ async fn a_save_that_fails_fails_the_step_and_the_others_run() {
 
 #[tokio::test]
 async fn a_state_file_behind_an_arc_is_a_component() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     let mut file = Arc::new(open(&path).await);
     add(&file, "a");
     file.cleanup(&context()).await.unwrap();
@@ -335,34 +335,34 @@ async fn a_state_file_behind_an_arc_is_a_component() {
 
 #[tokio::test]
 async fn nothing_is_saved_on_drop() {
-    let (directory, path) = place();
+    let (directory, path) = temporary_path();
     let server = server(&path, &Trace::new()).await;
     drop(server);
     assert!(names(directory.path()).is_empty());
 }
 
 /// Sleeps on paused time, which advances only when the blocking pool is idle.
-async fn pass(time: Duration) {
+async fn let_time_pass(time: Duration) {
     sleep(time).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_state_is_saved_periodically() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     let file = open(&path).await;
     let saves = tokio::spawn(file.save_every(secs(10)));
-    pass(secs(1)).await;
+    let_time_pass(secs(1)).await;
     assert!(!path.exists(), "nothing changed");
     add(&file, "a");
-    pass(secs(8)).await;
+    let_time_pass(secs(8)).await;
     assert!(!path.exists(), "not yet");
-    pass(secs(2)).await;
+    let_time_pass(secs(2)).await;
     assert_eq!(known(&open(&path).await), "a");
     fs::remove_file(&path).unwrap();
-    pass(secs(25)).await;
+    let_time_pass(secs(25)).await;
     assert!(!path.exists(), "nothing changed");
     add(&file, "b");
-    pass(secs(10)).await;
+    let_time_pass(secs(10)).await;
     assert_eq!(known(&open(&path).await), "a b");
     saves.abort();
     assert!(saves.await.unwrap_err().is_cancelled());
@@ -370,19 +370,19 @@ async fn a_changed_state_is_saved_periodically() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_periodic_save_is_logged_and_tried_again() {
-    let (directory, _) = place();
+    let (directory, _) = temporary_path();
     let path = directory.path().join("not there/peers.json");
     let (logs, guard) = Logs::capture();
     let file = open(&path).await;
     add(&file, "a");
     let saves = tokio::spawn(file.save_every(secs(10)));
-    pass(secs(11)).await;
+    let_time_pass(secs(11)).await;
     let failed = logs.named("a state file was not saved");
     assert_eq!(failed.len(), 2, "at 0 s and 10 s: {logs:#?}");
     assert_eq!(failed[0].level, Level::WARN);
     assert_eq!(failed[0].field("path"), path.display().to_string());
     fs::create_dir(path.parent().unwrap()).unwrap();
-    pass(secs(10)).await;
+    let_time_pass(secs(10)).await;
     assert_eq!(known(&open(&path).await), "a");
     assert_eq!(logs.named("a state file was not saved").len(), 2);
     saves.abort();
@@ -391,17 +391,17 @@ async fn a_failed_periodic_save_is_logged_and_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_period_of_zero_is_not_a_busy_loop() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     let file = open(&path).await;
     let saves = tokio::spawn(file.save_every(Duration::ZERO));
     add(&file, "a");
-    pass(ms(5)).await;
+    let_time_pass(ms(5)).await;
     assert_eq!(known(&open(&path).await), "a");
     saves.abort();
 }
 
 /// Runs a test on a runtime whose blocking pool has one thread, which blocks until the test drops its [`Release`].
-fn with_the_disk_held<F: Future<Output = ()>>(test: impl FnOnce(Release) -> F) {
+fn with_held_disk<F: Future<Output = ()>>(test: impl FnOnce(Release) -> F) {
     let runtime = Builder::new_current_thread()
         .max_blocking_threads(1)
         .enable_all()
@@ -421,19 +421,19 @@ struct Release(
 
 /// A state that counts how often it is serialized.
 #[derive(Default)]
-struct Texts {
+struct CountsSerializations {
     number: u32,
     made: Arc<AtomicU32>,
 }
 
-impl Serialize for Texts {
+impl Serialize for CountsSerializations {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.made.fetch_add(1, Ordering::Relaxed);
         self.number.serialize(serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for Texts {
+impl<'de> Deserialize<'de> for CountsSerializations {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = u32::deserialize(deserializer)?;
         Ok(Self {
@@ -444,21 +444,23 @@ impl<'de> Deserialize<'de> for Texts {
 }
 
 /// Opens a state file on a runtime of its own.
-fn opened(path: &Path) -> StateFile<Texts> {
+fn opened(path: &Path) -> StateFile<CountsSerializations> {
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(StateFile::open(path, "texts", 1)).unwrap()
 }
 
 async fn saved(path: &Path) -> u32 {
-    let file = StateFile::<Texts>::open(path, "texts", 1).await.unwrap();
+    let file = StateFile::<CountsSerializations>::open(path, "texts", 1)
+        .await
+        .unwrap();
     file.read(|texts| texts.number)
 }
 
 #[test]
 fn a_change_during_a_save_is_saved_by_the_next_one() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     let file = opened(&path);
-    with_the_disk_held(async |release| {
+    with_held_disk(async |release| {
         file.update(|texts| texts.number = 1);
         let mut first = spawn(file.save());
         assert_pending!(first.poll());
@@ -473,10 +475,10 @@ fn a_change_during_a_save_is_saved_by_the_next_one() {
 
 #[test]
 fn a_dropped_save_goes_on_and_a_later_one_waits_for_it() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     let file = opened(&path);
     let made = file.read(|texts| Arc::clone(&texts.made));
-    with_the_disk_held(async |release| {
+    with_held_disk(async |release| {
         file.update(|texts| texts.number = 1);
         let mut first = spawn(file.save());
         assert_pending!(first.poll());
@@ -501,10 +503,10 @@ fn a_dropped_save_goes_on_and_a_later_one_waits_for_it() {
 
 #[test]
 fn concurrent_saves_run_one_after_the_other() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     let file = opened(&path);
     let made = file.read(|texts| Arc::clone(&texts.made));
-    with_the_disk_held(async |release| {
+    with_held_disk(async |release| {
         file.update(|texts| texts.number = 1);
         let mut first = spawn(file.save());
         let mut second = spawn(file.save());
@@ -524,7 +526,7 @@ fn concurrent_saves_run_one_after_the_other() {
 
 #[test]
 fn a_state_that_cannot_be_serialized_is_a_failed_save() {
-    let (directory, path) = place();
+    let (directory, path) = temporary_path();
     let runtime = Builder::new_current_thread().build().unwrap();
     type Odd = std::collections::BTreeMap<Vec<u8>, u8>;
     let error = runtime.block_on(async {
@@ -537,8 +539,8 @@ fn a_state_that_cannot_be_serialized_is_a_failed_save() {
 }
 
 /// Asserts that a process which fails to save leaves the old file whole.
-fn saved_in_vain(how: &str, why: &str, prepare: impl FnOnce(&Path)) {
-    let (directory, path) = place();
+fn assert_save_fails(how: &str, why: &str, prepare: impl FnOnce(&Path)) {
+    let (directory, path) = temporary_path();
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let file = StateFile::<Counted>::open(&path, "counted", 1)
@@ -566,19 +568,19 @@ fn saved_in_vain(how: &str, why: &str, prepare: impl FnOnce(&Path)) {
 
 #[test]
 fn a_full_disk_is_a_failed_save_and_leaves_the_old_file_whole() {
-    saved_in_vain("too-large", "File too large", |_| {});
+    assert_save_fails("too-large", "File too large", |_| {});
 }
 
 #[test]
 fn a_read_only_directory_is_a_failed_save_and_leaves_the_old_file_whole() {
-    saved_in_vain("read-only", "Permission denied", |directory| {
+    assert_save_fails("read-only", "Permission denied", |directory| {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o555)).unwrap();
     });
 }
 
 #[tokio::test]
 async fn temporary_files_of_killed_saves_are_removed_once_they_are_old() {
-    let (directory, path) = place();
+    let (directory, path) = temporary_path();
     let file = open(&path).await;
     add(&file, "a");
     file.save().await.unwrap();
@@ -606,7 +608,7 @@ async fn temporary_files_of_killed_saves_are_removed_once_they_are_old() {
 }
 
 /// Asserts that a file which cannot be read is an error with its path and these words, and stays as it is.
-async fn refused(path: &Path, words: &[&str]) {
+async fn assert_refused(path: &Path, words: &[&str]) {
     let before = names(path.parent().unwrap());
     let (logs, guard) = Logs::capture();
     let error = StateFile::<Peers>::open(path, "peers", 2)
@@ -622,26 +624,26 @@ async fn refused(path: &Path, words: &[&str]) {
 
 #[tokio::test]
 async fn a_directory_at_the_path_is_an_error_and_stays() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     fs::create_dir(&path).unwrap();
     fs::write(path.join("precious"), b"x").unwrap();
-    refused(&path, &["not a regular file"]).await;
+    assert_refused(&path, &["not a regular file"]).await;
     assert!(path.join("precious").exists());
 }
 
 #[tokio::test]
 async fn a_pipe_at_the_path_is_an_error_and_is_not_read() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     let made = std::process::Command::new("mkfifo").arg(&path).status();
     assert!(made.unwrap().success());
-    refused(&path, &["not a regular file"]).await;
+    assert_refused(&path, &["not a regular file"]).await;
 }
 
 #[tokio::test]
 async fn a_circle_of_links_is_an_error() {
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     std::os::unix::fs::symlink(&path, &path).unwrap();
-    refused(&path, &["too many symbolic links"]).await;
+    assert_refused(&path, &["too many symbolic links"]).await;
 }
 
 #[tokio::test]
@@ -653,7 +655,7 @@ async fn a_state_whose_deserialization_panics_is_an_error_and_its_file_stays() {
             panic!("while it was read")
         }
     }
-    let (_directory, path) = place();
+    let (_directory, path) = temporary_path();
     let file = open(&path).await;
     add(&file, "a");
     file.save().await.unwrap();
@@ -668,7 +670,7 @@ async fn a_state_whose_deserialization_panics_is_an_error_and_its_file_stays() {
 
 #[tokio::test]
 async fn the_target_of_a_link_is_replaced_and_the_link_stays() {
-    let (directory, link) = place();
+    let (directory, link) = temporary_path();
     let elsewhere = directory.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     let real = elsewhere.join("real.json");
@@ -694,7 +696,7 @@ async fn the_target_of_a_link_is_replaced_and_the_link_stays() {
 
 #[test]
 fn a_file_that_cannot_be_opened_now_is_an_error_and_is_read_later() {
-    let (directory, path) = place();
+    let (directory, path) = temporary_path();
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let file = StateFile::<Counted>::open(&path, "counted", 1)

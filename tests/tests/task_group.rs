@@ -39,9 +39,9 @@ impl Server {
 }
 
 /// A guard that records `x is gone` when its task is dropped.
-struct Inside(Trace, &'static str);
+struct EndGuard(Trace, &'static str);
 
-impl Drop for Inside {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         self.0.add(format!("{} is gone", self.1));
     }
@@ -64,7 +64,7 @@ async fn all_tasks_get_stop_together_and_are_awaited() {
     let trace = Trace::new();
     let mut server = Server::new();
     for name in ["fast", "slow"] {
-        let inside = Inside(trace.clone(), name);
+        let inside = EndGuard(trace.clone(), name);
         let takes = if name == "slow" { secs(3) } else { secs(1) };
         let spawned = server.tasks.spawn_with(name, |stop| async move {
             stop.cancelled().await;
@@ -94,7 +94,7 @@ async fn all_tasks_get_stop_together_and_are_awaited() {
 async fn stragglers_are_aborted_at_the_soft_deadline_awaited_and_named() {
     let trace = Trace::new();
     let mut server = Server::new();
-    let inside = Inside(trace.clone(), "stuck");
+    let inside = EndGuard(trace.clone(), "stuck");
     let spawned = server.tasks.spawn("stuck", async move {
         let _inside = inside;
         pending::<()>().await;
@@ -304,15 +304,17 @@ async fn the_first_of_many_failures_are_kept_and_the_others_counted() {
 #[tokio::test]
 async fn an_error_of_a_task_that_panics_when_it_is_shown_is_contained() {
     #[derive(Debug)]
-    struct Untold;
-    impl std::fmt::Display for Untold {
+    struct Unshowable;
+    impl std::fmt::Display for Unshowable {
         fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             panic!("it cannot be shown")
         }
     }
-    impl std::error::Error for Untold {}
+    impl std::error::Error for Unshowable {}
     let mut tasks = TaskGroup::new();
-    tasks.spawn("poller", ready(Err::<(), _>(Untold))).unwrap();
+    tasks
+        .spawn("poller", ready(Err::<(), _>(Unshowable)))
+        .unwrap();
     let text = tasks.cleanup(&context()).await.unwrap_err().to_string();
     assert!(text.starts_with("poller: "), "{text}");
 }
@@ -498,7 +500,7 @@ async fn run_until_cancelled_returns_the_output_or_drops_the_future() {
 async fn a_task_spawned_until_stop_is_dropped_when_the_shutdown_begins_and_its_error_is_kept() {
     let mut server = Server::new();
     let trace = Trace::new();
-    let inside = Inside(trace.clone(), "watch");
+    let inside = EndGuard(trace.clone(), "watch");
     let watch = async move {
         let _inside = inside;
         pending::<()>().await;

@@ -223,7 +223,7 @@ struct Server<C: Component> {
 }
 
 /// Returns the complaint of `explore` about a server with the planted step.
-fn found<C: Component>(planted: impl Fn() -> C) -> String {
+fn complaint<C: Component>(planted: impl Fn() -> C) -> String {
     let explored = catch_unwind(AssertUnwindSafe(|| {
         explore(async || Server {
             before: quick(),
@@ -245,7 +245,7 @@ fn assert_says(text: &str, parts: &[&str]) {
 
 #[test]
 fn a_step_that_never_ends_is_found() {
-    let text = found(|| Scripted::new(Act::Hang));
+    let text = complaint(|| Scripted::new(Act::Hang));
     let first = "when `before` goes well";
     assert_says(
         &text,
@@ -259,7 +259,7 @@ fn a_step_that_never_ends_is_found() {
 
 #[test]
 fn a_step_that_always_fails_is_found() {
-    let text = found(|| Scripted::new(Act::Fail("no")));
+    let text = complaint(|| Scripted::new(Act::Fail("no")));
     assert_says(
         &text,
         &[
@@ -271,20 +271,20 @@ fn a_step_that_always_fails_is_found() {
 
 #[test]
 fn a_step_that_always_panics_is_found() {
-    let text = found(|| Scripted::new(Act::Panic("no")));
+    let text = complaint(|| Scripted::new(Act::Panic("no")));
     assert_says(&text, &["`planted` is not done, without a fault"]);
 }
 
 #[test]
 fn a_step_that_needs_more_than_half_of_its_time_is_found_when_it_begins_late() {
-    let text = found(|| Scripted::new(Act::Take(secs(4))));
+    let text = complaint(|| Scripted::new(Act::Take(secs(4))));
     assert_says(&text, &["when `planted` is slow", "the step is timed out"]);
 }
 
 #[test]
 fn a_step_that_holds_the_executor_past_the_budget_is_found() {
     let trace = Trace::new();
-    let text = found(|| Probe::new(&trace, "planted").block(secs(60)));
+    let text = complaint(|| Probe::new(&trace, "planted").block(secs(60)));
     assert_says(&text, &["it took 60", "of 20s"]);
 }
 
@@ -304,7 +304,7 @@ impl Component for Leaves {
 
 #[test]
 fn a_component_whose_abort_leaves_a_task_running_is_found() {
-    let text = found(|| Leaves(Some(tokio::spawn(pending()))));
+    let text = complaint(|| Leaves(Some(tokio::spawn(pending()))));
     assert_says(&text, &["when `planted` fails", "1 tasks are left running"]);
 }
 
@@ -320,7 +320,7 @@ impl Component for Forgets {
 
 #[test]
 fn a_cleanup_that_cannot_be_resumed_is_found() {
-    let text = found(|| Forgets(Some(quick())));
+    let text = complaint(|| Forgets(Some(quick())));
     assert_says(
         &text,
         &[
@@ -332,7 +332,7 @@ fn a_cleanup_that_cannot_be_resumed_is_found() {
 
 #[test]
 fn a_cleanup_that_cannot_be_repeated_is_found_although_it_ends_at_once() {
-    let text = found(|| Forgets(Some(Scripted::new(Act::Succeed))));
+    let text = complaint(|| Forgets(Some(Scripted::new(Act::Succeed))));
     assert_says(&text, &["the step is failed: it is gone already"]);
 }
 
@@ -351,7 +351,7 @@ impl Component for Unabortable {
 
 #[test]
 fn an_abort_that_panics_is_found() {
-    let text = found(|| Unabortable);
+    let text = complaint(|| Unabortable);
     assert_says(
         &text,
         &[
@@ -373,7 +373,7 @@ impl Component for Drops {
 
 #[test]
 fn an_owner_that_is_dropped_without_its_shutdown_is_found() {
-    let text = found(|| {
+    let text = complaint(|| {
         Drops(Some(Box::new(Server {
             before: quick(),
             planted: quick(),
@@ -415,8 +415,8 @@ fn a_server_with_a_computed_budget_is_held_to_that() {
     };
     let (good, late) = (build(secs(1)), build(secs(30)));
     explore(async || good());
-    let found = catch_unwind(AssertUnwindSafe(|| explore(async || late())));
-    let text = found
+    let complaint = catch_unwind(AssertUnwindSafe(|| explore(async || late())));
+    let text = complaint
         .expect_err("30 s are more than 10 s")
         .downcast::<String>()
         .unwrap();

@@ -56,7 +56,7 @@ fn server(trace: &Trace, held: bool, kept: bool) -> Server {
     }
 }
 
-fn assert_lost(report: &Report, path: &str) {
+fn assert_unawaited(report: &Report, path: &str) {
     let lost = report.step(path);
     let lost = lost.unwrap_or_else(|| panic!("no `{path}`:\n{report}"));
     assert!(matches!(lost.outcome(), Outcome::Aborted), "{report}");
@@ -70,7 +70,7 @@ fn assert_lost(report: &Report, path: &str) {
 async fn an_owner_that_a_cleanup_drops_is_reported() {
     let report = server(&Trace::new(), true, false).shutdown().await;
     assert!(report.step("held").unwrap().outcome().is_done());
-    assert_lost(&report, "held.Inner");
+    assert_unawaited(&report, "held.Inner");
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,7 +78,7 @@ async fn an_owner_dropped_with_a_cut_cleanup_is_reported() {
     let mut server = server(&Trace::new(), true, false);
     server.held.later = true;
     let report = server.shutdown().await;
-    assert_lost(&report, "held.Inner");
+    assert_unawaited(&report, "held.Inner");
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +89,7 @@ async fn an_owner_dropped_with_an_interrupted_shutdown_is_reported() {
     assert!(half.is_err());
     server.held.later = false;
     let report = server.shutdown().await;
-    assert_lost(&report, "held.Inner");
+    assert_unawaited(&report, "held.Inner");
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,7 +100,7 @@ async fn an_owner_dropped_with_main_is_reported() {
             let _forgotten = inner(&trace);
         })
         .await;
-    assert_lost(&report, "main.Inner");
+    assert_unawaited(&report, "main.Inner");
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +120,7 @@ async fn an_owner_dropped_with_the_server_is_reported() {
     let report = Runner::new(server(&Trace::new(), false, true))
         .run(async |_: &mut Server, _: Stop| ())
         .await;
-    assert_lost(&report, "drop.Inner");
+    assert_unawaited(&report, "drop.Inner");
 }
 
 #[tokio::test(start_paused = true)]
