@@ -89,7 +89,7 @@ async fn server(mailed: &Arc<AtomicUsize>, counted: &Arc<AtomicUsize>) -> Server
 }
 
 #[test]
-fn what_is_in_the_mailbox_is_handled_and_dropped_alone_it_is_lost() {
+fn the_cleanup_handles_the_mailbox_and_a_drop_alone_loses_it() {
     let (mailed, counted) = (Arc::default(), Arc::default());
     in_a_process(async { drop(server(&mailed, &counted).await) });
     assert_eq!(mailed.load(Ordering::Relaxed), 0);

@@ -76,7 +76,7 @@ async fn server(turn: &Arc<Turn>) -> Server {
 }
 
 #[tokio::test]
-async fn the_job_that_runs_is_done_and_no_other_begins() {
+async fn the_running_job_finishes_and_no_other_begins() {
     let turn = Arc::<Turn>::default();
     let mut server = server(&turn).await;
     let mut shutdown = pin!(server.shutdown());
@@ -87,7 +87,7 @@ async fn the_job_that_runs_is_done_and_no_other_begins() {
 }
 
 #[test]
-fn dropped_alone_the_job_that_runs_is_lost() {
+fn a_drop_alone_loses_the_running_job() {
     let turn = Arc::<Turn>::default();
     in_a_process(async {
         drop(server(&turn).await);
@@ -97,7 +97,7 @@ fn dropped_alone_the_job_that_runs_is_lost() {
 }
 
 #[tokio::test]
-async fn without_the_token_they_never_end() {
+async fn without_the_token_the_workers_never_end() {
     let turn = Arc::<Turn>::default();
     let mut server = server(&turn).await;
     server.stop = CancellationToken::new();

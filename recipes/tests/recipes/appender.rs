@@ -75,7 +75,7 @@ fn server(log: NonBlocking, guard: Option<WorkerGuard>) -> Server {
 }
 
 #[tokio::test]
-async fn dropped_last_it_writes_the_lines_of_the_last_drops() {
+async fn a_guard_dropped_last_writes_the_lines_of_the_last_drops() {
     let (log, guard, let_go, written) = disk();
     let report = Runner::new(server(log, None))
         .finally(move |_| {
@@ -89,7 +89,7 @@ async fn dropped_last_it_writes_the_lines_of_the_last_drops() {
 }
 
 #[tokio::test]
-async fn without_it_nobody_waits_for_the_lines() {
+async fn without_the_cleanup_the_lines_are_not_awaited() {
     let (log, guard, let_go, written) = disk();
     let report = Runner::new(server(log, None))
         .run(async |_: &mut Server, _| ())
@@ -100,7 +100,7 @@ async fn without_it_nobody_waits_for_the_lines() {
 }
 
 #[tokio::test]
-async fn as_a_field_it_is_gone_before_the_last_drops() {
+async fn a_guard_in_a_field_is_dropped_before_the_last_lines() {
     let (log, guard, let_go, written) = disk();
     drop(let_go);
     Runner::new(server(log, Some(guard)))
@@ -110,7 +110,7 @@ async fn as_a_field_it_is_gone_before_the_last_drops() {
 }
 
 #[test]
-fn a_disk_that_takes_longer_than_it_waits_loses_lines() {
+fn a_disk_that_takes_longer_than_the_guard_waits_loses_lines() {
     let (mut log, guard, let_go, written) = disk();
     log.write_all(b"a line\n").unwrap();
     drop(guard);

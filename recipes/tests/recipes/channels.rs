@@ -84,7 +84,7 @@ fn sorted(received: &Mutex<Vec<&'static str>>) -> Vec<&'static str> {
 }
 
 #[test]
-fn all_that_is_queued_is_received() {
+fn every_queued_value_is_received() {
     let received = Arc::default();
     in_a_process(async {
         let mut server = server(&received).await;
@@ -94,14 +94,14 @@ fn all_that_is_queued_is_received() {
 }
 
 #[test]
-fn dropped_alone_it_is_lost() {
+fn a_drop_alone_loses_the_queued_values() {
     let received = Arc::default();
     in_a_process(async { drop(server(&received).await) });
     assert_eq!(sorted(&received), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_clone_of_the_sender_holds_the_task() {
+async fn a_clone_of_the_sender_keeps_the_task_alive() {
     let mut server = server(&Arc::default()).await;
     let _clone = server.jobs.clone();
     let report = server.shutdown().within(Duration::from_millis(300)).await;

@@ -58,7 +58,7 @@ async fn orders(port: u16) -> i64 {
 }
 
 #[test]
-fn it_waits_for_the_transaction_that_is_open_and_dropped_alone_it_is_lost() {
+fn the_cleanup_awaits_the_open_transaction_and_a_drop_alone_loses_it() {
     let database = RealServer::postgres();
     let port = database.port;
     in_a_process(async {

@@ -28,7 +28,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Opens a server with one order that is on disk and one that was committed without waiting for the disk.
+/// Opens a server with one order on disk, and one that was committed without waiting for the disk.
 fn server(file: &Path) -> Server {
     let database = Database::create(file).unwrap();
     for durability in [Durability::Immediate, Durability::None] {
@@ -60,7 +60,7 @@ fn next_start(file: &Path) -> (u64, bool) {
 }
 
 #[tokio::test]
-async fn the_next_start_finds_all() {
+async fn the_next_start_finds_every_order() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("db");
     assert_clean(&server(&file).shutdown().await);
@@ -68,7 +68,7 @@ async fn the_next_start_finds_all() {
 }
 
 #[tokio::test]
-async fn without_it_the_next_start_repairs_and_finds_less() {
+async fn without_the_cleanup_the_next_start_repairs_the_file_and_finds_fewer_orders() {
     let directory = tempfile::tempdir().unwrap();
     let (file, copy) = (directory.path().join("db"), directory.path().join("copy"));
     let mut server = server(&file);

@@ -52,7 +52,7 @@ async fn orders(port: u16) -> Option<i64> {
 }
 
 #[test]
-fn what_was_sent_is_executed_and_what_is_dropped_alone_is_lost() {
+fn the_cleanup_executes_sent_commands_and_a_drop_alone_loses_them() {
     let redis = RealServer::redis();
     let port = redis.port;
     in_a_process(async { drop(server(port).await) });

@@ -81,7 +81,7 @@ fn a_request_in_flight_is_answered() {
 }
 
 #[test]
-fn dropped_alone_the_request_is_lost() {
+fn a_drop_alone_loses_the_request() {
     let client = in_a_process(async {
         let (server, client) = server(&Arc::default()).await;
         drop(server);

@@ -99,7 +99,7 @@ fn read(consumer: &BaseConsumer) -> String {
 }
 
 #[tokio::test]
-async fn what_was_produced_arrives_and_what_was_read_is_committed() {
+async fn produced_messages_arrive_and_read_ones_are_committed() {
     let cluster = cluster();
     let first = producer(&cluster);
     send(&first, "one");
@@ -115,7 +115,7 @@ async fn what_was_produced_arrives_and_what_was_read_is_committed() {
 }
 
 #[tokio::test]
-async fn dropped_alone_the_producer_loses_what_is_queued() {
+async fn a_drop_alone_loses_the_producers_queue() {
     let cluster = cluster();
     let producer = producer(&cluster);
     send(&producer, "one");
@@ -124,7 +124,7 @@ async fn dropped_alone_the_producer_loses_what_is_queued() {
 }
 
 #[tokio::test]
-async fn a_consumer_that_is_not_closed_has_committed_nothing() {
+async fn a_consumer_that_is_not_closed_commits_nothing() {
     let cluster = cluster();
     let producer = producer(&cluster);
     send(&producer, "one");

@@ -1,4 +1,5 @@
-//! One module for each crate. Its head says how the crate's types are shut down; its tests prove that.
+//! The recipes, a module for each crate. The head of a module says how the crate's types are shut down; its tests prove
+//! that.
 
 mod actix_server;
 mod actors;

@@ -45,7 +45,7 @@ async fn poll(mut events: EventLoop) {
     ) {}
 }
 
-/// Connects a server that has published a message which is not sent yet.
+/// Connects a server with a published message that is not sent yet.
 async fn server(port: u16) -> Server {
     let (mqtt, mut events) = client(port, "server");
     while !matches!(
@@ -107,7 +107,7 @@ fn elsewhere(work: impl FnOnce() + Send) {
 }
 
 #[test]
-fn what_was_published_is_sent_and_no_will_is_read() {
+fn published_messages_are_sent_and_the_broker_publishes_no_will() {
     let broker = RealServer::mosquitto();
     let port = broker.port;
     let stop = || {
@@ -119,7 +119,7 @@ fn what_was_published_is_sent_and_no_will_is_read() {
 }
 
 #[test]
-fn dropped_alone_it_is_lost_and_the_will_is_read() {
+fn a_drop_alone_loses_the_message_and_the_broker_publishes_the_will() {
     let broker = RealServer::mosquitto();
     let port = broker.port;
     let end = || elsewhere(|| in_a_process(async { drop(server(port).await) }));

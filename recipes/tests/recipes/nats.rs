@@ -80,7 +80,7 @@ async fn server(port: u16, text: &'static str) -> Server {
 }
 
 #[test]
-fn what_was_published_is_sent_and_what_is_dropped_alone_is_lost() {
+fn the_cleanup_sends_published_messages_and_a_drop_alone_loses_them() {
     let server_process = RealServer::nats();
     let port = server_process.port;
     let mut observer = observer(port);

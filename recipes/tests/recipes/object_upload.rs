@@ -50,7 +50,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_object_is_whole() {
+async fn the_cleanup_completes_the_object() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = server(directory.path()).await;
     assert_clean(&server.shutdown().await);
@@ -69,7 +69,7 @@ async fn a_second_shutdown_of_the_writer_panics() {
 }
 
 #[tokio::test]
-async fn dropped_alone_there_is_no_object_and_its_parts_stay_behind() {
+async fn a_drop_alone_leaves_no_object_but_its_parts() {
     let directory = tempfile::tempdir().unwrap();
     drop(server(directory.path()).await);
     assert_eq!(names(directory.path()), ["log#1"]);

@@ -70,7 +70,7 @@ async fn orders(port: u16) -> usize {
 }
 
 #[test]
-fn what_was_queued_is_answered_and_what_is_dropped_alone_is_lost() {
+fn the_cleanup_awaits_queued_statements_and_a_drop_alone_loses_them() {
     let database = RealServer::postgres();
     let port = database.port;
     in_a_process(async {

@@ -85,7 +85,7 @@ fn runtime() -> Runtime {
 }
 
 #[test]
-fn a_request_in_flight_is_answered_and_the_client_is_told() {
+fn a_request_in_flight_is_answered_and_the_client_learns_of_the_close() {
     let clients = runtime();
     let servers = runtime();
     let _inside = servers.enter();
@@ -121,7 +121,7 @@ fn a_request_in_flight_is_answered_and_the_client_is_told() {
 }
 
 #[test]
-fn closed_before_the_requests_the_answer_is_lost() {
+fn an_endpoint_closed_before_its_requests_loses_the_response() {
     let clients = runtime();
     let servers = runtime();
     let _inside = servers.enter();
@@ -134,7 +134,7 @@ fn closed_before_the_requests_the_answer_is_lost() {
 }
 
 #[test]
-fn dropped_alone_the_client_waits_out_its_idle_timeout() {
+fn after_a_drop_alone_the_client_waits_for_its_idle_timeout() {
     let clients = runtime();
     // Once the server is dropped, nothing polls this runtime any more, as in a process that ends.
     let process = Builder::new_current_thread().enable_all().build().unwrap();

@@ -50,7 +50,7 @@ async fn queue(channel: &Channel) -> u32 {
 }
 
 #[tokio::test]
-async fn it_is_closed_with_the_brokers_consent_after_all_that_was_published() {
+async fn the_broker_confirms_the_close_after_every_published_message() {
     let broker = RealServer::rabbitmq();
     let (mut server, channel) = connect(broker.port).await;
     queue(&channel).await;
@@ -70,7 +70,7 @@ async fn it_is_closed_with_the_brokers_consent_after_all_that_was_published() {
 }
 
 #[tokio::test]
-async fn it_waits_for_the_broker_where_a_drop_waits_for_nothing() {
+async fn the_cleanup_awaits_the_broker_and_a_drop_does_not() {
     let broker = RealServer::rabbitmq();
     let (mut server, channel) = connect(broker.port).await;
     queue(&channel).await;

@@ -29,7 +29,7 @@ struct Server {
 }
 
 #[tokio::test]
-async fn a_job_that_runs_is_waited_for_by_its_tracker_alone() {
+async fn only_the_tracker_awaits_a_running_job() {
     let (begun, let_go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let done = Arc::new(AtomicBool::new(false));
     let jobs = TaskTracker::new();

@@ -124,7 +124,7 @@ async fn run(runner: Runner<Server>) -> Report {
 }
 
 #[tokio::test]
-async fn dropped_last_it_sends_the_events_of_the_last_drops() {
+async fn a_guard_dropped_last_sends_the_events_of_the_last_drops() {
     let Collector {
         dsn,
         let_go,
@@ -142,7 +142,7 @@ async fn dropped_last_it_sends_the_events_of_the_last_drops() {
 }
 
 #[tokio::test]
-async fn without_it_nobody_waits_for_the_events() {
+async fn without_the_cleanup_the_events_are_not_awaited() {
     let collector = collector();
     let guard = client(&collector.dsn, MINUTE);
     assert_clean(&run(Runner::new(server(None))).await);
@@ -153,7 +153,7 @@ async fn without_it_nobody_waits_for_the_events() {
 }
 
 #[tokio::test]
-async fn as_a_field_it_is_gone_before_the_last_drops() {
+async fn a_guard_in_a_field_is_dropped_before_the_last_events() {
     let collector = collector();
     drop(collector.let_go);
     let guard = client(&collector.dsn, MINUTE);

@@ -35,9 +35,9 @@ fn orders(database: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn what_was_written_is_there_and_without_it_it_is_not() {
+async fn written_orders_are_on_disk_only_after_the_cleanup() {
     let directory = tempfile::tempdir().unwrap();
-    // So that sled does not flush by itself in between.
+    // Without this sled would flush by itself in between.
     let config = sled::Config::new()
         .path(directory.path())
         .flush_every_ms(None);

@@ -54,7 +54,7 @@ async fn orders(file: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn it_waits_for_the_transaction_that_is_open_and_leaves_one_file() {
+async fn the_cleanup_awaits_the_open_transaction_and_leaves_one_file() {
     let directory = tempfile::tempdir().unwrap();
     let (file, log) = (directory.path().join("db"), directory.path().join("db-wal"));
     let pool = sqlite(&file).await;
@@ -78,7 +78,7 @@ async fn it_waits_for_the_transaction_that_is_open_and_leaves_one_file() {
 }
 
 #[tokio::test]
-async fn without_it_the_transaction_is_still_open_at_the_end() {
+async fn without_the_cleanup_the_transaction_is_open_at_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let (file, log) = (directory.path().join("db"), directory.path().join("db-wal"));
     let pool = sqlite(&file).await;
@@ -96,7 +96,7 @@ async fn without_it_the_transaction_is_still_open_at_the_end() {
 }
 
 #[tokio::test]
-async fn before_the_task_that_holds_a_connection_it_times_out() {
+async fn a_pool_closed_before_the_task_that_holds_a_connection_times_out() {
     let directory = tempfile::tempdir().unwrap();
     let pool = sqlite(&directory.path().join("db")).await;
     let _held = pool.acquire().await.unwrap();

@@ -131,7 +131,7 @@ async fn server(url: String, turn: &Arc<Turn>) -> Server {
 }
 
 #[tokio::test]
-async fn the_message_that_is_handled_is_deleted_and_no_other_is_received() {
+async fn the_handled_message_is_deleted_and_no_other_is_received() {
     let (url, asked) = queue();
     let turn = Arc::<Turn>::default();
     let mut server = server(url, &turn).await;
@@ -143,7 +143,7 @@ async fn the_message_that_is_handled_is_deleted_and_no_other_is_received() {
 }
 
 #[test]
-fn dropped_alone_the_message_is_not_deleted() {
+fn after_a_drop_alone_the_message_is_not_deleted() {
     let (url, asked) = queue();
     let turn = Arc::<Turn>::default();
     in_a_process(async {

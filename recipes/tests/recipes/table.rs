@@ -133,7 +133,7 @@ fn recipes() -> Vec<Recipe> {
 }
 
 #[test]
-fn every_head_says_all() {
+fn every_head_has_all_its_entries() {
     for recipe in recipes() {
         for key in KEYS {
             assert!(recipe.head.contains_key(key), "{}: no `{key}`", recipe.file);
@@ -149,7 +149,7 @@ fn every_head_says_all() {
 
 /// `LIFECYCLE_WRITE_TABLE=1` writes the table anew.
 #[test]
-fn the_table_is_what_the_recipes_say() {
+fn the_table_matches_the_recipes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("a manifest");
     let file = root.join("README.md");

@@ -67,14 +67,14 @@ async fn the_next_start_finds_every_document() {
 }
 
 #[tokio::test]
-async fn dropped_alone_it_loses_what_is_not_committed() {
+async fn a_drop_alone_loses_uncommitted_documents() {
     let directory = tempfile::tempdir().unwrap();
     drop(server(directory.path()));
     assert_eq!(found(directory.path()), 1);
 }
 
 #[tokio::test]
-async fn to_wait_without_a_commit_loses_it_too() {
+async fn a_wait_without_a_commit_loses_uncommitted_documents() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = server(directory.path());
     let writer = server.writer.take().unwrap();

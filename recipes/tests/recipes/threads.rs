@@ -42,14 +42,14 @@ fn server(written: &Arc<Mutex<Vec<u8>>>) -> Server {
 }
 
 #[tokio::test]
-async fn it_writes_what_it_got() {
+async fn the_thread_writes_its_lines() {
     let written = Arc::default();
     assert_clean(&server(&written).shutdown().await);
     assert_eq!(*written.lock().unwrap(), [1]);
 }
 
 #[tokio::test]
-async fn while_a_sender_is_there_it_has_written_nothing() {
+async fn the_thread_writes_nothing_while_a_sender_exists() {
     let written = Arc::default();
     let mut server = server(&written);
     let sender = server.jobs.clone();
@@ -64,7 +64,7 @@ async fn while_a_sender_is_there_it_has_written_nothing() {
 }
 
 #[tokio::test]
-async fn its_panic_is_the_error_of_the_step() {
+async fn the_panic_of_the_thread_is_the_error_of_the_step() {
     let mut server = Server {
         jobs: None,
         worker: Some(thread::spawn(|| panic!("the disk is full"))),

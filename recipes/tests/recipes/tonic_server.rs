@@ -63,7 +63,7 @@ fn shop() -> HealthCheckRequest {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_ended_lets_it_end() {
+async fn the_server_ends_when_its_streams_end() {
     let (mut server, reporter, address) = server().await;
     let mut stream = client(address)
         .await
@@ -86,7 +86,7 @@ async fn a_stream_that_is_ended_lets_it_end() {
 }
 
 #[tokio::test]
-async fn a_stream_without_an_end_holds_it() {
+async fn an_endless_stream_holds_the_server() {
     let (mut server, _reporter, address) = server().await;
     let mut stream = client(address)
         .await
@@ -100,7 +100,7 @@ async fn a_stream_without_an_end_holds_it() {
 }
 
 #[test]
-fn dropped_alone_a_call_in_flight_is_cut() {
+fn a_drop_alone_cuts_a_call_in_flight() {
     let process = Runtime::new().unwrap();
     let (server, _reporter, address) = process.block_on(server());
     in_a_process(async {

@@ -84,7 +84,7 @@ fn a_request_in_flight_is_answered() {
 }
 
 #[test]
-fn dropped_alone_the_request_is_lost() {
+fn a_drop_alone_loses_the_request() {
     let client = in_a_process(async {
         let (server, client) = server(&Arc::default()).await;
         drop(server);
@@ -95,7 +95,7 @@ fn dropped_alone_the_request_is_lost() {
 }
 
 #[tokio::test]
-async fn without_the_token_it_never_ends() {
+async fn without_the_token_the_server_never_ends() {
     let (mut server, _client) = server(&Arc::default()).await;
     server.stop = CancellationToken::new();
     let report = server.shutdown().within(Duration::from_millis(300)).await;

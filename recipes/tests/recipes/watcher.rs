@@ -55,14 +55,14 @@ async fn server() -> (Server, mpsc::UnboundedReceiver<()>) {
 }
 
 #[tokio::test]
-async fn what_was_seen_is_read() {
+async fn the_task_reads_every_seen_event() {
     let (mut server, mut read) = server().await;
     assert_clean(&server.shutdown().await);
     assert!(read.recv().await.is_some());
 }
 
 #[tokio::test]
-async fn dropped_alone_it_is_not_read() {
+async fn after_a_drop_alone_the_event_is_not_read() {
     let (server, mut read) = server().await;
     let task = server.reader.abort_handle();
     drop(server);
@@ -72,7 +72,7 @@ async fn dropped_alone_it_is_not_read() {
 }
 
 #[tokio::test]
-async fn while_the_watcher_lives_the_task_does() {
+async fn the_task_lives_as_long_as_the_watcher() {
     let (mut server, _read) = server().await;
     let _watcher = server.watcher.take();
     let report = server.shutdown().within(Duration::from_millis(300)).await;
