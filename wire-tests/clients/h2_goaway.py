@@ -1,4 +1,4 @@
-"""Asks for a slow answer over HTTP/2 and says what came until the server closed."""
+"""Requests a slow response over HTTP/2, and prints what came until the server closed the connection."""
 import socket
 import sys
 
@@ -7,7 +7,7 @@ import h2.connection
 
 sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-# h2 refuses to go on after a GOAWAY, which a client must: frames are read by hand here.
+# A client must go on after a GOAWAY, which the h2 library refuses. So this reads frames by hand.
 conn = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
 conn.initiate_connection()
 conn.send_headers(

@@ -1,4 +1,4 @@
-"""Opens a WebSocket, has something echoed, and says with which code it was closed."""
+"""Opens a WebSocket, has a message echoed, and prints the code with which the server closed it."""
 import asyncio
 import sys
 
