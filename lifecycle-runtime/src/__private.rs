@@ -18,8 +18,8 @@ pub use crate::engine::{
 };
 pub use crate::state::DEFAULT_TIMEOUT;
 pub use crate::{
-    __lifecycle_lend as lend, __lifecycle_settle as settle, __lifecycle_settle_now as settle_now,
-    __lifecycle_sole as sole,
+    __lifecycle_call_borrowed as call_borrowed, __lifecycle_is_sole_owner as is_sole_owner,
+    __lifecycle_settle as settle, __lifecycle_settle_now as settle_now,
 };
 pub use crate::{
     BoxError, Component, Context, MustClean, Plan, PlanStep, Report, ResolvedPlan, ShutdownState,

@@ -131,7 +131,7 @@ fn step(position: usize, step: &Step<'_>) -> TokenStream {
     let with = match &step.cleanup {
         Cleanup::Component { .. } => {
             let (ty, field) = (step.field.ty, super::binding(step.index));
-            return quote_mixed!(<__lc::Probe<#ty>>::own(#field));
+            return quote_mixed!(<__lc::Probe<#ty>>::step(#field));
         }
         Cleanup::With(with) => with,
     };
@@ -216,7 +216,7 @@ pub(super) fn call(
     };
     match &callee.function {
         Function::Path(path) => match passed {
-            Passed::Borrowed => quote_spanned!(span=> __lc::lend!(#path, #value)),
+            Passed::Borrowed => quote_spanned!(span=> __lc::call_borrowed!(#path, #value)),
             Passed::Moved => quote_spanned!(span=> #path(#value)),
         },
         Function::Closure {

@@ -55,7 +55,7 @@ fn calls(arm: &Arm<'_>) -> TokenStream {
                     let abort = abort_here(with, &field);
                     quote_mixed! {
                         __lc::EndParts::call(&__by, #position, || {
-                            if __lc::EndParts::aborts(&__by) || __lc::sole!(&mut *#field) { #abort }
+                            if __lc::EndParts::aborts(&__by) || __lc::is_sole_owner!(&mut *#field) { #abort }
                         });
                     }
                 }

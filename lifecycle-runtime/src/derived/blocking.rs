@@ -17,41 +17,41 @@ use crate::engine::{StepRun, contain};
 )]
 pub trait Blocking {
     /// The type of the moved value.
-    type Lent: Send + 'static;
+    type Moved: Send + 'static;
     /// Takes the value out of the field. `None` if there is nothing to clean.
-    fn lend(&mut self) -> Option<Self::Lent>;
+    fn take_out(&mut self) -> Option<Self::Moved>;
     /// Puts the value back.
-    fn give_back(&mut self, lent: Self::Lent);
+    fn put_back(&mut self, value: Self::Moved);
     /// Returns the value if it is in the field.
-    fn here(&mut self) -> Option<&mut Self::Lent>;
+    fn value(&mut self) -> Option<&mut Self::Moved>;
 }
 
 impl<T: Send + 'static> Blocking for Option<T> {
-    type Lent = T;
+    type Moved = T;
 
-    fn lend(&mut self) -> Option<T> {
+    fn take_out(&mut self) -> Option<T> {
         self.take()
     }
 
-    fn give_back(&mut self, lent: T) {
-        *self = Some(lent);
+    fn put_back(&mut self, value: T) {
+        *self = Some(value);
     }
 
-    fn here(&mut self) -> Option<&mut T> {
+    fn value(&mut self) -> Option<&mut T> {
         self.as_mut()
     }
 }
 
 impl<T: Send + Sync + ?Sized + 'static> Blocking for Arc<T> {
-    type Lent = Self;
+    type Moved = Self;
 
-    fn lend(&mut self) -> Option<Self> {
+    fn take_out(&mut self) -> Option<Self> {
         Some(Self::clone(self))
     }
 
-    fn give_back(&mut self, _lent: Self) {}
+    fn put_back(&mut self, _value: Self) {}
 
-    fn here(&mut self) -> Option<&mut Self> {
+    fn value(&mut self) -> Option<&mut Self> {
         Some(self)
     }
 }
@@ -149,15 +149,15 @@ impl<T: Send + 'static> Call<T> {
 pub async fn blocking<B: Blocking>(
     field: &mut B,
     step: &StepRun,
-    f: impl FnOnce(&mut B::Lent) -> Result<(), BoxError> + Send + 'static,
+    f: impl FnOnce(&mut B::Moved) -> Result<(), BoxError> + Send + 'static,
 ) -> Result<(), BoxError> {
     let earlier = step.handle().take_left();
-    let call = match earlier.and_then(|left| left.downcast::<Call<B::Lent>>().ok()) {
+    let call = match earlier.and_then(|left| left.downcast::<Call<B::Moved>>().ok()) {
         Some(call) => *call,
         None => {
             // Checked first: without a runtime the value would be lost together with the closure.
             let runtime = Handle::try_current()?;
-            match field.lend() {
+            match field.take_out() {
                 None => return step.found_nothing(),
                 Some(value) => Call::start(&runtime, value, f),
             }
@@ -172,7 +172,7 @@ pub async fn blocking<B: Blocking>(
     let (task, given_back) = waiting.ended().await;
     match (given_back, task) {
         (Some((value, returned)), _) => {
-            field.give_back(value);
+            field.put_back(value);
             match returned {
                 Ok(returned) => returned,
                 Err(message) => std::panic::resume_unwind(Box::new(message)),
@@ -213,16 +213,16 @@ pub async fn blocking_taken<T: Send + 'static>(
 pub fn abort_blocking<B: Blocking>(
     field: &mut B,
     step: &StepRun,
-    abort: impl FnOnce(&mut B::Lent) + Send + 'static,
+    abort: impl FnOnce(&mut B::Moved) + Send + 'static,
 ) {
-    if let Some(value) = field.here() {
+    if let Some(value) = field.value() {
         return abort(value);
     }
     let left = step.handle().take_left();
-    let call = left.and_then(|left| left.downcast::<Call<B::Lent>>().ok());
+    let call = left.and_then(|left| left.downcast::<Call<B::Moved>>().ok());
     if let Some((mut value, abort)) = call.and_then(|call| call.abandon(abort)) {
         abort(&mut value);
-        field.give_back(value);
+        field.put_back(value);
     }
 }
 

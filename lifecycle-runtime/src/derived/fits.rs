@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 /// A function, and the value that is passed to it by reference.
 #[derive(Debug)]
-pub struct Lent<F, T: ?Sized>(PhantomData<fn() -> F>, PhantomData<fn() -> PhantomData<T>>);
+pub struct FunctionAndValue<F, T: ?Sized>(
+    PhantomData<fn() -> F>,
+    PhantomData<fn() -> PhantomData<T>>,
+);
 
 /// Records the types of a call.
-pub fn lent<F, T: ?Sized>(_f: &F, _value: &T) -> Lent<F, T> {
-    Lent(PhantomData, PhantomData)
+pub fn types_of_call<F, T: ?Sized>(_f: &F, _value: &T) -> FunctionAndValue<F, T> {
+    FunctionAndValue(PhantomData, PhantomData)
 }
 
 /// A function of one argument, with any return type.
@@ -54,7 +57,7 @@ pub trait WhenConsumes<T> {
         T: Consumed;
 }
 
-impl<F: Takes<T>, T> WhenConsumes<T> for &&&Lent<F, T> {
+impl<F: Takes<T>, T> WhenConsumes<T> for &&&FunctionAndValue<F, T> {
     fn __fits(&self)
     where
         T: Consumed,
@@ -78,7 +81,7 @@ pub trait WhenLockedMut<T> {
         T: Unlocked;
 }
 
-impl<F, T: Locked> WhenLockedMut<T> for &&Lent<F, T>
+impl<F, T: Locked> WhenLockedMut<T> for &&FunctionAndValue<F, T>
 where
     F: for<'a> Takes<&'a mut T::Inside>,
 {
@@ -97,7 +100,7 @@ pub trait WhenLocked<T> {
         T: Unlocked;
 }
 
-impl<F, T: Locked> WhenLocked<T> for &Lent<F, T>
+impl<F, T: Locked> WhenLocked<T> for &FunctionAndValue<F, T>
 where
     F: for<'a> Takes<&'a T::Inside>,
 {
@@ -123,21 +126,21 @@ pub trait WhenFits {
     fn __fits(&self) {}
 }
 
-impl<F, T: ?Sized> WhenFits for Lent<F, T> {}
+impl<F, T: ?Sized> WhenFits for FunctionAndValue<F, T> {}
 
 /// Calls a function with a value that it borrows.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __lifecycle_lend {
+macro_rules! __lifecycle_call_borrowed {
     ($function:expr, $value:expr) => {{
         #[allow(unused_imports)] // which of them is used depends on the types
         use $crate::__private::{
             WhenConsumes as _, WhenFits as _, WhenLocked as _, WhenLockedMut as _,
         };
         let function = $function;
-        let lent = $crate::__private::lent(&function, &*$value);
+        let types = $crate::__private::types_of_call(&function, &*$value);
         let returned = function($value);
-        (&&&&lent).__fits();
+        (&&&&types).__fits();
         returned
     }};
 }

@@ -34,7 +34,7 @@ impl<T: Component + MustClean + ?Sized> Probe<T> {
 
 impl<T: Component + ?Sized> Probe<T> {
     /// Creates the step of a field.
-    pub fn own(field: &mut T) -> FieldStep<'_, T> {
+    pub fn step(field: &mut T) -> FieldStep<'_, T> {
         FieldStep::of(field)
     }
 
@@ -64,7 +64,7 @@ pub trait Fallback {
     const MUST_CLEAN: bool = false;
 
     /// Returns a step that ends at once.
-    fn own(_field: &mut Self::Value) -> NoStep {
+    fn step(_field: &mut Self::Value) -> NoStep {
         NoStep
     }
 

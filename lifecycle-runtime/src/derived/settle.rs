@@ -111,7 +111,7 @@ impl Returnable for crate::Report {}
 /// The case of an `Arc`, which may have other owners.
 pub trait WhenArc {
     /// Returns whether the field is the only owner.
-    fn __sole(&mut self) -> bool;
+    fn __is_sole_owner(&mut self) -> bool;
 }
 
 /// A field, borrowed to find out whether it is the only owner of its value.
@@ -119,13 +119,13 @@ pub trait WhenArc {
 pub struct Held<'a, T: ?Sized>(pub &'a mut T);
 
 impl<T: ?Sized> WhenArc for &mut Held<'_, std::sync::Arc<T>> {
-    fn __sole(&mut self) -> bool {
+    fn __is_sole_owner(&mut self) -> bool {
         std::sync::Arc::get_mut(self.0).is_some()
     }
 }
 
 impl<T: ?Sized> WhenArc for &mut Held<'_, Option<std::sync::Arc<T>>> {
-    fn __sole(&mut self) -> bool {
+    fn __is_sole_owner(&mut self) -> bool {
         self.0
             .as_mut()
             .is_none_or(|held| std::sync::Arc::get_mut(held).is_some())
@@ -135,11 +135,11 @@ impl<T: ?Sized> WhenArc for &mut Held<'_, Option<std::sync::Arc<T>>> {
 /// The case of a value that is not shared.
 pub trait WhenOwned {
     /// Returns whether the field is the only owner.
-    fn __sole(&mut self) -> bool;
+    fn __is_sole_owner(&mut self) -> bool;
 }
 
 impl<T: ?Sized> WhenOwned for Held<'_, T> {
-    fn __sole(&mut self) -> bool {
+    fn __is_sole_owner(&mut self) -> bool {
         true
     }
 }
@@ -174,10 +174,10 @@ macro_rules! __lifecycle_settle_now {
 /// Returns whether a field is the only owner of its value.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __lifecycle_sole {
+macro_rules! __lifecycle_is_sole_owner {
     ($field:expr) => {{
         #[allow(unused_imports)] // which of them is used depends on the type
         use $crate::__private::{WhenArc as _, WhenOwned as _};
-        (&mut &mut $crate::__private::Held($field)).__sole()
+        (&mut &mut $crate::__private::Held($field)).__is_sole_owner()
     }};
 }
