@@ -9,7 +9,7 @@
 //! 4. A step ends exactly once. Its future is gone before its `abort` runs, and both happen before any dependent step
 //!    starts.
 //! 5. No foreign code unwinds out of the engine, whether it is polled, dropped, aborted, described, woken or logged
-//!    to. All of it is called through [`contain`].
+//!    to. All of it is called through [`contain`](fn@contain).
 //! 6. No lock is held while foreign code runs.
 //! 7. Progress belongs to a component. A component that cannot be told from another is cleaned again (`resumed`), and
 //!    rows that failed, or that began and vanished, stay in the report.

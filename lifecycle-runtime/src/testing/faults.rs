@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::engine::StepHandle;
 use crate::{BoxError, Context};
 
-/// A fault that [`explore`](super::explore) injects into a step.
+/// A fault that [`explore`](fn@super::explore) injects into a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
