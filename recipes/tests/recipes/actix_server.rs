@@ -9,6 +9,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
@@ -16,7 +17,7 @@ use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::steps::{assert_clean, begin};
+use crate::steps::{assert_clean, assert_timed_out, begin};
 
 #[derive(GracefulShutdown)]
 struct Server {
@@ -95,6 +96,15 @@ async fn a_request_in_flight_is_answered() {
     turn.answer.notify_one();
     assert_clean(&shutdown.await);
     assert!(read(client).await.ends_with("the answer"));
+}
+
+#[tokio::test]
+async fn it_waits_for_a_request_that_is_not_answered() {
+    let turn = Arc::<Turn>::default();
+    let (mut server, address) = server(&turn);
+    let _client = request(address, &turn).await;
+    let report = server.shutdown().within(Duration::from_millis(300)).await;
+    assert_timed_out(&report, "server");
 }
 
 #[tokio::test]
