@@ -1,5 +1,4 @@
-//! The recipes, a module for each crate. The head of a module says how the crate's types are shut down; its tests prove
-//! that.
+//! Each crate has a module here. The head of a module says how the crate's types are shut down; its tests prove that.
 
 mod actix_server;
 mod actors;

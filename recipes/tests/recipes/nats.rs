@@ -61,7 +61,7 @@ fn others_before(observer: &mut BufReader<TcpStream>, expected: usize, text: &st
     others
 }
 
-/// Connects a server that has published a hundred messages, none of which is sent yet.
+/// Connects a server with a hundred published messages that are not sent yet.
 async fn server(port: u16, text: &'static str) -> Server {
     let nats = async_nats::connect(format!("127.0.0.1:{port}"))
         .await

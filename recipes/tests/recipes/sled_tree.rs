@@ -37,7 +37,7 @@ fn orders(database: &Path) -> usize {
 #[tokio::test]
 async fn written_orders_are_on_disk_only_after_the_cleanup() {
     let directory = tempfile::tempdir().unwrap();
-    // Without this sled would flush by itself in between.
+    // Sled must not flush by itself in between.
     let config = sled::Config::new()
         .path(directory.path())
         .flush_every_ms(None);
