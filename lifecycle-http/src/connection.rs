@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderMap, Request, StatusCode};
@@ -359,10 +359,13 @@ async fn within_hello<T, F: Future<Output = CloseReason>>(
             };
             deadline = deadline.min(given);
         }
-        if deadline <= Instant::now() {
-            return Poll::Ready(Ok(None));
+        if deadline > Instant::now() {
+            ready!(timer.poll(deadline, cx));
         }
-        timer.poll(deadline, cx).map(|()| Ok(None))
+        if signal.told.is_none() {
+            link.connection.close(CloseReason::Idle);
+        }
+        Poll::Ready(Ok(None))
     })
     .await
 }

@@ -60,6 +60,23 @@
 //! `router.route_service("/livez", probes.clone()).route_service("/readyz", probes)`. A hyper service asks
 //! [`Probes::answer`] first. `lifecycle_runtime::guide::http` shows a whole server.
 //!
+//! # For proxies and other services with needs of their own
+//!
+//! | need | how |
+//! |---|---|
+//! | connections that are a step of their own, or are shared by several servers | [`HttpBuilder::acceptor`] |
+//! | connections that are refused while load is shed, in words of one's own | [`HttpBuilder::admit`], [`HttpBuilder::refuse_with`] |
+//! | a successor process that accepts on the same sockets | a [`Listener`] made from an `Arc`, [`HttpBuilder::accept_until`] |
+//! | probes that are answered whatever other clients do | [`Room`] |
+//! | a connection that closes after this response, over HTTP/1.1 | `connection: close` in the response |
+//! | interim responses, such as 103 | [`HttpConnection::send_interim`] |
+//! | an upgrade that depends on an upstream | [`Upgrade`], [`WebSocketRelay`] |
+//! | an upstream that stops in the middle of a response | [`Limits::silence`] |
+//! | streams and ambiguous requests that the service handles itself | [`HttpBuilder::end_streams`], [`HttpBuilder::pass_ambiguous`] |
+//! | streams that are not HTTP, such as TLS that is passed on | [`StreamServer`] |
+//!
+//! The repository's `examples/proxy` is built on these.
+//!
 //! # Features
 //!
 //! | feature | default | what it adds |

@@ -30,6 +30,7 @@ async fn who_says_nothing_has_the_hello() {
     let site = site(Limits::default()).await;
     let mut client = site.client().await;
     is_rid_of_it(&site, &mut client, Limits::default().header_read_timeout).await;
+    assert_eq!(site.http.stats().expired, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -273,6 +273,21 @@ async fn a_service_may_refuse_an_ambiguous_length_in_its_own_words() {
     );
 }
 
+#[tokio::test]
+async fn a_service_may_have_a_connection_close_after_a_response() {
+    let server = builder()
+        .await
+        .serve_hyper(service_fn(async |_: Request<RequestBody>| {
+            let mut response = text("last");
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+            Ok::<_, Infallible>(response)
+        }));
+    let mut client = client(&server).await;
+    client.says(GET).await;
+    assert!(client.hears_all().await.ends_with("last"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn streams_are_left_to_a_service_that_ends_them_itself() {
     let server = builder().await.end_streams(false).serve_hyper(service_fn(
