@@ -105,8 +105,8 @@ async fn unless_closed<F: Future>(open: &Gate, future: F) -> Option<F::Output> {
     .await
 }
 
-/// Tells a client why it is refused, best effort and without waiting. Reads what has arrived first, since closing over
-/// unread bytes would reset the connection.
+/// Sends the refusal, best effort and without waiting. Reads the bytes that have arrived first, since closing over unread
+/// ones would reset the connection.
 fn refuse(raw: RawStream, text: Bytes) {
     fn say<T: std::io::Read + std::io::Write>(mut socket: T, text: &[u8]) {
         let _ = socket.read(&mut [0; 4096]);

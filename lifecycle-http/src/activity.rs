@@ -22,7 +22,7 @@ const SHOWN: usize = 120;
 /// How many requests an h2 client may give up before their answer begins, beyond those that it waits for.
 pub(crate) const MOST_ABANDONED: usize = 100;
 
-/// An h2 client that takes this many bytes takes what it asked for: pings are fewer.
+/// The number of bytes by which an h2 client shows that it takes its responses. Pings are fewer.
 const PROGRESS: u64 = 1024;
 
 /// From this many bytes on, they may be in the buffers of kernels for longer than a round trip.

@@ -1,4 +1,4 @@
-//! One connection, from its accept to its last byte.
+//! Serves one connection, from its accept to its last byte.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -301,7 +301,7 @@ fn http2(common: &Common, connection: &Connection) -> http2::Builder<Parts> {
         .max_concurrent_streams(limits.max_streams)
         .max_send_buf_size(limits.send_buffer)
         .initial_stream_window_size(limits.stream_window)
-        // As large as those of all streams, so that one whose service does not read holds up no other.
+        // The windows of all streams fit, so a stream whose service does not read holds up no other.
         .initial_connection_window_size(limits.connection_window());
     if common.extended_connect {
         http.enable_connect_protocol();

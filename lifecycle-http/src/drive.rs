@@ -46,7 +46,7 @@ enum Next {
     Wait(Duration),
     /// Do nothing.
     Rest,
-    /// Tell the connection to end.
+    /// Begin the graceful shutdown of the connection.
     Part,
     /// End the connection.
     Cut,

@@ -28,7 +28,7 @@ pub enum Refusal {
     NotAdmitted,
 }
 
-/// Decides which connections are served, and what the others are told.
+/// The rules of admission, and the refusals.
 pub(crate) struct Policy {
     admit: Option<Box<dyn Fn() -> bool + Send + Sync>>,
     refusal: Box<dyn Fn(Refusal) -> Bytes + Send + Sync>,

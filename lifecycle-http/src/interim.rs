@@ -10,10 +10,10 @@ use std::task::Waker;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-/// So many bytes of them may wait for a client; those beyond are dropped, as any may be.
+/// The bytes of interim responses that may wait for a client. Responses beyond that are dropped, as any of them may be.
 const MOST: usize = 16 * 1024;
 
-/// What waits for the client of a connection over HTTP/1.1.
+/// The interim responses that wait for a client over HTTP/1.1.
 #[derive(Debug, Default)]
 pub(crate) struct Interim(Mutex<State>);
 

@@ -55,8 +55,8 @@ pub struct Limits {
     /// All of them should have their turn before the deadline, at which the rest is cut.
     /// Default: 20 µs, which spreads 10,000 over 200 ms.
     pub spread: Duration,
-    /// The longest head of a request over HTTP/1.1, in bytes, which is also what is read at once, and what may wait to be
-    /// written. At least 8 KiB. Default: 64 KiB.
+    /// The longest head of a request over HTTP/1.1, in bytes. As many are read at once, and as many may wait to be written.
+    /// At least 8 KiB. Default: 64 KiB.
     pub max_head: usize,
     /// How many HTTP/2 streams a client may have open at a time. At least one. Default: 100.
     pub max_streams: u32,

@@ -236,7 +236,7 @@ impl<W: AsyncWrite + Unpin> Down<'_, W> {
                     match asked {
                         Some((_, before)) if before == heard => return Ok(Relayed::Expired),
                         None if heard + ping <= Instant::now() => {}
-                        // It was heard while this slept.
+                        // The client was heard while this slept.
                         _ => continue,
                     }
                     asked = Some((Instant::now(), heard));
@@ -249,7 +249,8 @@ impl<W: AsyncWrite + Unpin> Down<'_, W> {
         }
     }
 
-    /// Tells the client, and lets it tell the upstream: what that still says is read, and goes no further.
+    /// Sends the client a close, and waits until its answer has reached the upstream and that has ended. Drops the bytes
+    /// that the upstream still sends.
     async fn say_goodbye(mut self, mut from: impl AsyncRead + Unpin) -> io::Result<Relayed> {
         let goodbye = async {
             self.to_client.write_all(&GOING_AWAY).await?;

@@ -136,7 +136,7 @@ impl WebSocket {
             stream,
             closing: Box::pin(async move {
                 if closing.cancelled().await == CloseReason::Drain {
-                    // One after the other, since all these clients will come back.
+                    // The clients will all come back, so they are told one after the other.
                     sleep(closing.link().common.turn()).await;
                 }
             }),

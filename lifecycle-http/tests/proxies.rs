@@ -1,5 +1,5 @@
-//! What a proxy needs of a server: upgrades of two sides, interim responses, bounds on both sides of an exchange, and
-//! its own words for what it refuses.
+//! A service with the needs of a proxy: upgrades of two sides, interim responses, bounds on both sides of an exchange,
+//! and its own words for refusals.
 
 mod support;
 
@@ -208,7 +208,7 @@ async fn interim_responses_precede_the_final_one_and_belong_to_their_request() {
         .serve_hyper(service_fn(async |request: Request<RequestBody>| {
             let connection = connection(&request);
             assert!(connection.send_interim(StatusCode::EARLY_HINTS, &hint(1)));
-            // It is on its way before the service is done.
+            // The first one is on its way before the service is done.
             tokio::task::yield_now().await;
             assert!(connection.send_interim(StatusCode::EARLY_HINTS, &hint(2)));
             for status in [

@@ -1,4 +1,4 @@
-//! Where clients come in: over HTTP, and over TLS that is passed on as it is.
+//! The entrances for clients: HTTP, and TLS that is passed on as it is.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::inbound::sockets::Listener;
 use crate::protection::load::Load;
 use crate::streams::sni::Passthrough;
 
-/// What accepts. Its cleanup closes the listening sockets; the connections are a step of their own.
+/// The servers that accept. Their cleanup closes the listening sockets; the connections are a step of their own.
 #[derive(Debug)]
 pub(super) struct Entrances {
     http: HttpServer,
     tls: StreamServer,
 }
 
-/// What the connections of all entrances have in common.
+/// The parts that the connections of all entrances share.
 pub(super) struct Common<'a> {
     pub(super) connections: &'a Connections,
     pub(super) timeouts: &'a Timeouts,

@@ -6,7 +6,7 @@ use lifecycle_http::HttpConnection;
 
 use crate::message::headers;
 
-/// Has the interim responses to `request` passed on to the client of `connection`, where the client takes them.
+/// Makes the interim responses to `request` pass on to the client of `connection`, if the client takes them.
 ///
 /// A 100 is this proxy's own to say: hyper does so when the body is wanted. A client
 /// over HTTP/1.0 takes none.

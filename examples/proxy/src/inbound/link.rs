@@ -1,4 +1,4 @@
-//! What a request handler knows of the connection that a request came by.
+//! The connection that a request came by, for its handler.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ pub struct Link {
     pub peer: SocketAddr,
     /// The address it connected to.
     pub local: SocketAddr,
-    /// Tells when what has no end of its own should come to one.
+    /// The connection itself, which tells when a stream without an end should be ended.
     pub connection: HttpConnection,
 }
 

@@ -58,7 +58,7 @@ pub async fn bind_datagrams(address: SocketAddr) -> Result<(UdpSocket, SocketAdd
     bound.await.map_err(|error| BindError { address, error })
 }
 
-/// Takes datagrams by a socket that there is already, as [`adopt`].
+/// Takes datagrams by an inherited socket, as [`adopt`] does for connections.
 ///
 /// # Errors
 ///
@@ -80,7 +80,7 @@ pub fn adopt_datagrams(
     })
 }
 
-/// Listens on a socket that there is already, for what was to listen on `asked`.
+/// Listens on an inherited socket instead of binding `asked`.
 ///
 /// # Errors
 ///

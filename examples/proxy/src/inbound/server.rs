@@ -18,7 +18,7 @@ use crate::inbound::sockets::Listener;
 use crate::message::request::Ambiguous;
 use crate::protection::buffers;
 
-/// What a client above the limit is told, if it listens.
+/// The answer to a client above the connection limit, if it listens.
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     Connection: close\r\n\
     Retry-After: 1\r\n\
@@ -27,7 +27,7 @@ const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     Content-Length: 47\r\n\r\n\
     503 Service Unavailable: too many connections.\n";
 
-/// What a client is told while load is shed.
+/// The answer to a client while load is shed.
 const OVERLOAD: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     Connection: close\r\n\
     Retry-After: 1\r\n\
@@ -68,7 +68,7 @@ pub fn limits_of(timeouts: &Timeouts) -> Limits {
     limits.header_read_timeout = timeouts.client_hello.duration();
     limits.idle = idle;
     limits.silence = idle;
-    // Where bytes pass in one direction only, as pings do over HTTP/2. Otherwise `silence` is first.
+    // This is for clients over HTTP/2 that send pings but take nothing; for others `silence` comes first.
     limits.stall = idle + Duration::from_secs(1);
     limits.min_bytes_per_second = 0;
     limits.ping = PING;

@@ -20,7 +20,7 @@ use crate::inbound::listener::{self, BindError};
 
 pub use activation::ActivationError;
 
-/// What a socket is for.
+/// The purpose of a socket.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -28,14 +28,14 @@ pub enum Role {
     Http,
     /// Clients that speak TLS.
     Tls,
-    /// Those who look after the proxy.
+    /// Operators and probes.
     Admin,
     /// Other proxies, which send datagrams.
     Peers,
 }
 
 impl Role {
-    /// Those that a service manager may open sockets for.
+    /// The roles that a service manager may open sockets for.
     const OPENED: [Self; 3] = [Self::Http, Self::Tls, Self::Admin];
 
     const fn name(self) -> &'static str {
@@ -61,14 +61,14 @@ impl fmt::Display for Role {
 /// A socket that this process has not made.
 #[derive(Debug)]
 pub struct Socket {
-    /// What it is for.
+    /// The purpose.
     pub role: Role,
     /// The address that was asked for when it was made, as the port may have been
     /// any. None: a service manager made it, and it stands for what is configured.
     pub asked: Option<SocketAddr>,
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
-    /// Itself.
+    /// The socket itself.
     pub descriptor: OwnedFd,
 }
 
@@ -81,7 +81,7 @@ pub struct Given {
 }
 
 impl Given {
-    /// Those that a predecessor hands over.
+    /// Takes the sockets that a predecessor hands over.
     #[must_use]
     pub const fn by_predecessor(sockets: Vec<Socket>) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl Given {
         }
     }
 
-    /// Those that a service manager has opened (sd_listen_fds(3)), by their names:
+    /// Takes the sockets that a service manager has opened (sd_listen_fds(3)), by their names:
     /// `http`, `tls`, `admin`. Without names all are `http`.
     ///
     /// It takes them, and the variables that tell of them; so it is for the
@@ -106,13 +106,13 @@ impl Given {
         })
     }
 
-    /// Whether another process accepts from them too, until this one is ready.
+    /// Returns whether another process accepts from them too, until this one is ready.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
         self.shared
     }
 
-    /// Whether there is one for this.
+    /// Returns whether there is a socket for this role.
     #[must_use]
     pub fn has(&self, role: Role) -> bool {
         self.sockets.iter().any(|socket| socket.role == role)
@@ -134,7 +134,7 @@ impl Given {
 }
 
 impl Drop for Given {
-    /// Closes what the configuration has no use for.
+    /// Closes the sockets that the configuration has no use for.
     fn drop(&mut self) {
         for socket in &self.sockets {
             let Socket { role, address, .. } = socket;
@@ -146,13 +146,13 @@ impl Drop for Given {
 /// A socket that this process listens on.
 #[derive(Debug)]
 pub struct Listener<T = TcpListener> {
-    /// Itself.
+    /// The socket itself.
     pub socket: Arc<T>,
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
 }
 
-/// What this process listens on, as long as it does. A cheap clone.
+/// The sockets that this process listens on. A cheap clone.
 #[derive(Clone, Debug, Default)]
 pub struct Listening(Arc<Shared>);
 
@@ -251,7 +251,7 @@ impl Listening {
         Listener { socket, address }
     }
 
-    /// Another descriptor of each.
+    /// Duplicates the descriptor of each socket.
     ///
     /// # Errors
     ///
@@ -285,7 +285,7 @@ impl Listening {
         self.0.left.clone()
     }
 
-    /// Whether the next request of a client should come by another connection.
+    /// Returns whether the next request of a client should come by another connection.
     #[must_use]
     pub fn is_parting(&self) -> bool {
         // Relaxed: nothing is published through it.

@@ -10,20 +10,20 @@ use hyper::client::conn::http1;
 use hyper_util::client::legacy;
 use lifecycle_http::Limits;
 
-/// Streams that a client may have at a time, which is what haproxy allows.
+/// The number of streams that a client may have at a time, as in haproxy.
 const STREAMS: u32 = 100;
 
-/// What is read of an upstream at once over HTTP/1.1, which is also its longest head.
+/// The bytes that are read of an upstream at once over HTTP/1.1; also the length of its longest head.
 const UPSTREAM: usize = 16 * 1024;
 
-/// What is read of a client at once over HTTP/1.1, which is also its longest head, and
-/// what waits to be written to it.
+/// The bytes that are read of a client at once over HTTP/1.1, and that may wait to be written
+/// to it; also the length of its longest head.
 const CLIENT: usize = 32 * 1024;
 
-/// What a stream of HTTP/2 has waiting to be sent before more is asked for.
+/// The bytes that wait to be sent on a stream of HTTP/2 before more are asked for.
 const SEND: usize = 16 * 1024;
 
-/// What may be sent to a stream of HTTP/2 that is not read from.
+/// The bytes that may be sent to a stream of HTTP/2 that is not read from.
 const WINDOW: u32 = 64 * 1024;
 
 /// Bounds what the connection of a client holds.
@@ -44,6 +44,6 @@ pub fn bound_http2(builder: &mut legacy::Builder) {
     builder
         .http2_max_send_buf_size(SEND)
         .http2_initial_stream_window_size(WINDOW)
-        // It is shared by the streams of many clients, so it never is what holds them up.
+        // The streams of many clients share it, so it must never hold them up.
         .http2_initial_connection_window_size(1 << 30);
 }

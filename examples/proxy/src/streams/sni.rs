@@ -49,24 +49,24 @@ struct Inner {
 #[derive(Clone, Debug, Default)]
 pub struct Counts(Arc<[AtomicU64; 5]>);
 
-/// What became of a connection.
+/// The fate of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(usize)]
 pub enum Fate {
-    /// It was passed on.
+    /// The connection was passed on.
     Passed,
-    /// What came first was no TLS, or not in time.
+    /// The first bytes were no TLS, or did not come in time.
     NoHello,
     /// The client asked for no name.
     NoName,
     /// The client asked for a name that is not allowed.
     NotAllowed,
-    /// Who has the name could not be reached.
+    /// The server of that name could not be reached.
     Unreachable,
 }
 
 impl Fate {
-    /// All of them.
+    /// All fates.
     pub const ALL: [Self; 5] = [
         Self::Passed,
         Self::NoHello,
@@ -75,7 +75,7 @@ impl Fate {
         Self::Unreachable,
     ];
 
-    /// Its name, for logs and labels.
+    /// Returns its name, for logs and labels.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -89,7 +89,7 @@ impl Fate {
 }
 
 impl Counts {
-    /// How many had this fate.
+    /// Returns how many connections had this fate.
     #[must_use]
     pub fn of(&self, fate: Fate) -> u64 {
         self.0[fate as usize].load(Ordering::Relaxed)
@@ -137,7 +137,7 @@ impl Passthrough {
         connection: Connection,
     ) -> Result<(), BoxError> {
         connection.set_protocol("TLS");
-        // What is silent here has limits of its own.
+        // `pass` limits the silence by itself.
         let _busy = connection.busy();
         let Inner { hello, idle, .. } = *self.0;
         let opened = self.0.open(&mut stream, hello, &connection);

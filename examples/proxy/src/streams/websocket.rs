@@ -14,7 +14,7 @@ use lifecycle_runtime::{BoxError, CloseReason};
 pub struct Open(Arc<AtomicUsize>);
 
 impl Open {
-    /// How many.
+    /// Returns how many there are.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
@@ -26,7 +26,7 @@ impl Open {
     }
 }
 
-/// One of them.
+/// An open connection, which is counted until this is dropped.
 struct Entered(Open);
 
 impl Drop for Entered {
@@ -41,7 +41,7 @@ pub struct WebSocketOptions {
     /// After so long without a byte of the client it is sent a ping; after as
     /// long again it is gone.
     pub ping: Duration,
-    /// Where it is counted.
+    /// The count of open connections.
     pub open: Open,
 }
 

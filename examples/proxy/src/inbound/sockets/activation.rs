@@ -12,7 +12,7 @@ use super::{Role, Socket};
 
 const NAMES: &str = "LISTEN_FDNAMES";
 
-/// What a socket without a name is called.
+/// The name that systemd gives to a socket without one.
 const NAMELESS: &str = "unknown";
 
 /// Why a socket that a service manager opened cannot be used.
