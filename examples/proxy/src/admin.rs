@@ -18,6 +18,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use lifecycle_http::{HttpServer, Limits, Room};
+use lifecycle_proxy_common::Throttle;
 use lifecycle_runtime::{BoxError, Component, Context, Reason};
 use tracing::{info, warn};
 
@@ -29,7 +30,6 @@ use crate::inbound::sockets::{Listener, Listening};
 use crate::message::fault::{options, plain};
 use crate::message::request;
 use crate::metrics::{self, Page};
-use crate::telemetry::logging::Throttle;
 use access::{Access, Denied};
 use status::Status;
 

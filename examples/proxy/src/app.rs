@@ -11,12 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle_http::HttpServer;
+use lifecycle_proxy_records::audit;
+use lifecycle_proxy_records::tape::TapeRecorder;
 use lifecycle_runtime::{
     BoxError, ConnectionStats, Connections, GracefulShutdown, Report, ShutdownError,
     ShutdownHandle, ShutdownState, TaskGroup,
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::VERSION;
 use crate::admin::AdminServer;
 use crate::config::{Config, LONGEST_SHUTDOWN};
 use crate::discovery::{Discovery, Peer, PeerTable};
@@ -31,8 +34,6 @@ use crate::restart::{Outcome, Requests, Restarts};
 use crate::routing::sticky::Affinity;
 use crate::streams::feed::Feed;
 use crate::streams::feed::source::State;
-use crate::telemetry::audit;
-use crate::telemetry::recorder::TapeRecorder;
 use crate::upstream::UpstreamPool;
 
 pub use builder::Builder;
@@ -232,7 +233,8 @@ impl ProxyServer {
         let report = self.shutdown().within(timeout).await;
         if let Some(path) = self.audit.take() {
             let copy = report.clone();
-            let recorded = tokio::task::spawn_blocking(move || audit::record(&path, &copy));
+            let recorded =
+                tokio::task::spawn_blocking(move || audit::record(&path, VERSION, &copy));
             // The blocking task completes even if this future is dropped here.
             let _ = recorded.await;
         }

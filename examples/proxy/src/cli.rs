@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::config::{Config, ConfigError, Upstream};
-use crate::telemetry::logging::Format;
+use crate::logging::Format;
 
 /// A reverse proxy that completes every started request before it shuts down.
 ///

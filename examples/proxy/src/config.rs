@@ -2,13 +2,13 @@
 //! invalid values while it is parsed, so that the message carries the line.
 
 mod admin;
-mod bounds;
 pub mod discovery;
 mod error;
 mod feed;
 mod file;
 pub mod hosts;
 mod limits;
+mod metrics;
 mod mistake;
 mod program;
 mod restart;
@@ -16,7 +16,6 @@ mod route;
 mod saved_state;
 mod sessions;
 mod streams;
-mod telemetry;
 mod timeouts;
 mod upstream;
 
@@ -25,6 +24,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
+use lifecycle_proxy_common::bounds;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
@@ -34,15 +34,17 @@ pub use admin::{Admin, Secret, Token, UnusableToken};
 pub use discovery::Discovery;
 pub use error::ConfigError;
 pub use feed::{Feed, FeedUrl};
+pub use lifecycle_proxy_common::Seconds;
+pub use lifecycle_proxy_records::tape::Settings as Recorder;
 pub use limits::{Bounds, Breaker, Limits};
+pub use metrics::Metrics;
 pub use program::Stdio;
 pub use restart::Restart;
 pub use route::{Health, PathPrefix, Route, Target};
 pub use saved_state::{Audit, State};
 pub use sessions::{Sessions, Sticky, StickyBy};
 pub use streams::{Allowed, Tls, WebSocket};
-pub use telemetry::{Metrics, Recorder};
-pub use timeouts::{Seconds, Timeouts};
+pub use timeouts::Timeouts;
 pub use upstream::{BadUpstream, Upstream};
 
 /// The upper bound of `shutdown_timeout`.
@@ -114,7 +116,7 @@ impl Default for Config {
             trust_forwarded: false,
             timeouts: Timeouts::default(),
             max_connections: const { NonZeroUsize::new(10_000).unwrap() },
-            shutdown_timeout: Seconds(30),
+            shutdown_timeout: Seconds::of(30),
             lame_duck: None,
             admin: Admin::default(),
             restart: Restart::default(),

@@ -8,7 +8,7 @@ use tracing::info;
 
 use crate::app::ProxyServer;
 use crate::app::embedded;
-use crate::telemetry::logging::Format;
+use crate::logging::Format;
 
 /// Standard output, or the log in its place where no person reads standard output.
 #[derive(Clone, Copy, Debug)]

@@ -15,6 +15,7 @@ pub mod console;
 pub mod discovery;
 pub mod forwarding;
 pub mod inbound;
+pub mod logging;
 pub mod message;
 pub mod metrics;
 pub mod programs;
@@ -22,5 +23,7 @@ pub mod protection;
 pub mod restart;
 pub mod routing;
 pub mod streams;
-pub mod telemetry;
 pub mod upstream;
+
+/// The version of the proxy, as the audit trail and the metrics name it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

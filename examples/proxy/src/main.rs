@@ -6,15 +6,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use lifecycle_proxy::VERSION;
 use lifecycle_proxy::app::ProxyServer;
 use lifecycle_proxy::cli::Cli;
 use lifecycle_proxy::config::{Config, Seconds};
 use lifecycle_proxy::console::Console;
 use lifecycle_proxy::discovery::Goodbyes;
+use lifecycle_proxy::logging;
 use lifecycle_proxy::restart::manager::Notifier;
 use lifecycle_proxy::restart::{self, Inheritance, Outcome, Requests};
-use lifecycle_proxy::telemetry::audit;
-use lifecycle_proxy::telemetry::logging;
+use lifecycle_proxy_records::audit;
 use lifecycle_runtime::{Readiness, Reason, Report, Runner, ShutdownHandle, Stop};
 use mimalloc::MiMalloc;
 use tracing::{error, info, warn};
@@ -106,7 +107,7 @@ fn serve(config: Config, console: Console, show_plan: bool, inheritance: Inherit
 /// Appends the report to the audit trail, unless the start failed.
 fn record(audit: Option<&Path>, report: &Report) {
     if let Some(path) = audit.filter(|_| !matches!(report.reason(), Reason::StartFailed(_))) {
-        audit::record(path, report);
+        audit::record(path, VERSION, report);
     }
 }
 

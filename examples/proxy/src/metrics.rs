@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::StatusCode;
+use lifecycle_proxy_records::tape::TapeRecorder;
 use lifecycle_runtime::{ConnectionStats, ShutdownHandle};
 use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
@@ -20,7 +21,6 @@ use crate::protection::load::{Load, Resource};
 use crate::routing::routes::{Routes, Target};
 use crate::streams::sni;
 use crate::streams::websocket;
-use crate::telemetry::recorder::TapeRecorder;
 
 pub use page::{CONTENT_TYPE, Page};
 

@@ -11,6 +11,7 @@ use lifecycle_runtime::{
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::VERSION;
 use crate::metrics::{self, Metrics};
 use crate::protection::breaker::Stage;
 use crate::protection::load::{Load, Resource};
@@ -233,7 +234,7 @@ impl Status {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Snapshot {
             process: Process {
-                version: env!("CARGO_PKG_VERSION"),
+                version: VERSION,
                 pid: std::process::id(),
                 uptime_ms: millis(self.started.elapsed()),
                 now: millis(since_1970.unwrap_or_default()),

@@ -6,12 +6,12 @@ use std::num::NonZeroU16;
 
 use hyper::header::HeaderValue;
 use hyper::http::uri::{Authority, Uri};
+use lifecycle_proxy_common::is_plain;
 use mdns_sd::IfKind;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::Seconds;
-use crate::config::hosts::is_plain;
 
 /// The announcements of the proxy.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -42,7 +42,7 @@ impl Default for Discovery {
             service: Label("proxy".into()),
             id: None,
             address: None,
-            timeout: Seconds(3),
+            timeout: Seconds::of(3),
             mdns: None,
             peers: None,
             consul: None,
@@ -168,7 +168,7 @@ pub struct Peers {
 
 impl Peers {
     const fn hello() -> Seconds {
-        Seconds(5)
+        Seconds::of(5)
     }
 }
 
@@ -209,7 +209,7 @@ impl Etcd {
 }
 
 const fn time_to_live() -> Seconds {
-    Seconds(15)
+    Seconds::of(15)
 }
 
 fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Endpoint>, D::Error> {
@@ -313,10 +313,10 @@ mod tests {
             (mdns.service.domain().as_str(), mdns.port.get()),
             ("_http._tcp.local.", 5353)
         );
-        assert_eq!(config.peers.unwrap().hello, Seconds(5));
-        assert_eq!(config.consul.unwrap().ttl, Seconds(15));
+        assert_eq!(config.peers.unwrap().hello, Seconds::of(5));
+        assert_eq!(config.consul.unwrap().ttl, Seconds::of(15));
         assert_eq!(config.etcd.unwrap().prefix, "/services");
-        assert_eq!(config.timeout, Seconds(3));
+        assert_eq!(config.timeout, Seconds::of(3));
     }
 
     #[test]

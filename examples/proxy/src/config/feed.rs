@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use hyper::http::uri::{PathAndQuery, Uri};
+use lifecycle_proxy_common::bounds;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-use super::{Seconds, Upstream, bounds};
+use super::{Seconds, Upstream};
 
 /// A stream of server-sent events, and how it is passed on.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -66,7 +67,7 @@ impl Feed {
     }
 
     const fn idle() -> Seconds {
-        Seconds(300)
+        Seconds::of(300)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use hyper::http::uri::Authority;
 use serde::de::{self, Deserialize, Deserializer};
 
 /// A host name, or a wildcard: `*.example.com` matches `a.example.com` and `a.b.example.com`, but
@@ -87,26 +86,6 @@ impl<'de> Deserialize<'de> for HostPattern {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
-}
-
-/// Returns whether an authority has a host, no user, and a valid port. The URL parser accepts any
-/// text after the colon.
-#[must_use]
-pub fn is_plain(authority: &Authority) -> bool {
-    let (text, host) = (authority.as_str(), authority.host());
-    if host == "." || host.contains("..") {
-        return false;
-    }
-    let port = match text.strip_prefix(host) {
-        Some("") => return true,
-        Some(rest) => rest.strip_prefix(':'),
-        None => None,
-    };
-    !host.is_empty()
-        && port.is_some_and(|port| {
-            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-            digits && (port.is_empty() || port.parse::<u16>().is_ok())
-        })
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::num::NonZeroU32;
 
+use lifecycle_proxy_common::bounds;
 use serde::Deserialize;
 
-use super::{Seconds, bounds};
+use super::Seconds;
 
 /// The circuit breaker of upstreams.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
@@ -21,7 +22,7 @@ impl Default for Breaker {
     fn default() -> Self {
         Self {
             failures: const { NonZeroU32::new(5).unwrap() },
-            open: Seconds(2),
+            open: Seconds::of(2),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::num::NonZeroUsize;
 
+use lifecycle_proxy_common::bounds;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-use super::{Seconds, Sessions, bounds};
+use super::{Seconds, Sessions};
 
 /// A program that answers JSON-RPC on its standard streams, one message a line.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -55,11 +56,11 @@ impl Stdio {
     }
 
     const fn idle() -> Seconds {
-        Seconds(300)
+        Seconds::of(300)
     }
 
     const fn stop() -> Seconds {
-        Seconds(2)
+        Seconds::of(2)
     }
 
     const fn max_message() -> NonZeroUsize {

@@ -19,8 +19,8 @@ pub struct Restart {
 impl Default for Restart {
     fn default() -> Self {
         Self {
-            ready_within: Seconds(30),
-            linger: Seconds(1),
+            ready_within: Seconds::of(30),
+            linger: Seconds::of(1),
         }
     }
 }

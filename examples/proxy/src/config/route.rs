@@ -86,7 +86,7 @@ pub struct Health {
 
 impl Health {
     const fn interval() -> Seconds {
-        Seconds(5)
+        Seconds::of(5)
     }
 }
 

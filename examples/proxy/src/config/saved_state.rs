@@ -20,7 +20,7 @@ impl Default for State {
     fn default() -> Self {
         Self {
             file: None,
-            every: Seconds(30),
+            every: Seconds::of(30),
         }
     }
 }

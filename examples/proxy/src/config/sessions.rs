@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use hyper::header::HeaderName;
+use lifecycle_proxy_common::bounds;
 use serde::Deserialize;
 
-use super::{Seconds, bounds};
+use super::Seconds;
 
 /// Sessions in which each client has a process of its own.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -27,7 +28,7 @@ impl Default for Sessions {
     fn default() -> Self {
         Self {
             most: const { NonZeroUsize::new(64).unwrap() },
-            idle: Seconds(600),
+            idle: Seconds::of(600),
             socket: false,
             log: None,
         }
@@ -71,7 +72,7 @@ struct StickyFields {
 
 impl StickyFields {
     const fn idle() -> Seconds {
-        Seconds(1800)
+        Seconds::of(1800)
     }
 
     const fn most() -> NonZeroUsize {

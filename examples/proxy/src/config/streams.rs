@@ -21,7 +21,9 @@ pub struct WebSocket {
 
 impl Default for WebSocket {
     fn default() -> Self {
-        Self { ping: Seconds(30) }
+        Self {
+            ping: Seconds::of(30),
+        }
     }
 }
 

@@ -16,13 +16,13 @@ fn a_file_with_only_the_older_fields_loads() {
     )
     .unwrap();
     assert_eq!(config.listen_addrs.len(), 2);
-    assert_eq!(config.timeouts.connect, Seconds(5));
-    assert_eq!(config.timeouts.client_hello, Seconds(3));
-    assert_eq!(config.timeouts.idle, Seconds(120));
+    assert_eq!(config.timeouts.connect, Seconds::of(5));
+    assert_eq!(config.timeouts.client_hello, Seconds::of(3));
+    assert_eq!(config.timeouts.idle, Seconds::of(120));
     assert!(config.metrics.enabled);
     assert_eq!(config.metrics.address.port(), 9100);
     assert_eq!(config.max_connections.get(), 10_000);
-    assert_eq!(config.shutdown_timeout, Seconds(30));
+    assert_eq!(config.shutdown_timeout, Seconds::of(30));
     assert_eq!(config.upstream, None);
     assert_eq!(config.recorder, Recorder::default());
 }
@@ -99,11 +99,17 @@ fn routes_are_read_with_their_defaults() {
         panic!("{http:?}");
     };
     assert!(!upstreams[0].is_http2() && upstreams[1].is_http2());
-    assert_eq!((health.path.as_str(), health.interval), ("/up", Seconds(5)));
+    assert_eq!(
+        (health.path.as_str(), health.interval),
+        ("/up", Seconds::of(5))
+    );
     let Target::Stdio(program) = &stdio.target else {
         panic!("{stdio:?}");
     };
-    assert_eq!((program.processes.get(), program.idle), (2, Seconds(300)));
+    assert_eq!(
+        (program.processes.get(), program.idle),
+        (2, Seconds::of(300))
+    );
 }
 
 #[test]
@@ -149,5 +155,72 @@ fn an_upstream_is_a_scheme_and_an_authority() {
     ] {
         let error = bad.parse::<Upstream>().unwrap_err().to_string();
         assert!(error.contains(fault), "{bad} gave {error}");
+    }
+}
+
+#[test]
+fn a_number_out_of_bounds_is_refused_with_bound_and_line() {
+    let huge = u64::MAX;
+    for (before, field) in [
+        ("", "max_connections: {}"),
+        ("", "shutdown_timeout: {}"),
+        ("", "lame_duck: {}"),
+        ("timeouts:", "  connect: {}"),
+        ("timeouts:", "  client_hello: {}"),
+        ("timeouts:", "  idle: {}"),
+        ("timeouts:", "  response: {}"),
+        ("timeouts:", "  pool_idle: {}"),
+        ("restart:", "  ready_within: {}"),
+        ("restart:", "  linger: {}"),
+        ("breaker:", "  failures: {}"),
+        ("breaker:", "  open: {}"),
+        ("limits:", "  memory_mib: {soft: 1, hard: {}}"),
+        ("limits:", "  tasks: {soft: {}, hard: {}}"),
+        ("websocket:", "  ping: {}"),
+        ("recorder:", "  queue: {}"),
+        ("recorder:", "  max_bytes: {}"),
+        ("recorder:", "  keep: {}"),
+        ("state:", "  every: {}"),
+        ("discovery:", "  timeout: {}"),
+        ("discovery:", "  mdns: {port: {}}"),
+        (
+            "discovery:",
+            "  peers: {listen: '127.0.0.1:1', tell: [], hello: {}}",
+        ),
+        ("discovery:", "  consul: {url: 'http://a:1', ttl: {}}"),
+        ("discovery:", "  etcd: {endpoints: ['http://a:1'], ttl: {}}"),
+        (
+            "routes:",
+            "- {upstreams: [http://a], health: {path: /, interval: {}}}",
+        ),
+        (
+            "routes:",
+            "- {upstreams: [http://a], sticky: {cookie: a, idle: {}}}",
+        ),
+        (
+            "routes:",
+            "- {upstreams: [http://a], sticky: {cookie: a, most: {}}}",
+        ),
+        ("routes:", "- {stdio: {command: [a], processes: {}}}"),
+        ("routes:", "- {stdio: {command: [a], idle: {}}}"),
+        ("routes:", "- {stdio: {command: [a], stop: {}}}"),
+        ("routes:", "- {stdio: {command: [a], max_message: {}}}"),
+        ("routes:", "- {stdio: {command: [a], sessions: {most: {}}}}"),
+        ("routes:", "- {stdio: {command: [a], sessions: {idle: {}}}}"),
+        ("routes:", "- {feed: {url: http://a, queue: {}}}"),
+        ("routes:", "- {feed: {url: http://a, replay: {}}}"),
+        ("routes:", "- {feed: {url: http://a, max_event: {}}}"),
+        ("routes:", "- {feed: {url: http://a, idle: {}}}"),
+    ] {
+        for number in [
+            huge.to_string(),
+            (huge / 2).to_string(),
+            "-1".into(),
+            "1.5".into(),
+        ] {
+            let text = format!("{before}\n{}\n", field.replace("{}", &number));
+            let message = Config::parse(&text).unwrap_err();
+            assert!(message.contains("line 2"), "{text} gave {message}");
+        }
     }
 }

@@ -1,12 +1,9 @@
 //! Time limits, in whole seconds.
 
-use std::num::NonZeroU64;
-use std::time::Duration;
-
+use serde::Deserialize;
 use serde::de::{self, Deserializer};
-use serde::{Deserialize, Serialize};
 
-use super::{LONGEST_SHUTDOWN, bounds};
+use super::{LONGEST_SHUTDOWN, Seconds};
 
 /// Time limits of connections and requests, each in whole seconds.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
@@ -29,41 +26,14 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            connect: Seconds(10),
-            client_hello: Seconds(10),
-            idle: Seconds(60),
-            response: Seconds(60),
-            pool_idle: Seconds(30),
+            connect: Seconds::of(10),
+            client_hello: Seconds::of(10),
+            idle: Seconds::of(60),
+            response: Seconds::of(60),
+            pool_idle: Seconds::of(30),
         }
     }
 }
-
-/// A whole number of seconds, from one second to a year.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-pub struct Seconds(pub(super) u64);
-
-impl Seconds {
-    #[cfg(test)]
-    pub(crate) const fn of(seconds: u64) -> Self {
-        Self(seconds)
-    }
-
-    /// Converts the seconds to a `Duration`.
-    #[must_use]
-    pub const fn duration(self) -> Duration {
-        Duration::from_secs(self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let seconds: NonZeroU64 = bounds::positive::<_, _, A_YEAR>(deserializer)?;
-        Ok(Self(seconds.get()))
-    }
-}
-
-/// The longest time, in seconds.
-const A_YEAR: u64 = 365 * 24 * 3600;
 
 pub(super) fn shutdown_seconds<'de, D: Deserializer<'de>>(
     deserializer: D,

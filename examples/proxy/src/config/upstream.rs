@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use hyper::http::uri::{Authority, Uri};
+use lifecycle_proxy_common::is_plain;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
-
-use crate::config::hosts::is_plain;
 
 /// An upstream server: `http://host[:port]`, or `h2c://` for HTTP/2 without TLS.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use lifecycle_proxy_common::Throttle;
 use lifecycle_runtime::{BoxError, Component, Context};
 use mdns_sd::{DaemonEvent, IfKind, Receiver, ServiceDaemon, ServiceInfo};
 use tokio::time::sleep;
@@ -11,7 +12,6 @@ use tracing::{info, warn};
 
 use super::{Goodbye, Identity};
 use crate::config::discovery::Mdns;
-use crate::telemetry::logging::Throttle;
 
 /// The time the responder needs to repeat a goodbye: it sends it again after 120 ms, unless it is
 /// stopped before.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::future::join_all;
+use lifecycle_proxy_common::Throttle;
 use lifecycle_runtime::{BoxError, Component, Context};
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
@@ -22,7 +23,6 @@ use tracing::{info, warn};
 use super::{Goodbye, Identity};
 use crate::config;
 use crate::inbound::sockets::Listener;
-use crate::telemetry::logging::Throttle;
 use datagram::{Datagram, Kind, Nonce};
 
 pub use table::{Peer, PeerTable};

@@ -14,6 +14,7 @@ use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
 use lifecycle_http::Upgrade;
+use lifecycle_proxy_common::Throttle;
 use tracing::warn;
 
 use crate::forwarding::content::Content;
@@ -30,7 +31,6 @@ use crate::routing::group::Group;
 use crate::routing::routes::{Routes, Target};
 use crate::routing::sticky::Claim;
 use crate::streams::websocket::{self, WebSocketOptions};
-use crate::telemetry::logging::Throttle;
 use crate::upstream::Client;
 use crate::upstream::body::ResponseBody;
 use crate::upstream::member::Member;

@@ -11,8 +11,8 @@ use hyper::header::{
 };
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Version};
+use lifecycle_proxy_common::is_plain;
 
-use crate::config::hosts::is_plain;
 use crate::message::fault::{self, Fault};
 use crate::message::headers::list_members;
 

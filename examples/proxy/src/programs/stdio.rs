@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, Pool, QueueMode, RecycleError, RecycleResult, WeakPool};
+use lifecycle_proxy_common::Throttle;
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
@@ -27,7 +28,6 @@ use tracing::{debug, warn};
 use crate::config::{self, Timeouts};
 use crate::programs::sessions::{SessionCount, Sessions};
 use crate::streams::feed::{self};
-use crate::telemetry::logging::Throttle;
 use outbox::Outbox;
 use process::Process;
 use resources::Resources;

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use lifecycle_proxy_common::timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-
-use crate::telemetry::timestamp;
 
 /// The largest multiple of the first pause. Each failed trial doubles the pause.
 const LONGEST: u32 = 16;

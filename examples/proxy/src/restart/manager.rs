@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{self, SocketAddr};
 use std::time::Duration;
 
+use lifecycle_proxy_common::Throttle;
 use lifecycle_runtime::{
     BoxError, Component, ConnectionStats, Context, Progress, Readiness, ReadyState, ShutdownHandle,
 };
@@ -18,8 +19,6 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
-
-use crate::telemetry::logging::Throttle;
 
 /// The extension that each `EXTEND_TIMEOUT_USEC=` asks the manager for.
 const EXTENSION: Duration = Duration::from_secs(5);

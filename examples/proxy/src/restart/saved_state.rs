@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifecycle_proxy_common::Throttle;
 use lifecycle_runtime::{BoxError, Component, Context, StateFile};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -16,7 +17,6 @@ use crate::config;
 use crate::discovery::{Peer, PeerTable};
 use crate::protection::breaker::Tripped;
 use crate::routing::routes::Routes;
-use crate::telemetry::logging::Throttle;
 
 /// The version of the file. Raise it only if a build cannot read older files: missing fields
 /// default to empty, and unknown fields are kept.

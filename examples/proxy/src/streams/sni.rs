@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use lifecycle_http::RawStream;
+use lifecycle_proxy_common::Throttle;
 use lifecycle_runtime::{BoxError, CloseReason, Connection, Peer};
 use rustls::server::Acceptor;
 use tokio::io::{
@@ -21,7 +22,6 @@ use tracing::{debug, warn};
 
 use crate::config::{Allowed, Timeouts};
 use crate::streams::heard::Heard;
-use crate::telemetry::logging::Throttle;
 
 /// The longest first message that is read.
 const LONGEST_HELLO: usize = 64 * 1024;

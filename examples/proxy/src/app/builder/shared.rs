@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use lifecycle_proxy_records::tape::{TapeError, TapeRecorder};
 use lifecycle_runtime::{
     Acceptor, ConnectionStats, Connections, Readiness, ShutdownHandle, TaskGroup,
 };
@@ -24,7 +25,6 @@ use crate::restart::saved_state::{SavedState, StateSaver};
 use crate::routing::routes::Routes;
 use crate::streams::sni::Passthrough;
 use crate::streams::websocket::{self, WebSocketOptions};
-use crate::telemetry::recorder::{TapeError, TapeRecorder};
 use crate::upstream::Client;
 
 /// State that is created before the parts. They take clones of it.

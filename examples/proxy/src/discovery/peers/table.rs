@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use lifecycle_proxy_common::timestamp;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::datagram::Kind;
-use crate::telemetry::timestamp;
 
 /// Another proxy.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -7,21 +7,48 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use lifecycle_proxy_common::{Throttle, bounds, timestamp};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::config;
-use crate::telemetry::logging::Throttle;
-use crate::telemetry::timestamp;
 use rotation::{RotatingFile, Written};
+
+/// The settings of a traffic tape, as a configuration file has them.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The file to append to, one JSON object a line. Without one nothing is recorded.
+    pub path: Option<PathBuf>,
+    /// The number of entries that may wait for the disk. Further ones are dropped and counted.
+    #[serde(deserialize_with = "bounds::positive::<_, _, 1000000>")]
+    pub queue: NonZeroUsize,
+    /// The size at which the file is rotated to a name ending in `.1`. Without a limit it only
+    /// grows.
+    #[serde(deserialize_with = "bounds::optional::<_, _, 1125899906842624>")]
+    pub max_bytes: Option<NonZeroU64>,
+    /// The number of rotated files to keep.
+    #[serde(deserialize_with = "bounds::natural::<_, _, 1000>")]
+    pub keep: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            path: None,
+            queue: const { NonZeroUsize::new(4096).unwrap() },
+            max_bytes: None,
+            keep: 5,
+        }
+    }
+}
 
 /// An exchange, as the traffic tape records it.
 #[derive(Debug, Serialize)]
@@ -90,12 +117,12 @@ impl TapeRecorder {
     /// Creates a recorder for the configured file, or returns `None` without one.
     /// [`open`](Self::open) or the first write opens the file.
     #[must_use]
-    pub fn new(config: &config::Recorder) -> Option<Self> {
-        let path = config.path.clone()?;
-        let file = RotatingFile::new(path.clone(), config.max_bytes, config.keep);
+    pub fn new(settings: &Settings) -> Option<Self> {
+        let path = settings.path.clone()?;
+        let file = RotatingFile::new(path.clone(), settings.max_bytes, settings.keep);
         Some(Self {
             path,
-            capacity: config.queue,
+            capacity: settings.queue,
             queue: SyncMutex::default(),
             queued: Notify::new(),
             tape: Mutex::new(Tape::Idle(file)),
@@ -277,12 +304,12 @@ mod tests {
     }
 
     fn at(path: PathBuf, capacity: usize) -> TapeRecorder {
-        let config = config::Recorder {
+        let settings = Settings {
             path: Some(path),
             queue: NonZeroUsize::new(capacity).unwrap(),
-            ..config::Recorder::default()
+            ..Settings::default()
         };
-        TapeRecorder::new(&config).unwrap()
+        TapeRecorder::new(&settings).unwrap()
     }
 
     fn recorder(directory: &tempfile::TempDir, capacity: usize) -> TapeRecorder {

@@ -5,11 +5,10 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::SystemTime;
 
+use lifecycle_proxy_common::timestamp;
 use lifecycle_runtime::Report;
 use serde::Serialize;
 use tracing::error;
-
-use crate::telemetry::timestamp;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -17,28 +16,30 @@ struct Line<'a> {
     #[serde(serialize_with = "timestamp::rfc3339")]
     time: SystemTime,
     pid: u32,
-    version: &'static str,
+    version: &'a str,
     #[serde(flatten)]
     report: &'a Report,
 }
 
-/// Appends `report` to the file at `path`. Logs an error if that fails.
-pub fn record(path: &Path, report: &Report) {
-    if let Err(error) = append(path, report) {
+/// Appends the `report` of a program of this version to the file at `path`. Logs an error if that
+/// fails.
+pub fn record(path: &Path, version: &str, report: &Report) {
+    if let Err(error) = append(path, version, report) {
         error!(path = %path.display(), %error, "appending to the audit trail failed");
     }
 }
 
-/// Appends `report` to the file at `path`, and waits until it is on the disk.
+/// Appends the `report` of a program of this version to the file at `path`, and waits until it is on
+/// the disk.
 ///
 /// # Errors
 ///
 /// When the file cannot be opened, written or synchronised.
-pub fn append(path: &Path, report: &Report) -> io::Result<()> {
+pub fn append(path: &Path, version: &str, report: &Report) -> io::Result<()> {
     let line = Line {
         time: SystemTime::now(),
         pid: std::process::id(),
-        version: env!("CARGO_PKG_VERSION"),
+        version,
         report,
     };
     let mut text = serde_json::to_vec(&line)?;
@@ -95,11 +96,11 @@ mod tests {
             state: ShutdownState::new(),
         };
         let report = server.shutdown().await;
-        append(&path, &report).unwrap();
+        append(&path, "1.2.3", &report).unwrap();
         let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
         torn.write_all(b"{\"time\":").unwrap();
-        append(&path, &report).unwrap();
-        append(&path, &report).unwrap();
+        append(&path, "1.2.3", &report).unwrap();
+        append(&path, "1.2.3", &report).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<Option<serde_json::Value>> = text
             .lines()
@@ -109,8 +110,8 @@ mod tests {
         assert_eq!(whole, [true, false, true, true], "{text}");
         let first = lines[0].as_ref().unwrap();
         assert_eq!(
-            (&first["component"], &first["clean"]),
-            (&"Nothing".into(), &true.into())
+            (&first["component"], &first["clean"], &first["version"]),
+            (&"Nothing".into(), &true.into(), &"1.2.3".into())
         );
     }
 
@@ -120,6 +121,6 @@ mod tests {
             state: ShutdownState::new(),
         };
         let report = server.shutdown().await;
-        assert!(append(Path::new("/nonexistent/audit"), &report).is_err());
+        assert!(append(Path::new("/nonexistent/audit"), "1.2.3", &report).is_err());
     }
 }
