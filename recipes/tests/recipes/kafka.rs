@@ -1,6 +1,6 @@
 //! `rdkafka`: a producer and a consumer of Kafka.
 //!
-//! - **Cleanup**: `flush` the producer and drop the consumer. Both block, so they run on the blocking pool.
+//! - **Cleanup**: `flush` the producer and drop the consumer. Both block, so they run on the blocking pool. Set `enable.auto.offset.store` to `false` and store an offset once its message is handled: the drop polls the consumer's queue and throws the messages away, which would otherwise be committed as read.
 //! - **Lost without it**: messages that are queued or not acknowledged. The offsets since the last automatic commit (every 5 s) are lost too, so those messages are read again.
 //! - **Repeated**: yes for the producer. The consumer is gone.
 //! - **Waits for**: the producer waits for acknowledgements, up to the time given; the consumer for its last commit, and until it has left its group.
@@ -54,7 +54,8 @@ fn consumer(cluster: &Cluster) -> BaseConsumer {
     config
         .set("group.id", "shop")
         .set("auto.commit.interval.ms", "600000")
-        .set("auto.offset.reset", "earliest");
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.offset.store", "false");
     let consumer: BaseConsumer = config.create().unwrap();
     let mut partitions = TopicPartitionList::new();
     partitions
@@ -91,9 +92,10 @@ fn server(cluster: &Cluster) -> Server {
     }
 }
 
-/// Reads a message.
+/// Handles a message.
 fn read(consumer: &BaseConsumer) -> String {
     let message = consumer.poll(MINUTE).expect("a message").unwrap();
+    consumer.store_offset_from_message(&message).unwrap();
     let payload = rdkafka::Message::payload(&message).unwrap();
     String::from_utf8_lossy(payload).into_owned()
 }

@@ -23,6 +23,8 @@ use crate::steps::{assert_clean, assert_timed_out};
 /// A collector that answers no request until the test lets it.
 struct Collector {
     dsn: String,
+    /// Gets a message for each request that has come.
+    asked: Receiver<()>,
     let_go: Sender<()>,
     /// The requests that were answered.
     received: Arc<Mutex<String>>,
@@ -31,23 +33,25 @@ struct Collector {
 fn collector() -> Collector {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let dsn = format!("http://key@{}/1", listener.local_addr().unwrap());
+    let (ask, asked) = channel();
     let (let_go, free) = channel();
     let received = Arc::<Mutex<String>>::default();
     let answered = Arc::clone(&received);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            serve(&stream, &free, &answered);
+            serve(&stream, &ask, &free, &answered);
         }
     });
     Collector {
         dsn,
+        asked,
         let_go,
         received,
     }
 }
 
 /// Answers the requests of one connection, until the client closes it.
-fn serve(mut stream: &TcpStream, free: &Receiver<()>, answered: &Mutex<String>) {
+fn serve(mut stream: &TcpStream, ask: &Sender<()>, free: &Receiver<()>, answered: &Mutex<String>) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut length = 0;
@@ -69,6 +73,8 @@ fn serve(mut stream: &TcpStream, free: &Receiver<()>, answered: &Mutex<String>) 
         if reader.read_exact(&mut body).is_err() {
             return;
         }
+        // Most tests do not look.
+        let _ = ask.send(());
         // Fails once the sender is dropped; from then on every request is answered at once.
         let _ = free.recv();
         answered
@@ -129,6 +135,7 @@ async fn a_guard_dropped_last_sends_the_events_of_the_last_drops() {
         dsn,
         let_go,
         received,
+        ..
     } = collector();
     let guard = client(&dsn, MINUTE);
     let runner = Runner::new(server(None))
@@ -166,12 +173,20 @@ async fn a_guard_in_a_field_is_dropped_before_the_last_events() {
 
 #[tokio::test]
 async fn a_request_in_flight_outlasts_its_timeout_and_the_hook_is_left_behind() {
-    let collector = collector();
-    let guard = client(&collector.dsn, Duration::ZERO);
+    let Collector {
+        dsn,
+        asked,
+        let_go,
+        received,
+    } = collector();
+    let guard = client(&dsn, Duration::ZERO);
     let runner = Runner::new(server(None))
         .finally_timeout(Duration::from_millis(300))
-        .finally(move |_| drop(guard));
+        .finally(move |_| {
+            asked.recv().unwrap();
+            drop(guard);
+        });
     assert_timed_out(&run(runner).await, "finally");
-    assert_eq!(*collector.received.lock().unwrap(), "");
-    drop(collector.let_go);
+    assert_eq!(*received.lock().unwrap(), "");
+    drop(let_go);
 }
