@@ -34,7 +34,6 @@
 //! recorder.open().await?;
 //! let writing = recorder.clone();
 //! let mut server = Server {
-//!     #[shutdown]
 //!     writer: AbortOnDropHandle::new(tokio::spawn(async move { writing.run().await })),
 //!     recorder,
 //!     state: ShutdownState::new(),
