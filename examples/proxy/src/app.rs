@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle_http::HttpServer;
+use lifecycle_proxy_discovery::{Discovery, Peer, PeerTable};
 use lifecycle_proxy_records::audit;
 use lifecycle_proxy_records::tape::TapeRecorder;
 use lifecycle_runtime::{
@@ -22,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use crate::VERSION;
 use crate::admin::AdminServer;
 use crate::config::{Config, LONGEST_SHUTDOWN};
-use crate::discovery::{Discovery, Peer, PeerTable};
 use crate::inbound::sockets::Listening;
 use crate::metrics::Metrics;
 use crate::programs::sessions::{SessionCount, Sessions};

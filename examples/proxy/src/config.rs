@@ -2,7 +2,6 @@
 //! invalid values while it is parsed, so that the message carries the line.
 
 mod admin;
-pub mod discovery;
 mod error;
 mod feed;
 mod file;
@@ -31,10 +30,10 @@ use serde::de::{self, Deserializer};
 use timeouts::shutdown_seconds;
 
 pub use admin::{Admin, Secret, Token, UnusableToken};
-pub use discovery::Discovery;
 pub use error::ConfigError;
 pub use feed::{Feed, FeedUrl};
 pub use lifecycle_proxy_common::Seconds;
+pub use lifecycle_proxy_discovery::settings::Settings as Discovery;
 pub use lifecycle_proxy_records::tape::Settings as Recorder;
 pub use limits::{Bounds, Breaker, Limits};
 pub use metrics::Metrics;

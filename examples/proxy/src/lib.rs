@@ -12,7 +12,6 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod console;
-pub mod discovery;
 pub mod forwarding;
 pub mod inbound;
 pub mod logging;

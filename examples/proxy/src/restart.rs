@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lifecycle_proxy_discovery::Discovery;
 use lifecycle_runtime::{Acceptor, Reason, ShutdownHandle, Signal};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
@@ -29,7 +30,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{self, Seconds};
-use crate::discovery::Discovery;
 use crate::inbound::sockets::Listening;
 use crate::restart::manager::Manager;
 use crate::restart::saved_state::StateSaver;

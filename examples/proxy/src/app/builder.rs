@@ -9,6 +9,7 @@ mod sockets;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifecycle_proxy_discovery::Goodbyes;
 use lifecycle_runtime::{
     BoxError, GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState,
 };
@@ -18,7 +19,6 @@ use super::ProxyServer;
 use super::entrances::{Common, Entrances};
 use crate::admin::{self, AdminServer};
 use crate::config::{Config, Seconds};
-use crate::discovery::Goodbyes;
 use crate::inbound::server::limits_of;
 use crate::inbound::sockets::{Given, Listener, Listening};
 use crate::protection::load::Load;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle_proxy_common::Throttle;
+use lifecycle_proxy_discovery::{Peer, PeerTable};
 use lifecycle_runtime::{BoxError, Component, Context, StateFile};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config;
-use crate::discovery::{Peer, PeerTable};
 use crate::protection::breaker::Tripped;
 use crate::routing::routes::Routes;
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use lifecycle_proxy_discovery::{Discovery, Goodbyes, Peer};
 use lifecycle_proxy_records::tape::{TapeError, TapeRecorder};
 use lifecycle_runtime::{
     Acceptor, ConnectionStats, Connections, Readiness, ShutdownHandle, TaskGroup,
@@ -12,7 +13,6 @@ use tokio::net::UdpSocket;
 
 use super::load::{bounds_of, counted};
 use crate::config::Config;
-use crate::discovery::{Discovery, Goodbyes, Peer};
 use crate::forwarding::exchange::Accounting;
 use crate::forwarding::forward::{Forward, Rules};
 use crate::inbound::sockets::{Listener, Listening};
@@ -153,7 +153,8 @@ impl Shared {
             return Discovery::default();
         };
         let known = peers.unwrap_or_default();
-        Discovery::start(&self.config.discovery, address, datagrams, known, goodbyes)
+        let socket = datagrams.map(|Listener { socket, address }| (socket, address));
+        Discovery::start(&self.config.discovery, address, socket, known, goodbyes)
     }
 
     /// Starts to save changes of the `restored` state.

@@ -1,5 +1,5 @@
-//! Registration with a Consul agent: a service with a TTL check that the proxy passes itself, so
-//! that Consul notices a killed proxy.
+//! Registration with a Consul agent: a service with a TTL check that the server passes itself, so
+//! that Consul notices a killed server.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Identity;
 use super::call::{CallError, call};
 use super::registration::Registry;
-use crate::config;
+use crate::settings;
 
 /// The header field of the access token.
 const TOKEN: &str = "X-Consul-Token";
@@ -25,13 +25,13 @@ const FORGOTTEN: &str = "10m";
 /// A client of one agent, for one service.
 #[derive(Debug)]
 pub(super) struct Consul {
-    config: config::discovery::Consul,
+    config: settings::Consul,
     id: String,
     service: Value,
 }
 
 impl Consul {
-    pub(super) fn new(config: &config::discovery::Consul, identity: &Identity) -> Self {
+    pub(super) fn new(config: &settings::Consul, identity: &Identity) -> Self {
         let ttl = config.ttl.duration().as_secs();
         let service = json!({
             "ID": identity.id,

@@ -1,7 +1,54 @@
-//! Announcements of the proxy to others: multicast DNS, datagrams to peers, Consul, etcd.
+//! Announcements of a server to others: multicast DNS, datagrams to peers, Consul, etcd.
 //!
 //! Every announcement is followed by one goodbye. A hook beside the lame duck sends it, or else the
 //! step of the plan. Registration runs in the background, and its failure is only logged.
+//!
+//! [`Discovery`] is a part: an owner has it as a field.
+//!
+//! ```
+//! use std::net::SocketAddr;
+//! use std::sync::Arc;
+//!
+//! use lifecycle_proxy_discovery::settings::Settings;
+//! use lifecycle_proxy_discovery::{Discovery, Goodbyes};
+//! use lifecycle_runtime::{BoxError, GracefulShutdown, ShutdownState};
+//! use tokio::net::UdpSocket;
+//!
+//! #[derive(GracefulShutdown)]
+//! struct Server {
+//!     #[shutdown(best_effort)]
+//!     discovery: Discovery,
+//!     #[shutdown(state)]
+//!     state: ShutdownState,
+//! }
+//!
+//! fn announce(id: &str, socket: UdpSocket, peer: SocketAddr) -> Result<Discovery, BoxError> {
+//!     let address = socket.local_addr()?;
+//!     let json = format!(r#"{{"id": "{id}", "peers": {{"listen": "{address}", "tell": ["{peer}"]}}}}"#);
+//!     let settings: Settings = serde_json::from_str(&json)?;
+//!     let serving = SocketAddr::from(([127, 0, 0, 1], 8080));
+//!     let socket = Some((Arc::new(socket), address));
+//!     Ok(Discovery::start(&settings, serving, socket, Vec::new(), &Goodbyes::default()))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let (mine, other) = (UdpSocket::bind("127.0.0.1:0").await?, UdpSocket::bind("127.0.0.1:0").await?);
+//! let (here, there) = (mine.local_addr()?, other.local_addr()?);
+//! let peer = announce("other", other, here)?;
+//! let mut server = Server {
+//!     discovery: announce("mine", mine, there)?,
+//!     state: ShutdownState::new(),
+//! };
+//! assert!(server.shutdown().await.is_clean(), "the peer acknowledged the goodbye");
+//! let known = peer.peers().expect("it has peers").list();
+//! assert!(known[0].gone);
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod announcement;
 mod call;
@@ -11,14 +58,15 @@ mod goodbye;
 mod identity;
 mod peers;
 mod registration;
+pub mod settings;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use lifecycle_runtime::{GracefulShutdown, Runner};
 use tokio::net::UdpSocket;
 
-use crate::config;
-use crate::inbound::sockets::Listener;
+use crate::settings::Settings;
 use announcement::Announcement;
 use consul::Consul;
 use etcd::Etcd;
@@ -28,7 +76,7 @@ pub use goodbye::Goodbye;
 pub use identity::Identity;
 pub use peers::{Peer, PeerTable, Peers};
 
-/// The announcements of one proxy.
+/// The announcements of one server.
 #[derive(Debug, Default, GracefulShutdown)]
 #[shutdown(part, strict)]
 pub struct Discovery {
@@ -45,13 +93,13 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Starts to announce the proxy at `address`. `known` is the saved state of its peers; `socket`
-    /// sends and receives their datagrams.
+    /// Starts to announce the server at `address`. `known` is the saved state of its peers; `socket`,
+    /// which has this address, sends and receives their datagrams.
     #[must_use]
     pub fn start(
-        config: &config::Discovery,
+        config: &Settings,
         address: SocketAddr,
-        socket: Option<Listener<UdpSocket>>,
+        socket: Option<(Arc<UdpSocket>, SocketAddr)>,
         known: Vec<Peer>,
         goodbyes: &Goodbyes,
     ) -> Self {
@@ -118,7 +166,7 @@ impl Goodbyes {
     pub fn hook<S: GracefulShutdown, B>(
         &self,
         mut runner: Runner<S, B>,
-        config: &config::Discovery,
+        config: &Settings,
     ) -> Runner<S, B> {
         for (name, wanted, goodbye) in [
             ("mdns", config.mdns.is_some(), &self.mdns),

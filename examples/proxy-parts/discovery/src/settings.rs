@@ -1,4 +1,4 @@
-//! Announcements of the proxy to others, and its goodbyes.
+//! Announcements of the server to others, and its goodbyes.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,29 +6,27 @@ use std::num::NonZeroU16;
 
 use hyper::header::HeaderValue;
 use hyper::http::uri::{Authority, Uri};
-use lifecycle_proxy_common::is_plain;
+use lifecycle_proxy_common::{Seconds, is_plain};
 use mdns_sd::IfKind;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-use super::Seconds;
-
-/// The announcements of the proxy.
+/// The announcements of the server.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
-pub struct Discovery {
-    /// The service that the proxy is an instance of.
+pub struct Settings {
+    /// The service that the server is an instance of.
     pub service: Label,
     /// The id of this instance. The default is made of the service, the host's name and the port.
     pub id: Option<Label>,
-    /// The host name or address under which others reach the proxy. The default is the one it
+    /// The host name or address under which others reach the server. The default is the one it
     /// listens on.
     pub address: Option<Label>,
     /// The time limit of each goodbye.
     pub timeout: Seconds,
     /// Multicast DNS, for everyone on the link.
     pub mdns: Option<Mdns>,
-    /// Datagrams to other proxies.
+    /// Datagrams to other servers.
     pub peers: Option<Peers>,
     /// A Consul agent.
     pub consul: Option<Consul>,
@@ -36,7 +34,7 @@ pub struct Discovery {
     pub etcd: Option<Etcd>,
 }
 
-impl Default for Discovery {
+impl Default for Settings {
     fn default() -> Self {
         Self {
             service: Label("proxy".into()),
@@ -153,7 +151,7 @@ impl From<&Interface> for IfKind {
     }
 }
 
-/// Other proxies, which exchange datagrams with this one.
+/// Other servers, which exchange datagrams with this one.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Peers {
@@ -180,7 +178,7 @@ pub struct Consul {
     pub url: Endpoint,
     /// The access token.
     pub token: Option<Secret>,
-    /// The time after which Consul considers a silent proxy gone.
+    /// The time after which Consul considers a silent server gone.
     #[serde(default = "time_to_live")]
     pub ttl: Seconds,
 }
@@ -197,7 +195,7 @@ pub struct Etcd {
     pub prefix: String,
     /// The access token.
     pub token: Option<Secret>,
-    /// The time after which etcd deletes the key of a silent proxy.
+    /// The time after which etcd deletes the key of a silent server.
     #[serde(default = "time_to_live")]
     pub ttl: Seconds,
 }
@@ -297,7 +295,7 @@ impl<'de> Deserialize<'de> for Secret {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Discovery, String> {
+    fn parse(text: &str) -> Result<Settings, String> {
         serde_saphyr::from_str(text).map_err(|error| error.to_string())
     }
 

@@ -11,13 +11,13 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::{Goodbye, Identity};
-use crate::config::discovery::Mdns;
+use crate::settings::Mdns;
 
 /// The time the responder needs to repeat a goodbye: it sends it again after 120 ms, unless it is
 /// stopped before.
 const REPEATED: Duration = Duration::from_millis(150);
 
-/// A responder that announces the proxy on its links. Its thread ends when this value is dropped.
+/// A responder that announces the server on its links. Its thread ends when this value is dropped.
 pub(super) struct Announcement {
     responder: ServiceDaemon,
     goodbye: Goodbye,
@@ -186,7 +186,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::config;
+    use crate::settings::Settings;
 
     #[tokio::test]
     async fn the_responder_thread_ends_with_the_announcement() {
@@ -194,7 +194,7 @@ mod tests {
         let listening = free.local_addr().unwrap();
         drop(free);
         let mdns: Mdns = serde_saphyr::from_str(&format!("port: {}", listening.port())).unwrap();
-        let identity = Identity::new(&config::Discovery::default(), listening);
+        let identity = Identity::new(&Settings::default(), listening);
         let limit = Duration::from_secs(1);
         let announcement = Announcement::start(&mdns, &identity, limit, Goodbye::default());
         let announcement = announcement.unwrap();

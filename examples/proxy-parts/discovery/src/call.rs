@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use lifecycle_runtime::BoxError;
 use tokio::net::TcpStream;
 
-use crate::config::discovery::Endpoint;
+use crate::settings::Endpoint;
 
 /// The largest answer, in bytes.
 const LONGEST: usize = 64 * 1024;

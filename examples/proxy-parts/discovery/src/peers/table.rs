@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::datagram::Kind;
 
-/// Another proxy.
+/// Another server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Peer {
     /// The address that the peer sends from and listens on.

@@ -1,4 +1,4 @@
-//! Datagrams between proxies: greetings at intervals, goodbyes, and their acknowledgements.
+//! Datagrams between servers: greetings at intervals, goodbyes, and their acknowledgements.
 
 mod datagram;
 mod table;
@@ -21,8 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Goodbye, Identity};
-use crate::config;
-use crate::inbound::sockets::Listener;
+use crate::settings;
 use datagram::{Datagram, Kind, Nonce};
 
 pub use table::{Peer, PeerTable};
@@ -50,7 +49,7 @@ struct Shared {
     table: PeerTable,
     /// Goodbyes that wait for an acknowledgement.
     pending: Mutex<HashMap<(SocketAddr, Nonce), oneshot::Sender<()>>>,
-    /// Cancelled when the proxy leaves, which ends its greetings.
+    /// Cancelled when the server leaves, which ends its greetings.
     leaving: CancellationToken,
     ignored: AtomicU64,
     complaints: Throttle,
@@ -59,14 +58,13 @@ struct Shared {
 impl Peers {
     /// Starts to listen to the peers and to greet them.
     pub(super) fn start(
-        config: &config::discovery::Peers,
-        socket: Listener<UdpSocket>,
+        config: &settings::Peers,
+        (socket, address): (Arc<UdpSocket>, SocketAddr),
         identity: &Identity,
         known: Vec<Peer>,
         limit: Duration,
         goodbye: Goodbye,
     ) -> Self {
-        let Listener { socket, address } = socket;
         info!(%address, "listening for peers");
         let others = config.tell.iter().copied().filter(|peer| *peer != address);
         let shared = Arc::new(Shared {
@@ -202,7 +200,7 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Greets all peers every `every`, until the proxy leaves.
+    /// Greets all peers every `every`, until the server leaves.
     async fn greet(self: Arc<Self>, every: Duration) {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -10,7 +10,7 @@ async fn peers(tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Goodbye) {
 
 async fn peers_at(at: &str, tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, Goodbye) {
     let text = format!("listen: \"{at}\"\ntell: []\nhello: 3600\n");
-    let mut config: config::discovery::Peers = serde_saphyr::from_str(&text).unwrap();
+    let mut config: settings::Peers = serde_saphyr::from_str(&text).unwrap();
     config.tell = tell;
     let identity = Identity {
         service: "proxy".into(),
@@ -22,10 +22,7 @@ async fn peers_at(at: &str, tell: Vec<SocketAddr>, known: Vec<Peer>) -> (Peers, 
     let goodbye = Goodbye::default();
     let limit = Duration::from_secs(1);
     let (socket, address) = socket().await;
-    let socket = Listener {
-        socket: Arc::new(socket),
-        address,
-    };
+    let socket = (Arc::new(socket), address);
     let peers = Peers::start(&config, socket, &identity, known, limit, goodbye.clone());
     (peers, goodbye)
 }

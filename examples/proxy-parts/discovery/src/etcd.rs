@@ -1,5 +1,5 @@
 //! Registration in etcd through its v3 JSON API: a key bound to a lease, so that the key of a
-//! killed proxy expires.
+//! killed server expires.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,12 +16,12 @@ use tracing::debug;
 use super::Identity;
 use super::call::call;
 use super::registration::Registry;
-use crate::config;
+use crate::settings;
 
 /// A client of an etcd cluster, for one key.
 #[derive(Debug)]
 pub(super) struct Etcd {
-    config: config::discovery::Etcd,
+    config: settings::Etcd,
     key: String,
     value: String,
     /// The lease that the key is bound to: a number, as text.
@@ -29,7 +29,7 @@ pub(super) struct Etcd {
 }
 
 impl Etcd {
-    pub(super) fn new(config: &config::discovery::Etcd, identity: &Identity) -> Self {
+    pub(super) fn new(config: &settings::Etcd, identity: &Identity) -> Self {
         let prefix = config.prefix.trim_end_matches('/');
         let value = json!({
             "id": identity.id,

@@ -1,28 +1,28 @@
-//! The proxy's name and address, as others see them.
+//! The server's name and address, as others see them.
 
 use std::net::SocketAddr;
 
-use crate::config::Discovery;
+use crate::settings::Settings;
 
 /// The identity that announcements carry.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// The service that the proxy is an instance of.
+    /// The service that the server is an instance of.
     pub service: String,
     /// The id of this instance.
     pub id: String,
     /// The machine's name, without a domain.
     pub host: String,
-    /// The address that the proxy listens on, with the actual port.
+    /// The address that the server listens on, with the actual port.
     pub listening: SocketAddr,
-    /// The host name or address under which others reach the proxy.
+    /// The host name or address under which others reach the server.
     pub address: String,
 }
 
 impl Identity {
-    /// Creates the identity of a proxy that listens on `listening`.
+    /// Creates the identity of a server that listens on `listening`.
     #[must_use]
-    pub fn new(config: &Discovery, listening: SocketAddr) -> Self {
+    pub fn new(config: &Settings, listening: SocketAddr) -> Self {
         let host = host();
         let service = config.service.to_string();
         let id = match &config.id {
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_address_that_others_are_told_is_one_they_can_reach() {
-        let config = Discovery::default();
+        let config = Settings::default();
         let at = |listening: &str| Identity::new(&config, listening.parse().unwrap());
         assert_eq!(at("192.0.2.1:80").address, "192.0.2.1");
         assert_eq!(at("[::]:80").address, host());
