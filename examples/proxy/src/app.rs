@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use lifecycle_http::HttpServer;
 use lifecycle_proxy_discovery::{Discovery, Peer, PeerTable};
+use lifecycle_proxy_feeds::Feed;
+use lifecycle_proxy_feeds::source::State;
 use lifecycle_proxy_records::audit;
 use lifecycle_proxy_records::tape::TapeRecorder;
 use lifecycle_runtime::{
@@ -32,8 +34,6 @@ use crate::restart::manager::Manager;
 use crate::restart::saved_state::StateSaver;
 use crate::restart::{Outcome, Requests, Restarts};
 use crate::routing::sticky::Affinity;
-use crate::streams::feed::Feed;
-use crate::streams::feed::source::State;
 use crate::upstream::UpstreamPool;
 
 pub use builder::Builder;

@@ -1,6 +1,5 @@
-//! Streams that outlive a plain exchange: WebSocket, server-sent events, feeds, TLS passthrough.
+//! Streams that outlive a plain exchange: WebSocket, feeds, TLS passthrough.
 
-pub mod events;
 pub mod feed;
 mod heard;
 pub mod sni;

@@ -1,5 +1,7 @@
 //! Time limits, in whole seconds.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
@@ -21,6 +23,18 @@ pub struct Timeouts {
     pub response: Seconds,
     /// The time an unused upstream connection is kept.
     pub pool_idle: Seconds,
+}
+
+/// The longest [`Timeouts::heartbeat`].
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(15);
+
+impl Timeouts {
+    /// Returns the interval of comments in a quiet stream. They keep the client's connection from
+    /// expiring.
+    #[must_use]
+    pub fn heartbeat(&self) -> Duration {
+        (self.idle.duration() / 2).min(LONGEST_HEARTBEAT)
+    }
 }
 
 impl Default for Timeouts {

@@ -6,10 +6,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
+use lifecycle_proxy_feeds::listener::Listener;
 use lifecycle_runtime::BoxError;
 
 use crate::message::trailers;
-use crate::streams::feed::listener::Listener;
 use crate::upstream::body::ResponseBody;
 
 /// What a response's body is.

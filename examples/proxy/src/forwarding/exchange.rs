@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Method, Request, Response, StatusCode, Uri};
+use lifecycle_proxy_feeds::events::Events;
 use lifecycle_proxy_records::tape::{Entry, TapeRecorder};
 use lifecycle_runtime::{BoxError, Connection};
 use tokio::time::Instant;
@@ -18,7 +19,6 @@ use tokio::time::Instant;
 use crate::forwarding::content::Content;
 use crate::inbound::link::Link;
 use crate::metrics::Metrics;
-use crate::streams::events::Events;
 
 /// Where exchanges are entered.
 #[derive(Clone, Debug)]

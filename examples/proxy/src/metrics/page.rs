@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use lifecycle_proxy_feeds::Counts as FeedCounts;
+use lifecycle_proxy_feeds::source::State;
 use lifecycle_runtime::{Outcome, ShutdownHandle};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -18,8 +20,6 @@ use crate::programs::stdio::Counts;
 use crate::protection::breaker::Stage;
 use crate::protection::load::{Resource, Used};
 use crate::routing::routes::Target;
-use crate::streams::feed;
-use crate::streams::feed::source::State;
 use crate::streams::sni::Fate;
 use crate::upstream::member::Member;
 
@@ -157,7 +157,7 @@ impl MetricsCollector {
                 feeds.push(([("feed", feed.to_string()), ("route", index.to_string())], feed.counts()));
             }
         }
-        let samples = |value: fn(&feed::Counts) -> u64| -> Vec<_> {
+        let samples = |value: fn(&FeedCounts) -> u64| -> Vec<_> {
             feeds.iter().map(|(labels, counts)| (labels.clone(), value(counts))).collect()
         };
         let states = feeds.iter().flat_map(|([feed, route], counts)| {

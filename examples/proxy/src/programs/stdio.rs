@@ -27,7 +27,6 @@ use tracing::{debug, warn};
 
 use crate::config::{self, Timeouts};
 use crate::programs::sessions::{SessionCount, Sessions};
-use crate::streams::feed::{self};
 use outbox::Outbox;
 use process::Process;
 use resources::Resources;
@@ -105,7 +104,7 @@ impl StdioPool {
             pool,
             sessions: store,
             limit: timeouts.response.duration(),
-            heartbeat: feed::heartbeat(timeouts),
+            heartbeat: timeouts.heartbeat(),
         };
         (owner, client)
     }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use hyper::header::HeaderValue;
 use hyper::http::uri::Authority;
+use lifecycle_proxy_feeds::FeedClient;
 
 use crate::config::PathPrefix;
 use crate::config::hosts::HostPattern;
 use crate::programs::stdio::StdioClient;
 use crate::routing::group::Group;
-use crate::streams::feed::FeedClient;
 use crate::upstream::member::Member;
 
 /// The routes, the most specific first.

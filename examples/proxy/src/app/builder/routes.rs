@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lifecycle_http::{HttpServer, Limits};
+use lifecycle_proxy_feeds::Feed;
 use lifecycle_runtime::TaskGroup;
 use tracing::{info, warn};
 
@@ -17,7 +18,7 @@ use crate::protection::breaker;
 use crate::routing::group::Group;
 use crate::routing::routes::{Route, Routes, Target, name_of};
 use crate::routing::sticky::{Affinity, Sticky};
-use crate::streams::feed::Feed;
+use crate::streams::feed;
 use crate::upstream::{Client, health};
 
 /// Returns the upstream for requests without a route, and the demo upstream if it must be started.
@@ -87,7 +88,7 @@ pub(super) fn routes_of(
                 Target::Stdio(program)
             }
             config::Target::Feed(feed) => {
-                let feed = Feed::start(feed, &config.timeouts, client.clone());
+                let feed = feed::start(feed, &config.timeouts, client.clone());
                 let listening = feed.client();
                 info!(route = name, feed = %listening, "listening to events");
                 owned.feeds.insert(name, feed);

@@ -2,13 +2,13 @@
 
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use lifecycle_proxy_feeds::listener::Listener;
+use lifecycle_proxy_feeds::{FeedClient, LAST_EVENT_ID};
 
 use super::Passed;
 use crate::forwarding::content::Content;
 use crate::inbound::body::Upload;
 use crate::message::fault::Fault;
-use crate::streams::feed::listener::Listener;
-use crate::streams::feed::{FeedClient, LAST_EVENT_ID};
 
 /// Lets a client listen to a feed.
 pub(super) fn listen(request: &Request<Upload>, feed: &FeedClient) -> Result<Passed, Fault> {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use deadpool::managed::{Object, Pool, PoolError};
+use lifecycle_proxy_feeds::listener::Listener;
 use tokio::sync::TryAcquireError;
 use tokio::time::timeout;
 
@@ -16,7 +17,6 @@ use super::outbox::Outbox;
 use super::process::Broken;
 use super::session::Session;
 use crate::programs::sessions::Store;
-use crate::streams::feed::listener::Listener;
 
 /// A client of a pool. Clones are cheap; dropping one changes nothing.
 #[derive(Clone)]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use lifecycle_proxy_feeds::broadcast::{Broadcast, Event};
+use lifecycle_proxy_feeds::listener::Listener;
 use sse_stream::Sse;
 
 use super::message::Call;
-use crate::streams::feed::broadcast::{Broadcast, Event};
-use crate::streams::feed::listener::Listener;
 
 /// The number of notifications that may wait for a client, and the number to keep for reconnecting
 /// clients.

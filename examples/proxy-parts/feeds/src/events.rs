@@ -1,4 +1,4 @@
-//! Server-sent events that pass through the proxy. Such a stream has no end of its own, so a
+//! Server-sent events that pass through a proxy. Such a stream has no end of its own, so a
 //! shutdown ends it between two events, with a `retry` for the client.
 
 use std::fmt;

@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::broadcast::Subscription;
-use crate::streams::events;
+use crate::events;
 
 /// A comment, which clients skip. It shows client and proxy that the connection works.
 const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
