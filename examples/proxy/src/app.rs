@@ -2,7 +2,7 @@
 
 mod builder;
 pub mod embedded;
-mod entrances;
+mod listeners;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ use crate::routing::sticky::Affinity;
 use crate::upstream::UpstreamPool;
 
 pub use builder::Builder;
-use entrances::Entrances;
+use listeners::Listeners;
 
 /// A running reverse proxy.
 ///
@@ -50,19 +50,19 @@ use entrances::Entrances;
     at_most = const { LONGEST_SHUTDOWN }
 )]
 pub struct ProxyServer {
-    /// Cancels everything that was started with a child of this token.
+    /// Cancels the token that stops the accepting servers.
     #[shutdown(priority = 0, timeout = self.config.share(1), at_most = "100ms")]
     token: CancellationToken,
     /// Closes the listening sockets.
     #[shutdown(priority = 10, timeout = self.config.share(4), at_most = "1s")]
-    accept: Entrances,
+    accept: Listeners,
     /// Drains the client connections within the time that the later steps leave.
     #[shutdown(priority = 20, best_effort)]
     connections: Connections,
     /// Sends the goodbyes that no lame duck has sent.
     #[shutdown(priority = 20, best_effort, timeout = self.config.share(15), at_most = "5s")]
     discovery: Discovery,
-    /// Stops background tasks that served the connections.
+    /// Stops the background tasks: health checks, load measurement, state saves, the tape's writer.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     background: TaskGroup,
     /// Closes the upstream connections of feeds, which have no listener any more.

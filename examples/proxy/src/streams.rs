@@ -1,6 +1,6 @@
 //! Streams that outlive a plain exchange: WebSocket, feeds, TLS passthrough.
 
 pub mod feed;
-mod heard;
+mod last_activity;
 pub mod sni;
 pub mod websocket;

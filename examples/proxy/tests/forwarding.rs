@@ -1,4 +1,4 @@
-//! What the proxy passes on, and how it changes heads on the way.
+//! Requests and responses that pass through the proxy, and the changes to their heads.
 
 mod support;
 

@@ -16,11 +16,11 @@ use lifecycle_runtime::{
 use tokio_util::sync::CancellationToken;
 
 use super::ProxyServer;
-use super::entrances::{Common, Entrances};
+use super::listeners::{Listeners, SharedOptions};
 use crate::admin::{self, AdminServer};
 use crate::config::{Config, Seconds};
 use crate::inbound::server::limits_of;
-use crate::inbound::sockets::{Given, Listener, Listening};
+use crate::inbound::sockets::{InheritedSockets, Listener, Listening};
 use crate::protection::load::Load;
 use crate::restart::manager::Notifier;
 use crate::restart::saved_state::SavedState;
@@ -38,7 +38,7 @@ pub struct Builder {
     handle: ShutdownHandle,
     readiness: Readiness,
     goodbyes: Goodbyes,
-    given: Given,
+    given: InheritedSockets,
     notifier: Option<Notifier>,
 }
 
@@ -49,7 +49,7 @@ impl Builder {
             handle: ShutdownHandle::new(),
             readiness: Readiness::new(),
             goodbyes: Goodbyes::default(),
-            given: Given::default(),
+            given: InheritedSockets::default(),
             notifier: None,
         }
     }
@@ -74,7 +74,7 @@ impl Builder {
     }
 
     /// Sets inherited sockets. The server listens on those that match a configured address.
-    pub fn sockets(mut self, given: Given) -> Self {
+    pub fn sockets(mut self, given: InheritedSockets) -> Self {
         self.given = given;
         self
     }
@@ -111,15 +111,15 @@ impl Builder {
         let address = sockets.first();
         let discovery = shared.discovery(address, sockets.peers, peers, &self.goodbyes);
         let saved_state = restored.map(|state| shared.state_saver(state, &routes, &discovery));
-        let common = Common {
+        let options = SharedOptions {
             connections: &shared.connections,
             timeouts: &shared.config.timeouts,
             load: &shared.load,
             stop: token.child_token(),
             left: shared.listening.left(),
         };
-        let accept = Entrances::open(
-            &common,
+        let accept = Listeners::open(
+            &options,
             (sockets.http, forward),
             (sockets.tls, streams.passthrough),
         );

@@ -1,4 +1,4 @@
-//! The body of a request on its way through, never held in memory.
+//! The body of a request, which passes through without being buffered.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,18 +9,18 @@ use lifecycle_http::{BodyError, RequestBody};
 
 use crate::message::trailers;
 
-/// A request's body as its client sends it, without the trailers that may not be passed on.
+/// A request's body, without trailers that must not be passed on.
 #[derive(Debug)]
 pub struct Upload(RequestBody);
 
 impl Upload {
-    /// The body of a request.
+    /// Wraps the body of a request.
     #[must_use]
     pub const fn new(body: RequestBody) -> Self {
         Self(body)
     }
 
-    /// No body.
+    /// Creates an empty body.
     #[must_use]
     pub const fn empty() -> Self {
         Self(RequestBody::empty())

@@ -1,4 +1,5 @@
-//! Interim responses (1xx) of an upstream on their way to a client (RFC 9110 §15.2). Over HTTP/2 they are not passed on.
+//! Interim responses (1xx) from an upstream to a client (RFC 9110 §15.2). Over HTTP/2 they are not
+//! passed on.
 
 use hyper::header::CONTENT_LENGTH;
 use hyper::{Request, StatusCode, Version, ext};
@@ -6,10 +7,10 @@ use lifecycle_http::HttpConnection;
 
 use crate::message::headers;
 
-/// Makes the interim responses to `request` pass on to the client of `connection`, if the client takes them.
+/// Passes interim responses to `request` on to the client of `connection`, if the client speaks
+/// HTTP/1.1.
 ///
-/// A 100 is this proxy's own to say: hyper does so when the body is wanted. A client
-/// over HTTP/1.0 takes none.
+/// A 100 is not passed on, since hyper sends one itself when the body is wanted.
 pub fn pass_on<B>(request: &mut Request<B>, connection: &HttpConnection) {
     if request.version() != Version::HTTP_11 {
         return;
@@ -20,7 +21,7 @@ pub fn pass_on<B>(request: &mut Request<B>, connection: &HttpConnection) {
         if status != StatusCode::CONTINUE {
             let mut fields = response.headers().clone();
             headers::for_client(&mut fields, response.version());
-            // There is no content.
+            // An interim response has no content.
             fields.remove(CONTENT_LENGTH);
             connection.send_interim(status, &fields);
         }

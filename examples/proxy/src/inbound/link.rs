@@ -1,4 +1,4 @@
-//! The connection that a request came by, for its handler.
+//! The client connection of a request, as its handler sees it.
 
 use std::net::SocketAddr;
 
@@ -10,14 +10,14 @@ use lifecycle_http::{HttpConnection, Peer};
 pub struct Link {
     /// The client's address.
     pub peer: SocketAddr,
-    /// The address it connected to.
+    /// The address that the client connected to.
     pub local: SocketAddr,
-    /// The connection itself, which tells when a stream without an end should be ended.
+    /// The connection's handle. It is cancelled when endless responses should end.
     pub connection: HttpConnection,
 }
 
 impl Link {
-    /// Returns the connection of a request; `None` if it did not come by a server of this proxy.
+    /// Returns the connection of a request, or `None` if no server of this proxy received it.
     #[must_use]
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         let connection = request.extensions().get::<HttpConnection>()?.clone();

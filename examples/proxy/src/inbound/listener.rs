@@ -1,4 +1,4 @@
-//! Binds listening sockets, and takes over those that are bound already.
+//! Functions that bind listening sockets, and adopt inherited ones.
 
 use std::fmt;
 use std::io;
@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use tokio::net::{TcpListener, UdpSocket};
 
-/// An address that cannot be listened on.
+/// The error of an address that cannot be listened on.
 #[derive(Debug)]
 pub struct BindError {
     address: SocketAddr,
@@ -30,11 +30,11 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// Binds a listening socket, and returns the address it has then.
+/// Binds a listening socket. Returns it with its actual address.
 ///
 /// # Errors
 ///
-/// When the address is taken, not of this machine, or not allowed.
+/// When the address is in use, not of this machine, or not allowed.
 pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let bound = async {
         let listener = TcpListener::bind(address).await?;
@@ -44,11 +44,11 @@ pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Bind
     bound.await.map_err(|error| BindError { address, error })
 }
 
-/// Binds a socket for datagrams, and returns the address it has then.
+/// Binds a datagram socket. Returns it with its actual address.
 ///
 /// # Errors
 ///
-/// As [`bind`].
+/// When the address is in use, not of this machine, or not allowed.
 pub async fn bind_datagrams(address: SocketAddr) -> Result<(UdpSocket, SocketAddr), BindError> {
     let bound = async {
         let socket = UdpSocket::bind(address).await?;
@@ -58,11 +58,11 @@ pub async fn bind_datagrams(address: SocketAddr) -> Result<(UdpSocket, SocketAdd
     bound.await.map_err(|error| BindError { address, error })
 }
 
-/// Takes datagrams by an inherited socket, as [`adopt`] does for connections.
+/// Adopts an inherited datagram socket that stands for the address `asked`.
 ///
 /// # Errors
 ///
-/// When it is of no use to the event loop.
+/// When the socket cannot be registered with the event loop.
 pub fn adopt_datagrams(
     socket: OwnedFd,
     asked: SocketAddr,
@@ -80,11 +80,11 @@ pub fn adopt_datagrams(
     })
 }
 
-/// Listens on an inherited socket instead of binding `asked`.
+/// Adopts an inherited listening socket that stands for the address `asked`.
 ///
 /// # Errors
 ///
-/// When it is of no use to the event loop.
+/// When the socket cannot be registered with the event loop.
 pub fn adopt(socket: OwnedFd, asked: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let adopted = || {
         let socket = net::TcpListener::from(socket);

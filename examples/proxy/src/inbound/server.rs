@@ -1,4 +1,4 @@
-//! The servers of HTTP of this proxy: for clients, for those who look after it, and for the demo upstream.
+//! The HTTP servers of this proxy: for clients, for the admin listener, and for the demo upstream.
 
 use std::future::Future;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::inbound::sockets::Listener;
 use crate::message::request::Ambiguous;
 use crate::protection::buffers;
 
-/// The answer to a client above the connection limit, if it listens.
+/// The answer to a client above the limit.
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     Connection: close\r\n\
     Retry-After: 1\r\n\
@@ -36,31 +36,31 @@ const OVERLOAD: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     Content-Length: 52\r\n\r\n\
     503 Service Unavailable: this proxy has much to do.\n";
 
-/// An HTTP/2 client that does not answer a ping in this time is gone.
+/// The time in which an HTTP/2 client must answer a ping.
 const PING: Duration = Duration::from_secs(20);
 
-/// How long a closed connection is read from, when the client was still sending.
+/// The time for which a closed connection is still read, when its client was sending.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Answers requests.
+/// A handler that answers requests.
 pub trait Handler: Clone + Send + Sync + 'static {
-    /// The body of its responses.
+    /// The body of the handler's responses.
     type Body: Body<Data: Send, Error: Into<BoxError>> + Send + 'static;
 
-    /// Answers one request. Errors are responses too.
+    /// Answers a request. Failures are responses, too.
     fn handle(
         &self,
         request: Request<Upload>,
         link: Link,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
-    /// Whether a connection is better closed than kept for another request.
+    /// Returns whether a connection should be closed after this request.
     fn is_pressed(&self) -> bool {
         false
     }
 }
 
-/// The limits of connections, of which people configure two times.
+/// Returns the limits of client connections, from the two configured times.
 #[must_use]
 pub fn limits_of(timeouts: &Timeouts) -> Limits {
     let idle = timeouts.idle.duration();
@@ -68,7 +68,8 @@ pub fn limits_of(timeouts: &Timeouts) -> Limits {
     limits.header_read_timeout = timeouts.client_hello.duration();
     limits.idle = idle;
     limits.silence = idle;
-    // This is for clients over HTTP/2 that send pings but take nothing; for others `silence` comes first.
+    // The limit for bytes in one direction only, such as HTTP/2 pings. Without them `silence` ends
+    // the connection first.
     limits.stall = idle + Duration::from_secs(1);
     limits.min_bytes_per_second = 0;
     limits.ping = PING;
@@ -78,7 +79,7 @@ pub fn limits_of(timeouts: &Timeouts) -> Limits {
     limits
 }
 
-/// Builds a server of HTTP.
+/// Prepares an HTTP server on these listeners.
 pub fn listen(listeners: impl IntoIterator<Item = Listener>, limits: Limits) -> HttpBuilder {
     let sockets = listeners.into_iter().map(|listener| listener.socket.into());
     HttpServer::from_listeners(sockets)
@@ -89,15 +90,15 @@ pub fn listen(listeners: impl IntoIterator<Item = Listener>, limits: Limits) -> 
                 _ => OVERLOAD.as_bytes(),
             })
         })
-        // The proxy ends those of events itself, and counts what it adds.
+        // The proxy ends event streams itself, and counts what it adds.
         .end_streams(false)
         .pass_ambiguous()
-        // WebSockets are passed on over HTTP/1.1 only.
+        // WebSocket connections are passed on over HTTP/1.1 only.
         .extended_connect(false)
         .show_stages("the upstream")
 }
 
-/// Accepts, and has `handler` answer.
+/// Starts to accept connections, whose requests `handler` answers.
 pub fn serve<H: Handler>(builder: HttpBuilder, handler: H) -> HttpServer {
     builder.serve_hyper(service_fn(move |request| answer(handler.clone(), request)))
 }

@@ -1,5 +1,4 @@
-//! Listening sockets: those that were there before this process, and those that
-//! it listens on, which it may hand on to another one.
+//! Listening sockets: inherited ones, and those of this process, which a new process may inherit.
 
 mod activation;
 
@@ -24,18 +23,18 @@ pub use activation::ActivationError;
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Clients that speak HTTP.
+    /// HTTP clients.
     Http,
-    /// Clients that speak TLS.
+    /// TLS clients.
     Tls,
-    /// Operators and probes.
+    /// The admin listener.
     Admin,
     /// Other proxies, which send datagrams.
     Peers,
 }
 
 impl Role {
-    /// The roles that a service manager may open sockets for.
+    /// The roles of sockets that a service manager may open.
     const OPENED: [Self; 3] = [Self::Http, Self::Tls, Self::Admin];
 
     const fn name(self) -> &'static str {
@@ -58,30 +57,30 @@ impl fmt::Display for Role {
     }
 }
 
-/// A socket that this process has not made.
+/// An inherited socket, or one to hand over.
 #[derive(Debug)]
 pub struct Socket {
-    /// The purpose.
+    /// The role of the socket.
     pub role: Role,
-    /// The address that was asked for when it was made, as the port may have been
-    /// any. None: a service manager made it, and it stands for what is configured.
+    /// The configured address it was bound for, whose port may be 0. `None` for a socket of a
+    /// service manager, which replaces the configured addresses.
     pub asked: Option<SocketAddr>,
-    /// The address it listens on.
+    /// The actual address.
     pub address: SocketAddr,
-    /// The socket itself.
+    /// The descriptor.
     pub descriptor: OwnedFd,
 }
 
-/// Sockets that were there before this process.
+/// Sockets that this process has inherited.
 #[derive(Debug, Default)]
-pub struct Given {
+pub struct InheritedSockets {
     sockets: Vec<Socket>,
-    /// Another process accepts from them too, until this one is ready.
+    /// Whether another process accepts from them, too, until this one is ready.
     shared: bool,
 }
 
-impl Given {
-    /// Takes the sockets that a predecessor hands over.
+impl InheritedSockets {
+    /// Creates the sockets that a predecessor hands over.
     #[must_use]
     pub const fn by_predecessor(sockets: Vec<Socket>) -> Self {
         Self {
@@ -90,15 +89,15 @@ impl Given {
         }
     }
 
-    /// Takes the sockets that a service manager has opened (sd_listen_fds(3)), by their names:
-    /// `http`, `tls`, `admin`. Without names all are `http`.
+    /// Takes the sockets of a service manager (sd_listen_fds(3)), by their names: `http`, `tls`,
+    /// `admin`. Sockets without names are all `http`.
     ///
-    /// It takes them, and the variables that tell of them; so it is for the
-    /// beginning of a program, before there are threads.
+    /// Removes the environment variables that announce them, so call it at the start of the
+    /// program, before other threads exist.
     ///
     /// # Errors
     ///
-    /// When one has another name, or is no listening TCP socket.
+    /// When a socket has another name, or is not a listening TCP socket.
     pub fn by_manager() -> Result<Self, ActivationError> {
         Ok(Self {
             sockets: activation::sockets()?,
@@ -106,13 +105,13 @@ impl Given {
         })
     }
 
-    /// Returns whether another process accepts from them too, until this one is ready.
+    /// Returns whether another process accepts from them, too, until this one is ready.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
         self.shared
     }
 
-    /// Returns whether there is a socket for this role.
+    /// Returns whether there is a socket with this role.
     #[must_use]
     pub fn has(&self, role: Role) -> bool {
         self.sockets.iter().any(|socket| socket.role == role)
@@ -133,12 +132,12 @@ impl Given {
     }
 }
 
-impl Drop for Given {
-    /// Closes the sockets that the configuration has no use for.
+impl Drop for InheritedSockets {
+    /// Closes the sockets that the configuration does not use.
     fn drop(&mut self) {
         for socket in &self.sockets {
             let Socket { role, address, .. } = socket;
-            warn!(%role, %address, "a socket that was given is not used");
+            warn!(%role, %address, "an inherited socket is not used");
         }
     }
 }
@@ -146,29 +145,29 @@ impl Drop for Given {
 /// A socket that this process listens on.
 #[derive(Debug)]
 pub struct Listener<T = TcpListener> {
-    /// The socket itself.
+    /// The socket.
     pub socket: Arc<T>,
-    /// The address it listens on.
+    /// The actual address.
     pub address: SocketAddr,
 }
 
-/// The sockets that this process listens on. A cheap clone.
+/// The set of sockets that this process listens on. Clones are cheap and share state.
 #[derive(Clone, Debug, Default)]
 pub struct Listening(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    kept: Mutex<Vec<Kept>>,
-    /// Cancelled: another process accepts.
+    entries: Mutex<Vec<Entry>>,
+    /// Cancelled when another process accepts.
     left: CancellationToken,
-    /// The next request of a client should come by another connection. Beside the
-    /// token since it is asked for with every response.
+    /// Whether clients should send their next request on another connection. An atomic beside the
+    /// token, because each response reads it.
     parting: AtomicBool,
 }
 
-/// A socket that is the accept loop's: what is kept here does not keep it open.
+/// An entry for a socket. The accept loop owns the socket; the entry does not keep it open.
 #[derive(Debug)]
-struct Kept {
+struct Entry {
     role: Role,
     asked: Option<SocketAddr>,
     address: SocketAddr,
@@ -180,15 +179,15 @@ trait Open: AsFd + fmt::Debug + Send + Sync {}
 impl<T: AsFd + fmt::Debug + Send + Sync> Open for T {}
 
 impl Listening {
-    /// Listens on sockets that are given, and on the addresses that none is given
-    /// for. Those of a service manager stand for all addresses.
+    /// Listens on inherited sockets, and binds the addresses that have none. Sockets of a service
+    /// manager replace all addresses.
     ///
     /// # Errors
     ///
-    /// When an address cannot be listened on.
+    /// When an address cannot be bound.
     pub async fn listen(
         &self,
-        given: &mut Given,
+        given: &mut InheritedSockets,
         role: Role,
         addresses: &[SocketAddr],
     ) -> Result<Vec<Listener>, BindError> {
@@ -200,7 +199,7 @@ impl Listening {
                     Some(socket) => listener::adopt(socket.descriptor, asked)?,
                     None => listener::bind(asked).await?,
                 };
-                listeners.push(self.keep(role, Some(asked), socket, address));
+                listeners.push(self.register(role, Some(asked), socket, address));
             }
         }
         for Socket {
@@ -211,29 +210,29 @@ impl Listening {
         {
             let (socket, address) = listener::adopt(descriptor, address)?;
             info!(%address, %role, "the service manager listens on this address");
-            listeners.push(self.keep(role, None, socket, address));
+            listeners.push(self.register(role, None, socket, address));
         }
         Ok(listeners)
     }
 
-    /// Takes datagrams of peers by a socket that is given, or else at `asked`.
+    /// Receives the datagrams of peers on an inherited socket, or else binds `asked`.
     ///
     /// # Errors
     ///
-    /// When the address cannot be listened on.
+    /// When the address cannot be bound.
     pub async fn listen_to_peers(
         &self,
-        given: &mut Given,
+        given: &mut InheritedSockets,
         asked: SocketAddr,
     ) -> Result<Listener<UdpSocket>, BindError> {
         let (socket, address) = match given.for_address(Role::Peers, asked) {
             Some(socket) => listener::adopt_datagrams(socket.descriptor, asked)?,
             None => listener::bind_datagrams(asked).await?,
         };
-        Ok(self.keep(Role::Peers, Some(asked), socket, address))
+        Ok(self.register(Role::Peers, Some(asked), socket, address))
     }
 
-    fn keep<T: Open + 'static>(
+    fn register<T: Open + 'static>(
         &self,
         role: Role,
         asked: Option<SocketAddr>,
@@ -241,59 +240,58 @@ impl Listening {
         address: SocketAddr,
     ) -> Listener<T> {
         let socket = Arc::new(socket);
-        let kept: Weak<T> = Arc::downgrade(&socket);
-        self.kept().push(Kept {
+        let weak: Weak<T> = Arc::downgrade(&socket);
+        self.entries().push(Entry {
             role,
             asked,
             address,
-            socket: kept,
+            socket: weak,
         });
         Listener { socket, address }
     }
 
-    /// Duplicates the descriptor of each socket.
+    /// Duplicates the descriptors of all open sockets.
     ///
     /// # Errors
     ///
     /// When there are too many open files.
     pub fn duplicates(&self) -> io::Result<Vec<Socket>> {
         let mut sockets = Vec::new();
-        for kept in self.kept().iter() {
-            let Some(socket) = kept.socket.upgrade() else {
+        for entry in self.entries().iter() {
+            let Some(socket) = entry.socket.upgrade() else {
                 continue;
             };
             sockets.push(Socket {
-                role: kept.role,
-                asked: kept.asked,
-                address: kept.address,
+                role: entry.role,
+                asked: entry.asked,
+                address: entry.address,
                 descriptor: socket.as_fd().try_clone_to_owned()?,
             });
         }
         Ok(sockets)
     }
 
-    /// Another process accepts from now on; clients that are connected are asked
-    /// to connect again.
+    /// Leaves the sockets to another process, and tells connected clients to reconnect.
     pub fn leave(&self) {
         self.part();
         self.0.left.cancel();
     }
 
-    /// Cancelled once another process accepts.
+    /// Returns the token that is cancelled once another process accepts.
     #[must_use]
     pub fn left(&self) -> CancellationToken {
         self.0.left.clone()
     }
 
-    /// Returns whether the next request of a client should come by another connection.
+    /// Returns whether clients should send their next request on another connection.
     #[must_use]
     pub fn is_parting(&self) -> bool {
-        // Relaxed: nothing is published through it.
+        // Relaxed: no other memory is published through it.
         self.0.parting.load(Ordering::Relaxed)
     }
 
-    /// From the first moment of a shutdown on clients are asked to connect again,
-    /// elsewhere if there is a lame duck.
+    /// Waits for the shutdown's first moment, then tells clients to reconnect. During a lame duck
+    /// they reach another instance.
     pub async fn part_with(self, handle: ShutdownHandle) {
         handle.requested().await;
         self.part();
@@ -303,7 +301,10 @@ impl Listening {
         self.0.parting.store(true, Ordering::Relaxed);
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.0
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,7 @@ use rustix::stdio::dup2_stdin;
 use tracing::{info, warn};
 
 use super::link::{self, READY};
-use crate::inbound::sockets::{ActivationError, Given};
+use crate::inbound::sockets::{ActivationError, InheritedSockets};
 
 /// The environment variable with the process id of the predecessor.
 pub(super) const VARIABLE: &str = "PROXY_PREDECESSOR";
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The sockets that this process inherits, and the predecessor, if there is one.
 #[derive(Debug)]
 pub struct Inheritance {
-    given: Given,
+    given: InheritedSockets,
     predecessor: Option<Predecessor>,
 }
 
@@ -60,7 +60,7 @@ impl Inheritance {
     /// When sockets were announced and cannot be received or used.
     pub fn take() -> Result<Self, InheritError> {
         let Some(predecessor) = Predecessor::find() else {
-            let given = Given::by_manager().map_err(InheritError::Activation)?;
+            let given = InheritedSockets::by_manager().map_err(InheritError::Activation)?;
             return Ok(Self {
                 given,
                 predecessor: None,
@@ -73,14 +73,14 @@ impl Inheritance {
             "taking over"
         );
         Ok(Self {
-            given: Given::by_predecessor(sockets),
+            given: InheritedSockets::by_predecessor(sockets),
             predecessor: Some(predecessor),
         })
     }
 
     /// Returns the sockets, and the predecessor to notify when this process is ready.
     #[must_use]
-    pub fn into_parts(self) -> (Given, Option<Predecessor>) {
+    pub fn into_parts(self) -> (InheritedSockets, Option<Predecessor>) {
         (self.given, self.predecessor)
     }
 }

@@ -1,6 +1,5 @@
-//! TLS connections passed on by the name that their clients ask for (RFC 6066
-//! §3), without being decrypted: who may go where is read from the first message,
-//! and nothing else is.
+//! TLS passthrough: connections are passed on by the server name that their clients ask for (RFC
+//! 6066 §3), without decryption. Only the first message is read.
 
 use std::io;
 use std::pin::Pin;
@@ -21,15 +20,15 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::config::{Allowed, Timeouts};
-use crate::streams::heard::Heard;
+use crate::streams::last_activity::LastActivity;
 
-/// The longest first message that is read.
+/// The size of the largest first message, in bytes.
 const LONGEST_HELLO: usize = 64 * 1024;
 
 /// A fatal alert: unrecognized_name (RFC 8446 §6).
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 
-/// Passes TLS connections on. A cheap clone.
+/// A handler that passes TLS connections on. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Passthrough(Arc<Inner>);
 
@@ -37,36 +36,36 @@ pub struct Passthrough(Arc<Inner>);
 struct Inner {
     allow: Vec<Allowed>,
     connect: Duration,
-    /// For the first message.
+    /// The time limit for the first message.
     hello: Duration,
-    /// Without a byte in either direction.
+    /// The time limit without a byte in either direction.
     idle: Duration,
     counts: Counts,
     complaints: Throttle,
 }
 
-/// Numbers about TLS connections. A cheap clone.
+/// Numbers of TLS connections. Clones are cheap and share state.
 #[derive(Clone, Debug, Default)]
 pub struct Counts(Arc<[AtomicU64; 5]>);
 
-/// The fate of a connection.
+/// The outcome of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(usize)]
 pub enum Fate {
     /// The connection was passed on.
     Passed,
-    /// The first bytes were no TLS, or did not come in time.
+    /// The first message was not TLS, or did not come in time.
     NoHello,
     /// The client asked for no name.
     NoName,
     /// The client asked for a name that is not allowed.
     NotAllowed,
-    /// The server of that name could not be reached.
+    /// The server behind the name could not be reached.
     Unreachable,
 }
 
 impl Fate {
-    /// All fates.
+    /// The outcomes, in the order of their numbers.
     pub const ALL: [Self; 5] = [
         Self::Passed,
         Self::NoHello,
@@ -75,7 +74,7 @@ impl Fate {
         Self::Unreachable,
     ];
 
-    /// Returns its name, for logs and labels.
+    /// Returns the name of the outcome, for logs and labels.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -89,7 +88,7 @@ impl Fate {
 }
 
 impl Counts {
-    /// Returns how many connections had this fate.
+    /// Returns the number of connections with this outcome.
     #[must_use]
     pub fn of(&self, fate: Fate) -> u64 {
         self.0[fate as usize].load(Ordering::Relaxed)
@@ -100,14 +99,14 @@ impl Counts {
     }
 }
 
-/// Why a connection was not passed on.
+/// The reason why a connection was not passed on.
 struct Refusal {
     fate: Fate,
     error: BoxError,
 }
 
 impl Passthrough {
-    /// Passes connections on to the servers of `allow`.
+    /// Creates a handler that passes connections on to the servers of `allow`.
     #[must_use]
     pub fn new(allow: &[Allowed], timeouts: &Timeouts) -> Self {
         Self(Arc::new(Inner {
@@ -120,7 +119,7 @@ impl Passthrough {
         }))
     }
 
-    /// The numbers, now and later.
+    /// Returns the numbers, which stay up to date.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.0.counts.clone()
@@ -130,14 +129,14 @@ impl Passthrough {
     ///
     /// # Errors
     ///
-    /// When it broke while it was passed on.
+    /// When the connection breaks while it is passed on.
     pub async fn serve(
         self,
         mut stream: RawStream,
         connection: Connection,
     ) -> Result<(), BoxError> {
         connection.set_protocol("TLS");
-        // `pass` limits the silence by itself.
+        // Marked as busy, because this handler enforces its own limits for silence.
         let _busy = connection.busy();
         let Inner { hello, idle, .. } = *self.0;
         let opened = self.0.open(&mut stream, hello, &connection);
@@ -159,8 +158,8 @@ impl Passthrough {
 }
 
 impl Inner {
-    /// Reads the first message, and connects to the server it asks for. None if
-    /// the client left, or the end came, before the message.
+    /// Reads the first message, and connects to the server it asks for. Returns `None` if the
+    /// client left, or the connection was cancelled, before the message.
     async fn open(
         &self,
         stream: &mut RawStream,
@@ -208,15 +207,15 @@ impl Inner {
             warn!(%peer, reason, refused, error = &*error as &dyn std::error::Error, "TLS connection refused");
         }
         if fate != Fate::NoHello {
-            // Best effort: whoever does not read it learns of the close.
+            // Best effort: a client that does not read the alert sees the close.
             let _ = stream.write_all(&UNRECOGNIZED_NAME).await;
         }
         let _ = stream.shutdown().await;
     }
 }
 
-/// Reads a ClientHello: the name in it, if there is one, and its bytes. None if
-/// nothing had arrived when the client left or the end came.
+/// Reads a ClientHello. Returns its server name, if it has one, and its bytes. Returns `None` if
+/// nothing had arrived when the client left or the connection was cancelled.
 async fn read_hello(
     stream: &mut RawStream,
     connection: &Connection,
@@ -234,7 +233,7 @@ async fn read_hello(
             return Ok(None);
         }
         if read == 0 || hello.len() > LONGEST_HELLO {
-            return Err("it ended within its first message, or that did not end".into());
+            return Err("the first message was incomplete or too long".into());
         }
         let mut fresh = &hello[before..];
         while !fresh.is_empty() {
@@ -253,26 +252,26 @@ async fn read_hello(
     }
 }
 
-/// How a connection that was passed on ended.
+/// The end of a connection that was passed on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum End {
-    /// Both sides have ended.
+    /// Both sides have closed.
     Closed,
     /// No byte has passed for too long.
     Expired,
 }
 
-/// Relays until both have ended, or no byte has passed for `idle`.
+/// Relays until both sides have closed, or no byte has passed for `idle`.
 async fn pass(
     stream: RawStream,
     mut upstream: TcpStream,
     hello: &[u8],
     idle: Duration,
 ) -> io::Result<End> {
-    let heard = Heard::default();
+    let activity = LastActivity::default();
     let mut client = Watched {
         stream,
-        heard: &heard,
+        activity: &activity,
     };
     let relayed = async {
         upstream.write_all(hello).await?;
@@ -281,14 +280,14 @@ async fn pass(
     tokio::select! {
         biased;
         ended = relayed => ended.map(|_| End::Closed),
-        () = heard.silent_for(idle) => Ok(End::Expired),
+        () = activity.silent_for(idle) => Ok(End::Expired),
     }
 }
 
-/// A client's stream that tells when bytes pass.
+/// A client's stream that records when bytes pass.
 struct Watched<'a> {
     stream: RawStream,
-    heard: &'a Heard,
+    activity: &'a LastActivity,
 }
 
 impl AsyncRead for Watched<'_> {
@@ -298,7 +297,7 @@ impl AsyncRead for Watched<'_> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.heard.touch();
+        self.activity.touch();
         Poll::Ready(Ok(()))
     }
 }
@@ -310,7 +309,7 @@ impl AsyncWrite for Watched<'_> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.heard.touch();
+        self.activity.touch();
         Poll::Ready(Ok(written))
     }
 

@@ -1,4 +1,4 @@
-//! WebSocket connections on their way through (RFC 6455), counted while they are open.
+//! WebSocket connections that pass through the proxy (RFC 6455), counted while they are open.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,55 +9,55 @@ use hyper_util::rt::TokioIo;
 use lifecycle_http::{HttpConnection, Relayed, WebSocketRelay};
 use lifecycle_runtime::{BoxError, CloseReason};
 
-/// Connections that are open now. A cheap clone.
+/// The number of open connections. Clones are cheap and share state.
 #[derive(Clone, Debug, Default)]
 pub struct Open(Arc<AtomicUsize>);
 
 impl Open {
-    /// Returns how many there are.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn enter(&self) -> Entered {
+    fn add(&self) -> OpenGuard {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Entered(self.clone())
+        OpenGuard(self.clone())
     }
 }
 
-/// An open connection, which is counted until this is dropped.
-struct Entered(Open);
+/// A guard that counts one connection.
+struct OpenGuard(Open);
 
-impl Drop for Entered {
+impl Drop for OpenGuard {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// How a connection is kept.
+/// The options of WebSocket connections.
 #[derive(Clone, Debug)]
 pub struct WebSocketOptions {
-    /// After so long without a byte of the client it is sent a ping; after as
-    /// long again it is gone.
+    /// The time after which a silent client gets a ping. A client that stays silent for as long
+    /// again is disconnected.
     pub ping: Duration,
-    /// The count of open connections.
+    /// The counter of open connections.
     pub open: Open,
 }
 
-/// Relays between a client and an upstream that have both agreed to it, until
-/// either is gone, or `connection` is told to close and the client has said goodbye.
+/// Relays between a client and an upstream after both have upgraded. Ends when either side leaves,
+/// or after the closing handshake once `connection` is cancelled.
 ///
 /// # Errors
 ///
-/// When either side broke.
+/// When the connection of either side breaks.
 pub async fn relay(
     client: TokioIo<Upgraded>,
     upstream: OnUpgrade,
     options: WebSocketOptions,
     connection: HttpConnection,
 ) -> Result<(), BoxError> {
-    let _entered = options.open.enter();
+    let _guard = options.open.add();
     let upstream = TokioIo::new(upstream.await?);
     let relay = WebSocketRelay::new().ping(options.ping);
     if relay.run(client, upstream, connection.connection()).await? == Relayed::Expired {

@@ -34,7 +34,7 @@ pub(super) async fn upstream_of(
         return Ok((None, None));
     }
     let embedded = embedded::start(limits).await?;
-    // It listens on one address.
+    // `embedded::start` binds exactly one address.
     let address = embedded.addresses()[0];
     let upstream = Upstream::from(address);
     warn!(%upstream, "no upstream is configured: passing requests on to the built-in demo");

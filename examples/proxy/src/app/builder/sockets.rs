@@ -6,7 +6,7 @@ use tokio::net::UdpSocket;
 
 use crate::config::Config;
 use crate::inbound::listener::BindError;
-use crate::inbound::sockets::{Given, Listener, Listening, Role};
+use crate::inbound::sockets::{InheritedSockets, Listener, Listening, Role};
 
 /// The sockets that the proxy listens on.
 pub(super) struct Sockets {
@@ -20,7 +20,7 @@ impl Sockets {
     pub(super) async fn open(
         config: &Config,
         listening: &Listening,
-        given: &mut Given,
+        given: &mut InheritedSockets,
     ) -> Result<Self, BindError> {
         let http = &config.listen_addrs;
         let tls = &config.tls.listen_addrs;

@@ -1,4 +1,4 @@
-//! Sockets that a service manager opened, and passed on (sd_listen_fds(3)).
+//! Sockets that a service manager has opened (sd_listen_fds(3)).
 
 use std::env;
 use std::fmt;
@@ -12,10 +12,10 @@ use super::{Role, Socket};
 
 const NAMES: &str = "LISTEN_FDNAMES";
 
-/// The name that systemd gives to a socket without one.
+/// The name of a socket without a name.
 const NAMELESS: &str = "unknown";
 
-/// Why a socket that a service manager opened cannot be used.
+/// The reason why a service manager's socket cannot be used.
 #[derive(Debug)]
 pub struct ActivationError {
     name: String,
@@ -48,7 +48,7 @@ impl std::error::Error for ActivationError {}
 
 /// Takes the sockets.
 pub(super) fn sockets() -> Result<Vec<Socket>, ActivationError> {
-    // Read first, as a name that is no text must not be taken for none.
+    // Read first: a name that is not UTF-8 must not count as missing.
     let names = env::var_os(NAMES).map(|names| names.to_string_lossy().into_owned());
     let mut passed = ListenFd::from_env();
     let mut names = names.iter().flat_map(|names| names.split(':'));

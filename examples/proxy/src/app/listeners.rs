@@ -1,4 +1,4 @@
-//! The entrances for clients: HTTP, and TLS that is passed on as it is.
+//! The servers that accept clients: HTTP, and TLS that is passed on undecrypted.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,15 +15,16 @@ use crate::inbound::sockets::Listener;
 use crate::protection::load::Load;
 use crate::streams::sni::Passthrough;
 
-/// The servers that accept. Their cleanup closes the listening sockets; the connections are a step of their own.
+/// The accepting servers. Their cleanup closes the listening sockets; the connections are a step of
+/// their own.
 #[derive(Debug)]
-pub(super) struct Entrances {
+pub(super) struct Listeners {
     http: HttpServer,
     tls: StreamServer,
 }
 
-/// The parts that the connections of all entrances share.
-pub(super) struct Common<'a> {
+/// The options that both servers share.
+pub(super) struct SharedOptions<'a> {
     pub(super) connections: &'a Connections,
     pub(super) timeouts: &'a Timeouts,
     pub(super) load: &'a Arc<Load>,
@@ -33,8 +34,8 @@ pub(super) struct Common<'a> {
     pub(super) left: CancellationToken,
 }
 
-impl Common<'_> {
-    /// Ready when this process is to accept no more.
+impl SharedOptions<'_> {
+    /// Waits until this process must stop accepting.
     fn end(&self) -> impl Future<Output = ()> + Send + use<> {
         let (stop, left) = (self.stop.clone(), self.left.clone());
         async move {
@@ -42,7 +43,7 @@ impl Common<'_> {
         }
     }
 
-    /// Whether the load allows for another connection.
+    /// Returns a function that decides whether the load allows another connection.
     fn admit(&self) -> impl Fn() -> bool + Send + Sync + use<> {
         let load = self.load.clone();
         move || load.admits()
@@ -66,10 +67,10 @@ impl Common<'_> {
     }
 }
 
-impl Entrances {
-    /// Begins to accept.
+impl Listeners {
+    /// Starts to accept connections.
     pub(super) fn open(
-        common: &Common<'_>,
+        options: &SharedOptions<'_>,
         (http, forward): (Vec<Listener>, Forward),
         (tls, passthrough): (Vec<Listener>, Passthrough),
     ) -> Self {
@@ -80,8 +81,8 @@ impl Entrances {
             info!(%address, "listening for TLS");
         }
         Self {
-            http: common.http(http, forward),
-            tls: common.tls(tls, passthrough),
+            http: options.http(http, forward),
+            tls: options.tls(tls, passthrough),
         }
     }
 
@@ -94,7 +95,7 @@ impl Entrances {
     }
 }
 
-impl Component for Entrances {
+impl Component for Listeners {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         self.http.close();
         self.tls.close();

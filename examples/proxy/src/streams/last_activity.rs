@@ -1,4 +1,4 @@
-//! When a client was last heard of.
+//! The time of a client's last activity.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,13 +7,13 @@ use tokio::time::{Instant, sleep_until};
 
 /// The time of a client's last byte.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct LastActivity {
     since: Instant,
-    /// Milliseconds from `since` to the last byte.
+    /// The time of the last byte, in milliseconds since `since`.
     last: AtomicU64,
 }
 
-impl Default for Heard {
+impl Default for LastActivity {
     fn default() -> Self {
         Self {
             since: Instant::now(),
@@ -22,7 +22,7 @@ impl Default for Heard {
     }
 }
 
-impl Heard {
+impl LastActivity {
     pub(super) fn touch(&self) {
         let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(elapsed, Ordering::Relaxed);
@@ -32,7 +32,7 @@ impl Heard {
         self.since + Duration::from_millis(self.last.load(Ordering::Relaxed))
     }
 
-    /// Waits until there was no byte for so long.
+    /// Waits until no byte has passed for `limit`.
     pub(super) async fn silent_for(&self, limit: Duration) {
         loop {
             let due = self.last() + limit;
