@@ -11,11 +11,11 @@ use lifecycle_runtime::{BoxError, Busy, Pass};
 use tower_service::Service;
 
 use crate::activity::Activity;
-use crate::connection::{HttpConnection, Link};
 use crate::ending::{EndingBody, Messages};
+use crate::link::Link;
 use crate::pace::Pace;
 use crate::response_body::ResponseBody;
-use crate::{RequestBody, SseBody};
+use crate::{HttpConnection, RequestBody, SseBody};
 
 /// The time from a request's head to the end of its response's body, or to when nobody works on it any more.
 pub(crate) struct Exchange {

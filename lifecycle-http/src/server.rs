@@ -13,8 +13,9 @@ use lifecycle_runtime::{
 use tokio::net::{TcpListener, ToSocketAddrs};
 
 use crate::app::{App, AppBody};
-use crate::connection::{Common, Http};
+use crate::connection::Http;
 use crate::entrance::Accepting;
+use crate::link::Common;
 use crate::{Handshake, HttpBuilder, Listener};
 
 /// An HTTP server. See the [crate](crate) for how it drains.

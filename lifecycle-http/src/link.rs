@@ -1,0 +1,206 @@
+//! The handle of a connection, which its requests share.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use lifecycle_runtime::{BoxError, CloseReason, Connection, Gate, Peer};
+use tokio::time::Instant;
+
+use crate::activity::Activity;
+use crate::socket::SharedSocket;
+use crate::upgrade::Upgrades;
+use crate::{Limits, NotUpgradable, Room};
+
+/// The connection that a request came by, in the request's extensions: a [`Connection`], to ask who is at the other end
+/// and to wait until it should close, and a place for its upgrades.
+///
+/// ```
+/// use lifecycle_http::{HttpConnection, RequestBody};
+/// # fn with(request: http::Request<RequestBody>) -> Option<()> {
+/// let connection = request.extensions().get::<HttpConnection>()?.clone();
+/// let stop = async move { connection.cancelled().await };
+/// # drop(stop); Some(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct HttpConnection {
+    pub(crate) link: Arc<Link>,
+}
+
+impl HttpConnection {
+    /// Returns the [`Connection`] itself: its counters, its protocol, its age.
+    pub fn connection(&self) -> &Connection {
+        &self.link.connection
+    }
+
+    /// Waits until the connection is told to close, and returns why.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost if it is dropped.
+    pub async fn cancelled(&self) -> CloseReason {
+        self.link.connection.cancelled().await
+    }
+
+    /// Returns whether the connection has been told to close.
+    pub fn is_cancelled(&self) -> bool {
+        self.link.connection.is_cancelled()
+    }
+
+    /// Returns why the connection was told to close. `None` as long as it was not.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.link.connection.close_reason()
+    }
+
+    /// Tells the connection to close. The first reason stays.
+    pub fn close(&self, reason: CloseReason) {
+        self.link.connection.close(reason);
+    }
+
+    /// Returns the client's address or name.
+    pub fn peer(&self) -> &Peer {
+        self.link.connection.peer()
+    }
+
+    /// Creates a connection of no server, for testing services: put it into a request's extensions.
+    pub fn detached(peer: impl Into<Peer>) -> Self {
+        let common = Common {
+            limits: Limits::default(),
+            lines: Vec::new(),
+            ends_streams: true,
+            passes_ambiguous: false,
+            extended_connect: true,
+            stages: None,
+            room: None,
+            exchanges: Gate::new(),
+            told: AtomicU64::new(0),
+        };
+        Self {
+            link: Arc::new(Link {
+                connection: Connection::detached(peer),
+                activity: Arc::new(Activity::new(SharedSocket::default())),
+                common: Arc::new(common),
+                guest: None,
+                local: None,
+                upgrades: Upgrades::default(),
+            }),
+        }
+    }
+
+    /// Returns the address that the client connected to; `None` for a unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.link.local
+    }
+
+    /// Returns when the last byte passed, in either direction: over HTTP/1.1, while a request is answered, that of its
+    /// body. Measured in milliseconds.
+    pub fn last_byte(&self) -> Instant {
+        self.link.activity.last_byte()
+    }
+
+    /// Sends an interim response (1xx) before the final one to the request that is answered now (RFC 9110 §15.2).
+    ///
+    /// Returns whether it is on its way. It is dropped, as any may be, over HTTP/2 (hyper cannot send it), once the final
+    /// response has begun, and when 16 KiB of them wait for the client already. A 100 is sent by the server itself, when
+    /// a body is asked for, and a 101 is a final response here. A client that speaks HTTP/1.0 must be sent none: ask
+    /// [`Request::version`].
+    ///
+    /// ```
+    /// use http::{HeaderMap, HeaderValue, StatusCode, header::LINK};
+    /// use lifecycle_http::HttpConnection;
+    ///
+    /// fn early_hints(connection: &HttpConnection) -> bool {
+    ///     let link = HeaderValue::from_static("</style.css>; rel=preload");
+    ///     let fields = HeaderMap::from_iter([(LINK, link)]);
+    ///     connection.send_interim(StatusCode::EARLY_HINTS, &fields)
+    /// }
+    /// # assert!(!early_hints(&HttpConnection::detached("nobody")));
+    /// ```
+    pub fn send_interim(&self, status: StatusCode, fields: &HeaderMap) -> bool {
+        let is_interim = status.is_informational()
+            && ![StatusCode::CONTINUE, StatusCode::SWITCHING_PROTOCOLS].contains(&status);
+        let activity = &self.link.activity;
+        is_interim && activity.takes_interim() && activity.interim.push(status, fields)
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+}
+
+impl fmt::Debug for HttpConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HttpConnection")
+            .field(&self.link.connection)
+            .finish()
+    }
+}
+
+/// The parts of a connection that its requests share.
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) common: Arc<Common>,
+    /// Its number in the server's room, if that has one.
+    pub(crate) guest: Option<u64>,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) upgrades: Upgrades,
+}
+
+impl Link {
+    /// Runs the upgrade of the request that is answered now.
+    pub(crate) fn run_upgrade(
+        self: &Arc<Self>,
+        upgrade: impl Future<Output = Result<(), BoxError>> + Send + 'static,
+    ) -> Result<(), NotUpgradable> {
+        if !self.activity.is_h2() {
+            self.upgrades.follow(upgrade);
+            return Ok(());
+        }
+        let link = Arc::clone(self);
+        let held = self.upgrades.hold();
+        let stream = async move {
+            let _held = held;
+            if let Err(error) = upgrade.await {
+                link.upgrades.fail(error);
+            }
+        };
+        self.connection.spawn(stream).map_err(|_| NotUpgradable)
+    }
+}
+
+/// The parts that the connections of a server share.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) limits: Limits,
+    /// The types of streams of lines that are ended.
+    pub(crate) lines: Vec<String>,
+    /// Whether streams are ended between two messages at all.
+    pub(crate) ends_streams: bool,
+    /// Whether requests whose length is ambiguous are the service's to answer.
+    pub(crate) passes_ambiguous: bool,
+    /// Whether h2 clients may ask for other protocols.
+    #[cfg_attr(not(feature = "h2"), allow(dead_code, reason = "only h2 has it"))]
+    pub(crate) extended_connect: bool,
+    /// The name of the service, where the stages of connections are shown.
+    pub(crate) stages: Option<&'static str>,
+    pub(crate) room: Option<Room>,
+    pub(crate) exchanges: Gate,
+    /// How many were told to close for the drain.
+    pub(crate) told: AtomicU64,
+}
+
+impl Common {
+    /// Returns when the next one of many that were told to close may do so.
+    pub(crate) fn turn(&self) -> Duration {
+        let turn = self.told.fetch_add(1, Ordering::Relaxed);
+        self.limits
+            .spread
+            .saturating_mul(u32::try_from(turn).unwrap_or(u32::MAX))
+    }
+}
