@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle_http::HttpServer;
+use lifecycle_proxy_common::Used;
 use lifecycle_proxy_discovery::{Discovery, Peer, PeerTable};
 use lifecycle_proxy_feeds::Feed;
 use lifecycle_proxy_feeds::source::State;
 use lifecycle_proxy_records::audit;
 use lifecycle_proxy_records::tape::TapeRecorder;
+use lifecycle_proxy_sessions::{SessionCount, Sessions};
 use lifecycle_runtime::{
     BoxError, ConnectionStats, Connections, GracefulShutdown, Report, ShutdownError,
     ShutdownHandle, ShutdownState, TaskGroup,
@@ -27,9 +29,7 @@ use crate::admin::AdminServer;
 use crate::config::{Config, LONGEST_SHUTDOWN};
 use crate::inbound::sockets::Listening;
 use crate::metrics::Metrics;
-use crate::programs::sessions::{SessionCount, Sessions};
 use crate::programs::stdio::StdioPool;
-use crate::protection::load::Used;
 use crate::restart::manager::Manager;
 use crate::restart::saved_state::StateSaver;
 use crate::restart::{Outcome, Requests, Restarts};

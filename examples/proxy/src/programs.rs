@@ -1,5 +1,4 @@
 //! Programs that answer requests by lines on their standard streams, and the sessions of their
 //! clients.
 
-pub mod sessions;
 pub mod stdio;

@@ -1,5 +1,5 @@
-//! What several parts of the example proxy need, and what none of them is about: numbers of a
-//! configuration with their bounds, times in files, a rate limit of log lines.
+//! Helpers that several parts of the example proxy need: numbers of a configuration with their
+//! bounds, times in files, a rate limit of log lines.
 //!
 //! ```
 //! use lifecycle_proxy_common::{Seconds, Throttle};
@@ -27,6 +27,15 @@ use http::uri::Authority;
 
 pub use seconds::Seconds;
 pub use throttle::Throttle;
+
+/// The current use of a resource, and its peak.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Used {
+    /// The current number.
+    pub active: u64,
+    /// The largest number at the same time.
+    pub peak: u64,
+}
 
 /// Returns whether an authority has a host, no user, and a valid port. The URL parser accepts any
 /// text after the colon.

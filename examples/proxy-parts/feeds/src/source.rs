@@ -69,7 +69,7 @@ pub enum Answer<B> {
     Status(StatusCode),
 }
 
-/// Values that the server has sent, which outlive a connection.
+/// Values of the server that outlive a connection.
 #[derive(Debug, Default)]
 struct Position {
     last_event: Option<String>,

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use lifecycle_proxy_common::Used;
 use lifecycle_proxy_feeds::Counts as FeedCounts;
 use lifecycle_proxy_feeds::source::State;
 use lifecycle_runtime::{Outcome, ShutdownHandle};
@@ -18,7 +19,7 @@ use prometheus_client::registry::Registry;
 use super::Metrics;
 use crate::programs::stdio::Counts;
 use crate::protection::breaker::Stage;
-use crate::protection::load::{Resource, Used};
+use crate::protection::load::Resource;
 use crate::routing::routes::Target;
 use crate::streams::sni::Fate;
 use crate::upstream::member::Member;

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, Pool, QueueMode, RecycleError, RecycleResult, WeakPool};
 use lifecycle_proxy_common::Throttle;
+use lifecycle_proxy_sessions::{SessionCount, Sessions};
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
@@ -26,7 +27,6 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::config::{self, Timeouts};
-use crate::programs::sessions::{SessionCount, Sessions};
 use outbox::Outbox;
 use process::Process;
 use resources::Resources;

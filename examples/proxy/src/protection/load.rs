@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
+use lifecycle_proxy_common::Used;
 use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
@@ -58,15 +59,6 @@ impl Resource {
 
 /// A value for each resource, in their order.
 pub type Each<T> = [T; Resource::ALL.len()];
-
-/// The current use of a resource, and its peak.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Used {
-    /// The current number.
-    pub active: u64,
-    /// The largest number at the same time.
-    pub peak: u64,
-}
 
 /// Resources that other parts count.
 pub struct Counted {

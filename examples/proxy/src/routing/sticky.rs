@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use hyper::{Method, StatusCode};
+use lifecycle_proxy_sessions::{Session, SessionCount, SessionGuard, Sessions, Store};
 
 use crate::config::{self, PathPrefix, StickyBy};
-use crate::programs::sessions::{Session, SessionCount, SessionGuard, Sessions, Store};
 use crate::upstream::member::Member;
 
 /// The length of the longest session name that is remembered.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lifecycle_http::{HttpServer, Limits};
 use lifecycle_proxy_feeds::Feed;
+use lifecycle_proxy_sessions::Sessions;
 use lifecycle_runtime::TaskGroup;
 use tracing::{info, warn};
 
@@ -12,7 +13,6 @@ use super::shared::{Shared, spawn};
 use crate::app::embedded;
 use crate::config::{self, Config, Health, PathPrefix, Upstream};
 use crate::inbound::listener::BindError;
-use crate::programs::sessions::Sessions;
 use crate::programs::stdio::StdioPool;
 use crate::protection::breaker;
 use crate::routing::group::Group;

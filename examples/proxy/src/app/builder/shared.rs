@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lifecycle_proxy_discovery::{Discovery, Goodbyes, Peer};
 use lifecycle_proxy_records::tape::{TapeError, TapeRecorder};
+use lifecycle_proxy_sessions::SessionCount;
 use lifecycle_runtime::{
     Acceptor, ConnectionStats, Connections, Readiness, ShutdownHandle, TaskGroup,
 };
@@ -17,7 +18,6 @@ use crate::forwarding::exchange::Accounting;
 use crate::forwarding::forward::{Forward, Rules};
 use crate::inbound::sockets::{Listener, Listening};
 use crate::metrics::{Metrics, Sources};
-use crate::programs::sessions::SessionCount;
 use crate::protection::descriptors;
 use crate::protection::load::{Load, measure};
 use crate::restart::manager::{Manager, Notifier, View};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use deadpool::managed::{Object, Pool, PoolError};
 use lifecycle_proxy_feeds::listener::Listener;
+use lifecycle_proxy_sessions::Store;
 use tokio::sync::TryAcquireError;
 use tokio::time::timeout;
 
@@ -16,7 +17,6 @@ use super::message::Call;
 use super::outbox::Outbox;
 use super::process::Broken;
 use super::session::Session;
-use crate::programs::sessions::Store;
 
 /// A client of a pool. Clones are cheap; dropping one changes nothing.
 #[derive(Clone)]

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lifecycle_proxy_sessions::SessionGuard;
 use tokio::sync::Mutex;
 
 use super::message::Call;
 use super::outbox::Outbox;
 use super::process::{Broken, Process};
-use crate::programs::sessions::{self, SessionGuard};
 
 /// A process that one client uses, one call at a time.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Session {
     }
 }
 
-impl sessions::Session for Session {
+impl lifecycle_proxy_sessions::Session for Session {
     /// Drops the process, at once or after the call in flight.
     fn end(&self) {
         self.outbox.close();
@@ -86,7 +86,7 @@ struct EndGuard<'a> {
 impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         if self.ends_session || self.session.ended.load(Ordering::SeqCst) {
-            sessions::Session::end(self.session);
+            lifecycle_proxy_sessions::Session::end(self.session);
         }
     }
 }

@@ -1,19 +1,61 @@
 //! Sessions: values that are stored under a name for a client, until the client ends its session or
 //! is silent for too long.
+//!
+//! [`Sessions`] is a part that an owner has as a field; [`Store`] is what requests use.
+//!
+//! ```
+//! use std::sync::atomic::{AtomicBool, Ordering};
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use lifecycle_proxy_sessions::{Session, SessionCount, Sessions};
+//! use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+//!
+//! struct Cart(Arc<AtomicBool>);
+//!
+//! impl Session for Cart {
+//!     fn end(&self) {
+//!         self.0.store(true, Ordering::Relaxed);
+//!     }
+//! }
+//!
+//! #[derive(GracefulShutdown)]
+//! struct Server {
+//!     #[shutdown]
+//!     carts: Sessions<Cart>,
+//!     #[shutdown(state)]
+//!     state: ShutdownState,
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let all = SessionCount::default();
+//! let (carts, store) = Sessions::new(Duration::from_secs(600), 100, &all);
+//! let mut server = Server { carts, state: ShutdownState::new() };
+//! let ended = Arc::new(AtomicBool::new(false));
+//! let name = store.create(Cart(ended.clone())).await.expect("no shutdown has begun");
+//! assert!(store.find(&name).await.is_some());
+//! assert!(server.shutdown().await.is_clean());
+//! assert!(ended.load(Ordering::Relaxed));
+//! assert!(store.create(Cart(ended)).await.is_none(), "too late");
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use lifecycle_proxy_common::Used;
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
-
-use crate::protection::load::Used;
 
 /// The longest interval between two checks for expired sessions.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
