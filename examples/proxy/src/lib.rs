@@ -17,7 +17,6 @@ pub mod inbound;
 pub mod logging;
 pub mod message;
 pub mod metrics;
-pub mod programs;
 pub mod protection;
 pub mod restart;
 pub mod routing;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use hyper::header::HeaderValue;
 use hyper::http::uri::Authority;
 use lifecycle_proxy_feeds::FeedClient;
+use lifecycle_proxy_programs::StdioClient;
 
 use crate::config::PathPrefix;
 use crate::config::hosts::HostPattern;
-use crate::programs::stdio::StdioClient;
 use crate::routing::group::Group;
 use crate::upstream::member::Member;
 

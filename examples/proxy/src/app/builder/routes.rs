@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lifecycle_http::{HttpServer, Limits};
 use lifecycle_proxy_feeds::Feed;
+use lifecycle_proxy_programs::{StdioPool, Times};
 use lifecycle_proxy_sessions::Sessions;
 use lifecycle_runtime::TaskGroup;
 use tracing::{info, warn};
@@ -13,7 +14,6 @@ use super::shared::{Shared, spawn};
 use crate::app::embedded;
 use crate::config::{self, Config, Health, PathPrefix, Upstream};
 use crate::inbound::listener::BindError;
-use crate::programs::stdio::StdioPool;
 use crate::protection::breaker;
 use crate::routing::group::Group;
 use crate::routing::routes::{Route, Routes, Target, name_of};
@@ -65,6 +65,10 @@ pub(super) fn routes_of(
         failures: config.breaker.failures.get(),
         open: config.breaker.open.duration(),
     };
+    let times = Times {
+        answer: config.timeouts.response.duration(),
+        heartbeat: config.timeouts.heartbeat(),
+    };
     let mut owned = Owned::default();
     let mut routes = Vec::with_capacity(config.routes.len() + 1);
     for route in &config.routes {
@@ -82,7 +86,7 @@ pub(super) fn routes_of(
                 Target::Http(group)
             }
             config::Target::Stdio(stdio) => {
-                let (pool, program) = StdioPool::new(stdio, &config.timeouts, sessions);
+                let (pool, program) = StdioPool::new(stdio, times, sessions);
                 info!(route = name, %program, "passing requests on");
                 owned.stdio.insert(name, pool);
                 Target::Stdio(program)

@@ -3,6 +3,8 @@
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
+use lifecycle_proxy_programs::message::Call;
+use lifecycle_proxy_programs::{self as programs, StdioClient};
 use tracing::debug;
 
 use super::Passed;
@@ -11,8 +13,6 @@ use super::failure::Failure;
 use crate::forwarding::content::Content;
 use crate::inbound::body::Upload;
 use crate::message::fault::{Fault, plain};
-use crate::programs::stdio::message::Call;
-use crate::programs::stdio::{self, StdioClient};
 
 /// The session that a request is for, or that its answer begins.
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -78,11 +78,11 @@ async fn answer(
     let answer = answer.map_err(|failure| {
         debug!(?program, %failure, "the program did not answer");
         let fault = match failure {
-            stdio::Failure::Unstarted(_) => Fault::Unstarted,
-            stdio::Failure::Broken(_) => Fault::Terminated,
-            stdio::Failure::Late => Fault::ResponseTimeout,
-            stdio::Failure::Closed | stdio::Failure::Full => Fault::Unavailable,
-            stdio::Failure::NoSession => Fault::NoSession,
+            programs::Failure::Unstarted(_) => Fault::Unstarted,
+            programs::Failure::Broken(_) => Fault::Terminated,
+            programs::Failure::Late => Fault::ResponseTimeout,
+            programs::Failure::Closed | programs::Failure::Full => Fault::Unavailable,
+            programs::Failure::NoSession => Fault::NoSession,
         };
         Failure::of(fault, program)
     })?;

@@ -137,7 +137,9 @@ impl Supervisor {
             .kill_on_drop(true)
             .spawn()?;
         let no_pipes = || io::Error::other("the process has no pipes");
-        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let group = child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let group = group.ok_or_else(no_pipes)?;
         groups.lock().insert(group.as_raw_pid());
         let guard = GroupGuard {

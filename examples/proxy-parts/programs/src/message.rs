@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0, as far as a proxy needs it: one message a line. Requests carry ids of the proxy's
+//! JSON-RPC 2.0, as far as a pool needs it: one message a line. Requests carry ids of the pool's
 //! own, so that a late answer is never taken for another request's.
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_travels_as_one_line_with_an_id_of_the_proxy() {
+    fn a_request_travels_as_one_line_with_an_id_of_the_pool() {
         let body = b"{\"jsonrpc\":\"2.0\",\"id\":\"mine\",\"method\":\"add\",\n\"params\":{\n\"a\": 1.50}}";
         let call = Call::read(body).unwrap();
         assert!(!call.is_notification());

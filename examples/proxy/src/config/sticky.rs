@@ -1,39 +1,12 @@
-//! Sessions and affinity of single clients.
+//! Affinity of single clients.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
 use hyper::header::HeaderName;
 use lifecycle_proxy_common::bounds;
 use serde::Deserialize;
 
 use super::Seconds;
-
-/// Sessions in which each client has a process of its own.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sessions {
-    /// The number of sessions at the same time.
-    #[serde(deserialize_with = "bounds::positive::<_, _, 100000>")]
-    pub most: NonZeroUsize,
-    /// The time after which an unused session ends, in seconds.
-    pub idle: Seconds,
-    /// Whether each session has a Unix socket, which passes notifications to its client.
-    pub socket: bool,
-    /// The directory for the programs' standard error, one file for each session.
-    pub log: Option<PathBuf>,
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self {
-            most: const { NonZeroUsize::new(64).unwrap() },
-            idle: Seconds::of(600),
-            socket: false,
-            log: None,
-        }
-    }
-}
 
 /// Affinity: each client stays with the same upstream.
 #[derive(Clone, Debug, Deserialize, PartialEq)]

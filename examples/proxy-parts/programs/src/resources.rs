@@ -18,7 +18,7 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 use tracing::debug;
 
 use super::outbox::Outbox;
-use crate::config;
+use crate::settings::Sessions;
 
 /// The environment variable with the path of the socket.
 pub const SOCKET: &str = "MCP_SESSION_SOCKET";
@@ -47,14 +47,14 @@ impl Resources {
     /// # Errors
     ///
     /// When a resource cannot be created. Nothing is left then.
-    pub fn new(
-        config: &config::Sessions,
-        outbox: &Arc<Outbox>,
-        longest: usize,
-    ) -> io::Result<Self> {
+    pub fn new(settings: &Sessions, outbox: &Arc<Outbox>, longest: usize) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
-        let log = config.log.as_deref().map(SessionLog::create).transpose()?;
-        let listens = config.socket.then(|| {
+        let log = settings
+            .log
+            .as_deref()
+            .map(SessionLog::create)
+            .transpose()?;
+        let listens = settings.socket.then(|| {
             let listener = UnixListener::bind(socket(&directory))?;
             let outbox = outbox.clone();
             Ok::<_, io::Error>(tokio::spawn(listen(listener, outbox, longest)))

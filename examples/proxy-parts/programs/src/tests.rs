@@ -2,11 +2,11 @@
 
 use std::num::NonZeroUsize;
 
+use lifecycle_proxy_common::Seconds;
 use lifecycle_runtime::Reason;
 
 use super::message::Call;
 use super::*;
-use crate::config::Seconds;
 
 /// A script that answers every line with its own process id.
 const TELL: &str = r#"while read -r line; do
@@ -14,12 +14,17 @@ const TELL: &str = r#"while read -r line; do
   printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" $$
 done"#;
 
-fn config(script: &str) -> config::Stdio {
-    config::Stdio::new(vec!["sh".into(), "-c".into(), script.into()])
+fn settings(script: &str) -> Settings {
+    Settings::new(vec!["sh".into(), "-c".into(), script.into()])
 }
 
-fn pool_of(config: &config::Stdio) -> (StdioPool, StdioClient) {
-    StdioPool::new(config, &Timeouts::default(), &SessionCount::default())
+const TIMES: Times = Times {
+    answer: Duration::from_secs(60),
+    heartbeat: Duration::from_secs(15),
+};
+
+fn pool_of(settings: &Settings) -> (StdioPool, StdioClient) {
+    StdioPool::new(settings, TIMES, &SessionCount::default())
 }
 
 fn call() -> Call {
@@ -52,7 +57,7 @@ fn exists(pid: u64) -> bool {
 
 #[tokio::test]
 async fn one_process_answers_many_calls_and_a_dropped_clone_changes_nothing() {
-    let (mut pool, client) = pool_of(&config(TELL));
+    let (mut pool, client) = pool_of(&settings(TELL));
     let first = pid_of(&client).await;
     for _ in 0..50 {
         let clone = client.clone();
@@ -69,9 +74,9 @@ async fn one_process_answers_many_calls_and_a_dropped_clone_changes_nothing() {
 
 #[tokio::test]
 async fn there_are_as_many_processes_as_calls_at_a_time_and_no_more_than_allowed() {
-    let mut config = config(TELL);
-    config.processes = NonZeroUsize::new(3).unwrap();
-    let (mut pool, client) = pool_of(&config);
+    let mut settings = settings(TELL);
+    settings.processes = NonZeroUsize::new(3).unwrap();
+    let (mut pool, client) = pool_of(&settings);
     let calls: Vec<_> = (0..20)
         .map(|_| {
             let client = client.clone();
@@ -90,7 +95,7 @@ async fn there_are_as_many_processes_as_calls_at_a_time_and_no_more_than_allowed
 #[tokio::test]
 async fn a_process_that_ends_in_a_call_breaks_that_call_and_the_next_gets_another() {
     let once = r#"read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $$; read -r line"#;
-    let (mut pool, client) = pool_of(&config(once));
+    let (mut pool, client) = pool_of(&settings(once));
     let first = pid_of(&client).await;
     let broken = client.call(&call()).await.unwrap_err();
     assert!(matches!(broken, Failure::Broken(_)), "{broken}");
@@ -102,7 +107,7 @@ async fn a_process_that_ends_in_a_call_breaks_that_call_and_the_next_gets_anothe
 #[tokio::test]
 async fn a_process_that_closed_its_output_while_it_waited_is_not_used_again() {
     let once = r#"read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $$; exec >&-; read -r line"#;
-    let (mut pool, client) = pool_of(&config(once));
+    let (mut pool, client) = pool_of(&settings(once));
     let first = pid_of(&client).await;
     let object = client.pool.get().await.unwrap();
     drop(object);
@@ -119,11 +124,11 @@ async fn a_process_that_closed_its_output_while_it_waited_is_not_used_again() {
 #[tokio::test]
 async fn a_process_that_was_abandoned_in_a_call_is_not_used_again() {
     let mute = "while read -r line; do :; done";
-    let timeouts = Timeouts {
-        response: Seconds::of(1),
-        ..Timeouts::default()
+    let times = Times {
+        answer: Duration::from_secs(1),
+        ..TIMES
     };
-    let (mut pool, client) = StdioPool::new(&config(mute), &timeouts, &SessionCount::default());
+    let (mut pool, client) = StdioPool::new(&settings(mute), times, &SessionCount::default());
     assert!(matches!(client.call(&call()).await, Err(Failure::Late)));
     assert!(matches!(client.call(&call()).await, Err(Failure::Late)));
     assert_eq!(client.counts().started, 2);
@@ -133,7 +138,7 @@ async fn a_process_that_was_abandoned_in_a_call_is_not_used_again() {
 
 #[tokio::test]
 async fn a_process_that_ended_while_unused_is_reaped_at_once() {
-    let (mut pool, client) = pool_of(&config(TELL));
+    let (mut pool, client) = pool_of(&settings(TELL));
     let pid = pid_of(&client).await;
     let raw = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(raw, rustix::process::Signal::KILL).unwrap();
@@ -151,9 +156,9 @@ async fn a_process_that_ended_while_unused_is_reaped_at_once() {
 
 #[tokio::test]
 async fn an_unused_process_is_ended_after_its_time() {
-    let mut config = config(TELL);
-    config.idle = Seconds::of(1);
-    let (mut pool, client) = pool_of(&config);
+    let mut settings = settings(TELL);
+    settings.idle = Seconds::of(1);
+    let (mut pool, client) = pool_of(&settings);
     let pid = pid_of(&client).await;
     eventually(|| !exists(pid)).await;
     pool.cleanup(&within(10)).await.unwrap();
@@ -165,7 +170,7 @@ async fn the_shutdown_closes_the_input_then_sends_sigterm_then_sigkill_to_the_gr
     let stubborn = r#"trap '' TERM; sleep 1000 & child=$!
         read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $child
         while :; do sleep 1000; done"#;
-    let (mut pool, client) = pool_of(&config(stubborn));
+    let (mut pool, client) = pool_of(&settings(stubborn));
     let child = pid_of(&client).await;
     assert!(exists(child));
     let error = pool.cleanup(&within(1)).await.unwrap_err().to_string();
@@ -179,9 +184,9 @@ async fn a_process_that_ends_at_sigterm_is_a_clean_end() {
     let script = r#"trap 'exit 0' TERM
         read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $$
         while :; do sleep 0.01; done"#;
-    let mut config = config(script);
-    config.stop = Seconds::of(60);
-    let (mut pool, client) = pool_of(&config);
+    let mut settings = settings(script);
+    settings.stop = Seconds::of(60);
+    let (mut pool, client) = pool_of(&settings);
     let pid = pid_of(&client).await;
     pool.cleanup(&within(3)).await.unwrap();
     assert!(!exists(pid));
@@ -189,7 +194,7 @@ async fn a_process_that_ends_at_sigterm_is_a_clean_end() {
 
 #[tokio::test]
 async fn an_owner_that_is_dropped_kills_what_it_started() {
-    let (pool, client) = pool_of(&config(TELL));
+    let (pool, client) = pool_of(&settings(TELL));
     let pid = pid_of(&client).await;
     drop(pool);
     eventually(|| !exists(pid)).await;
@@ -197,7 +202,7 @@ async fn an_owner_that_is_dropped_kills_what_it_started() {
 
 #[tokio::test]
 async fn a_missing_program_is_an_error() {
-    let missing = config::Stdio::new(vec!["/nonexistent/program".into()]);
+    let missing = Settings::new(vec!["/nonexistent/program".into()]);
     let (mut pool, client) = pool_of(&missing);
     let failure = client.call(&call()).await.unwrap_err();
     assert!(matches!(failure, Failure::Unstarted(_)), "{failure}");

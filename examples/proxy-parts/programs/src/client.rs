@@ -171,7 +171,7 @@ impl StdioClient {
     /// Returns the size of the largest message, in bytes.
     #[must_use]
     pub fn longest(&self) -> usize {
-        self.pool.manager().config.max_message.get()
+        self.pool.manager().settings.max_message.get()
     }
 
     /// Returns the current numbers.
@@ -192,13 +192,13 @@ impl StdioClient {
 
 impl fmt::Debug for StdioClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.pool.manager().config.command.fmt(f)
+        self.pool.manager().settings.command.fmt(f)
     }
 }
 
 impl fmt::Display for StdioClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let program = self.pool.manager().config.command.first();
+        let program = self.pool.manager().settings.command.first();
         f.write_str(program.map_or("", String::as_str))
     }
 }

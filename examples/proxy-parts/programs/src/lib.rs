@@ -1,5 +1,48 @@
-//! Upstreams that are programs: processes that read and write JSON-RPC, one message a line, like
-//! MCP servers over stdio. A pool of them answers HTTP requests, and each process serves many.
+//! Programs that answer requests: processes that read and write JSON-RPC, one message a line, like
+//! MCP servers over stdio. A pool of them answers calls, and each process serves many.
+//!
+//! [`StdioPool`] is a part. Its shutdown closes the input of the processes, then sends SIGTERM, then
+//! SIGKILL, and reaps all of them.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use lifecycle_proxy_programs::message::Call;
+//! use lifecycle_proxy_programs::settings::Settings;
+//! use lifecycle_proxy_programs::{StdioPool, Times};
+//! use lifecycle_proxy_sessions::SessionCount;
+//! use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+//!
+//! #[derive(GracefulShutdown)]
+//! struct Server {
+//!     #[shutdown]
+//!     pool: StdioPool,
+//!     #[shutdown(state)]
+//!     state: ShutdownState,
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A program that answers every line with `null`.
+//! let script = r#"while read -r line; do
+//!     id=${line#*\"id\":}; id=${id%%,*}
+//!     printf '{"jsonrpc":"2.0","id":%s,"result":null}\n' "$id"
+//! done"#;
+//! let settings = Settings::new(vec!["sh".into(), "-c".into(), script.into()]);
+//! let times = Times { answer: Duration::from_secs(60), heartbeat: Duration::from_secs(15) };
+//! let (pool, client) = StdioPool::new(&settings, times, &SessionCount::default());
+//! let mut server = Server { pool, state: ShutdownState::new() };
+//! let call = Call::read(br#"{"jsonrpc":"2.0","id":"mine","method":"ping"}"#)?;
+//! let answer = client.call(&call).await?.expect("it is no notification");
+//! assert!(answer.contains(r#""id":"mine""#));
+//! assert!(server.shutdown().await.is_clean());
+//! assert_eq!(client.counts().running, 0);
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod client;
 pub mod message;
@@ -7,6 +50,7 @@ pub mod outbox;
 pub mod process;
 pub mod resources;
 pub mod session;
+pub mod settings;
 pub mod supervisor;
 
 use std::fmt;
@@ -26,14 +70,23 @@ use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::config::{self, Timeouts};
 use outbox::Outbox;
 use process::Process;
 use resources::Resources;
 use session::Session;
+use settings::Settings;
 use supervisor::{Groups, Started, StopSignals, Supervisor};
 
 pub use client::{Counts, Failure, StdioClient};
+
+/// Times of a pool that do not depend on its program.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The time limit of a call, including the wait for a process.
+    pub answer: Duration,
+    /// The interval of comments in a quiet stream of notifications.
+    pub heartbeat: Duration,
+}
 
 /// The owner of a pool of processes.
 #[derive(Debug, GracefulShutdown)]
@@ -53,24 +106,19 @@ pub struct StdioPool {
 impl StdioPool {
     /// Creates a pool that starts processes on demand, and its client.
     ///
-    /// A call may take as long as a response may, including the wait for a process. Sessions are
-    /// counted in `sessions`, too.
+    /// Sessions are counted in `sessions`, too.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn new(
-        config: &config::Stdio,
-        timeouts: &Timeouts,
-        sessions: &SessionCount,
-    ) -> (Self, StdioClient) {
+    pub fn new(settings: &Settings, times: Times, sessions: &SessionCount) -> (Self, StdioClient) {
         let (ended, endings) = mpsc::unbounded_channel();
         let spawner = Spawner {
-            config: config.clone(),
-            permits: Arc::new(Semaphore::new(config.processes.get())),
+            settings: settings.clone(),
+            permits: Arc::new(Semaphore::new(settings.processes.get())),
             session_permits: Arc::new(Semaphore::new(
-                config
+                settings
                     .sessions
                     .as_ref()
                     .map_or(0, |sessions| sessions.most.get()),
@@ -83,16 +131,16 @@ impl StdioPool {
             complaints: Throttle::default(),
         };
         let pool = Pool::builder(spawner)
-            .max_size(config.processes.get())
+            .max_size(settings.processes.get())
             .queue_mode(QueueMode::Lifo)
             .build()
             .expect("no timeout is set, which would need a runtime");
-        let idle = config.idle.duration();
+        let idle = settings.idle.duration();
         let maintenance =
             AbortOnDropHandle::new(tokio::spawn(maintain(pool.weak(), endings, idle)));
-        let sessions = config.sessions.as_ref().map(|config| {
+        let sessions = settings.sessions.as_ref().map(|each| {
             // `session_permits` limits the sessions, so the store needs no limit.
-            Sessions::new(config.idle.duration(), u64::MAX, sessions)
+            Sessions::new(each.idle.duration(), u64::MAX, sessions)
         });
         let (sessions, store) = sessions.unzip();
         let owner = Self {
@@ -103,8 +151,8 @@ impl StdioPool {
         let client = StdioClient {
             pool,
             sessions: store,
-            limit: timeouts.response.duration(),
-            heartbeat: timeouts.heartbeat(),
+            limit: times.answer,
+            heartbeat: times.heartbeat,
         };
         (owner, client)
     }
@@ -132,7 +180,7 @@ async fn maintain(
 
 /// Starts the processes of a pool.
 struct Spawner {
-    config: config::Stdio,
+    settings: Settings,
     /// Permits, one for each process, held until the process is reaped.
     permits: Arc<Semaphore>,
     /// Permits for the processes of sessions.
@@ -152,8 +200,8 @@ impl Spawner {
         outbox: &Arc<Outbox>,
         permit: OwnedSemaphorePermit,
     ) -> io::Result<Process> {
-        let config = self.config.sessions.clone().unwrap_or_default();
-        let resources = Resources::new(&config, outbox, self.config.max_message.get())?;
+        let settings = self.settings.sessions.clone().unwrap_or_default();
+        let resources = Resources::new(&settings, outbox, self.settings.max_message.get())?;
         self.start(permit, Some(resources), Some(outbox.clone()))
     }
 
@@ -163,23 +211,23 @@ impl Spawner {
         resources: Option<Resources>,
         outbox: Option<Arc<Outbox>>,
     ) -> io::Result<Process> {
-        let started = Supervisor::start(&self.config.command, &self.groups, permit, resources)?;
+        let started = Supervisor::start(&self.settings.command, &self.groups, permit, resources)?;
         let Started {
             stdin,
             stdout,
             supervisor,
         } = started;
         let (released, ended_token) = (CancellationToken::new(), CancellationToken::new());
-        let longest = self.config.max_message.get();
+        let longest = self.settings.max_message.get();
         let guard = released.clone().drop_guard();
         let process = Process::new(stdin, stdout, longest, ended_token.clone(), guard, outbox);
-        debug!(pid = %supervisor.pid(), command = ?self.config.command, "a subprocess was started");
+        debug!(pid = %supervisor.pid(), command = ?self.settings.command, "a subprocess was started");
         self.started.fetch_add(1, Ordering::Relaxed);
         let supervised = supervisor.supervise(
             released,
             ended_token,
             self.signals.clone(),
-            self.config.stop.duration(),
+            self.settings.stop.duration(),
         );
         let ended = self.ended.clone();
         self.supervisors.spawn(async move {
@@ -200,7 +248,7 @@ impl Manager for Spawner {
         let permit = permit.map_err(io::Error::other)?;
         self.start(permit, None, None).inspect_err(|error| {
             if self.complaints.allows() {
-                warn!(command = ?self.config.command, %error, "starting a subprocess failed");
+                warn!(command = ?self.settings.command, %error, "starting a subprocess failed");
             }
         })
     }

@@ -1,43 +1,42 @@
-//! Programs that answer requests.
+//! The settings of a pool, as a configuration file has them.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
-use lifecycle_proxy_common::bounds;
+use lifecycle_proxy_common::{Seconds, bounds};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
-
-use super::{Seconds, Sessions};
 
 /// A program that answers JSON-RPC on its standard streams, one message a line.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
-pub struct Stdio {
+pub struct Settings {
     /// The program and its arguments.
     #[serde(deserialize_with = "command")]
     pub command: Vec<String>,
     /// The number of processes at the same time.
     #[serde(
         deserialize_with = "bounds::positive::<_, _, 1000>",
-        default = "Stdio::processes"
+        default = "Settings::processes"
     )]
     pub processes: NonZeroUsize,
     /// The time after which an unused process is ended, in seconds.
-    #[serde(default = "Stdio::idle")]
+    #[serde(default = "Settings::idle")]
     pub idle: Seconds,
     /// The time a process has to end after its input was closed, and again after SIGTERM.
-    #[serde(default = "Stdio::stop")]
+    #[serde(default = "Settings::stop")]
     pub stop: Seconds,
     /// The size of the largest message, in bytes.
     #[serde(
         deserialize_with = "bounds::positive::<_, _, 1073741824>",
-        default = "Stdio::max_message"
+        default = "Settings::max_message"
     )]
     pub max_message: NonZeroUsize,
     /// Sessions, in which a client has a process of its own. `None` means that there are none.
     pub sessions: Option<Sessions>,
 }
 
-impl Stdio {
+impl Settings {
     /// Creates the configuration of `command` with the defaults.
     #[must_use]
     pub const fn new(command: Vec<String>) -> Self {
@@ -65,6 +64,32 @@ impl Stdio {
 
     const fn max_message() -> NonZeroUsize {
         const { NonZeroUsize::new(1 << 20).unwrap() }
+    }
+}
+
+/// Sessions in which each client has a process of its own.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sessions {
+    /// The number of sessions at the same time.
+    #[serde(deserialize_with = "bounds::positive::<_, _, 100000>")]
+    pub most: NonZeroUsize,
+    /// The time after which an unused session ends, in seconds.
+    pub idle: Seconds,
+    /// Whether each session has a Unix socket, which passes notifications to its client.
+    pub socket: bool,
+    /// The directory for the programs' standard error, one file for each session.
+    pub log: Option<PathBuf>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            most: const { NonZeroUsize::new(64).unwrap() },
+            idle: Seconds::of(600),
+            socket: false,
+            log: None,
+        }
     }
 }
 
