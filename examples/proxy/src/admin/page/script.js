@@ -125,8 +125,8 @@ const showUpstreams = (now) => {
 
 const stateOf = (step) => {
   // These steps ended after the last snapshot.
-  if (over && step.state === "running") return ["quiet", "▶ runs last"];
-  if (over && step.state === "waiting") return ["quiet", "○ runs last"];
+  if (over && step.state === "running") return ["quiet", "▶ finishing"];
+  if (over && step.state === "waiting") return ["quiet", "○ follows"];
   return STATES[step.state] ?? ["quiet", words(step.state)];
 };
 
