@@ -108,7 +108,7 @@ impl HttpConnection {
     /// Returns whether it is on its way. It is dropped, as any may be, over HTTP/2 (hyper cannot send it), once the final
     /// response has begun, and when 16 KiB of them wait for the client already. A 100 is sent by the server itself, when
     /// a body is asked for, and a 101 is a final response here. A client that speaks HTTP/1.0 must be sent none: ask
-    /// [`Request::version`].
+    /// [`Request::version`](http::Request::version).
     ///
     /// ```
     /// use http::{HeaderMap, HeaderValue, StatusCode, header::LINK};
