@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod buffers;
 pub mod cli;
 pub mod config;
 pub mod console;
@@ -17,7 +18,6 @@ pub mod inbound;
 pub mod logging;
 pub mod message;
 pub mod metrics;
-pub mod protection;
 pub mod restart;
 pub mod routing;
 pub mod streams;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::StatusCode;
+use lifecycle_proxy_overload::load::{Load, Resource};
 use lifecycle_proxy_records::tape::TapeRecorder;
 use lifecycle_runtime::{ConnectionStats, ShutdownHandle};
 use prometheus_client::metrics::histogram::Histogram;
@@ -17,7 +18,6 @@ use serde::Serialize;
 use tracing::info;
 
 use crate::message::fault::Fault;
-use crate::protection::load::{Load, Resource};
 use crate::routing::routes::{Routes, Target};
 use crate::streams::sni;
 use crate::streams::websocket;
@@ -268,7 +268,7 @@ mod tests {
             recorder: None,
             routes: Arc::new(Routes::new(Vec::new())),
             load: Arc::new(Load::new(
-                [crate::protection::load::Bounds::NONE; Resource::ALL.len()],
+                [lifecycle_proxy_overload::load::Bounds::NONE; Resource::ALL.len()],
                 Box::new(Default::default),
             )),
             websockets: websocket::Open::default(),

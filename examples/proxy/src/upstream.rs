@@ -33,9 +33,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 use tower_service::Service as _;
 
+use crate::buffers;
 use crate::config::{Timeouts, Upstream};
 use crate::inbound::body::Upload;
-use crate::protection::buffers;
 use address::address;
 use body::ResponseBody;
 use connection::{Connection, SendError};

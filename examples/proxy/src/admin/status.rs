@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use lifecycle_proxy_overload::breaker::Stage;
+use lifecycle_proxy_overload::load::{Load, Resource};
 use lifecycle_runtime::{
     Acceptor, Connection, Outcome, Progress, Readiness, ResolvedPlan, ShutdownHandle, StepProgress,
 };
@@ -13,8 +15,6 @@ use tokio::time::Instant;
 
 use crate::VERSION;
 use crate::metrics::{self, Metrics};
-use crate::protection::breaker::Stage;
-use crate::protection::load::{Load, Resource};
 use crate::routing::routes::{Route, Routes, Target};
 use crate::upstream::member::Member;
 

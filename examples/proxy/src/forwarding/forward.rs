@@ -15,6 +15,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
 use lifecycle_http::Upgrade;
 use lifecycle_proxy_common::Throttle;
+use lifecycle_proxy_overload::load::Load;
 use tracing::warn;
 
 use crate::forwarding::content::Content;
@@ -26,7 +27,6 @@ use crate::inbound::sockets::Listening;
 use crate::message::fault::Fault;
 use crate::message::headers::{self, Origin};
 use crate::message::request::{Verdict, judge};
-use crate::protection::load::Load;
 use crate::routing::group::Group;
 use crate::routing::routes::{Routes, Target};
 use crate::routing::sticky::Claim;

@@ -11,12 +11,12 @@ use hyper::{Request, Response, StatusCode, Version};
 use lifecycle_http::{AmbiguousLength, HttpBuilder, HttpServer, Limits, Refusal, RequestBody};
 use lifecycle_runtime::BoxError;
 
+use crate::buffers;
 use crate::config::Timeouts;
 use crate::inbound::body::Upload;
 use crate::inbound::link::Link;
 use crate::inbound::sockets::Listener;
 use crate::message::request::Ambiguous;
-use crate::protection::buffers;
 
 /// The answer to a client above the limit.
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\n\

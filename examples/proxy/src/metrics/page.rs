@@ -7,6 +7,8 @@ use std::sync::Arc;
 use lifecycle_proxy_common::Used;
 use lifecycle_proxy_feeds::Counts as FeedCounts;
 use lifecycle_proxy_feeds::source::State;
+use lifecycle_proxy_overload::breaker::Stage;
+use lifecycle_proxy_overload::load::Resource;
 use lifecycle_proxy_programs::Counts;
 use lifecycle_runtime::{Outcome, ShutdownHandle};
 use prometheus_client::collector::Collector;
@@ -18,8 +20,6 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::Metrics;
-use crate::protection::breaker::Stage;
-use crate::protection::load::Resource;
 use crate::routing::routes::Target;
 use crate::streams::sni::Fate;
 use crate::upstream::member::Member;

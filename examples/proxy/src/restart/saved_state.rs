@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lifecycle_proxy_common::Throttle;
 use lifecycle_proxy_discovery::{Peer, PeerTable};
+use lifecycle_proxy_overload::breaker::Tripped;
 use lifecycle_runtime::{BoxError, Component, Context, StateFile};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config;
-use crate::protection::breaker::Tripped;
 use crate::routing::routes::Routes;
 
 /// The version of the file. Raise it only if a build cannot read older files: missing fields

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use lifecycle_proxy_overload::breaker::{Settings, Ticket};
+
 use crate::config::Upstream;
-use crate::protection::breaker::{Settings, Ticket};
 use crate::routing::sticky::Sticky;
 use crate::upstream::member::Member;
 

@@ -109,7 +109,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::protection::breaker::Settings;
+    use lifecycle_proxy_overload::breaker::Settings;
 
     fn group(upstream: &str) -> Group {
         let settings = Settings {

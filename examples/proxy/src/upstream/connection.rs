@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::protection::buffers;
+use crate::buffers;
 use crate::upstream::idle::IdleConnections;
 use crate::upstream::kept::{Kept, Life};
 use crate::upstream::outgoing::Outgoing;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lifecycle_proxy_overload::breaker::{Breaker, Settings};
 use tracing::{info, warn};
 
 use crate::config::Upstream;
-use crate::protection::breaker::{Breaker, Settings};
 use crate::upstream::idle::IdleConnections;
 
 /// An HTTP server and its state.

@@ -1,12 +1,12 @@
 //! The measures of the load, and their limits.
 
 use lifecycle_proxy_common::Used;
+use lifecycle_proxy_overload::descriptors;
+use lifecycle_proxy_overload::load::{Bounds, Counted, Each};
 use lifecycle_proxy_sessions::SessionCount;
 use lifecycle_runtime::Connections;
 
 use crate::config;
-use crate::protection::descriptors;
-use crate::protection::load::{Bounds, Counted, Each};
 
 /// Returns the configured limits. The default for open files is 85 and 95 % of what the process may
 /// open.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lifecycle_http::{HttpServer, Limits};
 use lifecycle_proxy_feeds::Feed;
+use lifecycle_proxy_overload::breaker;
 use lifecycle_proxy_programs::{StdioPool, Times};
 use lifecycle_proxy_sessions::Sessions;
 use lifecycle_runtime::TaskGroup;
@@ -14,7 +15,6 @@ use super::shared::{Shared, spawn};
 use crate::app::embedded;
 use crate::config::{self, Config, Health, PathPrefix, Upstream};
 use crate::inbound::listener::BindError;
-use crate::protection::breaker;
 use crate::routing::group::Group;
 use crate::routing::routes::{Route, Routes, Target, name_of};
 use crate::routing::sticky::{Affinity, Sticky};

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lifecycle_proxy_discovery::{Discovery, Goodbyes, Peer};
+use lifecycle_proxy_overload::descriptors;
+use lifecycle_proxy_overload::load::{Load, measure};
 use lifecycle_proxy_records::tape::{TapeError, TapeRecorder};
 use lifecycle_proxy_sessions::SessionCount;
 use lifecycle_runtime::{
@@ -18,8 +20,6 @@ use crate::forwarding::exchange::Accounting;
 use crate::forwarding::forward::{Forward, Rules};
 use crate::inbound::sockets::{Listener, Listening};
 use crate::metrics::{Metrics, Sources};
-use crate::protection::descriptors;
-use crate::protection::load::{Load, measure};
 use crate::restart::manager::{Manager, Notifier, View};
 use crate::restart::saved_state::{SavedState, StateSaver};
 use crate::routing::routes::Routes;

@@ -1,16 +1,17 @@
-//! Load shedding: the proxy refuses work before file descriptors or memory run out.
+//! Load shedding: the server refuses work before file descriptors or memory run out.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use lifecycle_proxy_common::Used;
 use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::protection::breaker::Stage;
+use crate::breaker::Stage;
+
+pub use lifecycle_proxy_common::Used;
 
 /// The interval between two measurements.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -74,7 +75,7 @@ impl fmt::Debug for Counted {
     }
 }
 
-/// A soft and a hard limit. The gap between them keeps the proxy from switching with every request.
+/// A soft and a hard limit. The gap between them keeps the server from switching with every request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Bounds {
     /// The limit from which connections are closed after their request.
