@@ -19,6 +19,7 @@ use lifecycle_proxy_programs::StdioPool;
 use lifecycle_proxy_records::audit;
 use lifecycle_proxy_records::tape::TapeRecorder;
 use lifecycle_proxy_sessions::{SessionCount, Sessions};
+use lifecycle_proxy_systemd::Manager;
 use lifecycle_runtime::{
     BoxError, ConnectionStats, Connections, GracefulShutdown, Report, ShutdownError,
     ShutdownHandle, ShutdownState, TaskGroup,
@@ -30,7 +31,6 @@ use crate::admin::AdminServer;
 use crate::config::{Config, LONGEST_SHUTDOWN};
 use crate::inbound::sockets::Listening;
 use crate::metrics::Metrics;
-use crate::restart::manager::Manager;
 use crate::restart::saved_state::StateSaver;
 use crate::restart::{Outcome, Requests, Restarts};
 use crate::routing::sticky::Affinity;

@@ -10,7 +10,6 @@
 //! 4. Then the shutdown of this process begins.
 
 mod link;
-pub mod manager;
 mod predecessor;
 pub mod saved_state;
 mod successor;
@@ -23,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lifecycle_proxy_discovery::Discovery;
+use lifecycle_proxy_systemd::Manager;
 use lifecycle_runtime::{Acceptor, Reason, ShutdownHandle, Signal};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
@@ -31,7 +31,6 @@ use tracing::{info, warn};
 
 use crate::config::{self, Seconds};
 use crate::inbound::sockets::Listening;
-use crate::restart::manager::Manager;
 use crate::restart::saved_state::StateSaver;
 
 pub use predecessor::{InheritError, Inheritance, Predecessor};

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use lifecycle_proxy_discovery::Goodbyes;
 use lifecycle_proxy_overload::load::Load;
+use lifecycle_proxy_systemd::Notifier;
 use lifecycle_runtime::{
     BoxError, GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState,
 };
@@ -22,7 +23,6 @@ use crate::admin::{self, AdminServer};
 use crate::config::{Config, Seconds};
 use crate::inbound::server::limits_of;
 use crate::inbound::sockets::{InheritedSockets, Listener, Listening};
-use crate::restart::manager::Notifier;
 use crate::restart::saved_state::SavedState;
 use crate::routing::routes::Routes;
 use crate::upstream::UpstreamPool;

@@ -9,6 +9,7 @@ use lifecycle_proxy_overload::descriptors;
 use lifecycle_proxy_overload::load::{Load, measure};
 use lifecycle_proxy_records::tape::{TapeError, TapeRecorder};
 use lifecycle_proxy_sessions::SessionCount;
+use lifecycle_proxy_systemd::{Manager, Notifier, View};
 use lifecycle_runtime::{
     Acceptor, ConnectionStats, Connections, Readiness, ShutdownHandle, TaskGroup,
 };
@@ -20,7 +21,6 @@ use crate::forwarding::exchange::Accounting;
 use crate::forwarding::forward::{Forward, Rules};
 use crate::inbound::sockets::{Listener, Listening};
 use crate::metrics::{Metrics, Sources};
-use crate::restart::manager::{Manager, Notifier, View};
 use crate::restart::saved_state::{SavedState, StateSaver};
 use crate::routing::routes::Routes;
 use crate::streams::sni::Passthrough;

@@ -1,5 +1,62 @@
 //! Notifications to the service manager (sd_notify(3)): ready, stopping, progress, and watchdog
 //! pings.
+//!
+//! A [`Manager`] is the last step of a plan, so that the service manager hears of all others:
+//!
+//! ```
+//! use std::os::linux::net::SocketAddrExt;
+//! use std::os::unix::net::{SocketAddr, UnixDatagram};
+//!
+//! use lifecycle_proxy_systemd::{Manager, Notifier, View};
+//! use lifecycle_runtime::{ConnectionStats, GracefulShutdown, Readiness, Reason};
+//! use lifecycle_runtime::{ShutdownHandle, ShutdownState};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! #[derive(GracefulShutdown)]
+//! struct Server {
+//!     #[shutdown(priority = 0)]
+//!     work: CancellationToken,
+//!     #[shutdown(priority = 80, timeout = "100ms")]
+//!     manager: Option<Manager>,
+//!     #[shutdown(state)]
+//!     state: ShutdownState,
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A service would call `Notifier::from_env()`.
+//! let name = format!("example of notifications, {}", std::process::id());
+//! let address = SocketAddr::from_abstract_name(name)?;
+//! let systemd = UnixDatagram::bind_addr(&address)?;
+//! systemd.set_nonblocking(true)?;
+//! let systemd = tokio::net::UnixDatagram::from_std(systemd)?;
+//!
+//! let (handle, readiness) = (ShutdownHandle::new(), Readiness::new());
+//! let view = View {
+//!     handle: handle.clone(),
+//!     readiness: readiness.clone(),
+//!     connections: Box::new(ConnectionStats::default),
+//!     left: CancellationToken::new(),
+//! };
+//! let mut server = Server {
+//!     work: CancellationToken::new(),
+//!     manager: Some(Manager::start(Notifier::new(address, None), view)),
+//!     state: ShutdownState::new(),
+//! };
+//! let mut text = [0; 100];
+//! readiness.set_ready();
+//! let length = systemd.recv(&mut text).await?;
+//! assert_eq!(&text[..length], b"READY=1\nSTATUS=serving\n");
+//! handle.request(Reason::Requested);
+//! let length = systemd.recv(&mut text).await?;
+//! assert_eq!(&text[..length], b"STOPPING=1\n");
+//! assert!(server.shutdown().await.is_clean());
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 use std::env;
 use std::fmt::{self, Write as _};
@@ -37,6 +94,12 @@ pub struct Notifier {
 }
 
 impl Notifier {
+    /// Creates a notifier of the manager at `address`, which wants a ping within each `watchdog`.
+    #[must_use]
+    pub const fn new(address: SocketAddr, watchdog: Option<Duration>) -> Self {
+        Self { address, watchdog }
+    }
+
     /// Reads the address from the environment (`NOTIFY_SOCKET`, `WATCHDOG_USEC`). Returns `None` if
     /// no manager listens.
     #[must_use]
@@ -49,10 +112,8 @@ impl Notifier {
         let address = address
             .inspect_err(|error| warn!(?name, %error, "the service manager cannot be notified"))
             .ok()?;
-        Some(Self {
-            address,
-            watchdog: sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero()),
-        })
+        let watchdog = sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero());
+        Some(Self::new(address, watchdog))
     }
 
     /// Sends a notification. While the manager's queue is full, this waits without blocking the
