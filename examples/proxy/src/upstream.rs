@@ -79,7 +79,8 @@ struct Inner {
 impl Client {
     /// Sends a request to `upstream`, in the version of HTTP that it speaks, over a
     /// connection that waits in `idle`, or over a new one. The response is waited for until
-    /// it is `due`, which is asked again at that time.
+    /// it is `due`, which is asked again at that time. The request is taken once there is a
+    /// connection.
     ///
     /// # Errors
     ///
@@ -92,10 +93,10 @@ impl Client {
         &self,
         upstream: &Upstream,
         idle: &Arc<IdleConnections>,
-        mut request: Request<Upload>,
+        request: &mut Request<Upload>,
         due: impl Fn() -> Instant,
     ) -> Result<Response<ResponseBody>, RequestError> {
-        address(&mut request, upstream).map_err(RequestError::Target)?;
+        address(request, upstream).map_err(RequestError::Target)?;
         if upstream.is_http2() {
             // Boxed, as that it connects: neither makes the future of all requests larger.
             Box::pin(self.0.send_http2(request, &due)).await
@@ -109,24 +110,26 @@ impl Inner {
     async fn send_http1(
         &self,
         (upstream, idle): (&Upstream, &Arc<IdleConnections>),
-        request: Request<Upload>,
+        request: &mut Request<Upload>,
         due: &impl Fn() -> Instant,
     ) -> Result<Response<ResponseBody>, RequestError> {
-        let mut request = request.map(Outgoing::new);
-        let progress = request.body().progress();
         loop {
             let mut connection = match idle.take(self.idle_limit) {
                 Some(connection) => connection,
                 None => Box::pin(in_time(self.connect(upstream, idle), due)).await?,
             };
-            let mut error = match connection.send(request, due).await {
+            let outgoing = take(request).map(Outgoing::new);
+            let progress = outgoing.body().progress();
+            let mut error = match connection.send(outgoing, due).await {
                 Ok(response) => return Ok(self.answer(response, connection, &progress)),
                 Err(SendError::Late) => return Err(RequestError::Late),
                 Err(SendError::Failed(error)) => error,
             };
             match error.take_message() {
                 // The connection had ended before anything of the request was written.
-                Some(unsent) if connection.life().has_served() => request = unsent,
+                Some(unsent) if connection.life().has_served() => {
+                    *request = unsent.map(Outgoing::into_upload);
+                }
                 _ => {
                     let died_idle = connection.life().died_idle();
                     let error = error.into_error();
@@ -183,14 +186,14 @@ impl Inner {
 
     async fn send_http2(
         &self,
-        request: Request<Upload>,
+        request: &mut Request<Upload>,
         due: &impl Fn() -> Instant,
     ) -> Result<Response<ResponseBody>, RequestError> {
         let client = lock(&self.http2).clone();
         let Some(client) = client else {
             return Err(RequestError::Closed);
         };
-        let response = client.request(request);
+        let response = client.request(take(request));
         let response = async { response.await.map_err(RequestError::Http2) };
         let response = in_time(response, due).await?;
         Life::served(response.extensions());
@@ -231,6 +234,11 @@ impl Inner {
             idle.close();
         }
     }
+}
+
+/// Takes a request, and leaves an empty one.
+pub fn take(request: &mut Request<Upload>) -> Request<Upload> {
+    std::mem::replace(request, Request::new(Upload::empty()))
 }
 
 /// Waits for `asked` until it is `due`.

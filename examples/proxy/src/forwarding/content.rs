@@ -1,4 +1,4 @@
-//! The body of a response before it is counted, whoever has made it.
+//! The body of a response, from whichever part of the proxy it comes, before it is counted.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,19 +12,19 @@ use lifecycle_runtime::BoxError;
 use crate::message::trailers;
 use crate::upstream::body::ResponseBody;
 
-/// What a response's body is.
+/// The source of a response's body.
 #[derive(Debug)]
 pub enum Content {
-    /// What the upstream sends.
+    /// The body of the upstream's response.
     Upstream(ResponseBody),
-    /// A text of the proxy's own.
+    /// A text that the proxy writes itself.
     Own(Full<Bytes>),
     /// Events, as they come.
     Events(Listener),
 }
 
 impl Content {
-    /// Nothing.
+    /// Creates an empty body.
     #[must_use]
     pub fn empty() -> Self {
         Self::Own(Full::default())

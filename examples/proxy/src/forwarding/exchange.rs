@@ -1,6 +1,6 @@
-//! One request and its response, counted in the metrics and written on the traffic
-//! tape once the last byte was handed to the client's connection, or once that
-//! cannot happen any more.
+//! Counts a request and its response in the metrics and records them on the traffic
+//! tape, once the last byte was handed to the client's connection or that cannot happen
+//! any more.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,12 +20,12 @@ use crate::forwarding::content::Content;
 use crate::inbound::link::Link;
 use crate::metrics::Metrics;
 
-/// Where exchanges are entered.
+/// The metrics and the tape that exchanges are recorded in.
 #[derive(Clone, Debug)]
 pub struct Accounting {
-    /// Counted by all.
+    /// Every exchange is counted here.
     pub metrics: Arc<Metrics>,
-    /// Written by some.
+    /// The traffic tape, if there is one.
     pub recorder: Option<Arc<TapeRecorder>>,
 }
 
@@ -42,7 +42,7 @@ pub struct Exchange {
     complete: bool,
 }
 
-/// What the traffic tape is told of a request, if there is one.
+/// The parts of a request that the traffic tape records.
 #[derive(Debug)]
 struct Noted {
     time: SystemTime,
@@ -52,7 +52,7 @@ struct Noted {
 }
 
 impl Exchange {
-    /// Begins with the request's head.
+    /// Begins an exchange with the head of its request.
     pub fn begin<B>(accounting: &Arc<Accounting>, request: &Request<B>, link: &Link) -> Self {
         accounting.metrics.request_began();
         let noted = accounting.recorder.as_ref().map(|_| {
@@ -74,14 +74,14 @@ impl Exchange {
         }
     }
 
-    /// Goes on with the response, and ends with its body.
+    /// Adds the response: the exchange ends with its body.
     pub fn answer(
         mut self,
         response: Response<Content>,
         connection: &Connection,
     ) -> Response<Download> {
         self.status = Some(response.status());
-        // Nobody asks for the body of a response to HEAD.
+        // The response to a HEAD has no body.
         self.complete = self.is_head;
         let events = Events::of(&response, connection);
         response.map(|body| Download {

@@ -1,4 +1,4 @@
-//! The way of one request: judged, routed, rewritten, sent on, its response sent
+//! Forwards a request: checks, routes and rewrites it, sends it on, and sends the response
 //! back.
 
 mod attempt;
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{HOST, HeaderValue};
-use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
 use lifecycle_http::Upgrade;
@@ -31,9 +30,9 @@ use crate::routing::group::Group;
 use crate::routing::routes::{Routes, Target};
 use crate::routing::sticky::Claim;
 use crate::streams::websocket::{self, WebSocketOptions};
-use crate::upstream::Client;
 use crate::upstream::body::ResponseBody;
 use crate::upstream::member::Member;
+use crate::upstream::{Client, take};
 use failure::Failure;
 
 /// Passes requests on to the upstreams. A cheap clone.
@@ -98,7 +97,7 @@ impl Handler for Forward {
         let exchange = Exchange::begin(&self.0.accounting, &request, &link);
         let response = match judge(&mut request) {
             Verdict::Pass(_) if !self.0.load.admits() => Err(Fault::Overloaded.into()),
-            Verdict::Pass(host) => self.0.pass(request, host, &link).await,
+            Verdict::Pass(host) => self.0.pass(&mut request, host, &link).await,
             Verdict::Answer(response) => Ok(response.map(Content::Own)),
             Verdict::Refuse(fault) => Err(fault.into()),
         };
@@ -111,49 +110,48 @@ impl Handler for Forward {
     }
 }
 
+/// A request is passed by reference, and taken where it is sent: each future that holds it
+/// is larger by it, and is moved with all that it awaits.
 impl Inner {
     async fn pass(
         &self,
-        request: Request<Upload>,
+        request: &mut Request<Upload>,
         host: Option<HeaderValue>,
         link: &Link,
     ) -> Result<Passed, Failure> {
         match self.routes.find(host.as_ref(), request.uri().path()) {
             Some(Target::Http(group)) => self.proxy(request, host, link, group).await,
-            // Boxed, as what else is rare: a request's future is moved, and is as large as
-            // the largest of what it can await.
-            Some(Target::Stdio(client)) => Box::pin(program::call(request, client)).await,
-            Some(Target::Feed(feed)) => events::listen(&request, feed).map_err(Into::into),
+            // Boxed, as what else is rare: the future of a request is as large as the largest
+            // one that it can await.
+            Some(Target::Stdio(client)) => Box::pin(program::call(take(request), client)).await,
+            Some(Target::Feed(feed)) => events::listen(request, feed).map_err(Into::into),
             None => Err(Fault::NoRoute.into()),
         }
     }
 
     async fn proxy(
         &self,
-        mut request: Request<Upload>,
+        request: &mut Request<Upload>,
         host: Option<HeaderValue>,
         link: &Link,
         group: &Group,
     ) -> Result<Passed, Failure> {
-        let asks = headers::asks_for_websocket(&request);
+        let asks = headers::asks_for_websocket(request);
         let client = asks
-            .then(|| Upgrade::take(&mut request))
+            .then(|| Upgrade::take(&mut *request))
             .and_then(Result::ok);
         request.extensions_mut().clear();
-        let (mut parts, body) = request.into_parts();
-        self.rewrite(&mut parts, host, link);
+        self.rewrite(request, host, link);
         if client.is_some() {
-            headers::upgrade_to_websocket(&mut parts.headers);
+            headers::upgrade_to_websocket(request.headers_mut());
         }
-        let method = parts.method.clone();
+        let method = request.method().clone();
         let claim = match group.sticky() {
-            Some(sticky) => Box::pin(sticky.claim(&parts.headers)).await,
+            Some(sticky) => Box::pin(sticky.claim(request.headers())).await,
             None => Claim::default(),
         };
         let wanted = claim.member();
-        let sent = self
-            .send(parts, body, &link.connection, (group, wanted))
-            .await;
+        let sent = self.send(request, &link.connection, (group, wanted)).await;
         let (mut response, member) = sent?;
         let version = response.version();
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -184,18 +182,20 @@ impl Inner {
         client.run(relay).map_err(|_| Fault::BrokenOff)
     }
 
-    /// Makes the client's fields this proxy's own.
-    fn rewrite(&self, parts: &mut Parts, host: Option<HeaderValue>, link: &Link) {
+    /// Rewrites the client's fields for this proxy's own request.
+    fn rewrite(&self, request: &mut Request<Upload>, host: Option<HeaderValue>, link: &Link) {
         let origin = Origin {
             peer: link.peer,
             local: link.local,
             host: host.as_ref(),
         };
         let trust = self.rules.trust_forwarded;
-        headers::for_upstream(&mut parts.headers, parts.version, &origin, trust);
+        let version = request.version();
+        let fields = request.headers_mut();
+        headers::for_upstream(fields, version, &origin, trust);
         match host {
-            Some(host) => parts.headers.insert(HOST, host),
-            None => parts.headers.remove(HOST),
+            Some(host) => fields.insert(HOST, host),
+            None => fields.remove(HOST),
         };
     }
 

@@ -12,7 +12,7 @@ use crate::message::headers::PSEUDONYM;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// The methods that are passed on, besides any that are not known here.
+/// The known methods that are passed on. Unknown methods are passed on too.
 pub const ALLOWED: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE");
 
@@ -27,25 +27,25 @@ pub enum Fault {
     NotImplemented(&'static str),
     /// The upstream's name does not resolve.
     UnknownHost,
-    /// Nobody listens at the upstream's address.
+    /// The upstream refused the connection.
     Refused,
     /// The connection could not be made, for another reason.
     Unreachable,
     /// The connection was not made in time.
     ConnectTimeout,
-    /// It ended before the response did begin.
+    /// The connection ended before the response began.
     Terminated,
-    /// It had been kept, unused, and ended before a byte of the response came.
+    /// The connection had been idle, and ended before a byte of the response came.
     DiedIdle,
     /// The upstream did not answer in time.
     ResponseTimeout,
     /// The client did not send its request to the end.
     BrokenOff,
-    /// What the upstream sent is not an HTTP response that can be passed on.
+    /// The upstream's response is not HTTP that can be passed on.
     BadResponse,
     /// The upstream's response is in a transfer coding that is not undone here.
     Coding,
-    /// It is known to be unwell, so it was not asked.
+    /// The upstream has failed too often or its health check fails, so no request was sent.
     Unavailable,
     /// The program behind the route cannot be started.
     Unstarted,
@@ -55,16 +55,16 @@ pub enum Fault {
     Overloaded,
     /// The request is longer than what is behind the route takes.
     TooLarge,
-    /// What is behind the route takes POST only.
+    /// The program behind the route accepts POST only.
     PostOnly,
-    /// What is behind the route takes GET only.
+    /// The feed behind the route accepts GET only.
     GetOnly,
     /// The session that the request is for has ended.
     NoSession,
 }
 
 impl Fault {
-    /// The status that the client sees.
+    /// Returns the status that the client sees.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -80,7 +80,7 @@ impl Fault {
         }
     }
 
-    /// Its name among the proxy error types of RFC 9209 §2.3.
+    /// Returns its name among the proxy error types of RFC 9209 §2.3.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -130,14 +130,14 @@ impl Fault {
         }
     }
 
-    /// Whether the upstream is at fault, rather than the client.
+    /// Returns whether the upstream is at fault, rather than the client.
     #[must_use]
     pub fn is_of_upstream(self) -> bool {
         self.status().is_server_error()
             && !matches!(self, Self::NotImplemented(_) | Self::Overloaded)
     }
 
-    /// Whether it can have been the way there, which another try may spare.
+    /// Returns whether the connection was not made, so that another attempt may succeed.
     #[must_use]
     pub const fn is_of_connecting(self) -> bool {
         matches!(
@@ -146,7 +146,7 @@ impl Fault {
         )
     }
 
-    /// The response, ready to be sent.
+    /// Returns the response that tells the client of the fault.
     #[must_use]
     pub fn response(self, upstream: Option<&str>) -> Response<Full<Bytes>> {
         let status = self.status();
@@ -170,8 +170,8 @@ impl Fault {
             _ => None,
         };
         if !self.is_of_upstream() && status != StatusCode::NOT_FOUND {
-            // Where the next request begins is not certain after a bad one, and
-            // a proxy that has too much to do gains a descriptor.
+            // After a bad request it is not certain where the next one begins, and an
+            // overloaded proxy gains a descriptor.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -184,7 +184,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A response of plain text.
+/// Returns a response of plain text.
 #[must_use]
 pub fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(text.into()));
@@ -194,7 +194,7 @@ pub fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>
     response
 }
 
-/// What this server can do, for `OPTIONS` that ends here.
+/// Returns the response to an `OPTIONS` that this server answers itself.
 #[must_use]
 pub fn options() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());

@@ -1,4 +1,4 @@
-//! What an intermediary does to header fields: drops those meant for one hop
+//! Rewrites header fields as an intermediary must: drops those meant for one hop
 //! (RFC 9110 §7.6.1), leaves its trace in `Via` (§7.6.3), and tells the next
 //! hop who asked, in `Forwarded` (RFC 7239) and `X-Forwarded-*`.
 
@@ -31,7 +31,7 @@ static OTHER_HOP_BY_HOP: [HeaderName; 5] = [
     UPGRADE,
 ];
 
-/// Who asked, over which connection, and for which host.
+/// The connection that a request came by, and the host it asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     /// The client's end of the connection.
@@ -58,7 +58,7 @@ pub fn for_upstream(
     }
     remove_for_one_hop(headers, names);
     if names.connection {
-        // It may have named any of them.
+        // Its members may have named any of these fields.
         names = Names::of(headers);
     }
     // `Via`, the four that follow, and `Host`: the map grows once.
@@ -91,7 +91,7 @@ struct Names {
     connection: bool,
     te: bool,
     transfer_encoding: bool,
-    /// One of [`OTHER_HOP_BY_HOP`].
+    /// A field of [`OTHER_HOP_BY_HOP`].
     other_hop_by_hop: bool,
     via: bool,
     forwarded: bool,
@@ -127,7 +127,7 @@ impl Names {
     }
 }
 
-/// What an earlier proxy says of where a request comes from.
+/// Fields in which an earlier proxy says where a request comes from.
 static FORWARDED_BY_OTHERS: [HeaderName; 5] = [
     FORWARDED,
     VIA,
@@ -186,7 +186,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a request asks for WebSocket.
+/// Returns whether a request asks for WebSocket.
 #[must_use]
 pub fn asks_for_websocket<B>(request: &Request<B>) -> bool {
     let has = |name, wanted: &str| {
@@ -237,7 +237,7 @@ fn remove_for_one_hop(headers: &mut HeaderMap, names: Names) {
     }
 }
 
-/// The fields that `Connection` names.
+/// Returns the fields that `Connection` names.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     list_members(headers, &CONNECTION)
         // The usual members, which are removed anyway or name no field.
@@ -251,7 +251,7 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
     list_members(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"))
 }
 
-/// The members of a comma-separated field, over all its lines.
+/// Returns the members of a comma-separated field, over all its lines.
 pub fn list_members<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -276,7 +276,7 @@ fn append_via(headers: &mut HeaderMap, names: Names, received: Version) {
     append_member(headers, names.via, VIA, member);
 }
 
-/// Says where the request comes from, in `X-Forwarded-For` and `Forwarded`. The two
+/// Adds where the request comes from to `X-Forwarded-For` and `Forwarded`. The two
 /// values share a buffer.
 fn append_origin(headers: &mut HeaderMap, names: Names, origin: &Origin<'_>) {
     let host = origin.host.map(HeaderValue::as_bytes);

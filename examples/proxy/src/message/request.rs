@@ -1,5 +1,5 @@
-//! What a request must be like to be passed on (RFC 9110, RFC 9112), and which
-//! requests end here.
+//! Checks whether a request may be passed on (RFC 9110, RFC 9112), and answers those that
+//! are meant for this proxy.
 
 use std::fmt::Write as _;
 
@@ -16,14 +16,14 @@ use lifecycle_proxy_common::is_plain;
 use crate::message::fault::{self, Fault};
 use crate::message::headers::list_members;
 
-/// What is to be done with a request.
+/// The decision about a request.
 #[derive(Debug)]
 pub enum Verdict {
-    /// It is passed on. The client asked for this authority, if for any.
+    /// Pass the request on. The client asked for this authority, if for any.
     Pass(Option<HeaderValue>),
-    /// It is answered here.
+    /// Answer the request with this response.
     Answer(Response<Full<Bytes>>),
-    /// It cannot be passed on.
+    /// Refuse the request.
     Refuse(Fault),
 }
 
@@ -45,7 +45,7 @@ pub fn judge<B>(request: &mut Request<B>) -> Verdict {
     }
 }
 
-/// Checks what of a request two servers can read differently: its length, and its host.
+/// Checks the parts of a request that two servers can read differently: length and host.
 ///
 /// # Errors
 ///
@@ -87,8 +87,9 @@ fn check_framing<B>(request: &Request<B>) -> Result<(), Fault> {
 
 const TWO_WAYS: Fault = Fault::BadRequest("its length or its target can be read in two ways");
 
-/// What follows a percent sign is two digits (RFC 3986 §2.1), and no end of a text for those
-/// behind who take it for one. A query is often not so strict, and nobody decodes it as a whole.
+/// Two hexadecimal digits must follow a percent sign (RFC 3986 §2.1). `%00` is refused, as
+/// some servers take it for the end of the path. A query is often not so strict, and no
+/// server decodes it as a whole.
 fn check_path(path: &str) -> Result<(), Fault> {
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {

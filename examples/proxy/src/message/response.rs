@@ -1,4 +1,4 @@
-//! What an upstream's response must be like to be passed on (RFC 9112 §6).
+//! Checks whether an upstream's response may be passed on (RFC 9112 §6).
 
 use hyper::Response;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
@@ -6,11 +6,11 @@ use hyper::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use crate::message::fault::Fault;
 use crate::message::headers::list_members;
 
-/// Checks that a response's body is what its receiver will take it for.
+/// Checks that the client and this proxy will read the same body from a response.
 ///
 /// hyper undoes `chunked` and no other coding: bytes in one would be passed on as if
-/// they were the content. And of a length beside a coding, or of two lengths, two
-/// servers can take a different one.
+/// they were the content. If there is a length beside a coding, or two lengths, servers
+/// disagree about which one counts.
 ///
 /// # Errors
 ///
@@ -39,7 +39,7 @@ pub fn check_framing<B>(response: &Response<B>) -> Result<(), Fault> {
     }
 }
 
-/// A list of the same number is no number, though some read it as one.
+/// Returns whether there is one number. Some servers also read a list of the same number as one.
 fn is_number(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH);
     length.is_some_and(|length| length.as_bytes().iter().all(u8::is_ascii_digit))

@@ -1,4 +1,4 @@
-//! What may stand in a trailer section (RFC 9110 §6.5.1).
+//! Removes the fields that a trailer section must not have (RFC 9110 §6.5.1).
 
 use hyper::body::Frame;
 use hyper::header::{self, HeaderMap, HeaderName};

@@ -67,9 +67,9 @@ async fn ask(
     if let Some(Ok(last)) = last.map(|last| HeaderValue::from_bytes(last.as_bytes())) {
         request = request.header(LAST_EVENT_ID, last);
     }
-    let request = request.body(Upload::empty())?;
+    let mut request = request.body(Upload::empty())?;
     let response = client
-        .request(url.upstream(), idle, request, || due)
+        .request(url.upstream(), idle, &mut request, || due)
         .await?;
     response::check_framing(&response).map_err(|fault| fault.to_string())?;
     match response.status() {

@@ -8,7 +8,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::upstream::connection::Connection;
 
-/// Pieces of a body that nobody wants which are read, so that its connection can be kept.
+/// The most pieces that are read of an unwanted body, so that its connection can be kept.
 const MOST_UNWANTED: usize = 4;
 
 /// A body, with the connection it comes over where that has no task of its own. At the
@@ -17,12 +17,13 @@ const MOST_UNWANTED: usize = 4;
 pub struct ResponseBody {
     incoming: Incoming,
     connection: Option<Box<Connection>>,
-    /// Told in the next turn: hyper's server writes what came before only if there is one.
+    /// Returned at the next poll: hyper's server writes what came before only if the body is
+    /// pending in between.
     failed: Option<hyper::Error>,
 }
 
 impl ResponseBody {
-    /// Creates a body that comes over a connection which others drive.
+    /// Creates a body whose connection is driven elsewhere.
     pub(super) const fn new(incoming: Incoming) -> Self {
         Self {
             incoming,

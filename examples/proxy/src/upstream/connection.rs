@@ -38,7 +38,7 @@ pub(super) struct Connection {
 
 /// Why there is no response to a request.
 pub(super) enum SendError {
-    /// It did not come in time.
+    /// The response did not come in time.
     Late,
     /// hyper's error, with the request if nothing of it was written.
     Failed(Box<TrySendError<Request<Outgoing>>>),
@@ -46,7 +46,7 @@ pub(super) enum SendError {
 
 /// hyper's side of a connection: reads, writes, and wakes.
 struct Driver {
-    /// None once it has ended.
+    /// The connection itself; none once it has ended.
     future: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
     state: Arc<ConnectionWaker>,
     waker: Waker,
@@ -151,8 +151,8 @@ impl Connection {
         }))
     }
 
-    /// Sends a request, and waits for the head of the response until that is `due`, which
-    /// is asked again at that time.
+    /// Sends a request, and waits for the head of the response until it is `due`. The time is
+    /// asked for again when it has come.
     ///
     /// # Errors
     ///
@@ -161,14 +161,24 @@ impl Connection {
     /// # Cancel safety
     ///
     /// Not safe: the connection cannot be used again.
-    pub(super) async fn send(
+    pub(super) fn send(
         &mut self,
         request: Request<Outgoing>,
         due: &impl Fn() -> Instant,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
+        // Outside the future, which would otherwise hold the request twice.
+        let answer = self.sender.try_send_request(request);
+        self.driver.hurry(due());
+        self.answer(answer, due)
+    }
+
+    async fn answer(
+        &mut self,
+        answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Outgoing>>>>,
+        due: &impl Fn() -> Instant,
     ) -> Result<Response<Incoming>, SendError> {
-        let mut answer = pin!(self.sender.try_send_request(request));
+        let mut answer = pin!(answer);
         let driver = &mut self.driver;
-        driver.hurry(due());
         let response = poll_fn(|cx| match driver.drive(cx, |cx| answer.as_mut().poll(cx)) {
             Poll::Ready(answer) => {
                 Poll::Ready(answer.map_err(|error| SendError::Failed(Box::new(error))))
@@ -204,7 +214,7 @@ impl Connection {
         .await;
     }
 
-    /// What is known of the connection's past.
+    /// Returns what is known of the connection's past.
     pub(super) const fn life(&self) -> &Life {
         &self.life
     }

@@ -18,13 +18,13 @@ pub(super) type ConnectError = <HttpConnector as Service<hyper::Uri>>::Error;
 pub enum RequestError {
     /// The request cannot be addressed to the upstream.
     Target(hyper::http::Error),
-    /// It did not come in time.
+    /// The response did not come in time.
     Late,
     /// There is no connection.
     Connect(ConnectError),
     /// The connection, in HTTP/1.1, did not bring one.
     Http1 {
-        /// What hyper says.
+        /// The error of hyper.
         error: hyper::Error,
         /// The connection had been idle, and ended without a byte of a response.
         died_idle: bool,

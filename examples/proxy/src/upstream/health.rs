@@ -19,10 +19,10 @@ pub async fn watch(member: Arc<Member>, health: Health, client: Client) {
     loop {
         ticks.tick().await;
         let answer = match question(&health) {
-            Some(question) => {
+            Some(mut question) => {
                 let due = Instant::now() + pause;
                 client
-                    .request(&member.upstream, &member.idle, question, || due)
+                    .request(&member.upstream, &member.idle, &mut question, || due)
                     .await
             }
             None => return,

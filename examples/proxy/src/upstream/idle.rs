@@ -17,7 +17,7 @@ pub struct IdleConnections(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// In the order in which they became idle.
+    /// The idle connections, in the order in which they became idle.
     connections: Vec<(Instant, Box<Connection>)>,
     /// A client keeps them, see [`IdleConnections::is_new`].
     listed: bool,

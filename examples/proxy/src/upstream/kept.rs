@@ -21,7 +21,7 @@ use tower_service::Service;
 
 use crate::upstream::failure::ConnectError;
 
-/// What is known of a connection, in the extensions of its responses and errors.
+/// The past of a connection. hyper-util's client has it in the extensions of responses and errors.
 ///
 /// Orderings are relaxed: the answer that sets a value comes before the next request,
 /// by way of the pool.

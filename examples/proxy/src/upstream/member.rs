@@ -1,4 +1,4 @@
-//! One of several servers that answer the same requests.
+//! A member of a group: one of several servers that answer the same requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

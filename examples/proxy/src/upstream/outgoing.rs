@@ -42,7 +42,12 @@ impl Outgoing {
         }
     }
 
-    /// How far the body is taken.
+    /// Returns the body itself.
+    pub(super) fn into_upload(self) -> Upload {
+        self.upload
+    }
+
+    /// Returns what tells how far the body is taken.
     pub(super) fn progress(&self) -> Progress {
         self.progress.clone()
     }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use hyper::body::Body as _;
-use hyper::http::request::Parts;
-use hyper::{Method, Request, Response};
+use hyper::{Request, Response};
 use lifecycle_http::HttpConnection;
 use tokio::time::Instant;
 use tracing::debug;
@@ -20,28 +19,26 @@ use crate::upstream::body::ResponseBody;
 use crate::upstream::member::Member;
 
 impl Inner {
-    /// Sends the request, and once more if it may be repeated: a kept connection
-    /// can end while it is taken up, and where one upstream cannot be reached
+    /// Sends the request, and once more if it may be repeated: an idle connection
+    /// can end just as it is used, and where one upstream cannot be reached
     /// another may be.
     pub(super) async fn send(
         &self,
-        parts: Parts,
-        body: Upload,
+        request: &mut Request<Upload>,
         connection: &HttpConnection,
         (group, wanted): (&Group, Option<Arc<Member>>),
     ) -> Result<Answered, Failure> {
-        let again = may_repeat(&parts.method, &body).then(|| copy_of(&parts));
+        let again = may_repeat(request).then(|| copy_of(request));
         let to = (group, wanted.clone());
-        let first = self.send_to_next(parts, body, connection, to).await;
+        let first = self.send_to_next(request, connection, to).await;
         match (first, again) {
-            (Err(failure), Some(parts)) if is_worth_another(failure.fault, group) => {
+            (Err(failure), Some(mut again)) if is_worth_another(failure.fault, group) => {
                 let next = if failure.fault.is_of_connecting() {
                     wanted.and_then(|gone| group.next_after(&gone))
                 } else {
                     wanted
                 };
-                self.send_to_next(parts, Upload::empty(), connection, (group, next))
-                    .await
+                Box::pin(self.send_to_next(&mut again, connection, (group, next))).await
             }
             (result, _) => result,
         }
@@ -49,23 +46,21 @@ impl Inner {
 
     async fn send_to_next(
         &self,
-        parts: Parts,
-        body: Upload,
+        request: &mut Request<Upload>,
         connection: &HttpConnection,
         (group, wanted): (&Group, Option<Arc<Member>>),
     ) -> Result<Answered, Failure> {
         let Some(Pick { member, ticket }) = group.pick_or(wanted) else {
             return Err(Failure::of(Fault::Unavailable, group));
         };
-        let mut request = Request::from_parts(parts, body);
-        interim::pass_on(&mut request, connection);
+        interim::pass_on(request, connection);
         match self.attempt(&member, request, connection).await {
             Ok(response) => {
                 ticket.succeeded();
                 Ok((response, member))
             }
             Err(fault) => {
-                // What its client does says nothing of an upstream.
+                // A fault of the client says nothing about the upstream.
                 if fault.is_of_upstream() {
                     ticket.failed();
                 }
@@ -77,7 +72,7 @@ impl Inner {
     async fn attempt(
         &self,
         member: &Member,
-        request: Request<Upload>,
+        request: &mut Request<Upload>,
         connection: &HttpConnection,
     ) -> Result<Response<ResponseBody>, Fault> {
         let limit = self.rules.response_limit;
@@ -105,19 +100,20 @@ impl Inner {
     }
 }
 
-/// Copies a head, without its extensions: it has none that another attempt needs.
-fn copy_of(parts: &Parts) -> Parts {
-    let (mut copy, ()) = Request::new(()).into_parts();
-    copy.method = parts.method.clone();
-    copy.uri = parts.uri.clone();
-    copy.version = parts.version;
-    copy.headers = parts.headers.clone();
+/// Copies a request that has no body, without its extensions: it has none that another
+/// attempt needs.
+fn copy_of(request: &Request<Upload>) -> Request<Upload> {
+    let mut copy = Request::new(Upload::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
     copy
 }
 
-/// Safe methods, without a body that is gone once it was sent.
-fn may_repeat(method: &Method, body: &Upload) -> bool {
-    method.is_safe() && body.is_end_stream()
+/// Whether a request is safe, and has no body that is gone once it was sent.
+fn may_repeat(request: &Request<Upload>) -> bool {
+    request.method().is_safe() && request.body().is_end_stream()
 }
 
 fn is_worth_another(fault: Fault, group: &Group) -> bool {

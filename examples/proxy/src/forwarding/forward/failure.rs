@@ -1,8 +1,8 @@
-//! What went wrong with a request, and where.
+//! A fault, with the upstream at which it happened.
 
 use crate::message::fault::Fault;
 
-/// A fault, and the upstream whose it is.
+/// A fault, and the upstream at which it happened.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) fault: Fault,

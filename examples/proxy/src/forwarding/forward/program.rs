@@ -1,4 +1,4 @@
-//! Has a program answer a request.
+//! Answers a request with the output of a program.
 
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -17,7 +17,7 @@ use crate::message::fault::{Fault, plain};
 /// The session that a request is for, or that its answer begins.
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// Has a program answer. This is the one body that is held in memory, up to its
+/// Passes a request to a program and returns its answer. This is the one body that is held in memory, up to its
 /// limit: a message is a line, and a line is sent as a whole.
 pub(super) async fn call(
     request: Request<Upload>,
