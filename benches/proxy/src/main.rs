@@ -14,10 +14,6 @@ mod wrk;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// The one that the program has.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 const USAGE: &str = "usage: lifecycle-proxy-bench [--quick] [drain|load|tracking]…";

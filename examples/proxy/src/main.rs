@@ -17,12 +17,7 @@ use lifecycle_proxy_discovery::Goodbyes;
 use lifecycle_proxy_records::audit;
 use lifecycle_proxy_systemd::Notifier;
 use lifecycle_runtime::{Readiness, Reason, Report, Runner, ShutdownHandle, Stop};
-use mimalloc::MiMalloc;
 use tracing::{error, info, warn};
-
-/// A request takes some twenty small allocations; see ARCHITECTURE.md.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver};
 
@@ -101,13 +102,20 @@ fn one_serves_requests_of_several_clients_whatever_their_responses_are_like() {
 
 #[test]
 fn one_that_the_upstream_closes_is_closed_at_once_and_no_request_is_lost_with_it() {
-    let (upstream, ends) = ending(1, |client| client.stream.shutdown(Shutdown::Write).unwrap());
+    let (close, closes) = mpsc::channel();
+    let closes = Mutex::new(closes);
+    // Once the connection is idle.
+    let (upstream, ends) = ending(1, move |client| {
+        closes.lock().unwrap().recv().unwrap();
+        client.stream.shutdown(Shutdown::Write).unwrap();
+    });
     let proxy = Proxy::before(&upstream, "");
     let mut client = proxy.connect();
     for turn in 0..3 {
         // Not one that may be sent twice.
         client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
         assert_eq!(client.response().0.status, 200, "turn {turn}");
+        close.send(()).unwrap();
         in_order(&ends);
     }
     assert_eq!(upstream.connections.load(Ordering::SeqCst), 3);
