@@ -5,7 +5,6 @@ mod admin;
 mod error;
 mod feed;
 mod file;
-pub mod hosts;
 mod limits;
 mod metrics;
 mod mistake;
@@ -13,9 +12,9 @@ mod restart;
 mod route;
 mod saved_state;
 mod sticky;
-mod streams;
 mod timeouts;
 mod upstream;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -33,6 +32,7 @@ pub use error::ConfigError;
 pub use feed::{Feed, FeedUrl};
 pub use lifecycle_proxy_common::Seconds;
 pub use lifecycle_proxy_discovery::settings::Settings as Discovery;
+pub use lifecycle_proxy_passthrough::settings::Settings as Tls;
 pub use lifecycle_proxy_programs::settings::Settings as Stdio;
 pub use lifecycle_proxy_records::tape::Settings as Recorder;
 pub use limits::{Bounds, Breaker, Limits};
@@ -41,9 +41,9 @@ pub use restart::Restart;
 pub use route::{Health, PathPrefix, Route, Target};
 pub use saved_state::{Audit, State};
 pub use sticky::{Sticky, StickyBy};
-pub use streams::{Allowed, Tls, WebSocket};
 pub use timeouts::Timeouts;
 pub use upstream::{BadUpstream, Upstream};
+pub use websocket::WebSocket;
 
 /// The upper bound of `shutdown_timeout`.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);

@@ -19,8 +19,8 @@ use tracing::info;
 
 use crate::message::fault::Fault;
 use crate::routing::routes::{Routes, Target};
-use crate::streams::sni;
 use crate::streams::websocket;
+use lifecycle_proxy_passthrough as tls;
 
 pub use page::{CONTENT_TYPE, Page};
 
@@ -40,7 +40,7 @@ pub struct Sources {
     /// WebSocket connections.
     pub websockets: websocket::Open,
     /// TLS connections.
-    pub tls: sni::Counts,
+    pub tls: tls::Counts,
     /// The shutdown and its steps.
     pub handle: ShutdownHandle,
 }
@@ -171,9 +171,9 @@ impl Metrics {
         let (tape_written, tape_dropped) = tape.unwrap_or_default();
         let usage = sources.load.usage();
         let peak = |resource: Resource| usage[resource as usize].peak;
-        let refused = sni::Fate::ALL
+        let refused = tls::Fate::ALL
             .into_iter()
-            .filter(|fate| *fate != sni::Fate::Passed);
+            .filter(|fate| *fate != tls::Fate::Passed);
         Snapshot {
             connections_active: connections.active as u64,
             connections_peak: connections.peak as u64,
@@ -202,7 +202,7 @@ impl Metrics {
             sessions_peak: peak(Resource::Sessions),
             breakers_opened: self.breakers_opened(),
             processes_started: self.processes_started(),
-            tls_passed: sources.tls.of(sni::Fate::Passed),
+            tls_passed: sources.tls.of(tls::Fate::Passed),
             tls_refused: refused.map(|fate| sources.tls.of(fate)).sum(),
         }
     }
@@ -272,7 +272,7 @@ mod tests {
                 Box::new(Default::default),
             )),
             websockets: websocket::Open::default(),
-            tls: sni::Counts::default(),
+            tls: tls::Counts::default(),
             handle: ShutdownHandle::new(),
         };
         Metrics::new(sources, file)

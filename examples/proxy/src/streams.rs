@@ -1,6 +1,4 @@
-//! Streams that outlive a plain exchange: WebSocket, feeds, TLS passthrough.
+//! Streams that outlive a plain exchange: WebSocket, feeds.
 
 pub mod feed;
-mod last_activity;
-pub mod sni;
 pub mod websocket;

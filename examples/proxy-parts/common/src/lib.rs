@@ -1,5 +1,5 @@
 //! Helpers that several parts of the example proxy need: numbers of a configuration with their
-//! bounds, times in files, a rate limit of log lines.
+//! bounds, host names, times in files, a rate limit of log lines.
 //!
 //! ```
 //! use lifecycle_proxy_common::{Seconds, Throttle};
@@ -19,12 +19,12 @@
 #![warn(missing_docs)]
 
 pub mod bounds;
+mod hosts;
 mod seconds;
 mod throttle;
 pub mod timestamp;
 
-use http::uri::Authority;
-
+pub use hosts::{BadPattern, HostPattern, can_connect_to, is_plain};
 pub use seconds::Seconds;
 pub use throttle::Throttle;
 
@@ -35,48 +35,4 @@ pub struct Used {
     pub active: u64,
     /// The largest number at the same time.
     pub peak: u64,
-}
-
-/// Returns whether an authority has a host, no user, and a valid port. The URL parser accepts any
-/// text after the colon.
-#[must_use]
-pub fn is_plain(authority: &Authority) -> bool {
-    let (text, host) = (authority.as_str(), authority.host());
-    if host == "." || host.contains("..") {
-        return false;
-    }
-    let port = match text.strip_prefix(host) {
-        Some("") => return true,
-        Some(rest) => rest.strip_prefix(':'),
-        None => None,
-    };
-    !host.is_empty()
-        && port.is_some_and(|port| {
-            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-            digits && (port.is_empty() || port.parse::<u16>().is_ok())
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plain_authority_is_a_host_with_or_without_a_valid_port() {
-        for (text, plain) in [
-            ("a", true),
-            ("a:80", true),
-            ("a:", true),
-            ("[::1]:80", true),
-            ("a:65536", false),
-            ("a:x", false),
-            ("me@a:80", false),
-            ("a..b:80", false),
-            (".", false),
-        ] {
-            // Some of these are refused by the parser already.
-            let given = text.parse().is_ok_and(|authority| is_plain(&authority));
-            assert_eq!(given, plain, "{text}");
-        }
-    }
 }

@@ -3,10 +3,10 @@
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::http::uri::Authority;
+use lifecycle_proxy_common::HostPattern;
 use std::net::IpAddr;
 use tracing::error;
 
-use crate::config::hosts::HostPattern;
 use crate::config::{Admin, Secret};
 
 /// The access rules.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lifecycle_http::{HttpServer, StreamServer};
 use lifecycle_proxy_overload::load::Load;
+use lifecycle_proxy_passthrough::Passthrough;
 use lifecycle_runtime::{BoxError, Component, Connections, Context};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -13,7 +14,6 @@ use crate::config::Timeouts;
 use crate::forwarding::forward::Forward;
 use crate::inbound::server;
 use crate::inbound::sockets::Listener;
-use crate::streams::sni::Passthrough;
 
 /// The accepting servers. Their cleanup closes the listening sockets; the connections are a step of
 /// their own.

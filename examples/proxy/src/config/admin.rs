@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use lifecycle_proxy_common::HostPattern;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use subtle::ConstantTimeEq as _;
 
 use super::file;
-use crate::config::hosts::HostPattern;
 
 /// The default address.
 pub(super) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);

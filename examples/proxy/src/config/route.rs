@@ -2,11 +2,11 @@
 
 use std::str::FromStr;
 
+use lifecycle_proxy_common::HostPattern;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::{Feed, Seconds, Stdio, Sticky, Upstream};
-use crate::config::hosts::HostPattern;
 
 /// A route: a pattern of requests, and their target.
 #[derive(Clone, Debug, Deserialize, PartialEq)]

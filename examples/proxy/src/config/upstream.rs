@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use hyper::http::uri::{Authority, Uri};
-use lifecycle_proxy_common::is_plain;
+use lifecycle_proxy_common::can_connect_to;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
@@ -92,12 +92,6 @@ impl FromStr for Upstream {
             _ => Err(bad("it names no host")),
         }
     }
-}
-
-/// Returns whether the port, if there is one, is valid and not 0.
-pub(super) fn can_connect_to(authority: &Authority) -> bool {
-    let is_bare = authority.as_str() == authority.host();
-    is_bare || (is_plain(authority) && authority.port_u16().is_some_and(|port| port > 0))
 }
 
 impl<'de> Deserialize<'de> for Upstream {

@@ -9,6 +9,7 @@ use lifecycle_proxy_feeds::Counts as FeedCounts;
 use lifecycle_proxy_feeds::source::State;
 use lifecycle_proxy_overload::breaker::Stage;
 use lifecycle_proxy_overload::load::Resource;
+use lifecycle_proxy_passthrough::Fate;
 use lifecycle_proxy_programs::Counts;
 use lifecycle_runtime::{Outcome, ShutdownHandle};
 use prometheus_client::collector::Collector;
@@ -21,7 +22,6 @@ use prometheus_client::registry::Registry;
 
 use super::Metrics;
 use crate::routing::routes::Target;
-use crate::streams::sni::Fate;
 use crate::upstream::member::Member;
 
 /// The content type of the text.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use hyper::header::HeaderValue;
 use hyper::http::uri::Authority;
+use lifecycle_proxy_common::HostPattern;
 use lifecycle_proxy_feeds::FeedClient;
 use lifecycle_proxy_programs::StdioClient;
 
 use crate::config::PathPrefix;
-use crate::config::hosts::HostPattern;
 use crate::routing::group::Group;
 use crate::upstream::member::Member;
 

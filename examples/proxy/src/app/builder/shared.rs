@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lifecycle_proxy_discovery::{Discovery, Goodbyes, Peer};
 use lifecycle_proxy_overload::descriptors;
 use lifecycle_proxy_overload::load::{Load, measure};
+use lifecycle_proxy_passthrough::{Passthrough, Times};
 use lifecycle_proxy_records::tape::{TapeError, TapeRecorder};
 use lifecycle_proxy_sessions::SessionCount;
 use lifecycle_proxy_systemd::{Manager, Notifier, View};
@@ -23,7 +24,6 @@ use crate::inbound::sockets::{Listener, Listening};
 use crate::metrics::{Metrics, Sources};
 use crate::restart::saved_state::{SavedState, StateSaver};
 use crate::routing::routes::Routes;
-use crate::streams::sni::Passthrough;
 use crate::streams::websocket::{self, WebSocketOptions};
 use crate::upstream::Client;
 
@@ -93,12 +93,17 @@ impl Shared {
 
     pub(super) fn streams(&self) -> Streams {
         let Config { tls, timeouts, .. } = &self.config;
+        let times = Times {
+            connect: timeouts.connect.duration(),
+            hello: timeouts.client_hello.duration(),
+            idle: timeouts.idle.duration(),
+        };
         Streams {
             websocket: WebSocketOptions {
                 ping: self.config.websocket.ping.duration(),
                 open: websocket::Open::default(),
             },
-            passthrough: Passthrough::new(&tls.allow, timeouts),
+            passthrough: Passthrough::new(&tls.allow, times),
         }
     }
 

@@ -1,8 +1,9 @@
-//! Host names, and patterns of them.
+//! Host names, patterns of them, and hosts with a port.
 
 use std::fmt;
 use std::str::FromStr;
 
+use http::uri::Authority;
 use serde::de::{self, Deserialize, Deserializer};
 
 /// A host name, or a wildcard: `*.example.com` matches `a.example.com` and `a.b.example.com`, but
@@ -43,7 +44,7 @@ impl HostPattern {
 
     /// Returns the sort key: exact names before wildcards, longer before shorter.
     #[must_use]
-    pub const fn weight(&self) -> (bool, usize) {
+    pub fn weight(&self) -> (bool, usize) {
         (!self.wildcard, self.name.len())
     }
 }
@@ -86,6 +87,33 @@ impl<'de> Deserialize<'de> for HostPattern {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
+}
+
+/// Returns whether an authority has a host, no user, and a valid port. The URL parser accepts any
+/// text after the colon.
+#[must_use]
+pub fn is_plain(authority: &Authority) -> bool {
+    let (text, host) = (authority.as_str(), authority.host());
+    if host == "." || host.contains("..") {
+        return false;
+    }
+    let port = match text.strip_prefix(host) {
+        Some("") => return true,
+        Some(rest) => rest.strip_prefix(':'),
+        None => None,
+    };
+    !host.is_empty()
+        && port.is_some_and(|port| {
+            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+            digits && (port.is_empty() || port.parse::<u16>().is_ok())
+        })
+}
+
+/// Returns whether the port, if there is one, is valid and not 0.
+#[must_use]
+pub fn can_connect_to(authority: &Authority) -> bool {
+    let is_bare = authority.as_str() == authority.host();
+    is_bare || (is_plain(authority) && authority.port_u16().is_some_and(|port| port > 0))
 }
 
 #[cfg(test)]
@@ -132,6 +160,25 @@ mod tests {
             "a:80",
         ] {
             assert!(text.parse::<HostPattern>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_plain_authority_is_a_host_with_or_without_a_valid_port() {
+        for (text, plain) in [
+            ("a", true),
+            ("a:80", true),
+            ("a:", true),
+            ("[::1]:80", true),
+            ("a:65536", false),
+            ("a:x", false),
+            ("me@a:80", false),
+            ("a..b:80", false),
+            (".", false),
+        ] {
+            // Some of these are refused by the parser already.
+            let given = text.parse().is_ok_and(|authority| is_plain(&authority));
+            assert_eq!(given, plain, "{text}");
         }
     }
 }

@@ -1,5 +1,55 @@
 //! TLS passthrough: connections are passed on by the server name that their clients ask for (RFC
 //! 6066 §3), without decryption. Only the first message is read.
+//!
+//! [`Passthrough`] is what a [`StreamServer`](lifecycle_http::StreamServer) serves:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use lifecycle_http::StreamServer;
+//! use lifecycle_proxy_passthrough::settings::Settings;
+//! use lifecycle_proxy_passthrough::{Fate, Passthrough, Times};
+//! use lifecycle_runtime::{GracefulShutdown, ShutdownState};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! #[derive(GracefulShutdown)]
+//! struct Server {
+//!     #[shutdown]
+//!     tls: StreamServer,
+//!     #[shutdown(state)]
+//!     state: ShutdownState,
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! let settings: Settings = serde_json::from_str(
+//!     r#"{"listen_addrs": ["127.0.0.1:0"], "allow": [{"name": "*.example.com"}]}"#,
+//! )?;
+//! let limit = Duration::from_secs(10);
+//! let times = Times { connect: limit, hello: limit, idle: Duration::from_secs(60) };
+//! let passthrough = Passthrough::new(&settings.allow, times);
+//! let counts = passthrough.counts();
+//! let address = settings.listen_addrs[0].to_string();
+//! let mut server = Server {
+//!     tls: StreamServer::bind(&address)
+//!         .await?
+//!         .serve(move |stream, connection| passthrough.clone().serve(stream, connection)),
+//!     state: ShutdownState::new(),
+//! };
+//! let mut client = tokio::net::TcpStream::connect(server.tls.addresses()[0]).await?;
+//! client.write_all(b"this is not TLS").await?;
+//! assert_eq!(client.read(&mut [0]).await?, 0, "refused");
+//! assert_eq!(counts.of(Fate::NoHello), 1);
+//! assert!(server.shutdown().await.is_clean());
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod last_activity;
+pub mod settings;
 
 use std::io;
 use std::pin::Pin;
@@ -19,14 +69,25 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::config::{Allowed, Timeouts};
-use crate::streams::last_activity::LastActivity;
+use last_activity::LastActivity;
+use settings::Allowed;
 
 /// The size of the largest first message, in bytes.
 const LONGEST_HELLO: usize = 64 * 1024;
 
 /// A fatal alert: unrecognized_name (RFC 8446 §6).
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+
+/// Time limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The time limit for the connection to a server.
+    pub connect: Duration,
+    /// The time limit for the first message.
+    pub hello: Duration,
+    /// The time limit without a byte in either direction.
+    pub idle: Duration,
+}
 
 /// A handler that passes TLS connections on. Clones are cheap.
 #[derive(Clone, Debug)]
@@ -108,12 +169,12 @@ struct Refusal {
 impl Passthrough {
     /// Creates a handler that passes connections on to the servers of `allow`.
     #[must_use]
-    pub fn new(allow: &[Allowed], timeouts: &Timeouts) -> Self {
+    pub fn new(allow: &[Allowed], times: Times) -> Self {
         Self(Arc::new(Inner {
             allow: allow.to_vec(),
-            connect: timeouts.connect.duration(),
-            hello: timeouts.client_hello.duration(),
-            idle: timeouts.idle.duration(),
+            connect: times.connect,
+            hello: times.hello,
+            idle: times.idle,
             counts: Counts::default(),
             complaints: Throttle::default(),
         }))

@@ -1,36 +1,16 @@
-//! WebSocket and TLS connections.
+//! The settings, as a configuration file has them.
 
 use std::net::SocketAddr;
 
-use hyper::http::uri::Authority;
+use http::uri::Authority;
+use lifecycle_proxy_common::{HostPattern, can_connect_to};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-use super::Seconds;
-use super::upstream::can_connect_to;
-use crate::config::hosts::HostPattern;
-
-/// WebSocket connections.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct WebSocket {
-    /// The time after which a silent client gets a ping. A client that stays silent for as long
-    /// again is disconnected.
-    pub ping: Seconds,
-}
-
-impl Default for WebSocket {
-    fn default() -> Self {
-        Self {
-            ping: Seconds::of(30),
-        }
-    }
-}
-
 /// TLS connections that are passed on by server name, without decrypting them.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(try_from = "TlsFields")]
-pub struct Tls {
+#[serde(try_from = "Fields")]
+pub struct Settings {
     /// The addresses that TLS clients connect to. By default there are none.
     pub listen_addrs: Vec<SocketAddr>,
     /// The allowed server names. The first pattern that matches counts.
@@ -39,19 +19,19 @@ pub struct Tls {
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct TlsFields {
+struct Fields {
     listen_addrs: Vec<SocketAddr>,
     allow: Vec<Allowed>,
 }
 
-impl TryFrom<TlsFields> for Tls {
+impl TryFrom<Fields> for Settings {
     type Error = &'static str;
 
     fn try_from(
-        TlsFields {
+        Fields {
             listen_addrs,
             allow,
-        }: TlsFields,
+        }: Fields,
     ) -> Result<Self, Self::Error> {
         if !listen_addrs.is_empty() && allow.is_empty() {
             return Err("`tls.allow` is empty, so no client could connect");
