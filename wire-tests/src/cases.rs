@@ -116,12 +116,12 @@ macro_rules! rows {
 /// The rows of the table: what a client of axum's own server sees, and a client of ours.
 pub const ALL: &[Row] = rows! {
     "h1 idle", Well("closed"), Well("closed") => h1_idle();
-    "h1, next request 50 ms after an answer", Badly("lost"), Well("answered, told to close") => h1_dialogue();
-    "h1 in flight", Well("answered, told to close"), Well("answered, told to close") => h1_in_flight();
+    "h1, next request 50 ms after an answer", Badly("lost"), Well("answered with `Connection: close`") => h1_dialogue();
+    "h1 in flight", Well("answered with `Connection: close`"), Well("answered with `Connection: close`") => h1_in_flight();
     "in the accept queue, not accepted yet", Badly("some of 20 lost"), Well("all of 20 answered") => queued();
-    "h1 endless SSE", Hangs, Well("ended after an event, told when to come back") => events();
-    "WebSocket over h1", Badly("lives on, told nothing"), Well("told 1001, closed") => websocket();
-    "WebSocket over h2 (RFC 8441)", Hangs, Well("told 1001, closed") => h2_websocket();
+    "h1 endless SSE", Hangs, Well("ended after an event, with `retry:`") => events();
+    "WebSocket over h1", Badly("lives on, gets no close frame"), Well("close code 1001, closed") => websocket();
+    "WebSocket over h2 (RFC 8441)", Hangs, Well("close code 1001, closed") => h2_websocket();
     "h2 idle", Well("GOAWAY, closed"), Well("GOAWAY, closed") => h2_idle();
     "h2 in flight", Well("answered"), Well("answered") => h2_in_flight();
     "silent after connect", Well("closed"), Well("closed") => says("");
@@ -189,7 +189,7 @@ async fn h1_dialogue(it: Subject) -> Seen {
 
 fn answered(answer: Option<bool>) -> &'static str {
     match answer {
-        Some(true) => "answered, told to close",
+        Some(true) => "answered with `Connection: close`",
         Some(false) => "answered",
         None => "lost",
     }
@@ -286,7 +286,7 @@ async fn events(it: Subject) -> Seen {
         text.contains("retry: "),
         whole && text.ends_with("0\r\n\r\n"),
     ) {
-        (true, true) => "ended after an event, told when to come back",
+        (true, true) => "ended after an event, with `retry:`",
         (false, true) => "ended",
         _ => "goes on",
     };
@@ -314,10 +314,10 @@ async fn websocket(it: Subject) -> Seen {
     );
     let client = match last {
         Ok(Some(Ok(Message::Close(Some(frame))))) if u16::from(frame.code) == 1001 => {
-            "told 1001, closed"
+            "close code 1001, closed"
         }
         Ok(_) => "cut",
-        Err(_) => "lives on, told nothing",
+        Err(_) => "lives on, gets no close frame",
     };
     Seen { took, client }
 }
@@ -413,9 +413,9 @@ async fn h2_websocket(it: Subject) -> Seen {
         })
     );
     let client = match last {
-        Ok(Some(frame)) if frame[..] == [0x88, 0x02, 0x03, 0xe9] => "told 1001, closed",
+        Ok(Some(frame)) if frame[..] == [0x88, 0x02, 0x03, 0xe9] => "close code 1001, closed",
         Ok(_) => "cut",
-        Err(_) => "lives on, told nothing",
+        Err(_) => "lives on, gets no close frame",
     };
     Seen { took, client }
 }
