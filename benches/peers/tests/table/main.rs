@@ -176,7 +176,7 @@ impl Peer {
         let mut server = self.begun("waits");
         server.say("go");
         server.result();
-        "yours: all are told at once".to_owned()
+        "yours: all are cancelled at once".to_owned()
     }
 
     fn deadline(&self) -> &'static str {
@@ -214,13 +214,13 @@ impl Peer {
             assert!(server.came_before(part, "result"), "{}", self.name);
         }
         if !self.overruled {
-            return "is not heard";
+            return "is ignored";
         }
         let mut server = self.begun("waits");
         server.say("overrule");
         server.result();
         assert!(!server.read.contains(&"A ended".to_owned()));
-        "is not heard; a future of yours can end the wait"
+        "is ignored; a future of yours can end the wait"
     }
 
     fn panic(&self) -> &'static str {
