@@ -33,8 +33,8 @@ const OVERLOAD: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     Retry-After: 1\r\n\
     Proxy-Status: lifecycle-proxy; error=proxy_internal_response\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 52\r\n\r\n\
-    503 Service Unavailable: this proxy has much to do.\n";
+    Content-Length: 51\r\n\r\n\
+    503 Service Unavailable: this proxy is overloaded.\n";
 
 /// The time in which an HTTP/2 client must answer a ping.
 const PING: Duration = Duration::from_secs(20);

@@ -51,7 +51,7 @@ pub enum Fault {
     Unstarted,
     /// No route is for the request.
     NoRoute,
-    /// This proxy has too much to do.
+    /// The proxy is overloaded.
     Overloaded,
     /// The request is longer than what is behind the route takes.
     TooLarge,
@@ -122,7 +122,7 @@ impl Fault {
             Self::Unavailable => "it has failed too often to be asked now",
             Self::Unstarted => "it cannot be started",
             Self::NoRoute => "no route is for this host and path",
-            Self::Overloaded => "this proxy has too much to do",
+            Self::Overloaded => "this proxy is overloaded",
             Self::TooLarge => "the request is too long",
             Self::PostOnly => "only POST is answered here",
             Self::GetOnly => "only GET is answered here",
