@@ -19,13 +19,12 @@ use lifecycle_proxy::inbound::link::Link;
 use lifecycle_proxy::inbound::server::Handler as _;
 use lifecycle_proxy::inbound::sockets::Listening;
 use lifecycle_proxy::metrics::{Metrics, Sources};
-use lifecycle_proxy::protection::breaker;
-use lifecycle_proxy::protection::load::{Bounds, Load, Resource};
 use lifecycle_proxy::routing::group::Group;
 use lifecycle_proxy::routing::routes::{Route, Routes, Target};
-use lifecycle_proxy::streams::websocket::WebSocketOptions;
-use lifecycle_proxy::streams::{sni, websocket};
+use lifecycle_proxy::streams::websocket::{self, WebSocketOptions};
 use lifecycle_proxy::upstream::UpstreamPool;
+use lifecycle_proxy_overload::breaker;
+use lifecycle_proxy_overload::load::{Bounds, Load, Resource};
 use lifecycle_runtime::{ConnectionStats, Runner, ShutdownHandle};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -109,7 +108,7 @@ fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
         routes: routes.clone(),
         load: load.clone(),
         websockets: websocket::Open::default(),
-        tls: sni::Counts::default(),
+        tls: lifecycle_proxy_passthrough::Counts::default(),
         handle: ShutdownHandle::new(),
     };
     let accounting = Accounting {
