@@ -1,5 +1,5 @@
 //! Bounds what a client or an upstream that does not read can make the proxy hold: at
-//! most 100 kB a stream in either direction, and 100 streams a connection.
+//! most 100 kB a stream of an unread response, 130 kB of an unread upload, and 100 streams a connection.
 //!
 //! On the way down a stream has, when nothing moves: what hyper's sending side was given
 //! (`SEND`, and the piece that went beyond), a piece that waits to be taken, and the

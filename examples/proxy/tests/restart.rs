@@ -480,9 +480,9 @@ impl Manager {
     }
 }
 
-/// Returns a shell that runs `first`, then becomes the command.
+/// Returns a shell that runs `first`, then becomes the command. It is bash, since dash cannot redirect descriptors above 9.
 fn becoming(first: &str, command: Command) -> Command {
-    let mut shell = Command::new("sh");
+    let mut shell = Command::new("bash");
     shell
         .arg("-c")
         .arg(format!("{first}; exec \"$0\" \"$@\""))
