@@ -1,4 +1,4 @@
-//! The state of one connection, by which its limits and its drain are decided.
+//! The state of one connection. By it, `drive.rs` decides when a limit is exceeded and how the connection is drained.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,64 +13,71 @@ use crate::Limits;
 use crate::interim::Interim;
 use crate::socket::SharedSocket;
 
-/// How many requests of a connection are named.
+/// The number of requests that the description of a connection names. It counts the requests beyond.
 const NAMED: usize = 2;
 
-/// The longest path that is shown whole.
+/// The length of the longest path that the description of a connection shows whole, in characters.
 const SHOWN: usize = 120;
 
-/// How many requests an h2 client may give up before their answer begins, beyond those that it waits for.
+/// The number of given-up requests at which an h2 client is asked to close. A request counts if the client gave it up
+/// before its response began; each response that begins takes one off the count.
 pub(crate) const MOST_ABANDONED: usize = 100;
 
-/// The number of bytes by which an h2 client shows that it takes its responses. Pings are fewer.
+/// The number of written bytes after which an h2 client counts as taking its responses. Pings are fewer bytes.
 const PROGRESS: u64 = 1024;
 
-/// From this many bytes on, they may be in the buffers of kernels for longer than a round trip.
+/// The number of bytes that may stay in the buffers of kernels for longer than a round trip. An h2 client that was sent
+/// as many gets more time to close.
 const BULK: u64 = 64 * 1024;
 
-/// The clock and the counts of one connection, kept by its stream, its exchanges and its bodies, and read by its task.
+/// The clock and the counts of one connection. Its stream, its exchanges and its bodies update them, and its task reads
+/// them.
 ///
-/// Orderings are relaxed: each value is for a time limit or a choice of how to close, and whoever changes one does so
-/// before the task of the connection is woken.
+/// Orderings are relaxed, because each value only serves a time limit or a choice of how to close. A value is changed
+/// before the connection's task is woken to read it.
 #[derive(Debug)]
 pub(crate) struct Activity {
     pub(crate) wire: SharedSocket,
     opened: Instant,
     h2: AtomicBool,
-    /// When the first byte of the head that is being read arrived; 0 if none has.
+    /// The time at which the first byte of the request head arrived that is being read; 0 if no head is being read.
     head: AtomicU64,
-    /// When the last exchange ended.
+    /// The time at which the last exchange ended.
     quiet: AtomicU64,
-    /// When the client last sent bytes.
+    /// The time at which the client last sent bytes.
     heard: AtomicU64,
-    /// When the kernel last took bytes for the client, and how many since h2 bodies last moved.
+    /// The time at which the kernel last took bytes for the client.
     wrote: AtomicU64,
+    /// The number of bytes that the kernel took since `moved` was last set, over h2.
     taken: AtomicU64,
-    /// When an h2 body last moved.
+    /// The time at which bytes of an h2 body last moved.
     moved: AtomicU64,
-    /// When an h2 client had last been sent much, 0 if never, and how many bytes since then.
+    /// The time at which an h2 client was last sent `BULK` bytes in all; 0 if it never was.
     bulk: AtomicU64,
+    /// The number of bytes that an h2 client was sent since `bulk` was set.
     sent: AtomicU64,
     exchanges: AtomicUsize,
-    /// h2 response bodies that wait for the client to take what it was sent.
+    /// The number of h2 response bodies that wait for the client to take the bytes it was sent.
     owing: AtomicUsize,
-    /// Requests whose answer has not begun.
+    /// The number of requests whose response has not begun.
     unanswered: AtomicUsize,
-    /// h2 requests that the client gave up before their answer began, less those that were answered since; and how many
-    /// times over that was too many, at most.
+    /// The number of h2 requests that the client gave up before their response began, less the responses that began
+    /// since.
     abandoned: AtomicUsize,
+    /// The largest number of times that `abandoned` contained `MOST_ABANDONED`.
     given_up: AtomicUsize,
-    /// The task of the connection, to be woken when the client gave up too many.
+    /// The task of the connection, which is woken when the client has given up too many requests.
     task: Mutex<Option<Waker>>,
-    /// A request's body was not read to its end.
+    /// Whether a request's body was not read to its end, so that the client may still send it.
     unread: AtomicBool,
-    /// A stream was upgraded: what goes on on it is not seen.
+    /// Whether a request was upgraded. The bytes inside an upgrade are not looked at.
     tunnel: AtomicBool,
-    /// How many requests have begun, and the first of them whose length is ambiguous; over HTTP/1.1 only.
+    /// The number of requests that have begun, over HTTP/1.1 only.
     begun: AtomicU64,
+    /// The number of the first request whose length is ambiguous, counted from 0; `u64::MAX` if there is none.
     ambiguous: AtomicU64,
     requests: Mutex<Vec<Request>>,
-    /// Interim responses that wait for the client, over HTTP/1.1.
+    /// The interim responses that wait to be written to the client, over HTTP/1.1.
     pub(crate) interim: Interim,
 }
 
@@ -78,9 +85,9 @@ pub(crate) struct Activity {
 struct Request {
     method: Method,
     uri: Uri,
-    /// Its number.
+    /// The number of the request on its connection.
     number: usize,
-    /// When its head was complete.
+    /// The time at which the request's head was complete, since the connection was opened.
     at: Duration,
 }
 
@@ -96,11 +103,11 @@ pub(crate) struct Seen {
     pub(crate) exchanges: usize,
     pub(crate) owing: usize,
     pub(crate) tunnel: bool,
-    /// The last byte, in either direction.
+    /// The time at which the last byte passed, in either direction.
     pub(crate) last: Duration,
-    /// The service has a whole request, and has not begun to answer.
+    /// Whether the service has a whole request, and has not begun to answer it.
     pub(crate) awaits_service: bool,
-    /// How many times over the client gave up too many requests.
+    /// The number of times that the client has given up `MOST_ABANDONED` requests.
     pub(crate) given_up: usize,
 }
 
@@ -137,7 +144,7 @@ impl Activity {
         self.opened
     }
 
-    /// HTTP/2 is spoken.
+    /// Records that the client speaks HTTP/2.
     #[cfg(feature = "h2")]
     pub(crate) fn speaks_h2(&self) {
         self.h2.store(true, Ordering::Relaxed);
@@ -147,7 +154,7 @@ impl Activity {
         self.h2.load(Ordering::Relaxed)
     }
 
-    /// Bytes of HTTP arrived.
+    /// Records that bytes of HTTP arrived.
     pub(crate) fn bytes_arrived(&self) {
         let now = self.elapsed();
         self.heard.store(now, Ordering::Relaxed);
@@ -167,12 +174,12 @@ impl Activity {
         Duration::from_millis(heard.max(self.wrote.load(Ordering::Relaxed)))
     }
 
-    /// The request with this number, counted from 0, is one whose length is ambiguous.
+    /// Records the number of the first request whose length is ambiguous, counted from 0.
     pub(crate) fn found_ambiguous(&self, number: u64) {
         self.ambiguous.store(number, Ordering::Relaxed);
     }
 
-    /// Counts a request, and returns whether its length, or that of one before it, is ambiguous.
+    /// Counts a request, and returns whether its length or that of an earlier request is ambiguous.
     pub(crate) fn is_ambiguous(&self) -> bool {
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
         number >= self.ambiguous.load(Ordering::Relaxed)
@@ -197,7 +204,7 @@ impl Activity {
         }
     }
 
-    /// A body of h2 moved.
+    /// Records that bytes of an h2 body moved.
     pub(crate) fn moved(&self) {
         self.taken.store(0, Ordering::Relaxed);
         self.moved.store(self.elapsed(), Ordering::Relaxed);
@@ -207,10 +214,11 @@ impl Activity {
         self.unread.store(unread, Ordering::Relaxed);
     }
 
-    /// How long a client has, once all is written, to take it and to close. `None`: it has it, and owes nothing.
+    /// Returns how long the server waits for the client to close, once all responses are written. `None` if there is no
+    /// need to wait, because the client has its responses and has nothing left to send.
     ///
-    /// An h2 client goes on sending while it reads, window updates if nothing else, and what it sends to a closed socket
-    /// resets the connection over what the kernel still has for it.
+    /// An h2 client sends bytes while it reads, at least window updates. If they reach a closed socket, the connection
+    /// is reset, and the bytes are lost that the kernel still holds for the client.
     pub(crate) fn lingers(&self, limits: &Limits) -> Option<Duration> {
         let unread = self.unread.load(Ordering::Relaxed);
         if !self.is_h2() {
@@ -224,7 +232,7 @@ impl Activity {
         (unread || answered).then_some(limits.linger)
     }
 
-    /// A request's head is complete. Its number.
+    /// Records that a request's head is complete, and returns the request's number.
     pub(crate) fn begins(&self, method: &Method, uri: &Uri) -> usize {
         self.exchanges.fetch_add(1, Ordering::Relaxed);
         self.unanswered.fetch_add(1, Ordering::Relaxed);
@@ -247,44 +255,45 @@ impl Activity {
         number
     }
 
-    /// Whether a request over HTTP/1.1 waits for its answer, so that an interim response can be written.
+    /// Returns whether a request over HTTP/1.1 waits for its response, so that an interim response can be written.
     pub(crate) fn takes_interim(&self) -> bool {
         !self.is_h2() && self.unanswered.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether something may be written between two responses over HTTP/1.1.
+    /// Returns whether the stream may write bytes of its own between two responses: over HTTP/1.1, unless it was
+    /// upgraded.
     pub(crate) fn is_between(&self) -> bool {
         !self.is_h2() && !self.is_tunnel()
     }
 
-    /// Whether a response over HTTP/1.1 is under way.
+    /// Returns whether an HTTP/1.1 request is in flight. Over HTTP/2 it always returns `true`.
     pub(crate) fn is_answering(&self) -> bool {
         self.is_h2() || self.exchanges.load(Ordering::Relaxed) > 0
     }
 
-    /// The answer to a request begins.
+    /// Records that the response to a request begins.
     pub(crate) fn answers(&self) {
         self.unanswered.fetch_sub(1, Ordering::Relaxed);
         if self.is_h2() {
             let fewer = |abandoned: usize| abandoned.checked_sub(1);
-            // If there is none to forget, that is as good.
+            // The update fails if the count is 0, since there is nothing to take off then.
             let _ = self
                 .abandoned
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
         }
     }
 
-    /// A request will not be answered: over h2, since its client does not want that any more.
+    /// Records that a request will not be answered. Over h2, its client has given it up.
     pub(crate) fn abandons(&self) {
         self.unanswered.fetch_sub(1, Ordering::Relaxed);
         if !self.is_h2() {
-            // Over HTTP/1.1 a client that gives up a request gives up the connection.
+            // Over HTTP/1.1 a client gives up a request by closing the connection, so there is nothing to count.
             return;
         }
         let abandoned = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
         let times = abandoned / MOST_ABANDONED;
         if self.given_up.fetch_max(times, Ordering::Relaxed) < times {
-            // The lock is released first, since a waker may run the task.
+            // The lock of `task` is released before the wake, since a waker may run the task at once.
             let task = self.task().take();
             if let Some(task) = task {
                 task.wake();
@@ -292,7 +301,7 @@ impl Activity {
         }
     }
 
-    /// Keeps `task`, to wake it when the client gave up too many requests.
+    /// Keeps `task`, which is woken when the client has given up too many requests.
     pub(crate) fn wakes(&self, task: &Waker) {
         *self.task() = Some(task.clone());
     }
@@ -301,7 +310,8 @@ impl Activity {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a request: neither the service nor the client works on it any more. The name of one that was upgraded stays.
+    /// Ends a request, on which neither the service nor the client works any more. An upgraded request stays in the
+    /// list, so that the description of the connection still names it.
     pub(crate) fn ends(&self, number: usize, upgraded: bool) {
         if upgraded {
             self.tunnel.store(true, Ordering::Relaxed);
@@ -315,7 +325,8 @@ impl Activity {
         self.exchanges.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A body waits for the client, or does no longer.
+    /// Records that a response's body has begun to wait for the client to take bytes (`true`), or has stopped to wait
+    /// (`false`).
     pub(crate) fn owes(&self, owes: bool) {
         if owes {
             self.owing.fetch_add(1, Ordering::Relaxed);
@@ -345,6 +356,7 @@ impl Activity {
         }
     }
 
+    /// Describes the requests in flight and what they wait for, such as
     /// `GET /slow, waiting for the upstream for 1.5 s`, where `service` is "the upstream".
     pub(crate) fn doing(&self, service: &str) -> String {
         let seen = self.seen();
@@ -366,19 +378,19 @@ impl Activity {
         text
     }
 
-    /// When the last of the requests under way was asked.
+    /// Returns the time at which the head of the newest request in flight was complete.
     fn asked(&self) -> Duration {
         let requests = self.requests();
         requests.last().map_or(Duration::ZERO, |request| request.at)
     }
 
-    /// `GET /slow, POST /upload and 3 more`
+    /// Returns the names of the requests in flight, such as `GET /slow, POST /upload and 3 more`.
     pub(crate) fn names(&self) -> String {
         let requests = self.requests();
         let mut text = String::new();
         for request in requests.iter().take(NAMED) {
             let lead = if text.is_empty() { "" } else { ", " };
-            // Without the query, which may hold secrets.
+            // The query is left out, because it may hold secrets.
             let path = request.uri.path();
             let (shown, more) = match path.char_indices().nth(SHOWN) {
                 Some((end, _)) => (&path[..end], "…"),

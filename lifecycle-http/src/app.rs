@@ -1,4 +1,4 @@
-//! The bounds of services and bodies, each under one name.
+//! The trait bounds of services and of response bodies, each under one name.
 
 use http::{Request, Response};
 use http_body::Body;
@@ -24,7 +24,7 @@ impl<S, B> App<B> for S where
 {
 }
 
-/// A body of such a service's responses.
+/// A body of the responses of an [`App`].
 pub(crate) trait AppBody: Body<Data: Send, Error: Into<BoxError>> + Send + 'static {}
 
 impl<B> AppBody for B where B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static {}

@@ -1,4 +1,4 @@
-//! Drives a connection to its end: what it may take, and how it is closed.
+//! Drives a connection to its end: decides how long the connection may last, and when and how it is closed.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -11,55 +11,55 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::Limits;
 use crate::activity::{Activity, Seen};
 
-/// A connection of hyper.
+/// A connection of hyper that can be shut down gracefully.
 pub(crate) trait Drivable: Future<Output = hyper::Result<()>> {
-    /// Ends after what it is in; at once if it is in nothing.
+    /// Asks the connection to end after the requests in flight, or at once if there are none.
     fn start_graceful_shutdown(self: Pin<&mut Self>);
 }
 
-/// How a connection ended.
+/// The way in which a connection ended.
 #[derive(Debug)]
 pub(crate) enum End {
     /// The connection closed in order, or was upgraded.
     Closed,
-    /// The connection outstayed a limit.
+    /// The connection lasted longer than one of its limits allows.
     Expired,
-    /// The client went on to give up requests, though it was told to close for that.
+    /// The client went on to give up requests before their responses, after the server had asked it to close for that.
     Abusive,
     Broken(hyper::Error),
 }
 
-/// The news that the connection should close.
+/// The request to close the connection, once the connection's task has received it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
-    /// Since the connection was opened.
+    /// The time at which the task received the request, since the connection was opened.
     pub(crate) at: Duration,
     pub(crate) reason: CloseReason,
-    /// Its turn among many idle ones.
+    /// The wait for this connection's turn, since many idle connections are closed one after the other.
     pub(crate) delay: Duration,
 }
 
-/// The next thing to do about a connection that waits.
+/// The next thing that `drive` does about its connection.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// Do nothing before this time.
+    /// Do nothing before this time, which counts since the connection was opened.
     Wait(Duration),
-    /// Do nothing.
+    /// Do nothing until the connection's task is woken.
     Rest,
     /// Begin the graceful shutdown of the connection.
     Part,
-    /// End the connection.
+    /// End the connection at once.
     Cut,
 }
 
-/// Learns that the connection should close, and keeps it.
+/// The future that is ready when the connection should close, and what it returned.
 pub(crate) struct Signal<'a, F> {
     pub(crate) closing: Pin<&'a mut F>,
     pub(crate) told: Option<Told>,
 }
 
 impl<F: Future<Output = CloseReason>> Signal<'_, F> {
-    /// Wakes the task when it is told.
+    /// Returns the request to close the connection, if there is one. Otherwise the task is woken when it comes.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -77,7 +77,7 @@ impl<F: Future<Output = CloseReason>> Signal<'_, F> {
     }
 }
 
-/// A timer that is made when it is first needed, and moved only when it must be.
+/// A timer that is created by its first poll, and reset only when its deadline changes.
 #[derive(Debug, Default)]
 pub(crate) struct Timer(Option<Pin<Box<Sleep>>>);
 
@@ -93,7 +93,7 @@ impl Timer {
     }
 }
 
-/// Serves until the connection ends, is upgraded or outstays a limit.
+/// Serves a connection until it ends, is upgraded, or lasts longer than a limit allows.
 pub(crate) async fn drive<C: Drivable, F: Future<Output = CloseReason>>(
     http: C,
     activity: &Activity,
@@ -112,12 +112,14 @@ pub(crate) async fn drive<C: Drivable, F: Future<Output = CloseReason>>(
         }
         loop {
             let told = signal.poll(cx, activity, &delay);
-            // Before it is polled: what is in flight may end just now, and should be the last.
+            // The graceful shutdown starts before hyper is polled: the request in flight may end in that poll, and
+            // should be the last one on the connection.
             if told.is_some() && parted.is_none() && activity.seen().exchanges > 0 {
                 parted = Some(activity.opened().elapsed());
                 http.as_mut().start_graceful_shutdown();
             }
-            // Then it is: a request that has arrived is taken up before the connection is closed as idle.
+            // hyper is polled before the connection is closed as idle, so that a request that has arrived is still
+            // answered.
             if let Poll::Ready(ended) = http.as_mut().poll(cx) {
                 return Poll::Ready(ended.map_or_else(End::Broken, |()| End::Closed));
             }
@@ -138,7 +140,8 @@ pub(crate) async fn drive<C: Drivable, F: Future<Output = CloseReason>>(
                     http.as_mut().start_graceful_shutdown();
                 }
                 Next::Wait(until) => {
-                    // The clock of the decision is in milliseconds: a timer that is early would spin.
+                    // The decision counts whole milliseconds. A timer that fires too early would make this loop spin,
+                    // so the timer is set one millisecond later.
                     let deadline = activity.opened() + until + Duration::from_millis(1);
                     std::task::ready!(timer.poll(deadline, cx));
                 }
@@ -156,7 +159,7 @@ fn by(deadline: Duration, now: Duration, then: Next) -> Next {
     }
 }
 
-/// HTTP/1.1 is in a request, in a head, or between two.
+/// Decides about an HTTP/1.1 connection, which is in a request, in a request's head, or between two requests.
 fn next_h1(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &Limits) -> Next {
     if seen.exchanges > 0 {
         return match (told, parted) {
@@ -175,19 +178,21 @@ fn next_h1(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &L
     }
     match (told, parted) {
         (Some(told), None) => {
-            // A client that is closed for being idle needs no chance to ask again.
+            // During a drain, a client that was answered a moment ago has time for one more request. A client that was
+            // idle for too long has none.
             let again = match told.reason {
                 CloseReason::Drain => seen.quiet + limits.keep_alive_after_drain,
                 _ => Duration::ZERO,
             };
             by(again.max(told.at + told.delay), seen.now, Next::Part)
         }
-        // The connection lingers, and that is limited.
+        // If the connection should close, it is closing already, and `Limits::linger` bounds that.
         _ => Next::Rest,
     }
 }
 
-/// Bodies have limits of their own; this is the one for a connection on which nothing moves at all.
+/// Decides when a connection in a request is cut because no byte moves in either direction. `pace.rs` has the limits
+/// for single bodies.
 fn silence(seen: &Seen, limits: &Limits) -> Next {
     if seen.awaits_service || seen.tunnel || !limits.limits_silence() {
         return Next::Rest;
@@ -195,7 +200,7 @@ fn silence(seen: &Seen, limits: &Limits) -> Next {
     by(seen.last + limits.silence, seen.now, Next::Cut)
 }
 
-/// HTTP/2 is in some requests, or none.
+/// Decides about an HTTP/2 connection, which has requests in flight or has none.
 fn next_h2(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &Limits) -> Next {
     if let (Some(told), None) = (told, parted) {
         let turn = if seen.exchanges > 0 {
@@ -209,7 +214,8 @@ fn next_h2(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &L
         return Next::Part;
     }
     if seen.exchanges > 0 {
-        // Pings tell whether the client is there; not whether it takes what it asked for.
+        // Pings show whether the client is there, but not whether it takes its responses. So a client that takes none
+        // is cut after `Limits::stall`.
         return match (seen.owing, silence(seen, limits)) {
             (0, silence) => silence,
             (_, Next::Cut) => Next::Cut,
@@ -230,7 +236,8 @@ fn next_h2(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &L
     match parted {
         Some(parted) if !seen.tunnel => {
             let last = parted.max(seen.wrote).max(seen.quiet) + limits.close_ack_timeout;
-            // The client answers once it has read what was sent before, and that may be much.
+            // The client acknowledges the shutdown once it has read all that was sent before. If that is much, the
+            // client has `Limits::stall` for it.
             let taken = seen.bulk.map_or(last, |bulk| bulk + limits.stall);
             by(last.max(taken), seen.now, Next::Cut)
         }

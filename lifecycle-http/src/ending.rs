@@ -1,4 +1,4 @@
-//! Streams of messages that end well: gRPC, and lines.
+//! Response streams of gRPC messages or of lines, which the server ends between two messages when it shuts down.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,16 +14,17 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::Limits;
 
-/// The rule by which a message ends.
+/// The rule by which messages of a stream end, and the position of the stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Messages {
-    /// After as many bytes as its prefix says.
+    /// A gRPC message ends after as many bytes as its prefix says.
     Grpc(Grpc),
-    /// After a line feed. Whether the last byte was one.
+    /// A line ends after a line feed. `ended` tells whether the last byte was a line feed, or no byte was sent yet.
     Lines { ended: bool },
 }
 
-/// The position in a gRPC stream, where a message is a flag, its length in four bytes, and as many bytes.
+/// The position in a gRPC stream. A message is a flag of one byte, a length of four bytes, and as many bytes as the
+/// length says.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Grpc {
     prefix: [u8; 5],
@@ -54,7 +55,7 @@ impl Messages {
         }
     }
 
-    /// Returns the trailers of a stream that is ended.
+    /// Returns the trailers with which the server ends a stream early, if the stream has trailers.
     fn farewell(&self) -> Option<HeaderMap> {
         match self {
             Self::Grpc(_) => Some(unavailable()),
@@ -85,7 +86,7 @@ impl Grpc {
     }
 }
 
-/// The status by which clients know that they may ask again, elsewhere.
+/// Returns the gRPC status UNAVAILABLE, by which clients know that they may retry the call on another server.
 fn unavailable() -> HeaderMap {
     const UNAVAILABLE: HeaderValue = HeaderValue::from_static("14");
     const REASON: HeaderValue = HeaderValue::from_static("the server is shutting down");
@@ -96,8 +97,9 @@ fn unavailable() -> HeaderMap {
 }
 
 pin_project! {
-    /// A stream that ends between two messages when its connection should close: as soon as it is quiet, or after a
-    /// while. What the service says by itself in that time, above all the status of a call that is answered, passes.
+    /// A stream that the server ends between two messages when its connection should close: as soon as the stream is
+    /// quiet for a moment, or after a while. Whatever the service sends until then still reaches the client, above all
+    /// the status of a call that it answers.
     pub(crate) struct EndingBody<B: Body> {
         #[pin]
         body: Option<B>,
@@ -110,9 +112,9 @@ pin_project! {
 }
 
 struct Told {
-    /// The time at which the stream is ended though it is not quiet.
+    /// The time at which the stream is ended even if it is not quiet.
     last: Instant,
-    /// Ready when the stream was quiet for long enough.
+    /// The timer that is ready when the stream was quiet for long enough.
     quiet: Pin<Box<Sleep>>,
 }
 
@@ -165,7 +167,9 @@ impl<B: Body> Body for EndingBody<B> {
                 let frame = ready!(frame);
                 let begins = matches!(&frame, Some(Ok(frame)) if frame.is_data());
                 match told {
-                    // A call that is answered after the shutdown began is polled first only then: its time starts then.
+                    // A message begins, so the wait for quiet starts again. After `last`, the message is dropped and
+                    // the stream ends. If the service answers only after the shutdown began, `told` was set in this
+                    // very poll, so its message still passes.
                     Some(told) if begins && this.messages.is_boundary() => {
                         let now = Instant::now();
                         told.quiet.as_mut().reset(now + *this.quiet);
@@ -176,7 +180,7 @@ impl<B: Body> Body for EndingBody<B> {
             }
         };
         let Some(frame) = frame else {
-            // The service learns of it by the drop.
+            // The drop of its body tells the service that the stream has ended.
             this.body.set(None);
             let farewell = this.messages.farewell();
             return Poll::Ready(farewell.map(|trailers| Ok(Frame::trailers(trailers))));

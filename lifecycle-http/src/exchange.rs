@@ -17,16 +17,18 @@ use crate::pace::Pace;
 use crate::response_body::ResponseBody;
 use crate::{HttpConnection, RequestBody, SseBody};
 
-/// The time from a request's head to the end of its response's body, or to when nobody works on it any more.
+/// One request and its response. An exchange begins with the request's head. It ends when the response's body is
+/// dropped, or when the request is given up before that.
 pub(crate) struct Exchange {
     activity: Arc<Activity>,
     number: usize,
-    /// The client has yet to take what it was sent, on h2.
+    /// Whether the client has yet to take bytes of the response's body, on h2.
     owing: bool,
     answered: bool,
     upgraded: bool,
     _busy: Busy,
-    // Last, so that once all passes have left nothing of an exchange is left.
+    // The pass is the last field, so that it is dropped last: once all passes are gone, nothing of any exchange is
+    // left.
     _pass: Option<Pass>,
 }
 
@@ -39,7 +41,8 @@ impl Exchange {
             answered: false,
             upgraded: false,
             _busy: link.connection.busy(),
-            // Closed once all connections have ended: nobody asks then.
+            // The gate is closed only when all connections have ended or are cut, and nobody asks for the number of
+            // exchanges then.
             _pass: link.common.exchanges.enter().ok(),
         }
     }
@@ -48,7 +51,8 @@ impl Exchange {
         self.activity.is_h2()
     }
 
-    /// The answer begins, or the service has failed: in any case the client did not give up.
+    /// Records that the response begins or that the service has failed. In both cases the client did not give up the
+    /// request.
     pub(crate) fn answers(&mut self) {
         if !self.answered {
             self.answered = true;
@@ -74,7 +78,7 @@ impl Drop for Exchange {
     }
 }
 
-/// Answers a request.
+/// Answers a request with the response of `service`.
 pub(crate) async fn answer<S, B>(
     mut service: S,
     request: Request<Incoming>,
@@ -109,7 +113,8 @@ where
         || (connects && response.status().is_success());
     let last = ambiguous || link.close_reason().is_some();
     if !exchange.upgraded && version <= Version::HTTP_11 && last {
-        // Said here, as the connection itself may not have been told yet.
+        // The header is set here, because hyper sets it only once the connection's graceful shutdown has begun, which
+        // may come too late.
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -131,12 +136,12 @@ where
     }))
 }
 
-/// A mark in the extensions of a request over HTTP/1.1 whose length is ambiguous, or that came after such a one on its
-/// connection: see [`HttpBuilder::pass_ambiguous`](crate::HttpBuilder::pass_ambiguous).
+/// A mark in the extensions of an HTTP/1.1 request. It says that the length of this request, or of an earlier one on
+/// the connection, is ambiguous: see [`HttpBuilder::pass_ambiguous`](crate::HttpBuilder::pass_ambiguous).
 #[derive(Clone, Copy, Debug)]
 pub struct AmbiguousLength(());
 
-/// Refuses a request whose length is ambiguous (RFC 9112 §6.1, §11.2). Closes the connection, since it is not certain either
+/// Refuses a request whose length is ambiguous (RFC 9112 §6.1, §11.2). Closes the connection, because it is uncertain
 /// where the next request begins.
 fn bad_request<B: Body>(exchange: Exchange) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::empty(exchange));
@@ -156,13 +161,13 @@ fn prepare(request: Request<Incoming>, link: &HttpConnection) -> Request<Request
     )
 }
 
-/// Whether a request is one of gRPC, whose streams may be silent for as long as they like.
+/// Returns whether a request is a gRPC call, whose streams may be silent for as long as they like.
 fn is_grpc(headers: &HeaderMap) -> bool {
     begins(headers, "application/grpc")
 }
 
-/// Returns the kind of a response's messages, if it is a stream that may be ended between two of them. It has neither a
-/// length nor a coding, which would hide them.
+/// Returns the kind of a response's messages, if the server may end the response between two of them. A response with a
+/// content length cannot end early, and a content coding would hide where messages end.
 fn messages(headers: &HeaderMap, h2: bool, lines: &[String]) -> Option<Messages> {
     if headers.contains_key(CONTENT_ENCODING) || headers.contains_key(CONTENT_LENGTH) {
         return None;
@@ -174,15 +179,15 @@ fn messages(headers: &HeaderMap, h2: bool, lines: &[String]) -> Option<Messages>
     is_lines.then(Messages::lines)
 }
 
-/// Whether the content is of a type, with a suffix and parameters or without: `application/grpc+proto`, but not
-/// `application/grpc-web`.
+/// Returns whether the content is of type `kind`, with or without a suffix and parameters: `application/grpc+proto` is
+/// of type `application/grpc`, but `application/grpc-web` is not.
 fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let next = value.and_then(|value| value.get(kind.len()));
     begins(headers, kind) && next.is_none_or(|next| b"+; \t".contains(next))
 }
 
-/// Whether a response is an event stream whose bytes are not encoded.
+/// Returns whether a response is an event stream without a content coding.
 fn is_event_stream(headers: &HeaderMap) -> bool {
     begins(headers, "text/event-stream") && !headers.contains_key(CONTENT_ENCODING)
 }

@@ -1,8 +1,7 @@
 //! Interim responses (1xx) on their way to a client (RFC 9110 §15.2).
 //!
-//! hyper's server has no way to send them. So they are kept with the connection and written by its stream, where that is
-//! between two responses: after the one before was handed over to the last byte, and before the first byte of the one
-//! they precede.
+//! hyper's server cannot send them. So they are kept with the connection, and its stream writes them between two final
+//! responses: after the last byte of the earlier response, and before the first byte of the response that they precede.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -10,7 +9,8 @@ use std::task::Waker;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-/// The bytes of interim responses that may wait for a client. Responses beyond that are dropped, as any of them may be.
+/// The most bytes of interim responses that may wait for a client. Interim responses beyond that are dropped, which
+/// HTTP allows.
 const MOST: usize = 16 * 1024;
 
 /// The interim responses that wait for a client over HTTP/1.1.
@@ -20,12 +20,12 @@ pub(crate) struct Interim(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     heads: Vec<u8>,
-    /// The task that writes.
+    /// The task that writes to the client.
     writer: Option<Waker>,
 }
 
 impl Interim {
-    /// Adds a whole head. Returns whether there was room for it.
+    /// Adds the head of an interim response. Returns whether there was room for it.
     pub(crate) fn push(&self, status: StatusCode, fields: &HeaderMap) -> bool {
         let head = head(status, fields);
         let mut state = self.state();
@@ -41,7 +41,7 @@ impl Interim {
         true
     }
 
-    /// Takes what waits. `writer` is woken when there is more.
+    /// Takes the interim responses that wait. `writer` is woken when another one is added.
     pub(crate) fn take(&self, writer: &Waker) -> Bytes {
         let mut state = self.state();
         match &mut state.writer {
@@ -51,7 +51,7 @@ impl Interim {
         std::mem::take(&mut state.heads).into()
     }
 
-    /// Drops what waits.
+    /// Drops the interim responses that wait.
     pub(crate) fn clear(&self) {
         self.state().heads.clear();
     }

@@ -1,4 +1,4 @@
-//! The answers to probes.
+//! The answers to the probes `/livez` and `/readyz`.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -12,10 +12,10 @@ use http_body::{Body, Frame, SizeHint};
 use lifecycle_runtime::Readiness;
 use tower_service::Service;
 
-/// Answers `/livez` and `/readyz` from a [`Readiness`]: a service, to mount beside others.
+/// A tower service that answers `/livez` and `/readyz` from a [`Readiness`], to mount beside other services.
 ///
-/// Live is whoever answers, also while draining: a server that drains must not be killed for it. Ready is whoever is
-/// ready: while it starts, is set unready or drains, `/readyz` is 503 and says why.
+/// `/livez` is always 200, also while the server drains: a server that drains must not be killed for it. `/readyz` is
+/// 200 while the server is ready. While the server starts, is set unready or drains, `/readyz` is 503 and says why.
 ///
 /// ```
 /// use lifecycle_http::Probes;
@@ -34,19 +34,19 @@ pub struct Probes {
     readiness: Readiness,
 }
 
-/// The body of an answer of [`Probes`]: a word or two.
+/// The body of an answer of [`Probes`]: a few words of text.
 #[derive(Clone, Debug, Default)]
 pub struct ProbeBody(Option<Bytes>);
 
 impl Probes {
-    /// Answers from this.
+    /// Creates the service, which answers by the state of `readiness`.
     pub fn new(readiness: &Readiness) -> Self {
         Self {
             readiness: readiness.clone(),
         }
     }
 
-    /// The answer, if `path` is one of its two: for a handler of one's own.
+    /// Returns the response if `path` is `/livez` or `/readyz`, otherwise `None`. Handlers of your own can call this.
     pub fn answer(&self, path: &str) -> Option<Response<ProbeBody>> {
         match path {
             "/livez" => Some(text(StatusCode::OK, "live".into())),
@@ -72,7 +72,7 @@ fn text(status: StatusCode, text: String) -> Response<ProbeBody> {
     response
 }
 
-/// 404 for other paths, 405 for other methods than GET and HEAD.
+/// Answers paths other than `/livez` and `/readyz` with 404, and methods other than GET and HEAD with 405.
 impl<B> Service<Request<B>> for Probes {
     type Response = Response<ProbeBody>;
     type Error = Infallible;

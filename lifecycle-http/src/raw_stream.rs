@@ -1,4 +1,4 @@
-//! A stream as it was accepted, of whichever kind.
+//! An accepted stream, TCP or unix, as it was accepted.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -12,19 +12,20 @@ use tokio::net::UnixStream;
 
 /// An accepted stream: TCP or unix.
 ///
-/// [`StreamServer`](crate::StreamServer) hands it to its service as it is: nothing limits, counts or closes it but that service.
+/// [`StreamServer`](crate::StreamServer) hands the stream to its service unchanged: only that service limits, counts or
+/// closes it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RawStream {
-    /// TCP.
+    /// A TCP connection.
     Tcp(TcpStream),
-    /// A unix socket.
+    /// A connection of a unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
 }
 
 impl RawStream {
-    /// Returns the address that the client connected to; `None` for a unix socket, or if the client has left.
+    /// Returns the address that the client connected to. Returns `None` for a unix socket, or if the client has left.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(tcp) => tcp.local_addr().ok(),
@@ -34,7 +35,7 @@ impl RawStream {
     }
 }
 
-/// Calls a method of the stream inside.
+/// Calls a method of the TCP or unix stream inside a [`RawStream`].
 macro_rules! inside {
     ($stream:expr, $inner:ident => $call:expr) => {
         match $stream.get_mut() {
@@ -78,7 +79,7 @@ impl AsyncWrite for RawStream {
         inside!(self, stream => stream.poll_write_vectored(cx, slices))
     }
 
-    /// Both kinds are.
+    /// Returns `true`, since TCP and unix sockets support vectored writes.
     fn is_write_vectored(&self) -> bool {
         true
     }

@@ -1,4 +1,4 @@
-//! A request's body that does not wait for its client for ever.
+//! The body of a request. Reading it fails when its client stops sending, so nothing waits for that client for ever.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,25 +14,26 @@ use crate::pace::Pace;
 
 /// The body of a request, as it arrives.
 ///
-/// A client that stops sending it fails it: see [`Limits::stall`](crate::Limits::stall).
+/// Reading the body fails if the client stops sending it: see [`Limits::stall`](crate::Limits::stall).
 pub struct RequestBody(Option<Arriving>);
 
-/// A body that has not ended.
+/// A request's body that has not ended.
 struct Arriving {
     body: Incoming,
-    /// The connection's activity; `None` if the body came by no server of this crate.
+    /// The activity of the connection; `None` if another server than this crate's received the body.
     activity: Option<Arc<Activity>>,
-    /// The limits for a client that is waited for; `None` if it may be silent for as long as it likes.
+    /// The limits on how long the body waits for its client; `None` if the client may be silent for as long as it
+    /// likes.
     pace: Option<Pace>,
 }
 
-/// A request's body that could not be read to its end.
+/// The reason why a request's body could not be read to its end.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// The client stopped sending it, or sent it too slowly.
+    /// The client stopped sending the body, or sent it too slowly.
     Stalled,
-    /// The connection or the protocol broke.
+    /// The connection broke, or the client violated the protocol.
     Broken(hyper::Error),
 }
 
@@ -52,7 +53,7 @@ impl RequestBody {
         }))
     }
 
-    /// Makes a body without a byte: for requests that a service makes itself.
+    /// Creates an empty body, for requests that a service makes itself.
     pub const fn empty() -> Self {
         Self(None)
     }
@@ -65,7 +66,7 @@ impl RequestBody {
     }
 }
 
-/// Takes a body that came by another server. Nothing limits how long it waits.
+/// Takes a body that another server than this crate's received. Nothing limits how long this body waits for its client.
 impl From<Incoming> for RequestBody {
     fn from(body: Incoming) -> Self {
         Self(Some(Arriving {
@@ -100,7 +101,8 @@ impl Body for RequestBody {
                 if let Some(activity) = &this.activity {
                     activity.moved();
                 }
-                // A body of known length is not asked again after its last byte.
+                // hyper does not ask a body of known length again after its last byte, so the end of the body is
+                // noticed here.
                 if this.body.is_end_stream() {
                     self.ends();
                 }

@@ -1,4 +1,4 @@
-//! A response's body, which its exchange ends with.
+//! The body of a response. It keeps the response's exchange, which ends when hyper drops the body.
 
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -12,11 +12,11 @@ use crate::ending::EndingBody;
 use crate::exchange::Exchange;
 use crate::sse::SseBody;
 
-/// The most that is handed to h2 at once. It takes whatever it is given before the client's window has room for it, and
-/// asks for the next: in one piece, a large body would have ended long before its client has it.
+/// The largest piece of a body that h2 is given at once, in bytes. h2 takes a piece before the client's window has room
+/// for it, and then asks for the next. So a large body in one piece would end long before its client has it.
 const PIECE: usize = 16 * 1024;
 
-/// A frame of a body as the service made it, or bytes that were taken from one.
+/// A frame of a body as the service made it, or bytes that were split from such a frame.
 #[derive(Debug)]
 pub(crate) enum Piece<D> {
     Frame(D),
@@ -61,11 +61,11 @@ impl<D: Buf> Buf for Piece<D> {
 }
 
 pin_project! {
-    /// Holds its exchange.
+    /// The body of a response. It keeps its exchange, which ends when hyper drops the body.
     pub(crate) struct ResponseBody<B: Body> {
         #[pin]
         body: Kind<B>,
-        // The rest of a frame that is larger than `PIECE`.
+        // The part of a data frame that is not sent yet, if the frame is larger than `PIECE`.
         rest: Option<Piece<B::Data>>,
         exchange: Exchange,
     }
@@ -109,7 +109,7 @@ impl<B: Body> ResponseBody<B> {
     }
 }
 
-/// A piece of `data`, and the rest of it.
+/// Returns at most the first `PIECE` bytes of `data`, and stores the bytes after them in `rest`.
 fn first<D: Buf>(mut data: Piece<D>, rest: &mut Option<Piece<D>>) -> Piece<D> {
     if data.remaining() <= PIECE {
         return data;
@@ -128,7 +128,7 @@ impl<B: Body> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
         let this = self.project();
-        // The connection asks for more, so the client has taken what it was sent.
+        // hyper asks for the next frame, so the client has taken the last one. The body no longer waits for the client.
         this.exchange.owes(false);
         let frame = match this.rest.take() {
             Some(rest) => Some(Ok(Frame::data(rest))),

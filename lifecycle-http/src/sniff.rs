@@ -1,4 +1,4 @@
-//! Reads the first bytes, to find out which protocol they are.
+//! Reads the first bytes of a connection, to find out whether the client speaks HTTP/1.1 or HTTP/2.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -12,11 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::activity::Activity;
 use crate::{Protocol, RequestFraming};
 
-/// The preface, which an HTTP/2 client sends first (RFC 9113 §3.4).
+/// The bytes that an HTTP/2 client sends first, called the preface (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A stream that was looked into. It tells the connection's [`Activity`] when bytes arrive, and writes interim responses
-/// between two others.
+/// A stream whose first bytes were read to find its protocol, and are given to hyper afterwards. It tells the
+/// connection's [`Activity`] when bytes arrive, and writes interim responses between two final ones.
 #[derive(Debug)]
 pub(crate) struct Sniffed<T> {
     stream: T,
@@ -25,9 +25,10 @@ pub(crate) struct Sniffed<T> {
     filled: usize,
     taken: usize,
     framing: RequestFraming,
-    /// Interim responses that are being written.
+    /// The part of the interim responses that the stream is writing and has not written yet.
     interim: Bytes,
-    /// Whether hyper has handed over all that it had to write, so that its next bytes begin a response.
+    /// Whether hyper has handed over all bytes of the last response, so that the next bytes from hyper begin a
+    /// response.
     flushed: bool,
 }
 
@@ -45,8 +46,10 @@ impl<T: AsyncRead + Unpin> Sniffed<T> {
         }
     }
 
-    /// Reads until the protocol is certain; at least a byte, so that a client that was silent has spoken.
-    /// `None` if the client left before.
+    /// Reads until the protocol is certain. Reads at least one byte even if the handshake named the protocol (`said`),
+    /// so that a silent client does not count as one that has begun.
+    ///
+    /// Returns `None` if the client closed the connection before that.
     pub(crate) async fn sniff(&mut self, said: Protocol) -> io::Result<Option<Protocol>> {
         loop {
             let first = &self.first[..self.filled];
@@ -108,7 +111,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Sniffed<T> {
 }
 
 impl<T: AsyncWrite + Unpin> Sniffed<T> {
-    /// Writes the interim responses that wait, between two responses, to their end.
+    /// Writes all interim responses that wait, once the stream is between two final responses.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.flushed && self.interim.is_empty() && self.activity.is_between() {
             self.interim = self.activity.interim.take(cx.waker());
@@ -153,7 +156,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Sniffed<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper asks for this once it has handed over all that it had; in the middle of a response it may have more.
+        // hyper flushes once it has handed over all the bytes that it has. In the middle of a response this does not
+        // mean that the response is complete, so `flushed` stays false then.
         if self.activity.takes_interim() {
             self.flushed = true;
             ready!(self.poll_interim(cx))?;

@@ -1,4 +1,5 @@
-//! An accepted socket: counted, paced, closed without losing the last response, and cut from afar.
+//! An accepted socket. It counts its bytes, limits slow clients, and closes without losing the last response. The task
+//! of its connection can close it.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -17,7 +18,7 @@ use crate::{Limits, RawStream};
 
 /// An accepted socket, for a [`Handshake`](crate::Handshake) to build on.
 ///
-/// Writes that the client does not take fail in the end, see [`Limits::stall`].
+/// A write fails if the client takes no bytes for too long, see [`Limits::stall`].
 pub struct Socket {
     activity: Arc<Activity>,
     connection: Connection,
@@ -26,7 +27,8 @@ pub struct Socket {
     limits: Limits,
 }
 
-/// The socket while it is open. The task of the connection shares it, and can close it when an upgrade holds the stream.
+/// The socket while it is open. The stream shares it with the task of the connection, so that the task can close the
+/// socket while an upgrade holds the stream.
 #[derive(Debug, Default)]
 pub(crate) struct SharedSocket {
     slot: Mutex<Slot>,
@@ -51,7 +53,7 @@ impl SharedSocket {
         }
     }
 
-    /// Closes the socket, and wakes the tasks that wait for it.
+    /// Closes the socket, and wakes the tasks that wait to read from it or to write to it.
     pub(crate) fn cut(&self) {
         let slot = std::mem::take(&mut *self.slot());
         drop(slot.raw);
@@ -59,11 +61,11 @@ impl SharedSocket {
             .into_iter()
             .chain(slot.writer)
             .for_each(Waker::wake);
-        // A permit is kept, so this may come first.
+        // `notify_one` keeps a permit, so a call of `closed` that comes later returns, too.
         self.closed.notify_one();
     }
 
-    /// Waits until the socket is closed. One waiter.
+    /// Waits until the socket is closed. Only one task may wait, since `cut` wakes only one.
     pub(crate) async fn closed(&self) {
         self.closed.notified().await;
     }
@@ -168,10 +170,11 @@ impl Socket {
         }
     }
 
-    /// Reads what the client still sends, until it closes too or time is up.
+    /// Reads what the client still sends, until the client closes the connection or its time to do so is over.
     ///
-    /// A socket that is closed over unread bytes is reset, and a reset can overtake the response that was just written
-    /// (RFC 9112 §9.6). A client that owes nothing and is silent is not waited for: see [`Activity::lingers`].
+    /// The kernel resets a socket that is closed over unread bytes, and a reset can overtake the response that was just
+    /// written (RFC 9112 §9.6). If the client is silent and the server has read its whole request, there is no wait:
+    /// see [`Activity::lingers`].
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scrap = [0; 4096];
         loop {
@@ -245,12 +248,12 @@ impl AsyncWrite for Socket {
         self.wrote(polled, cx)
     }
 
-    /// Both kinds are.
+    /// Returns `true`, since TCP and unix sockets support vectored writes.
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    /// The kernel has it already.
+    /// Does nothing, since `poll_write` has handed all bytes to the kernel.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

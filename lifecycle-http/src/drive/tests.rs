@@ -107,7 +107,7 @@ fn silence_in_an_exchange_is_limited_unless_the_service_is_waited_for() {
         };
         assert_eq!(next(&late, None, None, &limits), Next::Cut);
     }
-    // The earlier of the two limits holds.
+    // Now `silence` and `stall` both apply, and the earlier deadline of the two holds.
     seen.owing = 1;
     seen.moved = seconds(80);
     assert_eq!(
