@@ -1,4 +1,4 @@
-//! The loops that accept.
+//! The loops that accept connections.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -15,12 +15,12 @@ use crate::entrance::{Policy, Refusal};
 use crate::listener::is_of_one_client;
 use crate::{Listener, RawStream};
 
-/// The pause after an accept that failed for want of something, doubled each time, so that a full descriptor table does
-/// not make the loop spin.
+/// The pause after an accept that failed for want of descriptors or memory, so that a full descriptor table does not
+/// make the loop spin. Each further failure doubles the pause, up to `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves connections, each on a task of its own.
+/// A server of accepted connections, each of which runs on a task of its own.
 pub(crate) trait Serve: Clone + Send + 'static {
     type Outcome: TaskOutcome;
 
@@ -31,17 +31,18 @@ pub(crate) trait Serve: Clone + Send + 'static {
     ) -> impl Future<Output = Self::Outcome> + Send + 'static;
 }
 
-/// Accepts from a listener.
+/// A loop that accepts connections from one listener.
 pub(crate) struct AcceptLoop<S> {
     pub(crate) acceptor: Acceptor,
     pub(crate) service: S,
     pub(crate) policy: Arc<Policy>,
-    /// Until this is closed.
+    /// The gate that ends the loop when it is closed.
     pub(crate) open: Gate,
 }
 
 impl<S: Serve> AcceptLoop<S> {
-    /// Accepts until `open` is closed, then takes in the connections that the kernel had completed, and closes the socket.
+    /// Accepts connections until `open` is closed. Then accepts the connections that the kernel had completed, and
+    /// closes the socket.
     pub(crate) async fn run(self, listener: Listener) {
         let mut pause = FIRST_PAUSE;
         while let Some(accepted) = unless_closed(&self.open, listener.accept()).await {
@@ -92,7 +93,7 @@ impl<S: Serve> AcceptLoop<S> {
     }
 }
 
-/// Runs `future` to its end, or drops it when `open` is closed: `None`.
+/// Runs `future` to its end, and returns its output. Returns `None` if `open` is closed before that.
 async fn unless_closed<F: Future>(open: &Gate, future: F) -> Option<F::Output> {
     let mut closed = pin!(open.closed());
     let mut future = pin!(future);
@@ -105,8 +106,8 @@ async fn unless_closed<F: Future>(open: &Gate, future: F) -> Option<F::Output> {
     .await
 }
 
-/// Sends the refusal, best effort and without waiting. Reads the bytes that have arrived first, since closing over unread
-/// ones would reset the connection.
+/// Sends `text` to a refused client, without waiting and only as far as the socket takes it. Reads the bytes that have
+/// arrived first, because a socket that is closed over unread bytes resets the connection.
 fn refuse(raw: RawStream, text: Bytes) {
     fn say<T: std::io::Read + std::io::Write>(mut socket: T, text: &[u8]) {
         let _ = socket.read(&mut [0; 4096]);

@@ -1,4 +1,4 @@
-//! The builder of a server of HTTP.
+//! The builder of an HTTP server.
 
 use std::fmt;
 use std::future::Future;
@@ -15,13 +15,13 @@ use tower_service::Service;
 use crate::entrance::{Entrance, Refusal};
 use crate::{Handshake, HttpServer, Limits, Listener, Plain, RequestBody, Room};
 
-/// The answer to a client that is refused, if it listens.
+/// The response to a client that is refused because the server is full or sheds load.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     connection: close\r\n\
     retry-after: 1\r\n\
     content-length: 0\r\n\r\n";
 
-/// A server that listens and does not accept yet: [`serve`](Self::serve) begins.
+/// An [`HttpServer`] that listens and does not accept yet: [`serve`](Self::serve) begins to accept.
 #[must_use = "it accepts nothing until `serve`"]
 #[derive(Debug)]
 pub struct HttpBuilder<H = Plain> {
@@ -53,18 +53,19 @@ impl HttpBuilder {
 }
 
 impl<H: Handshake> HttpBuilder<H> {
-    /// Sets how many connections there may be at a time; others are told 503 and closed. Default: 10,000.
+    /// Sets how many connections there may be at a time. Further clients are sent a 503 and closed. Default: 10,000.
     pub fn connections(mut self, most: NonZeroUsize) -> Self {
         self.entrance.connections(most);
         self
     }
 
-    /// Spawns connections into these [`Connections`](lifecycle_runtime::Connections), which are drained by a step of
-    /// their own, instead of into some of the server's.
+    /// Spawns connections into the given [`Connections`](lifecycle_runtime::Connections), which are drained by a step
+    /// of their own, instead of into connections that belong to the server.
     ///
-    /// The limit and the idle time are theirs then (so make them with
-    /// [`with_idle_timeout`](lifecycle_runtime::Connections::with_idle_timeout)), several servers can share them, and the
-    /// shutdown of the server only stops accepting. Their step comes after the server's.
+    /// The limit and the idle time of those `Connections` apply then, so make them with
+    /// [`with_idle_timeout`](lifecycle_runtime::Connections::with_idle_timeout). Several servers can share them. The
+    /// shutdown of the server only stops accepting, and the step of the `Connections` must come after the server's
+    /// step.
     ///
     /// ```
     /// use lifecycle_http::HttpServer;
@@ -104,17 +105,18 @@ impl<H: Handshake> HttpBuilder<H> {
         self
     }
 
-    /// Asks `admit` for each connection, and tells the client 503 if that returns `false`: while load is shed, say.
-    /// Default: always `true`.
+    /// Asks `admit` about each new connection, and sends the client a 503 if it returns `false`, for example while load
+    /// is shed. Default: always `true`.
     ///
-    /// It is called by the accept loops, so it should return at once.
+    /// The accept loops call `admit`, so it should return at once.
     pub fn admit(mut self, admit: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.entrance.admit(admit);
         self
     }
 
-    /// Sets what a refused client is sent, best effort, before its connection is closed: a whole response, as bytes.
-    /// Default: a 503 without a body. A client of a server with a [`handshake`](Self::handshake) is sent nothing.
+    /// Sets the bytes of the response that a refused client is sent before its connection is closed. They are sent only
+    /// as far as the socket takes them at once. Default: a 503 without a body. On a server with a
+    /// [`handshake`](Self::handshake), the default is to send nothing.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -142,42 +144,44 @@ impl<H: Handshake> HttpBuilder<H> {
         self
     }
 
-    /// Stops accepting when `end` is ready, or at the shutdown, whichever comes first: when a successor process accepts
-    /// on the same sockets, say. Connections that the kernel had completed are still taken in, and those there are go
-    /// on.
+    /// Stops accepting when `end` is ready, or at the shutdown, whichever comes first: for example when a successor
+    /// process accepts on the same sockets. Connections that the kernel had completed are still accepted, and open
+    /// connections go on.
     pub fn accept_until(mut self, end: impl Future<Output = ()> + Send + 'static) -> Self {
         self.entrance.accept_until(end);
         self
     }
 
-    /// Sets how long clients may take, and how much their connections may hold. Default: [`Limits::default`].
+    /// Sets the limits on how long clients may take, and on how much their connections may hold. Default:
+    /// [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits.sane();
         self
     }
 
-    /// Ends response streams of this content type after a line when their connection should close:
-    /// `application/x-ndjson`, say. Each call adds a type. Default: none.
+    /// Ends response streams of this content type between two lines when their connection should close, for example
+    /// those of `application/x-ndjson`. Each call adds a content type. Default: none.
     ///
-    /// A stream is ended once it is quiet for [`Limits::keep_alive_after_drain`], or after [`Limits::close_ack_timeout`]; its body ends as if the
-    /// service had ended it. Not ended are responses with a `content-length` or a `content-encoding`. Event streams
-    /// and gRPC need no call of this.
+    /// A stream is ended once it is quiet for [`Limits::keep_alive_after_drain`], or after
+    /// [`Limits::close_ack_timeout`] even if it is not. Its body ends as if the service had ended it. Responses with a
+    /// `content-length` or a `content-encoding` are not ended. Event streams and gRPC streams are ended without a call
+    /// of this.
     pub fn end_lines_of(mut self, content_type: impl Into<String>) -> Self {
         self.lines.push(content_type.into());
         self
     }
 
-    /// Sets whether event streams, gRPC streams and those of [`end_lines_of`](Self::end_lines_of) are ended between two
-    /// messages when their connection should close. Default: `true`. A service that ends its streams itself, with
-    /// [`SseBody`](crate::SseBody) say, turns it off.
+    /// Sets whether the server ends streams between two messages when their connection should close: event streams,
+    /// gRPC streams and streams of [`end_lines_of`](Self::end_lines_of). Default: `true`. Pass `false` if the service
+    /// ends its streams itself, for example with [`SseBody`](crate::SseBody).
     pub fn end_streams(mut self, end: bool) -> Self {
         self.ends_streams = end;
         self
     }
 
     /// Passes a request whose length is ambiguous (RFC 9112 §11.2) to the service, with [`AmbiguousLength`] in its
-    /// extensions: for a service that refuses it in its own words. Without this call it is answered with 400, and the
-    /// service does not see it. Either way its connection is closed after the answer.
+    /// extensions, so that the service can refuse it in its own words. Without this call, the server answers such a
+    /// request with 400, and the service does not see it. In both cases the connection is closed after the answer.
     ///
     /// [`AmbiguousLength`]: crate::AmbiguousLength
     pub fn pass_ambiguous(mut self) -> Self {
@@ -185,30 +189,33 @@ impl<H: Handshake> HttpBuilder<H> {
         self
     }
 
-    /// Sets whether clients over HTTP/2 are told that they may ask for other protocols, such as WebSockets, by a CONNECT
-    /// (RFC 8441). Default: `true`. A service that cannot serve those turns it off, so that clients use HTTP/1.1 for them.
+    /// Sets whether the server tells HTTP/2 clients that they may ask for other protocols, such as WebSockets, by a
+    /// CONNECT (RFC 8441). Default: `true`. Pass `false` if the service cannot serve those protocols, so that clients
+    /// use HTTP/1.1 for them.
     pub fn extended_connect(mut self, enable: bool) -> Self {
         self.extended_connect = enable;
         self
     }
 
-    /// Shows, beside the requests of a connection, what it waits for and since when, and calls the service by this name:
-    /// `GET /slow, waiting for the upstream for 1.5 s`, say, where `service` is "the upstream". Default: only the requests.
+    /// Shows in the description of a connection what its requests wait for and since when, and calls the service by the
+    /// name `service`: `GET /slow, waiting for the upstream for 1.5 s`, where `service` is "the upstream". Default: the
+    /// description shows only the requests.
     pub fn show_stages(mut self, service: &'static str) -> Self {
         self.stages = Some(service);
         self
     }
 
-    /// Closes connections in favour of new ones, as [`Room`] says, so that clients that ask briefly are always answered.
-    /// Default: none is closed, and those beyond [`connections`](Self::connections) are refused.
+    /// Closes old connections in favour of new ones, as [`Room`] describes, so that clients that ask briefly are always
+    /// answered. Default: old connections stay, and clients beyond [`connections`](Self::connections) are refused.
     pub fn room(mut self, room: &Room) -> Self {
         self.room = Some(room.clone());
         self
     }
 
-    /// Shakes hands before HTTP begins, on every listener: with a `tokio_rustls::TlsAcceptor` (feature `rustls`), say.
+    /// Shakes hands on every connection before HTTP begins, for example with a `tokio_rustls::TlsAcceptor` (feature
+    /// `rustls`).
     pub fn handshake<T: Handshake>(mut self, handshake: T) -> HttpBuilder<T> {
-        // A refusal cannot be said in plain text.
+        // A client that expects a handshake cannot read a refusal in plain text, so it is sent no bytes.
         self.entrance.refuse_with(|_| Bytes::new());
         HttpBuilder {
             entrance: self.entrance,
@@ -223,7 +230,7 @@ impl<H: Handshake> HttpBuilder<H> {
         }
     }
 
-    /// Accepts from now on, and serves with a tower service: an axum `Router`, tonic's `Routes`.
+    /// Begins to accept, and answers requests with a tower service, such as an axum `Router` or tonic's `Routes`.
     ///
     /// # Panics
     ///
@@ -243,7 +250,8 @@ impl<H: Handshake> HttpBuilder<H> {
         HttpServer::start(self, service)
     }
 
-    /// [`serve`](Self::serve) with a service of hyper: `hyper::service::service_fn`, say.
+    /// Begins to accept, and answers requests with a hyper service, such as `hyper::service::service_fn`.
+    /// [`serve`](Self::serve) takes tower services.
     ///
     /// # Panics
     ///
@@ -264,7 +272,7 @@ impl<H: Handshake> HttpBuilder<H> {
     }
 }
 
-/// A service of hyper as one of tower.
+/// A hyper service, wrapped as a tower service.
 struct Hyper<S>(Arc<S>);
 
 impl<S> Clone for Hyper<S> {

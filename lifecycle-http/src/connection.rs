@@ -1,4 +1,4 @@
-//! Serves one connection, from its accept to its last byte.
+//! Serves one connection, from its accept to the end of its socket.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -34,7 +34,8 @@ use crate::socket::{SharedSocket, Socket};
 use crate::upgrade::Upgrades;
 use crate::{Handshake, HttpConnection, Limits, Protocol, RawStream};
 
-/// Closes the socket with the task that serves it, even if the stream has been handed on by then.
+/// A guard that closes the socket when the task that serves the connection ends, even if an upgrade still holds the
+/// stream.
 struct CutOnDrop(Arc<Activity>);
 
 impl Drop for CutOnDrop {
@@ -43,7 +44,7 @@ impl Drop for CutOnDrop {
     }
 }
 
-/// Serves HTTP: a handshake, then a service.
+/// A server of accepted connections. It makes the handshake, and then answers HTTP requests with the service.
 pub(crate) struct Http<H, S, B> {
     pub(crate) handshake: H,
     pub(crate) service: S,
@@ -95,7 +96,8 @@ impl<H: Handshake, S: App<B>, B: AppBody> Serve for Http<H, S, B> {
             let mut served = pin!(served);
             poll_fn(|cx| {
                 if leaves.as_mut().poll(cx).is_ready() {
-                    // Cut, as it is dropped now: it may be one that would not listen.
+                    // The connection is cut rather than shut down gracefully, because its client may be one that does
+                    // not react: `served` is dropped here.
                     connection.close(CloseReason::Idle);
                     return Poll::Ready(Ok(()));
                 }
@@ -106,7 +108,7 @@ impl<H: Handshake, S: App<B>, B: AppBody> Serve for Http<H, S, B> {
     }
 }
 
-/// Serves a connection until it ends, its upgrade included.
+/// Serves a connection until it ends. An upgrade is part of the connection.
 async fn serve<H, S, B>(
     raw: RawStream,
     connection: Connection,
@@ -195,7 +197,8 @@ where
             connection.close(CloseReason::Idle);
         }
         End::Abusive => return Err("too many requests were given up".into()),
-        // The service's own error ended it, which is not the client's doing.
+        // An error of the service ended the connection. That is not the client's doing, so the connection counts as
+        // failed.
         End::Broken(error) if error.is_user() => return Err(error.into()),
         End::Broken(error) => debug!(%connection, %error, "a connection broke"),
     }
@@ -204,7 +207,8 @@ where
 
 fn http1(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
-    // hyper's limit for heads would also end connections between requests, where another limit holds.
+    // hyper's limit for heads would also end connections between two requests, where another limit applies. `drive`
+    // limits the heads instead.
     http.header_read_timeout(None);
     http.max_buf_size(limits.max_head);
     http
@@ -220,7 +224,8 @@ fn http2(common: &Common, connection: &Connection) -> http2::Builder<Parts> {
         .max_concurrent_streams(limits.max_streams)
         .max_send_buf_size(limits.send_buffer)
         .initial_stream_window_size(limits.stream_window)
-        // The windows of all streams fit, so a stream whose service does not read holds up no other.
+        // The connection's window has room for the windows of all streams, so a stream whose service does not read
+        // holds up no other stream.
         .initial_connection_window_size(limits.connection_window());
     if common.extended_connect {
         http.enable_connect_protocol();
@@ -228,7 +233,8 @@ fn http2(common: &Common, connection: &Connection) -> http2::Builder<Parts> {
     http
 }
 
-/// Runs the streams of an h2 connection as parts of it: drained with it, and gone when it is.
+/// An executor that spawns the streams of an h2 connection as parts of it. They are drained with the connection, and
+/// end when it is gone.
 #[cfg(feature = "h2")]
 #[derive(Clone, Debug)]
 struct Parts(Connection);
@@ -236,14 +242,16 @@ struct Parts(Connection);
 #[cfg(feature = "h2")]
 impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Parts {
     fn execute(&self, task: F) {
-        // Boxed: what goes around it would otherwise hold it several times over.
+        // The task is boxed, because the futures that wrap it would otherwise hold its size several times over.
         let task = Box::pin(task);
-        // Refused when the connection is gone, and so is the client that waits for the task.
+        // `spawn` refuses the task only if the connection is gone. Then the client is gone, too, and nobody waits for
+        // the task.
         let _ = self.0.spawn(async { drop(task.await) });
     }
 }
 
-/// Shakes hands and waits for the first bytes.
+/// Shakes hands with the client and waits for its first bytes of HTTP. Returns `None` if the client closed the
+/// connection before.
 async fn open<H: Handshake>(
     socket: Socket,
     handshake: H,
@@ -255,7 +263,8 @@ async fn open<H: Handshake>(
     Ok(protocol.map(|protocol| (stream, protocol)))
 }
 
-/// Waits for `opening`, within the limit for a client to begin; while the connection should close, only if it has begun.
+/// Waits for `opening`, for at most as long as a client may take to begin. Once the connection should close, a client
+/// that has sent bytes has `Limits::close_ack_timeout` left. A silent client has less time, or none.
 async fn within_hello<T, F: Future<Output = CloseReason>>(
     opening: impl Future<Output = io::Result<Option<T>>>,
     link: &Link,

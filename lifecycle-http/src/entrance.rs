@@ -1,4 +1,5 @@
-//! The part that servers of HTTP and of plain streams share: listeners, admission, and the end of accepting.
+//! The part that HTTP servers and stream servers share: the listeners, the admission of connections, and the end of
+//! accepting.
 
 use std::fmt;
 use std::future::Future;
@@ -15,20 +16,20 @@ use crate::Listener;
 use crate::accept::{AcceptLoop, Serve};
 use crate::throttle::Throttle;
 
-/// The most connections, unless another limit is given.
+/// The limit on the number of connections, unless the builder sets another one.
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
 
-/// Why a connection is refused.
+/// The reason why a server refuses a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
     /// The server has as many connections as it may have.
     Full,
-    /// The server's `admit` said no.
+    /// The server's `admit` returned `false`.
     NotAdmitted,
 }
 
-/// The rules of admission, and the refusals.
+/// The rules by which connections are admitted, and the bytes that refused clients are sent.
 pub(crate) struct Policy {
     admit: Option<Box<dyn Fn() -> bool + Send + Sync>>,
     refusal: Box<dyn Fn(Refusal) -> Bytes + Send + Sync>,
@@ -46,7 +47,7 @@ impl Policy {
     }
 }
 
-/// The state of a server before it accepts.
+/// The settings of a server that listens and does not accept yet.
 pub(crate) struct Entrance {
     listeners: Vec<Listener>,
     most: NonZeroUsize,
@@ -56,7 +57,7 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
-    /// Refused clients are told what `refusal` returns.
+    /// Creates the settings for `listeners`. Refused clients are sent the bytes that `refusal` returns.
     pub(crate) fn new(
         listeners: impl IntoIterator<Item = Listener>,
         refusal: impl Fn(Refusal) -> Bytes + Send + Sync + 'static,
@@ -108,11 +109,11 @@ impl fmt::Debug for Entrance {
     }
 }
 
-/// Accept loops that run, and the connections that they made, unless those belong to somebody else.
+/// The running accept loops of a server, and the connections that they spawned, unless those belong to somebody else.
 #[derive(Debug)]
 pub(crate) struct Accepting {
     loops: TaskGroup,
-    /// Once this is closed, no loop accepts any more.
+    /// The gate that ends all accept loops when it is closed.
     open: Gate,
     own: Option<Connections>,
     acceptor: Acceptor,
@@ -120,7 +121,7 @@ pub(crate) struct Accepting {
 }
 
 impl Accepting {
-    /// Begins to accept. Connections of its own are told to close when they were idle for so long.
+    /// Begins to accept. If the connections are the server's own, each is told to close once it was idle for `idle`.
     pub(crate) fn start<S: Serve>(entrance: Entrance, idle: Option<Duration>, service: S) -> Self {
         let (own, acceptor) = match entrance.acceptor {
             Some(acceptor) => (None, acceptor),
@@ -145,7 +146,7 @@ impl Accepting {
                 .collect(),
         };
         let policy = Arc::new(entrance.policy);
-        // The group is open: only `close` closes it.
+        // `spawn` cannot fail here, because only `close` closes the task group.
         for listener in entrance.listeners {
             let accept = AcceptLoop {
                 acceptor: accepting.acceptor.clone(),
@@ -175,16 +176,16 @@ impl Accepting {
         &self.acceptor
     }
 
-    /// Stops accepting. Waits for nobody.
+    /// Stops accepting, and returns at once.
     pub(crate) fn close(&self) {
         self.open.close();
         self.loops.close();
     }
 
-    /// Stops accepting, and drains the connections that are its own.
+    /// Stops accepting. Then drains the connections if they are the server's own.
     pub(crate) async fn cleanup(&self, cx: &Context) -> Result<(), BoxError> {
         self.close();
-        // This takes no time: a loop ends when it is polled next.
+        // This wait is short, because a loop ends when it is polled next.
         self.loops.drained().await;
         match &self.own {
             Some(own) => Component::cleanup(&mut &*own, cx).await,
@@ -192,12 +193,12 @@ impl Accepting {
         }
     }
 
-    /// Whether the connections are its own.
+    /// Returns whether the connections are the server's own.
     pub(crate) fn owns_connections(&self) -> bool {
         self.own.is_some()
     }
 
-    /// Cuts the connections that are its own, and stops accepting, at once.
+    /// Stops accepting, and cuts the connections if they are the server's own, at once.
     pub(crate) fn cut(&self) {
         Component::abort(&mut &self.loops);
         if let Some(own) = &self.own {

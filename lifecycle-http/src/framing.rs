@@ -1,17 +1,20 @@
-//! Finds where the requests of an HTTP/1.1 connection end, and whether that is certain.
+//! Finds where the requests of an HTTP/1.1 connection end, and where that end is ambiguous.
 
-/// The longest `Content-Length`, `Transfer-Encoding` or chunk size line that is looked at.
+/// The number of bytes that are looked at in a `Content-Length`, `Transfer-Encoding` or chunk size line.
 const LINE: usize = 128;
 
-/// Finds requests of HTTP/1.1 that two servers can read differently, in the bytes of a connection as they arrive.
+/// A search for HTTP/1.1 requests that two servers can read differently, in the bytes of a connection as they arrive.
 ///
-/// hyper obeys `Transfer-Encoding` where there is a `Content-Length` as well, and removes the length before a service can
-/// see that there were both. A proxy or balancer in front of it may have obeyed the length, and take for one request what
-/// is two here: request smuggling (RFC 9112 §6.1, §11.2). Servers that read the bytes themselves pass them through this
-/// before hyper sees them, and refuse the requests from [`first_ambiguous`](Self::first_ambiguous) on.
+/// If a request has a `Transfer-Encoding` and a `Content-Length`, hyper obeys the former, and removes the latter before
+/// a service can see it. A proxy or balancer in front of hyper may have obeyed the length, and taken for one request
+/// what hyper takes for two: request smuggling (RFC 9112 §6.1, §11.2). A server that reads the bytes itself passes them
+/// through this search before hyper sees them, and refuses the requests from [`first_ambiguous`](Self::first_ambiguous)
+/// on.
 ///
-/// Ambiguous are: a length beside a transfer coding, more than one length, and what cannot be read as either; and a target
-/// with a fragment, which hyper leaves out (RFC 9112 §3.2). It does not check anything else, and stops looking after the first one, or when the connection turns out to be HTTP/2.
+/// A request is ambiguous if it has a length beside a transfer coding, more than one length, or a length or chunk size
+/// that cannot be read. It is also ambiguous if its target has a fragment, which hyper leaves out (RFC 9112 §3.2). The
+/// search checks nothing else. It stops after the first ambiguous request, or when the connection turns out to be
+/// HTTP/2.
 ///
 /// ```
 /// use lifecycle_http::RequestFraming;
@@ -25,16 +28,16 @@ const LINE: usize = 128;
 #[derive(Debug)]
 pub struct RequestFraming {
     state: State,
-    /// The number of the request whose bytes come next.
+    /// The number of the request whose bytes come next, counted from 0.
     number: u64,
     ambiguous: Option<u64>,
     head: Head,
-    /// The beginning of a line that has not arrived as a whole.
+    /// The beginning of a line whose end has not arrived.
     line: [u8; LINE],
     filled: usize,
-    /// The line is longer than what is kept of it.
+    /// Whether the line is longer than the part of it that is kept in `line`.
     cut: bool,
-    /// The request line has a fragment.
+    /// Whether the target in the request line has a fragment.
     fragment: bool,
 }
 
@@ -50,7 +53,7 @@ enum State {
     Done,
 }
 
-/// The length of a message, as its head gives it.
+/// The length of a request's body, as the request's head gives it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
     length: Option<u64>,
@@ -65,7 +68,7 @@ impl Default for RequestFraming {
 }
 
 impl RequestFraming {
-    /// Begins at the first byte of a connection.
+    /// Creates a search that begins at the first byte of a connection.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -84,14 +87,14 @@ impl RequestFraming {
         }
     }
 
-    /// Returns the number of the first request whose length is ambiguous, counted from 0. Nothing is known of the requests
+    /// Returns the number of the first request that is ambiguous, counted from 0. Nothing is known of the requests
     /// after it.
     #[must_use]
     pub const fn first_ambiguous(&self) -> Option<u64> {
         self.ambiguous
     }
 
-    /// Looks at the next bytes of the connection.
+    /// Searches the next bytes of the connection.
     pub fn pass(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.state {
@@ -211,7 +214,7 @@ impl Head {
     }
 }
 
-/// Extensions are allowed after the size, and mean nothing here (RFC 9112 §7.1.1).
+/// Returns the size that a chunk size line gives. Extensions may follow the size, and are ignored (RFC 9112 §7.1.1).
 fn chunk_size(line: &[u8], cut: bool) -> Option<u64> {
     match line.iter().position(|byte| b"; \t".contains(byte)) {
         Some(end) => number(&line[..end], 16),
@@ -221,7 +224,7 @@ fn chunk_size(line: &[u8], cut: bool) -> Option<u64> {
 
 fn number(digits: &[u8], radix: u32) -> Option<u64> {
     let text = std::str::from_utf8(digits).ok()?;
-    // `from_str_radix` takes a sign as well.
+    // `from_str_radix` also accepts a sign, which a length may not have.
     let plain = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     u64::from_str_radix(text, radix).ok().filter(|_| plain)
 }

@@ -1,4 +1,4 @@
-//! The layer between a socket and HTTP: none, or TLS.
+//! The layer between a socket and HTTP: TLS, or no layer.
 
 use std::future::{Future, ready};
 use std::io;
@@ -7,18 +7,20 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Socket;
 
-/// Turns an accepted socket into a stream of HTTP: TLS, say.
+/// A handshake that turns an accepted socket into a stream of HTTP, such as that of TLS.
 ///
-/// It has [`Limits::header_read_timeout`](crate::Limits::header_read_timeout) together with the client's first byte, and is dropped after that.
+/// The handshake and the client's first byte of HTTP together may take
+/// [`Limits::header_read_timeout`](crate::Limits::header_read_timeout). After that time, the handshake is dropped.
 pub trait Handshake: Clone + Send + Sync + 'static {
-    /// The stream of HTTP.
+    /// The stream that carries HTTP after the handshake.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Shakes hands, and says what was agreed on (ALPN, RFC 7301).
+    /// Shakes hands with the client, and returns the stream and the protocol that was agreed on (ALPN, RFC 7301).
     ///
     /// # Errors
     ///
-    /// Whatever ends the connection; it is the client's affair, and logged at DEBUG.
+    /// When the handshake fails. The server closes the connection, and logs the error only at DEBUG, since it is the
+    /// client's affair.
     fn handshake(
         &self,
         socket: Socket,
@@ -29,7 +31,8 @@ pub trait Handshake: Clone + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// The handshake does not tell: HTTP/2 if the client begins with its preface, otherwise HTTP/1.1.
+    /// The handshake does not tell the version: it is HTTP/2 if the client begins with the preface of HTTP/2, otherwise
+    /// HTTP/1.1.
     Unknown,
     /// HTTP/1.1.
     Http1,
@@ -37,7 +40,7 @@ pub enum Protocol {
     Http2,
 }
 
-/// No handshake.
+/// No handshake: the socket itself carries HTTP, in plain text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 

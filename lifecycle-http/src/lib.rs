@@ -1,4 +1,4 @@
-//! An HTTP server whose stop loses nothing and hangs on nobody.
+//! An HTTP server that shuts down without losing requests and without hanging on slow clients.
 //!
 //! [`HttpServer`] serves any tower service (an axum `Router`, tonic's `Routes`) or hyper service over HTTP/1.1 and
 //! HTTP/2, on TCP and unix sockets, with or without TLS. It is a component of a `lifecycle_runtime` plan:
@@ -38,20 +38,20 @@
 //!
 //! | connection | what happens |
 //! |---|---|
-//! | waiting in the accept queue | accepted, and served if it speaks |
-//! | h1, in a request | the response says `connection: close` and is finished |
-//! | h1, between requests | closed; one that was answered a moment ago gets a moment to ask again, and is told to close |
-//! | h1, half a request head | has [`Limits::close_ack_timeout`] to finish it |
-//! | h2 | GOAWAY, a round trip, the final GOAWAY; streams are finished |
-//! | upgraded (WebSocket, CONNECT) | told by [`Connection::cancelled`], awaited until it is dropped |
-//! | event stream | ends after an event, with a jittered `retry:` |
+//! | waiting in the accept queue | accepted, and served if the client sends a request |
+//! | HTTP/1.1, in a request | the response says `connection: close`, and is finished |
+//! | HTTP/1.1, between requests | closed; a client that was answered a moment ago has a moment for one more request, whose response says `connection: close` |
+//! | HTTP/1.1, in a half-sent request head | the client has [`Limits::close_ack_timeout`] to finish the head |
+//! | HTTP/2 | the server sends a GOAWAY and, a round trip later, the final GOAWAY; open streams are finished |
+//! | upgraded (WebSocket, CONNECT) | its task is told by [`Connection::cancelled`], and awaited until it drops the stream |
+//! | event stream | ends after an event, with a random time to reconnect (`retry:`) |
 //! | gRPC stream over h2 | ends between two messages with `UNAVAILABLE` in its trailers, once it is quiet for [`Limits::keep_alive_after_drain`] or after [`Limits::close_ack_timeout`]; a call that is answered in that time keeps its status |
-//! | stream of lines | as gRPC, where [`HttpBuilder::end_lines_of`] asks for it |
-//! | whatever is left at the soft deadline | closed by force, counted, and named: peer, protocol, path, age |
+//! | stream of lines | ends between two lines after the same times as gRPC, if [`HttpBuilder::end_lines_of`] names its type |
+//! | any that is left at the soft deadline | closed by force and counted; the report names its peer, protocol, path and age |
 //!
-//! It ends as soon as the last connection has: there is no fixed sleep.
+//! The drain ends as soon as the last connection has ended: there is no fixed sleep.
 //!
-//! When its step ends, the service is dropped with the connections, and so is the state that it holds. What handlers use
+//! When the step of the server ends, the service is dropped with the connections, and so is the state that it holds. What handlers use
 //! (a pool, say) belongs into a field of its own with a later priority; the service holds an `Arc` or a clone of it.
 //!
 //! # Probes
@@ -64,8 +64,8 @@
 //!
 //! | need | how |
 //! |---|---|
-//! | connections that are a step of their own, or are shared by several servers | [`HttpBuilder::acceptor`] |
-//! | connections that are refused while load is shed, in words of one's own | [`HttpBuilder::admit`], [`HttpBuilder::refuse_with`] |
+//! | connections that are drained by a step of their own, or are shared by several servers | [`HttpBuilder::acceptor`] |
+//! | connections that are refused while load is shed, with a response of your own | [`HttpBuilder::admit`], [`HttpBuilder::refuse_with`] |
 //! | a successor process that accepts on the same sockets | a [`Listener`] made from an `Arc`, [`HttpBuilder::accept_until`] |
 //! | probes that are answered whatever other clients do | [`Room`] |
 //! | a connection that closes after this response, over HTTP/1.1 | `connection: close` in the response |
@@ -83,7 +83,7 @@
 //! |---|---|---|
 //! | `h2` | yes | HTTP/2, by prior knowledge or ALPN |
 //! | `rustls` | no | `tokio_rustls::TlsAcceptor` as a [`Handshake`] |
-//! | `ws` | no | `ws`: WebSockets that say 1001 when the server goes away |
+//! | `ws` | no | `ws`: WebSockets that send the close code 1001 when the server shuts down |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

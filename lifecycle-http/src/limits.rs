@@ -1,13 +1,14 @@
-//! How long clients may take, and how much their connections hold.
+//! Limits on how long clients may take, and on how much memory their connections hold.
 
 use std::time::Duration;
 
 /// The limits of connections: how long clients may take, and how much they can make the server hold. Each has a default
 /// that suits the open internet.
 ///
-/// `Duration::MAX` is "never", which is taken as ten years. Zero is a millisecond where nothing would be served
-/// otherwise: for [`header_read_timeout`](Self::header_read_timeout), [`idle`](Self::idle), [`stall`](Self::stall),
-/// [`silence`](Self::silence), [`ping`](Self::ping) and [`pong`](Self::pong). Elsewhere it is "at once".
+/// `Duration::MAX` means "never", which is taken as ten years. Zero means "at once". For
+/// [`header_read_timeout`](Self::header_read_timeout), [`idle`](Self::idle), [`stall`](Self::stall),
+/// [`silence`](Self::silence), [`ping`](Self::ping) and [`pong`](Self::pong), zero is taken as one millisecond, because
+/// nothing would be served otherwise.
 ///
 /// ```
 /// use lifecycle_http::Limits;
@@ -19,67 +20,74 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// From the connect to the first byte of HTTP, a TLS handshake included; and from the first byte of a request's
-    /// head to its last, however it trickles. Default: 10 s.
+    /// The time from the accept to a client's first byte of HTTP, including a TLS handshake. Also the time from the
+    /// first byte of a request's head to its last, however slowly its bytes come. A connection that takes longer is
+    /// closed. Default: 10 s.
     pub header_read_timeout: Duration,
-    /// Without a request, or on an upgraded connection without a byte, until the connection is told to close; one that
-    /// stays is cut after as long again. Default: 60 s.
+    /// The time that a connection may be without a request, or an upgraded connection without a byte, before the server
+    /// tells it to close. A connection that stays is cut after as long again. Default: 60 s.
     pub idle: Duration,
-    /// Without progress, on a request body that is waited for or a response that the client does not take.
-    /// Default: 30 s. gRPC requests are exempt, since their streams may be silent; pings watch over those.
+    /// The time that the server waits for the next bytes of a request's body, or for the client to take bytes of a
+    /// response, before it gives up. Default: 30 s. The bodies of gRPC requests are exempt, because their streams may
+    /// be silent; pings watch over their connections.
     pub stall: Duration,
-    /// Without a byte in either direction during a request, unless the service has the whole request and has not begun
-    /// to answer; the connection is cut then. It bounds the service as well: one that stops reading a body, or stops in
-    /// the middle of an answer. Over HTTP/2 it counts while all requests in flight have been answered in part, and pings
-    /// are bytes, too. Default: never.
+    /// The time that a connection may be without a byte in either direction during a request, before the connection is
+    /// cut. It does not count while the service has the whole request and has not begun to answer. So it also bounds a
+    /// service that stops reading a body, or stops in the middle of an answer. Over HTTP/2 it counts only while all
+    /// requests in flight have been answered in part, and pings count as bytes. Default: never.
     pub silence: Duration,
-    /// The slowest client, in bytes a second, in either direction; counted only while it is waited for, and on top of
-    /// one [`stall`](Self::stall). Zero is no such limit. Default: 128.
+    /// The lowest rate of bytes a second at which a client may send or take bytes. Only time in which the server waits
+    /// for the client counts, and one [`stall`](Self::stall) of such time is allowed in addition. Zero means no such
+    /// limit. Default: 128.
     pub min_bytes_per_second: u32,
-    /// Between the pings on h2, and TCP keep-alive probes. Default: 20 s.
+    /// The time between two pings over HTTP/2, and between two TCP keep-alive probes. Default: 20 s.
     pub ping: Duration,
-    /// Until an unanswered h2 ping ends the connection. Default: 10 s.
+    /// The time after which an unanswered ping ends an HTTP/2 connection. Default: 10 s.
     pub pong: Duration,
-    /// While draining: how long an h1 client that was answered or accepted a moment ago has for its next request,
-    /// counted from then. It is answered, and told to close; without this, a busy client's next request would meet a
-    /// closed socket. Also how long a stream of gRPC or of lines must be quiet to be ended. Default: 250 ms.
+    /// While draining: the time in which an HTTP/1.1 client may still send a request, counted from its last answer or
+    /// from its accept. The server answers that request, and tells the client to close. Without this time, the next
+    /// request of a busy client would meet a closed socket. Also the time that a stream of gRPC messages or of lines
+    /// must be quiet before it is ended. Default: 250 ms.
     pub keep_alive_after_drain: Duration,
-    /// While draining: for a client to finish a half-sent request head, and for an h2 client to acknowledge that the
-    /// connection ends, unless it was sent much lately: then it has the [`stall`](Self::stall) to take that first.
-    /// Also after how long a stream of gRPC or of lines is ended though it is not quiet. Default: 2 s.
+    /// While draining: the time in which a client must finish a half-sent request head, or in which an HTTP/2 client
+    /// must acknowledge that the connection ends. An HTTP/2 client that was sent much lately has the
+    /// [`stall`](Self::stall) to take that first. Also the time after which a stream of gRPC messages or of lines is
+    /// ended even if it is not quiet. Default: 2 s.
     pub close_ack_timeout: Duration,
-    /// After the last response, until a client that is still sending is no longer read from (RFC 9112 §9.6), and until an
-    /// h2 client has closed, too; one that was sent much lately has the [`stall`](Self::stall). Default: 2 s.
+    /// After the last response: the time for which the server still reads from a client that is sending (RFC 9112
+    /// §9.6), and waits for an HTTP/2 client to close the connection. An HTTP/2 client that was sent much lately has
+    /// the [`stall`](Self::stall) instead. Default: 2 s.
     pub linger: Duration,
-    /// While draining: how far apart idle connections are closed, so that their clients do not all come back at once.
-    /// All of them should have their turn before the deadline, at which the rest is cut.
-    /// Default: 20 µs, which spreads 10,000 over 200 ms.
+    /// While draining: the time between the closing of one idle connection and of the next, so that their clients do
+    /// not all reconnect at once. All idle connections should have their turn before the deadline, at which the
+    /// connections that are left are cut. Default: 20 µs, which spreads 10,000 connections over 200 ms.
     pub spread: Duration,
-    /// The longest head of a request over HTTP/1.1, in bytes. As many are read at once, and as many may wait to be written.
-    /// At least 8 KiB. Default: 64 KiB.
+    /// The longest head of an HTTP/1.1 request, in bytes. It also bounds how many bytes the server reads at once, and
+    /// how many may wait to be written. At least 8 KiB. Default: 64 KiB.
     pub max_head: usize,
-    /// How many HTTP/2 streams a client may have open at a time. At least one. Default: 100.
+    /// The number of HTTP/2 streams that a client may have open at a time. At least one. Default: 100.
     pub max_streams: u32,
-    /// How many bytes an HTTP/2 stream has waiting to be sent before the response's body is asked for more.
-    /// Default: 32 KiB.
+    /// The number of bytes that may wait to be sent on an HTTP/2 stream before the server stops asking the response's
+    /// body for more. Default: 32 KiB.
     pub send_buffer: usize,
-    /// How many bytes a client may send on an HTTP/2 stream before the service reads them. A connection may have as much
-    /// of each of its streams at once, so that one whose service does not read holds up no other. Default: 64 KiB.
+    /// The number of bytes that a client may send on an HTTP/2 stream before the service reads them. A connection has
+    /// room for as many bytes of each of its streams, so that a stream whose service does not read holds up no other
+    /// stream. Default: 64 KiB.
     pub stream_window: u32,
 }
 
-/// Times can be added to this without an overflow.
+/// The duration that stands for "never". It is short enough that the sum with another time does not overflow.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// The least that hyper takes for a head.
+/// The lowest limit that hyper accepts for the length of a head, in bytes.
 const SHORTEST_HEAD: usize = 8 * 1024;
 
 /// The largest window of HTTP/2 (RFC 9113 §6.9.1).
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
 impl Limits {
-    /// Returns limits that can be computed with.
+    /// Returns the limits, each brought within the bounds that the server can work with.
     pub(crate) fn sane(self) -> Self {
         let some = |limit: Duration| limit.clamp(SHORTEST, NEVER);
         Self {
@@ -101,7 +109,7 @@ impl Limits {
         }
     }
 
-    /// Returns the window of a whole HTTP/2 connection.
+    /// Returns the flow-control window of a whole HTTP/2 connection, in bytes.
     #[cfg(feature = "h2")]
     pub(crate) fn connection_window(&self) -> u32 {
         self.max_streams
@@ -109,7 +117,7 @@ impl Limits {
             .min(LARGEST_WINDOW)
     }
 
-    /// Whether silence is limited at all.
+    /// Returns whether `silence` has a limit other than "never".
     pub(crate) fn limits_silence(&self) -> bool {
         self.silence < NEVER
     }

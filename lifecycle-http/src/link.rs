@@ -1,4 +1,4 @@
-//! The handle of a connection, which its requests share.
+//! The handle of a connection, which the requests of the connection share.
 
 use std::fmt;
 use std::future::Future;
@@ -16,8 +16,8 @@ use crate::socket::SharedSocket;
 use crate::upgrade::Upgrades;
 use crate::{Limits, NotUpgradable, Room};
 
-/// The connection that a request came by, in the request's extensions: a [`Connection`], to ask who is at the other end
-/// and to wait until it should close, and a place for its upgrades.
+/// The connection that a request came by. The request's extensions contain it. It gives access to the [`Connection`],
+/// for example to find out who the client is, or to wait until the connection should close.
 ///
 /// ```
 /// use lifecycle_http::{HttpConnection, RequestBody};
@@ -33,7 +33,7 @@ pub struct HttpConnection {
 }
 
 impl HttpConnection {
-    /// Returns the [`Connection`] itself: its counters, its protocol, its age.
+    /// Returns the [`Connection`] inside, which has the counters, the protocol and the age.
     pub fn connection(&self) -> &Connection {
         &self.link.connection
     }
@@ -42,7 +42,7 @@ impl HttpConnection {
     ///
     /// # Cancel safety
     ///
-    /// Safe: nothing is lost if it is dropped.
+    /// Safe: nothing is lost if the future is dropped.
     pub async fn cancelled(&self) -> CloseReason {
         self.link.connection.cancelled().await
     }
@@ -52,12 +52,12 @@ impl HttpConnection {
         self.link.connection.is_cancelled()
     }
 
-    /// Returns why the connection was told to close. `None` as long as it was not.
+    /// Returns why the connection was told to close. Returns `None` as long as it was not told.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.link.connection.close_reason()
     }
 
-    /// Tells the connection to close. The first reason stays.
+    /// Tells the connection to close because of `reason`. If it was told before, the first reason stays.
     pub fn close(&self, reason: CloseReason) {
         self.link.connection.close(reason);
     }
@@ -67,7 +67,7 @@ impl HttpConnection {
         self.link.connection.peer()
     }
 
-    /// Creates a connection of no server, for testing services: put it into a request's extensions.
+    /// Creates a connection that belongs to no server, to put into a request's extensions when testing a service.
     pub fn detached(peer: impl Into<Peer>) -> Self {
         let common = Common {
             limits: Limits::default(),
@@ -92,23 +92,25 @@ impl HttpConnection {
         }
     }
 
-    /// Returns the address that the client connected to; `None` for a unix socket.
+    /// Returns the address that the client connected to. Returns `None` for a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.link.local
     }
 
-    /// Returns when the last byte passed, in either direction: over HTTP/1.1, while a request is answered, that of its
-    /// body. Measured in milliseconds.
+    /// Returns the time at which the last byte passed, in either direction, to the millisecond. While an HTTP/1.1
+    /// request is answered, that byte belongs to this request or to its response.
     pub fn last_byte(&self) -> Instant {
         self.link.activity.last_byte()
     }
 
-    /// Sends an interim response (1xx) before the final one to the request that is answered now (RFC 9110 §15.2).
+    /// Sends an interim response (1xx) before the final response to the request that is being answered (RFC 9110
+    /// §15.2).
     ///
-    /// Returns whether it is on its way. It is dropped, as any may be, over HTTP/2 (hyper cannot send it), once the final
-    /// response has begun, and when 16 KiB of them wait for the client already. A 100 is sent by the server itself, when
-    /// a body is asked for, and a 101 is a final response here. A client that speaks HTTP/1.0 must be sent none: ask
-    /// [`Request::version`](http::Request::version).
+    /// Returns whether the interim response will be written. Otherwise it is dropped, which HTTP allows. It is dropped
+    /// over HTTP/2 (hyper cannot send it), once the final response has begun, and while 16 KiB of interim responses
+    /// wait for the client. A 100 and a 101 are dropped, too: the server itself sends a 100 when the service reads a
+    /// body, and a 101 is a final response here. A client that speaks HTTP/1.0 must not be sent an interim response, so
+    /// check [`Request::version`](http::Request::version).
     ///
     /// ```
     /// use http::{HeaderMap, HeaderValue, StatusCode, header::LINK};
@@ -146,14 +148,14 @@ pub(crate) struct Link {
     pub(crate) connection: Connection,
     pub(crate) activity: Arc<Activity>,
     pub(crate) common: Arc<Common>,
-    /// Its number in the server's room, if that has one.
+    /// The number of the connection in the server's room, if the server has a room.
     pub(crate) guest: Option<u64>,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) upgrades: Upgrades,
 }
 
 impl Link {
-    /// Runs the upgrade of the request that is answered now.
+    /// Runs the upgrade of the request that is being answered.
     pub(crate) fn run_upgrade(
         self: &Arc<Self>,
         upgrade: impl Future<Output = Result<(), BoxError>> + Send + 'static,
@@ -174,29 +176,31 @@ impl Link {
     }
 }
 
-/// The parts that the connections of a server share.
+/// The parts that all connections of a server share.
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) limits: Limits,
-    /// The types of streams of lines that are ended.
+    /// The content types of response streams that are ended between two lines when their connection should close.
     pub(crate) lines: Vec<String>,
-    /// Whether streams are ended between two messages at all.
+    /// Whether the server ends any streams between two messages when their connection should close.
     pub(crate) ends_streams: bool,
-    /// Whether requests whose length is ambiguous are the service's to answer.
+    /// Whether requests whose length is ambiguous are passed to the service.
     pub(crate) passes_ambiguous: bool,
-    /// Whether h2 clients may ask for other protocols.
+    /// Whether HTTP/2 clients may ask for other protocols by a CONNECT (RFC 8441).
     #[cfg_attr(not(feature = "h2"), allow(dead_code, reason = "only h2 has it"))]
     pub(crate) extended_connect: bool,
-    /// The name of the service, where the stages of connections are shown.
+    /// The name of the service in the descriptions of connections; `None` if descriptions do not tell what a connection
+    /// waits for.
     pub(crate) stages: Option<&'static str>,
     pub(crate) room: Option<Room>,
     pub(crate) exchanges: Gate,
-    /// How many were told to close for the drain.
+    /// The number of connections that were told to close for the drain.
     pub(crate) told: AtomicU64,
 }
 
 impl Common {
-    /// Returns when the next one of many that were told to close may do so.
+    /// Returns how long the next connection waits before it closes for the drain, so that many connections close one
+    /// after the other.
     pub(crate) fn turn(&self) -> Duration {
         let turn = self.told.fetch_add(1, Ordering::Relaxed);
         self.limits

@@ -15,17 +15,19 @@ use tokio::net::UnixListener;
 
 use crate::{Limits, RawStream};
 
-/// The most connections that a kernel keeps for a socket of tokio or std, and more.
+/// The most connections that are taken from a closing listener. It is no less than the number that the kernel queues
+/// for a socket of tokio or std.
 const BACKLOG: usize = 4096;
 
-/// A listening socket: TCP or unix, made from one of tokio's or std's, so also from one that was inherited.
+/// A listening socket: TCP or unix. It is made from a socket of tokio or std, which may be inherited from another
+/// process.
 ///
-/// A program that hands its sockets to a successor process makes it from an `Arc`, and keeps a `Weak` of that: while the
-/// server listens, the `Weak` gives the socket to duplicate.
+/// A program that hands its sockets to a successor process makes a [`Listener`] from an `Arc`, and keeps a `Weak` of
+/// that `Arc`. While the server listens, the `Weak` gives the socket to duplicate.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Listener {
-    /// TCP.
+    /// A TCP socket.
     Tcp(Arc<TcpListener>),
     /// A unix socket.
     #[cfg(unix)]
@@ -33,7 +35,7 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// The address it listens on, if it is of IP.
+    /// Returns the address that the socket listens on. Returns `None` for a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(tcp) => tcp.local_addr().ok(),
@@ -58,8 +60,8 @@ impl Listener {
         }
     }
 
-    /// Closes it, and returns the connections that the kernel had completed: closing the socket over them would reset
-    /// clients that did nothing wrong.
+    /// Returns the connections that the kernel had completed, and closes the socket with the iterator. A socket that is
+    /// closed over such connections resets them, and their clients did nothing wrong.
     pub(crate) fn into_queue(self) -> impl Iterator<Item = (RawStream, Peer)> {
         let next: Box<dyn FnMut() -> io::Result<(RawStream, Peer)> + Send> = match self {
             Self::Tcp(tcp) => match std_of(tcp) {
@@ -90,7 +92,7 @@ impl Listener {
     }
 }
 
-/// The socket itself, or another descriptor of it if somebody else holds it just now.
+/// Returns the socket itself, or a duplicate of its descriptor if somebody else holds the `Arc` just now.
 fn std_of(tcp: Arc<TcpListener>) -> io::Result<std::net::TcpListener> {
     match Arc::try_unwrap(tcp) {
         Ok(tcp) => tcp.into_std(),
@@ -106,7 +108,7 @@ fn broken(error: io::Error) -> Box<dyn FnMut() -> io::Result<(RawStream, Peer)> 
 fn queued(
     mut next: impl FnMut() -> io::Result<(RawStream, Peer)>,
 ) -> impl Iterator<Item = (RawStream, Peer)> {
-    // Bounded, as clients may come faster than they are taken in.
+    // The number is bounded, because clients may connect faster than their connections are taken here.
     (0..BACKLOG)
         .map_while(move |_| match next() {
             Ok(accepted) => Some(Some(accepted)),
@@ -116,7 +118,8 @@ fn queued(
         .flatten()
 }
 
-/// The client left while it was queued; the next one is not concerned.
+/// Returns whether an accept failed only because its client left the queue. The next client in the queue is not
+/// affected.
 pub(crate) fn is_of_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(
@@ -125,8 +128,8 @@ pub(crate) fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
-/// Sends small answers at once, and has the kernel ask for peers that are gone without a word. Best effort: the socket
-/// may be gone too.
+/// Makes a TCP socket send small answers at once, and makes the kernel probe for clients that are gone without a word.
+/// Errors are ignored, because the socket may be gone, too.
 pub(crate) fn tune(socket: &RawStream, limits: &Limits) {
     if let RawStream::Tcp(tcp) = socket {
         let _ = tcp.set_nodelay(true);
@@ -137,7 +140,7 @@ pub(crate) fn tune(socket: &RawStream, limits: &Limits) {
     }
 }
 
-/// Within what Linux takes for its probes, in whole seconds.
+/// Returns `time` within the bounds that Linux has for the times of its probes, in whole seconds.
 fn probing(time: Duration) -> Duration {
     time.clamp(Duration::from_secs(1), Duration::from_secs(i16::MAX as u64))
 }
@@ -161,7 +164,7 @@ impl From<UnixListener> for Listener {
     }
 }
 
-/// Makes it non-blocking; fails if the system does not let it. Panics outside a tokio runtime.
+/// Makes the socket non-blocking. Fails if the system refuses that. Panics outside a tokio runtime.
 impl TryFrom<std::net::TcpListener> for Listener {
     type Error = io::Error;
 
@@ -171,7 +174,7 @@ impl TryFrom<std::net::TcpListener> for Listener {
     }
 }
 
-/// Makes it non-blocking; fails if the system does not let it. Panics outside a tokio runtime.
+/// Makes the socket non-blocking. Fails if the system refuses that. Panics outside a tokio runtime.
 #[cfg(unix)]
 impl TryFrom<std::os::unix::net::UnixListener> for Listener {
     type Error = io::Error;

@@ -1,4 +1,4 @@
-//! How long a client is waited for while bytes should move.
+//! Limits on how long the server waits for a client to send or to take bytes.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,8 +8,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::Limits;
 
-/// Measures the waiting in one direction. A wait may last `stall`; all waits together may last `stall` and what the
-/// bytes that did move are worth at the slowest rate.
+/// A measure of the waits for a client in one direction. A single wait may last `stall`. All waits together may last
+/// `stall`, and in addition the time that the moved bytes take at the slowest rate.
 #[derive(Debug)]
 pub(crate) struct Pace {
     stall: Duration,
@@ -17,7 +17,7 @@ pub(crate) struct Pace {
     /// The time that all waits together may still take.
     credit: Duration,
     waiting: Option<Instant>,
-    /// Made when it first has to wait.
+    /// The timer of the current wait. The first wait creates it.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -32,12 +32,12 @@ impl Pace {
         }
     }
 
-    /// Bytes moved.
+    /// Records that bytes moved, which ends a wait and adds to the credit.
     pub(crate) fn moved(&mut self, bytes: usize) {
         if let Some(since) = self.waiting.take() {
             self.credit = self.credit.saturating_sub(since.elapsed());
         }
-        // Bytes that came fast do not buy a day of silence.
+        // The credit is bounded, so that many bytes at once do not allow for a day of silence afterwards.
         let most = self.stall.saturating_mul(4);
         self.credit = match self.slowest {
             0 => most,
@@ -48,7 +48,7 @@ impl Pace {
         };
     }
 
-    /// Becomes ready once nothing has moved for too long.
+    /// Begins a wait, or goes on with it. Is ready once no byte has moved for too long.
     pub(crate) fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = match (&self.waiting, &mut self.timer) {
             (Some(_), Some(timer)) => timer,
@@ -94,7 +94,7 @@ mod tests {
     async fn a_trickle_uses_up_its_credit() {
         let mut pace = pace();
         let start = Instant::now();
-        // A byte every 10 s: each earns a tenth of a second.
+        // A byte moves every 10 s, and each adds only a tenth of a second to the credit.
         while tokio::time::timeout(Duration::from_secs(10), waits(&mut pace))
             .await
             .is_err()

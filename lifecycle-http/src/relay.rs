@@ -23,11 +23,11 @@ const PING: [u8; 2] = [0x89, 0];
 /// A close frame that says 1001, "going away".
 const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
 
-/// Relays WebSockets between a client and an upstream, for proxies: frame by frame as they are, of which it reads only
-/// where each ends.
+/// A relay of WebSockets between a client and an upstream, for proxies. It passes the frames on unchanged, and reads
+/// only where each frame ends.
 ///
-/// A client that is silent is pinged, and given up if it stays so. When the client's connection should close, the client
-/// is sent a close (1001) between two frames, and its answer reaches the upstream.
+/// The relay pings a silent client, and gives it up if it stays silent. When the client's connection should close, the
+/// relay sends the client a close frame (1001) between two frames, and passes the client's answer on to the upstream.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -49,13 +49,13 @@ pub struct WebSocketRelay {
     farewell: Duration,
 }
 
-/// How a [`WebSocketRelay`] ended.
+/// The way in which a [`WebSocketRelay`] ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Relayed {
-    /// Either side closed, or the client was told to.
+    /// The client or the upstream closed, or the relay told the client to close.
     Closed,
-    /// The client was silent for too long, or did not take what it was sent.
+    /// The client was silent for too long, or did not take the bytes that it was sent.
     Expired,
 }
 
@@ -74,28 +74,30 @@ impl WebSocketRelay {
         Self::default()
     }
 
-    /// Sets after how long without a byte of the client it is sent a ping; it is given up after as long again. One that
-    /// does not take what it is sent is given up after twice this. Default: 30 s.
+    /// Sets how long a client may be silent before it is sent a ping. It is given up if it stays silent for as long
+    /// again. A client that does not take the bytes that it is sent is given up after twice this time. Default: 30 s.
     #[must_use]
     pub fn ping(mut self, ping: Duration) -> Self {
         self.ping = ping;
         self
     }
 
-    /// Sets how long a client may take to answer a close. Default: 5 s.
+    /// Sets how long a client may take to answer a close frame. Default: 5 s.
     #[must_use]
     pub fn farewell(mut self, farewell: Duration) -> Self {
         self.farewell = farewell;
         self
     }
 
-    /// Relays until either side has ended, or `connection` should close and the client has answered to that.
+    /// Relays until the client or the upstream has ended, or until `connection` should close and the client has
+    /// answered the close frame.
     ///
-    /// The pings tell whether the client is there, so the connection counts as [busy](Connection::busy) until then.
+    /// The pings tell whether the client is still there, so the connection counts as [busy](Connection::busy) while the
+    /// relay runs.
     ///
     /// # Errors
     ///
-    /// When either side broke.
+    /// When the connection to the client or to the upstream broke.
     ///
     /// # Cancel safety
     ///
@@ -127,7 +129,7 @@ impl WebSocketRelay {
         .await
     }
 
-    /// Passes the client's frames on, up to its close.
+    /// Passes the client's frames on to the upstream, up to the client's close frame.
     async fn pass_up(
         &self,
         mut from: impl AsyncRead + Unpin,
@@ -145,7 +147,8 @@ impl WebSocketRelay {
                 return to.shutdown().await;
             }
             if frames.pass(bytes) {
-                // The close is on its way; the upstream answers it, and the end comes from there.
+                // The upstream answers the close frame, and then ends the WebSocket from its side. So only the end of
+                // the client is awaited here, for a while.
                 to.flush().await?;
                 let rest = timeout(self.farewell, from.read(&mut buffer)).await;
                 drop(rest);
@@ -155,11 +158,11 @@ impl WebSocketRelay {
     }
 }
 
-/// When the client was last heard of.
+/// The time at which the client was last heard.
 #[derive(Debug)]
 struct Heard {
     since: Instant,
-    /// Milliseconds from `since` to the client's last byte.
+    /// The milliseconds from `since` to the client's last byte.
     last: AtomicU64,
 }
 
@@ -181,7 +184,7 @@ impl Heard {
     }
 }
 
-/// The way to the client, on which something can be put in between two frames.
+/// The direction to the client, in which the relay can send frames of its own between two frames of the upstream.
 struct Down<'a, W> {
     to_client: W,
     frames: Frames,
@@ -203,7 +206,8 @@ impl<W: AsyncWrite + Unpin> Down<'_, W> {
     ) -> io::Result<Relayed> {
         let ping = self.times.ping;
         let mut buffer = vec![0; BUFFER];
-        // When the client was asked, and when it had last been heard then.
+        // The time of the last ping to the client, and the time at which the client had last been heard before that
+        // ping.
         let mut asked: Option<(Instant, Instant)> = None;
         loop {
             asked = asked.filter(|(_, heard)| *heard == self.heard.last());
@@ -226,7 +230,8 @@ impl<W: AsyncWrite + Unpin> Down<'_, W> {
                     }
                     self.frames.pass(bytes);
                     if !self.frames.is_between() {
-                        // A client that takes in a long frame cannot be asked.
+                        // No ping can be sent in the middle of a long frame, so a client that takes the bytes of the
+                        // frame counts as heard.
                         self.heard.touch();
                     }
                 }
@@ -236,7 +241,7 @@ impl<W: AsyncWrite + Unpin> Down<'_, W> {
                     match asked {
                         Some((_, before)) if before == heard => return Ok(Relayed::Expired),
                         None if heard + ping <= Instant::now() => {}
-                        // The client was heard while this slept.
+                        // The client was heard while this task waited, so no ping is due yet.
                         _ => continue,
                     }
                     asked = Some((Instant::now(), heard));
@@ -249,8 +254,8 @@ impl<W: AsyncWrite + Unpin> Down<'_, W> {
         }
     }
 
-    /// Sends the client a close, and waits until its answer has reached the upstream and that has ended. Drops the bytes
-    /// that the upstream still sends.
+    /// Sends the client a close frame. Waits until the client's answer has reached the upstream and the upstream has
+    /// ended. Drops the bytes that the upstream still sends.
     async fn say_goodbye(mut self, mut from: impl AsyncRead + Unpin) -> io::Result<Relayed> {
         let goodbye = async {
             self.to_client.write_all(&GOING_AWAY).await?;
@@ -266,7 +271,8 @@ impl<W: AsyncWrite + Unpin> Down<'_, W> {
     }
 }
 
-/// Waits for the next event on the way to a client, which is between two frames or not.
+/// Waits for the next event in the direction to a client. `is_between` tells whether that direction is between two
+/// frames.
 async fn next_event(
     from: &mut (impl AsyncRead + Unpin),
     buffer: &mut [u8],
@@ -278,7 +284,8 @@ async fn next_event(
     let mut closing = pin!(connection.cancelled());
     let mut due = pin!(sleep_until(ping));
     poll_fn(|cx| {
-        // An upstream that always has something to say comes last: it would keep the others from their turn.
+        // The upstream is read last, because an upstream that always has bytes ready would keep the close and the ping
+        // from their turn.
         if is_between && closing.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Event::ShouldClose);
         }

@@ -1,4 +1,4 @@
-//! Room for clients that ask briefly, whatever others do.
+//! Room on a server for clients that ask briefly, such as probes, whatever other clients do.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,11 +14,13 @@ use tokio::sync::Notify;
 
 use crate::HttpConnection;
 
-/// Room on a server for clients that ask briefly, such as probes, whatever others do there. A cheap clone.
+/// Room on a server for clients that ask briefly, such as probes, whatever other clients do. Clones share the same
+/// room.
 ///
-/// A server with a room takes in every connection: when there are as many as may be, the oldest one of the address that
-/// has the most of them is cut, and counts as expired. A connection that holds a [`Stay`] never makes room, and only so many can hold one.
-/// So silent clients, slow ones and listeners keep nobody out, and a probe is answered.
+/// A server with a room accepts every connection. When the room is full, it cuts the oldest connection of the IP
+/// address that has the most connections, and counts that connection as expired. A connection that holds a [`Stay`] is
+/// never cut for this, and the number of stays is limited. So silent clients, slow clients and clients with long
+/// streams keep nobody out, and a probe is answered.
 ///
 /// ```
 /// use http::{Request, Response, StatusCode};
@@ -31,7 +33,7 @@ use crate::HttpConnection;
 /// # async fn main() -> std::io::Result<()> {
 /// let room = Room::new(64, 16);
 /// let builder = HttpServer::bind("127.0.0.1:0").await?
-///     // Those that make room are counted until they have ended.
+///     // A connection that makes room still counts until it has ended.
 ///     .connections(NonZeroUsize::new(4 * 64).expect("not zero"))
 ///     .room(&room);
 /// let server = builder.serve_hyper(hyper::service::service_fn(move |request: Request<RequestBody>| {
@@ -56,9 +58,9 @@ pub struct Room(Arc<Shared>);
 struct Shared {
     most: usize,
     stays: usize,
-    /// The number of the next guest.
+    /// The number that the next connection in the room gets.
     next: AtomicU64,
-    /// The oldest first.
+    /// The connections in the room, the oldest first.
     guests: Mutex<Vec<Guest>>,
 }
 
@@ -70,7 +72,8 @@ struct Guest {
 }
 
 impl Room {
-    /// Makes room for `most` connections, and for `stays` of [`Stay`] among them, which should be fewer.
+    /// Creates a room for `most` connections. Among them there can be `stays` of [`Stay`] at a time, which should be
+    /// fewer than `most`.
     pub fn new(most: usize, stays: usize) -> Self {
         Self(Arc::new(Shared {
             most,
@@ -80,8 +83,8 @@ impl Room {
         }))
     }
 
-    /// Lets a connection stay until what this returns is dropped, though others need its place. `None` if as many stay as
-    /// may, or if the connection is none of this room.
+    /// Lets a connection stay, even if others need its place, until the returned [`Stay`] is dropped. Returns `None` if
+    /// the room has as many stays as it may have, or if the connection has no place in the room.
     pub fn stay(&self, connection: &HttpConnection) -> Option<Stay> {
         self.stay_as(connection.link().guest?)
     }
@@ -99,9 +102,9 @@ impl Room {
         Some(Stay { room, number })
     }
 
-    /// Takes a connection in, and has another one leave if there are too many.
+    /// Gives a connection a place in the room. If the room is full, tells another connection to leave.
     pub(crate) fn enter(&self, peer: &Peer) -> Entered {
-        // Relaxed: only that it is another one each time.
+        // The ordering is relaxed, because the numbers only have to differ.
         let number = self.0.next.fetch_add(1, Ordering::Relaxed);
         let leave = Arc::new(Notify::new());
         let guest = Guest {
@@ -116,7 +119,8 @@ impl Room {
         guests.push(guest);
         drop(guests);
         if let Some(guest) = leaving {
-            // A permit is kept, so this may come before it is waited for.
+            // `notify_one` keeps a permit, so the other connection learns of this even if it does not wait in `leaves`
+            // yet.
             guest.leave.notify_one();
         }
         let room = self.clone();
@@ -141,7 +145,8 @@ impl fmt::Debug for Room {
     }
 }
 
-/// Returns which one makes room. Strangers are many on an address of their own, so it is one of theirs.
+/// Returns the position of the connection that leaves: the oldest one of the IP address with the most connections. A
+/// client that crowds the room has many connections from one address.
 fn victim(guests: &[Guest]) -> Option<usize> {
     fn ip(guest: &Guest) -> Option<IpAddr> {
         match &guest.peer {
@@ -154,12 +159,13 @@ fn victim(guests: &[Guest]) -> Option<usize> {
         .iter()
         .enumerate()
         .filter(|(_, guest)| guest.stays == 0);
-    // The first of those with the most, by the order of a maximum that is reversed.
+    // `max_by_key` returns the last of several equal elements. The order is reversed, so that this is the oldest
+    // connection.
     let most = can_leave.rev().max_by_key(|(_, guest)| of(ip(guest)));
     most.map(|(at, _)| at)
 }
 
-/// A connection's place in a [`Room`], until it is dropped.
+/// The place of a connection in a [`Room`]. It is free again once this is dropped.
 pub(crate) struct Entered {
     room: Room,
     number: u64,
@@ -171,7 +177,7 @@ impl Entered {
         self.number
     }
 
-    /// Waits until the connection has to make room.
+    /// Waits until the connection has to leave, to make room for another one.
     pub(crate) async fn leaves(&self) {
         self.leave.notified().await;
     }
@@ -184,7 +190,7 @@ impl Drop for Entered {
     }
 }
 
-/// Keeps a connection in its [`Room`] until it is dropped.
+/// A guard that keeps a connection in its [`Room`] until the guard is dropped.
 #[derive(Debug)]
 #[must_use = "one that is dropped at once keeps nobody"]
 pub struct Stay {
@@ -193,7 +199,7 @@ pub struct Stay {
 }
 
 impl Stay {
-    /// Makes a response's body hold this until it ends.
+    /// Wraps a response's body, so that the connection stays until the body is dropped.
     pub fn body<B>(self, body: B) -> StayBody<B> {
         StayBody { body, _stay: self }
     }
@@ -209,7 +215,7 @@ impl Drop for Stay {
 }
 
 pin_project! {
-    /// A body that holds a [`Stay`].
+    /// A response's body that holds a [`Stay`] until the body is dropped.
     #[derive(Debug)]
     pub struct StayBody<B> {
         #[pin]

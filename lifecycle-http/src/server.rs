@@ -20,13 +20,16 @@ use crate::{Handshake, HttpBuilder, Listener};
 
 /// An HTTP server. See the [crate](crate) for how it drains.
 ///
-/// It accepts from the moment it is made, on tasks of its own: make it in [`Runner::build`](lifecycle_runtime::Runner::build),
-/// so that signals are heard before the first client can come. An accept that fails for want of descriptors or memory is
-/// tried again after 5 ms, then twice as long each time, up to 1 s; that is logged, at most every 5 s. As a component it stops accepting, serves what the
-/// kernel had queued, tells every connection to close and waits for them; at the soft deadline those that are left are
-/// cut, and named in the report. Dropping it cuts them at once.
+/// The server accepts as soon as it is created, on tasks of its own. So create it in
+/// [`Runner::build`](lifecycle_runtime::Runner::build), where signals are registered before the first client can come.
+/// An accept that fails for want of descriptors or memory is retried after 5 ms, then after twice as long each time, up
+/// to 1 s. These failures are logged at most every 5 s.
 ///
-/// Handlers find the [`HttpConnection`](crate::HttpConnection) that a request came by in its extensions.
+/// As a component, the server stops accepting, serves the connections that the kernel had queued, tells every
+/// connection to close, and waits for them. At the soft deadline it cuts the connections that are left, and the report
+/// names them. A dropped server cuts its connections at once.
+///
+/// The extensions of a request contain the [`HttpConnection`](crate::HttpConnection) that received it.
 #[doc(alias("graceful", "shutdown", "drain", "with_graceful_shutdown"))]
 pub struct HttpServer {
     accepting: Accepting,
@@ -34,12 +37,12 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Listens on a TCP address: the first of those `address` stands for that can be had, as
-    /// [`TcpListener::bind`](tokio::net::TcpListener::bind) does.
+    /// Listens on a TCP address. If `address` stands for several addresses, the server listens on the first that can be
+    /// bound, as [`TcpListener::bind`](tokio::net::TcpListener::bind) does.
     ///
     /// # Errors
     ///
-    /// When none can: taken, not of this machine, or not allowed.
+    /// When no address can be bound, because each is taken, not of this machine, or not allowed.
     ///
     /// # Panics
     ///
@@ -48,16 +51,16 @@ impl HttpServer {
         Ok(Self::from_listener(TcpListener::bind(address).await?))
     }
 
-    /// Takes a listening socket that somebody bound: TCP or unix, or an inherited one through
+    /// Takes a listening socket that is already bound, TCP or unix. Convert an inherited socket by
     /// `Listener::try_from(std_listener)`.
     ///
-    /// Close other descriptors of the same socket in this process, unless a successor is to inherit it: while anybody has
-    /// one, the kernel completes connections that nobody will serve.
+    /// Close other descriptors of the same socket in this process, unless a successor process is to inherit the socket.
+    /// As long as a descriptor is open, the kernel completes connections that nobody will serve.
     pub fn from_listener(listener: impl Into<Listener>) -> HttpBuilder {
         Self::from_listeners([listener.into()])
     }
 
-    /// [`from_listener`](Self::from_listener) for several.
+    /// Takes several listening sockets, each as [`from_listener`](Self::from_listener) does.
     pub fn from_listeners(listeners: impl IntoIterator<Item = Listener>) -> HttpBuilder {
         HttpBuilder::new(listeners.into_iter().collect())
     }
@@ -93,28 +96,29 @@ impl HttpServer {
         }
     }
 
-    /// The addresses it listens on, those of unix sockets aside.
+    /// Returns the addresses that the server listens on, without those of unix sockets.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.accepting.addresses()
     }
 
-    /// Numbers about its connections.
+    /// Returns numbers about the server's connections.
     pub fn stats(&self) -> ConnectionStats {
         self.accepting.acceptor().stats()
     }
 
-    /// Its connections, the oldest first: who, which protocol, what they are in, for how long.
+    /// Returns the server's connections, the oldest first. Each tells its peer, its protocol, its requests in flight
+    /// and its age.
     pub fn connections(&self) -> impl Iterator<Item = Connection> + use<> {
         self.accepting.acceptor().list()
     }
 
-    /// How many requests are being answered.
+    /// Returns the number of requests in flight.
     pub fn in_flight(&self) -> usize {
         self.exchanges.in_flight()
     }
 
-    /// Stops accepting. Connections that the kernel had completed are still taken in, and those there are go on until
-    /// the shutdown tells them. Waits for nobody.
+    /// Stops accepting, and returns at once. Connections that the kernel had completed are still accepted. Open
+    /// connections go on until the shutdown tells them to close.
     pub fn close(&self) {
         self.accepting.close();
     }
@@ -133,7 +137,8 @@ impl Component for &HttpServer {
         let drained = self.accepting.cleanup(cx).await;
         if self.accepting.owns_connections() {
             self.exchanges.close();
-            // h2 runs exchanges on tasks of their own, which end when their connection is gone.
+            // hyper runs h2 exchanges on tasks of their own. They end when their connection is gone, and this waits for
+            // that.
             self.exchanges.drained().await;
         }
         drained

@@ -1,4 +1,4 @@
-//! Event streams that end well.
+//! Event streams that the server ends between two events when it shuts down.
 
 use std::fmt;
 use std::future::Future;
@@ -13,15 +13,17 @@ use http_body::{Body, Frame, SizeHint};
 use lifecycle_runtime::Connection;
 use pin_project_lite::pin_project;
 
-/// When clients come back: each is told a time in here, so that they do not come all at once.
+/// The milliseconds after which clients reconnect. Each client is told a random time in this range, so that they do not
+/// all reconnect at once.
 const RETRY: RangeInclusive<u64> = 500..=3_000;
 
 pin_project! {
-    /// An event stream (`text/event-stream`) that ends when its connection should close: at the next event boundary, with
-    /// a `retry:` of its own for each client. Clients reconnect, and say which event they saw last.
+    /// An event stream (`text/event-stream`) that ends when its connection should close. It ends after the current
+    /// event, with a last event that tells the client a random time to reconnect (`retry:`). Clients reconnect by
+    /// themselves, and send the id of the last event that they saw.
     ///
-    /// [`HttpServer`](crate::HttpServer) does this by itself for responses of that type, unless they have a
-    /// `content-encoding`. Elsewhere, in front of axum's own server, say:
+    /// [`HttpServer`](crate::HttpServer) wraps responses of that type by itself, unless they have a `content-encoding`.
+    /// For other servers, such as axum's own, wrap the body yourself:
     ///
     /// ```
     /// use http::{HeaderValue, Response, header::CONTENT_TYPE};
@@ -49,19 +51,20 @@ pin_project! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// The connection should close, and the stream is in the middle of an event.
+    /// The connection should close, but the stream is in the middle of an event.
     Told,
     Ended,
 }
 
-/// Whether what was sent last ends an event: line ends since the last other byte.
+/// The end of the bytes that were sent, from which `is_boundary` tells whether they end an event. `line_ends` counts
+/// the line ends since the last other byte.
 #[derive(Clone, Copy, Debug)]
 struct Tail {
     line_ends: u8,
 }
 
 impl Tail {
-    /// Before the first byte there is nothing to cut in two.
+    /// The state before the first byte. It counts as a boundary, because no event has begun that could be cut in two.
     const START: Self = Self { line_ends: 2 };
 
     fn sent(&mut self, bytes: &[u8]) {
@@ -80,7 +83,7 @@ impl Tail {
 }
 
 impl<B> SseBody<B> {
-    /// Ends `body` when `connection` should close.
+    /// Creates an event stream of `body` that ends when `connection` should close.
     pub fn new(body: B, connection: &Connection) -> Self {
         let connection = connection.clone();
         Self::until(body, async move {
@@ -88,7 +91,7 @@ impl<B> SseBody<B> {
         })
     }
 
-    /// Ends `body` when `closing` is ready: for servers other than this crate's.
+    /// Creates an event stream of `body` that ends when `closing` is ready, for servers other than this crate's.
     pub fn until(body: B, closing: impl Future<Output = ()> + Send + 'static) -> Self {
         Self {
             body,
@@ -99,7 +102,8 @@ impl<B> SseBody<B> {
         }
     }
 
-    /// When clients should come back: each is told a time in this range, to the millisecond. Default: 0.5 to 3 s.
+    /// Sets the range of times after which clients should reconnect. Each client is told a random time in this range,
+    /// to the millisecond. Default: 0.5 to 3 s.
     #[must_use]
     pub fn retry(mut self, range: RangeInclusive<Duration>) -> Self {
         let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -108,16 +112,16 @@ impl<B> SseBody<B> {
     }
 }
 
-/// The last event: nothing but when to come back.
+/// Returns the last event of a stream, which contains only the time to reconnect (`retry:`), random in the range.
 fn farewell(retry: &RangeInclusive<u64>) -> Bytes {
     let width = retry.end().saturating_sub(*retry.start()).saturating_add(1);
-    // Seeded by the system for each.
+    // Each `RandomState` has keys of its own, so the hash of 0 is a different number each time.
     let jitter = RandomState::new().hash_one(0) % width;
     format!("retry: {}\n\n", retry.start().saturating_add(jitter)).into()
 }
 
 impl<B: Body> Body for SseBody<B> {
-    /// The inner body's bytes, which costs nothing if they are `Bytes`, and the last event.
+    /// The bytes of the inner body, and of the last event. They are not copied if the inner body's data are `Bytes`.
     type Data = Bytes;
     type Error = B::Error;
 
@@ -153,7 +157,7 @@ impl<B: Body> Body for SseBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // The stream may be ended before the inner body's end, and has one event more then.
+        // The stream may end before the inner body does, and then it has one event more.
         SizeHint::default()
     }
 }

@@ -17,12 +17,12 @@ use crate::accept::Serve;
 use crate::entrance::{Accepting, Entrance, Refusal};
 use crate::{Listener, RawStream};
 
-/// A server that hands each stream to a service as it was accepted: for protocols other than HTTP, or to relay TLS
+/// A server that hands each accepted stream to a service unchanged: for protocols other than HTTP, or to relay TLS
 /// without decrypting it.
 ///
-/// It accepts as an [`HttpServer`](crate::HttpServer) does, and drains like one: it stops accepting, serves what the
-/// kernel had queued, tells every connection to close and waits for them; at the soft deadline those that are left are
-/// cut, and named in the report. Dropping it cuts them at once.
+/// It accepts and drains like an [`HttpServer`](crate::HttpServer). It stops accepting, serves the connections that the
+/// kernel had queued, tells every connection to close, and waits for them. At the soft deadline it cuts the connections
+/// that are left, and the report names them. A dropped server cuts its connections at once.
 ///
 /// ```
 /// use lifecycle_http::{RawStream, StreamServer};
@@ -50,7 +50,7 @@ pub struct StreamServer {
     accepting: Accepting,
 }
 
-/// A [`StreamServer`] that listens and does not accept yet: [`serve`](Self::serve) begins.
+/// A [`StreamServer`] that listens and does not accept yet: [`serve`](Self::serve) begins to accept.
 #[must_use = "it accepts nothing until `serve`"]
 #[derive(Debug)]
 pub struct StreamBuilder {
@@ -73,7 +73,7 @@ impl StreamServer {
         Ok(Self::from_listeners([listener.into()]))
     }
 
-    /// Takes listening sockets that are bound already.
+    /// Takes listening sockets that are already bound.
     pub fn from_listeners(listeners: impl IntoIterator<Item = Listener>) -> StreamBuilder {
         StreamBuilder {
             entrance: Entrance::new(listeners, |_| Bytes::new()),
@@ -81,55 +81,56 @@ impl StreamServer {
         }
     }
 
-    /// Returns the addresses it listens on, those of unix sockets aside.
+    /// Returns the addresses that the server listens on, without those of unix sockets.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.accepting.addresses()
     }
 
-    /// Returns numbers about its connections.
+    /// Returns numbers about the server's connections.
     pub fn stats(&self) -> ConnectionStats {
         self.accepting.acceptor().stats()
     }
 
-    /// Stops accepting. Connections that the kernel had completed are still taken in, and those there are go on until
-    /// the shutdown tells them. Waits for nobody.
+    /// Stops accepting, and returns at once. Connections that the kernel had completed are still accepted. Open
+    /// connections go on until the shutdown tells them to close.
     pub fn close(&self) {
         self.accepting.close();
     }
 }
 
 impl StreamBuilder {
-    /// Sets how many connections there may be at a time; others are refused. Default: 10,000.
+    /// Sets how many connections there may be at a time. Further connections are refused. Default: 10,000.
     pub fn connections(mut self, most: NonZeroUsize) -> Self {
         self.entrance.connections(most);
         self
     }
 
-    /// Sets for how long a connection may go without a [touch](Connection::touch). It is told to close then, and cut after
-    /// as long again. Default: for ever.
+    /// Sets for how long a connection may go without a [touch](Connection::touch). After that time the server tells the
+    /// connection to close, and cuts it after as long again. Default: for ever.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.idle = Some(idle);
         self
     }
 
-    /// Spawns connections into these [`Connections`](lifecycle_runtime::Connections), which are drained by a step of
-    /// their own, instead of into some of the server's.
+    /// Spawns connections into the given [`Connections`](lifecycle_runtime::Connections), which are drained by a step
+    /// of their own, instead of into connections that belong to the server.
     ///
-    /// The limit and the idle time are theirs then, several servers can share them, and the shutdown of the server only
-    /// stops accepting.
+    /// The limit and the idle time of those `Connections` apply then. Several servers can share them. The shutdown of
+    /// the server only stops accepting.
     pub fn acceptor(mut self, acceptor: Acceptor) -> Self {
         self.entrance.acceptor(acceptor);
         self
     }
 
-    /// Asks `admit` for each connection, and refuses it if that returns `false`: while load is shed, say. Default:
-    /// always `true`.
+    /// Asks `admit` about each new connection, and refuses the connection if it returns `false`, for example while load
+    /// is shed. Default: always `true`.
     pub fn admit(mut self, admit: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.entrance.admit(admit);
         self
     }
 
-    /// Sets the bytes that a refused client is sent, best effort, before its connection is closed. Default: none.
+    /// Sets the bytes that a refused client is sent before its connection is closed. They are sent only as far as the
+    /// socket takes them at once. Default: none.
     pub fn refuse_with(
         mut self,
         refusal: impl Fn(Refusal) -> Bytes + Send + Sync + 'static,
@@ -139,15 +140,15 @@ impl StreamBuilder {
     }
 
     /// Stops accepting when `end` is ready, or at the shutdown, whichever comes first. Connections that the kernel had
-    /// completed are still taken in, and those there are go on.
+    /// completed are still accepted, and open connections go on.
     pub fn accept_until(mut self, end: impl Future<Output = ()> + Send + 'static) -> Self {
         self.entrance.accept_until(end);
         self
     }
 
-    /// Accepts from now on, and runs `serve` for each stream, on a task of its own.
+    /// Begins to accept, and runs `serve` for each stream, on a task of its own.
     ///
-    /// `serve` should end soon after [`Connection::cancelled`]; at the deadline it is aborted. What it returns as an error
+    /// `serve` should end soon after [`Connection::cancelled`]; at the deadline it is aborted. An error that it returns
     /// is logged, and counted in [`ConnectionStats::failed`].
     ///
     /// # Panics
@@ -185,7 +186,7 @@ where
         connection: Connection,
     ) -> impl Future<Output = O> + Send + 'static {
         if let RawStream::Tcp(tcp) = &stream {
-            // Best effort: the client may be gone already.
+            // An error is ignored, because the client may already be gone.
             let _ = tcp.set_nodelay(true);
         }
         (self.0)(stream, connection)

@@ -1,14 +1,14 @@
-//! Complaints that are not repeated too often.
+//! A limit on how often a warning of one kind is logged.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Between two complaints about the same.
+/// The shortest time between two warnings of one kind.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// Allows one complaint in five seconds.
+/// A throttle that allows one warning in five seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle(Mutex<Option<Instant>>);
 

@@ -1,4 +1,4 @@
-//! Upgrades that the server knows of.
+//! Upgrades of connections that the server counts, drains and cuts with the connection.
 
 use std::fmt;
 use std::future::Future;
@@ -14,13 +14,15 @@ use tracing::debug;
 
 use crate::HttpConnection;
 
-/// The request cannot be upgraded here: it did not come by an [`HttpServer`](crate::HttpServer), or that has ended.
+/// The error that a request cannot be upgraded: no [`HttpServer`](crate::HttpServer) received it, or its connection has
+/// ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotUpgradable;
 
-/// Runs `serve` on the connection once `request` is upgraded: once the response (101, or 200 to a CONNECT) is sent.
+/// Runs `serve` on the connection once `request` is upgraded, which is when its response (101, or 200 to a CONNECT) is
+/// sent.
 ///
-/// It is [`Upgrade::take`] and [`Upgrade::run`] in one.
+/// This calls [`Upgrade::take`] and then [`Upgrade::run`].
 ///
 /// ```
 /// use http::{Request, Response, StatusCode};
@@ -40,7 +42,7 @@ pub struct NotUpgradable;
 ///
 /// # Errors
 ///
-/// [`NotUpgradable`]; `serve` is dropped.
+/// [`NotUpgradable`] if the request cannot be upgraded. `serve` is dropped then.
 pub fn upgrade_tracked<B, F>(
     request: &mut Request<B>,
     serve: impl FnOnce(TokioIo<Upgraded>, HttpConnection) -> F + Send + 'static,
@@ -53,8 +55,9 @@ where
 
 /// An upgrade that a request asks for.
 ///
-/// A service that must ask somebody else first, such as a proxy its upstream, takes it from the request, and runs it
-/// once it knows that the response is a 101 (or a 200 to a CONNECT). Dropped, it does nothing.
+/// A service that must ask another server first, as a proxy asks its upstream, takes the upgrade from the request. It
+/// runs the upgrade once it knows that the response is a 101 (or a 200 to a CONNECT). An [`Upgrade`] that is dropped
+/// does nothing.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -98,18 +101,19 @@ impl Upgrade {
         })
     }
 
-    /// Runs `serve` once the response is sent, as a part of the connection: it is counted, named, drained and cut with it.
+    /// Runs `serve` once the response is sent, as a part of the connection: `serve` is counted, named, drained and cut
+    /// with the connection.
     ///
-    /// `serve` should end soon after [`cancelled`](lifecycle_runtime::Connection::cancelled); at the deadline it is aborted.
-    /// What it returns as an error is that of the connection: logged, and counted in
+    /// `serve` should end soon after [`cancelled`](lifecycle_runtime::Connection::cancelled); at the deadline it is
+    /// aborted. An error that it returns becomes the error of the connection, which is logged and counted in
     /// [`ConnectionStats::failed`](lifecycle_runtime::ConnectionStats::failed).
     ///
-    /// Upgrades that are served otherwise (axum's `WebSocketUpgrade`, say) are awaited too, until their stream is
-    /// dropped, and their socket is closed at the deadline; but the task that serves them is its framework's.
+    /// The server also awaits upgrades that another library serves (axum's `WebSocketUpgrade`, for example), until
+    /// their stream is dropped. It closes their socket at the deadline, but cannot abort the task of that library.
     ///
     /// # Errors
     ///
-    /// [`NotUpgradable`] once the connection has ended; `serve` is dropped.
+    /// [`NotUpgradable`] if the connection has ended. `serve` is dropped then.
     ///
     /// # Panics
     ///
@@ -144,30 +148,31 @@ impl Upgrade {
 
 type Following = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
-/// The upgrades of a connection, which it runs or waits for.
+/// The upgrades of one connection, which the connection runs or waits for.
 #[derive(Default)]
 pub(crate) struct Upgrades(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// The upgrade that follows the last response over HTTP/1.1.
+    /// The upgrade that runs after the last response over HTTP/1.1.
     next: Option<Following>,
-    /// Held by streams of HTTP/2 that were upgraded. Made for the first.
+    /// A channel that the first upgraded HTTP/2 stream creates. Each upgraded stream holds a sender, so the receiver
+    /// learns when all have ended.
     streams: Option<(Sender<()>, Receiver<()>)>,
-    /// The first error of such a stream.
+    /// The first error of an upgraded HTTP/2 stream.
     failed: Option<BoxError>,
 }
 
 impl Upgrades {
-    /// Keeps the upgrade that follows the response to the request that is answered now, over HTTP/1.1.
+    /// Keeps the upgrade that runs after the response to the current request, over HTTP/1.1.
     pub(crate) fn follow(&self, next: impl Future<Output = Result<(), BoxError>> + Send + 'static) {
         let before = self.state().next.replace(Box::pin(next));
-        // The one before was asked for by a request that was answered without an upgrade. Dropping it runs code of the
-        // service, so the lock is released first.
+        // An upgrade that was kept before belongs to an earlier request, which was answered without an upgrade. Its
+        // drop runs code of the service, so the lock is released first.
         drop(before);
     }
 
-    /// Returns a guard that the connection waits for, until it is dropped.
+    /// Returns a guard. The connection does not end until the guard is dropped.
     pub(crate) fn hold(&self) -> Sender<()> {
         let mut state = self.state();
         state.streams.get_or_insert_with(|| channel(1)).0.clone()
@@ -177,7 +182,8 @@ impl Upgrades {
         self.state().failed.get_or_insert(error);
     }
 
-    /// Runs the upgrade that follows HTTP, and waits for streams that were upgraded.
+    /// Runs the upgrade that comes after the last HTTP/1.1 response, and waits for the HTTP/2 streams that were
+    /// upgraded.
     pub(crate) async fn finish(&self) -> Result<(), BoxError> {
         let (next, streams) = {
             let mut state = self.state();
@@ -188,7 +194,7 @@ impl Upgrades {
         }
         if let Some((sender, mut receiver)) = streams {
             drop(sender);
-            // No value is ever sent, so this ends with the last sender.
+            // No value is ever sent, so `recv` returns when the last sender is dropped.
             receiver.recv().await;
         }
         let failed = self.state().failed.take();

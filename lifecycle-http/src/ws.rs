@@ -1,4 +1,4 @@
-//! WebSockets that say 1001 when the server goes away.
+//! WebSockets that send their client the close code 1001 when the server shuts down.
 
 use std::fmt;
 use std::future::Future;
@@ -34,19 +34,20 @@ pub struct WebSocket {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Open,
-    /// The client was told, and has until then.
+    /// The client was sent a close frame, and has until this time to close.
     Leaving(Instant),
     Ended,
 }
 
-/// The request is no WebSocket's.
+/// The error that a request does not ask for a WebSocket that this server can open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotWebSocket;
 
-/// Answers the request for a WebSocket, over HTTP/1.1 or HTTP/2 (RFC 8441), and serves it on a task that the server
-/// awaits: see [`upgrade_tracked`].
+/// Answers the request for a WebSocket, over HTTP/1.1 or HTTP/2 (RFC 8441), and runs `serve` with the WebSocket on a
+/// task that the server awaits: see [`upgrade_tracked`].
 ///
-/// The response has no body; give it one of your type. Messages may have 64 MiB and frames 16, as tungstenite has it.
+/// The returned response has no body; map it to a body of your type. A message may have 64 MiB and a frame 16 MiB,
+/// which are the defaults of tungstenite.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -66,7 +67,7 @@ pub struct NotWebSocket;
 ///
 /// # Errors
 ///
-/// [`NotWebSocket`]: 400 is its answer.
+/// [`NotWebSocket`] if the request does not ask for a WebSocket. Answer it with status 400.
 pub fn upgrade<B, F>(
     request: &mut Request<B>,
     serve: impl FnOnce(WebSocket) -> F + Send + 'static,
@@ -136,7 +137,8 @@ impl WebSocket {
             stream,
             closing: Box::pin(async move {
                 if closing.cancelled().await == CloseReason::Drain {
-                    // The clients will all come back, so they are told one after the other.
+                    // During a drain, all clients reconnect. So they are told to close one after the other, and this
+                    // waits for the turn of this client.
                     sleep(closing.link().common.turn()).await;
                 }
             }),
@@ -145,19 +147,20 @@ impl WebSocket {
         }
     }
 
-    /// The next message; `None` once the client has closed.
+    /// Returns the next message. Returns `None` once the client has closed, or its time to close is over.
     ///
-    /// When the server goes away the client is told so with 1001 ([`Limits::spread`](crate::Limits::spread) apart from the
-    /// next), and has
-    /// [`Limits::close_ack_timeout`](crate::Limits::close_ack_timeout) to close. What it sent until then is still received here.
+    /// When the server shuts down, this sends the client a close frame with the code 1001. The close frames of several
+    /// clients are [`Limits::spread`](crate::Limits::spread) apart. The client has
+    /// [`Limits::close_ack_timeout`](crate::Limits::close_ack_timeout) to close, and its messages are still returned
+    /// until then.
     ///
     /// # Errors
     ///
-    /// When the connection or the protocol broke.
+    /// When the connection broke, or the client violated the protocol.
     ///
     /// # Cancel safety
     ///
-    /// Safe: no message is lost if it is dropped.
+    /// Safe: no message is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Result<Message, Error>> {
         loop {
             match self.phase {
@@ -173,7 +176,7 @@ impl WebSocket {
                                 code: CloseCode::Away,
                                 reason: "".into(),
                             }));
-                            // The message is queued at once; if this future is dropped, the next read flushes it.
+                            // The close frame is queued at once. If this future is dropped, the next read flushes it.
                             let _ = timeout_at(deadline, self.stream.send(goodbye)).await;
                         }
                     }
@@ -190,16 +193,17 @@ impl WebSocket {
     ///
     /// # Errors
     ///
-    /// When the connection broke, or the client was told to go.
+    /// When the connection broke, or when the client was already sent a close frame.
     ///
     /// # Cancel safety
     ///
-    /// Not safe: if it is dropped, the message is sent later, with the next one or by [`next`](Self::next), or not at all.
+    /// Not safe: if the future is dropped, the message is not sent, or is sent later by the next call of `send` or of
+    /// [`next`](Self::next).
     pub async fn send(&mut self, message: Message) -> Result<(), Error> {
         self.stream.send(message).await
     }
 
-    /// Returns the connection that it belongs to.
+    /// Returns the connection that the WebSocket belongs to.
     pub fn connection(&self) -> &HttpConnection {
         &self.connection
     }

@@ -2,13 +2,13 @@
 
 const CLOSE: u8 = 0x8;
 
-/// The position in one direction of a WebSocket: in a frame, or between two.
+/// The position in one direction of a WebSocket: inside a frame, or between two frames.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    /// The bytes of a frame's header that have arrived.
+    /// The bytes of the current frame's header that have arrived.
     header: [u8; 14],
     have: usize,
-    /// How much of its payload has not arrived.
+    /// The number of bytes of the frame's payload that have not arrived.
     left: u64,
 }
 
@@ -17,7 +17,7 @@ impl Frames {
         self.have == 0 && self.left == 0
     }
 
-    /// Follows bytes that pass. Returns whether a close frame has ended in them.
+    /// Follows the bytes that pass in this direction. Returns whether a close frame has ended in them.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) -> bool {
         let mut closed = false;
         while !bytes.is_empty() {
@@ -42,7 +42,8 @@ impl Frames {
         closed
     }
 
-    /// Returns the length of the header, as far as it is known: the first two bytes tell.
+    /// Returns the length of the frame's header. Until the first two bytes have arrived, it is 2, since those bytes
+    /// tell the length.
     fn header_length(&self) -> usize {
         if self.have < 2 {
             return 2;

@@ -38,7 +38,7 @@ async fn read<const N: usize>(from: &mut DuplexStream) -> [u8; N] {
     bytes
 }
 
-/// A frame as a client sends it: masked, with a mask of zeros.
+/// Returns a frame as a client sends it: masked, with a mask of zeros.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).unwrap();
     let mut frame = vec![first, 0x80 | length, 0, 0, 0, 0];
