@@ -52,7 +52,7 @@ enum Next {
     Cut,
 }
 
-/// The future that is ready when the connection should close, and what it returned.
+/// A signal to close the connection: the future that waits for the signal, and the signal once it has come.
 pub(crate) struct Signal<'a, F> {
     pub(crate) closing: Pin<&'a mut F>,
     pub(crate) told: Option<Told>,

@@ -17,7 +17,7 @@ use crate::pace::Pace;
 use crate::response_body::ResponseBody;
 use crate::{HttpConnection, RequestBody, SseBody};
 
-/// One request and its response. An exchange begins with the request's head. It ends when the response's body is
+/// An exchange of a request and its response. It begins with the request's head. It ends when the response's body is
 /// dropped, or when the request is given up before that.
 pub(crate) struct Exchange {
     activity: Arc<Activity>,

@@ -57,7 +57,7 @@ impl HttpConnection {
         self.link.connection.close_reason()
     }
 
-    /// Tells the connection to close because of `reason`. If it was told before, the first reason stays.
+    /// Asks the connection to close because of `reason`. If it was asked before, the first reason stays.
     pub fn close(&self, reason: CloseReason) {
         self.link.connection.close(reason);
     }

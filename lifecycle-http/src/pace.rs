@@ -32,7 +32,7 @@ impl Pace {
         }
     }
 
-    /// Records that bytes moved, which ends a wait and adds to the credit.
+    /// Records that `bytes` bytes moved. They end the current wait and add to the credit.
     pub(crate) fn moved(&mut self, bytes: usize) {
         if let Some(since) = self.waiting.take() {
             self.credit = self.credit.saturating_sub(since.elapsed());

@@ -145,8 +145,8 @@ impl fmt::Debug for Room {
     }
 }
 
-/// Returns the position of the connection that leaves: the oldest one of the IP address with the most connections. A
-/// client that crowds the room has many connections from one address.
+/// Returns the position of the connection that has to leave: of those without a [`Stay`], the oldest one of the IP
+/// address with the most connections. A client that crowds the room has many connections from one address.
 fn victim(guests: &[Guest]) -> Option<usize> {
     fn ip(guest: &Guest) -> Option<IpAddr> {
         match &guest.peer {

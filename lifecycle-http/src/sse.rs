@@ -56,8 +56,7 @@ enum State {
     Ended,
 }
 
-/// The end of the bytes that were sent, from which `is_boundary` tells whether they end an event. `line_ends` counts
-/// the line ends since the last other byte.
+/// The number of line ends at the end of the bytes that were sent. An event ends with two line ends.
 #[derive(Clone, Copy, Debug)]
 struct Tail {
     line_ends: u8,

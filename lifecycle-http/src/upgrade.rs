@@ -167,8 +167,8 @@ impl Upgrades {
     /// Keeps the upgrade that runs after the response to the current request, over HTTP/1.1.
     pub(crate) fn follow(&self, next: impl Future<Output = Result<(), BoxError>> + Send + 'static) {
         let before = self.state().next.replace(Box::pin(next));
-        // An upgrade that was kept before belongs to an earlier request, which was answered without an upgrade. Its
-        // drop runs code of the service, so the lock is released first.
+        // An earlier request left the upgrade in `before`: it was answered without an upgrade. The drop of `before`
+        // runs code of the service, so the lock is released first.
         drop(before);
     }
 

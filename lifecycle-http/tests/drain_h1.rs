@@ -1,4 +1,4 @@
-//! HTTP/1.1 connections, each ended as it deserves.
+//! HTTP/1.1 connections during a drain: each is ended according to its state.
 
 mod support;
 
@@ -59,7 +59,7 @@ async fn a_client_in_dialogue_gets_its_next_request_answered() {
     client.says(GET).await;
     client.hears().await;
     let (stopped, answer) = tokio::join!(site.stop(), async {
-        // It takes its time, though not for ever.
+        // The client waits before its next request, for less than `keep_alive_after_drain`.
         tokio::time::sleep(Duration::from_millis(100)).await;
         client.says(GET).await;
         client.hears_all().await
@@ -74,7 +74,8 @@ async fn a_client_in_dialogue_gets_its_next_request_answered() {
 #[tokio::test(start_paused = true)]
 async fn what_the_kernel_accepted_is_answered() {
     let site = site(Limits::default()).await;
-    // Nobody polls the accept loop between here and the stop.
+    // The accept loop is not polled before the stop, because nothing is awaited here. So these connections wait in the
+    // kernel's queue.
     let queued: Vec<_> = (0..20)
         .map(|_| {
             let mut client = std::net::TcpStream::connect(site.address()).unwrap();

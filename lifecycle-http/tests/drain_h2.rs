@@ -1,4 +1,5 @@
-//! HTTP/2 connections: streams finish, clients learn which of them were not begun.
+//! HTTP/2 connections during a drain: streams in flight finish, and clients learn which streams the server did not
+//! begin.
 #![cfg(feature = "h2")]
 
 mod support;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 
 type Driver = JoinHandle<Result<(), h2::Error>>;
 
-/// An h2 client, and the task that reads for it.
+/// Returns an h2 client, and the task that runs its connection.
 async fn client(site: &Site, window: u32) -> (SendRequest<Bytes>, Driver) {
     let stream = TcpStream::connect(site.address()).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -34,7 +35,7 @@ async fn clients_may_ask_for_other_protocols_unless_the_service_has_none() {
             .unwrap();
         let site = support::serve(builder.extended_connect(enabled));
         let (mut send, _driver) = client(&site, 65_535).await;
-        // The server's settings precede its answer.
+        // The server sends its settings before its first response, so the client knows them after this request.
         send.send_request(get("/"), true).unwrap().0.await.unwrap();
         assert_eq!(send.is_extended_connect_protocol_enabled(), enabled);
     }
@@ -68,7 +69,8 @@ async fn streams_in_flight_finish_and_later_ones_are_refused() {
     site.reached().await;
     let (stopped, body) = tokio::join!(site.stop(), async {
         site.told().await;
-        // Until the final GOAWAY has come, streams are still taken; then the client refuses them itself.
+        // The server answers new streams until it has sent the final GOAWAY. After that, the client itself refuses to
+        // open streams.
         loop {
             tokio::time::sleep(Duration::from_millis(1)).await;
             match std::future::poll_fn(|cx| send.poll_ready(cx)).await {
@@ -175,7 +177,7 @@ async fn a_large_body_is_held_until_the_window_had_room_for_it() {
         while let Some(data) = body.data().await {
             let length = data.unwrap().len();
             read += length;
-            // A client that is slower than the farewell allows between streams.
+            // The client pauses for longer than `close_ack_timeout`, which limits only connections without streams.
             if read < 100_000 {
                 tokio::time::sleep(Limits::default().close_ack_timeout * 2).await;
             }

@@ -1,4 +1,4 @@
-//! Admission, and the end of accepting: over HTTP and for plain streams.
+//! The admission of connections and the end of accepting, for HTTP servers and for stream servers.
 
 mod support;
 
@@ -24,7 +24,7 @@ async fn builder() -> StreamBuilder {
     StreamServer::bind("127.0.0.1:0").await.unwrap()
 }
 
-/// Echoes until the client has ended, or until the connection should close.
+/// Echoes bytes until the client closes, or until the connection should close.
 async fn echo(mut stream: RawStream, connection: Connection) -> Result<(), BoxError> {
     let mut buffer = [0; 64];
     loop {
@@ -165,14 +165,15 @@ async fn a_socket_that_somebody_holds_at_the_end_of_accepting_loses_no_client() 
     let server = StreamServer::from_listeners([Listener::from(tcp)])
         .accept_until(async {})
         .serve(echo);
-    // On one thread the server has not run yet: the client is in the kernel's queue when accepting ends.
+    // The test has one thread, so the accept loop has not run yet. The client waits in the kernel's queue when
+    // accepting ends.
     let mut client = client(&server).await;
     client.says("queued!").await;
     assert_eq!(client.hears_until("!").await, "queued!");
     drop(held);
 }
 
-/// Compiles only for what may stand in a plan that is strict.
+/// Compiles only for types that a strict plan allows as fields.
 fn must_be_cleaned(_: &impl MustClean) {}
 
 #[tokio::test]

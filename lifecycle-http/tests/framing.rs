@@ -1,4 +1,5 @@
-//! A request that two servers can read differently is refused: request smuggling lives on the difference.
+//! The server refuses a request that two servers can read differently, because request smuggling depends on such a
+//! difference.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Clients that do not play: each is bounded, in normal running and while draining.
+//! Clients that are slow, silent or broken: the time of each is limited, before the shutdown and while draining.
 
 mod support;
 
@@ -9,7 +9,7 @@ use support::{GET, Site, site, site_of};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-/// The connection ends between these times from now, and its place is free then.
+/// Checks that the connection ends after about `limit`, and that the server then has no connection.
 async fn is_rid_of_it(site: &Site, client: &mut support::Client, limit: Duration) {
     let start = Instant::now();
     assert!(client.is_closed().await);
@@ -63,7 +63,7 @@ async fn a_second_head_that_trickles_has_the_hello_too() {
     let mut client = site.client().await;
     client.says(GET).await;
     client.hears().await;
-    // Idle for a while first: the clock is that of the head.
+    // The connection is idle for 30 s first. The limit counts only from the first byte of the head.
     tokio::time::sleep(Duration::from_secs(30)).await;
     client.says("GET / HT").await;
     is_rid_of_it(&site, &mut client, Limits::default().header_read_timeout).await;
@@ -114,7 +114,7 @@ async fn a_response_that_nobody_reads_is_given_up() {
     let start = Instant::now();
     site.has(0).await;
     let took = start.elapsed();
-    // What the kernel takes at first buys some credit.
+    // The bytes that the kernel takes at first add to the client's time, so the connection lives longer than `stall`.
     let stall = Limits::default().stall;
     assert!(took >= stall && took < stall * 2, "{took:?}");
 }
@@ -140,7 +140,7 @@ async fn a_handler_that_takes_its_time_is_not_idle() {
     assert!(client.hears().await.ends_with("held"));
 }
 
-/// Everything that a client may have said when it resets the connection.
+/// The bytes that a client may have sent when it resets the connection.
 const SAID: [&str; 9] = [
     "",
     "GET",
@@ -284,7 +284,7 @@ async fn limits_may_be_as_long_and_as_short_as_a_duration_can_be() {
     }
 }
 
-/// A frame of HTTP/2.
+/// Returns a frame of HTTP/2.
 #[cfg(feature = "h2")]
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -299,7 +299,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn an_h2_client_that_gives_up_one_request_after_the_other_is_cut() {
     let mut limits = Limits::default();
-    // The client is told to close first, and would otherwise be cut for not answering to that.
+    // The server first tells the client to close. The client does not acknowledge that, and must not be cut for it, so
+    // the limit is long.
     limits.close_ack_timeout = Duration::from_secs(3600);
     let site = site(limits).await;
     let mut client = site.client().await;
@@ -309,7 +310,7 @@ async fn an_h2_client_that_gives_up_one_request_after_the_other_is_cut() {
     let mut given_up = 0;
     loop {
         let stream = 2 * given_up + 1;
-        // GET http://a/stuck, whole.
+        // This frame is a whole request: GET http://a/stuck.
         let ask = frame(1, 5, stream, b"\x82\x86\x04\x06/stuck\x41\x01a");
         if client.0.write_all(&ask).await.is_err() {
             break;

@@ -1,4 +1,5 @@
-//! Descriptors, tasks and threads: all are back at the end. Alone in its process, since it counts them.
+//! No descriptor, task or thread is left when a server has ended. This test is alone in its process, because it counts
+//! those of the process.
 
 mod support;
 
@@ -23,7 +24,7 @@ async fn after_its_end_no_descriptor_and_no_task_is_left() {
         let error = site.stop_within(Duration::from_secs(1)).await.unwrap_err();
         assert!(error.to_string().contains("/stuck"), "{error}");
     }
-    // The runtime counts a task out a moment after its end.
+    // The runtime lowers its count of tasks a moment after a task has ended, so this waits.
     let start = Instant::now();
     while !check.leaks().is_empty() && start.elapsed() < Duration::from_secs(10) {
         tokio::time::sleep(Duration::from_millis(1)).await;

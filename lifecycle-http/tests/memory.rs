@@ -1,4 +1,5 @@
-//! What clients that do not read can make a server hold. Alone in its process, as it looks at the memory of all of it.
+//! The memory that clients can make a server hold if they do not read is limited. This test is alone in its process,
+//! because it measures the memory of the process.
 #![cfg(all(feature = "h2", target_os = "linux"))]
 
 use std::convert::Infallible;
@@ -14,14 +15,15 @@ use lifecycle_http::{HttpServer, RequestBody};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-/// Streams of a connection.
+/// The number of streams on each connection.
 const STREAMS: u64 = 100;
 
-/// What a stream may hold, and what else a connection may.
+/// The number of bytes that a stream may make the server hold.
 const A_STREAM: u64 = 100_000;
+/// The number of bytes that a connection may make the server hold in addition to its streams.
 const A_CONNECTION: u64 = 1_000_000;
 
-/// Bytes of this process that are in memory.
+/// Returns how many bytes of this process are in memory.
 fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
     let line = text.lines().find(|line| line.starts_with("Rss:")).unwrap();
@@ -29,7 +31,8 @@ fn resident() -> u64 {
     kilobytes * 1024
 }
 
-/// A server whose responses have no end, of bytes that it allocates, and how many pieces it was asked for.
+/// Starts a server whose responses have no end. Returns the server, and the number of pieces of 16 KiB that it has
+/// allocated for them.
 async fn endless() -> (HttpServer, Arc<AtomicU64>) {
     let pieces = Arc::new(AtomicU64::new(0));
     let count = pieces.clone();
@@ -56,7 +59,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [head, payload.to_vec()].concat()
 }
 
-/// A client by hand (RFC 9113 §6) that opens its windows as far as they go, asks for `STREAMS` responses, and never reads.
+/// Returns a connection that sends h2 frames by hand (RFC 9113 §6). It opens its windows as far as possible, requests
+/// `STREAMS` responses, and never reads.
 async fn deaf(http: &HttpServer) -> TcpStream {
     const MOST: u32 = (1 << 31) - 1;
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -64,7 +68,7 @@ async fn deaf(http: &HttpServer) -> TcpStream {
     bytes.extend(frame(4, 0, 0, &window));
     bytes.extend(frame(8, 0, 0, &(MOST - 65_535).to_be_bytes()));
     for number in 0..u32::try_from(STREAMS).unwrap() {
-        // GET, http, "/", and "a" as the authority.
+        // This frame is a whole request: GET http://a/.
         bytes.extend(frame(
             1,
             5,
@@ -84,7 +88,7 @@ async fn streams_that_are_not_read_hold_little() {
     let mut clients = Vec::new();
     for number in 1..=3 {
         clients.push(deaf(&http).await);
-        // Until all are asked for, and nothing moves any more.
+        // Waits until the server has begun all responses, and allocates no more pieces.
         let (mut last, start) = (0, Instant::now());
         loop {
             tokio::time::sleep(Duration::from_millis(200)).await;

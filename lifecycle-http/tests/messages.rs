@@ -1,4 +1,5 @@
-//! Streams of gRPC, and of lines where that is asked for, end between two messages when the server shuts down.
+//! Streams of gRPC messages, and of lines if the server asks for that, end between two messages when the server shuts
+//! down.
 #![cfg(feature = "h2")]
 
 mod support;
@@ -20,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 type Sender = mpsc::UnboundedSender<Frame<Bytes>>;
 
-/// A server whose answers of a content type are what the test sends, and a client over h2.
+/// A server that sends the frames of the test as its response, and an h2 client of that server.
 struct Scene {
     http: HttpServer,
     client: h2::client::SendRequest<Bytes>,
@@ -33,7 +34,8 @@ async fn scene(kind: &'static str, answers: mpsc::UnboundedReceiver<Frame<Bytes>
         let answers = answers.lock().unwrap().take().unwrap();
         async move {
             let mut answers = answers;
-            // As calls that are answered by one message: there is no head before it.
+            // The service sends the response's head only with its first message, as gRPC services do for calls that are
+            // answered by one message.
             let first = answers.recv().await;
             let frames =
                 futures_util::stream::unfold((first, answers), async |(first, mut answers)| {
@@ -67,7 +69,7 @@ impl Scene {
         answer.await.unwrap().into_body()
     }
 
-    /// How long the shutdown took, of a minute.
+    /// Shuts the server down within a minute, and returns the time that this took.
     async fn stops(&self) -> Result<Duration, BoxError> {
         let start = Instant::now();
         let cx = Context::new(Reason::Requested, Duration::from_secs(60));
@@ -91,7 +93,7 @@ fn data(bytes: impl Into<Bytes>) -> Frame<Bytes> {
     Frame::data(bytes.into())
 }
 
-/// All that comes, and the status.
+/// Reads a response to its end. Returns its bytes and its gRPC status.
 async fn all(mut body: RecvStream) -> (Vec<u8>, Option<String>) {
     let mut bytes = Vec::new();
     while let Some(data) = body.data().await {
@@ -148,7 +150,7 @@ async fn a_call_that_is_answered_late_keeps_its_own_status() {
         },
         async { all(scene.asks().await).await },
         async {
-            // Longer than any limit.
+            // The pause is longer than any limit of a drain.
             sleep(Duration::from_secs(10)).await;
             send.send(data(message("answer"))).unwrap();
             send.send(status("0")).unwrap();

@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz` over sockets, from before the shutdown to its end.
+//! The answers to `/livez` and `/readyz` over sockets, from before the shutdown to its end.
 
 mod support;
 
@@ -29,7 +29,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// The two, and `/hold`, which is answered with a permit.
+/// Starts a server that answers `/livez`, `/readyz` and `/hold`. It answers `/hold` once `release` has a permit.
 async fn server(readiness: &Readiness, release: &Arc<Semaphore>) -> Server {
     let (probes, release) = (Probes::new(readiness), Arc::clone(release));
     let answer = move |request: Request<RequestBody>| {
@@ -51,7 +51,7 @@ async fn server(readiness: &Readiness, release: &Arc<Semaphore>) -> Server {
             Ok::<_, Infallible>(answer)
         }
     };
-    // The probe is asked again however busy the machine is.
+    // The time is long, so that the test can send the next probe in time on a busy machine.
     let mut limits = Limits::default();
     limits.keep_alive_after_drain = Duration::from_secs(10);
     let builder = HttpServer::bind("127.0.0.1:0").await.unwrap();
@@ -67,7 +67,7 @@ async fn client(http: &HttpServer) -> Client {
     Client(client)
 }
 
-/// What both say, and whether the connection goes on.
+/// Sends `/readyz` and `/livez`. Returns the response to `/readyz`, and whether the connection stays open.
 async fn probed(client: &mut Client) -> (String, bool) {
     client.gets("/readyz").await;
     let ready = client.hears().await;
@@ -123,7 +123,8 @@ async fn a_server_is_live_to_its_end_and_not_ready_from_the_first_moment_of_the_
             served_as_before += 1;
             sleep(Duration::from_millis(20)).await;
         }
-        // In the lame duck, and then once more while it drained.
+        // The probe was answered as before during the lame duck, and then once more during the drain, with
+        // `connection: close`.
         assert!(served_as_before > 0);
         assert!(probe.is_closed().await);
         release.add_permits(1);

@@ -1,5 +1,5 @@
-//! A service with the needs of a proxy: upgrades of two sides, interim responses, bounds on both sides of an exchange,
-//! and its own words for refusals.
+//! A service with the needs of a proxy: upgrades that depend on an upstream, interim responses, limits on client and
+//! service, and refusals with a response of its own.
 
 mod support;
 
@@ -30,7 +30,7 @@ fn text(text: impl Into<Bytes>) -> Response<Body> {
     Response::new(Full::new(text.into()).boxed_unsync())
 }
 
-/// A body that says this, and then nothing, for ever.
+/// Returns a body that sends `first`, and then nothing more, without an end.
 fn endless(first: &'static str) -> Body {
     let first = futures_util::stream::once(ready(Ok(Frame::data(Bytes::from(first)))));
     let silence = futures_util::stream::once(pending());
@@ -135,7 +135,7 @@ async fn an_upgrade_of_two_sides_begins_when_the_other_side_has_agreed() {
             .await
             .serve_hyper(service_fn(move |mut request: Request<RequestBody>| {
                 let upgrade = Upgrade::take(&mut request);
-                // The first request is refused by the other side, and its upgrade is dropped.
+                // The upstream refuses the first request, so the upgrade of that request is dropped.
                 let upstream = match request.headers().contains_key("refuse") {
                     true => None,
                     false => upstream.lock().unwrap().take(),
@@ -208,7 +208,7 @@ async fn interim_responses_precede_the_final_one_and_belong_to_their_request() {
         .serve_hyper(service_fn(async |request: Request<RequestBody>| {
             let connection = connection(&request);
             assert!(connection.send_interim(StatusCode::EARLY_HINTS, &hint(1)));
-            // The first one is on its way before the service is done.
+            // The yield lets the server write the first interim response before the service sends the second.
             tokio::task::yield_now().await;
             assert!(connection.send_interim(StatusCode::EARLY_HINTS, &hint(2)));
             for status in [
@@ -396,7 +396,7 @@ async fn a_new_connection_takes_the_place_of_one_that_does_not_stay() {
     assert!(silent.is_closed().await);
     assert_eq!(server.stats().rejected, 0);
     drop(stays);
-    // Its place is free again.
+    // The place of `stays` in the room is free now, so a request of `probe` can stay soon.
     loop {
         probe.says(GET).await;
         let head = probe.hears_until("\r\n\r\n").await;

@@ -1,4 +1,4 @@
-//! What it listens on, and what is between the socket and HTTP.
+//! The sockets that a server listens on, and TLS between a socket and HTTP.
 
 mod support;
 
@@ -119,7 +119,7 @@ mod tls {
             site.told().await;
             site.stage.release.add_permits(1);
             let mut answer = String::new();
-            // A stream that is cut without a close_notify is an error here.
+            // `read_to_string` fails if the server closes the stream without a `close_notify` of TLS.
             client.read_to_string(&mut answer).await.unwrap();
             answer
         });

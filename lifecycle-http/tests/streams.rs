@@ -1,4 +1,4 @@
-//! Event streams and upgrades: told by their connection, awaited to their end.
+//! Event streams and upgrades learn of the shutdown from their connection, and the server awaits their end.
 
 mod support;
 
@@ -9,7 +9,7 @@ use support::{Client, Site, site};
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
-/// Chunks of a chunked body, without their lengths.
+/// Reads one chunk of a chunked body. Returns it without the line of its length.
 async fn chunk(client: &mut Client) -> String {
     let length = client.hears_until("\r\n").await;
     let length = usize::from_str_radix(length.trim(), 16).unwrap();
@@ -125,7 +125,7 @@ async fn an_upgrade_in_foreign_hands_is_awaited_and_its_socket_cut() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("GET /foreign"), "{error}");
-    // Its task still holds the stream.
+    // The task of the upgrade still holds the stream, but the server has closed the socket.
     assert!(client.is_closed().await);
     site.stage.release.add_permits(1);
 }

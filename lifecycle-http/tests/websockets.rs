@@ -1,4 +1,4 @@
-//! WebSockets are told 1001, and awaited for a bounded time.
+//! WebSocket clients are sent the close code 1001 at the shutdown, and the server waits for them for a limited time.
 #![cfg(feature = "ws")]
 
 use std::convert::Infallible;
@@ -56,7 +56,7 @@ async fn a_client_is_told_1001_and_the_close_is_in_order() {
     let (http, mut client) = server().await;
     let (stopped, last) = tokio::join!(stop(&http), async {
         let last = client.next().await.unwrap().unwrap();
-        // Reading on answers it.
+        // The client answers the close frame when it reads on.
         while client.next().await.is_some() {}
         last
     });

@@ -14,7 +14,7 @@ use futures_util::Stream;
 use lifecycle_http::HttpConnection;
 use tokio::time::sleep;
 
-/// The length of the response of `/`: long enough to be cut, short enough for many requests.
+/// The length of the response of `/`: long enough to be cut in the middle, short enough for many requests.
 pub const ANSWER: usize = 4_096;
 
 pub fn app() -> Router {
@@ -30,7 +30,7 @@ pub fn app() -> Router {
         .route("/ws", any(websocket))
 }
 
-/// Returns a body in which each byte differs from its neighbours, so that a gap shows.
+/// Returns the body of `/`. Each of its bytes differs from its neighbours, so that a missing part shows.
 pub fn answer() -> Vec<u8> {
     (0..ANSWER).map(|at| b'a' + (at % 26) as u8).collect()
 }
@@ -57,7 +57,7 @@ async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     }))
 }
 
-/// Echoes messages. If the server has a close signal, sends the client close code 1001 when it fires.
+/// Echoes messages. If the server has a close signal, sends the client the close code 1001 when that signal fires.
 async fn websocket(
     upgrade: WebSocketUpgrade,
     connection: Option<Extension<HttpConnection>>,

@@ -1,4 +1,4 @@
-//! The cases of the table: connections in different states when the server stops.
+//! The cases of the README's table: connections in different states when the server shuts down.
 
 use std::fmt;
 use std::future::Future;
@@ -17,12 +17,12 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::app::ANSWER;
 use crate::subject::{Kind, Subject};
 
-/// The observed stop of a server.
+/// The observed shutdown of a server.
 #[derive(Debug)]
 pub struct Seen {
-    /// The time of the stop, or `None` if it hung.
+    /// The time that the shutdown took, or `None` if it hung.
     pub took: Option<Duration>,
-    /// The client's observation.
+    /// The result of the shutdown as the client saw it, in words.
     pub client: &'static str,
 }
 
@@ -37,7 +37,8 @@ impl fmt::Display for Seen {
 
 type Run = fn(Subject) -> Pin<Box<dyn Future<Output = Seen>>>;
 
-/// A row of the table: the state of a connection, and what its client sees when either server stops.
+/// A row of the table: the state of a connection, and what its client sees when axum's server or `HttpServer` shuts
+/// down.
 pub struct Row {
     pub name: &'static str,
     pub plain: Cell,
@@ -47,9 +48,9 @@ pub struct Row {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cell {
-    /// The stop ends, and the client sees this, which is right.
+    /// The shutdown ends. The client sees the result in this text, and the result is right.
     Well(&'static str),
-    /// The stop ends, and the client sees this, which is wrong.
+    /// The shutdown ends. The client sees the result in this text, and the result is wrong.
     Badly(&'static str),
     Hangs,
 }
@@ -74,7 +75,7 @@ impl fmt::Display for Cell {
     }
 }
 
-/// A row of the table in the README.
+/// Formats the row as the README's table shows it.
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "| {} | {} | {} |", self.name, self.plain, self.ours)
@@ -113,7 +114,8 @@ macro_rules! rows {
     };
 }
 
-/// The rows of the table: what a client of axum's own server sees, and a client of ours.
+/// The rows of the table. Each has the name of the case, the result with axum's own server, and the result with
+/// `HttpServer`.
 pub const ALL: &[Row] = rows! {
     "h1 idle", Well("closed"), Well("closed") => h1_idle();
     "h1, next request 50 ms after an answer", Badly("lost"), Well("answered with `Connection: close`") => h1_dialogue();
@@ -142,12 +144,12 @@ async fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Waits until the server has read what was sent, and the connection is idle.
+/// Waits until the server has read all bytes that the client sent, and counts the connection as idle.
 async fn settle() {
     sleep(Duration::from_millis(400)).await;
 }
 
-/// Reads one response. Returns whether it says that it is the last of the connection.
+/// Reads one response. Returns whether the response says that it is the last one on the connection.
 async fn hears(stream: &mut TcpStream) -> Option<bool> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -200,7 +202,7 @@ async fn says(it: Subject, text: &str) -> Seen {
     client.write_all(text.as_bytes()).await.expect("it is sent");
     settle().await;
     let took = it.stop().await;
-    // Data that the server had sent comes first.
+    // The client first reads the data that the server had sent before the shutdown, and then the end of the connection.
     let mut rest = Vec::new();
     let end = timeout(Duration::from_secs(1), client.read_to_end(&mut rest)).await;
     let client = if end.is_ok() { "closed" } else { "left open" };
@@ -226,7 +228,7 @@ async fn trickles(it: Subject) -> Seen {
     }
 }
 
-/// Resets the connection while its request is in flight.
+/// Resets the connection while a request of the client is in flight.
 async fn resets(it: Subject) -> Seen {
     let mut client = connect(it.address).await;
     let ask = b"GET /slow?ms=60000 HTTP/1.1\r\nhost: a\r\n\r\n";

@@ -1,4 +1,5 @@
-//! Runs one application behind two servers, and clients that show how the servers differ.
+//! Runs one application behind axum's own server and behind `HttpServer`, with clients that show how the servers
+//! differ.
 
 pub mod app;
 pub mod cases;

@@ -1,4 +1,4 @@
-//! Load for a server that stops: clients that check every byte, and the server's process.
+//! Load for a server that shuts down: clients that check every byte of their responses, and the server's process.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,13 +18,13 @@ use crate::app::answer;
 /// Counts of what the clients saw.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Responses that were complete and right, byte for byte.
+    /// The number of responses that were complete and right, byte for byte.
     pub whole: AtomicU64,
-    /// Responses that began, but were cut or wrong.
+    /// The number of responses that began, but were cut or wrong.
     pub broken: AtomicU64,
-    /// Requests for which no byte of a response came.
+    /// The number of requests for which no byte of a response came.
     pub unanswered: AtomicU64,
-    /// Connections that failed.
+    /// The number of connections that could not be opened.
     pub refused: AtomicU64,
 }
 
@@ -38,13 +38,14 @@ fn count(of: &AtomicU64) {
     of.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Sends requests over HTTP/1.1 until `end` is set. Opens a new connection whenever the server says `close`.
+/// Sends requests over HTTP/1.1 until `end` is set. Opens a new connection whenever a response says
+/// `connection: close`.
 pub async fn ask_h1(address: SocketAddr, tally: Arc<Tally>, end: Arc<AtomicBool>) {
     let expected = answer();
     while !end.load(Ordering::Relaxed) {
         let Ok(mut stream) = TcpStream::connect(address).await else {
             count(&tally.refused);
-            // The process has ended, or its successor has not started.
+            // The connection was refused, because the process has ended, or because its successor has not started yet.
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
@@ -108,8 +109,8 @@ async fn ask(stream: &mut TcpStream, expected: &[u8]) -> Asked {
     }
 }
 
-/// Sends requests over HTTP/2, several streams at a time, until `end` is set. Retries streams that the server did not
-/// begin on a new connection.
+/// Sends requests over HTTP/2, several streams at a time, until `end` is set. If the server did not begin a stream, its
+/// request is sent again on a new connection.
 pub async fn ask_h2(address: SocketAddr, tally: Arc<Tally>, end: Arc<AtomicBool>) {
     let expected = answer();
     while !end.load(Ordering::Relaxed) {
@@ -149,7 +150,8 @@ pub async fn ask_h2(address: SocketAddr, tally: Arc<Tally>, end: Arc<AtomicBool>
 async fn one_of_h2(answer: h2::client::ResponseFuture, expected: &[u8], tally: &Tally) {
     let mut body = match answer.await {
         Ok(answer) => answer.into_body(),
-        // The stream is beyond the final GOAWAY, so the server did not begin it and a retry is safe.
+        // The stream came after the final GOAWAY. So the server did not begin it, and it is safe to send the request
+        // again.
         Err(error) if is_retriable(&error) => return,
         Err(_) => return count(&tally.unanswered),
     };

@@ -1,4 +1,4 @@
-//! A server of either kind, which can be stopped and timed.
+//! A server under test, which is axum's own or `HttpServer`. It can be shut down and timed.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::app::app;
 pub enum Kind {
     /// axum's own server: `axum::serve(…).with_graceful_shutdown(…)`.
     Plain,
-    /// `HttpServer`.
+    /// The `HttpServer` of `lifecycle-http`.
     Ours,
 }
 
@@ -31,7 +31,8 @@ enum Server {
     Ours(HttpServer),
 }
 
-/// The time after which a stop hangs: longer than every limit during the drain, shorter than every other limit.
+/// The time after which a shutdown counts as hanging. It is longer than every limit during the drain, and shorter than
+/// every other limit.
 pub const CAP: Duration = Duration::from_secs(5);
 
 impl Subject {
@@ -43,7 +44,7 @@ impl Subject {
         let server = match kind {
             Kind::Ours => {
                 let mut limits = Limits::default();
-                // Shorter than the default of 30 s, so that it passes within the cap.
+                // The limit is shorter than its default of 30 s, so that it passes within `CAP`.
                 limits.stall = Duration::from_secs(2);
                 Server::Ours(
                     HttpServer::from_listener(listener)
@@ -69,7 +70,7 @@ impl Subject {
         }
     }
 
-    /// Stops the server. Returns the time of the stop, or `None` if the server had not ended after [`CAP`].
+    /// Shuts the server down. Returns the time that this took, or `None` if the server had not ended after [`CAP`].
     pub async fn stop(self) -> Option<Duration> {
         let start = Instant::now();
         let ended = match self.server {

@@ -1,4 +1,4 @@
-//! Other clients see a stop in order: hyper's pool, curl, and python's h2 and websockets.
+//! Clients of other projects see a shutdown without errors: hyper's pool, curl, and python's h2 and websockets.
 
 use std::net::SocketAddr;
 use std::process::{Output, Stdio};
@@ -33,7 +33,7 @@ fn ok(output: Output) -> Vec<u8> {
     output.stdout
 }
 
-/// Starts a python client, and waits until it says that the server may stop.
+/// Starts a python client, and waits until the client says that the test may shut the server down.
 async fn python(script: &str, subject: &Subject) -> Child {
     let path = format!("{}/clients/{script}", env!("CARGO_MANIFEST_DIR"));
     let mut child = start(

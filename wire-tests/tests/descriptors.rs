@@ -1,4 +1,5 @@
-//! A server without descriptors for more connections neither ends nor spins, and goes on when it has some again.
+//! A server that has no descriptors for more connections neither ends nor spins. It goes on accepting when descriptors
+//! are free again.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_wire-server");
 const FILES: usize = 64;
-/// The number of clients: more than the server has descriptors for, fewer than the kernel queues.
+/// The number of clients. It is more than the server has descriptors for, and fewer than the kernel queues.
 const CLIENTS: usize = 120;
 
 async fn asks(client: &mut TcpStream) {
@@ -59,7 +60,7 @@ async fn a_server_without_descriptors_waits_and_then_goes_on() {
         sleep(Duration::from_millis(10)).await;
     }
 
-    // A busy loop would use a whole core.
+    // The processor time is measured, because a loop that spins would use a whole core.
     let before = used(&process);
     sleep(Duration::from_secs(3)).await;
     let spent = used(&process) - before;
@@ -70,7 +71,7 @@ async fn a_server_without_descriptors_waits_and_then_goes_on() {
         assert!(is_answered(client).await, "accepted connections are served");
     }
 
-    // The queued connections are served when others close.
+    // The server serves the queued connections once other connections have closed.
     let waited = clients.split_off(CLIENTS / 2);
     drop(clients);
     for mut client in waited {

@@ -1,4 +1,4 @@
-//! `SseBody` ends event streams of other servers in order.
+//! `SseBody` ends the event streams of a server other than `HttpServer` between two events.
 
 use std::process::Stdio;
 

@@ -1,5 +1,5 @@
-//! The last bytes of a large response reach the client only if the server is awaited. When the pass of the request is
-//! dropped, many of them are still in the server; `ShutdownLayer` warns of this.
+//! The last bytes of a large response reach the client only if the process awaits the server. When the pass of the
+//! request is dropped, many of those bytes are still in the server. `ShutdownLayer` warns of this.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 const BODY: usize = 20 << 20;
 
-/// Returns an application with a large response in a single frame, and one in frames of 64 KiB.
+/// Returns an application with two large responses: one is a single frame, the other has frames of 64 KiB.
 fn app(gate: &Gate) -> Router {
     let frames = || async {
         let frame = Bytes::from(vec![b'x'; 64 << 10]);
@@ -36,8 +36,8 @@ fn app(gate: &Gate) -> Router {
         .layer(ShutdownLayer::new(gate))
 }
 
-/// Reads a response at 16 MB a second, and returns how much of the body came before the connection ended. Notifies `began`
-/// at the first byte.
+/// Reads a response at 16 MB a second, and returns how many bytes of the body came before the connection ended.
+/// Notifies `began` at the first byte.
 async fn read(address: SocketAddr, path: &str, began: oneshot::Sender<()>) -> usize {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let ask = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
@@ -56,7 +56,7 @@ enum Awaited {
     Server,
 }
 
-/// Returns how much a client of axum's own server gets if the process ends after `awaited`.
+/// Returns how many bytes a client of axum's own server gets if the process ends after `awaited`.
 async fn plain(path: &str, awaited: Awaited) -> usize {
     let server = Runtime::new().unwrap();
     let gate = Gate::new();
@@ -80,14 +80,15 @@ async fn plain(path: &str, awaited: Awaited) -> usize {
             Awaited::Pass => gate.drained().await,
             Awaited::Server => serving.await.unwrap().unwrap(),
         }
-        // Like the end of a process: the kernel still sends what it has.
+        // This is like the end of a process: the server stops at once, but the kernel still sends the bytes that it
+        // has.
         server.shutdown_background();
     };
     let address = address.await.unwrap();
     tokio::join!(read(address, path, began), stop).0
 }
 
-/// Returns how much a client of `HttpServer` gets.
+/// Returns how many bytes a client of `HttpServer` gets.
 async fn ours(path: &str) -> usize {
     let server = Runtime::new().unwrap();
     let app = app(&Gate::new());
@@ -119,7 +120,8 @@ async fn the_last_bytes_are_safe_only_if_the_server_is_awaited() {
             BODY - server,
             BODY - ours
         );
-        // The server holds few small frames, and the kernel may have room for all of them.
+        // The server holds only a few of the small frames of `/many`, and the kernel may have room for all of them. So
+        // the loss is certain only for `/one`.
         assert!(
             pass < BODY / 2 || path == "/many",
             "{pass} bytes came, so the warning in the layer's docs is out of date"
@@ -129,8 +131,8 @@ async fn the_last_bytes_are_safe_only_if_the_server_is_awaited() {
     }
 }
 
-/// Stops a server while curl reads 20 MB so slowly that a part stays in the kernel's buffers for longer than the server
-/// waits for the client to close.
+/// Shuts a server down while curl reads 20 MB slowly. A part of the bytes stays in the kernel's buffers for longer than
+/// the server waits for the client to close.
 async fn curl(version: &str) -> (usize, String) {
     let mut http = HttpServer::bind("127.0.0.1:0")
         .await
@@ -212,7 +214,7 @@ impl AsyncWrite for Slow {
     }
 }
 
-/// Returns how much an h2 client gets that has a window of 4 MB and opens it as it reads.
+/// Returns how many bytes an h2 client gets that has a window of 4 MB and opens the window as it reads.
 async fn read_h2(address: SocketAddr, began: oneshot::Sender<()>) -> usize {
     let stream = TcpStream::connect(address).await.unwrap();
     let pause = Box::pin(sleep(Duration::ZERO));

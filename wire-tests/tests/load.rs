@@ -1,5 +1,5 @@
-//! A server that is stopped under full load completes every response that it began. With a second instance on the same
-//! socket no request fails.
+//! A server that shuts down under full load completes every response that it began. If a second server accepts on the
+//! same socket, no request fails.
 
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -79,7 +79,7 @@ impl Load {
         load
     }
 
-    /// Waits until this many more responses have come.
+    /// Waits until the clients have received `more` further responses.
     async fn answers(&self, more: u64) {
         let (start, before) = (Instant::now(), Tally::get(&self.tally.whole));
         while Tally::get(&self.tally.whole) < before + more {
@@ -92,7 +92,7 @@ impl Load {
         }
     }
 
-    /// Ends the load. Returns what the clients saw, and the output of wrk.
+    /// Ends the load. Returns the counts of what the clients saw, and the output of wrk.
     async fn ends(mut self) -> (Arc<Tally>, String) {
         self.end.store(true, Ordering::Relaxed);
         while self.clients.join_next().await.is_some() {}

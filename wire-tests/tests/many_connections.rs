@@ -22,12 +22,12 @@ async fn idle(process: &Process, count: usize) -> Vec<TcpStream> {
         client.read_exact(&mut [0; 4096]).await.unwrap();
         clients.push(client);
     }
-    // The connections become idle.
+    // This waits until the server counts the connections as idle.
     sleep(Duration::from_millis(500)).await;
     clients
 }
 
-/// Returns how many bytes and descriptors the server has, with one more connection that asks.
+/// Returns how many bytes and descriptors the server uses. It asks over one more connection, which counts, too.
 async fn held(process: &Process) -> (i64, usize) {
     let mut client = TcpStream::connect(process.address).await.unwrap();
     client
@@ -64,14 +64,16 @@ async fn ten_thousand_idle_connections_are_closed_in_order() {
     }
 }
 
-/// The bytes that may stay after thousands of connections, since the tables that list them keep their size.
+/// The bytes that the server may keep after thousands of connections, because the tables that list connections do not
+/// shrink.
 const KEPT: i64 = 1 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_memory_of_thousands_of_connections_is_freed() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let process = Process::start(SERVER, &listener).await.unwrap();
-    // The first connections allocate what all later ones use.
+    // The first connections allocate memory that all later connections share. So they are opened before the
+    // measurement.
     drop(idle(&process, 100).await);
     let (heap, fds) = held(&process).await;
     for _ in 0..3 {
@@ -107,7 +109,7 @@ async fn ten_thousand_connections_past_the_limit_are_refused_and_cost_nothing() 
     let fds = descriptors(process.id());
     for _ in 0..MANY {
         let mut client = TcpStream::connect(process.address).await.unwrap();
-        // Either may fail, since the server may close the connection first.
+        // The write and the read may fail, because the server may close the connection first.
         let _ = client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         let mut answer = Vec::new();
         let _ = client.read_to_end(&mut answer).await;

@@ -1,11 +1,11 @@
-//! The table of the README is true for either server.
+//! The table of the README is true for axum's server and for `HttpServer`.
 
 use std::thread;
 
 use lifecycle_wire_tests::cases::{self, Row};
 use lifecycle_wire_tests::subject::Kind;
 
-/// Returns how the server contradicts the row, if it does.
+/// Returns how the server's behaviour contradicts the row of the table, if it does.
 fn contradiction(row: &Row, kind: Kind) -> Option<String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -19,7 +19,7 @@ fn contradiction(row: &Row, kind: Kind) -> Option<String> {
 
 #[test]
 fn clients_of_either_server_see_the_rows_of_the_table() {
-    // All rows run at the same time, since most of the time goes into waiting for servers that hang.
+    // The rows run at the same time, because most of the time is spent waiting for servers that hang.
     let contradictions: Vec<_> = thread::scope(|scope| {
         let rows: Vec<_> = cases::ALL
             .iter()

@@ -21,7 +21,8 @@ use tokio::process::Command;
 use tonic::service::Routes;
 use tower::{Service, ServiceBuilder, service_fn};
 
-/// Serves each connection with the service that `of` returns for its number, as `axum::serve` does.
+/// Starts a server. It serves each connection with the service that `of` returns for the connection's number, as
+/// `axum::serve` does.
 async fn serve<S, B>(of: impl Fn(usize) -> S + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>)
 where
     S: Service<
@@ -52,7 +53,8 @@ where
     (address, count)
 }
 
-/// Returns services of which only that of the first connection refuses, like a server that shuts down and its successor.
+/// Returns the layer for a connection. Only the layer of the first connection refuses requests, so this is like a
+/// server that shuts down and its successor.
 fn layer(connection: usize) -> ShutdownLayer {
     let gate = Gate::new();
     if connection == 0 {
@@ -90,7 +92,8 @@ fn tonic(connection: usize) -> Router {
         .layer(layer(connection))
 }
 
-/// Sends a hundred requests at a time. Returns how many were reset as not begun, and how many answered before the reset.
+/// Sends a hundred requests at a time, `rounds` times. All are reset as not begun. Returns how many were reset at once,
+/// and how many were answered before the reset.
 async fn refused(address: SocketAddr, rounds: usize) -> (usize, usize) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
@@ -134,7 +137,7 @@ async fn refused_h2_streams_are_reset_as_not_begun() {
     }
 }
 
-/// Runs curl, and returns its output with its messages.
+/// Runs curl. Returns the bytes of its output, and the text of its error messages.
 async fn curl(arguments: &[&str], address: SocketAddr) -> (Vec<u8>, String) {
     let output = Command::new("curl")
         .args(["-sS", "-v"])
@@ -161,7 +164,8 @@ async fn curl_retries_a_refused_h2_request_by_itself() {
     }
 }
 
-// axum replaces the bodies of responses to HEAD.
+// axum replaces the body of a response to HEAD. The layer resets a refused h2 stream by an error of that body, so this
+// request is answered instead.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_request_to_axum_is_answered_503_over_h2() {
     let (address, connections) = serve(axum).await;

@@ -1,4 +1,4 @@
-//! A server to test on, and clients that say exactly what they are told to.
+//! A server for tests, and clients that send exactly the bytes of the test.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 use std::convert::Infallible;
@@ -20,14 +20,14 @@ use tokio::sync::{Semaphore, broadcast};
 
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// What the test holds of the handlers.
+/// The handles by which a test controls the server's handlers.
 #[derive(Clone)]
 pub struct Stage {
-    /// A permit for each request to `/hold` that may be answered.
+    /// A semaphore with a permit for each request to `/hold` that may be answered.
     pub release: Arc<Semaphore>,
-    /// A permit for each request that reached a handler.
+    /// A semaphore with a permit for each request that has reached a handler.
     pub reached: Arc<Semaphore>,
-    /// What `/events` sends.
+    /// The channel of the events that `/events` sends.
     pub events: broadcast::Sender<&'static str>,
 }
 
@@ -67,12 +67,12 @@ impl Site {
 
     pub async fn client(&self) -> Client {
         let client = TcpStream::connect(self.address()).await.unwrap();
-        // Otherwise the kernel waits in real time for what a paused clock never brings.
+        // Without this, the kernel would delay small writes in real time, while the paused clock of the test moves on.
         client.set_nodelay(true).unwrap();
         Client(client)
     }
 
-    /// Shuts it down, within a minute.
+    /// Shuts the server down within a minute.
     pub async fn stop(&self) -> Result<(), BoxError> {
         self.stop_within(Duration::from_secs(60)).await
     }
@@ -82,12 +82,12 @@ impl Site {
         (&self.http).cleanup(&cx).await
     }
 
-    /// Waits until a request reached its handler.
+    /// Waits until a request has reached its handler.
     pub async fn reached(&self) {
         self.stage.reached.acquire().await.unwrap().forget();
     }
 
-    /// Waits until the connections there are were told to close.
+    /// Waits until all open connections were told to close.
     pub async fn told(&self) {
         while self
             .http
@@ -98,7 +98,7 @@ impl Site {
         }
     }
 
-    /// Waits until this many connections are served.
+    /// Waits until the server has exactly `active` connections.
     pub async fn has(&self, active: usize) {
         while self.http.stats().active != active {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -138,7 +138,7 @@ impl Stage {
                 upgrade_tracked(&mut request, echo).unwrap();
                 upgraded(&request)
             }
-            // Its task is nobody's.
+            // The task of this upgrade is unknown to the server, as with an upgrade of another library.
             (_, "/foreign") => {
                 let upgrade = hyper::upgrade::on(&mut request);
                 let stage = self.clone();
@@ -171,7 +171,7 @@ fn upgraded(request: &Request<RequestBody>) -> Response<Body> {
     response
 }
 
-/// Echoes until its connection should close, then says bye and waits for the other side.
+/// Echoes bytes until the connection should close. Then sends "bye", and waits until the client closes.
 async fn echo(
     stream: hyper_util::rt::TokioIo<hyper::upgrade::Upgraded>,
     connection: HttpConnection,
@@ -210,7 +210,7 @@ fn stream(events: broadcast::Receiver<&'static str>) -> Body {
     StreamBody::new(stream).boxed_unsync()
 }
 
-/// A raw socket.
+/// A client over a plain TCP socket, which the test writes to and reads from by hand.
 pub struct Client(pub TcpStream);
 
 pub const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -225,7 +225,7 @@ impl Client {
             .await;
     }
 
-    /// Reads a response whose length is given.
+    /// Reads one response, of the length that its `content-length` gives.
     pub async fn hears(&mut self) -> String {
         let mut text = self.hears_until("\r\n\r\n").await;
         let length = text
@@ -248,14 +248,14 @@ impl Client {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// Reads to the end of the connection.
+    /// Reads all bytes until the server closes the connection.
     pub async fn hears_all(&mut self) -> String {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes).await.unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Whether the connection ends, with nothing more to read; a reset is an end too.
+    /// Waits for the next byte. Returns whether the connection ends instead; a reset is an end, too.
     pub async fn is_closed(&mut self) -> bool {
         matches!(self.0.read(&mut [0; 1]).await, Ok(0) | Err(_))
     }

@@ -1,10 +1,10 @@
-//! Prints a table of how long a stop takes with many idle connections, and how much memory is left afterwards.
+//! Prints a table of how long a shutdown takes with many idle connections, and how much memory is left afterwards.
 //!
 //! ```sh
 //! cargo run --release --bin idle
 //! ```
 //!
-//! The server runs in its own process, which is started again for each figure. Its clients are in this process.
+//! The server runs in its own process, which is started again for each measurement. Its clients are in this process.
 
 use std::alloc::System;
 use std::future::IntoFuture;
@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// The allocator, which knows how many bytes are allocated.
+/// The allocator of the process, which counts the bytes that are allocated.
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
@@ -54,7 +54,8 @@ async fn main() -> Result<(), BoxError> {
     }
 }
 
-/// Waits for the line `stop`. Prints the memory and descriptors in use at each other line.
+/// Reads lines from standard input until the line `stop`. Prints the memory and the descriptors in use for each other
+/// line.
 async fn until_stopped() -> Result<Instant, BoxError> {
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     while input.next_line().await?.is_some_and(|line| line != "stop") {
@@ -113,7 +114,7 @@ async fn table() -> Result<(), BoxError> {
     for h2 in [false, true] {
         for count in COUNTS {
             let (mut plain, mut ours) = (Vec::new(), Vec::new());
-            // The servers take turns, so that a disturbance affects both.
+            // The two servers take turns, so that a disturbance of the machine affects both of them.
             for _ in 0..ROUNDS {
                 plain.push(round("plain", count, h2).await?);
                 ours.push(round("ours", count, h2).await?);
@@ -135,7 +136,7 @@ async fn table() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Formats the median and the extremes.
+/// Formats the median, the shortest and the longest time of the rounds.
 fn times(sorted: &[Round]) -> String {
     let millis = |at: usize| sorted[at].took.as_secs_f64() * 1e3;
     let (first, median, last) = (millis(0), millis(ROUNDS / 2), millis(ROUNDS - 1));
@@ -144,7 +145,7 @@ fn times(sorted: &[Round]) -> String {
 
 struct Round {
     took: Duration,
-    /// The bytes of the heap that a connection takes.
+    /// The bytes of the heap that each connection takes.
     each: isize,
     left: isize,
     descriptors: isize,
@@ -152,12 +153,14 @@ struct Round {
 
 async fn round(kind: &str, count: usize, h2: bool) -> Result<Round, BoxError> {
     let mut server = Process::start(kind).await?;
-    // The first connections allocate what all later ones use.
+    // The first connections allocate memory that all later connections share. So they are opened before the
+    // measurement.
     drop(clients(server.address, 10, h2).await?);
     sleep(Duration::from_millis(500)).await;
     let before = server.says("count").await?;
     let clients = clients(server.address, count, h2).await?;
-    // Each connection becomes idle, since a next request may come at once for a short time after a response.
+    // For a short time after a response, the server does not count a connection as idle. This waits until all
+    // connections are idle.
     sleep(Duration::from_millis(500)).await;
     let with = server.says("count").await?;
     let after = server.says("stop").await?;

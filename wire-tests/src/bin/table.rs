@@ -1,4 +1,4 @@
-//! Measures what clients see when either server stops, and prints the table.
+//! Measures what clients see when axum's server and `HttpServer` shut down, and prints the table of the README.
 
 use lifecycle_wire_tests::cases;
 use lifecycle_wire_tests::subject::Kind;

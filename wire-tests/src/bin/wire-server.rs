@@ -12,8 +12,8 @@ use lifecycle_wire_tests::app::app;
 use lifecycle_wire_tests::server::Server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The allocator, which knows how many bytes are allocated. The memory of the process says little, since allocators keep
-/// what they got from the kernel.
+/// The allocator, which counts the bytes that are allocated. The memory of the process would say little, because
+/// allocators keep memory that they got from the kernel.
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
@@ -24,7 +24,7 @@ async fn main() -> Result<Report, BoxError> {
         let current = Some(files);
         setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
     }
-    // Signals are registered before clients can take all descriptors.
+    // `Runner::build` registers the signals first, because clients may take all descriptors later.
     let report = Runner::build(start).run_until_signal().await;
     println!("{report}");
     Ok(report)
@@ -32,7 +32,8 @@ async fn main() -> Result<Report, BoxError> {
 
 async fn start(_: Stop) -> Result<Server, BoxError> {
     let inherited = std::io::stdin().as_fd().try_clone_to_owned()?;
-    // The kernel queues connections as long as any process has the socket open.
+    // Standard input is replaced, because the kernel queues connections as long as any descriptor of the socket is
+    // open.
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     let listener = Listener::try_from(std::net::TcpListener::from(inherited))?;
     let most = match variable("WIRE_LIMIT")? {
