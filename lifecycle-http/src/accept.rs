@@ -41,8 +41,8 @@ pub(crate) struct AcceptLoop<S> {
 }
 
 impl<S: Serve> AcceptLoop<S> {
-    /// Accepts connections until `open` is closed. Then accepts the connections that the kernel had completed, and
-    /// closes the socket.
+    /// Accepts connections until `open` is closed. Then accepts the connections that are left in the kernel's accept
+    /// queue, and closes the socket.
     pub(crate) async fn run(self, listener: Listener) {
         let mut pause = FIRST_PAUSE;
         while let Some(accepted) = unless_closed(&self.open, listener.accept()).await {

@@ -13,7 +13,8 @@ use crate::Limits;
 use crate::interim::Interim;
 use crate::socket::SharedSocket;
 
-/// The number of requests that the description of a connection names. It counts the requests beyond.
+/// The number of requests that the description of a connection names. It gives only the number of the requests beyond
+/// these.
 const NAMED: usize = 2;
 
 /// The length of the longest path that the description of a connection shows whole, in characters.
@@ -64,7 +65,7 @@ pub(crate) struct Activity {
     /// The number of h2 requests that the client gave up before their response began, less the responses that began
     /// since.
     abandoned: AtomicUsize,
-    /// The largest number of times that `abandoned` contained `MOST_ABANDONED`.
+    /// The highest value that `abandoned` has reached, divided by `MOST_ABANDONED`.
     given_up: AtomicUsize,
     /// The task of the connection, which is woken when the client has given up too many requests.
     task: Mutex<Option<Waker>>,
@@ -260,8 +261,8 @@ impl Activity {
         !self.is_h2() && self.unanswered.load(Ordering::Relaxed) > 0
     }
 
-    /// Returns whether the stream may write bytes of its own between two responses: over HTTP/1.1, unless it was
-    /// upgraded.
+    /// Returns whether the connection speaks HTTP/1.1 and was not upgraded, so that interim responses can be written
+    /// between two responses.
     pub(crate) fn is_between(&self) -> bool {
         !self.is_h2() && !self.is_tunnel()
     }
@@ -283,7 +284,7 @@ impl Activity {
         }
     }
 
-    /// Records that a request will not be answered. Over h2, its client has given it up.
+    /// Records that a request will not be answered. Over h2, this means that the client gave the request up.
     pub(crate) fn abandons(&self) {
         self.unanswered.fetch_sub(1, Ordering::Relaxed);
         if !self.is_h2() {
@@ -310,8 +311,8 @@ impl Activity {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a request, on which neither the service nor the client works any more. An upgraded request stays in the
-    /// list, so that the description of the connection still names it.
+    /// Records that a request has ended: neither the service nor the client works on it any more. An upgraded request
+    /// stays in the list, so that the description of the connection still names it.
     pub(crate) fn ends(&self, number: usize, upgraded: bool) {
         if upgraded {
             self.tunnel.store(true, Ordering::Relaxed);
@@ -373,7 +374,7 @@ impl Activity {
         let mut text = self.names();
         let lead = if text.is_empty() { "" } else { ", " };
         let time = seen.now.saturating_sub(since).as_secs_f32();
-        // Writing to a String cannot fail.
+        // The result is ignored, because writing to a `String` cannot fail.
         let _ = write!(text, "{lead}{stage}{service} for {time:.1} s");
         text
     }
@@ -396,7 +397,7 @@ impl Activity {
                 Some((end, _)) => (&path[..end], "…"),
                 None => (path, ""),
             };
-            // Writing to a String cannot fail.
+            // The result is ignored, because writing to a `String` cannot fail.
             let _ = write!(text, "{lead}{} {shown}{more}", request.method);
         }
         if requests.len() > NAMED {

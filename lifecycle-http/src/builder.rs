@@ -53,7 +53,8 @@ impl HttpBuilder {
 }
 
 impl<H: Handshake> HttpBuilder<H> {
-    /// Sets how many connections there may be at a time. Further clients are sent a 503 and closed. Default: 10,000.
+    /// Sets how many connections there may be at a time. Further clients are sent a 503, and their connections are
+    /// closed. Default: 10,000.
     pub fn connections(mut self, most: NonZeroUsize) -> Self {
         self.entrance.connections(most);
         self
@@ -145,7 +146,7 @@ impl<H: Handshake> HttpBuilder<H> {
     }
 
     /// Stops accepting when `end` is ready, or at the shutdown, whichever comes first: for example when a successor
-    /// process accepts on the same sockets. Connections that the kernel had completed are still accepted, and open
+    /// process accepts on the same sockets. Connections in the kernel's accept queue are still accepted, and open
     /// connections go on.
     pub fn accept_until(mut self, end: impl Future<Output = ()> + Send + 'static) -> Self {
         self.entrance.accept_until(end);

@@ -29,10 +29,10 @@ pub(crate) enum End {
     Broken(hyper::Error),
 }
 
-/// The request to close the connection, once the connection's task has received it.
+/// The signal that the connection should close, once the connection's task has received it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
-    /// The time at which the task received the request, since the connection was opened.
+    /// The time at which the task received the signal, since the connection was opened.
     pub(crate) at: Duration,
     pub(crate) reason: CloseReason,
     /// The wait for this connection's turn, since many idle connections are closed one after the other.
@@ -52,14 +52,14 @@ enum Next {
     Cut,
 }
 
-/// A signal to close the connection: the future that waits for the signal, and the signal once it has come.
+/// The future that waits for the signal to close the connection, and the signal once it has come.
 pub(crate) struct Signal<'a, F> {
     pub(crate) closing: Pin<&'a mut F>,
     pub(crate) told: Option<Told>,
 }
 
 impl<F: Future<Output = CloseReason>> Signal<'_, F> {
-    /// Returns the request to close the connection, if there is one. Otherwise the task is woken when it comes.
+    /// Returns the signal to close the connection, if it has come. Otherwise the task is woken when it comes.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -186,7 +186,7 @@ fn next_h1(seen: &Seen, told: Option<Told>, parted: Option<Duration>, limits: &L
             };
             by(again.max(told.at + told.delay), seen.now, Next::Part)
         }
-        // If the connection should close, it is closing already, and `Limits::linger` bounds that.
+        // Either there is no signal to close, or the connection is closing already, which `Limits::linger` bounds.
         _ => Next::Rest,
     }
 }

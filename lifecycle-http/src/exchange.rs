@@ -51,8 +51,8 @@ impl Exchange {
         self.activity.is_h2()
     }
 
-    /// Records that the response begins or that the service has failed. In both cases the client did not give up the
-    /// request.
+    /// Records that the response begins or that the service has failed. In both cases the client did not give the
+    /// request up, so the request does not count as given up.
     pub(crate) fn answers(&mut self) {
         if !self.answered {
             self.answered = true;

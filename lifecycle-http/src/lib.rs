@@ -51,8 +51,9 @@
 //!
 //! The drain ends as soon as the last connection has ended: there is no fixed sleep.
 //!
-//! When the step of the server ends, the service is dropped with the connections, and so is the state that it holds. What handlers use
-//! (a pool, say) belongs into a field of its own with a later priority; the service holds an `Arc` or a clone of it.
+//! When the step of the server ends, the service is dropped with the connections, and so is the state that it holds.
+//! What handlers use (a pool, for example) belongs into a field of its own with a later priority; the service holds an
+//! `Arc` or a clone of it.
 //!
 //! # Probes
 //!

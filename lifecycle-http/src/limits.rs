@@ -28,13 +28,13 @@ pub struct Limits {
     /// tells it to close. A connection that stays is cut after as long again. Default: 60 s.
     pub idle: Duration,
     /// The time that the server waits for the next bytes of a request's body, or for the client to take bytes of a
-    /// response, before it gives up. Default: 30 s. The bodies of gRPC requests are exempt, because their streams may
-    /// be silent; pings watch over their connections.
+    /// response. After that time, reading the body fails, or the connection is cut. Default: 30 s. The bodies of gRPC
+    /// requests are exempt, because their streams may be silent; pings watch over their connections.
     pub stall: Duration,
     /// The time that a connection may be without a byte in either direction during a request, before the connection is
-    /// cut. It does not count while the service has the whole request and has not begun to answer. So it also bounds a
-    /// service that stops reading a body, or stops in the middle of an answer. Over HTTP/2 it counts only while all
-    /// requests in flight have been answered in part, and pings count as bytes. Default: never.
+    /// cut. It does not count while the service has the whole request and has not begun to answer. It bounds the
+    /// service, too: one that stops reading a body, or stops in the middle of an answer. Over HTTP/2 it counts only
+    /// while all requests in flight have been answered in part, and pings count as bytes. Default: never.
     pub silence: Duration,
     /// The lowest rate of bytes a second at which a client may send or take bytes. Only time in which the server waits
     /// for the client counts, and one [`stall`](Self::stall) of such time is allowed in addition. Zero means no such
@@ -44,10 +44,10 @@ pub struct Limits {
     pub ping: Duration,
     /// The time after which an unanswered ping ends an HTTP/2 connection. Default: 10 s.
     pub pong: Duration,
-    /// While draining: the time in which an HTTP/1.1 client may still send a request, counted from its last answer or
-    /// from its accept. The server answers that request, and tells the client to close. Without this time, the next
-    /// request of a busy client would meet a closed socket. Also the time that a stream of gRPC messages or of lines
-    /// must be quiet before it is ended. Default: 250 ms.
+    /// While draining: the time in which an HTTP/1.1 client may still send a request, counted from the end of its last
+    /// response or from its accept. The server answers that request, and tells the client to close. Without this time,
+    /// the next request of a busy client would meet a closed socket. Also the time that a stream of gRPC messages or of
+    /// lines must be quiet before it is ended. Default: 250 ms.
     pub keep_alive_after_drain: Duration,
     /// While draining: the time in which a client must finish a half-sent request head, or in which an HTTP/2 client
     /// must acknowledge that the connection ends. An HTTP/2 client that was sent much lately has the
@@ -83,7 +83,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// The lowest limit that hyper accepts for the length of a head, in bytes.
 const SHORTEST_HEAD: usize = 8 * 1024;
 
-/// The largest window of HTTP/2 (RFC 9113 §6.9.1).
+/// The largest flow-control window that HTTP/2 allows, in bytes (RFC 9113 §6.9.1).
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
 impl Limits {

@@ -60,8 +60,8 @@ impl Listener {
         }
     }
 
-    /// Returns the connections that the kernel had completed, and closes the socket with the iterator. A socket that is
-    /// closed over such connections resets them, and their clients did nothing wrong.
+    /// Returns the connections in the kernel's accept queue, and closes the socket with the iterator. A socket that is
+    /// closed over queued connections resets them, though their clients did nothing wrong.
     pub(crate) fn into_queue(self) -> impl Iterator<Item = (RawStream, Peer)> {
         let next: Box<dyn FnMut() -> io::Result<(RawStream, Peer)> + Send> = match self {
             Self::Tcp(tcp) => match std_of(tcp) {
@@ -128,7 +128,7 @@ pub(crate) fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
-/// Makes a TCP socket send small answers at once, and makes the kernel probe for clients that are gone without a word.
+/// Makes a TCP socket send small answers at once, and makes the kernel probe for clients that are gone without closing.
 /// Errors are ignored, because the socket may be gone, too.
 pub(crate) fn tune(socket: &RawStream, limits: &Limits) {
     if let RawStream::Tcp(tcp) = socket {

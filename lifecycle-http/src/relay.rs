@@ -74,8 +74,9 @@ impl WebSocketRelay {
         Self::default()
     }
 
-    /// Sets how long a client may be silent before it is sent a ping. It is given up if it stays silent for as long
-    /// again. A client that does not take the bytes that it is sent is given up after twice this time. Default: 30 s.
+    /// Sets how long a client may be silent before it is sent a ping. A client that stays silent for as long again is
+    /// given up. A client that does not take the bytes that it is sent is given up after twice this time. Default: 30
+    /// s.
     #[must_use]
     pub fn ping(mut self, ping: Duration) -> Self {
         self.ping = ping;

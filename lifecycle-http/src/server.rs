@@ -25,7 +25,7 @@ use crate::{Handshake, HttpBuilder, Listener};
 /// An accept that fails for want of descriptors or memory is retried after 5 ms, then after twice as long each time, up
 /// to 1 s. These failures are logged at most every 5 s.
 ///
-/// As a component, the server stops accepting, serves the connections that the kernel had queued, tells every
+/// As a component, the server stops accepting, serves the connections in the kernel's accept queue, tells every
 /// connection to close, and waits for them. At the soft deadline it cuts the connections that are left, and the report
 /// names them. A dropped server cuts its connections at once.
 ///
@@ -55,7 +55,7 @@ impl HttpServer {
     /// `Listener::try_from(std_listener)`.
     ///
     /// Close other descriptors of the same socket in this process, unless a successor process is to inherit the socket.
-    /// As long as a descriptor is open, the kernel completes connections that nobody will serve.
+    /// As long as a descriptor is open, the kernel queues connections that nobody will serve.
     pub fn from_listener(listener: impl Into<Listener>) -> HttpBuilder {
         Self::from_listeners([listener.into()])
     }
@@ -101,7 +101,7 @@ impl HttpServer {
         self.accepting.addresses()
     }
 
-    /// Returns numbers about the server's connections.
+    /// Returns the counts of the server's connections, such as how many are active and how many were rejected.
     pub fn stats(&self) -> ConnectionStats {
         self.accepting.acceptor().stats()
     }
@@ -117,7 +117,7 @@ impl HttpServer {
         self.exchanges.in_flight()
     }
 
-    /// Stops accepting, and returns at once. Connections that the kernel had completed are still accepted. Open
+    /// Stops accepting, and returns at once. Connections in the kernel's accept queue are still accepted. Open
     /// connections go on until the shutdown tells them to close.
     pub fn close(&self) {
         self.accepting.close();

@@ -16,7 +16,7 @@ use crate::{Protocol, RequestFraming};
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A stream whose first bytes were read to find its protocol, and are given to hyper afterwards. It tells the
-/// connection's [`Activity`] when bytes arrive, and writes interim responses between two final ones.
+/// connection's [`Activity`] when bytes arrive, and writes interim responses between two final responses.
 #[derive(Debug)]
 pub(crate) struct Sniffed<T> {
     stream: T,

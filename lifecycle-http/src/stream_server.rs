@@ -20,9 +20,9 @@ use crate::{Listener, RawStream};
 /// A server that hands each accepted stream to a service unchanged: for protocols other than HTTP, or to relay TLS
 /// without decrypting it.
 ///
-/// It accepts and drains like an [`HttpServer`](crate::HttpServer). It stops accepting, serves the connections that the
-/// kernel had queued, tells every connection to close, and waits for them. At the soft deadline it cuts the connections
-/// that are left, and the report names them. A dropped server cuts its connections at once.
+/// It accepts and drains like an [`HttpServer`](crate::HttpServer). It stops accepting, serves the connections in the
+/// kernel's accept queue, tells every connection to close, and waits for them. At the soft deadline it cuts the
+/// connections that are left, and the report names them. A dropped server cuts its connections at once.
 ///
 /// ```
 /// use lifecycle_http::{RawStream, StreamServer};
@@ -86,12 +86,12 @@ impl StreamServer {
         self.accepting.addresses()
     }
 
-    /// Returns numbers about the server's connections.
+    /// Returns the counts of the server's connections, such as how many are active and how many were rejected.
     pub fn stats(&self) -> ConnectionStats {
         self.accepting.acceptor().stats()
     }
 
-    /// Stops accepting, and returns at once. Connections that the kernel had completed are still accepted. Open
+    /// Stops accepting, and returns at once. Connections in the kernel's accept queue are still accepted. Open
     /// connections go on until the shutdown tells them to close.
     pub fn close(&self) {
         self.accepting.close();
@@ -139,8 +139,8 @@ impl StreamBuilder {
         self
     }
 
-    /// Stops accepting when `end` is ready, or at the shutdown, whichever comes first. Connections that the kernel had
-    /// completed are still accepted, and open connections go on.
+    /// Stops accepting when `end` is ready, or at the shutdown, whichever comes first. Connections in the kernel's
+    /// accept queue are still accepted, and open connections go on.
     pub fn accept_until(mut self, end: impl Future<Output = ()> + Send + 'static) -> Self {
         self.entrance.accept_until(end);
         self

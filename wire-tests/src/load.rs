@@ -201,7 +201,7 @@ impl Process {
         Self::start_with(path, listener, []).await
     }
 
-    /// Like [`start`](Self::start), with variables in the environment of the process.
+    /// Starts the binary as [`start`](Self::start) does, with additional variables in the environment of the process.
     pub async fn start_with(
         path: &str,
         listener: &std::net::TcpListener,
