@@ -15,8 +15,8 @@ use tokio::net::UnixListener;
 
 use crate::{Limits, RawStream};
 
-/// The most connections that are taken from a closing listener. It is no less than the number that the kernel queues
-/// for a socket of tokio or std.
+/// The most connections that are taken from a closing listener. With Linux's default `somaxconn` of 4096, it is no less
+/// than the kernel queues for a socket of tokio or std.
 const BACKLOG: usize = 4096;
 
 /// A listening socket: TCP or unix. It is made from a socket of tokio or std, which may be inherited from another

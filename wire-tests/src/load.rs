@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 
 use crate::app::answer;
 
-/// Counts of what the clients saw.
+/// The counts of the responses and failures that the clients saw.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// The number of responses that were complete and right, byte for byte.

@@ -41,7 +41,7 @@ async fn a_server_without_descriptors_waits_and_then_goes_on() {
         .unwrap();
     drop(listener);
 
-    // The kernel completes all connections, and the server accepts a part of them.
+    // The kernel completes and queues all connections. The server accepts only as many as it has descriptors for.
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         let mut client = TcpStream::connect(process.address).await.unwrap();

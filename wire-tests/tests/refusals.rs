@@ -1,4 +1,4 @@
-//! Clients of each protocol see the refusals of `ShutdownLayer`, also behind other servers than ours.
+//! Clients of each protocol see the refusals of `ShutdownLayer`, also behind servers other than `HttpServer`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

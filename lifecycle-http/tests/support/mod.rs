@@ -87,7 +87,7 @@ impl Site {
         self.stage.reached.acquire().await.unwrap().forget();
     }
 
-    /// Waits until all open connections were told to close.
+    /// Waits until the server has told all open connections to close.
     pub async fn told(&self) {
         while self
             .http
