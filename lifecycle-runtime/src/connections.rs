@@ -1,4 +1,5 @@
-//! Connections: a limit, idle expiry, a close signal for each, and a drain that names the stragglers.
+//! The set of a server's connections. It has a limit and an idle timeout, can tell each connection to close, and names
+//! in the report those that stayed open for too long.
 
 mod connection;
 mod sweep;
@@ -18,14 +19,15 @@ pub use connection::{Busy, CloseReason, Connection, Peer};
 
 /// A set of connections, each served by a task of its own, with a limit and an idle timeout.
 ///
-/// A connection counts against the limit exactly as long as its task lives, even if that panics or is aborted. An
-/// idle connection is told to close, and aborted if it stays open. One timer watches all of them.
+/// A connection counts against the limit exactly as long as its task lives, even if the task panics or is aborted. A
+/// connection that was idle for too long is told to close, and aborted if it stays open. One timer watches all
+/// connections.
 ///
-/// The set's shutdown refuses new connections, tells the open ones to close (see [`Connection::cancelled`]), and
-/// waits. At the soft deadline it aborts the stragglers, awaits them, and names them in the report. Dropping the set
-/// aborts its connections, so none is left detached.
+/// The set's shutdown refuses new connections, tells the open ones to close (see [`Connection::cancelled`]), and waits.
+/// At the soft deadline it aborts the connections that are still open, waits until their tasks have ended, and names
+/// them in the report. Dropping the set aborts its connections, so no connection goes on without its set.
 ///
-/// Code that accepts connections elsewhere holds an [`Acceptor`], which keeps nothing alive.
+/// Code elsewhere that accepts connections holds an [`Acceptor`], which keeps neither the set nor its tasks alive.
 ///
 /// ```
 /// use lifecycle_runtime::{BoxError, Component, Connections, Context, Reason};
@@ -67,13 +69,14 @@ pub struct Connections {
     acceptor: Acceptor,
 }
 
-/// A handle that spawns into [`Connections`]. Clones are cheap, and keep neither the set nor its tasks alive.
+/// A handle that adds connections to a set of [`Connections`]. Clones are cheap, and keep neither the set nor its tasks
+/// alive.
 #[derive(Clone)]
 pub struct Acceptor {
     shared: Arc<Shared>,
 }
 
-/// A reserved slot for a connection that is not served yet. Dropping it frees the slot.
+/// A slot that is reserved for a connection whose task is not spawned yet. Dropping the admission frees the slot.
 #[must_use = "an admission that is dropped frees its slot"]
 pub struct Admission {
     connection: Connection,
@@ -86,7 +89,7 @@ struct Shared {
     idle: Option<Duration>,
     /// Whether the task that expires idle connections is running.
     sweeping: AtomicBool,
-    /// Slots in use; the limit applies to these.
+    /// The number of slots in use, which `limit` bounds.
     active: AtomicUsize,
     peak: AtomicUsize,
     accepted: AtomicU64,
@@ -96,24 +99,24 @@ struct Shared {
     forced: AtomicU64,
 }
 
-/// Counts of connections. Each number is exact; together they are a snapshot.
+/// The counts of a set's connections. Each number is exact, but the numbers are read one after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionStats {
-    /// Connections that are being served now.
+    /// The number of slots in use now: connections that are being served, or are admitted and about to be.
     pub active: usize,
-    /// The most connections that were served at the same time.
+    /// The highest value that `active` has had.
     pub peak: usize,
-    /// Connections that were ever served.
+    /// The number of connections whose tasks were spawned, since the set was created.
     pub accepted: u64,
-    /// Connections refused at the limit.
+    /// The number of connections that were refused because the limit was reached.
     pub rejected: u64,
-    /// Connections closed because they were idle.
+    /// The number of connections that were told to close because they were idle, and ended.
     pub expired: u64,
-    /// Connections that ended with an error or a panic.
+    /// The number of connections whose tasks ended with an error or a panic.
     pub failed: u64,
-    /// Connections aborted at the deadline of the shutdown, or because they stayed open after they were told to close
-    /// as idle.
+    /// The number of connections that were aborted: at the deadline of the shutdown, or because they stayed open after
+    /// they were told to close as idle.
     pub forced: u64,
 }
 
@@ -121,24 +124,24 @@ pub struct ConnectionStats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
-    /// The limit is reached.
+    /// As many connections are open as the limit allows.
     Full {
-        /// The limit.
+        /// The limit that was given to [`Connections::new`].
         limit: usize,
     },
-    /// The shutdown has begun.
+    /// The set's shutdown has begun, so the set is closed.
     Closed,
 }
 
 impl Connections {
-    /// Creates a set of at most `limit` connections. Idle ones stay open.
+    /// Creates a set of at most `limit` connections. Idle connections stay open.
     pub fn new(limit: NonZeroUsize) -> Self {
         Self::with(limit, None)
     }
 
-    /// Creates a set of at most `limit` connections that expire. A connection that is not
+    /// Creates a set of at most `limit` connections, with an idle timeout. A connection that is not
     /// [touched](Connection::touch) for `idle` is told to close, and aborted if it stays open for as long again. The
-    /// idle time is measured to a sixteenth of `idle`.
+    /// idle time is measured in steps of a sixteenth of `idle`.
     pub fn with_idle_timeout(limit: NonZeroUsize, idle: Duration) -> Self {
         Self::with(limit, Some(idle))
     }
@@ -168,12 +171,12 @@ impl Connections {
         &self.acceptor.shared
     }
 
-    /// Returns a handle that spawns into this set from elsewhere.
+    /// Returns a handle through which other code adds connections to this set.
     pub fn acceptor(&self) -> Acceptor {
         self.acceptor.clone()
     }
 
-    /// Refuses new connections and tells the open ones to close. Does not wait for them: see
+    /// Refuses new connections and tells the open ones to close. Does not wait until they have closed: see
     /// [`drained`](Self::drained).
     pub fn close(&self) {
         self.shared().tracked.gate.close();
@@ -192,11 +195,11 @@ impl Connections {
 
 /// The methods that a set shares with its acceptors.
 impl Connections {
-    /// Serves a connection on a task of its own.
+    /// Admits a connection, and spawns the task that serves it: the future that `serve` returns.
     ///
     /// # Errors
     ///
-    /// [`Refused`] at the limit, or once the shutdown has begun; `serve` is not called then.
+    /// [`Refused`] if the limit is reached or the set's shutdown has begun; `serve` is not called then.
     ///
     /// # Panics
     ///
@@ -212,7 +215,7 @@ impl Connections {
         self.acceptor.spawn(peer, serve)
     }
 
-    /// Reserves a slot for a connection that is not served yet; see [`Acceptor::admit`].
+    /// Reserves a slot for a connection whose task is not spawned yet; see [`Acceptor::admit`].
     ///
     /// # Errors
     ///
@@ -221,7 +224,7 @@ impl Connections {
         self.acceptor.admit(peer)
     }
 
-    /// Returns the counts of connections so far.
+    /// Returns how many connections the set has, has had and has refused.
     pub fn stats(&self) -> ConnectionStats {
         self.acceptor.stats()
     }
@@ -239,11 +242,11 @@ impl Drop for Connections {
 }
 
 impl Acceptor {
-    /// Serves a connection on a task of its own.
+    /// Admits a connection, and spawns the task that serves it: the future that `serve` returns.
     ///
     /// # Errors
     ///
-    /// [`Refused`] at the limit, or once the shutdown has begun; `serve` is not called then.
+    /// [`Refused`] if the limit is reached or the set's shutdown has begun; `serve` is not called then.
     ///
     /// # Panics
     ///
@@ -260,8 +263,8 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Reserves a slot for a connection that is not served yet. The caller still has the socket, so it can answer a
-    /// client that it refuses.
+    /// Reserves a slot for a connection whose task is not spawned yet. The caller still has the socket, so it can
+    /// answer a client that it refuses.
     ///
     /// # Errors
     ///
@@ -282,7 +285,7 @@ impl Acceptor {
         }
     }
 
-    /// Returns the counts of connections so far.
+    /// Returns how many connections the set has, has had and has refused.
     pub fn stats(&self) -> ConnectionStats {
         let shared = &self.shared;
         let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
@@ -305,7 +308,7 @@ impl Acceptor {
 }
 
 impl Admission {
-    /// Serves the connection on a task of its own.
+    /// Spawns the task that serves the connection: the future that `serve` returns.
     ///
     /// # Panics
     ///
@@ -322,7 +325,7 @@ impl Admission {
         }
     }
 
-    /// Returns the connection that this slot is for.
+    /// Returns the connection for which this slot is reserved.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -343,7 +346,7 @@ impl TaskOwner for Shared {
     fn on_failed(&self, connection: &Connection, error: BoxError) {
         connection.close(CloseReason::Error);
         self.failed.fetch_add(1, Ordering::Relaxed);
-        // Foreign code runs here: the error's `Display`, the connection's description and the subscriber.
+        // This call runs foreign code: the error's `Display`, the connection's description and the log's subscriber.
         log::connection_failed(connection, &*error);
     }
 
@@ -367,11 +370,11 @@ impl TaskOwner for Shared {
 }
 
 impl Shared {
-    /// Reserves a slot, if the limit allows one more.
+    /// Counts one more slot as used, if the limit allows one more.
     fn reserve_slot(&self) -> Result<(), Refused> {
         let limit = self.limit;
         let below = |active| (active < limit).then_some(active + 1);
-        // Relaxed: nothing else depends on this count.
+        // Relaxed is enough: nothing but this count depends on its order.
         match self
             .active
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below)

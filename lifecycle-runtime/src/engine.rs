@@ -1,18 +1,20 @@
-//! The engine: runs the steps of a plan as a graph, within their deadlines, and contains all their failures.
+//! The engine runs the steps of a plan in the order of their dependencies and within their deadlines, and contains all
+//! their failures.
 //!
 //! The code cites these invariants by number:
 //!
 //! 1. A step is first polled once every step that it depends on has ended, never before.
 //! 2. Every step that is run is polled at least once, however late it is.
-//! 3. The inside of a step is polled before the step's own deadline is checked. So a nested plan cuts and reports its
-//!    own steps before its parent cuts it.
-//! 4. A step ends exactly once. Its future is gone before its `abort` runs, and both happen before any dependent step
-//!    starts.
-//! 5. No foreign code unwinds out of the engine, whether it is polled, dropped, aborted, described, woken or logged
-//!    to. All of it is called through [`contain`](fn@contain).
+//! 3. The component inside a step is polled before the step's own deadline is checked. So a nested plan cuts and
+//!    reports its own steps before the step around it is cut.
+//! 4. A step ends exactly once. Its future is dropped before its `abort` runs, and both happen before any step that
+//!    depends on it starts.
+//! 5. No panic of foreign code leaves the engine, whether the code is polled, dropped, aborted, described, woken or
+//!    logged to. The engine calls all foreign code through [`contain`](fn@contain).
 //! 6. No lock is held while foreign code runs.
-//! 7. Progress belongs to a component. A component that cannot be told from another is cleaned again (`resumed`), and
-//!    rows that failed, or that began and vanished, stay in the report.
+//! 7. The engine stores which steps have ended for each component, not for a position. A component that cannot be told
+//!    from another one is cleaned again (`resumed`). Rows that failed stay in the report, and so do rows whose
+//!    component began and is missing now.
 
 mod abort_scope;
 mod alarm;
@@ -59,7 +61,8 @@ pub use timeouts::SetTimeout;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks a mutex, even a poisoned one: every change under these locks is a single store, so the value is whole.
+/// Locks a mutex, even if a panic poisoned it: every change under these locks is a single store, so the value is never
+/// half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

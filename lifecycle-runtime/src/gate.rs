@@ -1,22 +1,24 @@
 //! Admission and drain of requests.
 //!
-//! The code cites these invariants by number. A *shard* is one word. It holds the number of admitted passes that have
-//! not left, and two marks, `CLOSED` and `TAKEN`.
+//! The code cites these invariants by number. A *shard* is one word of memory. It holds the number of admitted passes
+//! that have not left, and two marks, `CLOSED` and `TAKEN`. The *door* holds all shards and a mark of its own.
 //!
-//! 1. Admission is one atomic addition to a shard, and the value that it returns decides. Without `CLOSED` the pass
-//!    is issued; with it the addition is undone. So a pass is issued before its shard closes, or never. A clone of a
-//!    pass is added to the same shard, closed or not: the original keeps that shard from being empty.
+//! 1. Admission is one atomic addition to a shard, and the value that the addition returns decides. Without `CLOSED` in
+//!    that value the pass is issued; with `CLOSED` the addition is undone. So a pass is issued before its shard closes,
+//!    or never. A clone of a pass is added to the same shard, closed or not: the original keeps that shard from being
+//!    empty.
 //! 2. `close` marks the door, then every shard, before it returns. Afterwards only clones of passes are issued.
 //! 3. A shard is *taken* once, by the thread that changes it from closed, empty and untaken to taken, in one
 //!    compare-exchange. Each taken shard subtracts one from `remaining`.
-//! 4. The gate is drained when `remaining` is zero. Then every shard is closed and every pass has left. The gate
-//!    stays drained: a refused entrant's brief addition finds the shard taken.
-//! 5. A thread that leaves touches nothing after its subtraction, unless that emptied a closed shard.
-//! 6. An entrant reads the door's mark before it adds to a shard, so threads that hammer a closed gate only read. The
-//!    mark is on cache lines that nothing writes before the close. Reading the shard instead would wait for the
-//!    thread's own last addition to it.
-//! 7. A core goes back to the pool once its gate is gone *and* it is drained. One word holds both facts, so of the
-//!    two operations that set them exactly one, the later, sees both.
+//! 4. The gate is drained when `remaining` is zero. Then every shard is closed and every pass has left. The gate stays
+//!    drained: an entrant that is refused adds to its shard for a moment, but the shard is already taken.
+//! 5. A thread that drops a pass touches nothing after it has subtracted the pass, unless the subtraction emptied a
+//!    closed shard.
+//! 6. An entrant reads the door's mark before it adds to a shard, so threads that keep trying to enter a closed gate
+//!    only read. The mark is on cache lines that nothing writes before the close. Reading the shard instead would wait
+//!    for the thread's own last addition to that shard.
+//! 7. A core goes back to the pool once its gate is dropped *and* the core is drained. One word holds both facts, so of
+//!    the two operations that set them exactly one, the later, sees both.
 
 mod core;
 mod labels;
@@ -42,14 +44,14 @@ use self::labels::Labels;
 
 pub(crate) use self::labels::longest;
 
-/// A gate that admits requests until it is closed, and then tells when all of them have left.
+/// A gate that admits requests until it is closed, and lets callers wait until all admitted requests have ended.
 ///
-/// It is exact, driven by wake-ups, and sharded by thread. A [`Pass`] costs one addition and one subtraction on a
-/// cache line that other threads leave alone, and no allocation. Clones share the gate: dropping one changes nothing,
-/// dropping the last one closes it.
+/// A gate counts exactly, wakes its waiters without polling, and splits its count among threads. A [`Pass`] costs one
+/// addition and one subtraction on a cache line that other threads leave alone, and no allocation. Clones share the
+/// gate: dropping one changes nothing, dropping the last one closes the gate.
 ///
-/// As a component it closes, then waits until it is drained. Meanwhile it reports how many passes are out, and which
-/// [labelled](Self::enter_labelled) ones are held longest.
+/// As a component, a gate closes and then waits until it is drained. Meanwhile it reports how many passes have not been
+/// dropped, and which [labelled](Self::enter_labelled) passes are held longest.
 ///
 /// ```
 /// use lifecycle_runtime::Gate;
@@ -73,7 +75,8 @@ pub struct Gate {
     handle: Arc<Handle>,
 }
 
-/// The gates' shared reference. Dropping the last one closes the core and gives it back to the pool.
+/// The reference that all clones of a gate share. Dropping the last clone closes the core and gives it back to the
+/// pool.
 struct Handle {
     core: &'static Core,
     labels: Arc<Labels>,
@@ -86,26 +89,26 @@ impl Drop for Handle {
     }
 }
 
-/// The permission to run one request, from [`Gate::enter`]. Drop it when the request has ended, on any thread.
+/// The permission to run one request, from [`Gate::enter`]. Drop the pass when the request has ended, on any thread.
 ///
-/// Clone it for a part of the request that may outlive the rest. The gate waits for all clones, and a pass can be
-/// cloned after the gate has closed, too.
+/// Clone the pass for a part of the request that may run longer than the request itself. The gate waits for all clones.
+/// A pass can be cloned even after the gate has closed.
 #[must_use = "a pass that is dropped at once has left the gate"]
 pub struct Pass {
     core: &'static Core,
     shard: &'static Shard,
 }
 
-/// A [`Pass`] with a name, for requests that a report should name.
+/// A [`Pass`] with a name, which the shutdown's report shows while it waits for the request.
 #[must_use = "a pass that is dropped at once has left the gate"]
 pub struct LabelledPass {
     label: u64,
     labels: Arc<Labels>,
-    // Dropped after `Drop` has removed the label, so a drained gate has no labels.
+    // This field is dropped after `Drop` has removed the label, so a drained gate has no labels.
     pass: Pass,
 }
 
-/// An error: the gate, or the group, is closed and admits nothing more.
+/// An error: the gate, or the group of tasks, is closed and admits nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 
@@ -132,8 +135,8 @@ impl Gate {
         Ok(Pass { core, shard })
     }
 
-    /// Admits a request with a name. When a shutdown waits for it, the report shows the name and how long the request
-    /// has been running. Costs a lock that all labelled passes of the gate share.
+    /// Admits a request with a name. When a shutdown waits for the request, the report shows the name and how long the
+    /// request has been running. Each call takes a lock that all labelled passes of the gate share.
     ///
     /// # Errors
     ///
@@ -151,8 +154,8 @@ impl Gate {
         })
     }
 
-    /// Closes the gate. After this returns no pass is issued, and earlier passes stay valid. Does not wait for them:
-    /// see [`drained`](Self::drained).
+    /// Closes the gate. After this method has returned, no pass is issued, and earlier passes stay valid. The method
+    /// does not wait for those passes: see [`drained`](Self::drained).
     pub fn close(&self) {
         self.handle.core.close();
     }
@@ -171,7 +174,8 @@ impl Gate {
         self.handle.core.closed()
     }
 
-    /// Waits until the gate is closed and every pass has left. Does not close the gate: call [`close`](Self::close).
+    /// Waits until the gate is closed and every pass has been dropped. Does not close the gate: call
+    /// [`close`](Self::close).
     ///
     /// # Cancel safety
     ///
@@ -180,19 +184,19 @@ impl Gate {
         self.handle.core.drained()
     }
 
-    /// Returns whether the gate is closed and every pass has left.
+    /// Returns whether the gate is closed and every pass has been dropped.
     pub fn is_drained(&self) -> bool {
         self.handle.core.is_drained()
     }
 
-    /// Returns the number of passes that have not left. Exact once the gate is closed and no thread tries to enter; a
-    /// snapshot before.
+    /// Returns the number of passes that have not been dropped. The number is exact once the gate is closed and no
+    /// thread tries to enter; before that it is a snapshot.
     pub fn in_flight(&self) -> usize {
         self.handle.core.in_flight()
     }
 
-    /// Waits until the gate is drained or `deadline` has passed, and returns whether it is drained. Creates a timer
-    /// only if it has to wait, and works on runtimes without a time driver.
+    /// Waits until the gate is drained or `deadline` has passed, and returns whether the gate is drained. Creates a
+    /// timer only if it has to wait, and works on runtimes without a time driver.
     pub(crate) async fn drained_by(&self, deadline: Instant) -> bool {
         let mut drained = pin!(self.drained());
         let mut timer = Timer::new();
@@ -203,7 +207,7 @@ impl Gate {
         .await
     }
 
-    /// Describes the passes that are out: `3 passes: upload for 3.1 s and 2 more`.
+    /// Describes the passes that have not been dropped: `3 passes: upload for 3.1 s and 2 more`.
     pub(crate) fn held(&self, noun: &str) -> String {
         self.handle.labels.longest(self.in_flight(), noun)
     }
@@ -225,7 +229,7 @@ impl fmt::Debug for Gate {
 }
 
 impl Pass {
-    /// Waits until the gate closes: a long request should then finish early.
+    /// Waits until the gate closes. A long request waits for this, and then finishes early.
     ///
     /// # Cancel safety
     ///
@@ -279,7 +283,7 @@ impl LabelledPass {
         self.pass.is_cancelled()
     }
 
-    /// Returns another pass, without a label, for a part of the request that may outlive this one.
+    /// Clones the pass without its label, for a part of the request that may run longer than this pass is held.
     pub fn pass(&self) -> Pass {
         self.pass.clone()
     }
@@ -313,7 +317,7 @@ impl Component for Gate {
         Component::cleanup(&mut &*self, cx).await
     }
 
-    // `release` does nothing: dropping the last gate closes it.
+    // `release` is not overridden, since dropping the last clone of the gate closes it.
     fn abort(&mut self) {
         self.close();
     }

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gate::{Closed, Gate, Pass};
 
-/// A handle to one of [`Connections`](super::Connections), for the task that serves it and for dashboards. Clones are
-/// cheap and refer to the same connection.
+/// A handle to one connection of [`Connections`](super::Connections), for the task that serves it and for dashboards.
+/// Clones are cheap and refer to the same connection.
 #[derive(Clone)]
 pub struct Connection {
     state: Arc<State>,
@@ -29,25 +29,26 @@ struct State {
     protocol: OnceLock<&'static str>,
     received: AtomicU64,
     sent: AtomicU64,
-    /// Describes what the connection is doing, once [`Connection::set_description`] was called.
+    /// The closure that describes what the connection is doing, from [`Connection::set_description`].
     about: OnceLock<Box<dyn Fn() -> String + Send + Sync>>,
-    /// Set by every touch, cleared by every sweep.
+    /// Whether the connection was touched since the set last checked for idle connections.
     active: AtomicBool,
-    /// How many [`Busy`] guards exist.
+    /// The number of [`Busy`] guards of this connection.
     busy: AtomicUsize,
-    /// Milliseconds from `since` to the last sweep that found the connection active.
+    /// The milliseconds from `since` to the last idle check that found the connection active.
     active_at: AtomicU64,
-    /// A [`CloseReason`], or 0.
+    /// The [`CloseReason`] as a number, or 0 as long as the connection was not told to close.
     reason: AtomicU8,
     told: Notify,
     gate: Gate,
-    /// Admits tasks that are parts of this connection, as long as its own task lives.
+    /// What admits tasks that are parts of this connection. `None` before the connection's own task is admitted, and
+    /// after that task is gone.
     parts: Mutex<Option<Parts>>,
 }
 
 struct Parts {
     pass: Pass,
-    /// Cancelled when the connection's own task is gone. Created for the first part.
+    /// The token that is cancelled when the connection's own task is gone. `None` until the first part is spawned.
     cut: Option<CancellationToken>,
 }
 
@@ -60,13 +61,13 @@ pub struct Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        // The idle time begins here.
+        // The connection's idle time begins when the guard is dropped, hence the touch.
         self.connection.touch();
         self.connection.state.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The other end of a connection.
+/// The other end of a connection, by address or by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Peer {
@@ -76,7 +77,7 @@ pub enum Peer {
     Named(Cow<'static, str>),
 }
 
-/// Why a connection was told to close.
+/// The reason why a connection was told to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -123,16 +124,16 @@ impl Connection {
         connection
     }
 
-    /// Admits parts: the connection's own task is about to be spawned.
+    /// Admits parts of the connection from now on, because the connection's own task is about to be spawned.
     pub(super) fn admitted(&self, pass: &Pass) {
         let pass = pass.clone();
         *self.parts() = Some(Parts { pass, cut: None });
     }
 
-    /// Refuses and cancels parts: the connection's own task is gone.
+    /// Refuses new parts of the connection and cancels the existing ones, because the connection's own task is gone.
     pub(super) fn left(&self) {
         let parts = self.parts().take();
-        // After the lock is released, since this wakes tasks.
+        // The token is cancelled after the lock is released, since cancelling wakes tasks.
         if let Some(cut) = parts.and_then(|parts| parts.cut) {
             cut.cancel();
         }
@@ -145,15 +146,15 @@ impl Connection {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Spawns a task that is a part of this connection, such as an HTTP/2 stream. Parts may be spawned while the
-    /// connection closes, too.
+    /// Spawns a task that is a part of this connection, such as an HTTP/2 stream. Parts may be spawned even after the
+    /// connection was told to close.
     ///
     /// The shutdown waits for the part as well. The part is dropped once the connection's own task is gone, however
-    /// that ended. A panic of the part ends nothing else.
+    /// that task ended. A panic of the part ends neither the connection nor its other parts.
     ///
     /// # Errors
     ///
-    /// [`Closed`] once the connection's own task is gone; the future is dropped.
+    /// [`Closed`] if the connection's own task is gone; `task` is dropped then.
     ///
     /// # Panics
     ///
@@ -163,8 +164,8 @@ impl Connection {
             let mut parts = self.parts();
             let Parts { pass, cut } = parts.as_mut().ok_or(Closed)?;
             let cut = cut.get_or_insert_default().clone();
-            // A tuple drops its fields in this order, even if the task is never polled: first the task, then the
-            // pass.
+            // A tuple drops its fields in this order, even if the spawned future is never polled: first the task, then
+            // the pass. So the gate is drained only after the task is dropped.
             (cut.run_until_cancelled_owned(task), pass.clone())
         };
         tokio::spawn(async move {
@@ -174,27 +175,28 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until the connection is told to close, and returns why. Its task should then end at the next point where
-    /// nothing is lost.
+    /// Waits until the connection is told to close, and returns why. The connection's task should then end at the next
+    /// point where no data is lost.
     ///
     /// # Cancel safety
     ///
     /// Safe: dropping the future loses nothing.
     pub async fn cancelled(&self) -> CloseReason {
-        // Created before the reason is checked, so that no notification in between is missed.
+        // The future is created before the reason is checked, so that it misses no notification in between.
         let mut told = pin!(self.state.told.notified());
         let mut drain = pin!(self.state.gate.closed());
         let mut waits: Option<Waker> = None;
         poll_fn(|cx| {
             // `close` sets the reason before it wakes. As long as there is no reason and both futures would wake this
-            // task, polling them again is not needed; each takes a lock, and all connections share one of the two.
+            // task, polling the two futures again is not needed. Each poll takes a lock, and all connections share the
+            // lock of `drain`.
             if let Some(reason) = self.close_reason() {
                 return Poll::Ready(reason);
             }
             if waits.as_ref().is_some_and(|it| it.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
-            // No short circuit: each of the two must register its waker.
+            // The operator is `&` and not `&&`, since both futures must be polled to register the waker.
             if told.as_mut().poll(cx).is_pending() & drain.as_mut().poll(cx).is_pending() {
                 waits = Some(cx.waker().clone());
                 return self.close_reason().map_or(Poll::Pending, Poll::Ready);
@@ -209,7 +211,7 @@ impl Connection {
         self.close_reason().is_some()
     }
 
-    /// Returns why the connection was told to close. `None` as long as it was not.
+    /// Returns why the connection was told to close. `None` as long as the connection was not told to.
     pub fn close_reason(&self) -> Option<CloseReason> {
         match self.state.reason.load(Ordering::Acquire) {
             1 => Some(CloseReason::Drain),
@@ -221,10 +223,10 @@ impl Connection {
         }
     }
 
-    /// Tells the connection to close. The first reason stays.
+    /// Tells the connection to close. If it was told before, the first reason stays.
     pub fn close(&self, reason: CloseReason) {
         let reason = reason as u8;
-        // Release: a task that reads the reason sees what happened before this call.
+        // With Release, a task that reads the reason sees what happened before this call.
         let told =
             self.state
                 .reason
@@ -234,55 +236,55 @@ impl Connection {
         }
     }
 
-    /// Marks the connection as aborted, whatever reason it had before.
+    /// Records that the connection is aborted, and replaces any reason it had before.
     pub(super) fn force(&self) {
         self.state
             .reason
             .store(CloseReason::Forced as u8, Ordering::Release);
     }
 
-    /// Marks the connection as active. Costs one relaxed store.
+    /// Marks the connection as active, so that its idle time begins anew. Costs one relaxed store.
     pub fn touch(&self) {
-        // Relaxed: a sweep that misses this store sees the next one.
+        // Relaxed is enough: an idle check that misses this store sees it at the next check.
         self.state.active.store(true, Ordering::Relaxed);
     }
 
-    /// Adds to the bytes received, and marks the connection as active.
+    /// Adds `bytes` to the number of bytes received, and marks the connection as active.
     pub fn received(&self, bytes: u64) {
         self.state.received.fetch_add(bytes, Ordering::Relaxed);
         self.touch();
     }
 
-    /// Adds to the bytes sent, and marks the connection as active.
+    /// Adds `bytes` to the number of bytes sent, and marks the connection as active.
     pub fn sent(&self, bytes: u64) {
         self.state.sent.fetch_add(bytes, Ordering::Relaxed);
         self.touch();
     }
 
-    /// Sets the protocol to display, such as `h2`. Only the first call has an effect.
+    /// Sets the name of the protocol that the connection displays, such as `h2`. Only the first call has an effect.
     pub fn set_protocol(&self, protocol: &'static str) {
         let _ = self.state.protocol.set(protocol);
     }
 
-    /// Adds to the bytes received and sent without marking the connection as active, for keep-alive traffic.
+    /// Adds to the numbers of bytes received and sent without marking the connection as active, for keep-alive traffic.
     pub fn add_bytes(&self, received: u64, sent: u64) {
         self.state.received.fetch_add(received, Ordering::Relaxed);
         self.state.sent.fetch_add(sent, Ordering::Relaxed);
     }
 
-    /// Marks the connection as active until the returned guard is dropped, and every other guard.
+    /// Keeps the connection active until the returned guard, and every other such guard, is dropped.
     pub fn busy(&self) -> Busy {
-        // Relaxed, as in `touch`.
+        // Relaxed is enough for the same reason as in `touch`: the next idle check sees the new count.
         self.state.busy.fetch_add(1, Ordering::Relaxed);
         Busy {
             connection: self.clone(),
         }
     }
 
-    /// Sets what is displayed beside the peer and the protocol, such as `GET /slow`. Only the first call has an
-    /// effect.
+    /// Sets the closure that describes what the connection is doing, such as `GET /slow`. The description is displayed
+    /// beside the peer and the protocol. Only the first call has an effect.
     ///
-    /// Other threads call the closure: let it read shared state, briefly.
+    /// Other threads call the closure, so it should read shared state and return quickly.
     pub fn set_description(&self, about: impl Fn() -> String + Send + Sync + 'static) {
         let _ = self.state.about.set(Box::new(about));
     }
@@ -297,20 +299,20 @@ impl Connection {
         self.state.protocol.get().copied()
     }
 
-    /// Returns what the connection is doing, by calling its [description](Self::set_description). `None` if it has
-    /// none.
+    /// Returns what the connection is doing, by calling its [description](Self::set_description). `None` if no
+    /// description was set, or if it is empty.
     pub fn about(&self) -> Option<String> {
         let about = self.state.about.get().map(|about| about());
         about.filter(|about| !about.is_empty())
     }
 
-    /// Returns how long ago the connection was accepted.
+    /// Returns the time since the connection was admitted.
     pub fn age(&self) -> Duration {
         self.state.since.elapsed()
     }
 
-    /// Returns how long the connection has been idle, to a sixteenth of the idle timeout. Always zero without such a
-    /// timeout, as nothing measures it.
+    /// Returns how long the connection has been idle, in steps of a sixteenth of the idle timeout. The time is
+    /// meaningful only in a set with an idle timeout, since nothing measures it otherwise.
     pub fn idle(&self) -> Duration {
         let at = Duration::from_millis(self.state.active_at.load(Ordering::Relaxed));
         if self.state.active.load(Ordering::Relaxed) || self.state.busy.load(Ordering::Relaxed) > 0
@@ -320,13 +322,13 @@ impl Connection {
         self.age().saturating_sub(at)
     }
 
-    /// Returns the bytes received and sent, as far as the connection's task counted them.
+    /// Returns the numbers of bytes received and sent, as far as the connection's task has counted them.
     pub fn bytes(&self) -> (u64, u64) {
         let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
         (number(&self.state.received), number(&self.state.sent))
     }
 
-    /// Notes the activity since the last sweep, and returns how long the connection has been idle.
+    /// Records whether the connection was active since the last idle check, and returns how long it has been idle.
     pub(super) fn record_sweep(&self) -> Duration {
         let age = self.age();
         let busy = self.state.busy.load(Ordering::Relaxed) > 0;

@@ -1,4 +1,4 @@
-//! The one timer that expires idle connections.
+//! The one timer that closes the idle connections of a set.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -11,12 +11,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{CloseReason, Shared};
 use crate::gate::Gate;
 
-/// How often within the idle timeout the connections are checked.
+/// The number of idle checks within one idle timeout.
 const CHECKS: u32 = 16;
 
-/// Starts the task that expires idle connections, unless it is running.
+/// Starts the task that closes the set's idle connections, unless that task is already running.
 pub(super) fn watch(shared: &Arc<Shared>, idle: Duration) {
-    // Relaxed: only the thread that sets the flag spawns the task.
+    // Relaxed is enough: only the thread that changes the flag to true spawns the task.
     if shared.sweeping.load(Ordering::Relaxed) || shared.sweeping.swap(true, Ordering::Relaxed) {
         return;
     }
@@ -24,7 +24,8 @@ pub(super) fn watch(shared: &Arc<Shared>, idle: Duration) {
     tokio::spawn(sweep(guard, shared.tracked.gate.clone(), idle));
 }
 
-/// Clears `sweeping` when the task ends with its runtime, so that the next connection starts another.
+/// A guard that clears `sweeping` when the task ends. If the task ended with its runtime, the next connection starts
+/// another task.
 struct SweepGuard(Weak<Shared>);
 
 impl Drop for SweepGuard {
@@ -35,7 +36,7 @@ impl Drop for SweepGuard {
     }
 }
 
-/// Expires idle connections until the set is closed. Dropping the set closes it.
+/// Tells idle connections to close at each tick, until the set is closed. Dropping the set closes it.
 async fn sweep(guard: SweepGuard, gate: Gate, idle: Duration) {
     let mut ticks = interval((idle / CHECKS).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -51,7 +52,7 @@ async fn sweep(guard: SweepGuard, gate: Gate, idle: Duration) {
 impl Shared {
     fn sweep(&self, idle: Duration) {
         let over = idle.saturating_mul(2);
-        // After the lock is released, since this wakes the connections' tasks.
+        // This loop runs after the registry's lock is released, since it wakes the connections' tasks.
         for connection in self
             .tracked
             .chosen(|connection| connection.record_sweep() >= idle)

@@ -1,26 +1,26 @@
-//! The shared words of a gate, and the wake-ups of its waiters. The invariants are those of [`super`].
+//! The shared atomic words of a gate, and the wake-ups of its waiters. The numbered invariants are listed in [`super`].
 
 use std::future::Future;
 
 use super::sync::{AtomicBool, AtomicUsize, Notify, Ordering, shard_of_thread};
 use super::{Closed, pool};
 
-/// Mark: the shard is closed.
+/// The mark in a shard's word: the shard is closed.
 const CLOSED: usize = 1;
-/// Mark: the shard was closed and empty, and has been subtracted from `remaining`.
+/// The mark in a shard's word: the shard was closed and empty, and one was subtracted from `remaining` for it.
 const TAKEN: usize = 2;
-/// The unit in which passes are counted, above the two marks.
+/// What one pass adds to a shard's word. The two lowest bits are left to the marks.
 const PASS: usize = 4;
 
-/// Mark in `remaining`: the gate is gone.
+/// The mark in `remaining`: the last clone of the gate is dropped.
 const ABANDONED: usize = 1 << (usize::BITS - 1);
 
-/// A word on two cache lines of its own, since processors fetch adjacent lines in pairs.
+/// A shard: a word on two cache lines of its own, since processors fetch adjacent lines in pairs.
 #[repr(align(128))]
 pub(super) struct Shard(AtomicUsize);
 
-/// The fields that every entrant reads. They are on cache lines of their own, since waiters write to the other fields
-/// of `Core`.
+/// The fields that every thread reads when it enters. They are on cache lines of their own, since waiters write to the
+/// other fields of `Core`.
 #[repr(align(128))]
 struct Door {
     shards: Box<[Shard]>,
@@ -29,7 +29,8 @@ struct Door {
 
 pub(super) struct Core {
     door: Door,
-    /// The number of shards that are not taken, and the mark `ABANDONED`. One word, so that one operation sees both.
+    /// The number of shards that are not taken, and the mark `ABANDONED`. Both are in one word, so that one operation
+    /// sees both.
     remaining: AtomicUsize,
     closed: Notify,
     drained: Notify,
@@ -52,10 +53,10 @@ impl Core {
         }
     }
 
-    /// Reopens a drained core for another gate. No other thread refers to it (7).
+    /// Reopens a drained core for another gate. By invariant 7 of `gate.rs` no other thread refers to the core.
     pub(super) fn reopen(&self) {
         for shard in &self.door.shards {
-            // Relaxed: the pool's lock orders this before the next user of the core.
+            // Relaxed is enough: the pool's lock orders this store before whatever the next user of the core does.
             shard.0.store(0, Ordering::Relaxed);
         }
         self.remaining
@@ -65,15 +66,16 @@ impl Core {
 
     #[inline]
     pub(super) fn enter(&'static self) -> Result<&'static Shard, Closed> {
-        // Invariant 6. Relaxed: the addition below decides.
+        // Invariant 6: the door's mark is read before the addition. Relaxed is enough, because the addition below
+        // decides.
         if self.door.closed.load(Ordering::Relaxed) {
             return Err(Closed);
         }
         let shards = &self.door.shards;
-        // The number of shards is a power of two.
+        // The mask selects one shard, because the number of shards is a power of two.
         let shard = &shards[shard_of_thread() & (shards.len() - 1)];
-        // Invariant 1. Acquire: a refused entrant sees what the closing thread did before. An admitted one relies on
-        // no order.
+        // Invariant 1: the value that the addition returns decides. With Acquire, a refused thread sees what the
+        // closing thread did before it closed. An admitted thread relies on no order.
         if shard.0.fetch_add(PASS, Ordering::Acquire) & CLOSED == 0 {
             Ok(shard)
         } else {
@@ -82,56 +84,61 @@ impl Core {
         }
     }
 
-    /// Adds a clone of a pass that has not left.
+    /// Counts a clone of a pass that has not been dropped.
     #[inline]
     pub(super) fn enter_again(&'static self, shard: &'static Shard) {
-        // Invariant 1. Relaxed, like `Arc::clone`: the holder already has a pass.
+        // Invariant 1: a clone is added to the same shard, closed or not. Relaxed is enough, like in `Arc::clone`: the
+        // caller already holds a pass.
         shard.0.fetch_add(PASS, Ordering::Relaxed);
     }
 
     #[inline]
     pub(super) fn leave(&'static self, shard: &'static Shard) {
-        // Release: what was done under the pass happens before the gate is drained. Acquire: the thread that empties
-        // the shard sees what the others did under theirs.
+        // With Release, what was done while the pass was held happens before the gate is drained. With Acquire, the
+        // thread that empties the shard sees what other threads did while they held passes of this shard.
         let before = shard.0.fetch_sub(PASS, Ordering::AcqRel);
-        // Invariant 5.
+        // Invariant 5: only the thread that emptied a closed shard goes on to touch the core.
         if before == PASS | CLOSED {
             self.take(shard);
         }
     }
 
-    /// Takes a shard that is closed and empty (invariant 3).
+    /// Takes a shard, if it is closed and empty (invariant 3: each shard is taken once).
     #[cold]
     fn take(&'static self, shard: &'static Shard) {
         let taken = shard.0.compare_exchange(
             CLOSED,
             CLOSED | TAKEN,
-            // Acquire, like in `leave`: all passes that left this shard happen before what follows.
+            // Acquire, like in `leave`: whatever was done under the passes of this shard happens before what follows.
             Ordering::AcqRel,
-            // Another entrant was just added. It will be refused, and call `take` when it leaves.
+            // A failure means that another thread has just added to the shard. That thread will be refused, and calls
+            // `take` when it undoes its addition.
             Ordering::Relaxed,
         );
         if taken.is_err() {
             return;
         }
-        // AcqRel: the thread that takes the last shard sees what all others saw.
+        // With AcqRel, the thread that takes the last shard sees what the threads that took the other shards saw.
         let before = self.remaining.fetch_sub(1, Ordering::AcqRel);
         if before & !ABANDONED == 1 {
-            // Another gate may use the core by now. Its waiters check again, so this wake-up is harmless to them.
+            // The core may have been given to another gate by now. That gate's waiters check their condition again, so
+            // this wake-up is harmless to them.
             self.drained.notify_waiters();
-            // Invariant 7.
+            // Invariant 7: the gate is dropped and its core is drained, so the core goes back to the pool.
             if before & ABANDONED != 0 {
                 pool::give_back(self);
             }
         }
     }
 
-    /// Closes the gate (invariant 2). Several threads may close at once; each marks every shard.
+    /// Closes the gate by marking the door and then every shard (invariant 2). Several threads may close the gate at
+    /// the same time; each of them marks every shard.
     pub(super) fn close(&'static self) {
-        // Release pairs with `is_closed`.
+        // This Release pairs with the Acquire in `is_closed`.
         self.door.closed.store(true, Ordering::Release);
         for shard in &self.door.shards {
-            // Release for refused entrants; acquire for the earlier passes of a shard that is empty.
+            // Release is for the threads that are refused: they see what this thread did before. Acquire is for a shard
+            // that is already empty: this thread sees what was done under its earlier passes.
             let before = shard.0.fetch_or(CLOSED, Ordering::AcqRel);
             if before == 0 {
                 self.take(shard);
@@ -146,7 +153,7 @@ impl Core {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        // Acquire: what was done under any pass happens before this.
+        // With Acquire, what was done under any pass happens before this function returns true.
         self.remaining.load(Ordering::Acquire) & !ABANDONED == 0
     }
 
@@ -158,7 +165,8 @@ impl Core {
             .sum()
     }
 
-    // A plain function: an `async` one would wrap the future in another one, which costs memory in every waiting task.
+    // This is not an `async` function, since that would wrap the future in another one, which costs memory in every
+    // waiting task.
     pub(super) fn closed(&self) -> impl Future<Output = ()> + Send {
         until(&self.closed, || self.is_closed())
     }
@@ -167,15 +175,16 @@ impl Core {
         until(&self.drained, || self.is_drained())
     }
 
-    /// Records that the last gate is gone.
+    /// Records that the last clone of the gate is dropped.
     pub(super) fn abandon(&'static self) {
-        // Invariant 7. AcqRel: the core's next gate comes after everything of this one.
+        // Invariant 7: if the core is already drained, it goes back to the pool here. With AcqRel, the core's next gate
+        // comes after everything that this gate did.
         if self.remaining.fetch_or(ABANDONED, Ordering::AcqRel) == 0 {
             pool::give_back(self);
         }
     }
 
-    /// Records that the core is free for another gate. Stands for the pool in models.
+    /// Records that the core is free for another gate. Under loom this counter takes the place of the pool.
     #[cfg(lifecycle_loom)]
     pub(super) fn given_back(&'static self) {
         assert!(self.is_drained());
@@ -184,17 +193,17 @@ impl Core {
     }
 }
 
-/// Waits until `done` returns true, checking again after each wake-up of `notify`. A wake-up may come late, and
-/// belong to the gate that used this core before.
+/// Waits until `done` returns true, checking again after each wake-up of `notify`. A wake-up may come late, and may
+/// have been meant for the gate that used this core before.
 async fn until(notify: &Notify, done: impl Fn() -> bool) {
     loop {
-        // Created before the check, so that no `notify_waiters` in between is missed.
+        // The future is created before the check, so that it misses no `notify_waiters` in between.
         let notified = notify.notified();
         if done() {
             return;
         }
         notified.await;
-        // Usually done by now. Otherwise register for the next wake-up before checking again.
+        // Usually `done` returns true by now. If not, the loop registers for the next wake-up before it checks again.
         if done() {
             return;
         }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-/// The most names that a text lists; it counts the rest.
+/// The largest number of names that a text lists. The text only counts the passes or tasks beyond that.
 const NAMED: usize = 8;
 
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(super) struct Labels(Mutex<Held>);
 #[derive(Default)]
 struct Held {
     next: u64,
-    /// The key counts up, so the order is by age.
+    /// The names of the passes that are held, by number. The numbers count up, so the map is ordered by age.
     names: BTreeMap<u64, (Instant, Cow<'static, str>)>,
 }
 
@@ -44,7 +44,8 @@ impl Labels {
     }
 }
 
-/// Describes `count` things of which `oldest` are named: `3 tasks: poller for 3.1 s, feed for 0.2 s and 1 more`.
+/// Describes `count` tasks or passes, of which `oldest` are named: `3 tasks: poller for 3.1 s, feed for 0.2 s and 1
+/// more`.
 pub(crate) fn longest<T: Display>(count: usize, noun: &str, oldest: &[(Instant, T)]) -> String {
     let plural = match (count, noun.ends_with('s')) {
         (1, _) => "",
@@ -54,7 +55,7 @@ pub(crate) fn longest<T: Display>(count: usize, noun: &str, oldest: &[(Instant, 
     let mut text = format!("{count} {noun}{plural}");
     let mut lead = ": ";
     for (since, name) in oldest.iter().take(NAMED) {
-        // Writing to a String cannot fail, here and below.
+        // Errors are ignored here and below, since writing to a `String` cannot fail.
         let _ = write!(
             text,
             "{lead}{name} for {:.1} s",

@@ -10,7 +10,7 @@ use loom::thread;
 
 use super::Gate;
 
-/// Runs a model with up to three preemptions. More find nothing new in models this small.
+/// Runs `model` under loom with at most three preemptions. More preemptions find nothing new in tests this small.
 fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(3);
@@ -46,7 +46,7 @@ fn drained_means_that_what_was_done_under_a_pass_is_seen() {
         let (other, done) = (gate.clone(), Arc::clone(&work));
         let entrant = thread::spawn(move || match other.enter() {
             Ok(pass) => {
-                // Relaxed, so that only the gate can order it.
+                // The store is relaxed, so that only the gate can order it before the load below.
                 done.store(1, Ordering::Relaxed);
                 drop(pass);
                 true
@@ -102,7 +102,7 @@ fn a_drain_waits_for_a_clone_that_is_made_while_the_gate_closes() {
         let part = thread::spawn(move || {
             let clone = pass.clone();
             drop(pass);
-            // Relaxed, so that only the gate can order it.
+            // The store is relaxed, so that only the gate can order it before the load below.
             done.store(1, Ordering::Relaxed);
             drop(clone);
         });

@@ -1,7 +1,8 @@
-//! The pool of cores.
+//! The pool of gates' cores: a gate takes a core from the pool, and gives it back when it is dropped and drained.
 //!
-//! A pass may refer to its core for any time without counting references on a shared cache line. So cores are
-//! `'static` and reused: as many exist as there ever were gates at one time.
+//! A pass may refer to its core for any time, and does so without a reference count, which threads would share as a
+//! cache line. So cores are `'static` and reused: there are as many cores as there were gates at the same time, at
+//! most.
 
 use super::core::Core;
 
@@ -12,7 +13,7 @@ mod real {
 
     use super::Core;
 
-    /// The most shards a core has. More are no faster, and `in_flight` reads them all.
+    /// The largest number of shards that a core has. More shards are no faster, and `in_flight` reads them all.
     const MOST: usize = 64;
 
     static FREE: Mutex<Vec<&'static Core>> = Mutex::new(Vec::new());
@@ -30,7 +31,7 @@ mod real {
             }
             None => {
                 let threads = thread::available_parallelism().map_or(1, usize::from);
-                // Twice as many shards as processor cores, so that few threads share one by chance.
+                // There are twice as many shards as processor cores, so that few threads share a shard by chance.
                 let shards = (threads * 2).next_power_of_two().min(MOST);
                 Box::leak(Box::new(Core::new(shards)))
             }
@@ -45,7 +46,7 @@ mod real {
 #[cfg(not(lifecycle_loom))]
 pub(super) use real::{give_back, take};
 
-/// Leaks a core for each gate of a model, since statics outlive a model.
+/// Leaks a new core for each gate in a loom test. A pool in a static would outlive the test's single execution.
 #[cfg(lifecycle_loom)]
 pub(super) fn take() -> &'static Core {
     Box::leak(Box::new(Core::new(2)))

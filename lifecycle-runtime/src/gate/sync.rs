@@ -6,17 +6,20 @@ mod real {
     pub(in crate::gate) use tokio::sync::Notify;
 
     thread_local! {
-        /// The thread's shard. Threads are dealt out to shards in the order in which they first enter.
+        /// The number that selects the thread's shard. Threads are numbered in the order in which they first enter a
+        /// gate.
         static SHARD: usize = {
             static NEXT: AtomicUsize = AtomicUsize::new(0);
             NEXT.fetch_add(1, Ordering::Relaxed)
         };
     }
 
-    /// Returns a number that a thread keeps. Threads started one after the other get different ones.
+    /// Returns the number of the calling thread, which never changes. Threads that first enter one after the other get
+    /// different numbers.
     #[inline]
     pub(in crate::gate) fn shard_of_thread() -> usize {
-        // Zero while the thread is being destroyed: at worst it shares a cache line.
+        // The number is zero while the thread is being destroyed: at worst the thread then shares a cache line with
+        // another.
         SHARD.try_with(|shard| *shard).unwrap_or(0)
     }
 }
@@ -32,8 +35,8 @@ mod model {
 
     pub(in crate::gate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    /// A model of `tokio::sync::Notify`, as far as the gate uses it: `notify_waiters` wakes every `Notified` created
-    /// before.
+    /// A replacement of `tokio::sync::Notify` for loom, as far as the gate uses it: `notify_waiters` wakes every
+    /// `Notified` that was created before the call.
     pub(in crate::gate) struct Notify(loom::sync::Mutex<(u64, Vec<Waker>)>);
 
     impl Notify {
@@ -79,7 +82,7 @@ mod model {
 
     loom::thread_local! {
         static SHARD: usize = {
-            // Loom numbers the threads of a model from the main one.
+            // Loom numbers the threads of a test, and the main thread has the first number.
             let id = format!("{:?}", loom::thread::current().id());
             id.chars().filter_map(|c| c.to_digit(10)).last().unwrap_or(0) as usize
         };

@@ -1,12 +1,12 @@
-//! The registry of tracked tasks: what is known of each, when it began, and how to abort it.
+//! The registry of tracked tasks: the owner's data about each task, its start, and the handle that aborts it.
 //!
 //! The code cites these invariants by number:
 //!
-//! 1. Slots are reused; `generation` invalidates old ids.
-//! 2. `abort` sets `aborting` before it visits any slot, and `set_handle` reads it after it stored the handle in the
-//!    slot. So a task that is being spawned meanwhile is aborted by one of the two.
-//! 3. No lock is held while foreign code is called or dropped, such as a name or a task's handle. On a runtime that
-//!    is shutting down, aborting a task drops its future on the spot, and the task leaves its slot.
+//! 1. Slots are reused; a new `generation` makes the ids of a slot's earlier tasks invalid.
+//! 2. `abort` sets `aborting` before it visits any slot, and `set_handle` reads `aborting` after it stored the handle
+//!    in the slot. So a task that is spawned meanwhile is aborted by `abort` or by `set_handle`.
+//! 3. No lock is held while foreign code is called or dropped, such as a name or a task's handle. On a runtime that is
+//!    shutting down, aborting a task drops its future at once, and that drop takes the lock to free the task's slot.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,13 +15,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
-/// The number of shards, a power of two: few enough to be searched for a name, enough that two threads seldom meet.
+/// The number of shards, a power of two: few enough that a search may visit all of them, enough that two threads seldom
+/// need the same one.
 const SHARDS: u32 = 8;
-/// How many tasks a thread spawns into one shard before it moves to the next. Tasks are woken in the order in which
-/// they were spawned, and run in batches. So a thread that ends one task usually ends its neighbours too, and finds
-/// their shard in its cache.
+/// The number of tasks that a thread adds to one shard before it moves to the next. Tasks are woken in the order in
+/// which they were spawned, and run in batches. So a thread that ends one task usually ends the tasks spawned next to
+/// it too, and finds their shard in its cache.
 const RUN: u32 = 64;
-/// A shard with more slots than this frees them when it is empty.
+/// A shard with more slots than this frees its memory once all its slots are empty.
 const KEPT: usize = 1024;
 
 pub(super) struct Registry<T> {
@@ -47,11 +48,11 @@ struct Slot<T> {
 struct Task<T> {
     what: T,
     since: Instant,
-    /// The handle of the task. `None` until the task is spawned, which happens after it has its slot.
+    /// The handle that aborts the task. `None` until the task is spawned, which happens after its slot is taken.
     join: Option<JoinHandle<()>>,
 }
 
-/// The id of a task's slot.
+/// The id of a slot while one certain task is in it.
 #[derive(Clone, Copy)]
 pub(super) struct SlotId {
     /// The index of the slot, times `SHARDS`, plus the shard.
@@ -60,7 +61,8 @@ pub(super) struct SlotId {
 }
 
 thread_local! {
-    /// Counts the tasks that this thread spawns. Threads begin at different shards.
+    /// The number of tasks that this thread has spawned, plus a start value, which differs so that threads begin at
+    /// different shards.
     static SPAWNED: Cell<u32> = {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Cell::new(NEXT.fetch_add(RUN, Ordering::Relaxed))
@@ -69,7 +71,7 @@ thread_local! {
 
 fn shard_of_next() -> u32 {
     let count = SPAWNED.try_with(|spawned| spawned.replace(spawned.get().wrapping_add(1)));
-    // The first shard while the thread is being destroyed.
+    // The first shard is used while the thread is being destroyed.
     count.unwrap_or(0) / RUN % SHARDS
 }
 
@@ -101,7 +103,7 @@ impl<T> Shard<T> {
 impl<T> Slots<T> {
     fn of(&mut self, id: SlotId) -> Option<&mut Slot<T>> {
         let slot = self.slots.get_mut((id.slot / SHARDS) as usize);
-        // Invariant 1.
+        // Invariant 1: an id from an earlier generation of the slot finds nothing.
         slot.filter(|slot| slot.generation == id.generation)
     }
 
@@ -145,13 +147,14 @@ impl<T> Registry<T> {
         }
     }
 
-    /// Stores the handle of a spawned task. The task may have ended already, or its group may be aborting.
+    /// Stores the handle of a spawned task. By now the task may have ended, or its owner may have aborted all tasks.
     pub(super) fn set_handle(&self, id: SlotId, join: JoinHandle<()>) {
         let mut join = Some(join);
         let mut slots = self.shard(id).slots();
         if let Some(task) = slots.of(id).and_then(|slot| slot.task.as_mut()) {
             task.join = join.take();
-            // Invariant 2. Relaxed: the lock orders it.
+            // Invariant 2: `aborting` is read after the handle was stored. Relaxed is enough, since the shard's lock
+            // orders the read.
             if self.aborting.load(Ordering::Relaxed) {
                 let late = task.join.as_ref().map(JoinHandle::abort_handle);
                 drop(slots);
@@ -161,11 +164,12 @@ impl<T> Registry<T> {
                 return;
             }
         }
-        // Invariant 3, for the handle of a task that has already ended.
+        // Invariant 3: the lock is released before `join` is dropped, which still holds the handle of a task that has
+        // ended.
         drop(slots);
     }
 
-    /// Frees the slot of a task that has ended, and returns what was known of it.
+    /// Frees the slot of a task that has ended, and returns the owner's data about it.
     pub(super) fn leave(&self, id: SlotId) -> Option<T> {
         let mut slots = self.shard(id).slots();
         let task = slots.of(id)?.task.take()?;
@@ -175,13 +179,14 @@ impl<T> Registry<T> {
             slots.free = Vec::new();
         }
         drop(slots);
-        // Invariant 3: `join` is dropped after the lock.
+        // Invariant 3: the task's `join` is dropped after the lock is released.
         Some(task.what)
     }
 
-    /// Aborts every task, and every task that is spawned later.
+    /// Aborts every task, and also every task that is spawned after this call.
     pub(super) fn abort(&self) {
-        // Invariant 2. Relaxed: the locks order it.
+        // Invariant 2: `aborting` is set before any slot is visited. Relaxed is enough, since the shards' locks order
+        // the store.
         self.aborting.store(true, Ordering::Relaxed);
         self.abort_where(|_| true);
     }
@@ -195,7 +200,7 @@ impl<T> Registry<T> {
                 .filter_map(|task| task.join.as_ref());
             let handles: Vec<_> = joins.map(JoinHandle::abort_handle).collect();
             drop(slots);
-            // Invariant 3.
+            // Invariant 3: the tasks are aborted after the lock is released.
             handles.iter().for_each(AbortHandle::abort);
         }
     }
@@ -215,7 +220,7 @@ impl<T> Registry<T> {
         chosen
     }
 
-    /// Returns what is known of a task that has not ended.
+    /// Returns the owner's data about a task that has not ended.
     pub(super) fn get(&self, id: SlotId) -> Option<T>
     where
         T: Clone,

@@ -1,4 +1,4 @@
-//! The future of a tracked task, and the guard that counts it.
+//! The future of a tracked task, and the guard that keeps the task counted.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,9 +14,10 @@ use crate::gate::{Closed, Pass};
 use crate::{BoxError, TaskOutcome, TaskOutput};
 
 pin_project! {
-    /// The future that is spawned. Its fields are dropped in order: first the task, then its guard.
+    /// The future that tokio runs for a tracked task. Its fields are dropped in this order: first the task, then its
+    /// guard.
     struct Watched<K: TaskOwner, F> {
-        // `None` once the task's future is dropped.
+        // `None` once the task's own future is dropped.
         #[pin]
         task: Option<F>,
         guard: TaskGuard<K>,
@@ -25,7 +26,7 @@ pin_project! {
     impl<K: TaskOwner, F> PinnedDrop for Watched<K, F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            // Caught here: the runtime would store the panic in the task's handle, which nothing awaits.
+            // A panic is caught here, because the runtime would store it in the task's handle, which nothing awaits.
             if let Err(message) = contain(|| this.task.set(None)) {
                 this.guard.ended(Err(message));
             }
@@ -33,11 +34,12 @@ pin_project! {
     }
 }
 
-/// A guard that counts a task until it is dropped, however the task ends, and even if it never runs.
+/// A guard that keeps a task counted until the guard is dropped, however the task ends, and even if it never runs.
 pub(crate) struct TaskGuard<K: TaskOwner> {
     owner: Arc<K>,
     id: SlotId,
-    // Dropped after `Drop` has run, so that the gate is drained only once the owner knows of the end.
+    // This field is dropped after `Drop` has run, so the gate is drained only once the owner was told that the task
+    // ended.
     _pass: Pass,
 }
 
@@ -68,7 +70,7 @@ impl<K: TaskOwner> TaskGuard<K> {
         self.id
     }
 
-    /// Spawns `task` under this guard. `owner` is passed in to save a clone.
+    /// Spawns `task` with this guard. The caller passes `owner`, which saves a clone of the guard's `Arc`.
     pub(crate) fn spawn<F>(self, owner: &K, task: F)
     where
         F: Future<Output: TaskOutcome> + Send + 'static,
@@ -81,7 +83,7 @@ impl<K: TaskOwner> TaskGuard<K> {
         owner.tracked().tasks.set_handle(id, join);
     }
 
-    /// Runs a function as the task.
+    /// Runs `f` as the task, on the calling thread of the blocking pool.
     pub(super) fn call<T: TaskOutcome>(self, f: impl FnOnce() -> T) {
         self.ended(contain(|| f().into_outcome()));
     }
