@@ -124,7 +124,7 @@ pub struct ConnectionStats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
-    /// As many connections are open as the limit allows.
+    /// The set has as many connections as its limit allows.
     Full {
         /// The limit that was given to [`Connections::new`].
         limit: usize,

@@ -1,4 +1,4 @@
-//! The runner: signals, main, the plan, the exit code.
+//! The runner of a server: it listens for signals, runs main, then runs the plan, and chooses the exit code.
 
 mod end;
 mod exit_codes;
@@ -38,8 +38,8 @@ pub use stop::Stop;
 
 /// Runs a server until a shutdown is requested, then shuts it down. This is [`Runner::run`] without options.
 ///
-/// `main` gets the server and a [`Stop`]. It should serve until `stop` fires, finish what it has begun, and return.
-/// It is awaited as the step `main`, before the plan.
+/// `main` gets the server and a [`Stop`]. It should serve until `stop` fires, finish the work that it has begun, and
+/// return. In the report, the wait for `main` is the step `main`, before the plan.
 ///
 #[cfg_attr(feature = "derive", doc = "```no_run")]
 #[cfg_attr(not(feature = "derive"), doc = "```ignore")]
@@ -97,37 +97,38 @@ where
     Runner::new(server).run(main).await
 }
 
-/// Waits for a signal, then shuts the server down. For a server whose work runs in its own tasks.
+/// Waits for a signal, then shuts the server down. Use this for a server whose work runs in its own tasks.
 pub async fn run_until_signal<S: GracefulShutdown>(server: S) -> Report {
     Runner::new(server).run_until_signal().await
 }
 
-/// A runner with options: it runs a server, and shuts it down when a shutdown is requested.
+/// A runner of a server, with options. It serves until a shutdown is requested, and then shuts the server down.
 ///
 /// The order of events:
 ///
 /// 1. Signals are registered, before the server is [built](Self::build) and before main starts. SIGTERM, SIGINT,
-///    SIGQUIT and SIGHUP request the shutdown, unless they are [hooked](Self::on_signal). So do main's end, error or
-///    panic, a [`ShutdownHandle`], and a failed task of a [critical](crate::TaskGroup::critical) group. A start that
-///    is running at that moment is told to stop, and has a bounded time to return what it built.
-/// 2. [`Readiness`] turns to draining. During the [lame duck](Self::lame_duck) main goes on serving, while
-///    [deregistration](Self::deregister) runs beside it.
-/// 3. [`Stop`] fires. Main is awaited until the plan needs the rest of the time, and then dropped. A main that never
-///    looked at its `Stop` is dropped at once.
+///    SIGQUIT and SIGHUP request the shutdown, unless they are [hooked](Self::on_signal). The shutdown is also
+///    requested by main's end, error or panic, by a [`ShutdownHandle`], and by a failed task of a
+///    [critical](crate::TaskGroup::critical) group. A start that is running when the shutdown is requested is told to
+///    stop, and has a bounded time to return the server that it built.
+/// 2. [`Readiness`] turns to draining. During the [lame duck](Self::lame_duck) main continues to serve, while
+///    [deregistration](Self::deregister) runs at the same time.
+/// 3. [`Stop`] fires. The runner waits for main until the plan needs the rest of the time, and then drops main. A main
+///    that never used its `Stop` is dropped at once.
 /// 4. The plan runs. Then the server is dropped (with a row `drop`, if that took a millisecond or panicked), and the
 ///    tasks that the runtime still has are counted. The [`finally`](Self::finally) hooks run (with a row `finally`,
 ///    if they did not end well), and the report is returned.
 ///
 /// A signal within 500 ms of the last one counts as the same request, since terminals and process managers send
 /// several. A second signal [hurries](ShutdownHandle::hurry) the shutdown: the start, the lame duck, main and
-/// `best_effort` steps are cut, and the rest of the plan runs with its own budgets. A third one forces the end
+/// `best_effort` steps are cut, and the rest of the plan runs with its own time limits. A third signal forces the end
 /// ([`second_signal`](Self::second_signal) changes that).
 ///
-/// The forced end runs on its own thread, which a blocked executor cannot hold up. It runs every
-/// [`on_force`](crate::Context::on_force) hook for up to 1 s, gives the engine 1 s to abort what is running, prints
-/// to stderr what was not done, and exits with 128 plus the signal's number. It stays armed after [`run`](Self::run)
-/// has returned, while the runtime is dropped. The [watchdog](Self::watchdog) does the same, with exit code 70, when
-/// the process outlives its time.
+/// The forced end runs on its own thread, so a blocked executor cannot delay it. It runs every
+/// [`on_force`](crate::Context::on_force) hook for up to 1 s, gives the engine 1 s to abort the running steps, prints
+/// to stderr which steps were not done, and exits with 128 plus the signal's number. A signal can still force the end
+/// after [`run`](Self::run) has returned, while the runtime is dropped. The [watchdog](Self::watchdog) ends the process
+/// in the same way, with exit code 70, when the process lives longer than it is allowed to.
 ///
 /// With `panic = "abort"` no panic can be contained.
 #[must_use = "a runner does nothing until `run`, `run_until_signal` or `block_on`"]
@@ -143,19 +144,19 @@ impl<S: GracefulShutdown> Runner<S> {
         Self::with(Given(server))
     }
 
-    /// Creates a runner that builds the server, once signals are registered.
+    /// Creates a runner that calls `start` to build the server, once signals are registered.
     ///
-    /// `start` gets a [`Stop`] of its own, which fires when a shutdown is requested meanwhile. The start then has 5 s
-    /// ([`start_stop_timeout`](Self::start_stop_timeout)) to return. If it returns a server, the plan cleans it, and
-    /// main does not run. If it returns an error, that is the outcome of the step `start`. If it goes on, it is
-    /// dropped, and its step has timed out. It makes no difference whether the start looks at its `Stop` or at
-    /// [`ShutdownHandle::requested`]. Tasks that it spawned may keep its `Stop`: once the server is built, it fires
-    /// together with main's.
+    /// `start` gets a [`Stop`] of its own, which fires when a shutdown is requested while the start runs. The start
+    /// then has 5 s ([`start_stop_timeout`](Self::start_stop_timeout)) to return. If it returns a server, the plan
+    /// cleans the server, and main does not run. If it returns an error, that error is the outcome of the step `start`.
+    /// If it does not return, it is dropped, and its step has timed out. It makes no difference whether the start waits
+    /// for its `Stop` or for [`ShutdownHandle::requested`]. Tasks that the start spawned may keep its `Stop`: once the
+    /// server is built, this `Stop` fires together with main's.
     ///
-    /// A start that fails by itself ends with [`Reason::StartFailed`] and exit code 1. The values that it had built
-    /// are released by their own drops. If the error is a [`FailedStart`] that holds them, they are cleaned in plan
-    /// order instead. An owner that is dropped in the start without a shutdown gets a row below `start`, and the
-    /// report is not clean.
+    /// A start that fails without being told to stop ends with [`Reason::StartFailed`] and exit code 1. The values that
+    /// it had built are released by their own drops. If the error is a [`FailedStart`] that holds these values, they
+    /// are cleaned in plan order instead. An owner that is dropped in the start without a shutdown gets a row below
+    /// `start`, and the report is not clean.
     ///
     #[cfg_attr(feature = "derive", doc = "```")]
     #[cfg_attr(not(feature = "derive"), doc = "```ignore")]
@@ -212,21 +213,22 @@ impl<S, B> Runner<S, B> {
         }
     }
 
-    /// Connects a handle, which can then request the shutdown and show its progress.
+    /// Connects `handle` to this runner. The handle can then request the shutdown and show its progress.
     pub fn handle(mut self, handle: &ShutdownHandle) -> Self {
         self.options.handle = handle.clone();
         self
     }
 
-    /// Keeps a [`Readiness`] up to date: draining from the first moment of the shutdown, stopped after it.
+    /// Connects a [`Readiness`], which this runner then sets: to draining when the shutdown begins, and to stopped
+    /// after it.
     pub fn readiness(mut self, readiness: &Readiness) -> Self {
         self.options.readiness = Some(readiness.clone());
         self
     }
 
-    /// Sets the lame duck: how long main goes on serving after a shutdown was requested, as load balancers learn of
-    /// it late (a Kubernetes Service does). The default is none. It is skipped for Ctrl-C (SIGINT), and when main is
-    /// gone.
+    /// Sets the lame duck: the time for which main continues to serve after a shutdown was requested, because load
+    /// balancers (such as a Kubernetes Service) notice the shutdown late. The default is none. The lame duck is skipped
+    /// for Ctrl-C (SIGINT), and when main has ended.
     pub fn lame_duck(mut self, minimum: Duration) -> Self {
         self.options.lame_duck.minimum = minimum;
         self
@@ -235,8 +237,8 @@ impl<S, B> Runner<S, B> {
     /// Adds a hook that runs at the beginning of the shutdown while main still serves, such as deregistration from
     /// discovery.
     ///
-    /// Hooks run concurrently, within the lame duck or 5 s, whichever is longer. Each has its own row in the report,
-    /// below `lame_duck`. A failed hook leaves the report clean.
+    /// All such hooks run at the same time, within the lame duck or 5 s, whichever is longer. Each hook has its own row
+    /// in the report, below `lame_duck`. A failed hook leaves the report clean.
     pub fn deregister<F>(
         mut self,
         name: impl Into<Cow<'static, str>>,
@@ -249,16 +251,16 @@ impl<S, B> Runner<S, B> {
         self
     }
 
-    /// Sets the grace period of the platform. At the start of the server it is compared with what the shutdown may
-    /// need: the lame duck, the budget, the time of the [`finally`](Self::finally) hooks, and 1 s for the rest. A
-    /// shortfall is logged as `grace_short`.
+    /// Sets the time that the platform gives the process to end. When the server starts, this time is compared with
+    /// what the shutdown may need: the lame duck, the plan's time limit, the time of the [`finally`](Self::finally)
+    /// hooks, and 1 s for everything else. A shortfall is logged as `grace_short`.
     ///
     /// `grace` is a literal such as `"30s"`, a [`Duration`], or a [`Grace`] that was parsed from a setting.
     ///
     /// # Panics
     ///
-    /// If a literal is no duration. The program then ends before its server runs, and the message tells what is
-    /// wrong.
+    /// If a literal is not a duration. The program then ends before its server runs, and the message describes the
+    /// error.
     #[track_caller]
     pub fn grace(mut self, grace: impl TryInto<Grace, Error: fmt::Display>) -> Self {
         match grace.try_into() {
@@ -268,19 +270,19 @@ impl<S, B> Runner<S, B> {
         self
     }
 
-    /// Arms the watchdog, which forces the process to exit if it outlives the longest possible shutdown by `slack`.
-    /// That happens when a step blocks the executor, or a blocking task holds up the drop of the runtime. The
-    /// watchdog exits with code 70 and names what was not done. It logs `executor_blocked` while the executor is
-    /// blocked.
+    /// Arms the watchdog, which forces the process to exit if it lives longer than the longest possible shutdown plus
+    /// `slack`. That happens when a step blocks the executor, or a blocking task delays the drop of the runtime. The
+    /// watchdog exits with code 70 and names the steps that were not done. It logs `executor_blocked` while the
+    /// executor is blocked.
     ///
-    /// It stays armed after [`run`](Self::run), until the process is gone or another runner starts.
-    /// [`block_on`](Self::block_on) disarms it when it returns.
+    /// The watchdog stays armed after [`run`](Self::run) has returned, until the process is gone or another runner
+    /// starts. [`block_on`](Self::block_on) disarms the watchdog when it returns.
     pub fn watchdog(mut self, slack: Duration) -> Self {
         self.options.watchdog = Some(slack);
         self
     }
 
-    /// Sets what a second signal does, if it comes more than 500 ms after the first. The default is
+    /// Sets the effect of a second signal that comes more than 500 ms after the first. The default is
     /// [`SecondSignal::Hurry`].
     pub fn second_signal(mut self, second: SecondSignal) -> Self {
         self.options.second_signal = second;
@@ -289,21 +291,21 @@ impl<S, B> Runner<S, B> {
 
     /// Runs `hook` on this signal instead of beginning the shutdown: for example SIGHUP to reload, or SIGUSR1 to log.
     ///
-    /// The hook is called on main's task, between two polls of main, until the shutdown begins. So it must not block.
-    /// Its panics are contained.
+    /// The runner calls the hook on main's task, between two polls of main, until the shutdown begins. So the hook must
+    /// not block. Its panics are contained.
     pub fn on_signal(mut self, signal: Signal, hook: impl FnMut() + Send + 'static) -> Self {
         self.options.hooks.push((signal, Box::new(hook)));
         self
     }
 
-    /// Sets how long the start of [`build`](Self::build) may take. A longer one fails: it is told to stop as by a
-    /// signal, with [`Reason::StartFailed`] as the reason. By default it may take any time.
+    /// Sets how long the start of [`build`](Self::build) may take. A start that takes longer has failed: it is told to
+    /// stop as by a signal, and the shutdown's reason is [`Reason::StartFailed`]. By default a start may take any time.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.options.start.timeout = Some(timeout);
         self
     }
 
-    /// Sets how long a start that was told to stop has to return what it built. The default is 5 s.
+    /// Sets the time that a start has to return its server after it was told to stop. The default is 5 s.
     ///
     /// The [`watchdog`](Self::watchdog) counts this time. [`grace`](Self::grace) does not, since a server that is
     /// stopped during its start has served no client.
@@ -312,26 +314,28 @@ impl<S, B> Runner<S, B> {
         self
     }
 
-    /// Sets how long the process waits for its runtime to end, after the runner has returned its report. The default
-    /// is 5 s; `None` disables this.
+    /// Sets how long the process waits for its runtime to end, after the runner has returned its report. The default is
+    /// 5 s; `None` removes this limit.
     ///
-    /// A dropped runtime waits for the calls on its blocking pool, and a read of stdin, for example, may never
-    /// return. After this time the process exits with the report's exit code, and a line on stderr tells why. Nothing
-    /// that a program does while its runtime lives is ever cut.
+    /// A dropped runtime waits for the calls on its blocking pool, and a read of stdin, for example, may never return.
+    /// After this time the process exits with the report's exit code, and a line on stderr gives the reason. The limit
+    /// never cuts what a program does while its runtime lives.
     ///
-    /// This works only on Linux, and only if the runner was polled on the main thread, as under `#[tokio::main]`.
-    /// Elsewhere, and for a program that goes on after its runtime was dropped, use [`block_on`](Self::block_on).
+    /// The limit works only on Linux, and only if the runner was polled on the main thread, as under `#[tokio::main]`.
+    /// On other systems, and for a program that continues after its runtime was dropped, use
+    /// [`block_on`](Self::block_on).
     pub fn runtime_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.runtime_timeout = timeout.into();
         self
     }
 
-    /// Adds a hook that runs after the plan and gets the report, to flush logs and traces last of all.
+    /// Adds a hook that runs after the plan and gets the report. It is meant for flushing logs and traces at the very
+    /// end.
     ///
-    /// Hooks are synchronous. They run one after the other, in the order in which they were added, on their own
-    /// thread, and share 3 s ([`finally_timeout`](Self::finally_timeout)). Hooks that take longer are left behind: a
-    /// line on stderr, a row `finally` in the report, and exit code 1 tell of it. Panics are contained, and reported
-    /// in the same row.
+    /// Hooks are synchronous. They run one after the other, in the order in which they were added, on a thread of their
+    /// own, and share 3 s ([`finally_timeout`](Self::finally_timeout)). The runner does not wait for hooks that take
+    /// longer: a line on stderr, a row `finally` in the report, and exit code 1 show that. Panics are contained, and
+    /// reported in the same row.
     pub fn finally(mut self, hook: impl FnOnce(&Report) + Send + 'static) -> Self {
         self.options.finally.push(Box::new(hook));
         self
@@ -344,8 +348,8 @@ impl<S, B> Runner<S, B> {
         self
     }
 
-    /// Sets the function that chooses the exit code. The default is [`Report::exit_code`]. [`ExitCodes`] has the
-    /// table and another choice.
+    /// Sets the function that chooses the exit code. The default is [`Report::exit_code`]. [`ExitCodes`] has a table of
+    /// the codes, and another function.
     pub fn exit_code(mut self, code: impl FnOnce(&Report) -> u8 + Send + 'static) -> Self {
         self.options.exit_code = Some(Box::new(code));
         self
@@ -357,7 +361,7 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops main and the server. The server's `Drop` logs what was not cleaned.
+    /// Dropping the future drops main and the server. The server's `Drop` logs which steps were not cleaned.
     pub async fn run<M, T>(self, main: M) -> Report
     where
         M: AsyncFnOnce(&mut S, Stop) -> T,
@@ -366,7 +370,7 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
         self.bounded(Some(main)).await
     }
 
-    /// Waits for a signal or the handle, then shuts the server down.
+    /// Waits for a signal or a request of the handle, then shuts the server down.
     ///
     /// # Cancel safety
     ///
@@ -376,8 +380,8 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
         self.bounded(no_main).await
     }
 
-    /// Runs `main` like [`run`](Self::run), on a new multi-threaded runtime. The drop of the runtime is bounded, too:
-    /// a stuck `spawn_blocking` is left behind after 1 s.
+    /// Runs `main` like [`run`](Self::run), on a new multi-threaded runtime. The drop of this runtime is bounded as
+    /// well: after 1 s it no longer waits for a stuck `spawn_blocking`.
     ///
     /// # Panics
     ///
@@ -409,7 +413,7 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
         report
     }
 
-    /// Runs on a runtime that the caller drops.
+    /// Runs the sequence on a runtime that the caller drops, and bounds the end of that runtime.
     async fn bounded<M, T>(self, main: Option<M>) -> Report
     where
         M: AsyncFnOnce(&mut S, Stop) -> T,

@@ -20,7 +20,7 @@ pub(crate) use self::watched::TaskGuard;
 
 /// The shared state of a set of tracked tasks: of a `TaskGroup` or of `Connections`.
 pub(crate) trait TaskOwner: Send + Sync + 'static {
-    /// What the owner knows about one task, such as its name.
+    /// The owner's data about one task, such as its name.
     type Task: Clone + fmt::Display + Send + 'static;
     /// The noun for one task in messages, such as `task`.
     const NOUN: &'static str;

@@ -29,7 +29,7 @@ struct State {
     protocol: OnceLock<&'static str>,
     received: AtomicU64,
     sent: AtomicU64,
-    /// The closure that describes what the connection is doing, from [`Connection::set_description`].
+    /// The description of the connection's activity, from [`Connection::set_description`].
     about: OnceLock<Box<dyn Fn() -> String + Send + Sync>>,
     /// Whether the connection was touched since the set last checked for idle connections.
     active: AtomicBool,
@@ -41,8 +41,8 @@ struct State {
     reason: AtomicU8,
     told: Notify,
     gate: Gate,
-    /// What admits tasks that are parts of this connection. `None` before the connection's own task is admitted, and
-    /// after that task is gone.
+    /// The pass that admits tasks that are parts of this connection. `None` before the connection's own task is
+    /// admitted, and after that task is gone.
     parts: Mutex<Option<Parts>>,
 }
 
@@ -223,10 +223,10 @@ impl Connection {
         }
     }
 
-    /// Tells the connection to close. If it was told before, the first reason stays.
+    /// Signals the connection to close. If it was told before, the first reason stays.
     pub fn close(&self, reason: CloseReason) {
         let reason = reason as u8;
-        // With Release, a task that reads the reason sees what happened before this call.
+        // Release means that a task that reads the reason sees what happened before this call.
         let told =
             self.state
                 .reason
@@ -281,8 +281,8 @@ impl Connection {
         }
     }
 
-    /// Sets the closure that describes what the connection is doing, such as `GET /slow`. The description is displayed
-    /// beside the peer and the protocol. Only the first call has an effect.
+    /// Sets the description of the connection's activity, such as `GET /slow`. The description is displayed beside the
+    /// peer and the protocol. Only the first call has an effect.
     ///
     /// Other threads call the closure, so it should read shared state and return quickly.
     pub fn set_description(&self, about: impl Fn() -> String + Send + Sync + 'static) {

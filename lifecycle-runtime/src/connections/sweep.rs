@@ -36,7 +36,7 @@ impl Drop for SweepGuard {
     }
 }
 
-/// Tells idle connections to close at each tick, until the set is closed. Dropping the set closes it.
+/// Signals idle connections to close at each tick, until the set is closed. Dropping the set closes it.
 async fn sweep(guard: SweepGuard, gate: Gate, idle: Duration) {
     let mut ticks = interval((idle / CHECKS).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,9 +1,10 @@
-//! The record of which steps of a value have already ended, for its `abort` and `release`.
+//! The record of which step the engine is aborting, so that an `abort` or `release` skips the parts of its value that
+//! have already ended.
 //!
-//! [`Component::abort`](crate::Component::abort) has no parameters, and may be called through any wrapper: an object,
-//! a lock, a closure of `abort =`. So the engine records during the call which step it aborts. Derived types and
-//! containers look there for the plan that they opened in this run, by their address. A plan that went well is not
-//! considered, since its component may have been replaced by another one at the same address.
+//! [`Component::abort`](crate::Component::abort) has no parameters, and may be called through any wrapper: an object, a
+//! lock, a closure of `abort =`. So the engine records during the call which step it aborts. Derived types and
+//! containers look up in that step the plan that they opened in this run, by their own address. A plan that ended clean
+//! is not considered, since its component may have been replaced by another one at the same address.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use crate::Plan;
 #[derive(Clone)]
 struct Scope {
     step: StepHandle,
-    /// Whether the component is the field itself. Cleared once its plan was looked up.
+    /// Whether the component is the step's field itself. Set to false once the plan of the component was looked up.
     is_plan: bool,
 }
 
@@ -26,7 +27,7 @@ thread_local! {
     static SCOPE: RefCell<Option<Scope>> = const { RefCell::new(None) };
 }
 
-/// A guard that restores the outer scope, even during a panic.
+/// A guard that restores the outer value of `SCOPE`, even during a panic.
 struct Restore(Option<Scope>);
 
 impl Drop for Restore {
@@ -35,7 +36,7 @@ impl Drop for Restore {
     }
 }
 
-/// Runs `f`, which aborts or releases the component of this step.
+/// Runs `f`, which aborts or releases the component of `step`, with the step recorded in `SCOPE`.
 pub(super) fn enter(step: &StepHandle, is_plan: bool, f: impl FnOnce()) {
     let scope = Scope {
         step: step.clone(),
@@ -45,27 +46,28 @@ pub(super) fn enter(step: &StepHandle, is_plan: bool, f: impl FnOnce()) {
     f();
 }
 
-/// Runs `f`, which aborts or releases a value without a known plan.
+/// Runs `f`, which aborts or releases a value without a known plan, with nothing recorded in `SCOPE`.
 fn leave(f: impl FnOnce()) {
     let _restore = Restore(SCOPE.take());
     f();
 }
 
-/// The progress of a derived value that is being aborted or released.
+/// The running plan of a derived value that is being aborted or released. It tells which of the value's steps have
+/// ended. `None` if no plan is known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KnownSteps {
     plan: Option<Arc<RunningPlan>>,
 }
 
 impl KnownSteps {
-    /// Creates it from an owner's state.
+    /// Creates the value from the plan in an owner's state.
     pub(crate) fn of_plan(plan: Option<&Arc<RunningPlan>>) -> Self {
         Self {
             plan: plan.cloned(),
         }
     }
 
-    /// Finds the progress of the part with this plan at `address`.
+    /// Finds the running plan of the part at `address`, whose type has this `plan`.
     pub(crate) fn of_part(plan: &Plan, address: usize) -> Self {
         let known = SCOPE.with_borrow_mut(|scope| {
             let scope = scope.as_mut()?;
@@ -85,7 +87,7 @@ impl KnownSteps {
         self.plan.as_ref().is_none_or(|plan| plan.is_unfinished(i))
     }
 
-    /// Runs `f`, which aborts or releases the component of step `i`.
+    /// Runs `f`, which aborts or releases the component of step `i`, with that step recorded in `SCOPE`.
     pub(crate) fn step(&self, i: usize, is_plan: bool, f: impl FnOnce()) {
         match &self.plan {
             Some(plan) => {
@@ -103,7 +105,8 @@ fn has_name(plan: &Plan, name: &str) -> bool {
     plan.name == name || (plan.one_of && variants.any(|variant| variant.name == name))
 }
 
-/// The elements that the step being aborted has cleaned, by address. Those that have not ended have a handle.
+/// The elements of containers that the step being aborted has cleaned, by address. An element that has not ended has
+/// the handle of its step.
 pub(crate) struct KnownElements(HashMap<usize, Option<StepHandle>>);
 
 impl KnownElements {
@@ -119,7 +122,7 @@ impl KnownElements {
         match self.0.get(&address) {
             Some(None) => {}
             Some(Some(step)) => enter(step, false, f),
-            // The element belongs to another container, or to one that was not cleaned.
+            // No row is known, so the element belongs to another container, or to a container that was not cleaned.
             None => f(),
         }
     }
@@ -137,7 +140,7 @@ fn collect(nested: &[NestedPlan], known: &mut HashMap<usize, Option<StepHandle>>
     }
 }
 
-/// Finds the plan of the part at `address`, among nested plans and in the elements of containers among them.
+/// Finds the plan of the part at `address`, among `nested` and in the elements of the containers in `nested`.
 fn find(nested: &[NestedPlan], plan: &Plan, address: usize) -> Option<Arc<RunningPlan>> {
     if address == 0 {
         return None;
@@ -151,7 +154,8 @@ fn find(nested: &[NestedPlan], plan: &Plan, address: usize) -> Option<Arc<Runnin
             .iter()
             .filter(|nested| nested.kind == NestedKind::Elements);
         elements.find_map(|elements| match elements.plan.report() {
-            // The plans inside it are gone. Each of its elements was aborted by its own step.
+            // The container's plan has ended, so the plans of its elements are dropped. Each element was already
+            // aborted by its own step.
             Some(report) => {
                 let mut ended = elements.elements.iter().zip(report.steps());
                 ended

@@ -1,4 +1,4 @@
-//! The one thread that wakes all plans that wait in real time. It ends when no plan waits.
+//! The one thread that wakes all plans that wait in real time. The thread ends when no plan waits.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, LazyLock, Mutex};
@@ -19,11 +19,11 @@ pub(super) struct Alarm {
 struct Alarms {
     next_id: u64,
     set: HashMap<u64, (Instant, Waker)>,
-    /// The state of the thread. `None` if it is not running.
+    /// The state of the timer thread. `None` if the thread is not running.
     thread: Option<Waiting>,
 }
 
-/// The state of the thread.
+/// What the timer thread is doing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waiting {
     /// The thread is about to check for due alarms.
@@ -46,12 +46,12 @@ impl Alarm {
         alarm
     }
 
-    /// Sets the alarm: wakes `waker` at `at`, on the library's clock. Replaces an earlier setting.
+    /// Sets the alarm: the thread wakes `waker` at `at`, on the library's clock. Replaces an earlier setting.
     pub(super) fn set(&self, at: Instant, waker: &Waker) {
-        // Tokio's clock differs from real time if a test has advanced it.
+        // The instant is converted, since tokio's clock differs from real time if a test has advanced it.
         let at = Instant::now() + at.saturating_duration_since(clock::now());
-        // A waker is foreign code, so it is cloned and dropped outside the lock. If cloning it panics, it cannot be
-        // woken.
+        // A waker is foreign code, so it is cloned and dropped outside the lock. If cloning the waker panics, the task
+        // cannot be woken.
         let Ok(waker) = contain(|| waker.clone()) else {
             return;
         };
@@ -107,7 +107,7 @@ fn run() {
             .collect();
         if !due.is_empty() {
             let due: Vec<_> = due.iter().filter_map(|id| alarms.set.remove(id)).collect();
-            // A waker is foreign code: some executors poll in `wake`.
+            // The lock is released first, since a waker is foreign code: some executors poll in `wake`.
             drop(alarms);
             for (_, waker) in due {
                 let _ = contain(|| waker.wake());

@@ -1,16 +1,16 @@
-//! The containment of panics in foreign code.
+//! Functions that contain panics of foreign code.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `f`, and turns a panic into its message.
+/// Runs `f`, and returns the message of a panic as an error.
 ///
-/// Unwind safety: a value that a component left broken is only ever given back to that component.
+/// This is unwind safe: a value that a component left broken is only ever given back to that component.
 pub(crate) fn contain<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     let mut f = Some(f);
     let mut ended = None;
     contain_by(&mut || ended = f.take().map(|f| f()))?;
-    // `f` was called and returned, as it did not panic.
+    // `ended` is always `Some` here, since `f` did not panic.
     ended.ok_or_else(String::new)
 }
 
@@ -28,14 +28,14 @@ pub(crate) fn message(payload: Box<dyn Any + Send>) -> String {
             Err(payload) => payload,
         },
     };
-    // The payload may panic when it is dropped. Its second payload is forgotten.
+    // The payload may panic when it is dropped. The payload of that second panic is forgotten instead of dropped.
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(text))) {
         std::mem::forget(again);
     }
     "a panic without a text".into()
 }
 
-/// Returns why a task did not end by itself.
+/// Returns why a task did not end by itself: the message of its panic, or that it was aborted.
 #[cfg(feature = "state-file")]
 pub(crate) fn message_of(error: tokio::task::JoinError) -> String {
     match error.try_into_panic() {

@@ -1,4 +1,4 @@
-//! The elements of a container, cleaned together with a row each.
+//! The cleanup of a container's elements, which run together and have a row each.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -19,14 +19,14 @@ use crate::{BoxError, Component, Context, Report, clock};
 pub(crate) struct Element<'a, C: ?Sized> {
     pub(crate) name: Cow<'static, str>,
     pub(crate) identity: Option<Identity>,
-    /// Whether the element is named by its position.
+    /// Whether the element is named by its position in the container.
     pub(crate) is_positional: bool,
     pub(crate) item: &'a mut C,
 }
 
 impl Context {
     /// Cleans the elements of a container together, each with its own row in the report, such as `plugins[auth]`.
-    /// `names` are in the order of `items`; an item without a name gets its number.
+    /// `names` are in the order of `items`; an item without a name gets its number as its name.
     ///
     /// ```
     /// use lifecycle_runtime::{BoxError, Component, Context};
@@ -47,10 +47,10 @@ impl Context {
     ///
     /// # Cancel safety
     ///
-    /// If it is dropped half-way and called again, it skips the elements that have ended, provided that they can be
-    /// identified wherever they were moved, as tasks can by their id. It cleans all others again, since they may have
-    /// been removed, added or reordered meanwhile. Elements that had begun and are not there any more are reported as
-    /// aborted.
+    /// If the future is dropped half-way and the method is called again, it skips the elements that have ended,
+    /// provided that they can be identified wherever they were moved, as tasks can by their id. It cleans all other
+    /// elements again, since elements may have been removed, added or reordered meanwhile. Elements that had begun and
+    /// are missing now are reported as aborted.
     pub async fn each<'a, N, C>(
         &self,
         names: impl IntoIterator<Item = N, IntoIter: Send> + Send,
@@ -64,7 +64,7 @@ impl Context {
         report.into_result().map(drop).map_err(BoxError::from)
     }
 
-    /// Cleans the elements like [`each`](Self::each), and returns their rows.
+    /// Cleans the elements like [`each`](Self::each), and returns the report with their rows.
     pub(crate) async fn each_reported<'a, N, C>(
         &self,
         names: impl IntoIterator<Item = N, IntoIter: Send> + Send,
@@ -82,7 +82,7 @@ impl Context {
                 is_positional: name.is_none(),
                 name: match name {
                     Some(name) => Cow::Owned(format!("[{}]", name.into())),
-                    // An element without a name must be cleaned, too.
+                    // An element without a name gets its number, since it must be cleaned too.
                     None => Cow::Owned(format!("[{i}]")),
                 },
                 item,
@@ -115,14 +115,15 @@ impl Context {
             })
             .collect();
         let is_cut = || match self.step() {
-            // A hurry cuts the elements only if the step is `best_effort`.
+            // A hurry cuts the elements only if the step around them is `best_effort`.
             Some(step) => step.cut().is_some(),
             None => plan.shared.forced().is_some(),
         };
-        // Inside a plan the engine's own timer wakes this task.
+        // A timer is created only outside a plan: inside a plan the engine's own timer wakes this task.
         let mut timer = self.step().is_none().then(Timer::new);
         poll_fn(|cx| {
-            // `FuturesUnordered` polls only futures that were woken, and a hurry wakes only the outermost plan.
+            // The elements are woken here, since `FuturesUnordered` polls only futures that were woken, and a hurry
+            // wakes only the outermost plan.
             if plan.shared.is_hurried() {
                 lock(&wakers).drain(..).for_each(Waker::wake);
             }
@@ -138,7 +139,7 @@ impl Context {
             if !over && !is_cut() {
                 return Poll::Pending;
             }
-            // Poll each remaining future once more, woken or not: it then records its own cut.
+            // Each remaining future is polled once more, woken or not, so that its step records that it was cut.
             for cleanup in std::pin::Pin::new(&mut cleanups).iter_pin_mut() {
                 let _ = cleanup.poll(cx);
             }
@@ -150,7 +151,8 @@ impl Context {
     }
 }
 
-/// Opens a plan with a row for each element. A recognised element keeps its row of an earlier run.
+/// Opens a plan with a row for each element. An element that an earlier run cleaned keeps its row, if it has an
+/// identity.
 fn open_elements<C: ?Sized>(cx: &Context, elements: &[Element<'_, C>]) -> Arc<RunningPlan> {
     let row = |element: &Element<'_, C>| {
         let mut row = Row::new(element.name.clone(), 0);
@@ -161,7 +163,7 @@ fn open_elements<C: ?Sized>(cx: &Context, elements: &[Element<'_, C>]) -> Arc<Ru
         }
         row
     };
-    // The container's own plan is this one. A plan that is opened afterwards belongs to another component.
+    // The plan that is opened here is the container's own. A plan that is opened later belongs to another component.
     cx.take_own();
     let Some(step) = cx.step() else {
         let shared = ShutdownShared::new(cx.reason().clone(), clock::now());

@@ -1,4 +1,4 @@
-//! The join of all steps of a plan: it polls the due ones until all have ended.
+//! The join of all steps of a plan: it polls the steps that may run, until all steps have ended.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -12,13 +12,13 @@ use crate::plan::StepSet;
 /// The pinned future of one step.
 pub(crate) type StepFuture<'a, 'b> = Pin<&'a mut (dyn Future<Output = ()> + Send + 'b)>;
 
-/// The progress of a running plan. The polling code holds the futures of the steps beside it.
+/// The state of the join of a running plan. The futures of the steps are kept by the code that polls the join.
 #[derive(Debug)]
 pub(crate) struct Join {
     open: OpenPlan,
-    /// The steps that have ended. The rows know this too, but reading them takes a lock.
+    /// The steps that have ended. The rows store this too, but reading them takes a lock.
     ended: StepSet,
-    /// Created when the plan first has to wait.
+    /// The plan's timer and wake-ups. `None` until the plan first has to wait.
     wakeups: Option<Wakeups>,
 }
 
@@ -33,7 +33,7 @@ impl Join {
         }
     }
 
-    /// Polls every due step, until all have ended.
+    /// Polls every step whose dependencies have ended. Returns `Ready` when all steps have ended.
     ///
     /// # Errors
     ///
@@ -66,7 +66,8 @@ impl Join {
                 .wakeups
                 .get_or_insert_with(|| Wakeups::new(running, root));
             wakeups.register(running, cx);
-            // A cut after the steps checked and before the waker was registered: poll them again.
+            // The shutdown was cut after the steps checked for that and before the waker was registered, so the steps
+            // are polled again.
             let now_cut = running.shared.cut().count();
             if cut != now_cut {
                 cut = now_cut;
@@ -78,8 +79,9 @@ impl Join {
         }
     }
 
-    /// Polls each due step once. Returns the earliest deadline of the running steps, or `None` when all steps have
-    /// ended. One pass is enough, as steps are listed after those that they depend on.
+    /// Polls each step whose dependencies have ended once. Returns the earliest deadline of the running steps, or
+    /// `None` when all steps have ended. Visiting each step once is enough, as steps are listed after the steps that
+    /// they depend on.
     fn pass(
         &mut self,
         steps: &mut [StepFuture<'_, '_>],
@@ -91,7 +93,7 @@ impl Join {
             if self.ended.has(i) {
                 continue;
             }
-            // Invariant 1.
+            // Invariant 1: a step is first polled once every step that it depends on has ended.
             let due = planned.after.are_among(&self.ended);
             if due && step.as_mut().poll(cx).is_ready() {
                 self.ended.add(i);
@@ -112,7 +114,7 @@ impl Join {
     }
 }
 
-/// Joins a plan with more steps than a specialised join takes.
+/// Joins a plan with more steps than the generated code joins without a slice of pinned futures.
 ///
 /// # Errors
 ///

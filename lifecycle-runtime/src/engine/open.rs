@@ -1,4 +1,4 @@
-//! Opening a plan: its rows are laid out the first time, and found again when the shutdown is resumed.
+//! The opening of a plan: its rows are created the first time, and found again when the shutdown is resumed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use crate::derived::Owner;
 use crate::state::DEFAULT_TIMEOUT;
 use crate::{Context, Plan, Reason, clock, log};
 
-/// A running plan that has been opened. Generated code opens it and joins its steps.
+/// A running plan that has been opened. Generated code opens the plan and joins its steps.
 ///
-/// Not generic over the plan's type, so that it is compiled once.
+/// The type is not generic over the plan's type, so that it is compiled once.
 #[derive(Debug)]
 pub struct OpenPlan {
     pub(super) running: Arc<RunningPlan>,
@@ -27,13 +27,13 @@ pub struct OpenPlan {
 }
 
 impl OpenPlan {
-    /// Opens the plan of the part at `address`, or of a variant of it.
+    /// Opens the plan of the part at `address`, or the plan of a variant of that part.
     pub fn part(cx: &Context, plan: &'static Plan, address: usize) -> Self {
         let timeouts = RuntimeTimeouts::constant(plan);
         Self::nested(cx, part_kind(cx), plan, address, &timeouts)
     }
 
-    /// Opens the plan of a part with run-time timeouts.
+    /// Opens the plan of a part whose timeouts `collect` computes at run time.
     pub fn timed_part(
         cx: &Context,
         plan: &'static Plan,
@@ -49,7 +49,7 @@ impl OpenPlan {
         if let Some(running) = owner.__state().running() {
             let running = Arc::clone(running);
             if let Some(step) = cx.step() {
-                // The owner's shutdown began, or ended, before the step around it.
+                // The owner's shutdown began, or even ended, before the step that cleans the owner did.
                 adopt(cx, step, &running, owner);
             }
             if !running.is_laid_out() {
@@ -114,7 +114,7 @@ impl OpenPlan {
     }
 }
 
-/// Begins the plan of an owner that is shut down by itself, within `within` or the plan's own timeout.
+/// Begins the plan of an owner that is not inside another plan. The plan has the time `within`, or its own timeout.
 pub(crate) fn begin_owner(
     owner: &mut dyn Owner,
     plan: &'static Plan,
@@ -132,7 +132,7 @@ pub(crate) fn begin_owner(
     running
 }
 
-/// Returns whether a part is identified by its field or cannot be told from others.
+/// Returns `Own` for the part that is the step's field, and `Anonymous` for a part that cannot be told from others.
 fn part_kind(cx: &Context) -> NestedKind {
     match cx.take_own() {
         true => NestedKind::Own,
@@ -140,7 +140,7 @@ fn part_kind(cx: &Context) -> NestedKind {
     }
 }
 
-/// Attaches an owner's plan to the step that cleans the owner.
+/// Attaches an owner's plan to `step`, which cleans the owner.
 fn adopt(cx: &Context, step: &StepHandle, running: &Arc<RunningPlan>, owner: &dyn Owner) {
     step.adopt(running, address_of(owner));
     let ended_before = running.report().is_some_and(crate::Report::is_clean)

@@ -1,9 +1,9 @@
-//! The fate of nested plans and elements when a step is resumed after its future was dropped.
+//! What becomes of nested plans and elements when a step is resumed after its future was dropped.
 //!
-//! Progress belongs to a component, never to its position or name. A component is recognised if it is the field
-//! itself ([`Component::__IS_PLAN`](crate::Component)), if it carries its own state (an owner), or if it has an
-//! [`Identity`]. Everything else is cleaned again. The report loses nothing by that: it keeps rows that failed, and
-//! reports as aborted what began and is not there any more.
+//! What has ended is recorded for a component, never for its position or name. A component is recognised if it is the
+//! field itself ([`Component::__IS_PLAN`](crate::Component)), if it carries its own state (an owner), or if it has an
+//! [`Identity`]. Every other component is cleaned again. The report loses nothing by that: it keeps rows that failed,
+//! and reports as aborted each component that began and is missing now.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -14,39 +14,40 @@ use super::running::RunningPlan;
 use super::shape::{Shape, has_owner, id, is_missing};
 use crate::report::{Outcome, Step};
 
-/// A plan that a step's component opened.
+/// A plan that the component of a step opened during its cleanup.
 #[derive(Clone)]
 pub(super) struct NestedPlan {
     pub(super) plan: Arc<RunningPlan>,
     pub(super) kind: NestedKind,
-    /// The address of the plan's component during this run. 0 if the address identifies nothing.
+    /// The address of the plan's component during this run. It is 0 if the address identifies nothing.
     pub(super) address: usize,
     /// The addresses of a container's elements, one for each row.
     pub(super) elements: Arc<[usize]>,
-    /// Whether an earlier run opened the plan, and the current one has not.
+    /// Whether an earlier run of the step opened the plan, and the current run has not opened it again.
     pub(super) is_earlier: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum NestedKind {
-    /// The plan of the very component that the step cleans.
+    /// The plan of the component that is the step's field itself.
     Own,
-    /// The plan of an owner, which stores it in its state.
+    /// The plan of an owner, which stores the plan in its own state.
     Owner,
     /// The plan of a part that cannot be told from other parts of its type.
     Anonymous,
-    /// The elements of a container.
+    /// The plan with a row for each element of a container.
     Elements,
 }
 
-/// Prepares a step for another run: forgets its descriptions, and marks its nested plans as opened by an earlier run.
+/// Prepares a step for another run: drops its closures, and marks its nested plans as opened by an earlier run.
 pub(super) fn begin_again(plan: &RunningPlan, row: usize) {
     let lost = settle(plan, row, false);
     let foreign = {
         let mut rows = plan.rows();
         let row = &mut rows.list[row];
         let mut now = Shape::of_row(row);
-        // Owners and the component's own plan make this comparison themselves.
+        // The plans of owners and of the field itself are left out, since they are continued and compare their own
+        // rows.
         now.retain(|shape| !shape.is_resumed());
         if let Some(cold) = row.cold_mut() {
             cold.begun
@@ -70,8 +71,8 @@ pub(super) fn begin_again(plan: &RunningPlan, row: usize) {
     drop(foreign);
 }
 
-/// Settles the plans that earlier runs of an ending step left. Returns whether something that the step was cleaning
-/// was lost.
+/// Decides what the report keeps of the plans that earlier runs of this step opened, when the step ends. Returns
+/// whether something that the step was cleaning is missing.
 pub(super) fn end(plan: &RunningPlan, row: usize) -> bool {
     let lost = settle(plan, row, true);
     let mut rows = plan.rows();
@@ -86,8 +87,8 @@ fn refs(shapes: &[Shape]) -> Vec<&Shape> {
     shapes.iter().collect()
 }
 
-/// Replaces the plans that an earlier run opened by those of the current run. If the step `ends`, no earlier plan
-/// stays open.
+/// Replaces the plans that an earlier run opened by those of the current run, and keeps the rows that the report must
+/// not lose. If the step `ends`, no earlier plan stays open. Returns whether something is missing.
 fn settle(plan: &RunningPlan, row: usize, ends: bool) -> bool {
     let nested = {
         let mut rows = plan.rows();
@@ -145,12 +146,12 @@ fn settle(plan: &RunningPlan, row: usize, ends: bool) -> bool {
     lost
 }
 
-/// The elements without identity that a run cleans.
+/// The elements without an [`Identity`] that the current run cleans.
 #[derive(Default)]
 struct Elements {
-    /// The number of elements named by their position.
+    /// The number of elements that are named by their position.
     positional: usize,
-    /// The names of the others.
+    /// The names of the elements that are not named by their position.
     names: HashSet<Cow<'static, str>>,
 }
 
@@ -166,7 +167,8 @@ impl Elements {
                 self.names.insert(row.step.name.clone());
             }
         }
-        // An ended plan's rows have become its report, which does not tell the two kinds apart.
+        // The rows of a plan that has ended became its report. The report does not tell positional names from other
+        // names, so each step counts as both kinds.
         for step in plan.report().iter().flat_map(|report| report.steps()) {
             self.names.insert(step.name.clone());
             self.positional += 1;
@@ -174,7 +176,7 @@ impl Elements {
     }
 }
 
-/// The rows kept from earlier runs, and whether something was lost.
+/// The rows that the report keeps from earlier runs, and whether something is missing.
 #[derive(Default)]
 struct Settled {
     /// The plans that the current run has opened.
@@ -184,16 +186,17 @@ struct Settled {
 }
 
 impl Settled {
-    /// Keeps the rows that failed. The others are being cleaned again, or their components are gone in order.
+    /// Keeps the rows of `steps` that failed. The components of the other rows are cleaned again, or were removed after
+    /// they were clean.
     fn keep_failed(&mut self, steps: Vec<Step>) {
         self.kept
             .extend(steps.into_iter().filter(|step| !step.is_clean()));
     }
 
-    /// Keeps the failed rows inside a plan that was opened again.
+    /// Keeps the failed rows inside the earlier plan `nested`, which the current run opened again.
     fn keep_inside(&mut self, nested: &NestedPlan) {
         if nested.kind == NestedKind::Owner {
-            // The owner's rows are in its own plan, which goes on if the owner is still there.
+            // The owner's rows are in its own plan, which continues if the owner still exists.
             if !has_owner(&self.now, id(&nested.plan)) {
                 self.keep_failed(nested.plan.copy_steps(&gone()));
             }
@@ -210,7 +213,8 @@ impl Settled {
             self.keep_failed(vec![row.into_step(plan.shared.began, None)]);
             return;
         }
-        // The step began, and could not be resumed: otherwise its plan would not have been opened again.
+        // The step had begun, and is not resumed, since its plan was opened anew. So a value that the step moved out of
+        // its field, or left for its next run, is lost.
         if row
             .cold()
             .is_some_and(|cold| cold.took || cold.left.is_some())
@@ -224,7 +228,7 @@ impl Settled {
         };
         for nested in &row.nested {
             match nested.plan.report() {
-                // The owner reports itself again.
+                // The owner still exists, so its own plan reports its rows.
                 Some(_)
                     if nested.kind == NestedKind::Owner
                         && has_owner(&inside.now, id(&nested.plan)) => {}
@@ -234,18 +238,19 @@ impl Settled {
         }
         self.now = std::mem::take(&mut inside.now);
         self.lost |= inside.lost && !row.step.best_effort;
-        // Rows that were `best_effort` leave the row around them as clean as a single run would have.
+        // If every kept row is clean, for instance because it was `best_effort`, the row around them stays clean, as
+        // after a single run.
         if inside.kept.iter().all(Step::is_clean) {
             return;
         }
-        // The row around the kept rows gives them the path of their field.
+        // A row is added around the kept rows, so that their path shows their field.
         let mut around = row.into_step(plan.shared.began, None);
         around.steps = inside.kept;
         around.why = Some(CLEANED_AGAIN.into());
         self.kept.push(around);
     }
 
-    /// Records as lost a plan that had begun and is not there any more.
+    /// Records that the component of a plan had begun and is missing now, and keeps its rows.
     fn lose(&mut self, nested: &NestedPlan) {
         self.lost = true;
         let steps = match nested.kind {
@@ -255,7 +260,7 @@ impl Settled {
         self.kept.extend(steps);
     }
 
-    /// Records as lost the elements that had begun and are not there any more.
+    /// Records which elements of `earlier` had begun and are missing `now`.
     fn elements(&mut self, earlier: Vec<NestedPlan>, now: &Elements) {
         let (mut then, mut unfinished) = (0_usize, 0);
         for nested in earlier {
@@ -273,7 +278,7 @@ impl Settled {
                 }
             }
         }
-        // Which elements were removed is not known. At worst it was those that had not ended.
+        // Which elements were removed is not known. The code assumes the worst case: that they had not ended.
         let gone = unfinished.min(then.saturating_sub(now.positional));
         if gone > 0 {
             self.lost = true;
@@ -289,7 +294,7 @@ impl Settled {
         }
     }
 
-    /// Keeps the row of an element that is not there any more: with its outcome, or as aborted if it had none.
+    /// Keeps the row of a component that is missing now. The row keeps its outcome, or is aborted if it has not ended.
     fn keep_gone(&mut self, row: Row, plan: &RunningPlan) {
         self.lost |= !row.ended && !row.step.best_effort;
         self.kept
@@ -297,10 +302,10 @@ impl Settled {
     }
 }
 
-/// The reason in the row of an aborted earlier run, inside which other rows are kept.
+/// The reason that a row shows for an earlier run whose future was dropped. Rows of that run are inside this row.
 const CLEANED_AGAIN: &str = "its future was dropped before it had ended; it was cleaned again";
 
-/// Creates the step that stands around what had begun and is not there any more.
+/// Creates an aborted step. Rows that have not ended take their outcome from it, as their components are missing.
 fn gone() -> Step {
     let mut above = Row::new(Cow::Borrowed(""), 0).step;
     above.outcome = Outcome::Aborted;
@@ -308,10 +313,10 @@ fn gone() -> Step {
     above
 }
 
-/// The reason in the row of something that had begun and is gone.
+/// The reason in the row of a component that had begun and is missing now.
 const GONE: &str = "it had begun, and was gone when the shutdown was resumed";
 
-/// Takes the rows of elements that an earlier run of the same step cleaned, by identity.
+/// Takes the rows of the elements with an identity that an earlier run of the same step cleaned.
 pub(super) fn known_elements(plan: &RunningPlan, row: usize) -> HashMap<Identity, Row> {
     let earlier: Vec<_> = {
         let rows = plan.rows();
@@ -335,7 +340,8 @@ pub(super) fn known_elements(plan: &RunningPlan, row: usize) -> HashMap<Identity
     known
 }
 
-/// Returns the rows of elements that are not there any more. They are settled when the step ends.
+/// Gives back rows from [`known_elements`] whose elements the current run does not have. What becomes of the rows is
+/// decided when the step ends.
 pub(super) fn return_unclaimed(plan: &RunningPlan, row: usize, unclaimed: HashMap<Identity, Row>) {
     if unclaimed.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! A row: the state of one step of a running plan, which becomes its row in the report.
+//! The state of one step of a running plan, which becomes the step's row in the report.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -10,52 +10,52 @@ use super::resumed::{NestedKind, NestedPlan};
 use super::shape::Shape;
 use crate::report::{Nanos, Outcome, Step};
 
-/// The closure that describes what a step is waiting for.
+/// The closure with which a component describes the wait of its step.
 pub(super) type WaitingFor = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// A hook that a forced end runs for a step.
+/// A closure of a component that a forced end of the shutdown calls.
 pub(crate) type ForceHook = Box<dyn FnOnce() + Send>;
 
 pub(super) struct Row {
-    /// The row of the report. Until the step has ended, its outcome is that of a step that never began.
+    /// The row of the report. Until the step has ended, this row has the outcome of a step that never began.
     pub(super) step: Step,
     pub(super) required: bool,
-    /// The step's own timeout. Shortened if the plan has less time than it needs.
+    /// The step's own timeout. It is shortened if the plan has less time than it needs.
     pub(super) timeout: Option<Duration>,
-    /// The longest path after the step. Shortened like `timeout`.
+    /// The time that the longest chain of steps after this one needs. It is shortened like `timeout`.
     pub(super) tail: Duration,
-    /// The row of the required step that failed before it.
+    /// The index of the row of the failed `required` step because of which this step is skipped.
     pub(super) skip: Option<u32>,
     pub(super) started: Option<Instant>,
     pub(super) hard: Option<Instant>,
     pub(super) ended: bool,
     pub(super) waiting_for: Option<WaitingFor>,
-    /// The plans that the step's component opened.
+    /// The plans that the step's component opened during its cleanup.
     pub(super) nested: Vec<NestedPlan>,
     cold: Option<Box<Cold>>,
 }
 
-// The factor lets the report reuse the allocation of the rows.
+// A row is exactly twice as large as a report's step, so that the report can reuse the allocation of the rows.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Row>() == 2 * size_of::<Step>());
 
 /// The fields that few steps need.
 #[derive(Default)]
 pub(super) struct Cold {
-    /// Rows of earlier runs that the report must not lose.
+    /// The rows of earlier runs of the step that the report must keep.
     pub(super) kept: Vec<Step>,
     pub(super) on_force: Vec<ForceHook>,
-    /// A value that a dropped future stored for the next run.
+    /// The value that the step's dropped future stored for the step's next run.
     pub(super) left: Option<Box<dyn Any + Send>>,
-    /// Whether the cleanup has moved the value out of the field.
+    /// Whether this run's cleanup has moved the value out of the step's field.
     pub(super) took: bool,
-    /// Whether the value was lost with the future of an earlier run.
+    /// Whether the value was dropped with the future of an earlier run, which had moved it out of the field.
     pub(super) lost: bool,
-    /// Whether something that an earlier run was cleaning is not there any more.
+    /// Whether a component that an earlier run was cleaning is missing now.
     pub(super) lost_parts: bool,
-    /// The shapes that earlier runs had opened, without those that the next run opened again.
+    /// The shapes of the plans that earlier runs opened, except the plans that a later run opened again.
     pub(super) begun: Vec<Vec<Shape>>,
-    /// Why there was nothing to clean.
+    /// The reason why the step had nothing to clean.
     pub(super) nothing: Option<&'static str>,
     pub(super) identity: Option<Identity>,
     /// Whether the step is an element that is named by its position.
@@ -65,9 +65,9 @@ pub(super) struct Cold {
 /// A key that identifies one component wherever it is moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Identity {
-    /// A task of tokio.
+    /// The id of a tokio task.
     Task(tokio::task::Id),
-    /// A component of [`Components`](crate::Components).
+    /// The number of a component of [`Components`](crate::Components).
     Component(u64),
 }
 
@@ -119,13 +119,13 @@ impl Row {
         self.cold().is_some_and(|cold| cold.is_positional)
     }
 
-    /// Returns whether an earlier run left something to compare this run with.
+    /// Returns whether the step ran before and opened plans then, with which this run must be compared.
     pub(super) fn is_resumed_run(&self) -> bool {
         let begun = self.cold().is_some_and(|cold| !cold.begun.is_empty());
         begun || self.nested.iter().any(|nested| nested.is_earlier)
     }
 
-    /// Returns the time that the step got when it began. Before that, its own timeout.
+    /// Returns the time that the step was given when it began. Before the step begins, this is its own timeout.
     pub(super) fn budget(&self) -> Duration {
         match (self.started, self.hard) {
             (Some(started), Some(hard)) => hard.saturating_duration_since(started),
@@ -133,7 +133,7 @@ impl Row {
         }
     }
 
-    /// Takes the foreign values of this run, to be dropped outside the lock.
+    /// Takes the components' closures of this run, so that the caller drops them outside the lock.
     pub(super) fn take_foreign(&mut self) -> Option<Foreign> {
         let waiting_for = self.waiting_for.take();
         let on_force = self
@@ -150,7 +150,7 @@ impl Row {
         })
     }
 
-    /// Takes the foreign values of this run, and the value stored for a next one.
+    /// Takes the components' closures of this run, and the value stored for a next run.
     pub(super) fn take_all_foreign(&mut self) -> Option<Foreign> {
         let mut foreign = self.take_foreign();
         let left = self.cold_mut().and_then(|cold| cold.left.take());
@@ -160,7 +160,8 @@ impl Row {
         foreign
     }
 
-    /// Turns the row into a row of the report. A step that never ended gets its outcome from the step around it.
+    /// Turns the row into a row of the report. A step that never ended gets its outcome from the step `above`, which is
+    /// around it.
     pub(super) fn into_step(mut self, began: Instant, above: Option<&Step>) -> Step {
         if !self.ended {
             self.end_unfinished(began, above);
@@ -219,7 +220,8 @@ impl Row {
     }
 }
 
-/// Closures and values of components. Their drops are foreign code, so each is contained by itself (invariant 5).
+/// The closures and values that components left in a row. Dropping them is foreign code, so each drop is contained by
+/// itself (invariant 5: no panic of foreign code leaves the engine).
 #[derive(Default)]
 pub(super) struct Foreign {
     waiting_for: Option<WaitingFor>,

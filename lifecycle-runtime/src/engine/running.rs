@@ -1,4 +1,4 @@
-//! A running plan and its rows, from their layout to the report.
+//! The running plan and its rows, from their creation to the report.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,32 +16,35 @@ use crate::plan::StepSet;
 use crate::report::{Cut, Report, Step};
 use crate::{Plan, clock, log, text};
 
-/// A running plan.
+/// The state of a plan while its steps run, and its report afterwards.
 pub(crate) struct RunningPlan {
     pub(crate) component: &'static str,
-    /// The dotted path of the step around this plan. Empty for the outermost plan.
+    /// The dotted path of the step around this plan. The path is empty for the outermost plan.
     pub(super) path: Box<str>,
     pub(crate) shared: Arc<ShutdownShared>,
     /// Whether a step around the plan is `best_effort`, which makes all its steps `best_effort` as well.
     pub(super) best_effort: bool,
     rows: Mutex<Rows>,
-    /// The index of the row being polled, plus one. 0 while none is.
+    /// The index of the row that is being polled, plus one. It is 0 while no row is polled.
     polled: AtomicUsize,
-    /// Set once, when the plan has ended.
+    /// The report, which is set once, when the plan has ended.
     report: OnceLock<Report>,
-    /// The shape of the plan's rows, kept for a comparison with a later run before the rows become the report.
+    /// The shape of the plan's rows when it ended, for a comparison with a later run. The rows themselves become the
+    /// report.
     shape: OnceLock<Arc<[RowShape]>>,
-    /// Whether the plan is inside a step that was resumed.
+    /// Whether the plan is inside a step that was resumed, so that runs are compared.
     pub(super) is_compared: bool,
 }
 
-/// The rows of a running plan: first those that a runner adds before the plan, then the plan's steps.
+/// The rows of a running plan: first those of the steps that a runner adds before the plan, then the plan's steps.
 pub(super) struct Rows {
     pub(super) list: Vec<Row>,
     deadline: Instant,
-    /// The clock reading at the end of the last step, until something else is polled. It saves the next step one.
+    /// The time at which the last step ended, until something else is polled. It saves the next step a reading of the
+    /// clock.
     clock_reading: Option<Instant>,
-    /// The plan that was laid out, and its first row. `None` before that, and for the elements of a container.
+    /// The plan whose rows were created, and the index of its first row. `None` before that, and for a container's
+    /// elements.
     plan: Option<(&'static Plan, usize)>,
     is_laid_out: bool,
 }
@@ -50,11 +53,11 @@ pub(super) struct Rows {
 pub(super) struct Begin {
     pub(super) started: Instant,
     pub(super) hard: Instant,
-    /// Why the step is skipped instead. `None` if it runs.
+    /// The reason for which the step is skipped. `None` if the step runs.
     pub(super) skip: Option<Cow<'static, str>>,
 }
 
-/// The log record of a step that has ended.
+/// What the log says about a step that has ended.
 pub(crate) struct EndedStep {
     pub(crate) path: String,
     pub(crate) step: Step,
@@ -106,7 +109,7 @@ impl RunningPlan {
         }
     }
 
-    /// Returns the shape of what the plan has opened.
+    /// Returns the shape of the plan's rows and of the plans inside them.
     pub(super) fn shape(&self) -> Arc<[RowShape]> {
         match self.shape.get() {
             Some(shape) => Arc::clone(shape),
@@ -126,12 +129,13 @@ impl RunningPlan {
         self.rows().deadline
     }
 
-    /// Sets the deadline of the plan, which is known only once the steps before the plan have ended.
+    /// Sets the deadline of the plan. It is known only once the steps before the plan have ended.
     pub(crate) fn set_deadline(&self, deadline: Instant) {
         self.rows().deadline = deadline;
     }
 
-    /// Adds a step before the plan. It has begun, and may run until `hard`. Returns its row.
+    /// Adds a row for a step before the plan, such as main. The step has begun `now`, and may run until `hard`. Returns
+    /// the index of its row.
     pub(crate) fn add_step_before(
         &self,
         name: &'static str,
@@ -153,8 +157,8 @@ impl RunningPlan {
         at
     }
 
-    /// Lays out the rows of `plan`, which starts `now`. If its longest path needs more time than is left, shortens
-    /// all budgets in proportion, and returns the time needed and the time left.
+    /// Creates the rows of `plan`, which starts `now`. If the plan's longest path needs more time than is left,
+    /// shortens all timeouts in proportion, and returns the time needed and the time left.
     pub(super) fn lay_out(
         &self,
         plan: &'static Plan,
@@ -189,19 +193,19 @@ impl RunningPlan {
         Some((longest, given))
     }
 
-    /// Lays out the elements of a container.
+    /// Sets the rows of the elements of a container.
     pub(super) fn lay_out_elements(&self, elements: Vec<Row>) {
         let mut rows = self.rows();
         rows.list = elements;
         rows.is_laid_out = true;
     }
 
-    /// Returns whether the rows are laid out, or already became the report.
+    /// Returns whether the rows were created, or even became the report.
     pub(crate) fn is_laid_out(&self) -> bool {
         self.report().is_some() || self.rows().is_laid_out
     }
 
-    /// Ends a plan whose own steps have nothing to do.
+    /// Ends a plan whose own steps have nothing to do, without rows for them.
     pub(crate) fn finish_empty(&self) {
         let gone = {
             let mut rows = self.rows();
@@ -212,7 +216,7 @@ impl RunningPlan {
         self.finish();
     }
 
-    /// Returns the row of the plan's first step.
+    /// Returns the index of the row of the plan's first step.
     pub(super) fn first(&self) -> usize {
         self.rows().plan.map_or(0, |(_, first)| first)
     }
@@ -230,7 +234,7 @@ impl RunningPlan {
         ended
     }
 
-    /// Forgets the clock reading of the last step's end, after something else was polled.
+    /// Forgets the time at which the last step ended, since something else was polled after it.
     pub(super) fn forget_clock_reading(&self) {
         self.rows().clock_reading = None;
     }
@@ -239,29 +243,30 @@ impl RunningPlan {
         self.rows().list.get(row).is_none_or(|row| row.ended)
     }
 
-    /// Returns the hard deadline of a row. `None` before the row has begun.
+    /// Returns the hard deadline of a row's step. `None` before the step has begun.
     pub(super) fn hard(&self, row: usize) -> Option<Instant> {
         self.rows().list.get(row)?.hard
     }
 
     /// Records which row is being polled: its index plus one, or 0.
     pub(super) fn set_polled(&self, polled: usize) {
-        // Relaxed: it is read only when nothing moves any more.
+        // Relaxed is enough: the index is of use only while the executor is stuck, and then nothing changes it.
         self.polled.store(polled, Ordering::Relaxed);
     }
 
-    /// Returns the row that is being polled.
+    /// Returns the index of the row that is being polled.
     pub(super) fn polled(&self) -> Option<usize> {
         self.polled.load(Ordering::Relaxed).checked_sub(1)
     }
 
-    /// Begins a step, or resumes it on its own clock after its future was dropped.
+    /// Begins a step. If the step's future was dropped and the step runs again, it keeps the start and deadline of its
+    /// first run.
     pub(super) fn begin(&self, row: usize) -> Begin {
         let mut rows = self.rows();
         let deadline = rows.deadline;
         let skip = rows.list[row].skip;
         let skip = skip.and_then(|by| Some(rows.list.get(by as usize)?.why_skipped()));
-        // The end of the previous step, if nothing was polled since.
+        // The time is the end of the previous step, if nothing was polled since.
         let now = rows.clock_reading.take().unwrap_or_else(clock::now);
         let this = &mut rows.list[row];
         let again = this.started.is_some();
@@ -285,8 +290,8 @@ impl RunningPlan {
         }
     }
 
-    /// Ends a step (invariant 4). If it was `required` and failed, marks the steps after it to be skipped. Returns
-    /// the log record, if a subscriber may read it.
+    /// Ends a step, which happens once (invariant 4). If the step was `required` and failed, marks the steps after it
+    /// to be skipped. Returns what the log should say, if a subscriber may read the log.
     pub(super) fn end(&self, row: usize, result: CleanupResult) -> Option<Box<EndedStep>> {
         let now = clock::now();
         let mut rows = self.rows();
@@ -303,7 +308,7 @@ impl RunningPlan {
         this.ended = true;
         let foreign = this.take_all_foreign();
         let failed = !this.step.went_well() && (this.required || this.skip.is_some());
-        // Fits: a plan has at most 256 steps, and few rows come before them.
+        // The index fits into 32 bits: a plan has at most 256 steps, and few rows come before them.
         let cause = this.skip.unwrap_or(row as u32);
         let ended = log::is_read().then(|| {
             Box::new(EndedStep {
@@ -322,13 +327,13 @@ impl RunningPlan {
             }
         }
         drop(rows);
-        // Invariant 6: values of the component are dropped outside the lock.
+        // Invariant 6: the component's closures are dropped after the lock is released.
         drop(foreign);
         self.shared.changed();
         ended
     }
 
-    /// Turns the rows into the report, once all have ended.
+    /// Turns the rows into the report, once all steps have ended.
     pub(crate) fn finish(&self) -> &Report {
         if let Some(report) = self.report.get() {
             return report;
@@ -359,13 +364,13 @@ impl RunningPlan {
             cut,
             steps,
         );
-        // Only one task polls, and so finishes, a plan.
+        // The cell is still empty here, as only one task polls a plan, and so finishes it.
         let report = self.report.get_or_init(|| report);
         self.shared.changed();
         report
     }
 
-    /// Moves the rows out, as report rows inside the ended step `above`.
+    /// Takes the rows out of the plan and returns them as report rows inside `above`, a step that has ended.
     pub(super) fn take_steps(&self, above: &Step) -> Vec<Step> {
         match self.report() {
             Some(report) => report.steps().to_vec(),
@@ -378,7 +383,7 @@ impl RunningPlan {
         }
     }
 
-    /// Copies the rows, as report rows inside the ended step `above`. The plan itself may go on elsewhere.
+    /// Copies the rows as report rows inside `above`, a step that has ended. The plan itself may continue elsewhere.
     pub(super) fn copy_steps(&self, above: &Step) -> Vec<Step> {
         match self.report() {
             Some(report) => report.steps().to_vec(),
@@ -391,7 +396,7 @@ impl RunningPlan {
         }
     }
 
-    /// Returns whether no step is around the plan.
+    /// Returns whether the plan is inside no step of another plan.
     fn is_outermost(&self) -> bool {
         self.path.is_empty()
     }
@@ -401,7 +406,7 @@ impl RunningPlan {
         text::path(&self.path, name)
     }
 
-    /// Returns whether step `i` of the plan has not ended, for the `Drop` of an owner.
+    /// Returns whether step `i` of the plan has not ended. An owner's `Drop` asks this.
     pub(crate) fn is_unfinished(&self, i: usize) -> bool {
         if self.report().is_some() {
             return false;
@@ -413,7 +418,7 @@ impl RunningPlan {
 }
 
 impl Row {
-    /// Returns the reason for which the steps after this one are skipped.
+    /// Returns the reason why the steps after this failed one are skipped.
     fn why_skipped(&self) -> Cow<'static, str> {
         let (name, outcome) = (&self.step.name, self.step.outcome.word());
         format!("the required step `{name}` is not done: {outcome}").into()
@@ -421,8 +426,8 @@ impl Row {
 }
 
 impl Drop for RunningPlan {
-    /// The rows and the report hold foreign values: closures, errors. Each row is contained by itself (invariant 5),
-    /// since a second panic during an unwind would abort the process.
+    /// Drops the rows and the report, which hold values of components: closures, errors. Each row's drop is contained
+    /// by itself (invariant 5), since a second panic during an unwind would abort the process.
     fn drop(&mut self) {
         let rows = std::mem::take(&mut self.rows().list);
         for row in rows {

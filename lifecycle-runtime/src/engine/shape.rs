@@ -1,7 +1,7 @@
-//! The shape of what a run of a step had opened, to find out whether a later run opened it again.
+//! The shape of the plans that one run of a step opened. It tells whether a later run opened the same plans again.
 //!
-//! Parts and elements that cannot be told from others of their kind are counted. Whatever their order, as many must
-//! be there again as had begun and not ended.
+//! Parts and elements that cannot be told from others of their kind are counted. Their order does not matter: a later
+//! run must have as many of them as had begun and not ended.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,10 +11,10 @@ use super::resumed::{NestedKind, NestedPlan};
 use super::row::{Identity, Row};
 use super::running::RunningPlan;
 
-/// The shape of a plan that a step had opened.
+/// What is remembered of a plan that a step opened.
 #[derive(Clone)]
 pub(super) struct Shape {
-    /// The id of an owner's plan, which the owner keeps when it is moved.
+    /// An id of the plan. An owner's plan keeps it when the owner is moved.
     id: usize,
     component: &'static str,
     kind: NestedKind,
@@ -22,12 +22,13 @@ pub(super) struct Shape {
     rows: Arc<[RowShape]>,
 }
 
-/// The shape of one row of such a plan.
+/// What is remembered of one row of a plan that a step opened.
 pub(super) struct RowShape {
     name: Cow<'static, str>,
     is_positional: bool,
     identity: Option<Identity>,
-    /// Whether it counts as lost if it is missing: it has not ended, and is not `best_effort`.
+    /// Whether the row counts as lost if it is missing in a later run: its step has not ended, and is not
+    /// `best_effort`.
     in_flight: bool,
     nested: Vec<Shape>,
 }
@@ -39,7 +40,7 @@ impl Shape {
         nested.map(Self::of).collect()
     }
 
-    /// Returns the shapes of these plans.
+    /// Returns the shapes of the plans in `nested`.
     pub(super) fn of_nested(nested: &[NestedPlan]) -> Vec<Self> {
         nested.iter().map(Self::of).collect()
     }
@@ -51,7 +52,7 @@ impl Shape {
             kind: nested.kind,
             ended: nested.plan.report().is_some(),
             rows: match nested.kind {
-                // An owner's plan goes on by itself.
+                // The rows of an owner's plan are not compared here, since the owner keeps its plan from run to run.
                 NestedKind::Owner => Arc::default(),
                 NestedKind::Own | NestedKind::Anonymous | NestedKind::Elements => {
                     nested.plan.shape()
@@ -60,7 +61,7 @@ impl Shape {
         }
     }
 
-    /// Returns whether the component finds this plan again by itself.
+    /// Returns whether the next run continues this plan: the plan of an owner or of the field itself.
     pub(super) fn is_resumed(&self) -> bool {
         matches!(self.kind, NestedKind::Own | NestedKind::Owner)
     }
@@ -91,7 +92,7 @@ pub(super) fn has_owner(shapes: &[Shape], id: usize) -> bool {
     })
 }
 
-/// Returns whether something of an `earlier` run had not ended and is not there `now`.
+/// Returns whether a component of the `earlier` run had not ended and is missing `now`.
 pub(super) fn is_missing(earlier: &[&Shape], now: &[&Shape]) -> bool {
     let unfinished = |kinds: &[NestedKind]| -> Vec<&Shape> {
         let earlier = earlier.iter().copied();
@@ -120,7 +121,7 @@ pub(super) fn is_missing(earlier: &[&Shape], now: &[&Shape]) -> bool {
         .any(|name| are_parts_missing(&parts, now, name))
 }
 
-/// Returns whether fewer parts called `name` are there now, or something is missing inside them.
+/// Returns whether there are fewer parts called `name` now than in `parts`, or something is missing inside them.
 fn are_parts_missing(parts: &[&Shape], now: &[&Shape], name: &str) -> bool {
     let called = |shapes: &[&Shape]| -> Vec<RowsOf> {
         let parts = shapes.iter().filter(|shape| {
@@ -167,7 +168,7 @@ fn are_elements_missing(earlier: &[&Shape], now: &[&Shape]) -> bool {
         || is_missing_inside(earlier(), now())
 }
 
-/// Returns whether something is missing inside the rows that had not ended.
+/// Returns whether something is missing inside those `earlier` rows that had not ended.
 fn is_missing_inside<'a>(
     earlier: impl Iterator<Item = &'a RowShape>,
     now: impl Iterator<Item = &'a RowShape>,

@@ -16,14 +16,14 @@ use crate::report::Cut;
 pub(crate) struct ShutdownShared {
     pub(crate) reason: Reason,
     pub(crate) began: Instant,
-    /// The encoded [`Force`], or 0.
+    /// What forced the end of the shutdown: an encoded [`Force`], or 0 as long as nothing did.
     forced: AtomicI32,
     hurried: AtomicBool,
-    /// When the outermost plan was last polled, in milliseconds of real time since [`EPOCH`].
+    /// The time when the outermost plan was last polled, in milliseconds of real time since [`EPOCH`].
     heartbeat: AtomicU64,
-    /// The task that polls the outermost plan. A forced end or a hurry wakes it.
+    /// The waker of the task that polls the outermost plan. A forced end or a hurry wakes that task.
     waker: Mutex<Option<Waker>>,
-    /// Counts changes. Created for the first watcher.
+    /// The channel that counts the changes of rows. It is created for the first watcher.
     changes: OnceLock<watch::Sender<u64>>,
 }
 
@@ -47,12 +47,12 @@ impl ShutdownShared {
     }
 
     pub(crate) fn forced(&self) -> Option<Force> {
-        // Acquire pairs with the store in `force`: a reader that sees the mark sees everything before it.
+        // This Acquire pairs with the store in `force`: a reader that sees the mark sees everything before the store.
         Force::from_raw(self.forced.load(Ordering::Acquire))
     }
 
     pub(crate) fn is_hurried(&self) -> bool {
-        // Acquire, as for `forced`.
+        // Acquire, as in `forced`: a reader that sees the mark sees everything before the store.
         self.hurried.load(Ordering::Acquire)
     }
 
@@ -64,27 +64,28 @@ impl ShutdownShared {
         }
     }
 
-    /// Cuts every step, as soon as the executor polls it.
+    /// Ends every running step as aborted, as soon as the executor polls the step.
     pub(crate) fn force(&self, by: Force) {
         self.forced.store(by.as_raw(), Ordering::Release);
         self.wake();
     }
 
-    /// Cuts every `best_effort` step, as soon as the executor polls it.
+    /// Ends every running `best_effort` step as aborted, as soon as the executor polls the step.
     pub(crate) fn hurry(&self) {
         self.hurried.store(true, Ordering::Release);
         self.wake();
     }
 
     fn wake(&self) {
-        // Woken outside the lock, since some executors poll in `wake`.
+        // The task is woken outside the lock, since some executors poll in `wake`.
         let waker = lock(&self.waker).take();
         if let Some(waker) = waker {
             let _ = contain(|| waker.wake());
         }
     }
 
-    /// Stores `waker`, to be woken by a forced end or a hurry. Call it before checking whether there was one.
+    /// Stores `waker`, to be woken by a forced end or a hurry. Call this before you check whether the end was forced or
+    /// hurried.
     pub(crate) fn register(&self, waker: &Waker) {
         // A waker is foreign code, so it is cloned and dropped outside the lock.
         let Ok(new) = contain(|| waker.clone()) else {
@@ -96,7 +97,7 @@ impl ShutdownShared {
 
     /// Records that the executor polled the plan.
     pub(crate) fn record_heartbeat(&self) {
-        // Relaxed: it is only compared with the time.
+        // Relaxed is enough: the value is only compared with the time.
         self.heartbeat.store(since_epoch(), Ordering::Relaxed);
     }
 
@@ -106,10 +107,11 @@ impl ShutdownShared {
         now.saturating_duration_since(*EPOCH).saturating_sub(beat)
     }
 
-    /// Notifies the watchers that a row has changed. A later watcher reads the rows first.
+    /// Notifies the watchers that a row has changed. A watcher that subscribes later reads the rows first, so it misses
+    /// nothing.
     pub(crate) fn changed(&self) {
         if let Some(changes) = self.changes.get() {
-            // The wakers of receivers are foreign code.
+            // The call is contained, since the wakers of receivers are foreign code.
             let _ = contain(|| changes.send_modify(|count| *count = count.wrapping_add(1)));
         }
     }

@@ -1,7 +1,8 @@
-//! The spans `shutdown` and `step`, which show where a line logged inside a cleanup comes from.
+//! The spans `shutdown` and `step`. They show from which step a line logged inside a cleanup comes.
 //!
-//! A new span's parent is the span that is entered at that moment: the one of the step around it, or the caller's.
-//! The subscriber is foreign code, so each call to it is contained (invariant 5). Without a subscriber there is none.
+//! The parent of a new span is the span that is entered at that moment: the span of the step around the new one, or the
+//! caller's span. The subscriber is foreign code, so each call to it is contained (invariant 5: no panic of foreign
+//! code leaves the engine). Without a subscriber no span is created.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -19,7 +20,7 @@ use crate::text::millis;
 /// A span that is entered for each poll of a step or a shutdown.
 #[derive(Debug)]
 pub(crate) struct PollSpan(
-    /// Boxed to keep steps small: each has this field, and few have a span.
+    /// The span is boxed to keep steps small: each step has this field, and few steps have a span.
     Option<Box<Span>>,
 );
 

@@ -1,6 +1,8 @@
-//! The run of a step: polled, cut at its deadline, aborted, recorded.
+//! The run of a step: the engine polls it, cuts it at its deadline, aborts its component if needed, and records its
+//! end.
 //!
-//! The parts that differ between components are passed in as trait objects, so that the rest is compiled once.
+//! The code that differs between components is passed in as trait objects, so that the code in this module is compiled
+//! once.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -17,7 +19,7 @@ use super::{PollSpan, StepHandle, contain};
 use crate::report::{Outcome, TimedOut};
 use crate::{BoxError, Component, Context, clock, log, unawaited};
 
-/// Runs the step of a component. Lazy: the step begins at the first poll.
+/// Runs the step that cleans `field`. The step begins when this future is first polled.
 pub(crate) async fn component<C: Component + ?Sized>(step: StepHandle, field: &mut C) {
     let step = StepRun::begin_with(step, C::__IS_PLAN);
     let result = if step.skip.is_none() && field.__is_empty() {
@@ -25,7 +27,7 @@ pub(crate) async fn component<C: Component + ?Sized>(step: StepHandle, field: &m
     } else {
         step.run(async { field.cleanup(step.cx()).await }).await
     };
-    // Each part of the component was aborted by its own step, if it had to be.
+    // If this is true, each part of the component was already aborted by its own step where needed.
     let settled = field.__is_composite() && step.handle().is_settled();
     step.end(result, |_| {
         if !settled {
@@ -34,12 +36,12 @@ pub(crate) async fn component<C: Component + ?Sized>(step: StepHandle, field: &m
     });
 }
 
-/// A step that has begun. Generated code calls it for `with`.
+/// A step that has begun. Generated code uses it for steps with `with =`.
 #[derive(Debug)]
 pub struct StepRun {
-    /// Holds the step's handle.
+    /// The context of the cleanup, which also holds the step's handle.
     cx: Context,
-    /// Whether the step's component is the field itself.
+    /// Whether the step's component is the field itself, and not a value made from it.
     is_plan: bool,
     skip: Option<Cow<'static, str>>,
     span: PollSpan,
@@ -71,7 +73,8 @@ impl CleanupResult {
         }
     }
 
-    /// Writes the result into the row. A result of done may be changed there, since the row knows of lost values.
+    /// Writes the result into the row. The result `Done` may become another one there, since the row records lost
+    /// values.
     pub(super) fn record(self, row: &mut Row, lost: bool) {
         let mut result = self;
         if result.outcome.is_done() {
@@ -93,7 +96,7 @@ impl CleanupResult {
 }
 
 impl StepRun {
-    /// Begins a step.
+    /// Begins a step of generated code.
     pub fn begin(step: StepHandle) -> Self {
         Self::begin_with(step, false)
     }
@@ -141,7 +144,7 @@ impl StepRun {
         CleanupResult::nothing(EMPTY)
     }
 
-    /// Runs the cleanup until it ends, panics or is cut. When this future is ready, the cleanup's future is gone.
+    /// Runs the cleanup until it ends, panics or is cut. When this future is ready, the cleanup's future is dropped.
     pub fn run<F>(&self, cleanup: F) -> impl Future<Output = CleanupResult> + use<'_, F>
     where
         F: Future<Output = Result<(), BoxError>>,
@@ -154,7 +157,7 @@ impl StepRun {
         }
     }
 
-    /// Records the result, after calling `abort` if the step is not done.
+    /// Records the result of the step. If the step is not done, `abort` is called before.
     pub fn end(self, result: CleanupResult, mut abort: impl FnMut(&Self)) {
         self.end_by(result, &mut abort);
     }
@@ -182,12 +185,13 @@ impl StepRun {
         if let Some(why) = &self.skip {
             return Poll::Ready(CleanupResult::of(Outcome::Skipped, Some(why.clone())));
         }
-        // Invariants 2 and 3: poll the cleanup before reading the clock.
+        // Invariants 2 and 3: the cleanup is polled at least once, and before the deadline is checked, so the clock is
+        // read later.
         self.handle().enter_poll();
         let mut polled = Poll::Pending;
         let contained = self.call_component(&mut || {
             polled = cleanup.as_mut().poll(cx);
-            // Invariant 4: the future is dropped here, contained, before anything is aborted.
+            // Invariant 4: the future is dropped here, with its panics contained, before anything is aborted.
             if polled.is_ready() {
                 cleanup.as_mut().clear();
             }
@@ -202,13 +206,13 @@ impl StepRun {
                 Some(result) => result,
             },
         };
-        // The drop of the future cannot change the outcome.
+        // The result is ignored: a panic in the future's drop cannot change the step's outcome.
         let _ = self.call_component(&mut || cleanup.as_mut().clear());
         Poll::Ready(result)
     }
 
-    /// Calls code of the component inside the step's span, contained. Owners that it loses get rows inside the step's
-    /// row.
+    /// Calls code of the component inside the step's span, and contains its panics. An owner that the code drops
+    /// without a shutdown gets a row inside the step's row.
     fn call_component(&self, f: &mut dyn FnMut()) -> Result<(), String> {
         unawaited::collect(
             || self.span.enter(|| contain_by(f)),
@@ -216,7 +220,7 @@ impl StepRun {
         )
     }
 
-    /// Returns the result of a step that is still running but must end. `None` if it may go on.
+    /// Returns the result of a step that is still running but must end. `None` if the step may go on.
     fn cut_result(&self) -> Option<CleanupResult> {
         if let Some(mut why) = self.handle().cut() {
             if let Some(waiting_for) = self.handle().description() {
@@ -231,7 +235,7 @@ impl StepRun {
     }
 }
 
-/// The reason for which an empty field is skipped.
+/// The reason in the row of a step that is skipped since its field is empty.
 const EMPTY: &str = "it was empty";
 
 fn done(outcome: Outcome) -> Poll<CleanupResult> {
@@ -246,8 +250,8 @@ fn failed(error: BoxError) -> Outcome {
 }
 
 pin_project! {
-    /// The running cleanup of a step. A hand-written future: an async function would store its argument and the
-    /// pinned copy, so the cleanup twice, and a plan ten levels deep a thousand times.
+    /// The running cleanup of a step. This future is written by hand: an async function would store the cleanup twice,
+    /// as its argument and as the pinned copy, and a plan ten levels deep would store it a thousand times.
     struct Running<'s, F>
     where
         F: Future<Output = Result<(), BoxError>>,
@@ -265,8 +269,8 @@ pin_project! {
             let this = this.project();
             let mut cleanup = this.cleanup;
             if cleanup.is_some() {
-                // Invariant 5, when a shutdown is dropped half-way: a second panic during an unwind would abort the
-                // process.
+                // Invariant 5: panics are contained even when a shutdown is dropped half-way, since a second panic
+                // during an unwind would abort the process.
                 let _ = this.step.call_component(&mut || cleanup.set(None));
             }
         }
@@ -285,7 +289,7 @@ where
     }
 }
 
-/// The future of a cleanup, until it is cleared.
+/// The future of a cleanup, behind a trait object. `clear` drops the future.
 trait Cleanup {
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Result<(), BoxError>>;
     fn clear(self: Pin<&mut Self>);

@@ -1,4 +1,4 @@
-//! The handle of a step: the way from the step's own code, and from its component's context, to its row.
+//! The handle of a step, through which the step's own code and its component's context reach the step's row.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -40,12 +40,12 @@ impl StepHandle {
         f(&mut self.plan.rows().list[self.row])
     }
 
-    /// Begins the step, or resumes it on its own clock.
+    /// Begins the step. If the step runs again after its future was dropped, it keeps the start of its first run.
     pub(super) fn begin(&self) -> Begin {
         self.plan.begin(self.row)
     }
 
-    /// Ends the step.
+    /// Records the result of the step, and returns what the log should say about its end.
     pub(crate) fn end(&self, result: CleanupResult) -> Option<Box<EndedStep>> {
         self.plan.end(self.row, result)
     }
@@ -70,8 +70,8 @@ impl StepHandle {
         (shared.is_hurried() && is_best_effort()).then(|| "the shutdown was hurried".into())
     }
 
-    /// Opens a plan that the step's component runs. Returns the plan of an earlier run if that is the component's
-    /// own, or else a new one.
+    /// Opens a plan for the step's component. Returns the plan of an earlier run if that is the component's own plan,
+    /// or else a new plan.
     pub(super) fn open(
         &self,
         kind: NestedKind,
@@ -114,7 +114,7 @@ impl StepHandle {
         plan
     }
 
-    /// Attaches the plan of an owner, which began by itself, to this step.
+    /// Attaches the plan of an owner, which began before this step, to this step.
     pub(super) fn adopt(&self, plan: &Arc<RunningPlan>, address: usize) {
         self.with(|row| {
             let nested = &mut row.nested;
@@ -137,7 +137,7 @@ impl StepHandle {
         });
     }
 
-    /// Returns the plans that were opened in this run.
+    /// Returns the plans that were opened in this run of the step.
     pub(super) fn nested(&self) -> Vec<NestedPlan> {
         self.with(|row| {
             let nested = row.nested.iter();
@@ -148,8 +148,8 @@ impl StepHandle {
         })
     }
 
-    /// Returns whether this run opened plans, and all of them have ended. Then each of their steps was aborted if it
-    /// had to be.
+    /// Returns whether this run opened plans, and all of these plans have ended. If so, each of their steps has already
+    /// been aborted where needed.
     pub(super) fn is_settled(&self) -> bool {
         self.with(|row| {
             let mut nested = row.nested.iter().filter(|nested| !nested.is_earlier);
@@ -169,7 +169,7 @@ impl StepHandle {
         self.plan.has_ended(self.row)
     }
 
-    /// Records why there was nothing to clean.
+    /// Records that the step had nothing to clean, and why.
     pub(super) fn found_nothing(&self, why: &'static str) {
         self.with(|row| row.cold_or_default().nothing = Some(why));
     }
@@ -179,7 +179,7 @@ impl StepHandle {
         self.with(|row| row.cold_or_default().took = true);
     }
 
-    /// Adds a row for each owner that the step's code dropped without a shutdown.
+    /// Adds a row for each owner in `dropped`, which the step's code dropped without a shutdown.
     pub(crate) fn record_lost_owners(&self, dropped: Vec<UnawaitedDrop>) {
         let since = clock::now().saturating_duration_since(self.shared().began);
         let rows = unawaited::rows(dropped, since);
@@ -188,7 +188,7 @@ impl StepHandle {
 
     pub(crate) fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {
         let old = self.with(|row| row.waiting_for.replace(Arc::new(text)));
-        // Outside the lock (invariant 6).
+        // The old closure is dropped outside the lock (invariant 6: no lock is held while foreign code runs).
         let _ = super::contain(|| drop(old));
     }
 
@@ -196,7 +196,7 @@ impl StepHandle {
         self.with(|row| row.cold_or_default().on_force.push(Box::new(hook)));
     }
 
-    /// Stores a value of the step's dropped future for its next run.
+    /// Stores a value of the step's future, which is being dropped, for the step's next run.
     pub(crate) fn leave(&self, left: Box<dyn Any + Send>) {
         let mut left = Some(left);
         self.with(|row| {

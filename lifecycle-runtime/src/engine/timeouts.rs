@@ -1,4 +1,4 @@
-//! The timeouts of one value's plan, including the run-time ones.
+//! The timeouts of one value's plan, including the timeouts that are computed at run time.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use crate::derived::Owner;
 use crate::plan::{UNSTATED, clip};
 use crate::{Plan, log};
 
-/// A callback that sets a run-time timeout: the plan's, or that of the step with this index.
+/// A callback that sets a timeout that was computed at run time: for the step with the given index, or for the whole
+/// plan if the index is `None`.
 pub type SetTimeout<'a> = dyn FnMut(Option<usize>, Duration) + 'a;
 
 pub(crate) struct RuntimeTimeouts {
@@ -28,7 +29,7 @@ impl RuntimeTimeouts {
         }
     }
 
-    /// Collects the timeouts of an owner's plan.
+    /// Builds the timeouts of an owner's plan, including those that the owner computes.
     pub(crate) fn of(owner: &dyn Owner, plan: &Plan) -> Self {
         Self::collect(plan, &mut |set| owner.__times(set))
     }
@@ -57,13 +58,14 @@ impl RuntimeTimeouts {
         }
     }
 
-    /// Returns the longest path through a plan that is given this much time.
+    /// Returns the time that the longest path through a plan needs, if the plan is given this much time.
     pub(crate) fn longest(&self, plan: &Plan, given: Duration) -> Duration {
         let mut tails = vec![Duration::ZERO; plan.steps.len()];
         self.fill_tails(plan, self.cap(given), &mut tails, |tail| tail)
     }
 
-    /// Returns the cap on a computed timeout. It keeps an absurd timeout from leaving the other steps nothing.
+    /// Returns the largest value that a computed step timeout may have. The cap keeps an absurd timeout from taking all
+    /// the time of the other steps.
     pub(super) fn cap(&self, given: Duration) -> Duration {
         self.total.map_or(given, |total| total.max(given))
     }
@@ -74,8 +76,8 @@ impl RuntimeTimeouts {
         computed.map(|time| time.min(cap)).or(plan.steps[i].timeout)
     }
 
-    /// Returns the longest path through the plan, and writes the longest path after each step into its row. Those
-    /// fields must be zero before.
+    /// Returns the time that the longest path through the plan needs, and writes the time of the longest path after
+    /// each step into that step's row. These fields must be zero before the call.
     pub(super) fn fill_tails<R>(
         &self,
         plan: &Plan,
@@ -84,7 +86,7 @@ impl RuntimeTimeouts {
         tail: fn(&mut R) -> &mut Duration,
     ) -> Duration {
         let mut longest = Duration::ZERO;
-        // Backwards, so that the paths after a step are known when it is visited.
+        // The loop goes backwards, so that the paths after a step are known when the step is visited.
         for (i, step) in plan.steps.iter().enumerate().rev() {
             let nested = || step.nested.and_then(Plan::budget);
             let cost = self

@@ -1,8 +1,9 @@
 //! The timer of a waiting plan, created when the plan first has to wait.
 //!
-//! Tokio's own timer panics on a runtime without a time driver and on one that is shutting down, and no function
-//! tells beforehand; a panic hook would see it. So a thread of this library keeps real time. It needs no runtime, and
-//! follows a plan from one runtime to the next. Only paused time, as in tests, is tokio's.
+//! Tokio's own timer panics on a runtime without a time driver and on a runtime that is shutting down. No function
+//! tells beforehand whether it would panic, and a panic hook would see the panic. So a thread of this library keeps
+//! real time. The thread needs no runtime, and serves a plan that moves from one runtime to the next. Tokio's timer is
+//! used only for paused time, as in tests.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,9 +19,9 @@ use crate::clock;
 /// A timer that is ready once an instant has passed.
 #[derive(Debug, Default)]
 pub(crate) struct Timer {
-    /// Wakes on tokio's paused clock.
+    /// The timer that wakes on tokio's paused clock.
     paused: Option<Pin<Box<Sleep>>>,
-    /// Wakes in real time.
+    /// The timer that wakes in real time.
     alarm: Option<Alarm>,
 }
 
@@ -29,7 +30,7 @@ impl Timer {
         Self::default()
     }
 
-    /// Returns `Ready` once `at` has passed. Never ready without `at`.
+    /// Returns `Ready` once `at` has passed, and never if `at` is `None`.
     pub(crate) fn poll(&mut self, at: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = at else {
             return Poll::Pending;
@@ -51,8 +52,8 @@ impl Timer {
         Poll::Pending
     }
 
-    /// Polls a sleep on the paused clock. Returns `None` if this runtime cannot keep paused time. The sleep of a
-    /// runtime that is gone panics, so it is replaced once.
+    /// Polls a sleep on the paused clock. Returns `None` if this runtime cannot keep paused time. The sleep panics if
+    /// its runtime has shut down, so the sleep is then replaced once.
     fn poll_paused(&mut self, at: Instant, cx: &mut Context<'_>) -> Option<Poll<()>> {
         for _ in 0..2 {
             let polled = contain(|| {

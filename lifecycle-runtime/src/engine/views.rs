@@ -1,4 +1,4 @@
-//! The views of a running plan: its progress, what it waits for, and the hooks of a forced end.
+//! Functions that read a running plan: the state of its steps, what they wait for, and the hooks of a forced end.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use super::running::RunningPlan;
 use crate::report::{Outcome, Step};
 use crate::{StepProgress, text};
 
-/// An unfinished step, with the closure that describes what it is waiting for.
+/// An unfinished step, with the component's description of its wait.
 pub(crate) struct UnfinishedStep {
     pub(crate) view: StepProgress,
     waiting_for: Option<WaitingFor>,
@@ -22,14 +22,14 @@ impl UnfinishedStep {
         self.is_best_effort && self.view.is_running()
     }
 
-    /// Calls the component's closure that describes what the step is waiting for.
+    /// Calls the component's closure for the description of the step's wait.
     pub(crate) fn described(mut self) -> StepProgress {
         self.view.waiting_for = self.waiting_for.and_then(describe);
         self.view
     }
 }
 
-/// Calls a closure that describes what a step is waiting for.
+/// Calls a component's closure for the description of a step's wait. Returns `None` for an empty description.
 pub(super) fn describe(text: WaitingFor) -> Option<String> {
     let said = contain(|| {
         let said = text();
@@ -43,14 +43,14 @@ pub(super) fn describe(text: WaitingFor) -> Option<String> {
 }
 
 impl RunningPlan {
-    /// Returns the innermost unfinished steps, those before the plan first.
+    /// Returns the innermost unfinished steps. The steps that a runner added before the plan come first.
     pub(crate) fn unfinished(&self, now: Instant) -> Vec<StepProgress> {
         let steps = self.unfinished_steps(now).into_iter();
         steps.map(UnfinishedStep::described).collect()
     }
 
-    /// Returns the steps of [`unfinished`](Self::unfinished) without calling any component's closure, so that nothing
-    /// can block.
+    /// Returns the steps of [`unfinished`](Self::unfinished) without calling any component's closure, so that the call
+    /// cannot block.
     pub(crate) fn unfinished_steps(&self, now: Instant) -> Vec<UnfinishedStep> {
         let mut steps = Vec::new();
         self.collect(now, &mut steps);
@@ -84,7 +84,7 @@ impl RunningPlan {
         UnfinishedStep {
             view: self.view(row, now),
             waiting_for: row.waiting_for.clone(),
-            // A hurry also cuts the steps before the plan: main and the lame duck.
+            // The last condition covers the steps before the plan, main and the lame duck, which a hurry cuts as well.
             is_best_effort: row.step.best_effort
                 || self.best_effort
                 || row.step.priority == i32::MIN,
@@ -116,7 +116,7 @@ impl RunningPlan {
         }
     }
 
-    /// Returns all steps in plan order, those before the plan first, each with its nested steps.
+    /// Returns all steps in plan order, each with its nested steps. The steps before the plan come first.
     pub(crate) fn all_steps(&self, now: Instant) -> Vec<StepProgress> {
         if let Some(report) = self.report() {
             let steps = report.steps().iter();
@@ -133,7 +133,7 @@ impl RunningPlan {
             view.steps = nested.iter().flat_map(|plan| plan.all_steps(now)).collect();
             view
         };
-        // Outside the lock, as this calls the closures of components.
+        // The closures of components are called here, after the lock is released.
         rows.into_iter().map(with_nested).collect()
     }
 
@@ -169,7 +169,7 @@ impl RunningPlan {
     }
 }
 
-/// Returns the plans that a step has opened in this run.
+/// Returns the plans that a step has opened in its current run.
 fn nested(row: &Row) -> Vec<Arc<RunningPlan>> {
     let nested = row.nested.iter().filter(|nested| !nested.is_earlier);
     nested.map(|nested| Arc::clone(&nested.plan)).collect()

@@ -1,4 +1,5 @@
-//! The wake-ups of a waiting plan: its next deadline, a forced end or a hurry, and the time to log progress.
+//! The events that wake a waiting plan: its next deadline, a forced end, a hurry, and the time of the next progress
+//! log.
 
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -8,16 +9,17 @@ use super::timer::Timer;
 use crate::context::after;
 use crate::{clock, log};
 
-/// How often a running shutdown logs the steps that it waits for.
+/// The time between two logs of the steps that a running shutdown waits for.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// How often a waiting plan records that the executor still polls it.
+/// The time between two records that the executor still polls a waiting plan.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Wakeups {
     timer: Timer,
-    /// When to log progress next. `None` in nested plans.
+    /// The time of the next log of the steps that the shutdown waits for. `None` in nested plans, which do not log
+    /// this.
     progress: Option<Instant>,
 }
 
@@ -33,14 +35,16 @@ impl Wakeups {
         }
     }
 
-    /// Registers this task to be woken by a forced end or a hurry. Call it before checking whether there was one.
+    /// Registers this task to be woken by a forced end or a hurry. Call this before you check whether the end was
+    /// forced or hurried.
     pub(crate) fn register(&self, plan: &RunningPlan, cx: &Context<'_>) {
         if self.progress.is_some() {
             plan.shared.register(cx.waker());
         }
     }
 
-    /// Returns `Ready` when the steps should be polled again: at `next`, or after progress was logged.
+    /// Returns `Ready` when the steps should be polled again: at `next`, or at the time of a heartbeat or a progress
+    /// log.
     pub(crate) fn poll(
         &mut self,
         plan: &RunningPlan,

@@ -9,7 +9,7 @@ use super::{Closed, pool};
 const CLOSED: usize = 1;
 /// The mark in a shard's word: the shard was closed and empty, and one was subtracted from `remaining` for it.
 const TAKEN: usize = 2;
-/// What one pass adds to a shard's word. The two lowest bits are left to the marks.
+/// The number that one pass adds to a shard's word. The two lowest bits are left to the marks.
 const PASS: usize = 4;
 
 /// The mark in `remaining`: the last clone of the gate is dropped.
@@ -94,8 +94,8 @@ impl Core {
 
     #[inline]
     pub(super) fn leave(&'static self, shard: &'static Shard) {
-        // With Release, what was done while the pass was held happens before the gate is drained. With Acquire, the
-        // thread that empties the shard sees what other threads did while they held passes of this shard.
+        // Release means that what was done while the pass was held happens before the gate is drained. Acquire means
+        // that the thread that empties the shard sees what other threads did while they held passes of this shard.
         let before = shard.0.fetch_sub(PASS, Ordering::AcqRel);
         // Invariant 5: only the thread that emptied a closed shard goes on to touch the core.
         if before == PASS | CLOSED {
@@ -118,7 +118,8 @@ impl Core {
         if taken.is_err() {
             return;
         }
-        // With AcqRel, the thread that takes the last shard sees what the threads that took the other shards saw.
+        // AcqRel means that the thread that takes the last shard sees everything that the takers of the other shards
+        // saw.
         let before = self.remaining.fetch_sub(1, Ordering::AcqRel);
         if before & !ABANDONED == 1 {
             // The core may have been given to another gate by now. That gate's waiters check their condition again, so
@@ -153,7 +154,7 @@ impl Core {
     }
 
     pub(super) fn is_drained(&self) -> bool {
-        // With Acquire, what was done under any pass happens before this function returns true.
+        // Acquire means that what was done under any pass happens before this function returns true.
         self.remaining.load(Ordering::Acquire) & !ABANDONED == 0
     }
 
@@ -165,8 +166,8 @@ impl Core {
             .sum()
     }
 
-    // This is not an `async` function, since that would wrap the future in another one, which costs memory in every
-    // waiting task.
+    // This is not an `async` function. The compiler would then wrap the future in another one, and each waiting task
+    // would need more memory.
     pub(super) fn closed(&self) -> impl Future<Output = ()> + Send {
         until(&self.closed, || self.is_closed())
     }

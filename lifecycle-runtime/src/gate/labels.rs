@@ -1,4 +1,4 @@
-//! The names of labelled passes, and the text that describes what a drain waits for.
+//! The names of labelled passes, and the text about the passes that a drain waits for.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

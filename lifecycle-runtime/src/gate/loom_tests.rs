@@ -1,4 +1,4 @@
-//! The gate under loom, which runs all orders in which two or three threads can interleave.
+//! Tests of the gate under loom. Loom runs all orders in which two or three threads can interleave.
 //!
 //! `RUSTFLAGS="--cfg lifecycle_loom" cargo test -p lifecycle-runtime --no-default-features --features rt --lib
 //! --release gate::loom_tests`

@@ -1,4 +1,5 @@
-//! The end after the plan: the server's drop, the count of tasks that no field owns, the `finally` hooks.
+//! What a runner does after the plan: it drops the server, counts the tasks that no field owns, and runs the `finally`
+//! hooks.
 
 use std::future::poll_fn;
 use std::io::{self, Write as _};
@@ -17,16 +18,17 @@ use crate::report::Outcome;
 use crate::text::Time;
 use crate::{GracefulShutdown, Report, Step, clock, log, unawaited};
 
-/// How long the drop of a server may block its thread without a row in the report.
+/// The time for which the drop of a server may block its thread before the report gets a row about it.
 const BLOCKING_DROP: Duration = Duration::from_millis(1);
 
-/// How often the count yields, so that aborted tasks can end first.
+/// The number of times that [`tasks_left`] yields, so that aborted tasks can end before it counts.
 const YIELDS: usize = 16;
 
-/// How often and how long the count waits for tasks that have ended on a worker without processor time.
+/// How often and how long [`tasks_left`] waits for tasks that have ended but whose worker thread had no processor time
+/// to remove them.
 const WAITS: (usize, Duration) = (10, Duration::from_millis(2));
 
-/// Drops the server and runs the hooks. Each gets a row in the report if it went wrong.
+/// Drops the server and runs the `finally` hooks. Each of the two gets a row in the report if it went wrong.
 pub(super) async fn end<S: GracefulShutdown>(
     server: Option<S>,
     mut report: Report,
@@ -40,7 +42,7 @@ pub(super) async fn end<S: GracefulShutdown>(
         finally_timeout,
         ..
     } = options;
-    // Before the hooks, so that they flush what the drop logs.
+    // The server is dropped before the hooks run, so that the hooks flush whatever the drop logs.
     if let Some(server) = server {
         guard.enter(Phase::Drop(S::PLAN.name()));
         if let Some(row) = drop_server(server, report.elapsed()) {
@@ -49,7 +51,7 @@ pub(super) async fn end<S: GracefulShutdown>(
     }
     guard.enter(Phase::Plan);
     report = report.with_tasks_left(tasks_left().await);
-    // The exit code of a forced end is fixed.
+    // The caller's choice of exit code is ignored if the end was forced, since that exit code is fixed.
     let chosen = exit_code.filter(|_| report.forced().is_none());
     if let Some(code) = chosen.and_then(|code| contain(|| code(&report)).ok()) {
         report = report.with_exit_code(code);
@@ -89,12 +91,12 @@ fn row(name: &'static str, started: Duration, elapsed: Duration, budget: Duratio
     row
 }
 
-/// Returns how many tasks the runtime still has, without the one that runs this.
+/// Returns how many tasks the runtime still has, not counting the task that runs this function.
 async fn tasks_left() -> usize {
     let Ok(runtime) = Handle::try_current() else {
         return 0;
     };
-    // The future of `block_on` is not a task.
+    // The future of `block_on` is not a task, so nothing is subtracted for it.
     let own = usize::from(tokio::task::try_id().is_some());
     let left = || runtime.metrics().num_alive_tasks().saturating_sub(own);
     for _ in 0..YIELDS {
@@ -114,7 +116,7 @@ async fn tasks_left() -> usize {
     left()
 }
 
-/// The way in which the hooks ended.
+/// How the `finally` hooks ended.
 enum Hooks {
     Ended(Option<String>),
     LeftBehind,
@@ -128,7 +130,7 @@ async fn run_finally(report: &Report, hooks: Vec<Finally>, timeout: Duration) ->
     let began = Instant::now();
     let (ended, end) = oneshot::channel();
     let seen = report.clone();
-    // Real time, since hooks block real threads. On a paused clock they would time out at once.
+    // The timeout is in real time, since hooks block real threads. On a paused clock the hooks would time out at once.
     let spawned = spawn("lifecycle-finally", move || {
         let (sender, receiver) = mpsc::channel();
         let hooks = spawn("lifecycle-hooks", move || {
@@ -139,7 +141,7 @@ async fn run_finally(report: &Report, hooks: Vec<Finally>, timeout: Duration) ->
                     panicked.get_or_insert(message);
                 }
             }
-            // Fails if the hooks were left behind, so that nothing waits for them.
+            // Sending fails if the runner no longer waits for the hooks; there is nothing to do then.
             let _ = sender.send(panicked);
         });
         let hooks = hooks.map(|_| match receiver.recv_timeout(timeout) {
@@ -147,7 +149,7 @@ async fn run_finally(report: &Report, hooks: Vec<Finally>, timeout: Duration) ->
             Err(RecvTimeoutError::Disconnected) => Hooks::Ended(None),
             Err(RecvTimeoutError::Timeout) => Hooks::LeftBehind,
         });
-        // Fails if the runner is gone.
+        // Sending fails if the runner was dropped; there is nothing to do then.
         let _ = ended.send(hooks);
     });
     let hooks = match spawned {
@@ -156,7 +158,7 @@ async fn run_finally(report: &Report, hooks: Vec<Finally>, timeout: Duration) ->
     };
     let mut row = row("finally", report.elapsed(), began.elapsed(), timeout);
     match hooks {
-        // A hook that ended well needs no row.
+        // Hooks that all ended well need no row.
         Ok(Hooks::Ended(None)) => return None,
         Ok(Hooks::Ended(Some(message))) => row.outcome = Outcome::Panicked(message),
         Ok(Hooks::LeftBehind) => {
@@ -173,15 +175,15 @@ async fn run_finally(report: &Report, hooks: Vec<Finally>, timeout: Duration) ->
     Some(row)
 }
 
-/// Reports hooks that are left behind: to the log, and to stderr, since the log may already be flushed for the last
-/// time.
+/// Reports that the runner no longer waits for its hooks. The text goes to the log and to stderr, since the log may
+/// already have been flushed for the last time.
 fn report_left_behind(timeout: Duration) {
     log::finally_left(timeout);
     let text = format!(
         "lifecycle: the `finally` hooks took more than {} and are left behind\n",
         Time(timeout)
     );
-    // If stderr is gone, the text has nowhere to go.
+    // The result is ignored: if stderr is closed, the text has nowhere to go.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 

@@ -13,16 +13,16 @@ use crate::{Reason, Report};
 /// | signal n forced the end | 128 + n | 128 + n |
 /// | the watchdog forced the end (`EX_SOFTWARE` of sysexits.h) | 70 | 70 |
 ///
-/// A server that stopped when it was told to has done its work, so by default it exits with 0: systemd and Kubernetes
-/// count anything else as a failure. A program that would have ended by itself was interrupted, and shells and
-/// scripts expect to see that.
+/// By default a server that stopped when it was told to exits with 0, because it has done its work: systemd and
+/// Kubernetes count any other code as a failure. A program that would have ended by itself was interrupted by the
+/// signal, and shells and scripts expect a code that shows that.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ExitCodes {}
 
 impl ExitCodes {
-    /// Returns the codes of a program that runs to its end by itself. A signal that interrupts it becomes its exit
-    /// code, as shells show it.
+    /// Returns the exit codes for a program that runs to its end by itself. If a signal interrupts the program, its
+    /// exit code shows the signal, as in shells.
     ///
     #[cfg_attr(feature = "derive", doc = "```")]
     #[cfg_attr(not(feature = "derive"), doc = "```ignore")]

@@ -40,13 +40,13 @@ use crate::BoxError;
 /// # }
 /// ```
 pub struct FailedStart<S> {
-    // A mutex makes the error `Sync` even if the server is not.
+    // The mutex makes the error `Sync` even if the server is not.
     server: Mutex<Option<S>>,
     error: BoxError,
 }
 
 impl<S> FailedStart<S> {
-    /// Creates the error from what was built and what went wrong.
+    /// Creates the error from the server that was built so far and the error that stopped the start.
     pub fn new(server: S, error: impl Into<BoxError>) -> Self {
         Self {
             server: Mutex::new(Some(server)),

@@ -1,4 +1,4 @@
-//! The forced end, which exits the process whatever the rest of it is doing.
+//! The forced end of a process: it exits, whatever the process's other threads are doing.
 
 use std::fmt;
 use std::io::Write as _;
@@ -16,34 +16,36 @@ use crate::{Force, Outcome, Report, Step, StepProgress, clock, log};
 /// How long the engine has to abort the running steps, once the end is forced.
 const ABORT_TIME: Duration = Duration::from_secs(1);
 
-/// How long components have to describe what they are waiting for, before that.
+/// The time that components have to describe what they are waiting for, before the `on_force` hooks run.
 const ANSWER_TIME: Duration = Duration::from_millis(250);
 
-/// How long `on_force` hooks run before the engine is told. Slower ones go on beside the aborts.
+/// The time that `on_force` hooks have before the engine is told to abort. Slower hooks continue while the engine
+/// aborts.
 const HOOK_TIME: Duration = Duration::from_secs(1);
 
-/// The most threads that run hooks. As many hooks may hang before the others do not run.
+/// The largest number of threads that run hooks. If this many hooks hang, the hooks that have not started never run.
 const MAX_THREADS: usize = 8;
 
-/// The runners that are forced to end.
+/// The runners of a process whose end is forced.
 pub(super) struct Forced {
     pub(super) runners: Vec<ForcedRunner>,
     /// Whether any runner has not ended.
     pub(super) running: bool,
 }
 
-/// A runner that is forced to end, and its phase.
+/// A runner of a process whose end is forced, and what the runner is doing.
 pub(super) struct ForcedRunner {
     pub(super) plan: Option<Arc<RunningPlan>>,
     pub(super) phase: Phase,
 }
 
-/// Ends the process, within [`ANSWER_TIME`] plus [`HOOK_TIME`] plus [`ABORT_TIME`].
+/// Exits the process, within the sum of [`ANSWER_TIME`], [`HOOK_TIME`] and [`ABORT_TIME`].
 pub(super) fn force(by: Force, what: Forced) -> ! {
     let Forced { runners, running } = what;
     let plans = runners.iter().filter_map(|runner| runner.plan.clone());
     let plans: Vec<_> = plans.collect();
-    // Taken before the engine is told, which drops both when it ends the steps.
+    // The unfinished steps and their hooks are taken before the engine is told to abort, since the engine drops both
+    // when it ends the steps.
     let open = plans
         .iter()
         .flat_map(|plan| plan.unfinished_steps(clock::now()))
@@ -60,8 +62,8 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
     }
     print(&text);
 
-    // The hooks come first, since the process may end by itself once the engine is told. Hooks that take longer go on
-    // beside the aborts.
+    // The hooks run before the engine is told to abort, since the process may end by itself after that. Hooks that take
+    // longer continue while the engine aborts.
     let _ = run(hooks).recv_timeout(HOOK_TIME);
     for plan in &plans {
         plan.shared.force(by);
@@ -74,30 +76,30 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
     if is_open() {
         print("  the executor did not abort the running steps within 1 s\n");
     } else if running {
-        // The runner has its report, so the process may end by itself meanwhile.
+        // All runners have their reports, so the process may end by itself during this sleep.
         thread::sleep(until.saturating_duration_since(Instant::now()));
     }
     process::exit(i32::from(by.exit_code()));
 }
 
-/// Logs, and asks each step what it is waiting for. Both call foreign code that may block, so they run on a thread
-/// that nothing waits for.
+/// Calls the log, and asks each step what it is waiting for. Both calls run foreign code that may block, so they run on
+/// a thread that nothing waits for.
 fn describe_steps(
     open: Vec<UnfinishedStep>,
     log: impl FnOnce() + Send + 'static,
 ) -> Vec<StepProgress> {
     let mut steps: Vec<StepProgress> = open.iter().map(|step| step.view.clone()).collect();
     let (sender, answers) = mpsc::channel();
-    // Without a thread the text has no descriptions.
+    // The result is ignored: if no thread can be started, the text has no descriptions.
     let _ = thread::Builder::new()
         .name("lifecycle-ask".into())
         .spawn(move || {
             for (i, step) in open.into_iter().enumerate() {
-                // Fails if this function has stopped waiting.
+                // Sending fails if the function no longer waits for descriptions; there is nothing to do then.
                 let _ = sender.send((i, step.described()));
             }
             drop(sender);
-            // The subscriber is foreign code, too.
+            // The log's subscriber is foreign code as well.
             let _ = contain(log);
         });
     let until = Instant::now() + ANSWER_TIME;
@@ -108,15 +110,16 @@ fn describe_steps(
     steps
 }
 
-/// Runs the hooks on several threads, so that a hook that hangs does not keep others from running. They are not the
-/// thread of [`describe_steps`], which may hang in a description. The channel closes when all hooks have run.
+/// Runs the hooks on several threads, so that a hook that hangs does not keep other hooks from running. These threads
+/// are not the thread of [`describe_steps`], which may hang in a description. The returned channel closes when all
+/// hooks have ended.
 fn run(hooks: Vec<ForceHook>) -> mpsc::Receiver<()> {
     let (sender, done) = mpsc::channel();
     let threads = hooks.len().min(MAX_THREADS);
     let hooks = Arc::new(Mutex::new(hooks.into_iter()));
     for _ in 0..threads {
         let (hooks, sender) = (Arc::clone(&hooks), sender.clone());
-        // Without any thread no hook runs, and the channel closes at once.
+        // The result is ignored: if no thread can be started, no hook runs, and the channel closes at once.
         let _ = thread::Builder::new()
             .name("lifecycle-force".into())
             .spawn(move || {
@@ -136,7 +139,7 @@ fn next(hooks: &Mutex<vec::IntoIter<ForceHook>>) -> Option<ForceHook> {
 }
 
 impl ForcedRunner {
-    /// Describes what holds up the process, apart from unfinished steps.
+    /// Describes what delays the end of the process, apart from unfinished steps.
     fn describe(&self, text: &mut String) {
         let report = self.plan.as_ref().and_then(|plan| plan.report());
         if let (Some(plan), None) = (&self.plan, report) {
@@ -166,11 +169,11 @@ impl ForcedRunner {
     }
 }
 
-/// The cause of a runtime's wait, as far as it is visible from outside.
+/// The text about the reason why a runtime does not end, as far as the reason is visible from outside.
 const RUNTIME_WAITS: &str = "the runtime waits for a call on its blocking pool \
     (a read of stdin, or a `spawn_blocking` that does not return)";
 
-/// Adds a line for each step that met its deadline, as what it was waiting for may still be running.
+/// Adds a line to `text` for each step that timed out. The work that such a step was waiting for may still be running.
 fn describe_left(step: &Step, path: &dyn fmt::Display, text: &mut String) {
     if let Outcome::TimedOut {
         waiting_for: Some(what),
@@ -184,8 +187,8 @@ fn describe_left(step: &Step, path: &dyn fmt::Display, text: &mut String) {
     }
 }
 
-/// Ends a process whose runtime waits for its blocking pool. Prints an unclean report, as returning it would have
-/// done.
+/// Exits a process whose runtime waits for its blocking pool. Prints an unclean report first, as main would have done
+/// by returning the report.
 pub(super) fn end_runtime(waited: Duration, report: Report) -> ! {
     if !report.is_clean() {
         print(&format!("{report}\n"));

@@ -9,9 +9,9 @@ use crate::log;
 
 /// The time that a platform gives a process to end, for [`Runner::grace`](crate::Runner::grace).
 ///
-/// It is made from a [`Duration`] or from a text: whole numbers, each with one of the units h, m, s and ms, separated
-/// by spaces, such as `"30s"` or `"1m 30s"`. Parse a text that is known only at run time; a typo in it is then an
-/// error that the caller can handle:
+/// A grace period is made from a [`Duration`] or from a text: whole numbers, each with one of the units h, m, s and ms,
+/// separated by spaces, such as `"30s"` or `"1m 30s"`. Parse a text that is known only at run time; a typo in the text
+/// is then an error that the caller can handle:
 ///
 /// ```
 /// use lifecycle_runtime::Grace;
@@ -27,8 +27,8 @@ use crate::log;
 /// # Ok::<(), lifecycle_runtime::InvalidGrace>(())
 /// ```
 ///
-/// Only a literal converts by itself, as in `runner.grace("30s")`. Other borrowed texts do not compile there, so no
-/// setting is ever used unchecked:
+/// Only a literal converts without parsing, as in `runner.grace("30s")`. Other borrowed texts do not compile there, so
+/// no setting is ever used unchecked:
 ///
 /// ```compile_fail,E0597
 /// let setting = String::from("30s");
@@ -76,7 +76,7 @@ impl FromStr for Grace {
     }
 }
 
-/// Converts a literal, for [`Runner::grace`](crate::Runner::grace). Parse any other text.
+/// Converts a literal, for [`Runner::grace`](crate::Runner::grace). Any other text must be parsed.
 impl TryFrom<&'static str> for Grace {
     type Error = InvalidGrace;
 
@@ -102,7 +102,7 @@ fn parse(text: &str) -> Result<Duration, Why> {
             "h" => 3_600_000,
             _ => return Err(Why::UnknownUnit(unit.into())),
         };
-        // Digits that do not fit into a u64 are too large.
+        // The digits can only be too large for a u64, as they were checked before.
         let number: u64 = number.parse().map_err(|_| Why::TooLong)?;
         let millis = number.checked_mul(millis).ok_or(Why::TooLong)?;
         total = total

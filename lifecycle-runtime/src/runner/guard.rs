@@ -1,14 +1,15 @@
-//! The guard: one thread of the process that receives signals, whatever the executors do.
+//! The guard: one thread of the process that receives signals, even while executors are blocked.
 //!
-//! The first [`Runner`](crate::Runner) starts it, and it never ends: tokio does not restore a signal's default
-//! action, so once the process listens for a signal, something must react to it until the process is gone.
+//! The first [`Runner`](crate::Runner) of the process starts the thread, which never ends: tokio does not restore a
+//! signal's default action, so once the process listens for a signal, something must react to the signal until the
+//! process is gone.
 //!
-//! For each armed runner the first signal requests its shutdown, and one soon after it is ignored as a duplicate. The
-//! second one hurries the shutdown, the third one forces the end of the process. When no runner is armed any more,
-//! any signal forces the end.
+//! For each armed runner the first signal requests its shutdown, and a signal soon after that is ignored as a
+//! duplicate. The second signal hurries the shutdown, the third one forces the end of the process. When no runner is
+//! armed any more, any signal forces the end.
 //!
-//! The same thread is the watchdog of the runners that asked for one. It also ends a process whose runtime cannot
-//! end.
+//! The same thread is the watchdog of the runners that asked for one. The thread also ends a process whose runtime
+//! cannot end.
 
 mod armed;
 mod runtime_end;
@@ -29,11 +30,11 @@ pub(super) use armed::Phase;
 use armed::{ArmedRunner, Status};
 use runtime_end::{RuntimeBound, RuntimeEnd};
 
-/// A runner that receives signals. Dropping it disarms the runner.
+/// The guard of a runner that receives signals. Dropping the guard disarms the runner.
 pub(super) struct Guard {
     runner: Arc<ArmedRunner>,
     hooked: mpsc::UnboundedReceiver<Signal>,
-    /// Ends the watchdog's wait for a request.
+    /// The token whose drop ends the watchdog's wait for a request.
     over: Option<DropGuard>,
 }
 
@@ -41,29 +42,29 @@ pub(super) struct Guard {
 #[derive(Default)]
 struct Registry {
     armed: Vec<Arc<ArmedRunner>>,
-    /// The last runner that has ended, which a later forced end describes.
+    /// The runner that ended last. A forced end after that describes this runner.
     last: Option<Arc<ArmedRunner>>,
-    /// Sends commands to the thread.
+    /// The channel that sends commands to the guard's thread. `None` before the thread is started.
     thread: Option<mpsc::UnboundedSender<Command>>,
-    /// The bound on the end of the runtime on which the last runner ran.
+    /// The time limit for the end of the runtime on which the last runner ran.
     bound: Option<RuntimeBound>,
 }
 
-/// A command to the thread.
+/// A command to the guard's thread.
 enum Command {
-    /// Listen for this signal, too.
+    /// Listen for one more signal, and answer when the signal is registered.
     Hear(Signal, oneshot::Sender<io::Result<()>>),
-    /// Watch this runner once its shutdown is requested, unless it has ended before.
+    /// Watch this runner once its shutdown is requested. The token is cancelled if the runner ends before that.
     Watch(Arc<ArmedRunner>, CancellationToken),
-    /// Check again: the next deadline has changed.
+    /// Check the watchdog's deadlines again, since the next deadline has changed.
     Check,
-    /// Make sure that the process ends, now that its runtime is being dropped.
+    /// Make sure that the process ends: its runtime is being dropped.
     RuntimeEnds(RuntimeEnd),
 }
 
 static REGISTRY: OnceLock<Mutex<Registry>> = OnceLock::new();
 
-/// Locks the registry. No foreign code may run under it.
+/// Locks the registry. No foreign code may run while the lock is held.
 fn registry() -> MutexGuard<'static, Registry> {
     lock(REGISTRY.get_or_init(Mutex::default))
 }
@@ -74,14 +75,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn send(command: Command) {
     if let Some(thread) = &registry().thread {
-        // Cannot fail: the thread lives as long as the process.
+        // Sending cannot fail: the thread lives as long as the process.
         let _ = thread.send(command);
     }
 }
 
 impl Guard {
-    /// Arms a runner: signals request the shutdown of `handle`, except those that are hooked. They are registered
-    /// when this returns.
+    /// Arms a runner: signals request the shutdown of `handle`, except those in `hooks`. The signals are registered
+    /// when this function returns.
     pub(super) async fn arm(
         handle: &ShutdownHandle,
         hooks: Vec<Signal>,
@@ -101,7 +102,8 @@ impl Guard {
             (registry.thread.clone(), registry.bound.take())
         };
         if let Some(bound) = bound {
-            // The program goes on after its last runner, so its runtime's end must not end the process.
+            // The limit of the previous runner is lifted: the program has continued after that runner, so the end of
+            // its runtime must not end the process.
             bound.lift().await;
         }
         let guard = Self {
@@ -132,13 +134,13 @@ impl Guard {
         lock(&self.runner.status)
     }
 
-    /// Records what the runner does from now on.
+    /// Records the phase that the runner enters now.
     pub(super) fn enter(&self, phase: Phase) {
         self.status().phase = phase;
     }
 
-    /// Watches that the process is gone within `allowed` of the request. If it is not, the watchdog forces its end,
-    /// even after this guard is dropped.
+    /// Limits the life of the process to `allowed` after the request. If the process lives longer, the watchdog forces
+    /// its end, even after this guard is dropped.
     pub(super) fn watch(&mut self, allowed: Option<Duration>) {
         self.status().allowed = allowed;
         if allowed.is_some() && self.over.is_none() {
@@ -148,28 +150,28 @@ impl Guard {
         }
     }
 
-    /// Records that the shutdown begins now.
+    /// Records that the shutdown begins now, even if no signal requested it.
     pub(super) fn record_begin(&self) {
         self.runner.record_request(Instant::now());
     }
 
-    /// Disarms the watchdog. The caller's code runs from here on.
+    /// Disarms the watchdog, since the caller's own code runs from now on.
     pub(super) fn unwatch(&self) {
         self.status().allowed = None;
     }
 
-    /// Bounds the end of the runtime: if it is dropped and waits for its blocking pool for longer than `timeout`, the
-    /// process exits with the report's code.
+    /// Limits the time of the runtime's end: if the runtime is dropped and waits for its blocking pool for longer than
+    /// `timeout`, the process exits with the report's code.
     pub(super) fn bound_runtime(&self, report: &Report, timeout: Option<Duration>) {
         let bound = runtime_end::bound(&self.runner, report, timeout);
         registry().bound = bound;
     }
 
-    /// Returns the next hooked signal.
+    /// Waits for the next signal that has a hook.
     pub(super) fn poll_hooked(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
         match self.hooked.poll_recv(cx) {
             Poll::Ready(Some(signal)) => Poll::Ready(signal),
-            // The channel stays open: this guard's runner holds its sender.
+            // The channel never closes, since this guard's runner holds its sender.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }

@@ -1,4 +1,5 @@
-//! The lame duck: the server is not ready any more but still serves, while load balancers and peers learn of it.
+//! The lame duck: the time in which the server is no longer ready but still serves, while load balancers and peers
+//! notice that.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,10 +19,10 @@ use crate::{
     BoxError, Component, Context, Reason, Report, Signal, TaskOutcome, TaskOutput, clock, log,
 };
 
-/// The least time that deregistration hooks have, even if the lame duck is shorter.
+/// The time that deregistration hooks have at least, even if the lame duck is shorter.
 const HOOKS: Duration = Duration::from_secs(5);
 
-/// The options of a lame duck.
+/// The options of a runner's lame duck.
 #[derive(Default)]
 pub(super) struct LameDuck {
     pub(super) minimum: Duration,
@@ -72,7 +73,8 @@ impl LameDuck {
         }
     }
 
-    /// Returns the minimum that applies: none after Ctrl-C, and none if main is gone and nothing serves.
+    /// Returns the minimum time of this shutdown's lame duck. It is zero after Ctrl-C, and if main has ended, so that
+    /// nothing serves.
     pub(super) fn minimum_for(&self, reason: &Reason, main_gone: bool) -> Duration {
         match reason {
             Reason::Signal(Signal::INTERRUPT) => Duration::ZERO,
@@ -81,8 +83,8 @@ impl LameDuck {
         }
     }
 
-    /// Waits for the minimum and the hooks while main goes on. `over` ends both early, and main's end ends the
-    /// minimum. Adds a row before the plan, unless there is nothing to wait for.
+    /// Waits until the minimum time has passed and the hooks have ended, while main goes on. `over` ends the whole wait
+    /// early, and main's end ends the minimum time. Adds a row before the plan, unless there is nothing to wait for.
     pub(super) async fn run<F, T>(
         self,
         minimum: Duration,
@@ -114,7 +116,7 @@ impl LameDuck {
             let mut over = pin!(over.cancelled());
             poll_fn(|cx| {
                 if hooked.is_none() {
-                    // First the timer: at the deadline the hooks cut themselves.
+                    // The timer is polled before the hooks, since at the deadline the hooks' own steps cut the hooks.
                     let _ = hooking.poll(Some(hard), cx);
                     if let Poll::Ready(report) = span.enter(|| hooks.as_mut().poll(cx)) {
                         hooked = Some(report);
@@ -137,12 +139,12 @@ impl LameDuck {
             span.ends(ended.step.outcome());
             log::lame_duck_end(plan.component, &ended.step);
         }
-        // The hooks are foreign code.
+        // The drop is contained, since the hooks are foreign code.
         let _ = contain(|| drop(hooks));
     }
 }
 
-/// Returns the result of a lame duck, from the report of its hooks.
+/// Returns the result of the step `lame_duck`, from the report of its hooks.
 fn result(hooked: Option<&Report>, cut: bool) -> CleanupResult {
     let hooked = match (hooked, cut) {
         (Some(hooked), false) => hooked,

@@ -1,4 +1,4 @@
-//! The main task: polled until it ends or is told to stop, and then awaited as the step `main`.
+//! The main task: the runner polls it until it ends or is told to stop, and then waits for it as the step `main`.
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -13,7 +13,7 @@ use crate::report::Outcome;
 use crate::unawaited::{self, UnawaitedDrop};
 use crate::{Reason, TaskOutcome, TaskOutput, clock, log};
 
-/// Main's future, and its outcome once it has ended.
+/// Main's future, and main's outcome once the future has ended.
 pub(super) struct MainTask<'a, F> {
     future: Pin<&'a mut Option<F>>,
     outcome: Option<Outcome>,
@@ -36,7 +36,7 @@ where
         }
     }
 
-    /// Records that the shutdown has begun.
+    /// Records that the shutdown has begun, so that main collects the owners that it drops.
     pub(super) fn record_stop(&mut self) {
         self.is_stopping = true;
     }
@@ -46,7 +46,7 @@ where
         self.outcome.is_some()
     }
 
-    /// Returns the reason of a shutdown that main's end begins.
+    /// Returns the reason of the shutdown that begins because main has ended.
     pub(super) fn reason(&self) -> Reason {
         match &self.outcome {
             Some(Outcome::Failed(error)) => Reason::MainFailed(Arc::clone(error)),
@@ -55,8 +55,8 @@ where
         }
     }
 
-    /// Tells main to stop, and awaits it as the step `main` until its latest finish. A main that has not looked at
-    /// its `Stop` after one more poll cannot know that it should end, so it is dropped.
+    /// Fires main's `Stop`, and waits for main as the step `main`, until the latest time at which main must have ended.
+    /// If main has not used its `Stop` after one more poll, it cannot know that it should end, so it is dropped.
     pub(super) async fn finish(
         mut self,
         plan: &Arc<RunningPlan>,
@@ -111,7 +111,7 @@ where
         }
     }
 
-    /// Ready once main has ended: its outcome is kept.
+    /// Polls main, and stores its outcome when it ends. Returns `Ready` once main has ended.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.has_ended() {
             return Poll::Ready(());
@@ -140,7 +140,7 @@ where
 /// The name of main's row.
 const MAIN: &str = "main";
 
-/// Returns why a main that is still running must be dropped before its latest finish. `None` if it may go on.
+/// Returns why main, which is still running, must be dropped before its latest end. `None` if it may go on.
 fn why_cut(plan: &RunningPlan, trigger: &StopTrigger) -> Option<Cow<'static, str>> {
     if let Some(by) = plan.shared.forced() {
         return Some(format!("the end was forced by {by}").into());

@@ -9,14 +9,14 @@ use crate::plan::main_share;
 use crate::state::DEFAULT_TIMEOUT;
 use crate::{GracefulShutdown, Readiness, Report, ShutdownHandle, Signal};
 
-/// The time for the parts of the end that have no timeout: the drops, and the end of the runtime in
-/// [`Runner::block_on`](crate::Runner::block_on).
+/// The time limit for the drops and for the end of the runtime in [`Runner::block_on`](crate::Runner::block_on), which
+/// have no timeout of their own.
 pub(super) const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The default time of all `finally` hooks together.
 const FINALLY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The default time in which a start that was told to stop has to return.
+/// The default time that a start has to return after it was told to stop.
 const START_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The default time for which a dropped runtime may wait for its blocking pool.
@@ -41,11 +41,11 @@ pub(super) struct Options {
     pub(super) exit_code: Option<ExitCode>,
 }
 
-/// The time limits of a start.
+/// The time limits of a runner's start.
 #[derive(Clone, Copy)]
 pub(super) struct StartTimes {
     pub(super) timeout: Option<Duration>,
-    /// The limit once the start was told to stop.
+    /// The time that the start has after it was told to stop.
     pub(super) stop_timeout: Duration,
 }
 
@@ -53,10 +53,10 @@ pub(super) struct StartTimes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecondSignal {
-    /// Hurries the shutdown, as [`ShutdownHandle::hurry`] does. A third signal forces the end.
+    /// The second signal hurries the shutdown, as [`ShutdownHandle::hurry`] does. A third signal forces the end.
     #[default]
     Hurry,
-    /// Ends the start or the lame duck if one of them is running, and otherwise forces the end.
+    /// The second signal ends the start or the lame duck if one of them is running, and otherwise forces the end.
     Force,
 }
 
@@ -91,8 +91,8 @@ impl Options {
         }
     }
 
-    /// Returns how long the process may live from the request on, if a watchdog is armed. `before` is the time before
-    /// the lame duck.
+    /// Returns how long the process may live after the request of the shutdown. `None` if no watchdog is armed.
+    /// `before` is the time from the request to the lame duck.
     pub(super) fn allowed(&self, before: Duration, budget: Option<Duration>) -> Option<Duration> {
         let slack = self.watchdog?;
         let parts = [
@@ -112,9 +112,9 @@ impl Options {
 
 /// The times of a shutdown that are known before it begins.
 pub(super) struct Bounds {
-    /// The budget of the plan, main included.
+    /// The time limit of main and the plan together.
     pub(super) total: Duration,
-    /// The part of it that main may not use.
+    /// The part of `total` that main may not use, because the plan needs it.
     pub(super) reserve: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The sequence of a run: start, serve, lame duck, main, plan, end.
+//! The sequence of a runner: start, serving, lame duck, end of main, plan, end.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -19,7 +19,7 @@ use crate::report::Cut;
 use crate::state::{self, RunPlan};
 use crate::{GracefulShutdown, Reason, Report, ShutdownHandle, TaskOutcome, clock, log};
 
-/// Runs the whole sequence. The returned guard stays armed until it is dropped.
+/// Runs the whole sequence of a runner, and returns the report. The returned guard stays armed until it is dropped.
 pub(super) async fn run_sequence<S, B, M, T>(
     source: B,
     mut options: Options,
@@ -61,12 +61,12 @@ where
     let (stop, trigger) = stop::pair();
     let (plan, span) = {
         let server = &mut server;
-        // Lazy, so that a panic in the call itself counts as main's.
+        // The call is inside an async block, so that a panic in the call itself counts as a panic of main.
         let main = pin!(main.map(|main| async move { main(server, stop).await }));
         let mut main = main.is_some().then(|| MainTask::new(main));
         let reason = serve(main.as_mut(), &mut options, &mut guard).await;
         let began = stopped_at.unwrap_or_else(clock::now);
-        // A server without a main serves from its tasks.
+        // A server without a main counts as still serving, since it serves from its own tasks.
         let main_gone = main.as_ref().map_or(!is_complete, MainTask::has_ended);
         if let Some(main) = &mut main {
             main.record_stop();
@@ -94,7 +94,7 @@ where
     (end(Some(server), report, options, &guard).await, guard)
 }
 
-/// Returns how long ago a start was told to stop.
+/// Returns the time since the start was told to stop, or zero if it was not told to.
 fn since(stopped_at: Option<Instant>) -> Duration {
     stopped_at.map_or(Duration::ZERO, |stopped_at| {
         clock::now().saturating_duration_since(stopped_at)
@@ -127,7 +127,7 @@ where
     let Options { handle, hooks, .. } = options;
     let mut requested = pin!(handle.requested());
     poll_fn(|cx| {
-        // Checked first, since the first request gives the reason.
+        // The request is checked first, since the first request gives the reason.
         if let Poll::Ready(reason) = requested.as_mut().poll(cx) {
             return Poll::Ready(reason);
         }

@@ -28,7 +28,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Listens for this signal, too.
+    /// Listens for the signal `which` as well.
     pub(super) fn add(&mut self, which: Signal) -> io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         if self.streams.iter().all(|(known, _)| *known != which) {

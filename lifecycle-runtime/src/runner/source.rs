@@ -1,4 +1,5 @@
-//! The two sources of a runner's server. Neither can be named outside the crate.
+//! The two sources of a runner's server: an existing server, or a function that builds it. Neither type can be named
+//! outside the crate.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,12 +8,12 @@ use super::failed_start::FailedStart;
 use super::stop::Stop;
 use crate::BoxError;
 
-/// A server, or the parts that were built and the error.
+/// A server, or on failure the error and the parts that were built, if the error holds them.
 pub(super) type Built<S> = Result<S, (Option<S>, BoxError)>;
 
-/// A source of a server.
+/// A source from which a runner gets its server.
 pub trait Source<S> {
-    /// Whether the server must be built, which takes time.
+    /// Whether the server must be built first, which takes time.
     const STARTS: bool;
 
     /// Returns the server.

@@ -1,4 +1,4 @@
-//! The start, which builds the server unless a shutdown is requested first.
+//! The start: it builds the server, and is told to stop if a shutdown is requested first.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -19,25 +19,25 @@ use crate::{BoxError, Reason, ShutdownHandle, Step, clock, log};
 
 /// The result of a start.
 pub(super) struct Started<S> {
-    /// The server, or the parts of it that an error held.
+    /// The server, or the parts of it that the start's error held. `None` if nothing was returned.
     pub(super) server: Option<S>,
-    /// Whether main may run on the server.
+    /// Whether the start returned a whole server, so that main may run.
     pub(super) is_complete: bool,
-    /// When the start was told to stop. `None` if it was not.
+    /// The time when the start was told to stop. `None` if it was not told to.
     pub(super) stopped_at: Option<Instant>,
-    /// The row `start`, if it has something to report.
+    /// The report's row `start`. `None` if there is nothing to report about the start.
     pub(super) row: Option<Step>,
-    /// Fires the `Stop` of the start, which tasks that it spawned may hold.
+    /// The trigger that fires the start's `Stop`, which tasks that the start spawned may hold.
     pub(super) trigger: StopTrigger,
 }
 
-/// The way in which the future of a start ended.
+/// How the future of a start ended.
 enum Ended<S> {
     Built(S),
     Failed(Option<S>, BoxError),
-    /// The start did not return in the time that it had after it was told to stop.
+    /// The start did not return within the time that it had after it was told to stop.
     TimedOut,
-    /// A signal or a hurry cut the start.
+    /// A second signal or a hurry ended the wait for the start.
     Cut,
 }
 
@@ -135,7 +135,7 @@ async fn until_stopped<S, F: Future<Output = Built<S>>>(
     let limit = times.timeout.map(|timeout| after(began, timeout));
     let mut timer = Timer::new();
     poll_fn(|cx| {
-        // Polled first: a server that is ready must not be lost.
+        // The start is polled before the shutdown is checked, since a server that is ready must not be lost.
         if let Poll::Ready(ended) = building.poll(cx) {
             return Poll::Ready(Some(ended));
         }
@@ -196,9 +196,9 @@ impl<S, F: Future<Output = Built<S>>> Building<'_, F> {
         }
     }
 
-    /// Drops the future and what it had built, which is foreign code.
+    /// Drops the start's future and the values that it had built, which is foreign code.
     fn clear(&mut self) {
-        // A panic of the drop does not change the outcome.
+        // The result is ignored: a panic of the drop does not change the start's outcome.
         let _ = unawaited::collect(
             || contain(|| self.future.set(None)),
             |lost| self.dropped.extend(lost),

@@ -1,4 +1,4 @@
-//! The signal that tells main to stop, and the record of whether main ever looked at it.
+//! The signal that tells main to stop, and the record of whether main ever used this signal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The signal that tells main when to stop: `stop.cancelled().await`, `stop.is_cancelled()`.
 ///
-/// Look at it early. A main that never did cannot be waiting for it, so the runner drops it at once when the shutdown
-/// begins. What that main was doing is lost, its step is not done, and the exit code is 1. Every method counts as
-/// looking, and so does a clone.
+/// Use the signal early in main. A main that never used it cannot be waiting for it, so the runner drops such a main at
+/// once when the shutdown begins. What that main was doing is lost, its step is not done, and the exit code is 1. A
+/// call of any method counts as a use, and so does a clone.
 #[derive(Debug)]
 #[doc(alias("cancel", "cancellation"))]
 pub struct Stop {
@@ -18,7 +18,8 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Returns the cancellation token itself, to hand to tasks and other crates. Cancelling it does not begin a shutdown.
+    /// Returns the cancellation token behind this signal, to pass to tasks and other crates. Cancelling the token does
+    /// not begin a shutdown.
     pub fn token(&self) -> CancellationToken {
         self.look().clone()
     }
@@ -27,7 +28,7 @@ impl Stop {
     ///
     /// # Cancel safety
     ///
-    /// Safe: nothing is lost if it is dropped.
+    /// Safe: dropping the future loses nothing.
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send {
         self.look().cancelled()
     }
@@ -36,7 +37,7 @@ impl Stop {
     ///
     /// # Cancel safety
     ///
-    /// Safe: nothing is lost if it is dropped.
+    /// Safe: dropping the future loses nothing.
     pub fn cancelled_owned(self) -> impl Future<Output = ()> + Send + 'static {
         self.token().cancelled_owned()
     }
@@ -46,11 +47,11 @@ impl Stop {
         self.look().is_cancelled()
     }
 
-    /// Runs `future` to its end, or drops it and returns `None` when main should stop.
+    /// Runs `future` to its end. If main should stop before that, drops the future and returns `None`.
     ///
     /// # Cancel safety
     ///
-    /// That of `future`.
+    /// The cancel safety is that of `future`.
     pub fn run_until_cancelled<F: Future>(
         &self,
         future: F,
@@ -59,13 +60,13 @@ impl Stop {
     }
 
     fn look(&self) -> &CancellationToken {
-        // Relaxed: main and the runner are one task.
+        // Relaxed is enough: main and the runner are one task.
         self.looked.store(true, Ordering::Relaxed);
         &self.token
     }
 }
 
-/// A clone counts as a look: main may wait for a task that it gave the clone to.
+/// Cloning counts as a use of the signal: main may wait for a task that has the clone.
 impl Clone for Stop {
     fn clone(&self) -> Self {
         Self {
@@ -75,7 +76,7 @@ impl Clone for Stop {
     }
 }
 
-/// The runner's end of a [`Stop`].
+/// The runner's counterpart of a [`Stop`], which fires it.
 pub(super) struct StopTrigger {
     token: CancellationToken,
     looked: Arc<AtomicBool>,
@@ -96,7 +97,7 @@ pub(super) fn pair() -> (Stop, StopTrigger) {
     let token = CancellationToken::new();
     let looked = Arc::new(AtomicBool::new(false));
     let stop = Stop {
-        // A child token, so that a main that cancels its own does not cancel the runner's.
+        // The `Stop` gets a child token, so that a main that cancels its token does not cancel the runner's.
         token: token.child_token(),
         looked: Arc::clone(&looked),
     };

@@ -61,8 +61,8 @@ pub(super) struct SlotId {
 }
 
 thread_local! {
-    /// The number of tasks that this thread has spawned, plus a start value, which differs so that threads begin at
-    /// different shards.
+    /// The number of tasks that this thread has spawned, plus a start value. The start values of threads differ, so
+    /// that threads begin at different shards.
     static SPAWNED: Cell<u32> = {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Cell::new(NEXT.fetch_add(RUN, Ordering::Relaxed))

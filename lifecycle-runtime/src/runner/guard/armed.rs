@@ -1,4 +1,4 @@
-//! An armed runner, as the guard's thread sees it.
+//! The state of an armed runner that the guard's thread reads and writes.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex};
@@ -13,73 +13,73 @@ use crate::context::after;
 use crate::engine::{RunningPlan, UnfinishedStep};
 use crate::{Reason, ShutdownHandle, Signal, clock};
 
-/// Signals within this time count as one request, since terminals and process managers send them twice.
+/// The time within which several signals count as one request, since terminals and process managers send them twice.
 const DUPLICATE_SIGNAL_WINDOW: Duration = Duration::from_millis(500);
 
-/// How long the executor may leave a plan unpolled before that is logged.
+/// The time for which the executor may leave a plan unpolled before the log reports that.
 const BLOCKED_AFTER: Duration = Duration::from_secs(3);
 
-/// An armed runner, as the guard's thread sees it.
+/// The state of an armed runner that the guard's thread reads and writes.
 pub(super) struct ArmedRunner {
     pub(super) handle: ShutdownHandle,
-    /// The signals that are passed to hooks and request nothing.
+    /// The signals that have a hook. They do not request a shutdown.
     pub(super) hooks: Vec<Signal>,
     pub(super) hooked: mpsc::UnboundedSender<Signal>,
     pub(super) second: SecondSignal,
     pub(super) status: Mutex<Status>,
 }
 
-/// The status of a runner. All times are real, as signals and blocked executors are.
+/// The status of a runner. All its times are real time, as signals and blocked executors do not follow a paused clock.
 #[derive(Default)]
 pub(super) struct Status {
-    /// The activity of the runner.
+    /// What the runner is doing now.
     pub(super) phase: Phase,
-    /// When the last signal came that had an effect.
+    /// The time of the last signal that had an effect.
     last_signal: Option<Instant>,
     /// Whether a signal has hurried the shutdown.
     hurried: bool,
-    /// When the shutdown was requested.
+    /// The time when the shutdown was requested. `None` before the request.
     requested: Option<Instant>,
-    /// How long after the request the process must be gone.
+    /// How long after the request the process must be gone. `None` without a watchdog.
     pub(super) allowed: Option<Duration>,
     /// Whether the log has reported that the executor is blocked.
     blocked_logged: bool,
 }
 
-/// The activity of a runner.
+/// What a runner is doing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::runner) enum Phase {
-    /// Building the server.
+    /// The runner is building the server.
     #[default]
     Start,
-    /// Serving.
+    /// The runner is serving.
     Main,
-    /// Serving, while it deregisters.
+    /// The runner is serving, and the lame duck runs.
     LameDuck,
-    /// Running the plan, which begins with main's end.
+    /// The runner is waiting for main's end, or running the plan.
     Plan,
-    /// Dropping the server of this type.
+    /// The runner is dropping the server, whose type is called this.
     Drop(&'static str),
-    /// Waiting for its `finally` hooks.
+    /// The runner is waiting for its `finally` hooks.
     Finally,
-    /// Finished: the runner has returned.
+    /// The runner has returned its report.
     Ended,
-    /// Finished: the runtime is being dropped.
+    /// The runner has returned its report, and its runtime is being dropped.
     RuntimeEnds,
 }
 
 impl Status {
-    /// Returns when the process must be gone.
+    /// Returns the time at which the process must be gone. `None` if there is no request or no watchdog.
     pub(super) fn exit_deadline(&self) -> Option<Instant> {
         Some(after(self.requested?, self.allowed?))
     }
 }
 
 impl ArmedRunner {
-    /// Carries out a signal. Returns `true` if the end must be forced.
+    /// Does what a signal means for this runner. Returns `true` if the end must be forced.
     pub(super) fn on_signal(&self, signal: Signal, now: Instant) -> bool {
         if self.hooks.contains(&signal) {
-            // Fails if the runner has ended meanwhile.
+            // Sending fails if the runner has ended meanwhile; there is nothing to do then.
             let _ = self.hooked.send(signal);
             return false;
         }
@@ -110,19 +110,20 @@ impl ArmedRunner {
         }
     }
 
-    /// Hurries the shutdown, and tells the user of a terminal.
+    /// Hurries the shutdown, and prints to a terminal which steps that cuts.
     fn hurry(&self) {
-        // Read before the hurry, since the steps that it cuts end.
+        // The unfinished steps are read before the hurry, since the hurry ends some of them.
         let plan = self.handle.running();
         let unfinished = plan.map(|plan| plan.unfinished_steps(clock::now()));
         self.handle.hurry();
-        // On a thread that nothing waits for: a stopped terminal blocks its writer, which must not be the guard.
+        // The text is printed on a thread that nothing waits for: a stopped terminal blocks the thread that writes to
+        // it, and that must not be the guard's thread.
         let _ = thread::Builder::new()
             .name("lifecycle-hurry".into())
             .spawn(move || print_hurried(&unfinished.unwrap_or_default()));
     }
 
-    /// Records the first request of a shutdown, from which the watchdog counts.
+    /// Records the time of the first request of a shutdown. The watchdog measures from that time.
     pub(super) fn record_request(&self, now: Instant) {
         let mut status = lock(&self.status);
         status.requested.get_or_insert(now);
@@ -133,7 +134,7 @@ impl ArmedRunner {
         }
     }
 
-    /// Returns whether a signal after the runner's end forces the end of the process. Hooked signals do not.
+    /// Returns whether a signal after the runner's end forces the end of the process. Signals with a hook do not.
     pub(super) fn forces_after_end(&self, signal: Signal, now: Instant) -> bool {
         if self.hooks.contains(&signal) {
             return false;
@@ -142,7 +143,8 @@ impl ArmedRunner {
         last.is_none_or(|last| now.saturating_duration_since(last) >= DUPLICATE_SIGNAL_WINDOW)
     }
 
-    /// Returns the plan that the executor leaves unpolled, and for how long. Returns each such time only once.
+    /// Returns the plan that the executor no longer polls, and for how long. Returns a plan only once each time that
+    /// the executor is blocked.
     pub(super) fn newly_blocked(&self, now: Instant) -> Option<(Arc<RunningPlan>, Duration)> {
         let plan = self.handle.running()?;
         let since = plan.shared.since_heartbeat(now);
@@ -154,7 +156,7 @@ impl ArmedRunner {
     }
 }
 
-/// Prints to a terminal what a hurry cuts, and what another signal would do.
+/// Prints to a terminal which steps the hurry cuts, and what another signal would do.
 fn print_hurried(unfinished: &[UnfinishedStep]) {
     let mut stderr = io::stderr();
     if !stderr.is_terminal() {
@@ -166,7 +168,7 @@ fn print_hurried(unfinished: &[UnfinishedStep]) {
         true => "lifecycle: hurrying".to_owned(),
         false => format!("lifecycle: hurrying, {} cut", cut.join(", ")),
     };
-    // If stderr is gone, the text has nowhere to go.
+    // The result is ignored: if stderr is closed, the text has nowhere to go.
     let _ = writeln!(
         stderr,
         "{text}; the rest of the shutdown runs, another signal forces the end"

@@ -1,14 +1,14 @@
-//! The bound on a runtime that cannot end, because its blocking pool runs a call that never returns.
+//! The time limit for a runtime that cannot end, because its blocking pool runs a call that never returns.
 //!
-//! Most often that is a read of stdin, which tokio does on the blocking pool and nothing can cut. `run` has returned
-//! by then and holds nothing. So it leaves a task on the runtime, whose drop tells that the runtime is ending.
-//! Anything else that the program does then must not be cut. So the process is ended only if all of this holds, which
-//! only Linux shows:
+//! Most often that call is a read of stdin, which tokio does on the blocking pool and nothing can interrupt. By then
+//! the runner's `run` has returned. So `run` leaves a task on the runtime, and the drop of that task shows that the
+//! runtime is ending. Anything else that the program does at that time must not be cut. So the process is ended only if
+//! all of the following holds, which only Linux shows:
 //!
-//! 1. `run` was polled on the main thread, where `#[tokio::main]` drops its runtime. Tests and embedders run on other
-//!    threads.
-//! 2. The main thread has not run at all for the whole timeout: it is in one wait.
-//! 3. A thread with the name of that runtime's threads still lives.
+//! 1. `run` was polled on the main thread, where `#[tokio::main]` drops its runtime. Tests and embedding programs run
+//!    it on other threads.
+//! 2. The main thread has not run at all for the whole timeout, so it has been in one single wait.
+//! 3. A thread with the name of the runtime's threads still lives.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
@@ -29,40 +29,40 @@ use crate::context::after;
 use crate::engine::Timer;
 use crate::{Report, clock};
 
-/// How often the threads are checked.
+/// The time between two checks of the process's threads.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long to wait for the aborted task to end.
+/// The time to wait until the task that was left on the runtime has ended after it was aborted.
 const LIFT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The data that the guard needs once the runtime ends.
+/// The data that the guard's thread needs once the runtime ends.
 pub(super) struct RuntimeEnd {
     report: Report,
     timeout: Duration,
     threads: Arc<ThreadName>,
 }
 
-/// The name of the runtime's threads, once one of them has reported it.
+/// The name of the runtime's threads. It is empty until one of the threads has reported it.
 type ThreadName = std::sync::OnceLock<String>;
 
-/// A value in a task on the runtime. The runtime drops it when it ends.
+/// A value in a task that `run` leaves on the runtime. The runtime drops the value when the runtime ends.
 struct Sentinel {
     runner: Arc<ArmedRunner>,
     end: Option<RuntimeEnd>,
     lifted: Arc<AtomicBool>,
 }
 
-/// A bound on the end of a runtime.
+/// A time limit for the end of a runtime.
 pub(super) struct RuntimeBound {
     lifted: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
 impl RuntimeBound {
-    /// Removes the bound, and the task on the runtime. Waits for the task's end, but not for long, since the runtime
-    /// may not be driven any more.
+    /// Removes the limit, and aborts the task on the runtime. Waits until the task has ended, but only for
+    /// [`LIFT_TIMEOUT`], since nothing may drive the runtime any more.
     pub(super) async fn lift(mut self) {
-        // Relaxed: aborting the task orders this store before its drop.
+        // Relaxed is enough: aborting the task makes this store happen before the task's drop.
         self.lifted.store(true, Ordering::Relaxed);
         self.task.abort();
         let until = after(clock::now(), LIFT_TIMEOUT);
@@ -87,7 +87,7 @@ impl Drop for Sentinel {
     }
 }
 
-/// Bounds the end of the runtime on which this is called.
+/// Limits the end of the runtime on which this function is called. Returns `None` where that is not possible.
 pub(super) fn bound(
     runner: &Arc<ArmedRunner>,
     report: &Report,
@@ -99,7 +99,7 @@ pub(super) fn bound(
     let end = timeout.map(|timeout| {
         let threads = Arc::new(ThreadName::new());
         let sets = Arc::clone(&threads);
-        // The call is not awaited: calls that never return may fill the pool, and then the name stays unknown.
+        // The call is not awaited: calls that never return may fill the blocking pool, and then the name stays unknown.
         runtime.spawn_blocking(move || sets.set(own_name().unwrap_or_default()));
         RuntimeEnd {
             report: report.clone(),
@@ -121,7 +121,7 @@ pub(super) fn bound(
 }
 
 impl RuntimeEnd {
-    /// Waits until the runtime has ended, or ends the process.
+    /// Waits until the runtime has ended. If the time limit passes first, ends the process.
     pub(super) async fn watch(self) {
         let mut switches = main_switches();
         let mut since = Instant::now();
@@ -143,7 +143,7 @@ impl RuntimeEnd {
     }
 }
 
-/// Returns how often the main thread has given up the processor, from proc(5).
+/// Returns how often the main thread has given up the processor, as text from `/proc` (see proc(5)).
 fn main_switches() -> Option<String> {
     if !cfg!(target_os = "linux") {
         return None;

@@ -18,10 +18,10 @@ use super::{Command, Registry, lock, registry};
 use crate::engine::RunningPlan;
 use crate::{Force, Signal, log};
 
-/// How often the watchdog checks whether the executor still polls the plans.
+/// The time between two checks of the watchdog that the executor still polls the plans.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Starts the thread, unless another runner was faster.
+/// Starts the guard's thread, unless another runner has started it already.
 pub(super) async fn listen() -> Option<mpsc::UnboundedSender<Command>> {
     let (commands, received) = mpsc::unbounded_channel();
     let (registered, when_registered) = oneshot::channel();
@@ -66,7 +66,7 @@ fn run(
             known
         };
         let first = known.is_none();
-        // Fails if the waiting runner is gone.
+        // Sending fails if the runner that waits for the answer is gone; there is nothing to do then.
         let _ = registered.send(Ok(known.unwrap_or(commands)));
         if first {
             loop {
@@ -76,7 +76,7 @@ fn run(
     });
 }
 
-/// Waits for one signal, command or check, and carries it out.
+/// Waits for one signal, command or check of the watchdog, and handles it.
 async fn handle_next_event(signals: &mut Signals, received: &mut mpsc::UnboundedReceiver<Command>) {
     enum Event {
         Signal(Signal),
@@ -105,12 +105,12 @@ async fn handle_next_event(signals: &mut Signals, received: &mut mpsc::Unbounded
     match event {
         Event::Signal(signal) => on_signal(signal),
         Event::Command(Some(Command::Hear(signal, heard))) => {
-            // Fails if the waiting runner is gone.
+            // Sending fails if the runner that waits for the answer is gone; there is nothing to do then.
             let _ = heard.send(signals.add(signal));
         }
         Event::Command(Some(Command::Watch(runner, over))) => {
             tokio::spawn(async move {
-                // On this thread, since a blocked executor would never run it.
+                // The wait runs on this thread, since a blocked executor would never run it.
                 over.run_until_cancelled(runner.handle.requested()).await;
                 if runner.handle.is_requested() {
                     runner.record_request(Instant::now());
@@ -120,13 +120,13 @@ async fn handle_next_event(signals: &mut Signals, received: &mut mpsc::Unbounded
         Event::Command(Some(Command::RuntimeEnds(end))) => {
             tokio::spawn(end.watch());
         }
-        // `None` cannot happen: the registry holds a sender.
+        // `None` cannot happen, since the registry holds a sender.
         Event::Command(Some(Command::Check) | None) => {}
         Event::Check => check(Instant::now()),
     }
 }
 
-/// Carries out what a signal means for each runner.
+/// Does what a signal means for each runner of the process.
 fn on_signal(signal: Signal) {
     let now = Instant::now();
     let (armed, last) = {
@@ -144,20 +144,21 @@ fn on_signal(signal: Signal) {
     }
 }
 
-/// Returns the runners that the watchdog watches. A runner that has ended counts only while no other is armed.
+/// Returns the runners that the watchdog watches. A runner that has ended is among them only while no other runner is
+/// armed.
 fn watched(registry: &Registry) -> impl Iterator<Item = &Arc<ArmedRunner>> {
     let last = registry.last.as_ref().filter(|_| registry.armed.is_empty());
     registry.armed.iter().chain(last)
 }
 
-/// Returns when the watchdog must check again. `None` if it watches no runner.
+/// Returns the time at which the watchdog must check again. `None` if it watches no runner.
 fn next_check(now: Instant) -> Option<Instant> {
     let registry = registry();
     let ends = watched(&registry).filter_map(|runner| lock(&runner.status).exit_deadline());
     ends.min().map(|end| end.min(now + CHECK_INTERVAL))
 }
 
-/// Checks whether the process should be gone, and whether the executor still polls the plans.
+/// Forces the end of the process if it should be gone, and logs plans that the executor no longer polls.
 fn check(now: Instant) {
     let (armed, late) = {
         let registry = registry();
@@ -176,13 +177,13 @@ fn check(now: Instant) {
     }
 }
 
-/// Logs the blocked plans on a thread that nothing waits for: a subscriber may wait for what is blocked, or panic,
-/// and neither may affect the guard.
+/// Logs the blocked plans on a thread that nothing waits for. The log's subscriber may wait for what is blocked, or
+/// panic, and neither may affect the guard's thread.
 fn log_blocked(blocked: Vec<(Arc<RunningPlan>, Duration)>) {
     if blocked.is_empty() {
         return;
     }
-    // Without a thread nothing is logged, and the watchdog goes on.
+    // The result is ignored: if no thread can be started, nothing is logged, and the watchdog continues.
     let _ = thread::Builder::new()
         .name("lifecycle-blocked".into())
         .spawn(move || {
