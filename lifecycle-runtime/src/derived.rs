@@ -1,4 +1,5 @@
-//! The runtime of derived types. Generated code calls it through `__private`, with one call for each field.
+//! The functions that the code of `#[derive(GracefulShutdown)]` calls, through `__private`, with one call for each
+//! field.
 //!
 //! | file | role |
 //! |---|---|
@@ -33,7 +34,7 @@ pub use owner::{Owner, Steps, Timed};
 pub use probe::*;
 pub use settle::*;
 
-/// Proves, in a const context, that a plan fits its timeouts.
+/// Proves, in a const context, that the steps of a plan fit its timeout. Otherwise the compilation fails.
 #[track_caller]
 pub const fn prove(plan: &Plan) {
     plan.__prove();
@@ -45,17 +46,18 @@ pub const fn prove_default(plan: &Plan) {
     plan.__prove_default();
 }
 
-/// Disarms an owner, which has nothing left to shut down.
+/// Disarms an owner that has nothing left to shut down: no later shutdown runs a step.
 pub fn disarm(state: &mut ShutdownState) {
     state.disarm();
 }
 
-/// Returns the address of a value, which finds the plan that the value opened as long as it cannot move.
+/// Returns the address of a value. The engine finds the plan that the value opened by this address, as long as the
+/// value cannot move.
 pub fn address<T: ?Sized>(value: &T) -> usize {
     crate::engine::address_of(value)
 }
 
-/// Stands for the state of a struct whose derive failed. The code never runs.
+/// Takes the place of the `ShutdownState` of a struct whose derive failed. The code never runs.
 pub fn no_state() -> ! {
     unreachable!("the derive of this type failed to compile")
 }

@@ -1,9 +1,9 @@
 //! Components for types of std, tokio and tokio-util.
 //!
-//! Users find the table of what each does at [`Component`](crate::Component#implementations). All of it comes with
-//! `rt`: a forgotten field of these types is an error, which must not depend on a feature that another crate turns
-//! on. A type that is added here later must not be marked [`MustClean`](crate::MustClean): code with a field of that
-//! type compiled before, and must go on compiling, with a warning.
+//! Users find the table of each type's cleanup at [`Component`](crate::Component#implementations). All these components
+//! come with the feature `rt`: a forgotten field of such a type is an error, and an error must not depend on a feature
+//! that another crate turns on. A type that is added here later must not be marked [`MustClean`](crate::MustClean):
+//! code with a field of that type compiled before, and must still compile, with a warning.
 //!
 //! | file | types |
 //! |---|---|
@@ -15,7 +15,7 @@
 //! | `wrappers` | `Option`, `Box`, `Arc` |
 //! | `locks` | `Mutex` and `RwLock` of std and tokio |
 //!
-//! Wrappers and owned locks are transparent: they have the plan, the rows and the panics of the value inside.
+//! Wrappers and owned locks are transparent: they have the plan, the rows and the panics of the value inside them.
 
 mod containers;
 mod file;

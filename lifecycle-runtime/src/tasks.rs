@@ -1,4 +1,5 @@
-//! Named background tasks that a shutdown cancels together, awaits, and aborts if they outlast its soft deadline.
+//! Named background tasks. A shutdown cancels them together and waits for them, and aborts those that run beyond its
+//! soft deadline.
 
 mod restart;
 mod supervise;
@@ -21,12 +22,12 @@ pub use self::supervise::{Supervised, TaskState};
 
 /// A group of named background tasks that are cancelled, awaited and reported together.
 ///
-/// The group's shutdown cancels all tasks together and waits for them. At the soft deadline it aborts the stragglers
-/// and awaits them, too. The report names the stragglers, and holds every error and panic of a task since the start.
-/// Dropping the group aborts its tasks, so none is left detached.
+/// The group's shutdown cancels all tasks together and waits for them. At the soft deadline it aborts the tasks that
+/// still run, and waits for these too. The report names the aborted tasks, and holds every error and panic of a task
+/// since the server's start. Dropping the group aborts its tasks, so no task goes on without its group.
 ///
-/// Code that spawns into the group from elsewhere holds a [`Spawner`], which keeps nothing alive. A task that should
-/// be restarted when it fails is [supervised](Spawner::supervise).
+/// Code elsewhere that spawns into the group holds a [`Spawner`], which keeps neither the group nor its tasks alive. A
+/// task that should be restarted when it fails is [supervised](Spawner::supervise).
 ///
 /// ```
 /// use lifecycle_runtime::{Component, Context, Reason, TaskGroup};
@@ -63,11 +64,11 @@ pub struct TaskStop {
 struct Shared {
     tracked: Tracked<Cow<'static, str>>,
     failures: Mutex<Failures>,
-    /// The server to shut down when a task fails, in a critical group.
+    /// The handle of the server that is shut down when a task of this group fails. `None` if the group is not critical.
     handle: Option<ShutdownHandle>,
 }
 
-/// The errors and panics of tasks: the first `KEPT` texts, and a count of the others.
+/// The errors and panics of a group's tasks: the first `KEPT` texts, and the number of the texts beyond those.
 #[derive(Default)]
 struct Failures {
     texts: Vec<String>,
@@ -92,9 +93,9 @@ impl TaskGroup {
         Self::with(None)
     }
 
-    /// Creates a group of tasks that the server cannot do without. A task that ends with an error or a panic begins
-    /// the shutdown, with [`Reason::TaskFailed`]. A [supervised](Spawner::supervise) task does so once it is given
-    /// up.
+    /// Creates a group of tasks that the server cannot do without. A task that ends with an error or a panic begins the
+    /// server's shutdown, with [`Reason::TaskFailed`]. A [supervised](Spawner::supervise) task does so only once it
+    /// failed too often and is not restarted any more.
     pub fn critical(handle: &ShutdownHandle) -> Self {
         Self::with(Some(handle.clone()))
     }
@@ -115,12 +116,12 @@ impl TaskGroup {
         &self.spawner.shared
     }
 
-    /// Returns a handle that spawns into this group from elsewhere.
+    /// Returns a handle with which code elsewhere spawns into this group.
     pub fn spawner(&self) -> Spawner {
         self.spawner.clone()
     }
 
-    /// Admits no more tasks and cancels the running ones. Does not wait for them: see [`drained`](Self::drained).
+    /// Admits no more tasks and tells the running ones to stop. Does not wait for them: see [`drained`](Self::drained).
     pub fn close(&self) {
         self.shared().tracked.gate.close();
     }
@@ -142,7 +143,7 @@ impl TaskGroup {
     ///
     /// # Errors
     ///
-    /// [`Closed`] once the group's shutdown has begun; the future is dropped.
+    /// [`Closed`] if the group's shutdown has begun; `task` is dropped then.
     ///
     /// # Panics
     ///
@@ -154,7 +155,8 @@ impl TaskGroup {
         self.spawner.spawn(name, task)
     }
 
-    /// Spawns a task that can end by itself, as it gets a [`TaskStop`]; see [`Spawner::spawn_with`].
+    /// Spawns a task that gets a [`TaskStop`], so that it can end when the shutdown begins; see
+    /// [`Spawner::spawn_with`].
     ///
     /// # Errors
     ///
@@ -194,7 +196,8 @@ impl TaskGroup {
         self.spawner.spawn_until_stop(name, task)
     }
 
-    /// Runs a closure on the blocking pool, counted and named as a task; see [`Spawner::spawn_blocking`].
+    /// Runs a closure on tokio's blocking pool. The group counts and names it like a task; see
+    /// [`Spawner::spawn_blocking`].
     ///
     /// # Errors
     ///
@@ -261,11 +264,11 @@ impl Drop for TaskGroup {
 impl Spawner {
     /// Spawns a task that the shutdown aborts at its soft deadline.
     ///
-    /// The task is not told of the shutdown. [`spawn_with`](Self::spawn_with) spawns one that can end by itself.
+    /// The task is not told that the shutdown begins. [`spawn_with`](Self::spawn_with) spawns a task that is.
     ///
     /// # Errors
     ///
-    /// [`Closed`] once the group's shutdown has begun; the future is dropped.
+    /// [`Closed`] if the group's shutdown has begun; `task` is dropped then.
     ///
     /// # Panics
     ///
@@ -297,7 +300,7 @@ impl Spawner {
         tracked::spawn(&self.shared, name.into(), || task(self.stop()))
     }
 
-    /// Spawns a task that never ends by itself. It is dropped, wherever it is, when the shutdown begins.
+    /// Spawns a task that never ends by itself. When the shutdown begins, the task is dropped at the await where it is.
     ///
     /// # Errors
     ///
@@ -320,10 +323,11 @@ impl Spawner {
         })
     }
 
-    /// Runs a closure on the blocking pool, counted and named as a task.
+    /// Runs a closure on tokio's blocking pool. The group counts and names it like a task.
     ///
-    /// A running closure cannot be aborted. If it outlasts the soft deadline, the report names it and its step is
-    /// cut. So a long closure should check its [`TaskStop`] between two pieces of its work:
+    /// A running closure cannot be aborted. If it still runs at the soft deadline, the report names it, and the group's
+    /// step is cut at its hard deadline. So a long closure should check its [`TaskStop`] between two pieces of its
+    /// work:
     ///
     /// ```
     /// use lifecycle_runtime::{Component, Context, Reason, TaskGroup};
@@ -394,11 +398,11 @@ impl TaskStop {
         self.gate.is_closed()
     }
 
-    /// Runs `future` to its end, or drops it and returns `None` once the task is told to stop.
+    /// Runs `future` to its end. If the task is told to stop before that, drops the future and returns `None`.
     ///
     /// # Cancel safety
     ///
-    /// That of `future`.
+    /// The cancel safety is that of `future`.
     pub async fn run_until_cancelled<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut future = std::pin::pin!(future);
         let mut cancelled = std::pin::pin!(self.cancelled());
@@ -422,7 +426,8 @@ impl TaskOwner for Shared {
     }
 
     fn on_failed(&self, name: &Self::Task, error: BoxError) {
-        // Foreign code runs here: the error's `Display` and the subscriber. So it is contained, and holds no lock.
+        // The call is contained and holds no lock, since it runs foreign code: the error's `Display` and the log's
+        // subscriber.
         let text = contain(|| format!("{name}: {}", Chain(&*error)));
         let text =
             text.unwrap_or_else(|_| format!("{name}: an error that panics when it is displayed"));

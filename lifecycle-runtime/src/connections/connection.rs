@@ -226,7 +226,7 @@ impl Connection {
     /// Signals the connection to close. If it was told before, the first reason stays.
     pub fn close(&self, reason: CloseReason) {
         let reason = reason as u8;
-        // Release means that a task that reads the reason sees what happened before this call.
+        // This store has Release order: once a task has read the reason, it sees what happened before this call.
         let told =
             self.state
                 .reason

@@ -18,11 +18,11 @@ use crate::engine::{StepRun, contain};
 pub trait Blocking {
     /// The type of the moved value.
     type Moved: Send + 'static;
-    /// Takes the value out of the field. `None` if there is nothing to clean.
+    /// Takes the value out of the field. Returns `None` if there is nothing to clean.
     fn take_out(&mut self) -> Option<Self::Moved>;
-    /// Puts the value back.
+    /// Puts a value back that `take_out` returned.
     fn put_back(&mut self, value: Self::Moved);
-    /// Returns the value if it is in the field.
+    /// Returns the value, or `None` if the field is empty.
     fn value(&mut self) -> Option<&mut Self::Moved>;
 }
 
@@ -56,10 +56,10 @@ impl<T: Send + Sync + ?Sized + 'static> Blocking for Arc<T> {
     }
 }
 
-/// The result of a call: its return value, or the message of its panic.
+/// The result of a call on the blocking pool: its return value, or the message of its panic.
 type Returned = Result<Result<(), BoxError>, String>;
 
-/// The state of the exchange between a call and the step that waits for it.
+/// The state of a call, which the call and the step that waits for it share.
 enum Handover<T> {
     Running,
     Ended(T, Returned),
@@ -67,13 +67,13 @@ enum Handover<T> {
     Taken,
 }
 
-/// A call that runs on the blocking pool.
+/// A call that runs on the blocking pool, with the value that it cleans.
 struct Call<T> {
     task: JoinHandle<()>,
     handover: Arc<Mutex<Handover<T>>>,
 }
 
-/// Locks the handover, even if it is poisoned: every change of it is a single store.
+/// Locks the handover, even if it is poisoned: every change of the handover is a single store.
 fn lock<T>(handover: &Mutex<Handover<T>>) -> MutexGuard<'_, Handover<T>> {
     handover.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -87,7 +87,7 @@ impl<T: Send + 'static> Call<T> {
         let handover = Arc::new(Mutex::new(Handover::Running));
         let ends = Arc::clone(&handover);
         let task = runtime.spawn_blocking(move || {
-            // Contained here, so that a panic does not lose the value.
+            // The call is contained here, so that a panic does not lose the value.
             let returned = contain(|| f(&mut value));
             let mut handover = lock(&ends);
             match mem::replace(&mut *handover, Handover::Taken) {
@@ -106,7 +106,7 @@ impl<T: Send + 'static> Call<T> {
         Self { task, handover }
     }
 
-    /// Takes the value and the result of the call, once it has ended.
+    /// Takes the value and the result of the call. Returns `None` as long as the call has not ended.
     fn take(&self) -> Option<(T, Returned)> {
         let mut handover = lock(&self.handover);
         match mem::replace(&mut *handover, Handover::Taken) {
@@ -118,8 +118,8 @@ impl<T: Send + 'static> Call<T> {
         }
     }
 
-    /// Arranges that `abort` runs on the value when the call gives it back. If the call has ended, returns the value
-    /// and the closure instead.
+    /// Makes the call run `abort` on the value when the call ends. If the call has already ended, returns the value and
+    /// the closure instead.
     fn abandon<A>(&self, abort: A) -> Option<(T, A)>
     where
         A: FnOnce(&mut T) + Send + 'static,
@@ -135,9 +135,9 @@ impl<T: Send + 'static> Call<T> {
     }
 }
 
-/// Runs `f` on the blocking pool. It cannot be cut there: at the deadline it is left behind.
+/// Runs `f` on the blocking pool. A call cannot be cut there: at the deadline the step ends, and the call goes on.
 ///
-/// If this future is dropped before, the next run of the step awaits the same call.
+/// If this future is dropped before the call ends, the next run of the step waits for the same call.
 ///
 /// # Errors
 ///
@@ -145,7 +145,7 @@ impl<T: Send + 'static> Call<T> {
 ///
 /// # Panics
 ///
-/// With the panic of `f`. The engine turns it into an outcome.
+/// If `f` panics, with the same message. The engine turns the panic into an outcome.
 pub async fn blocking<B: Blocking>(
     field: &mut B,
     step: &StepRun,
@@ -155,7 +155,7 @@ pub async fn blocking<B: Blocking>(
     let call = match earlier.and_then(|left| left.downcast::<Call<B::Moved>>().ok()) {
         Some(call) => *call,
         None => {
-            // Checked first: without a runtime the value would be lost together with the closure.
+            // The runtime is checked first: without one the value would be dropped together with the closure.
             let runtime = Handle::try_current()?;
             match field.take_out() {
                 None => return step.found_nothing(),
@@ -183,7 +183,7 @@ pub async fn blocking<B: Blocking>(
     }
 }
 
-/// Runs `f`, which consumes the value, on the blocking pool. See [`blocking`].
+/// Runs `f`, which consumes the value, on the blocking pool; see [`blocking`].
 ///
 /// # Errors
 ///
@@ -201,15 +201,14 @@ pub async fn blocking_taken<T: Send + 'static>(
         }
     })
     .await;
-    // The value is still here only if the call could not begin.
+    // The value is still in `taken` only if the call could not begin.
     if let Some(Some(value)) = taken {
         *field = Some(value);
     }
     ended
 }
 
-/// Runs `abort` on the value of a `blocking` step: now if the value is in the field, or else when the call gives it
-/// back.
+/// Runs `abort` on the value of a `blocking` step: now if the value is in the field, or else when the call ends.
 pub fn abort_blocking<B: Blocking>(
     field: &mut B,
     step: &StepRun,
@@ -226,7 +225,7 @@ pub fn abort_blocking<B: Blocking>(
     }
 }
 
-/// A call that is being awaited. Dropping this stores the call for the step's next run.
+/// A call that a step is waiting for. Dropping this value stores the call for the step's next run.
 struct Waiting<'a, T: Send + 'static> {
     call: Option<Call<T>>,
     step: &'a StepRun,

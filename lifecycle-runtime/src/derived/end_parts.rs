@@ -1,4 +1,4 @@
-//! The steps of a derived type for `abort` and `release`, which share one list.
+//! The code that aborts or releases the steps of a derived type. Both walk the same list of steps.
 
 use crate::component::End;
 use crate::engine::{KnownSteps, address_of, contain};
@@ -9,12 +9,12 @@ use crate::{Component, Plan, ShutdownState, log};
 pub struct EndParts {
     end: End,
     known: KnownSteps,
-    /// Whether there is nothing left to shut down.
+    /// Whether the owner is disarmed, so that there is nothing left to shut down.
     is_disarmed: bool,
 }
 
 impl EndParts {
-    /// Prepares to end the steps of a part.
+    /// Prepares to abort or release the steps of a part.
     pub fn part<C: Component + ?Sized>(end: End, part: &C, plan: &Plan) -> Self {
         Self {
             end,
@@ -23,7 +23,7 @@ impl EndParts {
         }
     }
 
-    /// Prepares to end the steps of an owner, whose state knows which have ended.
+    /// Prepares to abort or release the steps of an owner, whose state records which steps have ended.
     pub fn owner(end: End, state: &ShutdownState) -> Self {
         Self {
             end,
@@ -37,12 +37,12 @@ impl EndParts {
         !self.is_disarmed && self.known.is_due(i)
     }
 
-    /// Returns whether shared values are ended, too.
+    /// Returns whether the steps are aborted and not released. Only `abort` acts on values that other code shares.
     pub fn aborts(&self) -> bool {
         self.end == End::Abort
     }
 
-    /// Ends step `i`, whose field is a component.
+    /// Aborts or releases step `i`, whose field is a component.
     pub fn component<C: Component + ?Sized>(&self, i: usize, field: &mut C) {
         self.step(i, C::__IS_PLAN, || match self.end {
             End::Abort => field.abort(),
@@ -50,7 +50,7 @@ impl EndParts {
         });
     }
 
-    /// Ends step `i`, whose field has `abort = …`.
+    /// Calls the `abort = …` of step `i`.
     pub fn call(&self, i: usize, abort: impl FnOnce()) {
         self.step(i, false, abort);
     }

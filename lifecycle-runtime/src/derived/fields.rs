@@ -3,12 +3,12 @@
 use crate::engine::SetTimeout;
 use crate::{Component, Plan, ResolvedPlan};
 
-/// The plans of a value's fields.
+/// The plans of a value's fields, each with the index of the field's step.
 #[derive(Debug)]
 pub struct Fields(Vec<(usize, ResolvedPlan)>);
 
 impl Fields {
-    /// Creates an empty list. A method of its own, since `default` is not found without a prelude.
+    /// Creates an empty list. This is a method of its own, since `default` is not found in code without a prelude.
     #[allow(clippy::new_without_default)] // nothing else makes one
     pub fn new() -> Self {
         Self(Vec::new())

@@ -1,8 +1,8 @@
 //! Explains why a function of `with = path` does not fit the value that the step passes to it. The compiler reports
-//! that the types differ. This adds an error that tells what to write instead.
+//! only that the types differ. This code adds an error that shows what to write instead.
 //!
-//! As in `settle`, autoref in method resolution selects the case. The check comes after the call, when every type is
-//! known.
+//! As in `settle`, autoref in method resolution selects the case. The check is placed after the call, where every type
+//! is known.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct FunctionAndValue<F, T: ?Sized>(
     PhantomData<fn() -> PhantomData<T>>,
 );
 
-/// Records the types of a call.
+/// Records the types of a function and of the value that is passed to it.
 pub fn types_of_call<F, T: ?Sized>(_f: &F, _value: &T) -> FunctionAndValue<F, T> {
     FunctionAndValue(PhantomData, PhantomData)
 }
@@ -24,7 +24,7 @@ pub trait Takes<A> {}
 
 impl<F: FnOnce(A) -> R, A, R> Takes<A> for F {}
 
-/// A value that others may use, so that it must be locked.
+/// A value that other code may use at the same time, so that it must be locked.
 pub trait Locked {
     /// The value behind the lock.
     type Inside;
@@ -65,7 +65,7 @@ impl<F: Takes<T>, T> WhenConsumes<T> for &&&FunctionAndValue<F, T> {
     }
 }
 
-/// A bound that no type meets.
+/// A bound that no type meets, so that the compiler prints its message.
 #[diagnostic::on_unimplemented(
     message = "this function consumes the `{Self}`, but a step passes `&mut {Self}`",
     label = "`take` is missing, which moves the value out",
@@ -111,7 +111,7 @@ where
     }
 }
 
-/// A bound that no type meets.
+/// A bound that no type meets, so that the compiler prints its message.
 #[diagnostic::on_unimplemented(
     message = "this function takes the value inside the `{Self}`, which must be locked first",
     label = "nothing locks it",

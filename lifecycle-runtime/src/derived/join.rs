@@ -1,5 +1,5 @@
-//! The joins of a plan's steps: one future for each number of steps, whose poll is compiled once for each list of
-//! step types.
+//! The joins of a plan's steps. There is one future type for each number of steps, and its poll is compiled once for
+//! each list of step types.
 
 use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use crate::{BoxError, Component};
 
 /// A value that can be run as a step.
 pub trait Step: Send {
-    /// Runs the step, from the first poll on.
+    /// Runs the step. It begins when the returned future is first polled.
     fn run(self, handle: StepHandle) -> impl Future<Output = ()> + Send;
 }
 
@@ -21,7 +21,7 @@ pub trait Step: Send {
 pub struct FieldStep<'a, C: ?Sized>(&'a mut C);
 
 impl<'a, C: ?Sized> FieldStep<'a, C> {
-    /// Creates the step of this field.
+    /// Creates the step that cleans `field`.
     pub fn of(field: &'a mut C) -> Self {
         Self(field)
     }
@@ -33,7 +33,7 @@ impl<C: Component + ?Sized> Step for FieldStep<'_, C> {
     }
 }
 
-/// The step of a field that is cleaned by its attribute. The future begins its step itself.
+/// The step of a field that has `with =`. The future `F` begins and ends the step itself.
 #[derive(Debug)]
 struct With<F>(F);
 
@@ -43,7 +43,7 @@ impl<F: Future<Output = ()> + Send> Step for With<F> {
     }
 }
 
-/// The step of a field that is not a component. The error is reported elsewhere.
+/// The step of a field that is not a component. The compile error about the field is reported elsewhere.
 #[derive(Debug)]
 pub struct NoStep;
 
@@ -53,7 +53,7 @@ impl Step for NoStep {
     }
 }
 
-/// Turns a future into a step. Requires `Send` for each step separately, so that the error points to the step.
+/// Turns a future into a step. It requires `Send` for each step separately, so that the error points to the step.
 pub fn sendable<F: Future<Output = ()> + Send>(step: F) -> impl Step {
     With(step)
 }
@@ -67,8 +67,8 @@ pub fn join0(plan: OpenPlan) -> impl Future<Output = Result<(), BoxError>> + Sen
 macro_rules! join {
     ($Steps:ident $join:ident: $($Step:ident $step:ident $place:literal,)+) => {
         pin_project! {
-            /// The joined steps. A hand-written future holds them once. An async function would hold its arguments
-            /// twice, and so a plan four levels deep sixteen times.
+            /// The joined steps. This hand-written future holds each step once. An async function would hold its
+            /// arguments twice, and so a plan four levels deep sixteen times.
             struct $Steps<$($Step),+> {
                 join: Join,
                 $(#[pin] $step: $Step,)+
@@ -84,7 +84,7 @@ macro_rules! join {
             }
         }
 
-        /// Joins this number of steps.
+        /// Joins the steps of a plan that has this number of steps.
         #[allow(clippy::too_many_arguments)] // one a step
         pub fn $join<$($Step: Step),+>(
             $($step: $Step,)+
@@ -98,7 +98,7 @@ macro_rules! join {
     };
 }
 
-/// Defines a join for each prefix of the list. The derive pins the steps of longer plans itself.
+/// Defines a join for each prefix of the list. For a plan with more steps the derive pins the steps itself.
 macro_rules! joins {
     ([$($before:tt)*]) => {};
     ([$($before:tt)*] $Steps:ident $join:ident $Step:ident $step:ident $place:literal, $($rest:tt)*) => {

@@ -1,4 +1,4 @@
-//! The interface of an owner to the code that runs it.
+//! The interface between an owner and the code that shuts it down.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use crate::{BoxError, Component, Context, ShutdownState};
 /// The methods that the derive implements for every owner.
 ///
 /// The trait is object-safe, so that the code that runs an owner is compiled once. Its methods are compiled in the
-/// owner's module, so that changing one owner leaves the compiled code of others alone.
+/// owner's module, so that a change of one owner does not recompile the code of other owners.
 pub trait Owner {
     /// Returns the field marked `state`.
     fn __state(&mut self) -> &mut ShutdownState;
@@ -18,7 +18,7 @@ pub trait Owner {
     /// Passes the run-time timeouts to `_set`.
     fn __times(&self, _set: &mut SetTimeout<'_>) {}
 
-    /// Returns the future of the owner's cleanup. Its outcome is in the report.
+    /// Returns the future of the owner's cleanup. The outcome is in the report, not in the future's output.
     fn __run(&mut self) -> Steps<'_>;
 
     /// Implements [`__run`](Self::__run).
@@ -29,14 +29,14 @@ pub trait Owner {
         Box::pin(self.cleanup(Context::root()))
     }
 
-    /// Implements the owner's `Drop`: if the shutdown was not awaited to its end, logs one event, then releases what
-    /// the owner alone owns, in plan order.
+    /// Implements the owner's `Drop`. If the shutdown was not awaited to its end, logs one event, then releases, in
+    /// plan order, what the owner alone owns.
     fn __dropped(&mut self)
     where
         Self: Component + Sized,
     {
         if self.__state().log_drop(plan_of::<Self>()) {
-            // Does not panic: each step is contained by itself.
+            // This call does not panic: the release of each step is contained by itself.
             self.release();
         }
     }

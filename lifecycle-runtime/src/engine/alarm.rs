@@ -23,7 +23,7 @@ struct Alarms {
     thread: Option<Waiting>,
 }
 
-/// What the timer thread is doing.
+/// The activity of the timer thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waiting {
     /// The thread is about to check for due alarms.

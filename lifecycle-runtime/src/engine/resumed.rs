@@ -1,4 +1,4 @@
-//! What becomes of nested plans and elements when a step is resumed after its future was dropped.
+//! The code that decides about nested plans and elements when a step is resumed after its future was dropped.
 //!
 //! What has ended is recorded for a component, never for its position or name. A component is recognised if it is the
 //! field itself ([`Component::__IS_PLAN`](crate::Component)), if it carries its own state (an owner), or if it has an

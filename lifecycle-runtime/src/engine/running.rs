@@ -57,7 +57,7 @@ pub(super) struct Begin {
     pub(super) skip: Option<Cow<'static, str>>,
 }
 
-/// What the log says about a step that has ended.
+/// The log's data about a step that has ended.
 pub(crate) struct EndedStep {
     pub(crate) path: String,
     pub(crate) step: Step,

@@ -11,7 +11,7 @@ use super::resumed::{NestedKind, NestedPlan};
 use super::row::{Identity, Row};
 use super::running::RunningPlan;
 
-/// What is remembered of a plan that a step opened.
+/// The shape of a plan that a step opened: the data that a comparison with a later run needs.
 #[derive(Clone)]
 pub(super) struct Shape {
     /// An id of the plan. An owner's plan keeps it when the owner is moved.
@@ -22,7 +22,7 @@ pub(super) struct Shape {
     rows: Arc<[RowShape]>,
 }
 
-/// What is remembered of one row of a plan that a step opened.
+/// The shape of one row of a plan that a step opened.
 pub(super) struct RowShape {
     name: Cow<'static, str>,
     is_positional: bool,

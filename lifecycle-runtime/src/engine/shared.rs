@@ -16,7 +16,7 @@ use crate::report::Cut;
 pub(crate) struct ShutdownShared {
     pub(crate) reason: Reason,
     pub(crate) began: Instant,
-    /// What forced the end of the shutdown: an encoded [`Force`], or 0 as long as nothing did.
+    /// The cause that forced the end of the shutdown: an encoded [`Force`], or 0 as long as nothing did.
     forced: AtomicI32,
     hurried: AtomicBool,
     /// The time when the outermost plan was last polled, in milliseconds of real time since [`EPOCH`].

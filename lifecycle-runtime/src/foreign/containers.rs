@@ -1,4 +1,4 @@
-//! Containers, whose elements are cleaned together with a row each.
+//! The components of containers. Their elements are cleaned together, with a row each.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Debug;
@@ -8,11 +8,11 @@ use crate::engine::{KnownElements, address_of, contain};
 use crate::plan::{PlanStep, resolve};
 use crate::{BoxError, Component, Context, MustClean, Plan, ResolvedPlan};
 
-/// The row of a plan that stands for all elements, whose number is not known.
+/// The step that stands for all elements in a container's plan, since their number is not known there.
 pub(super) const EACH: PlanStep = PlanStep::__new("[…]", 0);
 
-/// Returns the plan of values that are cleaned together. If all are leaves it is a leaf's plan, as they share the
-/// field's timeout.
+/// Returns the plan of values that are cleaned together. If all values are leaves, the result is a leaf's plan, as they
+/// share the field's timeout.
 pub(super) const fn together(steps: &'static [PlanStep]) -> Plan {
     let mut i = 0;
     while i < steps.len() {
@@ -24,7 +24,7 @@ pub(super) const fn together(steps: &'static [PlanStep]) -> Plan {
     Plan::of_leaves()
 }
 
-/// Resolves `steps` with the plans of the values, by the index of their step.
+/// Builds the resolved plan of `steps`. `insides` holds the plans of the values, with the index of each value's step.
 pub(super) fn resolve_together(
     steps: &'static [PlanStep],
     insides: Vec<(usize, ResolvedPlan)>,
@@ -40,8 +40,8 @@ pub(super) fn resolve_together(
     }
 }
 
-/// Aborts or releases every element that has not ended. If one panics, does the others first, and then resumes that
-/// panic.
+/// Aborts or releases every element that has not ended. If the call for one element panics, calls `f` for the other
+/// elements first, and then resumes that panic.
 fn on_each<'a, T>(elements: impl IntoIterator<Item = &'a mut T>, f: fn(&mut T))
 where
     T: Component + ?Sized + 'a,
@@ -52,7 +52,8 @@ where
     });
 }
 
-/// Runs `f` on every item. If one panics, does the others first, and then resumes that panic.
+/// Runs `f` on every item. If the call for one item panics, calls `f` for the other items first, and then resumes that
+/// panic.
 pub(super) fn all<T>(items: impl IntoIterator<Item = T>, mut f: impl FnMut(T)) {
     let mut panicked = None;
     for item in items {
@@ -75,7 +76,7 @@ macro_rules! container {
 
             async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
                 let $this = &*self;
-                // Collected, as borrowed keys may not be `Send`.
+                // The names are collected, as borrowed keys may not be `Send`.
                 let names: Vec<String> = $names.collect();
                 cx.each(names, self.$values_mut()).await
             }
@@ -89,7 +90,7 @@ macro_rules! container {
             }
 
             fn __plan(&self) -> ResolvedPlan {
-                // The row stands for all elements, so the longest plan gives its budget.
+                // The one row stands for all elements, so the longest of their plans gives its time limit.
                 let longest = self.$values().map(Component::__plan).max_by_key(ResolvedPlan::budget);
                 let rows = const { &[EACH.__nested(plan_of::<$element>())] };
                 resolve_together(rows, longest.map(|plan| (0, plan)).into_iter().collect())

@@ -20,8 +20,8 @@ impl Component for File {
     }
 }
 
-/// Returns whether the error leaves a sync possible. Pipes and devices have no disk; fsync(2) returns EINVAL or EROFS
-/// for them.
+/// Returns whether a file that gives this error can be synced at all. Pipes and devices have no disk; fsync(2) returns
+/// EINVAL or EROFS for them.
 fn can_sync(error: &io::Error) -> bool {
     !matches!(
         error.kind(),

@@ -1,7 +1,7 @@
-//! Locks: the value is taken out under the lock, and cleaned without it.
+//! The components of locks. A shared lock's value is taken out under the lock, and cleaned while the lock is free.
 //!
-//! An owned lock needs no locking, and is transparent. In a shared one a `Default` replaces the value. So no other
-//! task waits for the lock during the cleanup, and a cleanup that ends early puts the value back.
+//! An owned lock needs no locking, and is transparent. In a shared lock a `Default` replaces the value during the
+//! cleanup, so no other task waits for the lock. A cleanup that ends early puts the value back.
 
 use std::future::Future;
 use std::mem;
@@ -12,7 +12,7 @@ use super::until::pause;
 use crate::engine::{Identity, contain};
 use crate::{BoxError, Component, Context, MustClean, Plan, ResolvedPlan};
 
-/// A value that can be taken out of a shared lock. Every type with a `Default` is one; the trait exists for its
+/// A value that can be taken out of a shared lock. Every type with a `Default` implements this trait; it exists for its
 /// compile error.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
@@ -23,18 +23,19 @@ use crate::{BoxError, Component, Context, MustClean, Plan, ResolvedPlan};
 )]
 pub trait LeavesDefault: Default {}
 
-// Without this, the error would be about `Default`, and suggest to derive it.
+// Without this attribute, the error would be about `Default`, and suggest to derive it.
 #[diagnostic::do_not_recommend]
 impl<T: Default> LeavesDefault for T {}
 
-/// A lock around a component.
+/// A shared lock around a component.
 trait Lock {
     type Inside: Component;
 
-    /// Replaces the value by `new`. If the lock is not free, returns `new` as the error.
+    /// Replaces the value by `new` and returns the old value. If the lock is not free, returns `new` as the error.
     fn try_replace(&self, new: Self::Inside) -> Result<Self::Inside, Self::Inside>;
 
-    /// Replaces the value by `new` once the lock is free. Cancel-safe: it returns as soon as it has taken the value.
+    /// Replaces the value by `new` once the lock is free, and returns the old value. This is cancel-safe: the future is
+    /// ready as soon as it has taken the value.
     fn replace(&self, new: Self::Inside) -> impl Future<Output = Self::Inside> + Send
     where
         Self: Sync;
@@ -68,7 +69,7 @@ fn release<L: Lock<Inside: Default>>(lock: &L) {
     }
 }
 
-/// A value that was taken out, until it is clean.
+/// A value that was taken out of a shared lock. It stays here until it is clean.
 struct Taken<'a, L: Lock> {
     lock: &'a L,
     inside: Option<L::Inside>,
@@ -98,21 +99,22 @@ impl<'a, L: Lock> Taken<'a, L> {
 impl<L: Lock> Drop for Taken<'_, L> {
     /// Puts an unclean value back, for the next run or for `abort`.
     ///
-    /// A value that was put into the lock meanwhile came after the shutdown had begun, so it is removed and ended
-    /// here. If the lock is not free, the taken value is ended instead.
+    /// A value that was put into the lock meanwhile came after the shutdown had begun, so it is removed, aborted and
+    /// released here. If the lock is not free, that is done to the taken value instead.
     fn drop(&mut self) {
         let Some(inside) = self.inside.take() else {
             return;
         };
         let (Ok(mut displaced) | Err(mut displaced)) = self.lock.try_replace(inside);
-        // Contained: a drop must not panic, least of all while a panic of the cleanup unwinds.
+        // These calls are contained: a drop must not panic, least of all while a panic of the cleanup unwinds.
         let _ = contain(|| displaced.abort());
         let _ = contain(|| displaced.release());
         let _ = contain(|| drop(displaced));
     }
 }
 
-/// Replaces the value of a std lock, which cannot wake a task. So it tries repeatedly, with growing pauses.
+/// Replaces the value of a std lock. Such a lock cannot wake a task, so this function tries repeatedly, with growing
+/// pauses.
 async fn replace_repeatedly<L: Lock + Sync>(lock: &L, mut new: L::Inside) -> L::Inside {
     const FIRST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_millis(32);
@@ -192,7 +194,8 @@ macro_rules! tokio_lock {
 tokio_lock!(Mutex, lock, try_lock, try_lock);
 tokio_lock!(RwLock, write, try_write, try_read);
 
-/// Returns the value of a lock even if it is poisoned, since the remains of a panic need cleaning all the more.
+/// Returns the value of a lock even if the lock is poisoned: a value in which a panic occurred needs cleaning even
+/// more.
 fn ignore_poison<T>(locked: Result<T, PoisonError<T>>) -> T {
     locked.unwrap_or_else(PoisonError::into_inner)
 }

@@ -83,7 +83,7 @@ impl Component for Child {
     }
 
     fn abort(&mut self) {
-        // Fails only if the child has ended.
+        // The result is ignored: this call fails only if the child has ended.
         let _ = self.start_kill();
     }
 

@@ -1,4 +1,4 @@
-//! Tasks and task sets, and the tokens and trackers that cancel and count them.
+//! The components of tokio's tasks and task sets, of cancellation tokens, and of task trackers.
 
 use std::fmt::Write as _;
 use std::future::poll_fn;
@@ -63,7 +63,7 @@ impl<T: TaskOutput + Send> Component for AbortOnDropHandle<T> {
         outcome(id, self.await)
     }
 
-    // `release` does nothing: the handle's own drop aborts.
+    // `release` is not overridden, since the handle's own drop aborts the task.
     fn abort(&mut self) {
         AbortOnDropHandle::abort(self);
     }
@@ -73,10 +73,11 @@ impl<T: TaskOutput + Send> Component for AbortOnDropHandle<T> {
     }
 }
 
-/// Returns how a finished task ended, or `None` if the handle was read before.
+/// Returns how a finished task ended, or `None` if the handle's output was read before.
 ///
-/// A handle does not tell whether it was read, and panics when it is read twice. So this reads it, and takes a panic
-/// as the answer. If panics abort the process this cannot be tried, but there no task ends by a panic either.
+/// A handle does not tell whether its output was read, and panics when it is read twice. So this function reads the
+/// handle, and takes a panic to mean that the output was read before. If panics abort the process, a second read would
+/// abort it; in such a process no task ends by a panic either.
 async fn read<H, T>(handle: &mut H) -> Option<Result<T, JoinError>>
 where
     H: Future<Output = Result<T, JoinError>> + Unpin,
@@ -92,7 +93,8 @@ where
     .await
 }
 
-/// Returns how a task ended. A cancelled task has ended as intended; an error or a panic keeps its text.
+/// Turns the end of a task into the result of its cleanup. A cancelled task has ended as intended; an error or a panic
+/// keeps its text.
 fn outcome<T: TaskOutput>(id: Id, ended: Result<T, JoinError>) -> Result<(), BoxError> {
     match ended {
         Ok(returned) => returned.into_outcome(),
@@ -127,24 +129,24 @@ impl<T: TaskOutput + Send + 'static> Component for JoinSet<T> {
     }
 }
 
-/// Describes how many tasks the cleanup is waiting for.
+/// Sets the step's description: how many tasks the cleanup is waiting for.
 fn describe_wait(cx: &Context, left: &Arc<AtomicUsize>, what: &'static str) {
     let count = Arc::clone(left);
-    // Relaxed: the number is only displayed.
+    // Relaxed is enough: the number is only displayed.
     cx.waiting_for(move || match count.load(Ordering::Relaxed) {
         1 => format!("1 task {what}"),
         tasks => format!("{tasks} tasks {}", what.replace("was", "were")),
     });
 }
 
-/// The failures and aborts of a set's tasks so far.
+/// The failures and aborts of a set's tasks that a cleanup has seen so far.
 #[derive(Default)]
 struct TaskEnds {
     failures: Texts,
     aborted: Texts,
 }
 
-/// The first `KEPT` texts, and a count of the others.
+/// The first `KEPT` texts, and the number of the texts beyond those.
 #[derive(Default)]
 struct Texts {
     kept: String,
@@ -158,7 +160,7 @@ impl Texts {
         self.count += 1;
         if self.count <= Self::KEPT {
             let mark = if self.count == 1 { "" } else { mark };
-            // Writing to a String cannot fail, here and below.
+            // Errors are ignored here and below, since writing to a `String` cannot fail.
             let _ = write!(self.kept, "{mark}{text}");
         }
     }
@@ -175,8 +177,8 @@ impl Texts {
     }
 }
 
-/// The task ends that a cleanup has seen. A set forgets the tasks that were joined, so a dropped cleanup stores them
-/// for the next run.
+/// The ends of tasks that a cleanup has seen. A set forgets the tasks that were joined, so when the cleanup's future is
+/// dropped, it stores these ends for the step's next run.
 struct Ended<'a> {
     ends: Option<TaskEnds>,
     were_aborted: bool,

@@ -1,4 +1,4 @@
-//! Tuples, whose fields are cleaned together with a row each.
+//! The components of tuples. Their fields are cleaned together, with a row each.
 
 use std::future::Future;
 
@@ -41,7 +41,7 @@ macro_rules! tuple {
     };
 }
 
-/// Creates a step for each field.
+/// Creates a step for each field of a tuple, from the plans of the fields.
 const fn steps<const N: usize>(plans: [&'static Plan; N]) -> [PlanStep; N] {
     const NAMES: [&str; 12] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
     let mut steps = [PlanStep::__new("", 0); N];

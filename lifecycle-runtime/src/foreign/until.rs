@@ -1,4 +1,4 @@
-//! Waiting with a deadline, on runtimes without a time driver, too.
+//! Waiting with a deadline, even on runtimes without a time driver.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
@@ -9,7 +9,7 @@ use crate::clock;
 use crate::context::after;
 use crate::engine::Timer;
 
-/// Returns the output of `future`, or `None` once `at` has passed. Polls it at least once.
+/// Returns the output of `future`, or `None` once the time `at` has passed. Polls `future` at least once.
 pub(super) async fn until<F: Future>(at: Instant, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut timer = Timer::new();

@@ -1,4 +1,4 @@
-//! Wrappers of one value: `Option`, `Box` and `Arc`.
+//! The components of wrappers of one value: `Option`, `Box` and `Arc`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -57,7 +57,7 @@ impl<T: Component + ?Sized> Component for Box<T> {
     const PLAN: Plan = T::PLAN;
 
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        // Boxed as a trait object: otherwise the future of a recursive type would contain itself.
+        // The future is boxed as a trait object: otherwise the future of a recursive type would contain itself.
         let cleanup: Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>> =
             Box::pin((**self).cleanup(cx));
         cleanup.await
@@ -107,8 +107,8 @@ where
     }
 
     fn release(&mut self) {
-        // Unlike comparing the count with one, `get_mut` succeeds for at most one of the last two owners, and never
-        // while a `Weak` could be upgraded.
+        // This uses `get_mut` and not the reference count: `get_mut` succeeds for at most one of the last two owners,
+        // and never while a `Weak` could be upgraded.
         if let Some(alone) = Arc::get_mut(self) {
             let mut alone = &*alone;
             alone.release();

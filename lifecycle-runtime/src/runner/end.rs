@@ -1,5 +1,5 @@
-//! What a runner does after the plan: it drops the server, counts the tasks that no field owns, and runs the `finally`
-//! hooks.
+//! The work of a runner after the plan: it drops the server, counts the tasks that no field owns, and runs the
+//! `finally` hooks.
 
 use std::future::poll_fn;
 use std::io::{self, Write as _};

@@ -1,4 +1,4 @@
-//! The error of a start that holds what it had built.
+//! The error of a failed start, together with the server that the start had built so far.
 
 use std::error::Error;
 use std::fmt;
@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::BoxError;
 
-/// The error of a start that failed half-way, with what was built until then. A [`Runner`](crate::Runner) cleans that
-/// in plan order.
+/// The error of a start that failed half-way, together with the server that it had built so far. A
+/// [`Runner`](crate::Runner) cleans that server in plan order.
 ///
-/// It is meant for a server whose fields are `Option`s while it is being built. A start that fails before there is a
-/// server does not need it: each value's own drop releases what it owns.
+/// This error is meant for a server whose fields are `Option`s while it is being built. A start that fails before there
+/// is a server does not need this error: each value's own drop releases what it owns.
 ///
 /// ```
 /// use lifecycle_runtime::{BoxError, FailedStart, GracefulShutdown, Runner, ShutdownState, Stop, TaskGroup};

@@ -16,7 +16,7 @@ use crate::{Force, Outcome, Report, Step, StepProgress, clock, log};
 /// How long the engine has to abort the running steps, once the end is forced.
 const ABORT_TIME: Duration = Duration::from_secs(1);
 
-/// The time that components have to describe what they are waiting for, before the `on_force` hooks run.
+/// The time in which components can describe their waits, before the `on_force` hooks run.
 const ANSWER_TIME: Duration = Duration::from_millis(250);
 
 /// The time that `on_force` hooks have before the engine is told to abort. Slower hooks continue while the engine
@@ -76,7 +76,7 @@ pub(super) fn force(by: Force, what: Forced) -> ! {
     if is_open() {
         print("  the executor did not abort the running steps within 1 s\n");
     } else if running {
-        // All runners have their reports, so the process may end by itself during this sleep.
+        // The runners have their reports, so the process may end by itself during this sleep.
         thread::sleep(until.saturating_duration_since(Instant::now()));
     }
     process::exit(i32::from(by.exit_code()));

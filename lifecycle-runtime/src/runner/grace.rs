@@ -102,7 +102,7 @@ fn parse(text: &str) -> Result<Duration, Why> {
             "h" => 3_600_000,
             _ => return Err(Why::UnknownUnit(unit.into())),
         };
-        // The digits can only be too large for a u64, as they were checked before.
+        // Parsing digits fails only if the number is too large for a u64.
         let number: u64 = number.parse().map_err(|_| Why::TooLong)?;
         let millis = number.checked_mul(millis).ok_or(Why::TooLong)?;
         total = total

@@ -101,7 +101,7 @@ fn since(stopped_at: Option<Instant>) -> Duration {
     })
 }
 
-/// Returns the report of a server that was never built.
+/// Returns the report of a run whose start returned no server.
 fn without_server<S: GracefulShutdown>(
     handle: &ShutdownHandle,
     stopped_at: Option<Instant>,
@@ -149,8 +149,8 @@ where
     .await
 }
 
-/// Turns readiness to draining, runs the lame duck, and starts the plan's clock. `request` holds the reason and the
-/// time.
+/// Turns readiness to draining, runs the lame duck, and starts the plan's clock. `request` holds the reason of the
+/// shutdown and the time when it was requested.
 async fn begin<S, F, T>(
     options: &mut Options,
     bounds: &Bounds,
@@ -186,7 +186,7 @@ where
     plan
 }
 
-/// Runs the plan on its running clock, in the time that main has left.
+/// Runs the plan. Its clock is already running, so it has the time that main has left.
 async fn shut_down<S: GracefulShutdown>(
     server: &mut S,
     plan: Arc<RunningPlan>,
@@ -199,7 +199,7 @@ async fn shut_down<S: GracefulShutdown>(
     if Arc::ptr_eq(&resumed, &plan) {
         return report;
     }
-    // Main shut the server down itself, on another clock. Main's own row is in `plan`.
+    // This code is reached if main shut the server down itself, on another clock. Main's own row is in `plan`.
     plan.finish_empty();
     plan.report()
         .map_or(report.clone(), |main| report.preceded_by(main.steps()))

@@ -27,7 +27,7 @@ pub(super) struct Started<S> {
     pub(super) stopped_at: Option<Instant>,
     /// The report's row `start`. `None` if there is nothing to report about the start.
     pub(super) row: Option<Step>,
-    /// The trigger that fires the start's `Stop`, which tasks that the start spawned may hold.
+    /// The trigger of the start's `Stop`. Tasks that the start spawned may hold that `Stop`.
     pub(super) trigger: StopTrigger,
 }
 
@@ -37,7 +37,7 @@ enum Ended<S> {
     Failed(Option<S>, BoxError),
     /// The start did not return within the time that it had after it was told to stop.
     TimedOut,
-    /// A second signal or a hurry ended the wait for the start.
+    /// A further signal or a hurry ended the wait for the start.
     Cut,
 }
 
@@ -196,7 +196,7 @@ impl<S, F: Future<Output = Built<S>>> Building<'_, F> {
         }
     }
 
-    /// Drops the start's future and the values that it had built, which is foreign code.
+    /// Drops the start's future and the values inside it. Their drops are foreign code.
     fn clear(&mut self) {
         // The result is ignored: a panic of the drop does not change the start's outcome.
         let _ = unawaited::collect(

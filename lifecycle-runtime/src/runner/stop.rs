@@ -42,7 +42,7 @@ impl Stop {
         self.token().cancelled_owned()
     }
 
-    /// Returns whether main should stop.
+    /// Returns whether the shutdown has reached the point at which main should stop.
     pub fn is_cancelled(&self) -> bool {
         self.look().is_cancelled()
     }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The shortest wait, so that a task that fails at once does not keep the executor busy.
+/// The shortest wait before a restart, so that a task that fails at once does not keep the executor busy.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// A policy that decides when a task of [`Spawner::supervise`](crate::Spawner::supervise) is restarted, and when it
-/// is given up.
+/// A policy that decides when a task of [`Spawner::supervise`](crate::Spawner::supervise) is restarted, and when it is
+/// no longer restarted.
 ///
-/// By default it waits about 100 ms before the first restart, and twice as long before each further one, up to 30 s.
-/// It gives a task up that fails again after 5 restarts within 60 s.
+/// By default the wait is about 100 ms before the first restart, and twice as long before each further one, up to 30 s.
+/// A task that fails again after 5 restarts within 60 s is not restarted any more.
 ///
 /// ```
 /// use lifecycle_runtime::Restart;
@@ -34,7 +34,8 @@ pub struct Restart {
 }
 
 impl Restart {
-    /// Restarts a task that ends with an error or a panic. A task that returns `Ok` or `()` has ended.
+    /// Creates a policy that restarts a task that ends with an error or a panic. A task that returns `Ok` or `()` has
+    /// ended.
     pub const fn on_failure() -> Self {
         Self {
             always: false,
@@ -45,28 +46,30 @@ impl Restart {
         }
     }
 
-    /// Restarts a task however it ends, for one that should run until the shutdown.
+    /// Creates a policy that restarts a task however it ends. It is meant for a task that should run until the
+    /// shutdown.
     pub const fn always() -> Self {
         let mut policy = Self::on_failure();
         policy.always = true;
         policy
     }
 
-    /// Sets the waits: `first` before the first restart, twice as long before each further one, up to `longest`. A
-    /// wait below 1 ms counts as 1 ms.
+    /// Sets the waits before restarts: `first` before the first restart, twice as long before each further one, up to
+    /// `longest`. A wait below 1 ms counts as 1 ms.
     ///
-    /// The actual wait is a random time between half of that and all of it, so that the tasks of many servers, which
-    /// fail together, do not come back together. A run that lasts at least `longest` resets the wait to `first`.
+    /// The actual wait is a random time between half of this wait and all of it, so that the tasks of many servers,
+    /// which fail together, do not restart together. A run that lasts at least `longest` resets the wait to `first`.
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.first = first;
         self.longest = longest;
         self
     }
 
-    /// Gives the task up when it fails again after `restarts` restarts within `per`, like the restart intensity of an
-    /// OTP supervisor. The waits count as a part of `per`: if they are long, the limit may never be reached.
+    /// Sets the limit of restarts: a task that fails again after `restarts` restarts within `per` is not restarted any
+    /// more, like the restart intensity of an OTP supervisor. The waits count as a part of `per`: if they are long, the
+    /// limit may never be reached.
     ///
-    /// With 0 restarts the task is given up at its first failure, with `u32::MAX` never.
+    /// If `restarts` is 0, the task is not restarted at all. If it is `u32::MAX`, there is no limit.
     pub const fn at_most(mut self, restarts: u32, per: Duration) -> Self {
         self.most = restarts;
         self.per = per;
@@ -78,12 +81,13 @@ impl Restart {
         self.always
     }
 
-    /// Returns the limit: the number of restarts, and the time in which they count.
+    /// Returns the limit: the number of restarts, and the length of the time in which they are counted.
     pub(super) fn limit(&self) -> (u32, Duration) {
         (self.most, self.per)
     }
 
-    /// Returns the longest wait before a restart, after `in_a_row` restarts without a lasting run.
+    /// Returns the upper bound of the random wait, after `in_a_row` restarts without a run that lasted at least
+    /// `longest`.
     fn longest_wait(&self, in_a_row: u32) -> Duration {
         let wait = self.first.max(SHORTEST);
         let wait = wait.saturating_mul(2_u32.saturating_pow(in_a_row));
@@ -94,14 +98,14 @@ impl Restart {
 /// The recent restarts of one task.
 #[derive(Default)]
 pub(super) struct History {
-    /// The restarts within the limit's time, the oldest first.
+    /// The times of the restarts that count towards the limit, the oldest first.
     recent: VecDeque<Instant>,
-    /// How many restarts there were since a run that lasted.
+    /// The number of restarts since the last run that lasted at least `longest`.
     in_a_row: u32,
 }
 
 impl History {
-    /// Records a failed run, and returns the wait before the next one. `None` once the limit is exceeded.
+    /// Records a failed run, and returns the wait before the next run. `None` if the limit of restarts is exceeded.
     pub(super) fn wait(
         &mut self,
         policy: &Restart,
@@ -128,7 +132,7 @@ impl History {
 /// Returns a random number in `0.0..1.0`. The keys of std's hash maps are random enough to spread restarts.
 fn random_fraction() -> f64 {
     let random = RandomState::new().build_hasher().finish();
-    // The 53 bits that an f64 holds exactly.
+    // The result has 53 random bits, which an f64 holds exactly.
     (random >> 11) as f64 / (1_u64 << 53) as f64
 }
 
@@ -160,7 +164,7 @@ mod tests {
         for tenth in 0..10 {
             let tenth = f64::from(tenth) / 10.0..f64::from(tenth + 1) / 10.0;
             let count = fractions.iter().filter(|one| tenth.contains(one)).count();
-            // 100 are expected; 40 are more than six deviations below.
+            // The expected count is 100, and 40 is more than six standard deviations below that.
             assert!(count > 40, "{count} of 1000 in {tenth:?}");
         }
     }

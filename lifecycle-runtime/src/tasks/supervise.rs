@@ -19,7 +19,7 @@ use crate::gate::Closed;
 use crate::reason::Chain;
 use crate::{BoxError, TaskOutcome, TaskOutput, log};
 
-/// A view of a supervised task, from [`Spawner::supervise`]. Clones are cheap, and keep nothing alive.
+/// A view of a supervised task, from [`Spawner::supervise`]. Clones are cheap, and do not keep the task alive.
 #[derive(Clone)]
 pub struct Supervised {
     name: Cow<'static, str>,
@@ -32,9 +32,9 @@ pub struct Supervised {
 pub enum TaskState {
     /// The task runs.
     Running,
-    /// The task failed, and waits for its restart.
+    /// The task has failed, and will be restarted after a wait.
     Waiting,
-    /// The task failed too often, and is not restarted any more.
+    /// The task has failed too often, and is not restarted any more.
     GivenUp,
     /// The task ended by itself, or the shutdown ended it.
     Ended,

@@ -1,12 +1,12 @@
-//! Ends a whole process group, not only its leader.
+//! The end of a whole process group, not only of its leader.
 //!
-//! The leader stays unreaped until the others have ended. So the number of the group cannot be reused, and the group
-//! can still be killed. The kernel does not notify a process when a process that is not its child ends, so the group
-//! is checked repeatedly, with growing pauses.
+//! The leader stays unreaped until the other processes of the group have ended. So the number of the group cannot be
+//! reused, and the group can still be killed. The kernel does not notify a process when a process that is not its child
+//! ends, so the group is checked repeatedly, with growing pauses.
 //!
-//! If the others are not visible, the leader is reaped when it ends. Signal 0, which has no effect, then shows
-//! whether a group with that number exists. As long as one does, it may be this group, or another one that reused the
-//! number. So the cleanup waits, and does not kill.
+//! If the other processes are not visible, the leader is reaped when it ends. Signal 0, which has no effect, then shows
+//! whether a group with that number exists. As long as such a group exists, it may be this group, or another group that
+//! got the number. So the cleanup waits, and does not kill.
 
 use std::io;
 use std::time::Duration;
@@ -26,21 +26,21 @@ pub(super) struct Group<'a> {
     leader: Pid,
     child: &'a mut Child,
     unreaped: &'a Unreaped,
-    /// The processes that lived at the last check, after the leader had ended.
+    /// The processes of the group that lived at the last check, after the leader had ended.
     rest: Vec<Pid>,
-    /// The processes that lived when the first SIGTERM was sent.
+    /// The processes of the group that lived when the first SIGTERM was sent.
     first_members: Vec<Pid>,
-    /// Whether a second SIGTERM was sent, to processes younger than the first.
+    /// Whether a second SIGTERM was sent, because some processes are younger than the first SIGTERM.
     terminated_again: bool,
-    /// Whether only the leader is visible.
+    /// Whether the system shows only the leader of the group.
     hidden: bool,
 }
 
-/// The state of a group.
+/// The state of a process group.
 #[derive(PartialEq, Eq)]
 enum State {
     LeaderRuns,
-    /// The leader has ended and is not reaped; others live.
+    /// The leader has ended and is not reaped, and other processes of the group live.
     RestLives,
     /// The leader is reaped, and a group with its number exists.
     NumberInUse,
@@ -60,7 +60,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Like `new`, for a system that shows only the leader.
+    /// Creates the value for a system that shows only the leader of a group.
     #[cfg(all(test, target_os = "linux"))]
     pub(super) fn hidden(leader: Pid, child: &'a mut Child, unreaped: &'a Unreaped) -> Self {
         Self {
@@ -69,16 +69,17 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Sends SIGTERM to the group and waits until all of it has ended. At the soft deadline it kills the rest.
+    /// Sends SIGTERM to the group and waits until all its processes have ended. At the soft deadline it kills the
+    /// processes that still live.
     ///
     /// # Errors
     ///
-    /// If a part of the group had to be killed, or if it is unknown whether all of it has ended.
+    /// If some process of the group had to be killed, or if it is unknown whether all processes have ended.
     pub(super) async fn end(mut self, cx: &Context) -> Result<(), BoxError> {
         let leader = self.leader;
         self.first_members = members(leader).unwrap_or_default();
         self.terminate()?;
-        // Like tokio's `wait`: a process may read its input to the end before it exits.
+        // The child's stdin is closed, as tokio's `wait` does: a process may read its input to the end before it exits.
         drop(self.child.stdin.take());
         cx.waiting_for(move || format!("process group {leader} to end after SIGTERM"));
         if let Some(gone) = until(cx.deadline(), self.gone(cx)).await {
@@ -103,7 +104,7 @@ impl<'a> Group<'a> {
         Err(killed(leader, leader_ran, &left).into())
     }
 
-    /// Waits until the group is gone, and reaps the leader.
+    /// Waits until all processes of the group have ended, and reaps the leader.
     async fn gone(&mut self, cx: &Context) -> io::Result<()> {
         let mut wait = FIRST_PAUSE;
         loop {
@@ -117,8 +118,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Sends a second SIGTERM if a process that outlived the leader is younger than the first one. Otherwise it sends
-    /// none: many programs take a second SIGTERM as an order to hurry.
+    /// Sends a second SIGTERM if a process that outlived the leader is younger than the first SIGTERM. Otherwise it
+    /// sends none: many programs take a second SIGTERM as an order to hurry.
     fn wait_for_rest(&mut self, cx: &Context) -> io::Result<()> {
         let younger = |pid| !self.first_members.contains(pid);
         if !self.terminated_again && self.rest.iter().any(younger) {
@@ -157,14 +158,15 @@ impl<'a> Group<'a> {
         }
         Ok(match test_kill_process_group(self.leader) {
             Ok(()) => State::NumberInUse,
-            // No such group exists, or it belongs to another user.
+            // An error means that no such group exists, or that it belongs to another user.
             Err(_) => State::Gone,
         })
     }
 
     fn terminate(&mut self) -> io::Result<()> {
         match self.unreaped.terminate() {
-            // Some systems refuse a signal to a group in which all have ended.
+            // The error counts only while the leader runs: some systems refuse a signal to a group in which all
+            // processes have ended.
             Err(error) if self.state()? == State::LeaderRuns => Err(error),
             _ => Ok(()),
         }
@@ -185,7 +187,7 @@ fn killed(leader: Pid, leader_ran: bool, left: &[Pid]) -> String {
     text
 }
 
-/// Lists the numbers of the first few processes, and counts the rest.
+/// Lists the numbers of the first few processes, and adds how many more there are.
 fn listed(pids: &[Pid]) -> String {
     const MOST: usize = 8;
     let shown: Vec<String> = pids.iter().take(MOST).map(Pid::to_string).collect();

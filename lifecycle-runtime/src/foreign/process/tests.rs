@@ -30,7 +30,7 @@ fn leader() -> (Child, Pid) {
     (child, pid)
 }
 
-/// A process of a group that ignores SIGTERM. It is killed on drop.
+/// A process of a group that ignores SIGTERM. Dropping this value kills the process.
 struct Member(std::process::Child);
 
 impl Member {
@@ -48,8 +48,8 @@ impl Member {
         Self(child)
     }
 
-    /// Ends the process with SIGUSR1. That shows that no SIGKILL came before, as the first fatal signal ends a
-    /// process.
+    /// Ends the process with SIGUSR1. The signal in the exit status then shows that no SIGKILL came before, as the
+    /// first fatal signal ends a process.
     fn end(&mut self) {
         let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("numbers are small"), Signal::USR1).expect("it is not reaped");
@@ -60,7 +60,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        // Both fail only if the process has ended.
+        // The results are ignored: both calls fail only if the process has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -113,7 +113,7 @@ async fn the_hook_of_a_forced_end_does_nothing_once_the_cleanup_was_dropped() {
     assert_eq!(ended.signal(), Some(Signal::USR1.as_raw()));
 }
 
-/// Polls the end of a group that cannot be seen, until its leader is reaped.
+/// Polls `end`, the end of a group that the system does not show, until the group's leader is reaped.
 async fn reap_leader(end: &mut Pin<&mut impl Future<Output = Result<(), BoxError>>>, leader: Pid) {
     while check_unreaped(leader).is_ok() {
         assert!(poll(end).is_pending());
@@ -129,7 +129,7 @@ fn poll<F: Future>(future: &mut Pin<&mut F>) -> Poll<F::Output> {
         .poll(&mut std::task::Context::from_waker(Waker::noop()))
 }
 
-/// Creates a context of a hundred seconds, one of which is the reserve.
+/// Creates a context with a hundred seconds, of which one second lies between the soft and the hard deadline.
 fn context() -> Context {
     Context::new(Reason::Requested, Duration::from_secs(100))
 }

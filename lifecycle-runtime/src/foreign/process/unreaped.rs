@@ -1,7 +1,7 @@
 //! Signals to a child, as long as its process number cannot belong to another process.
 //!
-//! 1. Until a child is reaped, the kernel gives its number to no other process. A group with that number is one that
-//!    the child created. Nothing here signals a number once its child is reaped.
+//! 1. Until a child is reaped, the kernel gives its number to no other process. A group with that number was created by
+//!    the child. The code here signals no number whose child is reaped.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -18,7 +18,7 @@ use super::view;
 /// The receiver of a signal.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Target {
-    /// The group that the child leads, which is signalled as a whole.
+    /// The process group of which the child is the leader. A signal goes to the whole group.
     Group(Pid),
     Process(Pid),
 }
@@ -28,7 +28,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// If other code has reaped the child, so that its number may belong to another process. Noticed on Linux only.
+    /// If other code has reaped the child, so that its number may belong to another process. Only Linux shows that.
     pub(super) fn of(child: &Child) -> io::Result<Option<Self>> {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let Some(pid) = id.and_then(Pid::from_raw) else {
@@ -47,7 +47,7 @@ impl Target {
     pub(super) fn kill(self) {
         let (Self::Group(pid) | Self::Process(pid)) = self;
         let _ = kill_process_group(pid, Signal::KILL);
-        // Also by its own number, since the child may have left its group.
+        // The child is also killed by its own number, since it may have left its group.
         let _ = kill_process(pid, Signal::KILL);
     }
 
@@ -57,7 +57,7 @@ impl Target {
             Self::Process(pid) => kill_process(pid, Signal::TERM),
         };
         match sent {
-            // The process is gone already, as intended.
+            // `SRCH` means that the process has ended, as intended.
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -73,11 +73,11 @@ impl fmt::Display for Target {
     }
 }
 
-/// Signals a child until the child is reaped, and reaps it.
+/// The way to signal a child until it is reaped, and to reap it.
 ///
-/// The hook of a forced end signals from another thread. The lock is held during each signal and during the reaping,
-/// so that no signal follows the reaping (1). Dropping this takes the target away from the hook, since other code may
-/// reap the child from then on.
+/// The hook of a forced end signals from another thread. The lock is held during each signal and during the reaping, so
+/// that no signal follows the reaping (rule 1: no number is signalled once its child is reaped). Dropping this value
+/// takes the target away from the hook, since other code may reap the child from then on.
 #[derive(Debug)]
 pub(super) struct Unreaped {
     target: Target,
@@ -96,7 +96,7 @@ impl Unreaped {
         self.target
     }
 
-    /// Returns a closure that kills the target unless the child is reaped by then.
+    /// Returns a closure that kills the target, unless the child is reaped before the closure is called.
     pub(super) fn kill_hook(&self) -> impl FnOnce() + Send + 'static {
         let reachable = Arc::clone(&self.reachable);
         move || kill(&lock(&reachable))

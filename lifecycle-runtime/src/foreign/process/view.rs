@@ -1,4 +1,4 @@
-//! Reads the state of a process group without changing it.
+//! Functions that read the state of a process group without changing it.
 
 use rustix::process::Pid;
 
@@ -20,11 +20,11 @@ pub(super) use other::{check_unreaped, members, view};
 )]
 pub(super) enum View {
     LeaderRuns,
-    /// The leader has ended; `rest` lists the others that live. A process that has ended does not live, reaped or
-    /// not.
+    /// The leader has ended; `rest` lists the other processes of the group that live. A process that has ended does not
+    /// live, even if it is not reaped.
     LeaderEnded {
         rest: Vec<Pid>,
     },
-    /// Only the leader is visible.
+    /// The system shows only the leader of the group.
     Hidden,
 }

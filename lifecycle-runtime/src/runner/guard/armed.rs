@@ -32,7 +32,7 @@ pub(super) struct ArmedRunner {
 /// The status of a runner. All its times are real time, as signals and blocked executors do not follow a paused clock.
 #[derive(Default)]
 pub(super) struct Status {
-    /// What the runner is doing now.
+    /// The present activity of the runner.
     pub(super) phase: Phase,
     /// The time of the last signal that had an effect.
     last_signal: Option<Instant>,
@@ -46,7 +46,7 @@ pub(super) struct Status {
     blocked_logged: bool,
 }
 
-/// What a runner is doing.
+/// The activity of a runner.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::runner) enum Phase {
     /// The runner is building the server.
@@ -156,7 +156,7 @@ impl ArmedRunner {
     }
 }
 
-/// Prints to a terminal which steps the hurry cuts, and what another signal would do.
+/// Prints to a terminal the steps that the hurry cuts, and the effect of another signal.
 fn print_hurried(unfinished: &[UnfinishedStep]) {
     let mut stderr = io::stderr();
     if !stderr.is_terminal() {

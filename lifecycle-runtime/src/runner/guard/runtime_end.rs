@@ -87,7 +87,8 @@ impl Drop for Sentinel {
     }
 }
 
-/// Limits the end of the runtime on which this function is called. Returns `None` where that is not possible.
+/// Limits the end of the runtime on which this function is called. Returns `None` outside a runtime, and on another
+/// thread than the main one.
 pub(super) fn bound(
     runner: &Arc<ArmedRunner>,
     report: &Report,
@@ -99,7 +100,8 @@ pub(super) fn bound(
     let end = timeout.map(|timeout| {
         let threads = Arc::new(ThreadName::new());
         let sets = Arc::clone(&threads);
-        // The call is not awaited: calls that never return may fill the blocking pool, and then the name stays unknown.
+        // The result is not awaited: calls that never return may fill the blocking pool, and then the name stays
+        // unknown.
         runtime.spawn_blocking(move || sets.set(own_name().unwrap_or_default()));
         RuntimeEnd {
             report: report.clone(),

@@ -1,6 +1,7 @@
-//! Reads the state of process groups from `waitid` and `/proc`, as [proc_pid_stat(5)] describes it.
+//! Functions that read the state of process groups from `waitid` and `/proc`, as [proc_pid_stat(5)] describes it.
 //!
-//! `kill(-group, 0)` does not show whether others of a group live while the leader is unreaped: it counts the leader.
+//! `kill(-group, 0)` is not used: it counts the unreaped leader, and so does not show whether other processes of the
+//! group live.
 //!
 //! [proc_pid_stat(5)]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
 
@@ -12,8 +13,8 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::View;
 
-/// Reads the state of the group of `leader`, a child that is not reaped. If any `known` process lives, it checks only
-/// those.
+/// Reads the state of the group of `leader`, a child that is not reaped. If any process in `known` lives, the function
+/// checks only the processes in `known`.
 pub(in super::super) fn view(leader: Pid, known: &[Pid]) -> io::Result<View> {
     if !has_ended(leader)? {
         return Ok(View::LeaderRuns);
@@ -33,7 +34,7 @@ pub(in super::super) fn view(leader: Pid, known: &[Pid]) -> io::Result<View> {
 ///
 /// # Errors
 ///
-/// If it is not.
+/// If `pid` is not a child of this process, or is reaped.
 pub(in super::super) fn check_unreaped(pid: Pid) -> io::Result<()> {
     has_ended(pid).map(drop)
 }
@@ -59,7 +60,8 @@ fn has_ended(pid: Pid) -> io::Result<bool> {
 pub(in super::super) fn members(leader: Pid) -> io::Result<Vec<Pid>> {
     let first = scan(leader)?;
     if first.living.is_empty() && first.some_ended {
-        // A process that ended during the scan may have had a child that is younger than the list.
+        // The list is read again: a process that ended during the first scan may have had a child that is younger than
+        // the list.
         return Ok(scan(leader)?.living);
     }
     Ok(first.living)
@@ -67,7 +69,7 @@ pub(in super::super) fn members(leader: Pid) -> io::Result<Vec<Pid>> {
 
 struct Scan {
     living: Vec<Pid>,
-    /// Whether a process ended that may have been in the group.
+    /// Whether a process that may have been in the group ended during the scan.
     some_ended: bool,
 }
 
@@ -119,7 +121,7 @@ impl Stat {
 /// Returns the state of process `pid`. `None` if the process is gone, or belongs to a user whose processes are
 /// hidden.
 fn stat(pid: Pid) -> io::Result<Option<Stat>> {
-    // The fields are at the beginning, which one read returns.
+    // One read is enough, since the needed fields are at the beginning of the file.
     let mut text = [0; 512];
     let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text));
     match read {
@@ -134,7 +136,7 @@ fn stat(pid: Pid) -> io::Result<Option<Stat>> {
     }
 }
 
-/// Parses `pid (name) state parent group …`. The name may contain any characters, parentheses too.
+/// Parses `pid (name) state parent group …`. The name may contain any characters, even parentheses.
 fn parse(text: &[u8]) -> Option<Stat> {
     let name_end = text.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(&text[name_end + 1..]).ok()?;
@@ -143,7 +145,8 @@ fn parse(text: &[u8]) -> Option<Stat> {
     let group = fields.nth(1)?.parse().ok()?;
     let threads: u32 = fields.nth(14)?.parse().ok()?;
     Some(Stat {
-        // A process whose main thread has ended is shown as a zombie while its other threads run.
+        // The number of threads counts too: a process whose main thread has ended is shown as a zombie while its other
+        // threads run.
         lives: !matches!(state, "Z" | "X" | "x") || threads > 1,
         group,
     })
@@ -197,7 +200,7 @@ mod tests {
         assert!(!ended.lives_in(group(12)));
     }
 
-    /// A process that is killed on drop.
+    /// A process that is killed when this value is dropped.
     struct Sleep(Child);
 
     impl Sleep {
@@ -213,7 +216,7 @@ mod tests {
 
     impl Drop for Sleep {
         fn drop(&mut self) {
-            // Both fail only if the process has ended.
+            // The results are ignored: both calls fail only if the process has ended.
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
@@ -226,7 +229,7 @@ mod tests {
         let (mut other, pid) = Sleep::in_group(group.as_raw_pid());
         assert_eq!(members(group).unwrap().len(), 2);
         other.0.kill().unwrap();
-        // The process has ended, and is not reaped.
+        // This call waits until the process has ended, and leaves it unreaped.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         waitid(WaitId::Pid(pid), options).unwrap();
         let seen = scan(group).unwrap();
