@@ -1,4 +1,4 @@
-//! The traits: what a step cleans, and what an owner can do.
+//! The traits of a value that a step cleans, and of an owner, which can be shut down.
 
 use std::error::Error;
 use std::future::Future;
@@ -11,11 +11,11 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A value that can be cleaned up: a leaf such as a task or a pool, or a derived struct.
 ///
-/// A shared component implements the trait on `&T`, as `Read` does for `&File`. Then `Arc<T>` is a component, too. An
-/// explicit shutdown acts on the shared value, even if other code holds it. [`release`](Component::release) on an
-/// `Arc` acts only if it is the last one.
+/// A shared component implements the trait on `&T`, as `File` implements `Read` on `&File`. Then `Arc<T>` is a
+/// component, too. An explicit shutdown acts on the shared value, even if other code holds it.
+/// [`release`](Component::release) on an `Arc` acts only if it is the last `Arc`.
 ///
-/// Do not implement it on a reference to a container (`&Vec<T>`, `&Option<T>`, `&Arc<T>`): such recursive
+/// Do not implement the trait on a reference to a container (`&Vec<T>`, `&Option<T>`, `&Arc<T>`): such recursive
 /// by-reference implementations overflow the trait solver in crates downstream.
 ///
 /// # Cancel safety
@@ -23,15 +23,15 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// The future of [`cleanup`](Component::cleanup) may be dropped half-way. `cleanup` may be called again, after that
 /// or after it ended. A second run must clean what is left, and do nothing if nothing is left.
 ///
-/// The engine does not repeat what it knows to have ended: the steps of a derived type that is the field itself,
-/// owners, tasks, and the elements of [`Components`](crate::Components). It runs everything else again, in the order
-/// that the component chooses. So a component may drop what it has cleaned, and its parts may be removed, added or
-/// reordered between two runs.
+/// The engine does not repeat the cleanup of components that it knows to have ended: the steps of a derived type that
+/// is the field itself, owners, tasks, and the elements of [`Components`](crate::Components). It runs every other
+/// cleanup again, in the order that the component chooses. So a component may drop the parts that it has cleaned, and
+/// its parts may be removed, added or reordered between two runs.
 ///
 /// # Implementations
 ///
 /// With the feature `rt`, the trait is implemented for these types of std, tokio and tokio-util. Their cleanups are
-/// cancel-safe, and a second one has nothing to do.
+/// cancel-safe, and a second cleanup has nothing to do.
 ///
 /// | type | cleanup | `abort` | `release` |
 /// |---|---|---|---|
@@ -52,27 +52,28 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///   JoinSet::shutdown`. A task must return a [`TaskOutput`](crate::TaskOutput), so that its `Err` is seen.
 /// - **A `TaskTracker`** does not know how its tasks ended, so it cannot report one that failed or panicked. A
 ///   [`TaskGroup`](crate::TaskGroup) keeps every error and panic with the task's name.
-/// - **A handle that was read.** A `JoinHandle` panics when it is awaited after it gave its output, and cannot tell
-///   beforehand. So the cleanup of a finished handle tries, and contains that panic; a panic hook still sees it. In a
-///   `select!`, await the handle through an `Option` that is set to `None` when it is done.
+/// - **A handle that was read.** A `JoinHandle` panics when it is awaited after it gave its output, and has no method
+///   that tells this beforehand. So the cleanup of a finished handle awaits it, and contains that panic; a panic hook
+///   still sees the panic. In a `select!`, await the handle through an `Option` that is set to `None` when the task has
+///   ended.
 /// - **Process groups.** If the child leads a process group (`Command::process_group(0)`), signals go to the whole
 ///   group, and the cleanup waits until the whole group has ended. The leader stays unreaped until then, so that no
 ///   other group can get its number. Processes that have not ended at [`Context::deadline`] are killed, and the error
 ///   names them. A process that has ended counts as ended before its parent reaps it; a process that has left the
 ///   group does not count. Processes that the group starts after the SIGTERM get a SIGTERM of their own when the
 ///   leader has ended. A resumed cleanup sends another SIGTERM.
-/// - **Process groups without `/proc`.** Only Linux shows the processes of a group. Elsewhere, and if `/proc` cannot
-///   be read, the leader is reaped when it ends. The cleanup waits for processes that outlive it, but can no longer
-///   kill them without a risk for other processes; they are an error at [`Context::deadline`]. On systems without
-///   signals the child is killed.
-/// - **A child that was awaited.** After `Child::wait` or `try_wait` has returned a status, the number of the child
-///   may belong to another process. So its cleanup does nothing and is done, even if the child led a group that still
-///   runs. Leave the waiting to the cleanup, or end the group first.
+/// - **Process groups without `/proc`.** Only Linux shows the processes of a group. On other systems, and if `/proc`
+///   cannot be read, the leader is reaped when it ends. The cleanup waits for processes that outlive the leader, but
+///   can no longer kill them without a risk for other processes; if they still run at [`Context::deadline`], that is an
+///   error. On systems without signals the child is killed.
+/// - **A child that was awaited.** After `Child::wait` or `try_wait` has returned a status, the number of the child may
+///   belong to another process. So the cleanup of such a child does nothing and succeeds, even if the child led a group
+///   that still runs. Leave the waiting to the cleanup, or end the group first.
 /// - **Locks** are waited for without blocking the thread, and poisoned locks are used as they are. A cleanup that
-///   fails or is dropped half-way puts its value back. A value that was put into the lock meanwhile is then aborted,
-///   released and dropped; if the lock is not free, so is the taken value. A value that is put in during a cleanup
-///   that succeeds stays there, so close its source first. An owner has no sensible `Default`: write
-///   `Mutex<Option<Owner>>`.
+///   fails or is dropped half-way puts its value back. A value that other code put into the lock meanwhile is then
+///   aborted, released and dropped; if the lock is not free, the taken value is aborted, released and dropped. A value
+///   that other code puts in during a cleanup that succeeds stays there, so close its source first. An owner has no
+///   sensible `Default`: write `Mutex<Option<Owner>>`.
 ///
 /// # Examples
 ///
@@ -102,7 +103,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// # Compatibility
 ///
 /// Implementing the trait for a type that is already in use is a minor change: a field of that type without an
-/// attribute compiles with a warning. [`MustClean`] makes it an error.
+/// attribute compiles with a warning. [`MustClean`] turns this warning into an error.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a component: nothing says how to clean it up",
     label = "no `Component` for this type",
@@ -113,13 +114,14 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 )]
 #[doc(alias("shutdown", "cleanup", "async_drop"))]
 pub trait Component: Send {
-    /// The steps of this type, with their order and budgets. A leaf has none.
+    /// The plan of this type: its steps with their order and time limits. A leaf has no steps.
     const PLAN: Plan = Plan::leaf();
 
     /// Cleans up. See [cancel safety](Component#cancel-safety).
     ///
-    /// `cx` tells why the shutdown began, and how long the cleanup has. At [`Context::deadline`] it should abort and
-    /// await its stragglers. A little later the future is dropped and [`abort`](Component::abort) is called.
+    /// `cx` gives the reason of the shutdown, and the time that the cleanup has. At [`Context::deadline`] the cleanup
+    /// should abort what still runs and wait until that has ended. A little later the future is dropped and
+    /// [`abort`](Component::abort) is called.
     ///
     /// # Errors
     ///
@@ -127,16 +129,17 @@ pub trait Component: Send {
     /// the report, and never stops the other steps.
     fn cleanup(&mut self, cx: &Context) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Forces the end, now. Called after `cleanup` failed, panicked, was cut at its deadline or was skipped.
+    /// Ends this value's work at once. The engine calls this method after `cleanup` failed, panicked, was cut at its
+    /// deadline or was skipped.
     ///
-    /// It must not block or wait. Its panics are contained.
+    /// The method must not block or wait, nor spawn tasks. Its panics are contained.
     fn abort(&mut self) {
         self.__end_parts(End::Abort);
     }
 
-    /// Frees what this value alone owns. Called by the `Drop` of an owner whose shutdown was not awaited.
+    /// Frees what this value alone owns. The `Drop` of an owner whose shutdown was not awaited calls this method.
     ///
-    /// It must not block, spawn or wait. Its panics are contained.
+    /// The method must not block or wait, nor spawn tasks. Its panics are contained.
     fn release(&mut self) {
         self.__end_parts(End::Release);
     }
@@ -152,7 +155,7 @@ pub trait Component: Send {
         Self::PLAN.into()
     }
 
-    /// Whether the cleanup only runs the plan of this very value, which its field identifies.
+    /// Whether the cleanup only runs the plan of this value itself, so that the step's field identifies that plan.
     #[doc(hidden)]
     const __IS_PLAN: bool = false;
 
@@ -162,7 +165,7 @@ pub trait Component: Send {
         false
     }
 
-    /// Returns whether each part has its own row, so that none is aborted twice.
+    /// Returns whether each part of this value has its own row, so that no part is aborted twice.
     #[doc(hidden)]
     fn __is_composite(&self) -> bool {
         Self::PLAN.is_composite
@@ -176,17 +179,17 @@ pub trait Component: Send {
     }
 }
 
-/// Marks a component that must not be forgotten: a field of its type without an attribute does not compile.
+/// A mark for components that must not be forgotten: a field of such a type without an attribute does not compile.
 ///
 /// A forgotten field of any other component is only a warning. So a type can become a component in a minor release,
 /// and code that has such a field still compiles. The warning is an error if the derive says `strict`.
 ///
-/// Derived types, the building blocks of this crate, and its components of std, tokio and tokio-util are marked. A
-/// wrapper is marked if its value is.
+/// This mark is on derived types, on the building blocks of this crate, and on its components of std, tokio and
+/// tokio-util. A wrapper is marked if the type of its value is marked.
 ///
 /// # Compatibility
 ///
-/// Mark a type in the release that makes it public, or in a major one: the mark breaks code that forgot a field of
+/// Mark a type in the release that makes it public, or in a major release: the mark breaks code that forgot a field of
 /// the type.
 ///
 /// # Examples
@@ -207,17 +210,17 @@ pub trait Component: Send {
 // `Component` is not a supertrait, so that the check of a generic type requires nothing else of a parameter.
 pub trait MustClean {}
 
-/// The two ways to force the end of a value.
+/// The two ways to end a value's work at once.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// [`Component::abort`]
+    /// Call [`Component::abort`].
     Abort,
-    /// [`Component::release`]
+    /// Call [`Component::release`].
     Release,
 }
 
-/// The trait of an *owner*: a struct that is shut down by itself.
+/// The trait of an *owner*: a struct that has its own shutdown.
 ///
 /// `#[derive(GracefulShutdown)]` implements it; do not implement it by hand.
 #[cfg(feature = "rt")]
@@ -230,8 +233,8 @@ pub enum End {
 pub trait GracefulShutdown: Component + crate::derived::Owner {
     /// Runs the plan. The returned [`Shutdown`](crate::Shutdown) does nothing until it is awaited.
     ///
-    /// The plan runs only once: a second call returns the report of the first. If the returned future is dropped
-    /// half-way, the next call resumes the unfinished steps, on the same clock.
+    /// The plan runs only once: a second call returns the report of the first call. If the returned future is dropped
+    /// half-way, the next call resumes the unfinished steps. Their deadlines do not change.
     fn shutdown(&mut self) -> crate::Shutdown<'_, Self>
     where
         Self: Sized,
@@ -275,7 +278,7 @@ impl<T: Component + crate::derived::Owner> GracefulShutdown for T {}
 /// # }
 /// ```
 pub trait DynComponent: Send {
-    /// Runs [`Component::cleanup`], boxed.
+    /// Runs [`Component::cleanup`], and returns its future in a box.
     fn dyn_cleanup<'a>(
         &'a mut self,
         cx: &'a Context,

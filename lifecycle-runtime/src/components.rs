@@ -1,4 +1,4 @@
-//! Components that come and go while the server runs: plugins, tenants, listeners.
+//! A collection of components that are added and removed while the server runs: plugins, tenants, listeners.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,8 +17,8 @@ use crate::{BoxError, Component, Context, DynComponent, MustClean, Reason, Repor
 
 /// A collection of components that are inserted and removed at run time. Clones are cheap and share one collection.
 ///
-/// Its shutdown cleans all of them together, each with its own row in the report, such as `plugins[auth]`. Once it
-/// has begun, an insert returns the component to the caller.
+/// The collection's shutdown cleans all components together, each with its own row in the report, such as
+/// `plugins[auth]`. Once the shutdown has begun, an insert returns the component to the caller.
 ///
 /// ```
 /// use lifecycle_runtime::{BoxError, Component, Components, Context, Reason};
@@ -58,24 +58,25 @@ pub struct Id(u64);
 #[derive(Default)]
 struct Shared {
     items: Mutex<Items>,
-    /// Holds a pass for each removal in flight, which the shutdown awaits.
+    /// The gate that holds a pass for each removal that has not ended. The shutdown waits for these removals.
     removals: Gate,
-    /// Cuts the removals that the shutdown cannot await any longer.
+    /// The token that ends the removals for which the shutdown cannot wait any longer.
     cut: CancellationToken,
 }
 
-/// Releases what is still there when the last clone is dropped.
+/// Releases the components that are still in the collection when its last clone is dropped.
 impl Drop for Shared {
     fn drop(&mut self) {
         let items = self.items.get_mut().unwrap_or_else(PoisonError::into_inner);
         for item in items.here.values_mut() {
-            // Contained, so that one plugin's panic does not affect the others.
+            // The call is contained, so that a panic of one component does not affect the other components.
             let _ = contain(|| item.component.dyn_release());
         }
     }
 }
 
-/// The next [`Id`]. Process-wide, so that an id identifies a component wherever it is.
+/// The number of the next [`Id`]. It is counted for the whole process, so that an id identifies a component in any
+/// collection.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Default)]
@@ -94,7 +95,8 @@ impl Shared {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the removals in flight. At the soft deadline it cuts them, and returns their names.
+    /// Waits for the removals that have not ended. At the soft deadline it cuts these removals, and returns their
+    /// names.
     async fn end_removals(&self, cx: &Context) -> Option<String> {
         self.removals.close();
         let removals = self.removals.clone();
@@ -119,7 +121,7 @@ impl Components {
     ///
     /// # Errors
     ///
-    /// The component itself, once the shutdown has begun.
+    /// Returns the component itself if the shutdown has begun.
     pub fn insert<C: Component + 'static>(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -129,7 +131,7 @@ impl Components {
         if items.closed {
             return Err(component);
         }
-        // Relaxed: the id only has to be unique.
+        // Relaxed is enough: the id only has to be unique.
         let id = Id(NEXT.fetch_add(1, Ordering::Relaxed));
         let item = Item {
             name: name.into(),
@@ -141,13 +143,14 @@ impl Components {
 
     /// Takes a component out and cleans it, within 25 s.
     ///
-    /// Returns `None` if the component is not there, because it was removed already or the shutdown has it. Also
-    /// returns `None` if the shutdown begins meanwhile and its time is over before the cleanup has ended. Then the
-    /// component is aborted and released.
+    /// Returns `None` if the component is not in the collection, because it was removed already or the shutdown is
+    /// cleaning it. Also returns `None` if the shutdown begins during the removal and the shutdown's time is over
+    /// before the cleanup has ended. In that case the component is aborted and released.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future puts the component back. If the shutdown has begun, it is aborted and released instead.
+    /// Dropping the future puts the component back. If the shutdown has begun, the component is aborted and released
+    /// instead.
     pub async fn remove(&self, id: Id) -> Option<Report> {
         self.remove_within(id, DEFAULT_TIMEOUT).await
     }
@@ -160,7 +163,7 @@ impl Components {
             if items.closed {
                 return None;
             }
-            // Under the lock, so that a shutdown that does not find the component finds its removal.
+            // The pass is taken under the lock, so that a shutdown that does not find the component finds its removal.
             name = items.here.get(&id)?.name.clone();
             let pass = self.shared.removals.enter_labelled(name.clone()).ok()?;
             (items.here.remove(&id)?, pass)
@@ -211,13 +214,13 @@ impl Components {
         let known = KnownElements::of_scope();
         for (_, item) in &mut self.take_all() {
             let component = &mut *item.component;
-            // Contained, so that one plugin's panic does not affect the others.
+            // The call is contained, so that a panic of one component does not affect the other components.
             let _ = contain(|| known.element(address_of(component), || act(component)));
         }
     }
 }
 
-/// Components that are being cleaned. Dropping this puts them back, unless the cleanup has ended.
+/// The components that a cleanup has taken out. Dropping this value puts them back, unless the cleanup has ended.
 struct Taken<'a> {
     shared: &'a Shared,
     items: Vec<(Id, Item)>,

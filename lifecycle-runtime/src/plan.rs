@@ -1,4 +1,4 @@
-//! Plans: the steps of a type with their order and budgets, as constants.
+//! Plans: the steps of a type with their order and time limits, as constants.
 
 mod prove;
 mod resolved;
@@ -12,15 +12,15 @@ pub use resolved::{ResolvedPlan, ResolvedStep};
 pub(crate) use resolved::{clip, resolve};
 pub(crate) use step_set::StepSet;
 
-/// The most steps that one plan may have.
+/// The largest number of steps that one plan may have.
 pub(crate) const MAX_STEPS: usize = 256;
 
-/// The cost of a step that has neither a timeout nor a nested plan.
+/// The time that a step counts if it has neither a timeout nor a nested plan.
 pub(crate) const UNSTATED: Duration = Duration::from_secs(1);
 
-/// The steps of a type, with their order and budgets: `T::PLAN`.
+/// The steps of a type, with their order and time limits: `T::PLAN`.
 ///
-/// `{}` prints it as a table; [`to_mermaid`](Self::to_mermaid) draws it.
+/// Displaying it with `{}` prints a table; [`to_mermaid`](Self::to_mermaid) draws a diagram.
 ///
 /// ```
 /// use lifecycle_runtime::Plan;
@@ -33,16 +33,16 @@ pub(crate) const UNSTATED: Duration = Duration::from_secs(1);
 pub struct Plan {
     pub(crate) name: &'static str,
     pub(crate) timeout: Option<Duration>,
-    /// The longest path through the steps. Stored, so that each nested plan is summed only once.
+    /// The time of the longest path through the steps. It is stored, so that each nested plan is summed only once.
     pub(crate) longest: Option<Duration>,
     pub(crate) steps: &'static [PlanStep],
     pub(crate) one_of: bool,
     /// Whether the type is an owner, so that a main may run before the plan.
     pub(crate) is_owner: bool,
-    /// Whether the component consists only of its parts, each of which has a row.
+    /// Whether the component consists only of its parts, each of which has a row of its own.
     #[cfg_attr(not(feature = "rt"), allow(dead_code))] // only the engine asks
     pub(crate) is_composite: bool,
-    /// The cost of a step with this plan and without a timeout, in nanoseconds.
+    /// The time that a step with this plan counts if it has no timeout, in nanoseconds.
     pub(crate) cost: u128,
 }
 
@@ -78,8 +78,9 @@ impl Plan {
         self.name
     }
 
-    /// Returns the longest time that the plan may take: its timeout, or else its longest path. In that path a step
-    /// without a timeout or nested plan counts 1 s, and a run-time timeout counts its `at_most`. `None` for a leaf.
+    /// Returns the longest time that the plan may take: its timeout, or else the time of its longest path. In that path
+    /// a step without a timeout or nested plan counts 1 s, and a run-time timeout counts its `at_most`. `None` for a
+    /// leaf.
     pub const fn budget(&self) -> Option<Duration> {
         match self.timeout {
             Some(timeout) => Some(timeout),
@@ -87,15 +88,15 @@ impl Plan {
         }
     }
 
-    /// Returns how long the main of [`run`](crate::run) may take once the shutdown has begun: the plan's timeout
-    /// minus the longest path through the steps. In that path a step without a timeout counts 1 s.
+    /// Returns how long the main of [`run`](crate::run) may take once the shutdown has begun: the plan's timeout minus
+    /// the time of the longest path through the steps. In that path a step without a timeout counts 1 s.
     ///
-    /// Main is awaited before the plan. The time that main does not use is left to the steps without a timeout, which
-    /// get at least 1 s each. In a plan that leaves main less than 1 s, main counts 1 s, and the times of main and
-    /// all steps are shortened in proportion.
+    /// The runner waits for main before it runs the plan. The time that main does not use is left to the steps without
+    /// a timeout, which get at least 1 s each. In a plan that leaves main less than 1 s, main counts 1 s, and the times
+    /// of main and all steps are shortened in proportion.
     ///
-    /// A run-time timeout counts its `at_most`. Returns `None` if one has no `at_most`, and for a leaf or a part.
-    /// [`ResolvedPlan::main_share`] knows all timeouts.
+    /// A run-time timeout counts its `at_most`. The method returns `None` if a run-time timeout has no `at_most`, and
+    /// for a leaf or a part. [`ResolvedPlan::main_share`] knows all timeouts.
     ///
     /// Print the plan to see this time, or assert it:
     ///
@@ -193,7 +194,7 @@ impl Plan {
         self
     }
 
-    /// Creates a plan of independent steps, like that of a tuple.
+    /// Creates a plan of steps that do not wait for each other, like the plan of a tuple.
     #[cfg(feature = "rt")]
     pub(crate) const fn together(steps: &'static [PlanStep]) -> Self {
         Self::__new("", None, steps)
@@ -203,7 +204,7 @@ impl Plan {
     pub const fn __variant(&self, index: usize) -> &Self {
         match self.steps[index].nested {
             Some(plan) => plan,
-            // The variant has no steps.
+            // A variant without steps counts as a leaf.
             None => Self::LEAF,
         }
     }
@@ -214,7 +215,7 @@ impl Plan {
         prove::prove(self, "");
     }
 
-    /// Like `__prove`, for a plan with the default timeout.
+    /// Does the work of `__prove` for a plan with the default timeout.
     #[doc(hidden)]
     #[track_caller]
     pub const fn __prove_default(&self) {
@@ -228,8 +229,9 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Returns how long a main before the plan may take, if both together are given `given`. Main counts as much as a
-/// step without a timeout. If that is too much, all times are shortened in proportion.
+/// Returns how long main may take before a plan whose longest path takes `longest`, if main and plan together have the
+/// time `given`. Main counts as much as a step without a timeout. If main and plan need more than `given`, all times
+/// are shortened in proportion.
 pub(crate) const fn main_share(longest: Duration, given: Duration) -> Duration {
     let needed = longest.saturating_add(UNSTATED);
     if needed.as_nanos() <= given.as_nanos() {
@@ -250,7 +252,7 @@ pub struct PlanStep {
     pub(crate) required: bool,
     pub(crate) best_effort: bool,
     pub(crate) how: &'static str,
-    /// `None` for a leaf, which has nothing to show.
+    /// The plan of the field's type. `None` for a leaf, which has no steps to show.
     pub(crate) nested: Option<&'static Plan>,
     /// The time that the step counts in the longest path, in nanoseconds.
     pub(crate) cost: u128,
@@ -267,7 +269,7 @@ impl PlanStep {
         self.priority
     }
 
-    /// Returns the steps that this one waits for directly, as indices into [`Plan::steps`].
+    /// Returns the steps for which this step waits directly, as indices into [`Plan::steps`].
     pub fn after(&self) -> impl Iterator<Item = usize> + use<> {
         self.after.iter()
     }
@@ -277,7 +279,7 @@ impl PlanStep {
         self.timeout
     }
 
-    /// Returns whether the steps that come after it are skipped unless it is done.
+    /// Returns whether the later steps that depend on this one are skipped if this step does not succeed.
     pub const fn is_required(&self) -> bool {
         self.required
     }
@@ -340,7 +342,7 @@ impl PlanStep {
         }
     }
 
-    /// Adds the steps from the 129th on that this one waits for.
+    /// Adds those steps for which this step waits whose index is 128 or more.
     #[doc(hidden)]
     pub const fn __after_late(mut self, late: u128) -> Self {
         self.after.high = late;

@@ -13,16 +13,16 @@ use crate::engine::{PollSpan, RunningPlan, begin_owner, contain};
 use crate::report::Cut;
 use crate::{GracefulShutdown, Plan, Reason, Report, clock, log};
 
-/// The timeout of an owner that states none. Kubernetes kills after 30 s, so 5 s are left for the work around the
-/// plan.
+/// The timeout of an owner that states none. Kubernetes kills a process after 30 s, so 5 s are left for the work before
+/// and after the plan.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The state of an owner's shutdown: the field marked `#[shutdown(state)]`.
 ///
-/// It is not `Clone`, so an owner cannot be `Clone` either: dropping a clone must not end what the original still
-/// uses. Hold the owner once, and give handlers cheap clones of its parts.
+/// The state is not `Clone`, so an owner cannot be `Clone` either: dropping a clone must not end what the original
+/// still uses. Hold the owner once, and give handlers cheap clones of its parts.
 ///
-/// It costs 16 bytes. Until the shutdown begins there is no task, no timer and no allocation.
+/// The state takes 16 bytes. Until the shutdown begins it creates no task, no timer and no allocation.
 #[derive(Default)]
 pub struct ShutdownState {
     inner: Inner,
@@ -32,7 +32,7 @@ pub struct ShutdownState {
 enum Inner {
     #[default]
     Armed,
-    /// The shutdown has begun. It has ended once the plan has a report.
+    /// The shutdown has begun. It has ended if this plan has a report.
     Running(Arc<RunningPlan>),
     Disarmed,
 }
@@ -49,8 +49,8 @@ const _: () = assert!(size_of::<ShutdownState>() <= 16);
 #[doc(hidden)]
 pub trait ClonedOwner {}
 
-/// Never applies. It exists for its compile error, which tells why an owner cannot derive `Clone`, and what to do
-/// instead.
+/// An implementation that never applies. It exists for its compile error, which explains why an owner cannot derive
+/// `Clone`, and what to do instead.
 #[doc(hidden)]
 impl Clone for ShutdownState
 where
@@ -69,7 +69,8 @@ impl ShutdownState {
         }
     }
 
-    /// Declares that there is nothing left to shut down. A later shutdown runs no step, and `Drop` logs nothing.
+    /// Declares that the owner has nothing left to shut down. A later shutdown runs no step, and the owner's `Drop`
+    /// logs nothing.
     pub fn disarm(&mut self) {
         self.inner = Inner::Disarmed;
     }
@@ -89,8 +90,8 @@ impl ShutdownState {
         matches!(self.inner, Inner::Disarmed)
     }
 
-    /// Logs that an owner with this plan is being dropped. Returns `false`, without an event, if its shutdown has
-    /// ended or it is disarmed.
+    /// Logs that an owner with this plan is being dropped. Returns `false` and logs nothing if the owner's shutdown has
+    /// ended or the owner is disarmed.
     pub(crate) fn log_drop(&self, plan: &Plan) -> bool {
         if self.is_disarmed()
             || self
@@ -119,8 +120,8 @@ impl ShutdownState {
 }
 
 impl Drop for ShutdownState {
-    /// Logs an owner that has no `Drop` of its own (`no_drop`). The `Drop` of any other owner disarms the state
-    /// first. The type's name is known only once the shutdown has begun.
+    /// Logs the drop of an owner that has no `Drop` of its own (`no_drop`). The `Drop` of any other owner disarms the
+    /// state first. The name of the owner's type is known only once the shutdown has begun.
     fn drop(&mut self) {
         match &self.inner {
             Inner::Armed => log::dropped("an unnamed owner", &[]),
@@ -131,7 +132,7 @@ impl Drop for ShutdownState {
             }
             Inner::Running(_) | Inner::Disarmed => {}
         }
-        // The rows hold foreign values, errors and closures, whose drop may panic.
+        // The drop is contained, since the rows hold errors and closures of components, whose drops may panic.
         let inner = std::mem::take(&mut self.inner);
         let _ = contain(|| drop(inner));
     }
@@ -152,14 +153,15 @@ impl fmt::Debug for ShutdownState {
 ///
 /// # Cancel safety
 ///
-/// Dropping it half-way drops what is running. The next `shutdown()` resumes the unfinished steps, on the same clock.
+/// Dropping the future half-way drops the running steps. The next `shutdown()` resumes the unfinished steps. Their
+/// deadlines do not change.
 #[must_use = "a shutdown does nothing until it is awaited: write `.await`"]
 pub struct Shutdown<'a, S> {
     inner: ShutdownInner<'a>,
     owner: PhantomData<&'a mut S>,
 }
 
-/// The part that does not depend on the owner's type, so that it is compiled once.
+/// The part of a `Shutdown` that does not depend on the owner's type, so that this part is compiled once.
 struct ShutdownInner<'a> {
     reason: Reason,
     within: Option<Duration>,
@@ -190,10 +192,10 @@ impl<'a, S: GracefulShutdown> Shutdown<'a, S> {
         self
     }
 
-    /// Sets the time for the whole plan, from the first poll on, instead of the plan's timeout.
+    /// Sets the time limit of the whole plan, instead of the plan's timeout. The time begins at the first poll.
     ///
-    /// If that is less than the plan needs, all budgets shrink in proportion. Even with no time at all every step is
-    /// polled once. A shutdown that has begun keeps its deadline.
+    /// If the plan needs more time than that, the time limits of all steps shrink in proportion. Even with no time at
+    /// all every step is polled once. A shutdown that has begun keeps its deadline.
     pub fn within(mut self, within: Duration) -> Self {
         self.inner.within = Some(within);
         self
@@ -236,7 +238,7 @@ impl<S> fmt::Debug for Shutdown<'_, S> {
     }
 }
 
-/// Begins or resumes a shutdown. Returns the report if there is nothing left to run.
+/// Begins or resumes a shutdown. Returns its report instead if no step is left to run.
 fn begin<'a>(
     owner: &'a mut (dyn Owner + Send + 'a),
     plan: &'static Plan,
@@ -269,7 +271,7 @@ fn begin<'a>(
 }
 
 /// Makes `plan`, whose clock is already running, the owner's plan, and returns it. If the owner's shutdown has begun
-/// before, that plan goes on and is returned instead.
+/// before, returns the plan of that shutdown instead.
 pub(crate) fn resume(owner: &mut dyn Owner, plan: Arc<RunningPlan>) -> Arc<RunningPlan> {
     let state = owner.__state();
     if state.is_disarmed() {
@@ -283,10 +285,10 @@ pub(crate) fn resume(owner: &mut dyn Owner, plan: Arc<RunningPlan>) -> Arc<Runni
     plan
 }
 
-/// The future of an owner's running plan, or of what is left of it. The owner's state holds the same plan.
+/// The future that runs an owner's plan, or the steps that are left of it. The owner's state holds the same plan.
 pub(crate) struct RunPlan<'a> {
     running: Arc<RunningPlan>,
-    /// `None` once all steps have ended; their results are in the report.
+    /// The future of the steps. `None` once all steps have ended; their results are in the report.
     steps: Option<Steps<'a>>,
     span: PollSpan,
 }

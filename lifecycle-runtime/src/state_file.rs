@@ -1,4 +1,4 @@
-//! State that outlives the process, in a file that is always whole.
+//! State that outlives the process, in a file that is never half written.
 
 mod disk;
 
@@ -18,17 +18,18 @@ use self::disk::{Envelope, Found};
 
 /// State that is kept in memory and saved to a file, periodically and at shutdown.
 ///
-/// Each save replaces the file atomically: it writes a file beside it, fsyncs that, renames it over the old one, and
-/// fsyncs the directory. So after a crash at any moment the file holds the old state or the new one. It is JSON: the
-/// state with a name, a version and wall-clock times around it.
+/// Each save replaces the file atomically: it writes a new file in the same directory, fsyncs that file, renames it
+/// over the old one, and fsyncs the directory. So after a crash at any moment the file holds the old state or the new
+/// state. The content is JSON: the state, with a name, a version and wall-clock times.
 ///
 /// Opening sets a file aside, with a warning, if its content is damaged, belongs to another program, or has a newer
-/// version. It gets another name, and the state starts with its default. A file of an older version is read as it is:
-/// give new fields `#[serde(default)]`. A file that cannot be *read* is an error, so that it is never overwritten. If
-/// the path is a symbolic link, its target is replaced and the link stays.
+/// version. The file then gets another name, and the state starts with its default. A file of an older version is read
+/// as it is: give new fields `#[serde(default)]`. A file that cannot be *read* is an error, so that it is never
+/// overwritten. If the path is a symbolic link, its target is replaced and the link stays.
 ///
-/// As a component it saves the state, and marks the file with the time of the shutdown. If that fails (a full disk, a
-/// read-only directory) the step fails and the old file stays whole. Dropping it saves nothing.
+/// As a component, a `StateFile` saves the state, and writes the time of the shutdown into the file. If saving fails (a
+/// full disk, a read-only directory), the step fails and the old file stays whole. Dropping a `StateFile` saves
+/// nothing.
 ///
 /// ```
 /// use lifecycle_runtime::{BoxError, Component, Context, Reason, StateFile};
@@ -63,8 +64,8 @@ struct Shared<T> {
     version: u32,
     restored: Option<Saved>,
     memory: Mutex<Memory<T>>,
-    /// Serialises saves, so that the last save to begin is the last on the disk. The writing thread holds it, since
-    /// it goes on when the future of a save is dropped.
+    /// The lock that makes saves run one after the other, so that the last save to begin is the last on the disk. The
+    /// thread that writes holds the lock, since it goes on when the future of a save is dropped.
     saving: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -78,11 +79,11 @@ struct Memory<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Saved {
-    /// When the file was saved.
+    /// The time when the file was saved.
     pub saved_at: SystemTime,
-    /// When the shutdown that saved it ran. `None` if the process ended without one.
+    /// The time of the shutdown that saved the file. `None` if the process ended without a shutdown.
     pub shutdown_at: Option<SystemTime>,
-    /// The version that the file was written with.
+    /// The version with which the file was written.
     pub version: u32,
 }
 
@@ -92,20 +93,20 @@ where
 {
     /// Restores the state from the file, or starts with the default if there is no file or its content is damaged.
     ///
-    /// `name` tells which program the file belongs to, `version` which shape the state has.
+    /// `name` identifies the program to which the file belongs, and `version` the shape of the state.
     ///
     /// # Errors
     ///
     /// If the file cannot be read (no permission, no free descriptors, a directory or a pipe in its place), or if a
-    /// damaged file cannot be set aside. The error names the path; nothing was changed.
+    /// damaged file cannot be set aside. The error names the path; no file was changed.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime, whose blocking pool reads the file. Every save panics there, too.
+    /// Outside a tokio runtime, since its blocking pool reads the file. Every save panics there, too.
     ///
     /// # Cancel safety
     ///
-    /// Safe: the dropped future may have set a damaged file aside, and the next call then starts with the default.
+    /// Safe: the dropped future may have set a damaged file aside; in that case the next call starts with the default.
     pub async fn open(
         path: impl AsRef<Path>,
         name: &'static str,
@@ -145,7 +146,8 @@ where
 }
 
 impl<T> StateFile<T> {
-    /// Returns what the state was restored from. `None` if it started with the default.
+    /// Returns the times and the version of the file from which the state was restored. `None` if the state started
+    /// with its default.
     pub fn restored(&self) -> Option<Saved> {
         self.shared.restored
     }
@@ -155,14 +157,14 @@ impl<T> StateFile<T> {
         &self.shared.path
     }
 
-    /// Reads the state under a lock that `update` and saves share. Do not block in `look`, and call neither this nor
-    /// `update` there: that would deadlock.
+    /// Calls `look` with the state, under a lock that `update` and saves share. Do not block in `look`, and call
+    /// neither `read` nor `update` there: that would deadlock.
     pub fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
         look(&self.shared.memory().state)
     }
 
-    /// Changes the state, which the next save writes. The lock is that of [`read`](Self::read). If `change` panics,
-    /// its changes up to there stay.
+    /// Calls `change` to change the state, which the next save writes. The lock is the same as that of
+    /// [`read`](Self::read). If `change` panics, the changes that it has made stay.
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut memory = self.shared.memory();
         memory.dirty = true;
@@ -179,15 +181,15 @@ impl<T: Serialize + Send + 'static> StateFile<T> {
     ///
     /// # Cancel safety
     ///
-    /// Safe: a save that has begun ends on the blocking pool.
+    /// Safe: a save that has begun runs to its end on the blocking pool.
     pub async fn save(&self) -> Result<(), BoxError> {
         self.shared.save(None).await
     }
 
-    /// Saves the state every `period` if it has changed; the first time at once. A period below 1 ms counts as 1 ms.
+    /// Saves the state every `period` if it has changed; the first save is at once. A period below 1 ms counts as 1 ms.
     ///
-    /// It never ends: spawn it, for example into a [`TaskGroup`](crate::TaskGroup), which aborts it. A failure is
-    /// logged, and the next save tries again.
+    /// The future never ends. Spawn it, for example into a [`TaskGroup`](crate::TaskGroup), which aborts it. A failed
+    /// save is logged, and the next save tries again.
     pub fn save_every(&self, period: Duration) -> impl Future<Output = ()> + Send + use<T> {
         let shared = Arc::clone(&self.shared);
         async move {

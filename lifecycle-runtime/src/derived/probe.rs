@@ -1,8 +1,8 @@
-//! Finds out about the type of a field, which the derive sees only as tokens.
+//! The probes that find out about the type of a field. The derive sees this type only as tokens.
 //!
 //! An inherent item of `Probe<T>` exists only if `T` is a component, and hides the item of the same name that
 //! [`Fallback`] provides for every `T`. So a field whose type is not a component is reported once, by [`component`],
-//! and all other generated code for it still compiles.
+//! and all other code that the derive generated for the field still compiles.
 
 use std::future::{Future, Pending, pending};
 use std::marker::PhantomData;
@@ -15,15 +15,15 @@ use crate::{BoxError, Component, MustClean, Plan, ShutdownState, TaskOutcome};
 pub struct Probe<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
 
 impl<T: ?Sized> Probe<T> {
-    /// Probes a field without `#[shutdown]`.
+    /// The probe for a field without `#[shutdown]`.
     pub const FORGOTTEN: Forgotten<T> = Forgotten(PhantomData);
 }
 
-/// The verdict on a type that is a component.
+/// The result of a probe: the type is a component.
 #[derive(Debug)]
 pub struct IsComponent;
 
-/// The verdict on a type that is not a component, as far as its bounds show.
+/// The result of a probe: the type is not a component, as far as its bounds show.
 #[derive(Debug)]
 pub struct NoComponent;
 
@@ -68,8 +68,8 @@ pub trait Fallback {
         NoStep
     }
 
-    /// Replaces the cleanup of a type that is not `Send`, which was reported already. No future of it could be
-    /// `Send`.
+    /// Replaces the cleanup of a type that is not `Send` by a future that never ends. The type was already reported,
+    /// and none of its futures could be `Send`.
     fn cleanup<F: Future>(_cleanup: F) -> Pending<F::Output> {
         pending()
     }
@@ -85,18 +85,18 @@ impl<T: ?Sized> Fallback for Probe<T> {
     type Value = T;
 }
 
-/// Requires a component, and returns its plan.
+/// Requires that `T` is a component, and returns its plan.
 pub const fn component<T: Component + ?Sized>() -> &'static Plan {
     const { &T::PLAN }
 }
 
-/// Requires a component, and returns the plan of a leaf instead of its own.
+/// Requires that `T` is a component, and returns the plan of a leaf instead of the component's own plan.
 pub const fn leaf<T: Component + ?Sized>() -> &'static Plan {
     Plan::LEAF
 }
 
-/// Returns the plan of a type. Unlike `T::PLAN` it does not require the bounds of the trait, which are checked, and
-/// reported, at the trait's implementation.
+/// Returns the plan of a type. Unlike `T::PLAN`, this function does not require the bounds of the trait. Those are
+/// checked and reported at the trait's implementation.
 pub const fn plan_of<T: Component + ?Sized>() -> &'static Plan {
     const { &T::PLAN }
 }
@@ -112,12 +112,12 @@ impl StateOf<ShutdownState> {
     }
 }
 
-/// The defaults for every other type, which [`state`] has already reported.
+/// The defaults for a type that is not `ShutdownState`. [`state`] has already reported the type.
 pub trait NoState {
     /// The probed type.
     type Value: ?Sized;
 
-    /// Never called.
+    /// Exists only to be compiled; nothing calls it.
     fn of(_value: &mut Self::Value) -> &mut ShutdownState {
         super::no_state()
     }
@@ -127,7 +127,7 @@ impl<T: ?Sized> NoState for StateOf<T> {
     type Value = T;
 }
 
-/// The bound on the type of the field marked `state`.
+/// The bound on the type of the field marked `state`. Only `ShutdownState` meets it.
 #[diagnostic::on_unimplemented(
     message = "a field of type `{Self}` cannot hold the state of a shutdown",
     label = "not a `ShutdownState`",
@@ -137,7 +137,7 @@ pub trait IsState {}
 
 impl IsState for ShutdownState {}
 
-/// Requires the state.
+/// Requires that `T` is the type `ShutdownState`.
 pub const fn state<T: IsState + ?Sized>() {}
 
 /// Fails the compilation if a field was forgotten.
@@ -148,14 +148,14 @@ pub const fn assert_not_component(is_component: bool, message: &'static str) {
     }
 }
 
-/// A probe for a field without `#[shutdown]`. Autoref in method resolution selects the verdict on its type, even
-/// where a constant would wait for code generation.
+/// A probe for a field without `#[shutdown]`. Autoref in method resolution selects the result for its type. This works
+/// even in generic code, where a constant would be evaluated only at code generation.
 #[derive(Debug)]
 pub struct Forgotten<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
 
 /// The case of a component that must not be forgotten: an error.
 pub trait MustNotBeForgotten {
-    /// Returns the verdict.
+    /// Returns the result of the probe.
     fn component(&self) -> IsComponent {
         IsComponent
     }
@@ -165,7 +165,7 @@ impl<T: Component + MustClean + ?Sized> MustNotBeForgotten for &&Forgotten<T> {}
 
 /// The case of any other component, which may have become one after the field was written: a warning.
 pub trait ForgottenField {
-    /// Returns the verdict.
+    /// Returns the result of the probe.
     #[deprecated(
         note = "the type of this field is a component, but nothing says when the field is cleaned up; \
         write `#[shutdown]` with its place in the order above it, or `#[shutdown(skip)]` if another owner cleans it"
@@ -179,7 +179,7 @@ impl<T: Component + ?Sized> ForgottenField for &Forgotten<T> {}
 
 /// The case of a type that is not a component: nothing to report.
 pub trait NothingForgotten {
-    /// Returns the verdict.
+    /// Returns the result of the probe.
     fn component(&self) -> NoComponent {
         NoComponent
     }
@@ -187,7 +187,7 @@ pub trait NothingForgotten {
 
 impl<T: ?Sized> NothingForgotten for Forgotten<T> {}
 
-/// The bound on the verdict on a field without `#[shutdown]`. `Field` is a type that is named like the field.
+/// The bound on the result of probing a field without `#[shutdown]`. `Field` is a type that is named like the field.
 #[diagnostic::on_unimplemented(
     message = "the field `{Field}` of `{Owner}` is a component, but nothing says when it is cleaned up",
     label = "a forgotten component",
@@ -197,7 +197,7 @@ pub trait NotComponent<Field, Owner: ?Sized> {}
 
 impl<Field, Owner: ?Sized> NotComponent<Field, Owner> for NoComponent {}
 
-/// Like [`assert_not_component`], for a type that depends on parameters.
+/// Does the work of [`assert_not_component`] for a type that depends on parameters.
 pub const fn assert_not_component_by_type<
     Field,
     Owner: ?Sized,
@@ -207,9 +207,9 @@ pub const fn assert_not_component_by_type<
 ) {
 }
 
-/// Holds the checks of a generic type: compiled, but never called.
+/// A trait whose method holds the checks of a generic type. The checks are compiled, but never called.
 pub trait Check {
-    /// Never called.
+    /// Exists only to be compiled; nothing calls it.
     fn check();
 }
 

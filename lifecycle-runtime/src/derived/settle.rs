@@ -1,4 +1,4 @@
-//! Converts what a `with = …` returns: a value or a future, of any [`TaskOutcome`], becomes one result.
+//! The conversion of what a `with = …` returns. A value or a future, of any [`TaskOutcome`], becomes one result.
 //!
 //! Autoref in method resolution selects the conversion. The call is made on `&&Kind<T>`, for which a method of
 //! `&Kind<T>` takes precedence over one of `Kind<T>`. The last trait of each group holds the compile error for types
@@ -20,7 +20,7 @@ pub fn kind<T>(_value: &T) -> Kind<T> {
 
 /// The case of a future, which is awaited.
 pub trait WhenFuture<T> {
-    /// Returns the future to await.
+    /// Returns the future that the step awaits.
     fn __awaited(&self, value: T) -> T;
 }
 
@@ -30,9 +30,9 @@ impl<T: Future> WhenFuture<T> for &Kind<T> {
     }
 }
 
-/// The case of anything else, which is ready.
+/// The case of a value that is not a future, so that nothing has to be awaited.
 pub trait WhenReady<T> {
-    /// Returns the future to await.
+    /// Returns the future that the step awaits.
     fn __awaited(&self, value: T) -> Ready<T>;
 }
 
@@ -58,7 +58,7 @@ impl<T: TaskOutcome> WhenOutcome<T> for &&Kind<T> {
     }
 }
 
-/// The case of a result with any other value, of which only the error counts.
+/// The case of a `Result` whose value is no [`TaskOutcome`]. Only its error counts.
 pub trait WhenResult<T> {
     /// Returns whether the cleanup succeeded.
     ///
@@ -95,8 +95,8 @@ impl<T> WhenOther<T> for Kind<T> {
     }
 }
 
-/// A bound whose compile error tells what a cleanup may return. Unlike [`TaskOutcome`] it has no implementation for
-/// results, so that the error is about the returned type and not about a bound of it.
+/// A bound whose compile error lists what a cleanup may return. Unlike [`TaskOutcome`] this trait has no implementation
+/// for results, so that the error is about the returned type and not about a bound of it.
 #[diagnostic::on_unimplemented(
     message = "a cleanup cannot return `{Self}`",
     label = "neither `()`, a `Report`, nor a `Result` whose error converts into `BoxError`",
@@ -110,7 +110,7 @@ impl Returnable for crate::Report {}
 
 /// The case of an `Arc`, which may have other owners.
 pub trait WhenArc {
-    /// Returns whether the field is the only owner.
+    /// Returns whether the field is the only owner of its value.
     fn __is_sole_owner(&mut self) -> bool;
 }
 
@@ -134,7 +134,7 @@ impl<T: ?Sized> WhenArc for &mut Held<'_, Option<std::sync::Arc<T>>> {
 
 /// The case of a value that is not shared.
 pub trait WhenOwned {
-    /// Returns whether the field is the only owner.
+    /// Returns whether the field is the only owner of its value.
     fn __is_sole_owner(&mut self) -> bool;
 }
 
@@ -144,7 +144,7 @@ impl<T: ?Sized> WhenOwned for Held<'_, T> {
     }
 }
 
-/// Converts what a call returned, a future or not. Awaits.
+/// Converts what a call returned into a result. If the call returned a future, awaits it.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __lifecycle_settle {
@@ -159,7 +159,7 @@ macro_rules! __lifecycle_settle {
     }};
 }
 
-/// Converts what a call returned that is not a future.
+/// Converts what a call returned, which is not a future, into a result.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __lifecycle_settle_now {

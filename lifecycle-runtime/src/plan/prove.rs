@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{MAX_STEPS, Plan, PlanStep, StepSet};
 
-/// Returns the longest path. Every step takes its cost, and starts when all steps before it have ended.
+/// Returns the time of the longest path. Every step takes its cost, and starts when all steps for which it waits have
+/// ended.
 pub(super) const fn longest(steps: &[PlanStep]) -> Duration {
     let finish = finishes(steps);
     let mut longest = 0;
@@ -20,8 +21,8 @@ pub(super) const fn longest(steps: &[PlanStep]) -> Duration {
 
 /// Returns the latest end of each step, in nanoseconds.
 ///
-/// Every plan of every type is passed through this during compilation, where calls dominate the time. So there are
-/// few calls.
+/// The compiler evaluates this function for every plan of every type, where calls take most of the time. So the
+/// function makes few calls.
 const fn finishes(steps: &[PlanStep]) -> [u128; MAX_STEPS] {
     let mut finish = [0; MAX_STEPS];
     let mut rest = steps;
@@ -63,8 +64,8 @@ pub(super) const fn from_nanos(nanos: u128) -> Duration {
     Duration::new((nanos / SECOND) as u64, (nanos % SECOND) as u32)
 }
 
-/// Fails the compilation if the plan cannot fit its timeouts, and spells out the sum. `of_timeout` is appended to the
-/// plan's timeout in the message.
+/// Fails the compilation if the plan cannot fit its timeouts, and shows the sum in the message. `of_timeout` is
+/// appended to the plan's timeout in the message.
 #[track_caller]
 pub(super) const fn prove(plan: &Plan, of_timeout: &str) {
     if plan.one_of {
@@ -113,7 +114,7 @@ pub(super) const fn too_many(name: &str, steps: &[PlanStep]) -> ! {
         .panic()
 }
 
-/// The most steps of a path that a message names, so that the advice at its end still fits.
+/// The largest number of steps of a path that a message names, so that the advice at its end still fits.
 const NAMED: usize = 12;
 
 #[track_caller]
@@ -151,7 +152,7 @@ const fn over_budget(plan: &Plan, timeout: Duration, of_timeout: &str) {
 
 /// The steps of the longest path.
 struct Path {
-    /// Indices of the steps, the last one first.
+    /// The indices of the steps, the last step first.
     steps: [usize; MAX_STEPS],
     len: usize,
 }
@@ -173,7 +174,7 @@ impl Path {
     }
 }
 
-/// Returns the step with the latest end among `among`; the first one of several.
+/// Returns the step with the latest end among `among`. If several steps have that end, returns the first of them.
 const fn last_of(finish: &[u128; MAX_STEPS], len: usize, among: Option<StepSet>) -> Option<usize> {
     let mut last = None;
     let mut i = 0;
@@ -210,7 +211,8 @@ impl Text {
 
     const fn push(mut self, text: &str) -> Self {
         let text = text.as_bytes();
-        // A text that does not fit is left out whole, so that the bytes stay valid UTF-8.
+        // The length is checked before each byte, so a text that does not fit is left out whole and the bytes stay
+        // valid UTF-8.
         let mut i = 0;
         while i < text.len() && self.len + text.len() - i < Self::ROOM {
             self.bytes[self.len] = text[i];

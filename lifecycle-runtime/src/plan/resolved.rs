@@ -27,7 +27,7 @@ pub struct ResolvedPlan {
 #[derive(Clone, Debug)]
 pub struct ResolvedStep {
     step: PlanStep,
-    /// The timeout, or else the budget of the nested plan.
+    /// The step's timeout, or else the time limit of its nested plan.
     budget: Option<Duration>,
     nested: Option<ResolvedPlan>,
 }
@@ -111,7 +111,7 @@ impl ResolvedPlan {
                 .unwrap_or_default();
             match &row.nested {
                 Some(nested) => {
-                    // Writing to a String cannot fail, here and below.
+                    // Errors are ignored here and below, since writing to a `String` cannot fail.
                     let _ = writeln!(
                         out,
                         "{pad}subgraph {id}[\"{}{budget}\"]",
@@ -185,18 +185,18 @@ impl ResolvedStep {
         self.step.priority
     }
 
-    /// Returns the steps that this one waits for directly, as indices into [`ResolvedPlan::steps`].
+    /// Returns the steps for which this step waits directly, as indices into [`ResolvedPlan::steps`].
     pub fn after(&self) -> impl Iterator<Item = usize> + use<> {
         self.step.after()
     }
 
-    /// Returns the timeout of the step, or else the budget of its nested plan. `None` for a step that has neither: it
-    /// may use the time that the other steps leave.
+    /// Returns the timeout of the step, or else the time limit of its nested plan. `None` for a step that has neither:
+    /// such a step may use the time that the other steps leave.
     pub fn budget(&self) -> Option<Duration> {
         self.budget
     }
 
-    /// Returns whether the steps that come after it are skipped unless it is done.
+    /// Returns whether the later steps that depend on this one are skipped if this step does not succeed.
     pub fn is_required(&self) -> bool {
         self.step.required
     }
@@ -212,7 +212,7 @@ impl ResolvedStep {
     }
 }
 
-/// The text that stands for a plan without steps.
+/// The text in place of a plan that has no steps.
 const NOTHING: &str = "nothing to clean";
 
 impl fmt::Display for ResolvedPlan {
@@ -241,8 +241,8 @@ impl fmt::Display for ResolvedPlan {
     }
 }
 
-/// Resolves `plan` with the plans of a value's fields (by the index of their step) and the run-time timeouts that
-/// `collect_timeouts` reports.
+/// Builds the resolved plan of a value from `plan`, the plans of the value's fields (with the index of each field's
+/// step) and the run-time timeouts that `collect_timeouts` reports.
 #[cfg(feature = "rt")]
 pub(crate) fn resolve(
     plan: Plan,
@@ -275,7 +275,7 @@ pub(crate) fn resolve(
     if let Some(total) = total.or(plan.timeout) {
         resolved.budget = Some(total);
         if plan.is_owner {
-            // No step may count for more than the whole plan has, however long its own timeout is.
+            // No step may count for more than the whole plan's time, however long its own timeout is.
             for step in &mut costs {
                 step.cost = step.cost.min(total.as_nanos());
             }
@@ -293,7 +293,7 @@ pub(crate) fn clip(given: Duration, at_most: Option<Duration>) -> Duration {
 
 #[cfg(feature = "serde")]
 mod serialize {
-    //! Plans as data. Durations are whole milliseconds, and `after` lists steps by name.
+    //! The serialized form of plans. Durations are whole milliseconds, and `after` lists steps by name.
 
     use serde::ser::{Serialize, SerializeStruct, Serializer};
 
@@ -319,7 +319,7 @@ mod serialize {
         }
     }
 
-    /// A step and its plan, which knows the names of the steps before it.
+    /// A step and its plan. The plan gives the names of the steps before it.
     struct Row<'a>(&'a ResolvedPlan, &'a ResolvedStep);
 
     impl Serialize for Row<'_> {

@@ -2,12 +2,12 @@
 
 use super::MAX_STEPS;
 
-/// A set of steps of one plan, by index. Two numbers instead of a list, so that constants compile fast.
+/// A set of steps of one plan, by index. It is two numbers and not a list, so that constants compile fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StepSet {
-    /// The indices below 128, a bit each.
+    /// The steps with an index below 128, one bit each.
     pub(super) low: u128,
-    /// The indices from 128 on.
+    /// The steps with an index from 128 on, one bit each.
     pub(super) high: u128,
 }
 
@@ -46,7 +46,7 @@ impl StepSet {
                 (&mut low, 0)
             };
             let index = bits.trailing_zeros() as usize;
-            // Clears the lowest bit. Returns `None` if there is none.
+            // This clears the lowest bit, or returns `None` if no bit is set.
             *bits &= bits.checked_sub(1)?;
             Some(first + index)
         })
@@ -71,7 +71,7 @@ mod tests {
         assert!(fewer.are_among(&set) && !set.are_among(&fewer));
     }
 
-    /// A chain: each step waits for the one before it.
+    /// A plan's steps in which each step waits for the step before it.
     const CHAIN: &[PlanStep] = &{
         let mut steps = [PlanStep::__of("first", 0, 0, None, Plan::LEAF); 200];
         let mut i = 1;

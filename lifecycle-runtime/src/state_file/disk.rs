@@ -1,4 +1,4 @@
-//! The file itself: read, set aside, and replaced atomically. All of this blocks.
+//! The functions that read the state file, set it aside, and replace it atomically. All of them block.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -12,8 +12,8 @@ use super::Saved;
 
 const FORMAT: &str = "lifecycle-state";
 
-/// The age from which the temporary file of a killed save is removed. A younger one may belong to a process that is
-/// saving.
+/// The age from which a temporary file is removed, which a killed save has left. A younger file may belong to a process
+/// that is saving.
 const STALE: Duration = Duration::from_secs(60);
 
 /// The content of the file.
@@ -22,13 +22,13 @@ pub(super) struct Envelope<N, T> {
     format: N,
     name: N,
     version: u32,
-    /// Milliseconds since 1970, like all times here.
+    /// The time of the save, in milliseconds since 1970, like all times here.
     saved_at: u64,
     shutdown_at: Option<u64>,
     state: T,
 }
 
-/// Everything but the state. It is checked first.
+/// The fields of the file without the state. They are checked first.
 #[derive(Deserialize)]
 struct Header {
     format: String,
@@ -46,7 +46,7 @@ struct Content<T> {
 pub(super) enum Found<T> {
     State(T, Saved),
     Nothing,
-    /// The content was read and is damaged. The file now has the name `aside`.
+    /// The content was read and is damaged or foreign. The file now has the name `aside`.
     SetAside {
         why: String,
         aside: PathBuf,
@@ -72,7 +72,7 @@ impl<'a, T> Envelope<&'a str, &'a T> {
 }
 
 fn millis(time: SystemTime) -> u64 {
-    // Times before 1970 become 1970.
+    // A time before 1970 becomes 1970.
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -83,7 +83,7 @@ fn time(millis: u64) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
-/// Loads the file. It is set aside only after its content was read.
+/// Loads the state from the file. A damaged file is set aside only after its content was read.
 pub(super) fn load<T: DeserializeOwned>(
     path: &Path,
     name: &str,
@@ -93,7 +93,7 @@ pub(super) fn load<T: DeserializeOwned>(
     sweep(path);
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
-            // Reading a pipe would never end.
+            // A file that is not regular is refused, since reading a pipe would never end.
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "it is not a regular file",
@@ -107,7 +107,7 @@ pub(super) fn load<T: DeserializeOwned>(
         Ok((state, saved)) => Ok(Found::State(state, saved)),
         Err(why) => match set_aside(path) {
             Ok(aside) => Ok(Found::SetAside { why, aside }),
-            // An error, since a later save would destroy the file.
+            // A damaged file that cannot be set aside is an error, since a later save would destroy it.
             Err(error) => Err(io::Error::new(
                 error.kind(),
                 format!("{why}, and it cannot be set aside: {error}"),
@@ -116,9 +116,9 @@ pub(super) fn load<T: DeserializeOwned>(
     }
 }
 
-/// Follows symbolic links. The last one may point to a file that does not exist yet.
+/// Follows symbolic links from `path` to their target. The last link may point to a file that does not exist yet.
 fn target(path: &Path) -> io::Result<PathBuf> {
-    /// Linux follows as many (path_resolution(7)).
+    /// The largest number of links, which is also Linux's limit (path_resolution(7)).
     const MOST_LINKS: usize = 40;
     let mut path = path.to_path_buf();
     for _ in 0..MOST_LINKS {
@@ -214,7 +214,7 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     }
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
-    // A rename is durable once the directory is synced.
+    // The directory is synced, since only that makes the rename durable.
     #[cfg(unix)]
     File::open(directory)?.sync_all()?;
     #[cfg(not(unix))]
@@ -239,7 +239,7 @@ fn sweep(path: &Path) {
             && name.ends_with(SUFFIX)
             && stale().is_some_and(|age| age > STALE)
         {
-            // If this fails, the next start tries again.
+            // The result is ignored: if this fails, the next start tries again.
             let _ = fs::remove_file(entry.path());
         }
     }

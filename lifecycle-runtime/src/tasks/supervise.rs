@@ -50,14 +50,14 @@ struct Status {
 impl Spawner {
     /// Spawns a task that is restarted when it fails, according to `restart`.
     ///
-    /// Each run calls a clone of `task`, so it begins with what the closure captured originally. A failure that leads
-    /// to a restart is logged as `task_restart`, and does not make the report unclean. Past the limit the task is
-    /// given up, and counts as failed like any other task of its group. In a [`critical`](crate::TaskGroup::critical)
-    /// group that begins the shutdown, with this task as the [reason](crate::Reason::TaskFailed). In any other group
-    /// only the log and the report show it.
+    /// Each run calls a clone of `task`, so it begins with the values that the closure captured originally. A failure
+    /// that leads to a restart is logged as `task_restart`, and does not make the report unclean. A task that fails
+    /// once more after the limit of restarts is not restarted any more, and counts as failed like any other task of its
+    /// group. In a [`critical`](crate::TaskGroup::critical) group this begins the shutdown, with this task as the
+    /// [reason](crate::Reason::TaskFailed). In any other group only the log and the report show it.
     ///
-    /// Once the shutdown has begun nothing is restarted. A task that waits for its restart ends at once. A run that
-    /// fails from then on is a failure in the report.
+    /// Once the shutdown has begun, no task is restarted. A task that waits for its restart ends at once. A run that
+    /// fails after that is a failure in the report.
     ///
     /// ```
     /// use lifecycle_runtime::{BoxError, Restart, ShutdownHandle, TaskGroup, TaskState};
@@ -90,7 +90,7 @@ impl Spawner {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime. On a runtime without a timer the task is given up at its first failure.
+    /// Outside a tokio runtime. On a runtime without a timer the task is not restarted after its first failure.
     pub fn supervise<F>(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -119,7 +119,7 @@ impl Spawner {
     }
 }
 
-/// The loop that runs a task again and again. Dropping it sets the state to [`TaskState::Ended`].
+/// The loop that runs a supervised task again and again. Dropping this value sets the state to [`TaskState::Ended`].
 struct Supervisor {
     name: Cow<'static, str>,
     restart: Restart,
@@ -172,7 +172,7 @@ impl Supervisor {
             status.failure = Some(failure);
         });
         let restarts = self.status.borrow().restarts;
-        // The subscriber is foreign code.
+        // The call is contained, since the log's subscriber is foreign code.
         let _ = contain(|| log::task_restart(&self.name, error, restarts, wait));
     }
 
@@ -224,7 +224,7 @@ async fn finish(run: impl Future<Output: TaskOutcome>) -> Result<(), BoxError> {
     ended.and(dropped)
 }
 
-/// An error: a task failed past its limit. Its source is the last failure.
+/// An error: a task failed more often than its limit allows. The error's source is the last failure.
 #[derive(Debug)]
 struct GivenUp {
     restarts: u32,
@@ -265,12 +265,13 @@ impl Supervised {
         self.status.borrow().restarts
     }
 
-    /// Returns the last error or panic that led to a restart, or after which the task was given up.
+    /// Returns the last error or panic of a run, as text. `None` if no run has failed.
     pub fn last_failure(&self) -> Option<Arc<str>> {
         self.status.borrow().failure.clone()
     }
 
-    /// Waits until the state has changed since the last call. Returns `false` once it cannot change any more.
+    /// Waits until the task's state has changed since the last call. Returns `false` once the state cannot change any
+    /// more.
     ///
     /// Changes in quick succession may be reported as one.
     ///
