@@ -1,4 +1,4 @@
-//! The one clock of the library.
+//! The clock that all code of the library uses.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ pub(crate) fn now() -> Instant {
 #[cfg(feature = "rt")]
 pub(crate) fn is_paused() -> bool {
     let (before, real) = (now(), Instant::now());
-    // Wait until the real clock has moved: a running tokio clock then has moved too.
+    // This waits until the real clock has moved: if tokio's clock is running, it has moved by then too.
     while Instant::now() == real {
         std::hint::spin_loop();
     }

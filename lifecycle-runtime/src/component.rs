@@ -132,14 +132,14 @@ pub trait Component: Send {
     /// Ends this value's work at once. The engine calls this method after `cleanup` failed, panicked, was cut at its
     /// deadline or was skipped.
     ///
-    /// The method must not block or wait, nor spawn tasks. Its panics are contained.
+    /// The method must not block or wait. Its panics are contained.
     fn abort(&mut self) {
         self.__end_parts(End::Abort);
     }
 
     /// Frees what this value alone owns. The `Drop` of an owner whose shutdown was not awaited calls this method.
     ///
-    /// The method must not block or wait, nor spawn tasks. Its panics are contained.
+    /// The method must not block, wait or spawn tasks. Its panics are contained.
     fn release(&mut self) {
         self.__end_parts(End::Release);
     }

@@ -1,26 +1,26 @@
-//! The context that a component's cleanup is given.
+//! The context that a component's cleanup gets as its argument.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::{Reason, clock};
 
-/// The context of a cleanup: it tells a component why the shutdown began and how long it has, and takes what the
-/// component is waiting for.
+/// The context of a cleanup. It gives a component the reason of the shutdown and its deadlines, and takes a description
+/// of what the component is waiting for.
 pub struct Context {
     start: Instant,
     hard: Instant,
     surroundings: Surroundings,
-    /// Whether the next plan opened through this context belongs to the very component that the step cleans.
+    /// Whether the next plan opened through this context belongs to the component that is the step's field itself.
     #[cfg(feature = "rt")]
     is_own: std::sync::atomic::AtomicBool,
 }
 
-/// The surroundings of a cleanup.
+/// The place where a cleanup runs.
 enum Surroundings {
-    /// No plan.
+    /// The cleanup runs outside any plan, for this reason.
     Outside(Reason),
-    /// The owner's own plan, which runs by itself and not as a step.
+    /// The cleanup runs an owner's own plan, which is not inside a step.
     #[cfg(feature = "rt")]
     Root,
     #[cfg(feature = "rt")]
@@ -28,7 +28,8 @@ enum Surroundings {
 }
 
 impl Context {
-    /// Creates a context outside any plan, for cleaning one component by hand. The component has `within` from now.
+    /// Creates a context outside any plan, for cleaning one component by hand. The component has the time `within`,
+    /// from now on.
     ///
     /// ```
     /// use lifecycle_runtime::{Context, Reason};
@@ -63,10 +64,11 @@ impl Context {
         }
     }
 
-    /// Returns the soft deadline, on tokio's clock. A component should then abort its stragglers *and await them*, in
-    /// the reserve that follows: a tenth of the budget, at most 1 s.
+    /// Returns the soft deadline, on tokio's clock. At this time a component should abort what still runs, *and wait
+    /// until that has ended*, before the hard deadline. The time between the two deadlines is a tenth of the cleanup's
+    /// time, at most 1 s.
     ///
-    /// `tokio::time::Instant::from_std` turns it into an argument of `timeout_at`.
+    /// `tokio::time::Instant::from_std` turns the deadline into an argument of `timeout_at`.
     pub fn deadline(&self) -> Instant {
         soft(self.start, self.hard)
     }
@@ -76,15 +78,16 @@ impl Context {
         self.hard
     }
 
-    /// Returns the time until the soft [`deadline`](Self::deadline). Zero once it has passed.
+    /// Returns the time until the soft [`deadline`](Self::deadline). It is zero once the deadline has passed.
     pub fn remaining(&self) -> Duration {
         self.deadline().saturating_duration_since(clock::now())
     }
 
-    /// Describes what the step is waiting for. The text is shown in the progress, when the step is cut at its
-    /// deadline, and by a forced end. A later call replaces an earlier one.
+    /// Sets the description of what the step is waiting for. The description is shown in the progress, when the step is
+    /// cut at its deadline, and by a forced end. A later call replaces the description of an earlier call.
     ///
-    /// Other threads call the closure while the step is not polled: let it read shared state, briefly, and not block.
+    /// Other threads call the closure while the step is not polled, so it should read shared state, return quickly, and
+    /// not block.
     pub fn waiting_for(&self, text: impl Fn() -> String + Send + Sync + 'static) {
         #[cfg(feature = "rt")]
         if let Some(step) = self.step() {
@@ -94,8 +97,8 @@ impl Context {
         drop(text);
     }
 
-    /// Registers a hook that a forced end runs if the step has not ended by then, such as killing a child process. It
-    /// runs on the thread of the forced end, at most once, and its panics are contained.
+    /// Registers a hook that a forced end calls if the step has not ended by then. The hook may kill a child process,
+    /// for example. It is called on a thread of the forced end, at most once, and its panics are contained.
     pub fn on_force(&self, hook: impl FnOnce() + Send + 'static) {
         #[cfg(feature = "rt")]
         if let Some(step) = self.step() {
@@ -108,7 +111,8 @@ impl Context {
 
 #[cfg(feature = "rt")]
 impl Context {
-    /// Creates the context of a step. `is_own` tells whether the plan that the component opens is the step's own.
+    /// Creates the context of a step. `is_own` is whether the next plan that is opened is that of the step's field
+    /// itself.
     pub(crate) fn of_step(
         step: crate::engine::StepHandle,
         start: Instant,
@@ -128,7 +132,7 @@ impl Context {
         }
     }
 
-    /// Returns the context for cleaning an owner whose plan runs by itself. That plan has begun already, so this
+    /// Returns the context for cleaning an owner whose plan is not inside a step. That plan has begun already, so this
     /// context holds no times.
     pub(crate) fn root() -> &'static Self {
         static ROOT: std::sync::LazyLock<Context> = std::sync::LazyLock::new(|| {
@@ -142,8 +146,8 @@ impl Context {
         matches!(self.surroundings, Surroundings::Root)
     }
 
-    /// Returns whether the plan that is being opened belongs to the very component that the step cleans. Plans opened
-    /// later belong to other components.
+    /// Returns whether the plan that is being opened belongs to the component that is the step's field itself. Plans
+    /// that are opened later belong to other components, so later calls return false.
     pub(crate) fn take_own(&self) -> bool {
         self.is_own
             .swap(false, std::sync::atomic::Ordering::Relaxed)
@@ -159,7 +163,7 @@ impl fmt::Debug for Context {
     }
 }
 
-/// The longest reserve between the soft and the hard deadline.
+/// The longest time between the soft and the hard deadline.
 const RESERVE: Duration = Duration::from_secs(1);
 
 fn soft(start: Instant, hard: Instant) -> Instant {
@@ -167,10 +171,11 @@ fn soft(start: Instant, hard: Instant) -> Instant {
     hard.checked_sub(reserve).unwrap_or(hard)
 }
 
-/// Thirty years: longer than any plan runs, and short enough to be added to any instant.
+/// The time that stands for no limit: thirty years. It is longer than any plan runs, and short enough to be added to
+/// any instant.
 pub(crate) const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
-/// Returns `start + within`, or an instant so far away that it is never reached.
+/// Returns `start + within`. A longer time than thirty years counts as thirty years.
 pub(crate) fn after(start: Instant, within: Duration) -> Instant {
     start.checked_add(within.min(FOREVER)).unwrap_or(start)
 }

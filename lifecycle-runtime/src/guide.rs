@@ -29,7 +29,7 @@ pub mod tasks {}
 #[doc = include_str!("guide/http.md")]
 pub mod http {}
 
-// Without the feature, the targets of the page's links do not exist.
+// Without the feature `testing`, the targets of the page's links do not exist.
 #[cfg_attr(not(feature = "testing"), allow(rustdoc::broken_intra_doc_links))]
 #[doc = include_str!("guide/testing.md")]
 pub mod testing {}

@@ -14,8 +14,8 @@ use crate::{Outcome, Reason, clock};
 /// A handle that requests a shutdown from anywhere, waits for one, and shows its progress. Clones are cheap and
 /// equal.
 ///
-/// Give it to a [`Runner`](crate::Runner) with [`handle`](crate::Runner::handle). Give clones to all code that may
-/// end the server: an admin endpoint, or a task that cannot go on.
+/// Connect the handle to a [`Runner`](crate::Runner) with [`Runner::handle`](crate::Runner::handle). Pass clones to all
+/// code that may end the server: an admin endpoint, or a task that cannot continue.
 ///
 /// ```
 /// use lifecycle_runtime::{Reason, ShutdownHandle};
@@ -34,20 +34,20 @@ pub struct ShutdownHandle {
 #[derive(Default)]
 struct Shared {
     reason: OnceLock<Reason>,
-    /// Cancelled once a reason is set.
+    /// The token that is cancelled once a reason is set.
     requested: CancellationToken,
     plan: Mutex<Option<Arc<RunningPlan>>>,
-    /// Ends the start or the lame duck while one of them is running.
+    /// The token that ends the start or the lame duck. `None` while neither is running.
     early_phase: Mutex<Option<CancellationToken>>,
-    /// Whether `hurry` was called.
+    /// Whether [`ShutdownHandle::hurry`] was called.
     hurried: AtomicBool,
-    /// When a runner began to carry out the request.
+    /// The time when a runner began to handle the request.
     began: OnceLock<Instant>,
     started: watch::Sender<bool>,
 }
 
 impl ShutdownHandle {
-    /// Creates a handle that has requested nothing.
+    /// Creates a handle on which no shutdown is requested yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -77,12 +77,14 @@ impl ShutdownHandle {
     /// Returns a token that is cancelled when a shutdown is requested: before the lame duck, before main's
     /// [`Stop`](crate::Stop), and before any step.
     ///
-    /// It is meant for tasks that exist before the runner does. It is a child token: cancelling it requests nothing.
+    /// The token is meant for tasks that exist before the runner does. It is a child token: cancelling it requests no
+    /// shutdown.
     pub fn token(&self) -> CancellationToken {
         self.shared.requested.child_token()
     }
 
-    /// Hurries the shutdown: cuts whatever may be cut, and runs the rest of the plan, each step with its own budget.
+    /// Hurries the shutdown: cuts everything that may be cut, and runs the rest of the plan, each step with its own
+    /// time limit.
     ///
     /// The start, the lame duck, main and the running `best_effort` steps become [`Aborted`](Outcome::Aborted) now. A
     /// `best_effort` step that begins later is polled once. If no shutdown was requested yet, this requests one.
@@ -96,8 +98,8 @@ impl ShutdownHandle {
     /// ```
     pub fn hurry(&self) {
         self.request(Reason::Requested);
-        // SeqCst, as in `set_running` and `begin_early_phase`: of two concurrent calls, the later one sees what the earlier
-        // did.
+        // The order is SeqCst, as in `set_running` and `begin_early_phase`: of two concurrent calls, the later call
+        // sees what the earlier call did.
         self.shared.hurried.store(true, Ordering::SeqCst);
         self.end_early_phase();
         if let Some(plan) = self.running() {
@@ -118,7 +120,7 @@ impl ShutdownHandle {
         }
     }
 
-    /// Returns the reason, once a shutdown was requested.
+    /// Returns the reason of the shutdown, or the default reason if none was requested.
     pub(crate) fn reason(&self) -> Reason {
         self.shared.reason.get().cloned().unwrap_or_default()
     }
@@ -131,7 +133,7 @@ impl ShutdownHandle {
         self.shared.started.send_replace(true);
     }
 
-    /// Begins a phase before the plan, which the returned token ends.
+    /// Begins the start's stop or the lame duck, and returns the token that ends it early.
     pub(crate) fn begin_early_phase(&self, began: Instant) -> CancellationToken {
         self.shared.began.get_or_init(|| began);
         let over = CancellationToken::new();
@@ -142,7 +144,7 @@ impl ShutdownHandle {
         over
     }
 
-    /// Ends the phase before the plan. Returns `false` if none is running.
+    /// Ends the start's stop or the lame duck early. Returns `false` if neither is running.
     pub(crate) fn end_early_phase(&self) -> bool {
         let over = self.shared.early_phase().take();
         over.as_ref().inspect(|over| over.cancel()).is_some()
@@ -209,8 +211,8 @@ impl Progress {
         first || changes.changed().await.is_ok()
     }
 
-    /// Lists the unfinished steps, `main` first; of nested steps only the innermost. Empty before the shutdown and
-    /// after it.
+    /// Lists the unfinished steps, `main` first. Of nested steps it lists only the innermost ones. The list is empty
+    /// before the shutdown and after it.
     pub fn unfinished(&self) -> Vec<StepProgress> {
         let plan = self.shared.plan().clone();
         let views = plan.map(|plan| plan.unfinished(clock::now()));
@@ -223,15 +225,16 @@ impl Progress {
         plan.map(|plan| plan.ended()).unwrap_or_default()
     }
 
-    /// Lists all steps of the plan in plan order, `main` first, each with its nested steps. Empty before the
-    /// shutdown.
+    /// Lists all steps of the plan in plan order, `main` first, each with its nested steps. The list is empty before
+    /// the shutdown.
     pub fn steps(&self) -> Vec<StepProgress> {
         let plan = self.shared.plan().clone();
         plan.map(|plan| plan.all_steps(clock::now()))
             .unwrap_or_default()
     }
 
-    /// Returns how long the shutdown has been running, or took, including its lame duck. `None` before it begins.
+    /// Returns how long the shutdown has been running, or how long it took if it has ended, including its lame duck.
+    /// `None` before it begins.
     pub fn elapsed(&self) -> Option<Duration> {
         let plan = self.shared.plan().clone();
         if let Some(report) = plan.as_ref().and_then(|plan| plan.report()) {
@@ -242,8 +245,8 @@ impl Progress {
         Some(clock::now().saturating_duration_since(began))
     }
 
-    /// Returns how long the plan has until its deadline. `None` before the plan begins (so during a lame duck, too),
-    /// and once it has ended.
+    /// Returns how long the plan has until its deadline. `None` before the plan begins (also during a lame duck), and
+    /// once the plan has ended.
     pub fn remaining(&self) -> Option<Duration> {
         let plan = self.shared.plan().clone()?;
         let until = plan.deadline().saturating_duration_since(clock::now());
@@ -279,7 +282,7 @@ impl StepProgress {
         &self.path
     }
 
-    /// Returns whether the step is running. Otherwise it has ended, or waits for other steps.
+    /// Returns whether the step is running. A step that is not running has ended, or waits for other steps.
     pub fn is_running(&self) -> bool {
         self.running
     }
@@ -289,13 +292,13 @@ impl StepProgress {
         self.polled
     }
 
-    /// Returns when the step started, measured from the beginning of the shutdown. `None` while it waits for other
-    /// steps.
+    /// Returns the time from the beginning of the shutdown until the step started. `None` while the step waits for
+    /// other steps.
     pub fn started(&self) -> Option<Duration> {
         self.started
     }
 
-    /// Returns how long the step has been running, or took.
+    /// Returns how long the step has been running, or how long it took if it has ended.
     pub fn elapsed(&self) -> Duration {
         self.elapsed
     }
@@ -310,12 +313,12 @@ impl StepProgress {
         self.waiting_for.as_deref()
     }
 
-    /// Returns how the step ended. `None` until then.
+    /// Returns how the step ended. `None` as long as it has not ended.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.outcome.as_ref()
     }
 
-    /// Returns why the step was skipped or aborted. `None` if it was neither.
+    /// Returns why the step was skipped or aborted. `None` if it was neither skipped nor aborted.
     pub fn why(&self) -> Option<&str> {
         self.why.as_deref()
     }

@@ -125,7 +125,8 @@ mod tracked;
 #[cfg(feature = "rt")]
 mod unawaited;
 
-// Only text, so only built for rustdoc. Its examples need other crates; the workspace `guide` runs them.
+// The module is only text, so it is built only for rustdoc. Its examples need other crates; the workspace's crate
+// `guide` runs them.
 #[cfg(all(doc, not(doctest), feature = "derive"))]
 pub mod guide;
 #[cfg(feature = "testing")]

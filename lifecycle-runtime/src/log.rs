@@ -1,8 +1,9 @@
-//! The log contract: events of target `lifecycle`, named by their message.
+//! The events of the log. All have the target `lifecycle`, and their message is their name.
 //!
-//! Users rely on it, so the guide has the table of events, levels and fields (`guide/logs_and_spans.md`).
+//! Users rely on these events, so the guide has a table of the events, their levels and fields
+//! (`guide/logs_and_spans.md`).
 //!
-//! A clean shutdown logs at INFO throughout. Its events are inside its spans (`engine::span`).
+//! A clean shutdown logs nothing above INFO. Its events are inside its spans (`engine::span`).
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,8 @@ use crate::report::{Outcome, Report};
 use crate::text::millis;
 use crate::{Reason, Step};
 
-/// Logs an event of target `lifecycle`. The subscriber and the values it formats are foreign code, so the event is
-/// contained. It costs nothing while no subscriber listens.
+/// Logs an event of target `lifecycle`. The subscriber and the values that it formats are foreign code, so panics are
+/// contained. The macro costs nothing while no subscriber listens.
 macro_rules! event {
     (error, $($event:tt)*) => { event!(Level::ERROR, error!($($event)*)) };
     (warn, $($event:tt)*) => { event!(Level::WARN, warn!($($event)*)) };
@@ -66,7 +67,7 @@ pub(crate) fn progress(plan: &RunningPlan, now: Instant) {
 }
 
 pub(crate) fn step_end(ended: &EndedStep) {
-    /// A macro, since the level of an event is part of its call site.
+    /// This is a macro, since the level of an event is part of its call site.
     macro_rules! step_end {
         ($level:ident, $step:ident, $($field:tt)*) => {
             event!(
@@ -82,7 +83,7 @@ pub(crate) fn step_end(ended: &EndedStep) {
         };
     }
     let step = &ended.step;
-    // Displaying an error is foreign code, which `Chain` contains.
+    // Displaying an error runs foreign code, whose panics `Chain` contains.
     let (error, waiting_for) = match &step.outcome {
         Outcome::Done if step.is_element() => return step_end!(debug, step,),
         Outcome::Done => return step_end!(info, step,),
@@ -95,7 +96,7 @@ pub(crate) fn step_end(ended: &EndedStep) {
     };
     let error = error.or(detail.as_deref());
     if step.nothing {
-        // The field is `why` and not `error`, since nothing went wrong.
+        // The field is called `why` and not `error`, since nothing went wrong.
         step_end!(info, step, why = step.why.as_deref(),);
     } else if ended.best_effort {
         step_end!(warn, step, error, waiting_for,);
@@ -139,7 +140,7 @@ pub(crate) fn end(report: &Report, exit_code: u8) {
     }
 }
 
-/// The number of steps by outcome. A step with nested steps counts as those.
+/// The number of steps with each outcome. A step with nested steps is not counted itself; its nested steps are.
 #[derive(Default)]
 struct Counts {
     done: u64,
@@ -175,12 +176,12 @@ pub(crate) fn dropped(component: &str, fields: &[&str]) {
     crate::unawaited::record(component, fields);
     let panicking = std::thread::panicking();
     if !tracing::dispatcher::has_been_set() {
-        // No subscriber was ever set, so the line goes to stderr, as the default panic hook's does.
+        // No subscriber was ever set, so the line goes to stderr, as the line of the default panic hook does.
         let fields = fields.join(", ");
         let line = format!(
             "lifecycle: dropped_unshut component={component} fields=\"{fields}\" panicking={panicking}\n"
         );
-        // If stderr is gone, the line has nowhere to go.
+        // The result is ignored: if stderr is closed, the line has nowhere to go.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
         return;
     }
@@ -315,7 +316,8 @@ pub(crate) fn state_not_saved(path: &std::path::Path, error: &(dyn std::error::E
 }
 
 pub(crate) fn executor_blocked(plan: &RunningPlan, since: Duration) {
-    // Reads the flags only. Calling a component's `waiting_for` closure could wait for the very lock that blocks.
+    // This call reads only the flags of the steps. Calling a component's `waiting_for` closure could wait for the very
+    // lock that blocks the executor.
     let steps = plan.unfinished_steps(Instant::now());
     let polled = steps
         .iter()

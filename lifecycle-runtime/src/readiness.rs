@@ -1,4 +1,4 @@
-//! Readiness: whether the server should be sent work, for probes.
+//! The readiness of a server: whether load balancers should send it work. Probes read it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,8 +10,8 @@ use crate::{BoxError, Component, Context, MustClean};
 /// The readiness of a server for new work: starting, then ready (or for a while not), draining, stopped. Clones are
 /// cheap and share one state.
 ///
-/// A [`Runner`](crate::Runner) that is given it sets it to draining at the first moment of a shutdown, before
-/// anything stops, and to stopped when the plan has ended. A draining server is alive, but not ready.
+/// A [`Runner`](crate::Runner) that has the readiness sets it to draining when a shutdown begins, before anything
+/// stops, and to stopped when the plan has ended. A draining server is alive, but not ready.
 ///
 /// ```
 /// use lifecycle_runtime::{Readiness, ReadyState};
@@ -36,7 +36,7 @@ pub enum ReadyState {
     Starting,
     /// The server takes work.
     Ready,
-    /// The server takes no work for now, for this reason.
+    /// The server takes no work for now. The text is the reason.
     Unready(Cow<'static, str>),
     /// The server takes no more work: its shutdown has begun.
     Draining,
@@ -45,19 +45,19 @@ pub enum ReadyState {
 }
 
 impl Readiness {
-    /// Creates a readiness that is starting.
+    /// Creates a readiness in the state [`Starting`](ReadyState::Starting).
     pub fn new() -> Self {
         Self {
             state: watch::Sender::new(ReadyState::Starting),
         }
     }
 
-    /// Declares the server ready. Has no effect once it drains.
+    /// Sets the state to ready. Has no effect once the server drains.
     pub fn set_ready(&self) {
         self.set(ReadyState::Ready);
     }
 
-    /// Declares the server not ready for now. Has no effect once it drains.
+    /// Sets the state to not ready, for the reason `why`. Has no effect once the server drains.
     pub fn set_unready(&self, why: impl Into<Cow<'static, str>>) {
         self.set(ReadyState::Unready(why.into()));
     }
@@ -81,10 +81,11 @@ impl Readiness {
     ///
     /// # Cancel safety
     ///
-    /// Safe. A change between two calls is missed; [`watch`](Self::watch) misses none.
+    /// Safe: dropping the future loses nothing. A change between two calls is missed; a receiver from
+    /// [`watch`](Self::watch) misses none.
     pub async fn changed(&self) -> ReadyState {
         let mut watch = self.watch();
-        // Cannot fail: `self` holds the sender, so the channel is open.
+        // This cannot fail: `self` holds the sender, so the channel is open.
         let _ = watch.changed().await;
         watch.borrow().clone()
     }
@@ -119,7 +120,8 @@ impl Default for Readiness {
 
 impl MustClean for Readiness {}
 
-/// The cleanup turns to draining. On a server without a runner, give it the first place in the plan.
+/// The cleanup sets the state to draining. On a server without a runner, give the readiness the first place in the
+/// plan.
 impl Component for Readiness {
     async fn cleanup(&mut self, _cx: &Context) -> Result<(), BoxError> {
         self.drain();

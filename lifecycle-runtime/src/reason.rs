@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// The reason why a shutdown began. The first reason wins; later ones change nothing.
+/// The reason why a shutdown began. The first request gives the reason; later requests do not change it.
 ///
 /// ```
 /// use lifecycle_runtime::{Reason, Signal};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Code of the server or a client requested it.
+    /// Code of the server, or a client of it, requested the shutdown.
     #[default]
     Requested,
     /// The process received a signal.
@@ -27,7 +27,7 @@ pub enum Reason {
     MainFailed(Arc<dyn Error + Send + Sync>),
     /// Main panicked, with this message.
     MainPanicked(Arc<str>),
-    /// A task of a critical group, with this name, ended with an error or a panic.
+    /// A task of a critical group ended with an error or a panic. The fields are the task's name and the error.
     TaskFailed(Arc<str>, Arc<dyn Error + Send + Sync>),
     /// The server could not be built.
     StartFailed(Arc<dyn Error + Send + Sync>),
@@ -105,15 +105,15 @@ impl fmt::Display for Signal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Force {
-    /// A repeated signal.
+    /// A repeated signal forced the end.
     Signal(Signal),
-    /// The watchdog: the process outlived its longest possible shutdown.
+    /// The watchdog forced the end, since the process lived longer than its longest possible shutdown.
     Watchdog,
 }
 
 impl Force {
-    /// Returns the exit code: 128 plus the signal's number, as shells show it, or 70 for the watchdog (`EX_SOFTWARE`
-    /// of sysexits.h).
+    /// Returns the exit code of the forced end: 128 plus the signal's number, as shells show it, or 70 for the watchdog
+    /// (`EX_SOFTWARE` of sysexits.h).
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Signal(signal) => signal.exit_code(),
@@ -121,7 +121,7 @@ impl Force {
         }
     }
 
-    /// Encodes the force in one number, for an atomic. 0 means no force.
+    /// Encodes the cause as one number, which is stored in an atomic. The number 0 means that the end was not forced.
     #[cfg(feature = "rt")]
     pub(crate) fn as_raw(self) -> i32 {
         match self {
@@ -151,8 +151,8 @@ impl fmt::Display for Force {
 
 /// An error and all its causes, displayed on one line.
 ///
-/// A shutdown displays errors where nothing may panic, and an error's `Display` is foreign code. If it panics, a text
-/// says so.
+/// A shutdown displays errors in places that must not panic, and an error's `Display` is foreign code. If it panics,
+/// the output is a text that describes the panic.
 pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'a));
 
 impl fmt::Display for Chain<'_> {
@@ -162,7 +162,7 @@ impl fmt::Display for Chain<'_> {
         let mut next = cause(self.0);
         while let Some(error) = next {
             let text = text(error);
-            // Many errors already display their cause.
+            // The cause is left out if the error already displays it, as many errors do.
             if !shown.ends_with(&text) {
                 write!(f, ": {text}")?;
                 shown = text;
@@ -182,12 +182,12 @@ fn cause<'a>(error: &'a (dyn Error + 'a)) -> Option<&'a (dyn Error + 'a)> {
     contained(|| error.source().map(|cause| cause as &dyn Error)).flatten()
 }
 
-/// Calls foreign code, and returns its result, or `None` if it panics.
+/// Calls `f`, which is foreign code, and returns its result, or `None` if it panics.
 fn contained<T>(f: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(returned) => Some(returned),
         Err(payload) => {
-            // The payload's drop may panic, too.
+            // The payload is forgotten, since its drop may panic, too.
             std::mem::forget(payload);
             None
         }

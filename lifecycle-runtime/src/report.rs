@@ -24,8 +24,8 @@ pub use step::Step;
 
 /// The result of a shutdown: the tree of its steps with their outcomes and times. Cheap to clone.
 ///
-/// `{}` prints it as a table, with the causes of failures and the slowest step. Returned from `main` it becomes the
-/// [`exit_code`](Self::exit_code), and is printed to stderr if it is not clean.
+/// Displaying a report with `{}` prints a table, with the causes of failures and the slowest step. A report that `main`
+/// returns becomes the [`exit_code`](Self::exit_code), and is printed to stderr if it is not clean.
 #[derive(Clone)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(transparent))]
 pub struct Report {
@@ -46,8 +46,8 @@ struct Body {
 }
 
 impl Report {
-    /// Returns the name of the type that was shut down. For a component removed from `Components` it is the name that
-    /// it had there. Empty for elements that were cleaned outside any plan.
+    /// Returns the name of the type that was shut down. For a component that was removed from `Components` this is its
+    /// name in the collection. The name is empty for elements that were cleaned outside any plan.
     pub fn component(&self) -> &str {
         &self.body.component
     }
@@ -72,18 +72,20 @@ impl Report {
         self.body.forced
     }
 
-    /// Returns whether the shutdown was hurried: everything that could be cut was cut, and the rest ran.
+    /// Returns whether the shutdown was hurried. A hurry cuts main, the lame duck and the `best_effort` steps, and runs
+    /// the rest of the plan.
     pub fn was_hurried(&self) -> bool {
         self.body.hurried
     }
 
-    /// Returns how many tasks the runtime still had when a runner dropped its server, apart from the runner's own. No
-    /// field owns them, so nothing awaited them. They leave the report clean. 0 without a runner.
+    /// Returns how many tasks the runtime still had when a runner dropped its server, apart from the runner's own task.
+    /// No field owns these tasks, so no step awaited them. They leave the report clean. The number is 0 without a
+    /// runner.
     pub fn tasks_left(&self) -> usize {
         self.body.tasks_left
     }
 
-    /// Returns the steps in plan order; `main` comes first if a runner awaited it.
+    /// Returns the steps in plan order. The step `main` comes before the plan's steps if a runner waited for main.
     pub fn steps(&self) -> &[Step] {
         &self.body.steps
     }
@@ -122,7 +124,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// [`ShutdownError`], which names what failed and holds the report.
+    /// [`ShutdownError`] if the report is not clean. The error names the steps that failed, and holds the report.
     pub fn into_result(self) -> Result<Self, ShutdownError> {
         if self.is_clean() {
             Ok(self)
@@ -131,13 +133,13 @@ impl Report {
         }
     }
 
-    /// Draws the timeline as a Mermaid Gantt chart.
+    /// Draws the times of the steps as a Mermaid Gantt chart.
     pub fn to_mermaid(&self) -> String {
         table::gantt(self)
     }
 
-    /// Returns whether main panicked. A field may be called `main` as well, but the row of main comes before all
-    /// priorities, and at most a lame duck before it.
+    /// Returns whether main panicked. A field may be called `main` as well, but main's row comes before the plan's
+    /// steps, and only a lame duck's row can come before main's row.
     fn main_panicked(&self) -> bool {
         let mut ahead = self
             .body
@@ -160,7 +162,7 @@ pub(crate) struct Cut {
 
 #[cfg(feature = "rt")]
 impl Cut {
-    /// Returns the number of causes that may cut a step.
+    /// Returns the number of these causes that have occurred.
     pub(crate) fn count(self) -> u8 {
         u8::from(self.forced.is_some()) + u8::from(self.hurried)
     }
@@ -189,7 +191,7 @@ impl Report {
         }
     }
 
-    /// Appends a step.
+    /// Adds a step after the other steps of the report.
     pub(crate) fn followed_by(self, step: Step) -> Self {
         let mut body = Arc::unwrap_or_clone(self.body);
         body.steps.push(step);
@@ -206,7 +208,7 @@ impl Report {
         }
     }
 
-    /// Inserts steps before the others.
+    /// Inserts steps before the steps of the report.
     pub(crate) fn preceded_by(self, steps: &[Step]) -> Self {
         let mut body = Arc::unwrap_or_clone(self.body);
         body.steps.splice(0..0, steps.iter().cloned());
@@ -215,7 +217,7 @@ impl Report {
         }
     }
 
-    /// Replaces the name of the component.
+    /// Replaces the component's name in the report.
     pub(crate) fn named(self, name: Cow<'static, str>) -> Self {
         let mut body = Arc::unwrap_or_clone(self.body);
         body.component = name;
@@ -254,7 +256,7 @@ impl fmt::Display for Report {
 impl Termination for Report {
     fn report(self) -> ExitCode {
         if !self.is_clean() {
-            // If stderr is gone, the text has nowhere to go.
+            // The result is ignored: if stderr is closed, the text has nowhere to go.
             let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{self}\n"));
         }
         ExitCode::from(self.exit_code())

@@ -1,4 +1,4 @@
-//! The types that a main, a task or a cleanup may return, and that the handle of a task may hold.
+//! The traits of the values that a main, a task or a cleanup may return, and that the handle of a task may hold.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -10,8 +10,8 @@ use crate::{BoxError, Report};
 /// A value that a main, a task or a cleanup may return: `()`, a `Result` whose error is `Into<BoxError>`, a
 /// [`Report`], an `Option` of these, or `!`.
 ///
-/// A number or a flag does not tell whether it means a failure. So it is refused here, and accepted only from the
-/// handle of a task ([`TaskOutput`]).
+/// A number or a flag does not show whether it means a failure. So this trait is not implemented for them. Only
+/// [`TaskOutput`] is, for values that come from the handle of a task.
 #[diagnostic::on_unimplemented(
     message = "a cleanup, a main or a task cannot return `{Self}`",
     label = "this does not say whether it succeeded",
@@ -24,8 +24,8 @@ pub trait TaskOutcome: TaskOutput {}
 /// A value that the handle of a task may hold, so that the handle is a [`Component`](crate::Component): a
 /// [`TaskOutcome`], or a plain value, which is dropped.
 ///
-/// Nested results, as joining a task gives them, are searched: any `Err` is a failure. Implement it for a type of
-/// your own that a task returns.
+/// In nested results, as joining a task gives them, any `Err` is a failure. Implement this trait for a type of your own
+/// that a task returns.
 #[diagnostic::on_unimplemented(
     message = "a task that returns `{Self}` cannot be waited for: nothing says whether it succeeded",
     label = "this does not say whether it succeeded",
@@ -77,7 +77,7 @@ impl<T: TaskOutput> TaskOutput for Option<T> {
     }
 }
 
-/// Implements `TaskOutput` for values that cannot tell of a failure.
+/// Implements `TaskOutput` for types whose values cannot mean a failure.
 macro_rules! value {
     ($($value:ty),+ $(,)?) => {$(
         impl TaskOutput for $value {
@@ -141,7 +141,7 @@ tuple!(A, B);
 tuple!(A, B, C);
 tuple!(A, B, C, D);
 
-/// The type `!`. On stable it can only be named as the return type of a function.
+/// The type `!`. On stable Rust this type can only be named as the return type of a function.
 type Never = <fn() -> ! as Returns>::Output;
 
 /// A function type whose return type can be named.

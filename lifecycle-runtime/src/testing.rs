@@ -1,6 +1,6 @@
-//! Tools for testing a server's shutdown: exploring it, naming leaks, and failing on un-awaited drops.
+//! Tools for testing a server's shutdown: they inject faults into each step, name leaks, and fail on un-awaited drops.
 //!
-//! Needs the feature `testing`, for `[dev-dependencies]`.
+//! The module needs the feature `testing`, which is for `[dev-dependencies]`.
 
 mod drops;
 mod explore;

@@ -1,9 +1,9 @@
-//! Text that plans and reports share: tables, times, and labels of Mermaid diagrams.
+//! The text formats that plans and reports share: tables, times, and labels of Mermaid diagrams.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-/// Writes rows as an aligned table, one line each. The first row is the head.
+/// Writes rows as an aligned table, one line for each row. The first row is the head.
 pub(crate) fn table<const N: usize>(
     f: &mut fmt::Formatter<'_>,
     rows: &[[String; N]],
@@ -24,13 +24,13 @@ pub(crate) fn table<const N: usize>(
     Ok(())
 }
 
-/// Text for a Mermaid label. Characters that Mermaid would interpret are written as entities.
+/// A text for a Mermaid label. Characters that Mermaid would interpret are written as entities.
 pub(crate) struct Label<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            // A label cannot be empty.
+            // An empty text becomes a space, since Mermaid has no empty labels.
             return f.write_char(' ');
         }
         self.0.chars().try_for_each(|c| match c {
@@ -43,7 +43,7 @@ impl fmt::Display for Label<'_> {
     }
 }
 
-/// A duration for people, with at most four digits.
+/// A duration as people read it, with at most four digits.
 pub(crate) struct Time(pub(crate) Duration);
 
 impl fmt::Display for Time {
@@ -64,7 +64,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Joins the path `above` and the name of something inside it.
+/// Joins the path `above` and the name of a step inside it.
 pub(crate) fn path(above: &str, name: &str) -> String {
     match above {
         "" => name.to_owned(),

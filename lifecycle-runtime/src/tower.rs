@@ -25,7 +25,7 @@ mod tests {
     use super::{ShutdownBody, ShutdownLayer};
     use crate::Gate;
 
-    /// One frame of data.
+    /// A body of one frame of data.
     struct One(Option<&'static [u8]>);
 
     impl Body for One {

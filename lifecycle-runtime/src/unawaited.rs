@@ -1,4 +1,5 @@
-//! Owners that foreign code drops without a shutdown while a runner calls it, so that the report can show them.
+//! The record of owners that foreign code drops without a shutdown while a runner or the engine calls it, so that the
+//! report can show these owners.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -14,7 +15,7 @@ pub(crate) struct UnawaitedDrop {
 }
 
 thread_local! {
-    /// How many calls of [`collect`] are on this thread's stack, and how many drops are in `DROPPED`. Kept apart from
+    /// Two numbers: the calls of [`collect`] on this thread's stack, and the drops in `DROPPED`. They are apart from
     /// `DROPPED`, so that a poll that drops no owner costs two stores.
     static MARKS: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
     static DROPPED: RefCell<Vec<UnawaitedDrop>> = const { RefCell::new(Vec::new()) };
@@ -32,7 +33,7 @@ pub(crate) fn collect<T>(f: impl FnOnce() -> T, lost: impl FnOnce(Vec<UnawaitedD
     returned
 }
 
-/// Takes the drops that were recorded after the first `before` ones.
+/// Removes from `DROPPED` and returns the drops that were recorded after the first `before` drops.
 #[cold]
 fn take(before: usize) -> Vec<UnawaitedDrop> {
     let take = |dropped: &RefCell<Vec<_>>| {
@@ -43,13 +44,13 @@ fn take(before: usize) -> Vec<UnawaitedDrop> {
     dropped.unwrap_or_default()
 }
 
-/// Records a drop, if this thread is collecting.
+/// Records the drop of an owner, if a call of [`collect`] is on this thread's stack.
 pub(crate) fn record(component: &str, fields: &[&str]) {
     let (depth, count) = MARKS.get();
     if depth == 0 {
         return;
     }
-    // Fails only while the thread is being destroyed, when nothing collects.
+    // This access fails only while the thread is being destroyed, when no call of `collect` is on its stack.
     let _ = DROPPED.try_with(|dropped| {
         if let Ok(mut dropped) = dropped.try_borrow_mut() {
             let fields = fields.iter().map(|&field| field.to_owned()).collect();

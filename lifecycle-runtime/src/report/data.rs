@@ -1,4 +1,5 @@
-//! Reports as data. Durations are whole milliseconds; errors are their text, with causes.
+//! The serialized form of reports. Durations are whole milliseconds. An error is its text, with the texts of its
+//! causes.
 
 use std::error::Error;
 use std::sync::Arc;

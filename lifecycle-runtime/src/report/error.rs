@@ -6,14 +6,15 @@ use std::fmt;
 use super::{Outcome, Report, Step};
 use crate::text;
 
-/// The error of a shutdown that was not clean. It names what failed; [`report`](Self::report) returns the rest.
+/// The error of a shutdown that was not clean. Its text names the steps that failed; [`report`](Self::report) returns
+/// the whole report.
 #[derive(Clone, Debug)]
 pub struct ShutdownError {
     pub(super) report: Report,
 }
 
 impl ShutdownError {
-    /// Returns the report.
+    /// Returns the report of the shutdown.
     pub fn report(&self) -> &Report {
         &self.report
     }
@@ -51,7 +52,7 @@ struct Unclean<'a>(&'a [Step]);
 
 impl fmt::Display for Unclean<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// The most steps that the text names.
+        /// The largest number of steps that the text names.
         const NAMED: usize = 8;
         let mut unclean = Vec::new();
         collect(self.0, "", &mut unclean);
@@ -69,7 +70,8 @@ impl fmt::Display for Unclean<'_> {
     }
 }
 
-/// Collects the outermost steps that did not go well, with their paths.
+/// Collects the steps that are not clean, with their paths. A nested step is collected only if the step around it went
+/// well itself.
 fn collect<'a>(steps: &'a [Step], above: &str, unclean: &mut Vec<(String, &'a Step)>) {
     for step in steps.iter().filter(|step| !step.is_clean()) {
         let path = text::path(above, &step.name);

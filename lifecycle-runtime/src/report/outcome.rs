@@ -8,7 +8,7 @@ use crate::reason::Chain;
 
 /// The way in which a step ended.
 ///
-/// [`Step::why`](crate::Step::why) tells why a step was skipped or aborted.
+/// [`Step::why`](crate::Step::why) returns the reason why a step was skipped or aborted.
 #[derive(Clone, Debug)]
 #[cfg_attr(
     feature = "serde",
@@ -43,7 +43,7 @@ impl Outcome {
         matches!(self, Self::Done)
     }
 
-    /// Returns the word for tables and logs.
+    /// Returns the outcome as one word, for tables and logs.
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -55,7 +55,7 @@ impl Outcome {
         }
     }
 
-    /// Returns the error, the panic or the wait behind the outcome, if there is one.
+    /// Returns the text of the error, of the panic or of the wait that led to the outcome. `None` if there is none.
     pub(crate) fn detail(&self) -> Option<String> {
         match self {
             Self::Failed(error) => Some(Chain(&**error).to_string()),
@@ -78,10 +78,10 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The error of a cleanup that ran out of time and ended its stragglers itself.
+/// The error of a cleanup that ran out of time and itself ended the work that was still running.
 ///
-/// A component returns it after it aborted its stragglers at the soft [deadline](crate::Context::deadline), so that
-/// its step becomes [`Outcome::TimedOut`] and not merely failed.
+/// A component returns this error after it aborted the work that still ran at the soft
+/// [deadline](crate::Context::deadline). Its step then becomes [`Outcome::TimedOut`] and not merely failed.
 ///
 /// ```
 /// use lifecycle_runtime::{BoxError, TimedOut};
@@ -95,7 +95,7 @@ pub struct TimedOut {
 }
 
 impl TimedOut {
-    /// Creates the error, which names what did not end in time.
+    /// Creates the error. `waiting_for` names the work that did not end in time.
     pub fn new(waiting_for: impl Into<String>) -> Self {
         Self {
             waiting_for: waiting_for.into(),

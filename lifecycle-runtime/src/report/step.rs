@@ -15,14 +15,15 @@ pub struct Step {
     pub(crate) budget: Nanos,
     pub(crate) best_effort: bool,
     pub(crate) outcome: Outcome,
-    /// Why the step was skipped or aborted.
+    /// The reason why the step was skipped or aborted.
     pub(crate) why: Option<Box<str>>,
     /// Whether the step was skipped because there was nothing to clean.
     pub(crate) nothing: bool,
     pub(crate) steps: Vec<Step>,
 }
 
-/// A duration in nanoseconds. It is half as large as a [`Duration`], and reports have three in every row.
+/// A duration in nanoseconds. This type is half as large as a [`Duration`], and every row of a report has three of
+/// them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Nanos(u64);
 
@@ -34,7 +35,7 @@ impl Nanos {
 
 impl From<Duration> for Nanos {
     fn from(duration: Duration) -> Self {
-        // Durations above five centuries are cut.
+        // A duration above five centuries is shortened to the largest value.
         Self(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
     }
 }
@@ -51,7 +52,7 @@ impl Drop for Step {
 
 #[cfg(feature = "rt")]
 impl Step {
-    /// Creates a row for work outside a plan. The caller may change its outcome, which is `Done`.
+    /// Creates a row for work outside a plan. Its outcome is `Done`, which the caller may change.
     pub(crate) fn outside_plan(
         name: impl Into<Cow<'static, str>>,
         started: Duration,
@@ -79,17 +80,18 @@ impl Step {
         &self.name
     }
 
-    /// Returns the priority. Lower numbers ran first.
+    /// Returns the priority. Steps with lower numbers ran first.
     pub fn priority(&self) -> i32 {
         self.priority
     }
 
-    /// Returns when the step started, or was skipped, measured from the beginning of the shutdown.
+    /// Returns the time from the beginning of the shutdown until the step started or was skipped.
     pub fn started(&self) -> Duration {
         self.started.get()
     }
 
-    /// Returns how long the step took. That is more than its [`budget`](Self::budget) if the step blocked its thread.
+    /// Returns how long the step took. A step that blocked its thread may take longer than its
+    /// [`budget`](Self::budget).
     pub fn elapsed(&self) -> Duration {
         self.elapsed.get()
     }
@@ -104,8 +106,8 @@ impl Step {
         &self.outcome
     }
 
-    /// Returns why the step was skipped or aborted: the required step that failed, the signal that forced the end, or
-    /// the value that was lost. `None` if the outcome needs no explanation.
+    /// Returns the reason why the step was skipped or aborted: the required step that failed, the signal that forced
+    /// the end, or the value that was lost. `None` if the outcome needs no explanation.
     pub fn why(&self) -> Option<&str> {
         self.why.as_deref()
     }
@@ -131,7 +133,8 @@ impl Step {
         self.outcome.is_done() || self.nothing
     }
 
-    /// Returns the detail of the outcome and the reason of a skip or an abort, if there is any.
+    /// Returns the text of the outcome's error, panic or wait, and the reason of a skip or an abort. `None` if there is
+    /// neither.
     pub(crate) fn detail(&self) -> Option<Cow<'_, str>> {
         let said = self.outcome.detail().map(Cow::Owned);
         match (said, &self.why) {
@@ -146,7 +149,7 @@ impl Step {
     }
 }
 
-/// Finds the step at `path`, which joins names as the engine does: `a.b` for fields, `a[b]` for elements.
+/// Finds the step at `path`. A path joins names as the engine does: `a.b` for fields, `a[b]` for elements.
 pub(super) fn find<'a>(steps: &'a [Step], path: &str) -> Option<&'a Step> {
     steps.iter().find_map(|step| {
         let rest = path.strip_prefix(&*step.name)?;

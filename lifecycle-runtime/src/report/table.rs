@@ -1,4 +1,4 @@
-//! Tables and timelines of reports.
+//! The functions that print reports as tables and draw them as timelines.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub(super) fn report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result
 fn push(step: &Step, depth: usize, rows: &mut Vec<[String; 6]>) {
     let mut note = step.detail().unwrap_or_default().into_owned();
     if !step.steps.is_empty() && matches!(step.outcome, Outcome::Failed(_)) {
-        // The rows of the nested steps show the error.
+        // The note is left out here, since the rows of the nested steps show the error.
         note.clear();
     }
     let over = step.elapsed().saturating_sub(step.budget());
@@ -79,7 +79,7 @@ fn push(step: &Step, depth: usize, rows: &mut Vec<[String; 6]>) {
     push_nested(&step.steps, depth + 1, rows);
 }
 
-/// Adds the rows of nested steps. Many elements that are done share one row.
+/// Adds the rows of nested steps to `rows`. If many elements are done, they share one row.
 fn push_nested(steps: &[Step], depth: usize, rows: &mut Vec<[String; 6]>) {
     const ALIKE: usize = 8;
     let dull = |step: &Step| step.is_element() && step.outcome.is_done() && step.is_clean();
@@ -102,12 +102,12 @@ fn push_nested(steps: &[Step], depth: usize, rows: &mut Vec<[String; 6]>) {
     }
 }
 
-/// A step is shown as over its budget only past this, as timers are always a little late.
+/// The time by which a step must exceed its time limit before it is shown as late, as timers are always a little late.
 const OVERRUN: Duration = Duration::from_millis(10);
 
 pub(super) fn gantt(report: &Report) -> String {
     let mut out = String::from("gantt\n    dateFormat x\n    axisFormat %S.%L s\n");
-    // Writing to a String cannot fail, here and below.
+    // Errors are ignored here and below, since writing to a `String` cannot fail.
     let _ = match report.component() {
         "" => writeln!(out, "    title shutdown"),
         component => writeln!(out, "    title shutdown of {}", Label(component)),
@@ -133,8 +133,8 @@ fn bar(step: &Step, path: &str, out: &mut String) {
     }
 }
 
-/// The name of a task at the beginning of a line. Mermaid would read some words there as keywords, so the first
-/// character of such a name is written as an entity.
+/// The name of a task at the beginning of a line of a Mermaid chart. Mermaid would read some words there as keywords,
+/// so the first character of such a name is written as an entity.
 struct Task<'a>(&'a str);
 
 impl Task<'_> {

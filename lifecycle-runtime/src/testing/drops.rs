@@ -1,4 +1,4 @@
-//! Test failures for owners that are dropped without an awaited shutdown.
+//! A guard that fails a test if an owner is dropped without an awaited shutdown.
 
 use std::cell::RefCell;
 use std::thread;
@@ -6,24 +6,24 @@ use std::thread;
 /// An owner that was dropped without an awaited shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnawaitedDrop {
-    /// The name of its type.
+    /// The name of the owner's type.
     pub component: String,
-    /// The fields that were not cleaned.
+    /// The names of the owner's fields that were not cleaned.
     pub fields: Vec<String>,
 }
 
-/// A guard that records the un-awaited drops of this thread. When it is dropped, it panics if there were any that
-/// [`take`](Self::take) did not take.
+/// A guard that records the un-awaited drops of this thread. Dropping the guard panics if there were drops that
+/// [`take`](Self::take) did not return.
 #[derive(Debug)]
 #[must_use = "it records until it is dropped"]
 pub struct Drops(());
 
 thread_local! {
-    /// `None` while no guard records.
+    /// The recorded drops. `None` while no guard exists on this thread.
     static DROPS: RefCell<Option<Vec<UnawaitedDrop>>> = const { RefCell::new(None) };
 }
 
-/// Starts to record the un-awaited drops of this thread. The returned guard fails the test if there are any.
+/// Starts to record the un-awaited drops of this thread. The returned guard fails the test if there are such drops.
 ///
 /// ```
 /// use lifecycle_runtime::{GracefulShutdown, ShutdownState, testing};
@@ -45,7 +45,7 @@ pub fn record_drops() -> Drops {
 }
 
 impl Drops {
-    /// Takes the un-awaited drops so far, which thereby do not fail the test.
+    /// Returns the un-awaited drops so far, and removes them, so that they do not fail the test.
     pub fn take(&self) -> Vec<UnawaitedDrop> {
         DROPS.with_borrow_mut(|drops| drops.as_mut().map(std::mem::take).unwrap_or_default())
     }
@@ -62,7 +62,7 @@ impl Drop for Drops {
 }
 
 pub(crate) fn dropped(component: &str, fields: &[&str]) {
-    // Fails only while the thread is being destroyed, when no guard records.
+    // This access fails only while the thread is being destroyed, when it has no guard.
     let _ = DROPS.try_with(|drops| {
         if let Ok(mut drops) = drops.try_borrow_mut() {
             if let Some(drops) = &mut *drops {

@@ -1,4 +1,4 @@
-//! Explores a server's shutdown: every step with every fault.
+//! The exploration of a server's shutdown: every step with every fault.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -11,21 +11,21 @@ use tokio::runtime::{Builder, Handle};
 use super::{Fault, faults, record_drops};
 use crate::{GracefulShutdown, Outcome, Plan, Report, Step};
 
-/// How late a report may be, since timers are rounded on paused time.
+/// The time by which a report may be late, since timers are rounded on paused time.
 const SLACK: Duration = Duration::from_millis(50);
 
 /// The result of [`explore`].
 #[derive(Clone, Debug)]
 pub struct Explored {
-    /// The explored cases: the path of a step, the fault, and the report that came of it.
+    /// The explored cases: the path of a step, the fault, and the report of the shutdown with that fault.
     pub cases: Vec<(String, Fault, Report)>,
 }
 
 /// Shuts a server down once for each of its steps and each [`Fault`], on paused time, and asserts the promises of a
-/// shutdown. The report is complete and in time. Only the faulty step, and the steps that a `required` one takes with
-/// it, are not done. Nothing is left running or un-awaited.
+/// shutdown: The report is complete and in time. Only the step with the fault, and the steps that are skipped because a
+/// `required` step failed, are not done. No task is left running or un-awaited.
 ///
-/// It explores the steps of nested plans, too. Of an enum it explores the live variant.
+/// The function also explores the steps of nested plans. Of an enum it explores the live variant.
 ///
 /// ```
 /// use lifecycle_runtime::{GracefulShutdown, ShutdownState, TaskGroup, testing};
@@ -52,7 +52,8 @@ pub struct Explored {
 ///
 /// # Panics
 ///
-/// If a promise is broken, with the step, the fault and the report. Also inside a runtime, since it creates its own.
+/// If a promise is broken. The message has the step, the fault and the report. The function also panics inside a
+/// runtime, since it creates its own.
 pub fn explore<S: GracefulShutdown>(build: impl AsyncFn() -> S) -> Explored {
     let mut paths = Vec::new();
     leaves(&S::PLAN, "", &mut paths);
@@ -67,7 +68,7 @@ pub fn explore<S: GracefulShutdown>(build: impl AsyncFn() -> S) -> Explored {
     Explored { cases }
 }
 
-/// Collects the paths of the innermost steps.
+/// Collects the paths of the innermost steps of `plan`.
 fn leaves(plan: &Plan, above: &str, paths: &mut Vec<String>) {
     for step in plan.steps() {
         let path = match above {
@@ -75,7 +76,8 @@ fn leaves(plan: &Plan, above: &str, paths: &mut Vec<String>) {
             above => format!("{above}.{}", step.name()),
         };
         match step.nested() {
-            // Only the live variant of an enum has rows, and the variant itself has none.
+            // The variant's steps are collected without the variant: only the live variant of an enum has rows, and the
+            // variant itself has none.
             Some(nested) if nested.one_of => {
                 for variant in nested.steps().iter().filter_map(|variant| variant.nested()) {
                     leaves(variant, &path, paths);
@@ -140,7 +142,7 @@ async fn shut_down<S: GracefulShutdown>(server: &mut S, fault: Fault) -> Report 
     server.shutdown().await
 }
 
-/// Lists the promises that are broken.
+/// Lists the promises that the shutdown of one case broke.
 async fn broken_promises(
     plan: &Plan,
     report: &Report,
@@ -171,7 +173,7 @@ async fn broken_promises(
     for other in others {
         broken.push(format!("`{other}` is not done, without a fault"));
     }
-    // Let the runtime drop aborted tasks.
+    // The yields let the runtime drop aborted tasks.
     for _ in 0..16 {
         tokio::task::yield_now().await;
     }

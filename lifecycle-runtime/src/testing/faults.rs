@@ -15,7 +15,7 @@ use crate::{BoxError, Context};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// None.
+    /// There is no fault.
     None,
     /// The cleanup is replaced by an error.
     Error,
@@ -23,15 +23,15 @@ pub enum Fault {
     Panic,
     /// The cleanup never ends.
     Hang,
-    /// The cleanup begins after half of its time.
+    /// The cleanup begins only after half of its time has passed.
     Slow,
-    /// The shutdown's future is dropped after the step's first poll, and the shutdown is resumed. So the cleanup runs
-    /// a second time.
+    /// The shutdown's future is dropped after the step's first poll, and the shutdown is then resumed. So the cleanup
+    /// runs a second time.
     DroppedHere,
 }
 
 impl Fault {
-    /// All faults.
+    /// The list of all faults.
     pub const ALL: [Self; 6] = [
         Self::None,
         Self::Error,
@@ -55,19 +55,19 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The planned fault of this thread, and its result.
+/// The fault that this thread injects, and what happened when it did.
 struct Planned {
     path: String,
     fault: Fault,
     result: FaultResult,
 }
 
-/// The result of a planned fault.
+/// What was observed while a fault was planned.
 #[derive(Default)]
 pub(super) struct FaultResult {
-    /// Whether the step began.
+    /// Whether the step with the fault began.
     pub(super) reached: bool,
-    /// The aborts that panicked: their paths and messages.
+    /// The calls of `abort` that panicked: the paths of their steps, and the messages.
     pub(super) bad_aborts: Vec<(String, String)>,
 }
 
@@ -75,7 +75,7 @@ thread_local! {
     static PLANNED: RefCell<Option<Planned>> = const { RefCell::new(None) };
 }
 
-/// Plans a fault for the step at `path`, until the next one is planned.
+/// Plans a fault for the step at `path`. It replaces the fault that was planned before.
 pub(super) fn plan(path: &str, fault: Fault) {
     PLANNED.set(Some(Planned {
         path: path.to_owned(),
@@ -84,7 +84,7 @@ pub(super) fn plan(path: &str, fault: Fault) {
     }));
 }
 
-/// Removes the fault, so that the step goes well from now on.
+/// Sets the planned fault to none, so that the step succeeds from now on.
 pub(super) fn lift() {
     PLANNED.with_borrow_mut(|planned| {
         if let Some(planned) = planned {
@@ -93,7 +93,7 @@ pub(super) fn lift() {
     });
 }
 
-/// Removes the plan, and returns its result.
+/// Removes the planned fault, and returns what was observed.
 pub(super) fn clear() -> FaultResult {
     PLANNED
         .take()
@@ -109,7 +109,7 @@ pub(super) fn reached() -> bool {
     })
 }
 
-/// Records an abort that panicked, which a shutdown only logs.
+/// Records a call of `abort` that panicked, which a shutdown only logs.
 pub(crate) fn abort_panicked(step: &str, message: &str) {
     PLANNED.with_borrow_mut(|planned| {
         if let Some(planned) = planned {

@@ -1,4 +1,4 @@
-//! Interrupts a running shutdown, as a runner does.
+//! A handle with which a test interrupts a running shutdown, as a runner does at signals.
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,13 +40,13 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Returns the handle of the owner with this state. `None` before its shutdown has begun.
+    /// Returns the handle for the owner with this state. `None` before the owner's shutdown has begun.
     pub fn of(state: &ShutdownState) -> Option<Self> {
         let shared = Arc::clone(&state.running()?.shared);
         Some(Self { shared })
     }
 
-    /// Cuts the `best_effort` steps. The others run with their own budgets.
+    /// Cuts the `best_effort` steps. All other steps run with their own time limits.
     pub fn hurry(&self) {
         self.shared.hurry();
     }

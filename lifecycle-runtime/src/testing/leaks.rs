@@ -1,4 +1,4 @@
-//! Leaks: file descriptors, threads and tasks that are left behind.
+//! A check for leaks: file descriptors, threads and tasks that are left behind.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-/// A check for leaks: whatever exists now and did not when the check was created has leaked.
+/// A check for leaks. A file descriptor, thread or task that exists now and did not exist when the check was created
+/// has leaked.
 ///
-/// It sees the whole process, and the tasks of the current runtime. So tests that use it must run alone: in their own
-/// test binary, one after the other. It reads file descriptors and threads from `/proc`, so it sees them on Linux
-/// only.
+/// The check sees the whole process, and the tasks of the current runtime. So tests that use it must run alone: in
+/// their own test binary, one after the other. The check reads file descriptors and threads from `/proc`, so it sees
+/// them on Linux only.
 ///
 /// ```
 /// use lifecycle_runtime::testing::LeakCheck;
@@ -25,26 +26,27 @@ pub struct LeakCheck {
     since: Instant,
 }
 
-/// Something that was left behind.
+/// A file descriptor, a thread or tasks that were left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Leak {
-    /// A file descriptor.
+    /// A file descriptor is still open.
     Fd {
         /// The number of the descriptor.
         number: u32,
         /// Its target: a path, `socket:[…]`, `anon_inode:[eventpoll]`.
         target: String,
     },
-    /// A thread.
+    /// A thread is still running.
     Thread {
         /// The number of the thread.
         id: u32,
         /// The name of the thread, of which Linux stores 15 bytes.
         name: String,
     },
-    /// Tasks of the current runtime. It stores no names; a [`TaskGroup`](crate::TaskGroup) does. It only counts, so
-    /// an earlier task that has ended hides one that is left.
+    /// Tasks of the current runtime have not ended. A runtime stores no names of tasks; a
+    /// [`TaskGroup`](crate::TaskGroup) does. The check only counts tasks, so an earlier task that has ended hides a
+    /// task that is left.
     Tasks {
         /// The number of tasks beyond those that existed before.
         more: usize,
@@ -67,8 +69,8 @@ impl LeakCheck {
         }
     }
 
-    /// Lists what exists now and did not when the check was created. Threads of tokio's blocking pool count: they end
-    /// after 10 s without work, or with their runtime.
+    /// Lists what exists now and did not exist when the check was created. Threads of tokio's blocking pool count as
+    /// leaks: they end after 10 s without work, or with their runtime.
     pub fn leaks(&self) -> Vec<Leak> {
         let now = Snapshot::now();
         let fds = now
@@ -86,7 +88,7 @@ impl LeakCheck {
             .collect()
     }
 
-    /// Returns the age of the check. No leak is older.
+    /// Returns the time since the check was created. No leak is older.
     pub fn age(&self) -> Duration {
         self.since.elapsed()
     }
@@ -132,7 +134,7 @@ impl Snapshot {
                     .ok()?
                     .to_string_lossy()
                     .into_owned();
-                // Skips the descriptor that reads this directory.
+                // This skips the descriptor with which this function reads the directory.
                 (!target.starts_with("/proc/") || !target.ends_with("/fd")).then_some(target)
             }),
             threads: numbered("/proc/self/task", |path| {
@@ -144,7 +146,7 @@ impl Snapshot {
     }
 }
 
-/// Maps each entry whose name is a number.
+/// Returns a map of the entries of `directory` whose names are numbers.
 fn numbered(
     directory: &str,
     known: impl Fn(&std::path::Path) -> Option<String>,

@@ -43,22 +43,22 @@ pub struct Scripted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Act {
-    /// Ends at once.
+    /// The cleanup ends at once.
     Succeed,
-    /// Fails with this text.
+    /// The cleanup fails with this text.
     Fail(&'static str),
-    /// Panics with this text.
+    /// The cleanup panics with this text.
     Panic(&'static str),
-    /// Never ends.
+    /// The cleanup never ends.
     Hang,
-    /// Takes this long, on tokio's clock.
+    /// The cleanup takes this long, on tokio's clock.
     Take(Duration),
-    /// Blocks its thread for this long, in real time.
+    /// The cleanup blocks its thread for this long, in real time.
     Block(Duration),
 }
 
 impl Scripted {
-    /// Creates a component that behaves like this.
+    /// Creates a component whose cleanup does `act`.
     pub fn new(act: Act) -> Self {
         Self {
             act,
@@ -68,17 +68,17 @@ impl Scripted {
         }
     }
 
-    /// Returns how often its cleanup began.
+    /// Returns how often the component's cleanup began.
     pub fn cleanups(&self) -> u32 {
         self.cleanups
     }
 
-    /// Returns how often it was aborted.
+    /// Returns how often the component was aborted.
     pub fn aborts(&self) -> u32 {
         self.aborts
     }
 
-    /// Returns how often it was released.
+    /// Returns how often the component was released.
     pub fn releases(&self) -> u32 {
         self.releases
     }

@@ -1,4 +1,4 @@
-//! The response body, which holds the pass until it ends.
+//! The response body. It holds the request's pass until the body ends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,13 +16,14 @@ pin_project! {
         #[pin]
         body: Option<B>,
         reset: Option<BoxError>,
-        // Last, so that the body is dropped first.
+        // The pass is the last field, so that the body is dropped before it.
         pass: Option<Pass>,
     }
 }
 
 impl<B> ShutdownBody<B> {
-    /// Creates the body of a refusal, which fails with this error, or is empty.
+    /// Creates the body of a refusal. With an error in `reset` the body fails with that error; otherwise the body is
+    /// empty.
     pub(super) fn refused(reset: Option<BoxError>) -> Self {
         Self {
             body: None,
@@ -34,7 +35,7 @@ impl<B> ShutdownBody<B> {
 
 impl<B: Body> ShutdownBody<B> {
     pub(super) fn admitted(body: B, pass: Pass) -> Self {
-        // An empty body may never be polled to its end.
+        // The pass is dropped at once with an empty body, since a server may never poll such a body to its end.
         let pass = (!body.is_end_stream()).then_some(pass);
         Self {
             body: Some(body),
@@ -66,7 +67,8 @@ where
             return Poll::Ready(this.reset.take().map(Err));
         };
         let frame = ready!(body.as_mut().poll_frame(cx));
-        // A body of known length may not be polled again after its last frame.
+        // The pass is also dropped after the last frame, since a server may not poll a body of known length again after
+        // that.
         if !matches!(frame, Some(Ok(_))) || body.is_end_stream() {
             *this.pass = None;
         }
@@ -83,7 +85,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Some(body) => body.size_hint(),
-            // No exact size, or the server would announce a length that never comes.
+            // There is no exact size here, or the server would announce a length of a body that then fails.
             None if self.reset.is_some() => SizeHint::default(),
             None => SizeHint::with_exact(0),
         }

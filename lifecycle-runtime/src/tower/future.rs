@@ -1,4 +1,4 @@
-//! The response future: an inner future with its pass, or a refusal that is ready.
+//! The response future: the inner service's future with its pass, or a refusal that is ready.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ pin_project! {
     #[project = StateProjection]
     #[derive(Debug)]
     enum State<F, B> {
-        // Dropped in this order: first the work, then the pass.
+        // The fields are dropped in this order: first the inner future, then the pass.
         Admitted { #[pin] inner: F, pass: Option<Pass> },
         Refused { response: Option<Response<ShutdownBody<B>>> },
     }
@@ -45,7 +45,7 @@ impl<F, B> ShutdownFuture<F, B> {
     }
 }
 
-/// After it was ready, polling again returns `Pending` for ever.
+/// Polling the future again after it was ready returns `Pending` for ever.
 impl<F, B, E> Future for ShutdownFuture<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,

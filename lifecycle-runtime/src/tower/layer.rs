@@ -1,4 +1,4 @@
-//! The layer.
+//! The tower layer that refuses requests once a gate is closed.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A tower layer that counts requests with a [`Gate`], and refuses them once the gate is closed.
 ///
-/// Each request holds a [`Pass`](crate::Pass) from its call until the body of its response ends or is dropped. A
-/// refused request never reaches the inner service. Its answer is 503 with `Retry-After`, over HTTP/1 also with
-/// `Connection: close`. A gRPC request gets the status `UNAVAILABLE`, which gRPC clients retry.
+/// Each request holds a [`Pass`](crate::Pass) from the call of the service until the body of its response ends or is
+/// dropped. A refused request never reaches the inner service. Its response is 503 with `Retry-After`, over HTTP/1 also
+/// with `Connection: close`. A gRPC request gets the status `UNAVAILABLE`, which gRPC clients retry.
 ///
 /// # HTTP/2
 ///
-/// With the feature `tower-h2` a refused HTTP/2 stream is reset with `REFUSED_STREAM`, which tells the client that
-/// nothing was done. So it may repeat any request, even a POST (RFC 9113 §8.7), and curl and gRPC clients do so by
-/// themselves.
+/// With the feature `tower-h2` a refused HTTP/2 stream is reset with `REFUSED_STREAM`, which tells the client that the
+/// server did nothing for the request. So the client may repeat any request, even a POST (RFC 9113 §8.7), and curl and
+/// gRPC clients do so by themselves.
 ///
 /// A layer must not add errors to services that have none. So the body of the 503 requests the reset, by failing with
 /// an [`h2::Error`](https://docs.rs/h2/0.4/h2/struct.Error.html), and hyper drops the response head, which is still
@@ -34,12 +34,12 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// **It closes no connection**, HTTP/1 aside, and a client may send again on the same one. Begin the server's own
 /// graceful shutdown when the gate closes.
 ///
-/// **The end of a body is not the end of its transfer.** The pass is given back when the server has taken the last
-/// frame, not when the client has received it. In one measurement, four fifths of a body of 20 MB in one frame were
-/// still in the server's buffers then, with a client that read 16 MB a second, and were lost when the process ended.
-/// Of a body in small frames, it is what the server buffers. Bytes are safe only if the server also awaits its
-/// connections, after the gate: `axum::serve` with `with_graceful_shutdown` does. Over HTTP/2 even that lost 2.6 MB
-/// of 20: if a client goes on opening its window while it reads, its connection is reset when the server closes
+/// **The end of a body is not the end of its transfer.** The pass is dropped when the server has taken the last frame,
+/// not when the client has received it. In one measurement with a body of 20 MB in one frame and a client that read 16
+/// MB a second, four fifths of the body were then still in the server's buffers, and were lost when the process ended.
+/// With a body in small frames, the part that the server buffers is lost. Bytes are safe only if the server also awaits
+/// its connections, after the gate: `axum::serve` with `with_graceful_shutdown` does. Over HTTP/2 even that lost 2.6 MB
+/// of 20: if a client continues to open its window while it reads, its connection is reset when the server closes
 /// first. `lifecycle_http::HttpServer`, which needs no layer, waits for its client to close.
 ///
 /// # Examples
@@ -60,7 +60,7 @@ pub struct ShutdownLayer {
 }
 
 impl ShutdownLayer {
-    /// Creates a layer that refuses requests once this gate is closed. `Retry-After` is 1 s.
+    /// Creates a layer that refuses requests once `gate` is closed. `Retry-After` is 1 s.
     pub fn new(gate: &Gate) -> Self {
         Self {
             gate: gate.clone(),
@@ -68,7 +68,7 @@ impl ShutdownLayer {
         }
     }
 
-    /// Sets `Retry-After` for refused clients, in whole seconds, rounded up.
+    /// Sets the `Retry-After` of refusals, in whole seconds, rounded up.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = wait;

@@ -1,4 +1,4 @@
-//! The service: it admits requests, or answers with a refusal.
+//! The service behind the layer: it admits requests, or answers them with a refusal.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -29,12 +29,13 @@ impl<S> ShutdownService<S> {
         }
     }
 
-    /// Creates the answer to a refused request. gRPC has its own status header, and its clients read nothing else.
+    /// Creates the response to a refused request. A gRPC response has a status header of its own, and gRPC clients read
+    /// nothing else.
     fn refusal<B>(&self, version: Version, grpc: bool) -> Response<ShutdownBody<B>> {
         let mut response = Response::new(ShutdownBody::refused(reset(version)));
         let headers = response.headers_mut();
         headers.insert(RETRY_AFTER, self.retry_after.clone());
-        // The header has no meaning over HTTP/2, and is forbidden there (RFC 9113 §8.2.2).
+        // The header `Connection` has no meaning over HTTP/2, and is forbidden there (RFC 9113 §8.2.2).
         if version <= Version::HTTP_11 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -50,8 +51,8 @@ impl<S> ShutdownService<S> {
 }
 
 /// Returns the error with which a refusal's body fails. hyper searches the sources of a body's error for an h2 error,
-/// and resets the stream with its reason. This reason tells that nothing was done, so that any request may be
-/// repeated (RFC 9113 §8.7).
+/// and resets the stream with that error's reason. `REFUSED_STREAM` tells the client that the server did nothing for
+/// the request, so that any request may be repeated (RFC 9113 §8.7).
 #[cfg(feature = "tower-h2")]
 fn reset(version: Version) -> Option<BoxError> {
     (version == Version::HTTP_2).then(|| h2::Error::from(h2::Reason::REFUSED_STREAM).into())
@@ -79,7 +80,8 @@ where
     type Error = S::Error;
     type Future = ShutdownFuture<S::Future, B>;
 
-    /// Returns ready once the gate is closed, even if the inner service is not: a refusal does not need it.
+    /// Returns ready once the gate is closed, even if the inner service is not ready: a refusal does not need the inner
+    /// service.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         if self.gate.is_closed() {
             return Poll::Ready(Ok(()));
