@@ -1,4 +1,4 @@
-//! A broadcast of events to all subscribers, which never waits for a slow one.
+//! A broadcast of events to all subscribers. The broadcast never waits for a slow subscriber.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -9,12 +9,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-/// An encoded event.
+/// An event, encoded for its subscribers.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The event's id, which clients send as `Last-Event-ID`. An empty id resets it.
+    /// The event's id, which clients send as `Last-Event-ID` when they reconnect. An empty id makes
+    /// a client forget the last id.
     pub id: Option<String>,
-    /// The whole event, encoded.
+    /// The whole event in its encoded form.
     pub bytes: Bytes,
 }
 
@@ -39,17 +40,17 @@ struct Inner {
 /// Numbers of a broadcast.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Clients that listen.
+    /// The number of clients that listen now.
     pub listeners: usize,
-    /// Events that were published.
+    /// The number of events that were published.
     pub events: u64,
-    /// Clients that fell too far behind.
+    /// The number of clients that were disconnected because they fell too far behind.
     pub dropped: u64,
 }
 
 impl Broadcast {
-    /// Creates a broadcast. `queue` events may wait for each subscriber; `replay` events are recent
-    /// for clients that reconnect.
+    /// Creates a broadcast. Up to `queue` events may wait for each subscriber. The last `replay`
+    /// events are kept for clients that reconnect.
     #[must_use]
     pub fn new(queue: NonZeroUsize, replay: usize) -> Self {
         Self {
@@ -61,8 +62,8 @@ impl Broadcast {
         }
     }
 
-    /// Sends an event to all subscribers. A subscriber whose queue is full is removed: its stream
-    /// ends after the events in the queue.
+    /// Sends an event to all subscribers. Removes a subscriber whose queue is full. The stream of
+    /// that subscriber ends after the events in its queue.
     pub fn publish(&self, event: Event) {
         self.events.fetch_add(1, Ordering::Relaxed);
         let mut inner = self.lock();
@@ -82,7 +83,7 @@ impl Broadcast {
         }
     }
 
-    /// Ends all streams. New subscriptions are refused from now on.
+    /// Ends the streams of all subscribers, and refuses new subscriptions from now on.
     pub fn end(&self) {
         let mut inner = self.lock();
         inner.ended = true;
@@ -94,13 +95,14 @@ impl Broadcast {
         self.lock().ended
     }
 
-    /// Subscribes to the events after the one with the id `last`, or to all future events without
-    /// an id. If that event is not recent any more, the subscription begins with the oldest recent one.
-    /// Returns `None` after the end.
+    /// Subscribes to the events after the event with the id `last`, or to all future events if
+    /// there is no `last`. If that event is not kept any more, the subscription begins with the
+    /// oldest event that is kept. Returns `None` after the end of the broadcast.
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, last: Option<&str>) -> Option<Subscription> {
         let (sender, live) = mpsc::channel(self.queue);
-        // Both under one lock, so that no event is lost between the recent ones and the live ones.
+        // Reads the kept events and adds the subscriber under one lock, so that no event is lost in
+        // between.
         let mut inner = self.lock();
         if inner.ended {
             return None;
@@ -122,7 +124,7 @@ impl Broadcast {
         self.lock().listeners.remove(&number);
     }
 
-    /// Returns the current numbers.
+    /// Returns the current numbers of the broadcast.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
@@ -167,7 +169,7 @@ impl Subscription {
         }
     }
 
-    /// Returns whether the broadcast goes on, which means that an ended subscription was removed
+    /// Returns whether the broadcast goes on. If it does, a subscription that has ended was removed
     /// for being slow.
     #[must_use]
     pub fn can_resume(&self) -> bool {

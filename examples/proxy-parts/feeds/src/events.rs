@@ -1,5 +1,5 @@
-//! Server-sent events that pass through a proxy. Such a stream has no end of its own, so a
-//! shutdown ends it between two events, with a `retry` for the client.
+//! Server-sent events that pass through a proxy. Such a stream has no end of its own. So a shutdown
+//! ends it between two events, and sends a `retry` to the client first.
 
 use std::fmt;
 use std::future::Future;
@@ -12,13 +12,14 @@ use hyper::Response;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use lifecycle_runtime::{CloseReason, Connection};
 
-/// The shortest reconnection time for clients, in milliseconds, and the range of its jitter.
+/// The shortest reconnection time for clients, in milliseconds. The random addition to it is below
+/// the same number.
 const RETRY: u64 = 1000;
 
-/// A watcher for the ends of events in a stream.
+/// A watcher of a stream that passes, which tells when the stream may end between two events.
 pub struct Events {
     closing: Pin<Box<dyn Future<Output = CloseReason> + Send>>,
-    /// The last bytes that passed.
+    /// The last bytes of the stream that passed.
     tail: [u8; 4],
     ended: bool,
 }
@@ -39,14 +40,14 @@ impl Events {
             let connection = connection.clone();
             Self {
                 closing: Box::pin(async move { connection.cancelled().await }),
-                // A stream begins like after the end of an event.
+                // Line ends, since a stream may end before its first event.
                 tail: *b"\n\n\n\n",
                 ended: false,
             }
         })
     }
 
-    /// Notes bytes that pass.
+    /// Records the last of the bytes that pass.
     pub fn pass(&mut self, bytes: &[u8]) {
         for byte in &bytes[bytes.len().saturating_sub(self.tail.len())..] {
             self.tail.rotate_left(1);
@@ -54,7 +55,8 @@ impl Events {
         }
     }
 
-    /// Becomes ready with the closing event once the stream may end, then with nothing.
+    /// Becomes ready with the closing event once the connection closes and the stream is between
+    /// two events. The next poll returns `None`.
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.ended {
             return Poll::Ready(None);
@@ -66,7 +68,7 @@ impl Events {
         Poll::Ready(Some(closing_event()))
     }
 
-    /// Returns whether the last bytes are an empty line, in any form of line end.
+    /// Returns whether the bytes that passed end with an empty line, in any form of line end.
     fn is_between_events(&self) -> bool {
         self.tail.ends_with(b"\n\n")
             || self.tail.ends_with(b"\r\r")
@@ -74,15 +76,15 @@ impl Events {
     }
 }
 
-/// Returns the closing event of a stream that ends early: a `retry` with jitter, so that clients do
-/// not all reconnect at once.
+/// Returns the closing event of a stream that ends early: a `retry` with a random time, so that
+/// clients do not all reconnect at once.
 #[must_use]
 pub fn closing_event() -> Bytes {
     let jitter = RandomState::new().hash_one(0) % RETRY;
     format!("retry: {}\n\n", RETRY + jitter).into()
 }
 
-/// Returns whether these are the headers of an event stream.
+/// Returns whether `headers` are the headers of an event stream.
 #[must_use]
 pub fn is_kind(headers: &HeaderMap) -> bool {
     let kind = headers
@@ -92,7 +94,8 @@ pub fn is_kind(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
-/// Returns whether this is an event stream without encoding and length, which can be appended to.
+/// Returns whether `headers` are the headers of an event stream to which the proxy can append an
+/// event. An encoding or a fixed length prevents that.
 fn is_event_stream(headers: &HeaderMap) -> bool {
     is_kind(headers)
         && !headers.contains_key(CONTENT_ENCODING)

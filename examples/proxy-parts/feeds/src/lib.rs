@@ -1,8 +1,8 @@
-//! Feeds: a stream of server-sent events that is read once, and passed on to many clients.
+//! Feeds: streams of server-sent events, each of which is read once and passed on to many clients.
 //!
-//! A [`Feed`] owns the task that reads. It asks for the stream with a closure, reconnects when the
-//! stream ends, and publishes what it reads. A client that reconnects gets the events it missed, and
-//! a client that falls behind is disconnected.
+//! A [`Feed`] owns the task that reads the stream. The task requests the stream with a closure,
+//! requests it again when it ends, and publishes its events. A client that reconnects gets the
+//! events it missed. A client that falls behind is disconnected.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -32,7 +32,7 @@
 //!     limits: Limits { longest: 1 << 18, idle: Duration::from_secs(300) },
 //!     heartbeat: Duration::from_secs(15),
 //! };
-//! // A real one sends a request, with `last` as its `Last-Event-ID`.
+//! A real closure sends a request, with `last` as its `Last-Event-ID`.
 //! let ask = |last: Option<String>| async move {
 //!     Ok(match last.as_deref() {
 //!         None => Answer::Stream(Full::from("id: 1\ndata: hello\n\n")),
@@ -45,7 +45,7 @@
 //! };
 //! let client = server.feed.client();
 //! let listener = client.listen(None).expect("it has not ended");
-//! // The comment in front tells that the stream has begun.
+//! The comment at the start tells the client that the stream has begun.
 //! let all = listener.collect().await?.to_bytes();
 //! assert!(all.starts_with(b":\n\n"));
 //! assert!(String::from_utf8(all.to_vec())?.contains("data: hello\n"));
@@ -95,9 +95,9 @@ pub struct Settings {
     pub queue: NonZeroUsize,
     /// The number of past events that are kept for clients that reconnect.
     pub replay: usize,
-    /// The limits of the stream that is read.
+    /// The limits of the stream that the feed reads.
     pub limits: Limits,
-    /// The interval of comments in a quiet stream to a client.
+    /// The longest silence in a stream to a client, before the feed sends a comment.
     pub heartbeat: Duration,
 }
 
@@ -111,7 +111,7 @@ pub struct Feed {
     client: FeedClient,
 }
 
-/// A client of a feed. Clones are cheap; dropping one changes nothing.
+/// A client of a feed. Clones are cheap. Dropping a clone changes nothing in the feed.
 #[derive(Clone)]
 pub struct FeedClient(Arc<Inner>);
 
@@ -125,17 +125,17 @@ struct Inner {
 /// Numbers of a feed.
 #[derive(Clone, Copy, Debug)]
 pub struct Counts {
-    /// The state of the source.
+    /// The state of the source, which reads the stream.
     pub state: State,
     /// The number of streams that the source has opened.
     pub opened: u64,
-    /// The numbers of the broadcast.
+    /// The numbers of the broadcast to the clients.
     pub broadcast: broadcast::Counts,
 }
 
 impl Feed {
-    /// Starts to read the stream, which `ask` requests. `ask` gets the id of the last event, if one
-    /// had an id.
+    /// Starts a task that reads the stream and reconnects. The task calls `ask` to request the
+    /// stream, with the id of the last event, if that event had an id.
     ///
     /// # Panics
     ///
@@ -183,7 +183,7 @@ impl Feed {
 }
 
 impl FeedClient {
-    /// Returns a stream of the events after the one with the id `last`. Returns `None` once the
+    /// Returns a stream of the events after the event with the id `last`. Returns `None` once the
     /// feed has ended.
     #[must_use]
     pub fn listen(&self, last: Option<&str>) -> Option<Listener> {
@@ -197,7 +197,7 @@ impl FeedClient {
         *self.0.source.state().borrow()
     }
 
-    /// Returns the current numbers.
+    /// Returns the current numbers of the feed.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
@@ -208,7 +208,8 @@ impl FeedClient {
     }
 }
 
-/// Publishes an event, without the upstream's `retry`, which is meant for the reader.
+/// Publishes an event, without its `retry`: the upstream means that for the feed, not for the
+/// feed's clients.
 fn publish(broadcast: &Broadcast, block: Sse) {
     let block = Sse {
         retry: None,

@@ -12,10 +12,11 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::broadcast::Subscription;
 use crate::events;
 
-/// A comment, which clients skip. It shows client and proxy that the connection works.
+/// A comment, which clients skip. It shows the client that the connection works, and shows the
+/// proxy when the connection is broken.
 const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
 
-/// A stream of events for one client. Dropping it ends the subscription.
+/// A stream of events for one client. Dropping the stream ends the client's subscription.
 #[derive(Debug)]
 pub struct Listener {
     events: Subscription,
@@ -24,7 +25,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Creates a stream of `events`, with a comment whenever no event came for `heartbeat`.
+    /// Creates a stream of `events`. It sends a comment whenever no event came for `heartbeat`.
     ///
     /// # Panics
     ///
@@ -40,9 +41,8 @@ impl Listener {
         }
     }
 
-    /// Returns the next event or comment.
+    /// Returns the next event, a comment, or the closing event of a client that was too slow.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        // The first heartbeat fires at once, so that the client sees the stream begin.
         if self.ended {
             return Poll::Ready(None);
         }

@@ -1,4 +1,5 @@
-//! A reader of events from a body, with limits for the size of an event and for silence.
+//! A reader of the events in a body, with limits for the size of an event and for the time without
+//! data.
 
 use std::error::Error;
 use std::fmt;
@@ -17,18 +18,18 @@ use tokio::time::timeout;
 pub struct Limits {
     /// The size of the largest event, in bytes.
     pub longest: usize,
-    /// The longest time without a byte. Comments count.
+    /// The longest time without a byte. Bytes of comments count as bytes.
     pub idle: Duration,
 }
 
-/// The reason why a stream was aborted.
+/// The reason why the reading of a stream was aborted.
 #[derive(Debug)]
 pub enum Broken {
-    /// No byte came for too long.
+    /// No byte came within the time limit.
     Silent,
-    /// An event was larger than allowed.
+    /// An event was larger than the limit.
     TooLong,
-    /// The connection broke.
+    /// The body failed, such as when the connection broke.
     Body(BoxError),
 }
 
@@ -78,7 +79,7 @@ where
     SseByteStream::new(Box::pin(pieces))
 }
 
-/// The length of the current event, without comments.
+/// A counter for the length of the current event, without comments.
 #[derive(Debug, Default)]
 struct Block {
     length: usize,
@@ -90,14 +91,14 @@ struct Block {
 enum Line {
     #[default]
     Empty,
-    /// An empty line after a CR. A LF would belong to the same line end.
+    /// An empty line after a CR. If the next byte is a LF, it belongs to the same line end.
     AfterReturn,
     Field,
     Comment,
 }
 
 impl Block {
-    /// Returns the largest length of an event while these bytes passed.
+    /// Counts these bytes. Returns the largest length that an event had reached meanwhile.
     fn longest_after(&mut self, bytes: &[u8]) -> usize {
         let mut longest = 0;
         for byte in bytes {

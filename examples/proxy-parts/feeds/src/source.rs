@@ -1,5 +1,6 @@
-//! A client of server-sent events that reconnects: after each end of the stream it waits, longer
-//! each time and with jitter, then asks for the events after the last one it has seen.
+//! A client of server-sent events that reconnects. After each end of the stream it waits, longer
+//! each time and for a partly random time. Then it requests the events after the last event that it
+//! has seen.
 
 use std::error::Error;
 use std::fmt;
@@ -22,13 +23,14 @@ use tracing::{debug, info, warn};
 
 use super::reader::{self, Limits};
 
-/// The first pause before another attempt, unless the server sends a `retry`.
+/// The pause before the first attempt to reconnect, unless the server sends a `retry`.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// The longest pause, unless the server asks for a longer first one.
+/// The longest pause before an attempt to reconnect, unless the server's `retry` is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The bounds of a server's `retry`.
+/// The shortest and the longest `retry` of a server that the source accepts. A value outside is
+/// replaced by the nearer bound.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
 
 /// The state of a source.
@@ -38,7 +40,7 @@ pub enum State {
     Connecting,
     /// The stream is open.
     Open,
-    /// The source waits for this long before it asks again.
+    /// The source waits for this long before it requests the stream again.
     BackingOff(Duration),
     /// The server has ended the feed for good.
     Ended,
@@ -63,20 +65,20 @@ impl State {
 /// The answer to a request for the stream.
 #[derive(Debug)]
 pub enum Answer<B> {
-    /// The stream.
+    /// A stream of events.
     Stream(B),
-    /// No stream. Status 204 means that the feed has ended for good.
+    /// A response without a stream. Status 204 means that the feed has ended for good.
     Status(StatusCode),
 }
 
-/// Values of the server that outlive a connection.
+/// Values that the server has sent, which the source keeps when a connection ends.
 #[derive(Debug, Default)]
 struct Position {
     last_event: Option<String>,
     retry: Option<Duration>,
 }
 
-/// A source, whose state can be watched while it runs.
+/// A source of events, whose state can be watched while it runs.
 pub struct Source {
     name: String,
     limits: Limits,
@@ -110,12 +112,12 @@ impl Source {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// Asks for the stream with `connect`, which gets the id of the last event, and passes events
-    /// to `take` until the server ends the feed for good.
+    /// Requests the stream with `connect`, and passes its events to `take`. Reconnects until the
+    /// server ends the feed for good. `connect` gets the id of the last event.
     ///
     /// # Cancel safety
     ///
-    /// Safe: the next run continues after the last event that was taken.
+    /// Safe: the next `run` continues after the last event that was passed to `take`.
     pub async fn run<B, F>(
         &self,
         mut connect: impl FnMut(Option<String>) -> F,
@@ -142,7 +144,8 @@ impl Source {
                     info!(feed, "the feed is open");
                     let (any, fault) = self.read(body, &mut take).await;
                     if any {
-                        // The stream worked, so the next pause is a first one again.
+                        // The stream brought an event, so the pauses begin with the shortest one
+                        // again.
                         pauses = None;
                     }
                     fault
@@ -158,7 +161,7 @@ impl Source {
         }
     }
 
-    /// Logs a failure: the first one as a warning, repetitions for debugging.
+    /// Logs a failure: the first failure as a warning, each repetition at debug level.
     fn complain(&self, fault: &(dyn Error + 'static), pause: Duration, is_first: bool) {
         let feed = self.name.as_str();
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
@@ -174,7 +177,8 @@ impl Source {
         }
     }
 
-    /// Reads to the end of the stream. Returns whether any event came, and the reason for the end.
+    /// Reads the stream until it ends or fails. Returns whether any event came, and the reason for
+    /// the end.
     async fn read<B>(&self, body: B, take: &mut impl FnMut(Sse)) -> (bool, BoxError)
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
@@ -223,7 +227,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// Returns pauses that double, with jitter.
+/// Returns pauses that double each time, with a random addition.
 fn pauses_from(first: Duration) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
         .with_min_delay(first)

@@ -25,7 +25,7 @@ fn listen(broadcast: &Arc<Broadcast>, last: Option<&str>) -> Option<Listener> {
     Some(Listener::new(events, HEARTBEAT))
 }
 
-/// Returns what the listener gets without waiting, and whether the stream has ended.
+/// Returns the text that the listener has ready, and whether the stream has ended.
 fn received(listener: &mut Listener) -> (String, bool) {
     let mut text = String::new();
     while let Some(frame) = listener.frame().now_or_never() {

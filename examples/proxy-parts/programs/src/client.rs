@@ -18,7 +18,7 @@ use super::outbox::Outbox;
 use super::process::Broken;
 use super::session::Session;
 
-/// A client of a pool. Clones are cheap; dropping one changes nothing.
+/// A client of a pool. Clones are cheap. Dropping a clone changes nothing in the pool.
 #[derive(Clone)]
 pub struct StdioClient {
     pub(super) pool: Pool<Spawner>,
@@ -32,9 +32,9 @@ pub struct StdioClient {
 pub enum Failure {
     /// No process could be started.
     Unstarted(io::Error),
-    /// The process broke.
+    /// The process closed its output, or could not be written to or read.
     Broken(Broken),
-    /// The answer did not come in time, or no process was free in time.
+    /// No answer came within the time limit. The wait for a free process counts.
     Late,
     /// The pool is closed.
     Closed,
@@ -73,11 +73,13 @@ pub struct Counts {
 }
 
 impl StdioClient {
-    /// Sends a call to a process and waits for its answer. A notification has none.
+    /// Sends a call to a process and waits for its answer. Returns `None` for a notification, which
+    /// has no answer.
     ///
     /// # Errors
     ///
-    /// When there is no answer.
+    /// When no process could be started, the process broke, the time limit has passed, or the pool
+    /// is closed.
     ///
     /// # Cancel safety
     ///
@@ -91,7 +93,8 @@ impl StdioClient {
                 })?;
             let answer = process.call(call).await;
             if answer.is_err() {
-                // Removed now: the pool would check the process only when it is wanted again.
+                // Removed now, since the pool would check the process only before the process's
+                // next call.
                 drop(Object::take(process));
             }
             answer.map_err(Failure::Broken)
@@ -100,7 +103,7 @@ impl StdioClient {
         timeout(self.limit, answered).await.unwrap_or_else(late)
     }
 
-    /// Returns whether clients may have sessions.
+    /// Returns whether sessions are configured.
     #[must_use]
     pub const fn has_sessions(&self) -> bool {
         self.sessions.is_some()
@@ -110,7 +113,7 @@ impl StdioClient {
     ///
     /// # Errors
     ///
-    /// When there is no answer; then there is no session either.
+    /// When there is no answer. There is no session then.
     pub async fn begin(&self, call: &Call) -> Result<(String, Option<String>), Failure> {
         let store = self.sessions.as_ref().ok_or(Failure::NoSession)?;
         let spawner = self.pool.manager();
@@ -135,7 +138,7 @@ impl StdioClient {
     ///
     /// # Errors
     ///
-    /// When there is no answer.
+    /// When there is no such session, or no answer.
     pub async fn call_in(&self, name: &str, call: &Call) -> Result<Option<String>, Failure> {
         let store = self.sessions.as_ref().ok_or(Failure::NoSession)?;
         let session = store.find(name).await.ok_or(Failure::NoSession)?;
@@ -160,7 +163,7 @@ impl StdioClient {
         session.outbox().listen(last).ok_or(Failure::NoSession)
     }
 
-    /// Ends a session. Returns whether it existed.
+    /// Ends the session of this name. Returns whether the session existed.
     pub async fn end(&self, name: &str) -> bool {
         match &self.sessions {
             Some(store) => store.remove(name).await,
@@ -174,7 +177,7 @@ impl StdioClient {
         self.pool.manager().settings.max_message.get()
     }
 
-    /// Returns the current numbers.
+    /// Returns the current numbers of the pool.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let spawner = self.pool.manager();

@@ -1,8 +1,9 @@
 //! Programs that answer requests: processes that read and write JSON-RPC, one message a line, like
-//! MCP servers over stdio. A pool of them answers calls, and each process serves many.
+//! MCP servers over stdio. A pool keeps a number of such processes, each of which answers many
+//! calls.
 //!
-//! [`StdioPool`] is a part. Its shutdown closes the input of the processes, then sends SIGTERM, then
-//! SIGKILL, and reaps all of them.
+//! [`StdioPool`] is a part. Its shutdown closes the input of the processes. It sends SIGTERM and
+//! then SIGKILL to processes that still run, and reaps all of them.
 //!
 //! ```
 //! use std::time::Duration;
@@ -79,34 +80,35 @@ use supervisor::{Groups, Started, StopSignals, Supervisor};
 
 pub use client::{Counts, Failure, StdioClient};
 
-/// Times of a pool that do not depend on its program.
+/// The time limits and intervals of a pool that do not depend on its program.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// The time limit of a call, including the wait for a process.
+    /// The time limit of a call, including the wait for a free process.
     pub answer: Duration,
-    /// The interval of comments in a quiet stream of notifications.
+    /// The longest silence in a stream of notifications, before the pool sends a comment to the
+    /// client.
     pub heartbeat: Duration,
 }
 
-/// The owner of a pool of processes.
+/// The owner of a pool of processes. Its shutdown ends all of them.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(part, strict, timeout = "5s")]
 pub struct StdioPool {
-    /// Drops processes that ended or are unused.
+    /// The task that drops processes that have ended or are unused.
     #[shutdown(priority = 0, timeout = "100ms")]
     maintenance: AbortOnDropHandle<()>,
-    /// Ends the sessions, each of which has a process of its own.
+    /// The sessions, each of which has a process of its own. The shutdown ends the sessions first.
     #[shutdown(priority = 0, timeout = "500ms")]
     sessions: Option<Sessions<Session>>,
-    /// Ends the processes.
+    /// The processes. Their cleanup ends all of them.
     #[shutdown(priority = 10)]
     processes: Processes,
 }
 
 impl StdioPool {
-    /// Creates a pool that starts processes on demand, and its client.
+    /// Creates a pool that starts processes on demand, and a client of the pool.
     ///
-    /// Sessions are counted in `sessions`, too.
+    /// The sessions of the pool are also counted in `sessions`.
     ///
     /// # Panics
     ///
@@ -139,7 +141,8 @@ impl StdioPool {
         let maintenance =
             AbortOnDropHandle::new(tokio::spawn(maintain(pool.weak(), endings, idle)));
         let sessions = settings.sessions.as_ref().map(|each| {
-            // `session_permits` limits the sessions, so the store needs no limit.
+            // The semaphore `session_permits` limits the number of sessions, so the store needs no
+            // limit.
             Sessions::new(each.idle.duration(), u64::MAX, sessions)
         });
         let (sessions, store) = sessions.unzip();
@@ -158,8 +161,8 @@ impl StdioPool {
     }
 }
 
-/// Drops pooled processes: at once when they have ended, and within two `idle` times when they are
-/// unused.
+/// Drops pooled processes. A process that has ended is dropped at once, and an unused process
+/// within two `idle` times.
 async fn maintain(
     pool: WeakPool<Spawner>,
     mut endings: mpsc::UnboundedReceiver<()>,
@@ -173,17 +176,18 @@ async fn maintain(
             _ = ticks.tick() => {}
         }
         let Some(pool) = pool.upgrade() else { return };
-        // The processes are dropped after `retain` has released the pool's lock.
+        // `retain` returns the removed processes, which are dropped here, after the pool's lock was
+        // released.
         pool.retain(|process, metrics| !process.has_ended() && metrics.last_used() < idle);
     }
 }
 
-/// Starts the processes of a pool.
+/// The manager of a pool, which starts its processes.
 struct Spawner {
     settings: Settings,
-    /// Permits, one for each process, held until the process is reaped.
+    /// Permits for the processes in the pool. Each process holds a permit until it is reaped.
     permits: Arc<Semaphore>,
-    /// Permits for the processes of sessions.
+    /// Permits for the processes of sessions. Each process holds a permit until it is reaped.
     session_permits: Arc<Semaphore>,
     groups: Groups,
     signals: StopSignals,
@@ -232,7 +236,7 @@ impl Spawner {
         let ended = self.ended.clone();
         self.supervisors.spawn(async move {
             supervised.await;
-            // The receiver is gone once the pool shuts down.
+            // Ignores the error: the receiver is gone once the pool shuts down.
             let _ = ended.send(());
         });
         Ok(process)
@@ -265,8 +269,8 @@ impl Manager for Spawner {
 /// The processes of a pool.
 ///
 /// The cleanup closes the pool, which closes the input of idle processes. Processes that still run
-/// after a third of the time get SIGTERM, and those that still run at the soft deadline get
-/// SIGKILL. All are reaped.
+/// after a third of the time limit get SIGTERM. Processes that still run at the soft deadline get
+/// SIGKILL. The cleanup waits until all processes are reaped.
 struct Processes {
     pool: Pool<Spawner>,
 }
@@ -278,7 +282,7 @@ impl Processes {
         spawner.permits.close();
         spawner.session_permits.close();
         spawner.signals.kill.cancel();
-        // The supervisors may never be polled again.
+        // Kills the processes here, since the supervisors may never be polled again.
         spawner.groups.kill();
     }
 }
@@ -325,7 +329,7 @@ impl Component for Processes {
 }
 
 impl Drop for Processes {
-    /// Kills the processes, since the owner that could await them is gone.
+    /// Kills the processes, since nothing waits for their end any more.
     fn drop(&mut self) {
         self.kill();
     }

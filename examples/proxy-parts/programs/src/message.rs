@@ -1,5 +1,6 @@
-//! JSON-RPC 2.0, as far as a pool needs it: one message a line. Requests carry ids of the pool's
-//! own, so that a late answer is never taken for another request's.
+//! JSON-RPC 2.0, as far as a pool of programs needs it, with one message a line. The pool gives
+//! each request an id of its own. So it never takes a late answer for the answer to another
+//! request.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -7,13 +8,13 @@ use serde_json::value::RawValue;
 /// A request or notification that can be sent as a line.
 #[derive(Debug)]
 pub struct Call {
-    /// The client's id. `None` for a notification, which has no answer.
+    /// The id that the client chose. `None` for a notification, which has no answer.
     id: Option<Box<RawValue>>,
     method: Box<RawValue>,
     params: Option<Box<RawValue>>,
 }
 
-/// The error in a message.
+/// The error for a message that cannot be parsed: a description.
 pub type Invalid = &'static str;
 
 #[derive(Deserialize, Serialize)]
@@ -36,7 +37,7 @@ struct Envelope<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// Deserializes a field so that `null` counts as present: a result may be null.
+/// Deserializes a field so that `null` counts as present, since a result may be `null`.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -46,7 +47,7 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// When it is not a single request or notification of JSON-RPC 2.0.
+    /// When the message is not a single request or notification of JSON-RPC 2.0.
     pub fn read(body: &[u8]) -> Result<Self, Invalid> {
         let message: Envelope<'_> =
             serde_json::from_slice(body).map_err(|_| "the body is not a JSON-RPC message")?;
@@ -69,7 +70,7 @@ impl Call {
         self.method.get() == "\"initialize\""
     }
 
-    /// Returns whether this is a notification, which has no answer.
+    /// Returns whether this call is a notification, which has no answer.
     #[must_use]
     pub const fn is_notification(&self) -> bool {
         self.id.is_none()
@@ -90,7 +91,8 @@ impl Call {
         line(&envelope)
     }
 
-    /// Returns the answer with the client's id, if `text` is the answer to `number`.
+    /// Returns the answer with the client's id, if `text` is the answer to the request with the id
+    /// `number`.
     #[must_use]
     pub fn answer(&self, number: u64, text: &str) -> Option<String> {
         let mut message: Envelope<'_> = serde_json::from_str(text).ok()?;
@@ -104,8 +106,8 @@ impl Call {
     }
 }
 
-/// Formats a message as one line. JSON has line ends only between tokens, so replacing them is
-/// safe.
+/// Formats a message as one line. Replacing line ends is safe, since JSON has line ends only
+/// between tokens.
 fn line(envelope: &Envelope<'_>) -> String {
     let mut text = serde_json::to_string(envelope).unwrap_or_default();
     if text.contains(['\n', '\r']) {

@@ -1,4 +1,5 @@
-//! Notifications that a session's program sends on its own, for the client's event stream.
+//! Notifications that a session's program sends without a request. Clients get them as a stream of
+//! events.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use sse_stream::Sse;
 
 use super::message::Call;
 
-/// The number of notifications that may wait for a client, and the number to keep for reconnecting
-/// clients.
+/// The number of notifications that may wait for a client. As many past notifications are kept for
+/// clients that reconnect.
 const QUEUE: NonZeroUsize = const { NonZeroUsize::new(64).unwrap() };
 
 /// The notifications of one session.
@@ -24,7 +25,8 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Creates an empty outbox. Its streams send at least a comment every `heartbeat`.
+    /// Creates an empty outbox. Its streams send a comment when no notification came for
+    /// `heartbeat`.
     #[must_use]
     pub fn new(heartbeat: Duration) -> Self {
         Self {
@@ -34,8 +36,8 @@ impl Outbox {
         }
     }
 
-    /// Publishes a line if it is a notification. Requests are dropped, since no client could answer
-    /// them.
+    /// Publishes a line if it is a notification. Drops requests of the program, since no client
+    /// could answer them.
     pub fn publish(&self, line: &str) {
         if !Call::read(line.as_bytes()).is_ok_and(|call| call.is_notification()) {
             return;
@@ -47,21 +49,21 @@ impl Outbox {
         }
     }
 
-    /// Returns a stream of the notifications after the one with the id `last`. Returns `None` after
-    /// the end of the session.
+    /// Returns a stream of the notifications after the notification with the id `last`. Returns
+    /// `None` after the end of the session.
     #[must_use]
     pub fn listen(&self, last: Option<&str>) -> Option<Listener> {
         let events = self.broadcast.subscribe(last)?;
         Some(Listener::new(events, self.heartbeat))
     }
 
-    /// Returns whether a client listens.
+    /// Returns whether at least one client listens to the notifications.
     #[must_use]
     pub fn has_listeners(&self) -> bool {
         self.broadcast.counts().listeners > 0
     }
 
-    /// Ends all streams.
+    /// Ends the streams of all clients.
     pub fn close(&self) {
         self.broadcast.end();
     }

@@ -1,4 +1,4 @@
-//! A process as its caller sees it: lines in, lines out.
+//! A running program from the side of its caller, which writes lines to it and reads lines from it.
 
 use std::fmt;
 use std::io;
@@ -36,18 +36,20 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// A process that answers one request at a time. Dropping it closes the process's input; the
-/// supervisor does the rest.
+/// A process that answers one request at a time. Dropping it closes the process's input. The
+/// supervisor then waits until the process ends, or stops it.
 #[derive(Debug)]
 pub struct Process {
-    /// Dropped before `_released`: the supervisor expects the input to be closed.
+    /// The input of the process. Declared before `_released`, so that it is dropped first: the
+    /// supervisor expects the input to be closed.
     stdin: ChildStdin,
     lines: FramedRead<ChildStdout, LinesCodec>,
     ended: CancellationToken,
     calls: u64,
-    /// Whether a request was begun and not answered. The next line may then belong to that request.
+    /// Whether a request was sent and its answer was not read. The next line could then be the
+    /// answer to that request.
     open: bool,
-    /// The receiver of lines that are not answers.
+    /// The receiver of lines that are not answers to a request.
     outbox: Option<Arc<Outbox>>,
     _released: DropGuard,
 }
@@ -72,15 +74,16 @@ impl Process {
         }
     }
 
-    /// Sends a call and waits for its answer. A notification has none.
+    /// Sends a call and waits for its answer. Returns `None` for a notification, which has no
+    /// answer.
     ///
     /// # Errors
     ///
-    /// When the process is broken. It cannot be used again then.
+    /// When the process is broken. The process cannot be used again then.
     ///
     /// # Cancel safety
     ///
-    /// Not safe: a process whose call was dropped cannot be used again, see
+    /// Not safe: if the future of a call is dropped, the process cannot be used again. See
     /// [`is_usable`](Self::is_usable).
     pub async fn call(&mut self, call: &Call) -> Result<Option<String>, Broken> {
         self.calls += 1;
@@ -104,8 +107,8 @@ impl Process {
         Ok(answer)
     }
 
-    /// Returns whether the process can take another call. Discards lines that it wrote without a
-    /// request.
+    /// Returns whether the process can take another call. Discards lines that the process wrote
+    /// without a request.
     pub fn is_usable(&mut self) -> bool {
         while !self.open && !self.ended.is_cancelled() {
             match self.lines.next().now_or_never() {

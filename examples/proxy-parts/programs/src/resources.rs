@@ -1,5 +1,6 @@
-//! Resources of a session besides its process: a directory for temporary files, a socket in it for
-//! notifications, and a log. They are removed after the process.
+//! Resources of a session besides its process: a directory for temporary files, a socket for
+//! notifications in that directory, and a log. The directory and the socket are removed after the
+//! process has ended. The log stays.
 
 use std::fs::File;
 use std::io;
@@ -23,10 +24,10 @@ use crate::settings::Sessions;
 /// The environment variable with the path of the socket.
 pub const SOCKET: &str = "MCP_SESSION_SOCKET";
 
-/// The number of connections to the socket at the same time. Further ones wait.
+/// The number of connections to the socket at the same time. Further connections wait.
 const MOST_WRITERS: usize = 8;
 
-/// The pause after an error of the socket.
+/// The pause after an error in accepting a connection to the socket.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The size of the largest log, in bytes. Further lines are dropped.
@@ -41,12 +42,12 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Creates the configured resources. Lines of up to `longest` bytes that arrive at the socket
-    /// go to `outbox`.
+    /// Creates the configured resources. Lines of up to `longest` bytes that a program writes to
+    /// the socket go to `outbox`.
     ///
     /// # Errors
     ///
-    /// When a resource cannot be created. Nothing is left then.
+    /// When a resource cannot be created. The temporary directory is removed then.
     pub fn new(settings: &Sessions, outbox: &Arc<Outbox>, longest: usize) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let log = settings
@@ -66,7 +67,7 @@ impl Resources {
         })
     }
 
-    /// Adds the paths to the program's environment.
+    /// Adds the paths of the directory and the socket to the program's environment.
     pub fn set_environment(&self, command: &mut Command) {
         command.env("TMPDIR", self.directory.path());
         if self.listens.is_some() {
@@ -79,11 +80,11 @@ impl Resources {
         self.log.take()
     }
 
-    /// Removes the resources and waits until they are gone.
+    /// Removes the directory and the socket, and waits until they are gone.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future removes them, too.
+    /// Dropping the future removes the directory and the socket, too.
     pub async fn close(mut self) {
         if let Some(listens) = &mut self.listens {
             listens.abort();
@@ -106,7 +107,8 @@ fn socket(directory: &TempDir) -> std::path::PathBuf {
     directory.path().join("messages.sock")
 }
 
-/// Accepts connections to the socket until the task is aborted.
+/// Accepts connections to the socket, and publishes the lines that arrive, until the task is
+/// aborted.
 async fn listen(listener: UnixListener, outbox: Arc<Outbox>, longest: usize) {
     let mut writers = JoinSet::new();
     loop {
@@ -154,7 +156,7 @@ impl SessionLog {
         })
     }
 
-    /// Appends a line.
+    /// Appends a line. Drops it if the log would become larger than its limit.
     ///
     /// # Errors
     ///

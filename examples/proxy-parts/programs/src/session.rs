@@ -44,10 +44,11 @@ impl Session {
     ///
     /// # Cancel safety
     ///
-    /// Dropping a call in flight ends the session, since the next line of the process could be the
-    /// late answer.
+    /// If the future of a call is dropped before the answer, the session ends, since the next line
+    /// of the process could be the late answer.
     pub async fn call(&self, call: &Call) -> Option<Result<Option<String>, Broken>> {
-        // Declared first, so that it is dropped after the lock and finds the lock free.
+        // Declared before `inside`, so that it is dropped after the lock was released: the guard
+        // takes the lock again.
         let mut guard = EndGuard {
             session: self,
             ends_session: false,
@@ -62,10 +63,11 @@ impl Session {
 }
 
 impl lifecycle_proxy_sessions::Session for Session {
-    /// Drops the process, at once or after the call in flight.
+    /// Drops the process: at once, or after the call that is running.
     fn end(&self) {
         self.outbox.close();
-        // Stored before the attempt: a call checks the flag after it has released the lock.
+        // Stored before `try_lock`, so that a running call, which keeps the lock, sees the flag
+        // after it has released the lock.
         self.ended.store(true, Ordering::SeqCst);
         if let Ok(mut inside) = self.inside.try_lock() {
             drop(inside.take());
@@ -77,7 +79,8 @@ impl lifecycle_proxy_sessions::Session for Session {
     }
 }
 
-/// A guard that ends the session if its call failed, or if the session was ended during the call.
+/// A guard that ends the session after a call that failed, or after a call during which the session
+/// was ended.
 struct EndGuard<'a> {
     session: &'a Session,
     ends_session: bool,

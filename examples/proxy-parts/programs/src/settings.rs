@@ -7,14 +7,15 @@ use lifecycle_proxy_common::{Seconds, bounds};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-/// A program that answers JSON-RPC on its standard streams, one message a line.
+/// The settings of a program that reads and writes JSON-RPC on its standard streams, one message a
+/// line.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The program and its arguments.
     #[serde(deserialize_with = "command")]
     pub command: Vec<String>,
-    /// The number of processes at the same time.
+    /// The largest number of processes at the same time, sessions not counted.
     #[serde(
         deserialize_with = "bounds::positive::<_, _, 1000>",
         default = "Settings::processes"
@@ -23,7 +24,8 @@ pub struct Settings {
     /// The time after which an unused process is ended, in seconds.
     #[serde(default = "Settings::idle")]
     pub idle: Seconds,
-    /// The time a process has to end after its input was closed, and again after SIGTERM.
+    /// The time, in seconds, that a process has to end after its input was closed. It has the same
+    /// time again after SIGTERM.
     #[serde(default = "Settings::stop")]
     pub stop: Seconds,
     /// The size of the largest message, in bytes.
@@ -32,12 +34,13 @@ pub struct Settings {
         default = "Settings::max_message"
     )]
     pub max_message: NonZeroUsize,
-    /// Sessions, in which a client has a process of its own. `None` means that there are none.
+    /// The settings of sessions, in which a client has a process of its own. `None` means that the
+    /// program has no sessions.
     pub sessions: Option<Sessions>,
 }
 
 impl Settings {
-    /// Creates the configuration of `command` with the defaults.
+    /// Creates the settings for `command`, with defaults for all other fields.
     #[must_use]
     pub const fn new(command: Vec<String>) -> Self {
         Self {
@@ -67,18 +70,20 @@ impl Settings {
     }
 }
 
-/// Sessions in which each client has a process of its own.
+/// The settings of sessions, in which each client has a process of its own.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sessions {
-    /// The number of sessions at the same time.
+    /// The largest number of sessions at the same time.
     #[serde(deserialize_with = "bounds::positive::<_, _, 100000>")]
     pub most: NonZeroUsize,
     /// The time after which an unused session ends, in seconds.
     pub idle: Seconds,
-    /// Whether each session has a Unix socket, which passes notifications to its client.
+    /// Whether each session has a Unix socket. Notifications that the program writes to the socket
+    /// go to the session's client.
     pub socket: bool,
-    /// The directory for the programs' standard error, one file for each session.
+    /// The directory for logs of the programs' standard error, with one file for each session.
+    /// `None` means no logs.
     pub log: Option<PathBuf>,
 }
 

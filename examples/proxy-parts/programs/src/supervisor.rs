@@ -1,8 +1,9 @@
-//! The life of one process, from its start until it is reaped. Each process has a supervising task
-//! that ends only then, so waiting for these tasks leaves no zombie.
+//! The supervision of one process, from its start until it is reaped. Each process has a
+//! supervising task, which ends after it has reaped the process. So no zombie is left once these
+//! tasks have ended.
 //!
-//! The runtime's component for `tokio::process::Child` does not fit here: it sends SIGTERM at once,
-//! while these processes first get time to end after their input was closed.
+//! The runtime's component for `tokio::process::Child` does not fit here, since it sends SIGTERM at
+//! once. These processes get time to end after their input was closed, before SIGTERM.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -24,24 +25,24 @@ use tracing::debug;
 
 use super::resources::{Resources, SessionLog};
 
-/// The length up to which a line of standard error is logged.
+/// The length of the longest line of standard error that is logged.
 const LONGEST_LINE: usize = 4096;
 
-/// The time standard error is read after the process has ended. A child of the process may have
-/// inherited the stream and never close it.
+/// The time for which standard error is read after the process has ended. A child of the process
+/// may have inherited the stream and may never close it.
 const STDERR_GRACE: Duration = Duration::from_millis(200);
 
 /// Signals from the pool to all supervisors.
 #[derive(Clone, Debug, Default)]
 pub struct StopSignals {
-    /// Cancelled to send SIGTERM to processes that have not ended by themselves.
+    /// The token to cancel when processes that have not ended by themselves shall get SIGTERM.
     pub terminate: CancellationToken,
-    /// Cancelled to send SIGKILL.
+    /// The token to cancel when all processes shall get SIGKILL.
     pub kill: CancellationToken,
 }
 
-/// Process groups that have started and are not reaped. Only until then is a group's number certain
-/// not to belong to another process.
+/// The process groups that have started and are not reaped. Once a group is reaped, its number may
+/// belong to another process.
 #[derive(Clone, Debug, Default)]
 pub struct Groups(Arc<Mutex<BTreeSet<i32>>>);
 
@@ -50,7 +51,7 @@ impl Groups {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Kills every group, without waiting.
+    /// Sends SIGKILL to every group, without waiting for its end.
     pub fn kill(&self) {
         for group in self.lock().iter().filter_map(|raw| Pid::from_raw(*raw)) {
             let _ = kill_process_group(group, Signal::KILL);
@@ -71,7 +72,7 @@ impl Groups {
     }
 }
 
-/// A guard that keeps a group guard.
+/// A guard that lists a process group in `groups` until the guard is dropped.
 #[derive(Debug)]
 struct GroupGuard {
     groups: Groups,
@@ -91,11 +92,11 @@ pub struct Started {
     pub stdin: ChildStdin,
     /// The standard output, which carries answers.
     pub stdout: ChildStdout,
-    /// The supervisor, which must be run.
+    /// The supervisor. The caller must run its `supervise`.
     pub supervisor: Supervisor,
 }
 
-/// The owner of a process.
+/// The owner of a process, which waits for the process's end and reaps it.
 #[derive(Debug)]
 pub struct Supervisor {
     child: Child,
@@ -119,7 +120,7 @@ impl Supervisor {
         permit: OwnedSemaphorePermit,
         resources: Option<Resources>,
     ) -> io::Result<Started> {
-        // Created before the process, so that its end is not missed.
+        // Created before the process starts, so that the signal of the process's end is not missed.
         let changes = unix::signal(SignalKind::child())?;
         let (program, arguments) = command
             .split_first()
@@ -168,9 +169,9 @@ impl Supervisor {
         self.guard.group
     }
 
-    /// Waits until the process ends by itself or `released` is cancelled, which means that its
-    /// standard input was closed. Then the process has `grace` to end, and as long again after
-    /// SIGTERM. Cancels `ended` once it has ended.
+    /// Waits until the process ends by itself or `released` is cancelled, which means that the
+    /// process's input was closed. The process then has the time `grace` to end. If it still runs,
+    /// it gets SIGTERM and the same time again. Cancels `ended` once the process has ended.
     pub async fn supervise(
         self,
         released: CancellationToken,
@@ -195,8 +196,9 @@ impl Supervisor {
                 () = signals.kill.cancelled() => {}
             }
             ended.cancel();
-            // Kills members of the group that outlived the leader, and the leader if it must die.
-            // The number still belongs to the group, since the leader is not reaped.
+            // Kills the members of the group that outlived its leader, and the leader if it still
+            // runs. The group's number cannot belong to another process yet, since the leader is
+            // not reaped.
             let _ = kill_process_group(pid, Signal::KILL);
             drop(guard);
             let status = child.wait().await;
@@ -257,7 +259,7 @@ async fn wait_for_exit(pid: Pid, changes: &mut unix::Signal) {
 async fn log_lines(pid: Pid, stderr: ChildStderr, mut log: Option<SessionLog>) {
     let mut lines = FramedRead::new(stderr, LinesCodec::new_with_max_length(LONGEST_LINE));
     while let Some(line) = lines.next().await {
-        // The codec skips the rest of a line that is too long.
+        // Goes on after a line that is too long: the codec skips its rest.
         let line = match line {
             Ok(line) => line,
             Err(LinesCodecError::MaxLineLengthExceeded) => continue,

@@ -1,4 +1,4 @@
-//! Tests with `sh` as the program. Most scripts echo each line, with its id.
+//! Tests of the pool with `sh` as the program.
 
 use std::num::NonZeroUsize;
 
@@ -8,7 +8,7 @@ use lifecycle_runtime::Reason;
 use super::message::Call;
 use super::*;
 
-/// A script that answers every line with its own process id.
+/// A script that answers every request with the script's own process id.
 const TELL: &str = r#"while read -r line; do
   id=${line#*\"id\":}; id=${id%%,*}
   printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" $$
@@ -42,7 +42,7 @@ fn within(seconds: u64) -> Context {
     Context::new(Reason::Requested, Duration::from_secs(seconds))
 }
 
-/// Polls until `look` returns true, since real processes end in their own time.
+/// Polls until `look` returns true, since the end of a real process takes an unknown time.
 async fn eventually(mut look: impl FnMut() -> bool) {
     let patience = Instant::now() + Duration::from_secs(30);
     while !look() {
@@ -111,7 +111,7 @@ async fn a_process_that_closed_its_output_while_it_waited_is_not_used_again() {
     let first = pid_of(&client).await;
     let object = client.pool.get().await.unwrap();
     drop(object);
-    // The end of the pipe arrives when the shell closes it.
+    // Waits until the shell has closed its output: the link in `/proc` is gone then.
     eventually(|| {
         client.pool.retain(|_, _| true);
         std::fs::read_link(format!("/proc/{first}/fd/1")).is_err()
@@ -166,7 +166,7 @@ async fn an_unused_process_is_ended_after_its_time() {
 
 #[tokio::test]
 async fn the_shutdown_closes_the_input_then_sends_sigterm_then_sigkill_to_the_group() {
-    // The script ignores the end of its input and SIGTERM, as does its child.
+    // The script and its child ignore SIGTERM and the end of their input.
     let stubborn = r#"trap '' TERM; sleep 1000 & child=$!
         read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $child
         while :; do sleep 1000; done"#;
@@ -210,8 +210,8 @@ async fn a_missing_program_is_an_error() {
     pool.cleanup(&within(10)).await.unwrap();
 }
 
-/// Returns whether the process exists and is no zombie. An orphan's zombie is reaped by another
-/// process.
+/// Returns whether the process runs, which a zombie does not. An orphan may stay a zombie until
+/// another process reaps it.
 fn runs(pid: u64) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }

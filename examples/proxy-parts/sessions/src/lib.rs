@@ -1,7 +1,8 @@
 //! Sessions: values that are stored under a name for a client, until the client ends its session or
 //! is silent for too long.
 //!
-//! [`Sessions`] is a part that an owner has as a field; [`Store`] is what requests use.
+//! [`Sessions`] is a part that a server has as a field, and ends all sessions at shutdown.
+//! [`Store`] is a handle with which requests create and find sessions.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,32 +63,33 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A value that is stored for a client.
 pub trait Session: Send + Sync + 'static {
-    /// Releases everything that the session holds, at once or as soon as possible.
+    /// Releases everything that the session holds, at once or as soon as possible. The store calls
+    /// this when the session ends.
     fn end(&self);
 
-    /// Returns whether the session is in use even without requests, so that it must not expire.
+    /// Returns whether the session is in use even without requests. Such a session does not expire.
     fn is_in_use(&self) -> bool {
         false
     }
 }
 
-/// The owner of the sessions of one route.
+/// The owner of the sessions of one route. Its shutdown ends all of them.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(part, strict, timeout = "500ms")]
 pub struct Sessions<S: Session> {
-    /// Removes expired sessions. The cache itself does so only when it is used.
+    /// The task that removes expired sessions. The cache itself removes them only when it is used.
     #[shutdown(priority = 0, timeout = "100ms")]
     expiry: AbortOnDropHandle<()>,
-    /// Ends the remaining sessions.
+    /// The store. Its cleanup ends the remaining sessions.
     #[shutdown(priority = 10, timeout = "300ms")]
     store: Store<S>,
 }
 
 impl<S: Session> Sessions<S> {
-    /// Creates an empty store, and its owner.
+    /// Creates an empty store, and the owner of its sessions.
     ///
-    /// A session ends when it was unused for `idle`. When there are `most`, the least recently used
-    /// one ends. All sessions are counted in `total`, too.
+    /// A session ends when it was unused for `idle`. When there are more than `most` sessions, the
+    /// least recently used session ends. The sessions of this store are also counted in `total`.
     ///
     /// # Panics
     ///
@@ -122,13 +124,13 @@ impl<S: Session> Sessions<S> {
 }
 
 impl<S: Session> Drop for Sessions<S> {
-    /// Stops the task, since the owner that could await it is gone.
+    /// Aborts the task that removes expired sessions, since nothing awaits the task any more.
     fn drop(&mut self) {
         self.expiry.abort();
     }
 }
 
-/// A store of sessions by name. Clones are cheap and share state; dropping one ends no session.
+/// A store of sessions by name. Clones are cheap and share state. Dropping a clone ends no session.
 pub struct Store<S: Session> {
     cache: Cache<String, Arc<S>>,
     count: SessionCount,
@@ -146,7 +148,7 @@ impl<S: Session> Clone for Store<S> {
 }
 
 impl<S: Session> Store<S> {
-    /// Counts a session. It is counted until the returned guard is dropped.
+    /// Counts a session, until the returned guard is dropped.
     #[must_use]
     pub fn count_session(&self) -> SessionGuard {
         self.count.add()
@@ -159,11 +161,12 @@ impl<S: Session> Store<S> {
         self.insert(name.clone(), session).await.then_some(name)
     }
 
-    /// Stores a session under this name, and ends one that it replaces. Once the shutdown has
-    /// begun, it ends the session and returns false.
+    /// Stores a session under this name, and ends the session that had the name before. Once the
+    /// shutdown has begun, it ends the new session and returns false.
     pub async fn insert(&self, name: String, session: S) -> bool {
         self.cache.insert(name.clone(), Arc::new(session)).await;
-        // Checked after the insertion: either this sees `closed`, or `end_all` sees the session.
+        // Checked after the insertion, so that no session is left over: either this function sees
+        // `closed`, or `end_all` sees the session.
         if self.closed.load(Ordering::SeqCst) {
             self.remove(&name).await;
             return false;
@@ -176,7 +179,7 @@ impl<S: Session> Store<S> {
         self.cache.get(name).await
     }
 
-    /// Ends a session. Returns whether it existed.
+    /// Ends the session of this name. Returns whether the session existed.
     pub async fn remove(&self, name: &str) -> bool {
         self.cache.remove(name).await.is_some()
     }
@@ -191,7 +194,7 @@ impl<S: Session> Store<S> {
         let in_use = self.cache.iter().filter(|(_, session)| session.is_in_use());
         let in_use: Vec<_> = in_use.map(|(name, _)| name).collect();
         for name in in_use {
-            // A look-up restarts the idle time.
+            // A look-up restarts the idle time of the session that is in use.
             self.find(&name).await;
         }
         self.cache.run_pending_tasks().await;
@@ -211,7 +214,8 @@ impl<S: Session> Component for Store<S> {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
         let count = self.count.clone();
         cx.waiting_for(move || format!("{} sessions", count.used().active));
-        // The cache counts insertions only when its pending tasks have run.
+        // The cache adds insertions to `entry_count` only in its pending tasks, and `end_all`
+        // relies on that count.
         self.cache.run_pending_tasks().await;
         self.end_all().await;
         Ok(())
@@ -238,7 +242,7 @@ struct Count {
 }
 
 impl SessionCount {
-    /// Creates a count whose sessions are counted in `total`, too.
+    /// Creates a count whose sessions are also counted in `total`.
     #[must_use]
     pub fn part_of(total: &Self) -> Self {
         Self(Arc::new(Count {
@@ -247,7 +251,7 @@ impl SessionCount {
         }))
     }
 
-    /// Returns the current number and its peak.
+    /// Returns the current number of sessions and its peak.
     #[must_use]
     pub fn used(&self) -> Used {
         Used {

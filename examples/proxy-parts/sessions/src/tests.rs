@@ -45,7 +45,8 @@ fn in_use_is_stored(store: &Store<TestSession>) -> bool {
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Polls with a real clock: the cache has its own, which tests cannot pause.
+/// Waits until `count` has `active` sessions. Uses the real clock, since the cache reads a clock
+/// that tests cannot pause.
 async fn until(active: u64, count: &SessionCount) {
     let end = Instant::now() + Duration::from_secs(30);
     while count.used().active != active {
@@ -64,7 +65,7 @@ async fn an_unused_session_expires_and_a_session_in_use_does_not() {
     assert_eq!(total.used(), Used { active: 2, peak: 2 });
     until(1, &total).await;
     assert!(store.find(&unused).await.is_none());
-    // A second unused session gets its full idle time, and the in_use one stays.
+    // The second unused session gets its full idle time, and the session in use stays.
     store.create(test_session(&store).0).await.unwrap();
     until(1, &total).await;
     assert!(in_use_is_stored(&store));

@@ -29,7 +29,7 @@ fn failed() -> Asked {
     Err("refused".into())
 }
 
-/// The requests and events of a source that got some answers, then a 204.
+/// The requests and events of a source that got some answers and then a status 204.
 #[derive(Default)]
 struct Seen {
     /// The times of the requests, and the event id that each one sent.
@@ -65,7 +65,7 @@ async fn run(answers: Vec<Asked>) -> Seen {
     seen
 }
 
-/// Returns whether `pause` is from `least` to twice that.
+/// Returns whether `pause` is between `least` and twice `least`.
 fn is_about(pause: Duration, least: Duration) -> bool {
     pause >= least && pause <= least * 2 + Duration::from_millis(1)
 }
