@@ -1,13 +1,13 @@
 //! Replaces the running proxy by a new process without refusing a connection or losing a request.
 //!
-//! 1. Until the new process reports that it is ready, this one serves as before. If that report
-//!    does not come in time, this process ends the new one and goes on.
-//! 2. From then on the new process accepts, and this one does not. Both use the same sockets, so
-//!    connections in the kernel's backlog are not lost.
+//! 1. Until the new process reports that it is ready, this process serves as before. If the report
+//!    does not come in time, this process ends the new process and goes on.
+//! 2. After the report, the new process accepts connections, and this process does not. Both
+//!    processes use the same sockets, so connections in the kernel's backlog are not lost.
 //! 3. Each response of this process tells its client to connect again. Connections that are idle
 //!    between two requests are closed only after `restart.linger`, since a client may be sending
 //!    its next request at that moment.
-//! 4. Then the shutdown of this process begins.
+//! 4. After that, the shutdown of this process begins.
 
 mod link;
 mod predecessor;
@@ -36,7 +36,7 @@ use crate::restart::saved_state::StateSaver;
 pub use predecessor::{InheritError, Inheritance, Predecessor};
 use successor::Successor;
 
-/// Returns the signal that requests a restart.
+/// Returns the signal with which an operator requests a restart.
 #[must_use]
 pub const fn signal() -> Signal {
     Signal::from_raw(rustix::process::Signal::USR2.as_raw())
@@ -45,7 +45,8 @@ pub const fn signal() -> Signal {
 /// The interval between two checks whether all clients have left.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Requests for restarts, one at a time. Clones are cheap and share the same queue.
+/// A queue for requests for restarts, which holds one at a time. Clones are cheap and share the
+/// same queue.
 #[derive(Clone, Debug, Default)]
 pub struct Requests(Arc<RequestState>);
 
@@ -56,9 +57,9 @@ struct RequestState {
 }
 
 impl Requests {
-    /// Requests a restart, unless one is under way.
+    /// Requests a restart, unless a restart has already been requested or is under way.
     pub fn request(&self) {
-        // Relaxed: no other memory is published through this flag.
+        // Relaxed, since this flag publishes no other memory.
         if self.0.busy.swap(true, Ordering::Relaxed) {
             warn!("restart refused: one is under way");
         } else {
@@ -70,18 +71,18 @@ impl Requests {
         self.0.one.notified().await;
     }
 
-    /// Allows the next request.
+    /// Allows the next request, when a restart has failed.
     fn finish(&self) {
         self.0.busy.store(false, Ordering::Relaxed);
     }
 }
 
-/// The reason why restarts are no longer handled.
+/// The reason why this process stops handling requests for restarts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// The shutdown was requested.
+    /// The shutdown of this process was requested.
     Stopping,
-    /// A new process serves. The shutdown of this one was requested, too.
+    /// A new process serves. It is this restart that requested the shutdown of this process.
     HandedOver,
 }
 
@@ -122,19 +123,21 @@ impl fmt::Display for Failure {
 /// The parts of a server that take part in a restart.
 #[derive(Debug)]
 pub struct Restarts<'a> {
-    /// Begins the shutdown once a new process serves.
+    /// The handle that begins the shutdown of this process once a new process serves.
     pub handle: &'a ShutdownHandle,
-    /// The time limits of a restart: readiness of the new process, linger of this one's clients.
+    /// The time limits of a restart: for the new process to become ready, and for the clients of
+    /// this process to leave.
     pub config: &'a config::Restart,
     /// The sockets that the new process inherits.
     pub listening: &'a Listening,
     /// The counter of connected clients.
     pub connections: Acceptor,
-    /// Saves the state that the new process starts from.
+    /// The saver of the state from which the new process starts.
     pub saved_state: Option<&'a StateSaver>,
-    /// Tells the service manager about the new process.
+    /// The service manager, which is told about the new process.
     pub manager: Option<&'a Manager>,
-    /// The registrations that go on under the new process.
+    /// The registrations of this server in service discovery. They stay when the new process takes
+    /// over.
     pub discovery: &'a Discovery,
 }
 
@@ -191,8 +194,8 @@ impl Restarts<'_> {
         })
     }
 
-    /// Leaves the sockets to the new process, lets the clients of this one leave, then requests the
-    /// shutdown.
+    /// Leaves the sockets to the new process. Then waits for the clients of this process to leave,
+    /// and requests the shutdown of this process.
     async fn hand_over(&self, successor: Successor, stop: &CancellationToken) {
         let pid = successor.release();
         if let (Some(manager), Some(pid)) = (self.manager, pid) {
@@ -205,7 +208,7 @@ impl Restarts<'_> {
         self.handle.request(Reason::Signal(signal()));
     }
 
-    /// Waits until all clients have left, at most `restart.linger`.
+    /// Waits until all clients of this process have left, at most for `restart.linger`.
     async fn linger(&self) {
         let until = Instant::now() + self.config.linger.duration();
         while self.connections.stats().active > 0 && Instant::now() < until {

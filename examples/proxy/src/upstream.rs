@@ -1,8 +1,8 @@
-//! Connections to the upstreams: pools of them, and their end.
+//! Pools of connections to the upstreams.
 //!
-//! A connection in HTTP/1.1 is driven by the task of the request it serves, and is idle
-//! in a list of its upstream's in between. Connections in HTTP/2, which serve many requests
-//! at a time, are those of hyper-util's client.
+//! A connection in HTTP/1.1 is driven by the task of the request that it serves. Between two
+//! requests it waits in its upstream's list of idle connections. Connections in HTTP/2 serve many
+//! requests at a time, and hyper-util's client manages them.
 
 mod address;
 pub mod body;
@@ -44,51 +44,53 @@ use idle::IdleConnections;
 use kept::{Connector, Life};
 use outgoing::{Outgoing, Progress};
 
-/// The time a connection attempt gets before the next address is tried as well.
+/// The time that a connection attempt has before the next address of the upstream is tried as well.
 const HAPPY_EYEBALLS: Duration = Duration::from_millis(300);
 
-/// A connection in HTTP/2 serves many requests, so whether it still works is
-/// asked so often.
+/// The interval of pings on a connection in HTTP/2. Pings show whether the connection still works,
+/// which matters since it serves many requests.
 const PING: Duration = Duration::from_secs(20);
 
-/// Idle connections in HTTP/2 that are kept for an upstream.
+/// The largest number of idle connections in HTTP/2 that are kept for an upstream.
 const MOST_IDLE: usize = 256;
 
-/// The shortest time after which idle connections are looked through again, unless something
-/// happens to one.
+/// The shortest interval between two checks of the idle connections. A check happens earlier when
+/// an idle connection wakes the keeper.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Sends requests over the pool's connections. A cheap clone.
+/// A client that sends requests over the pool's connections. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     connector: HttpConnector,
-    /// None once the pool is closed: it keeps its connections until it is dropped.
+    /// hyper-util's client. `None` once the pool is closed, since the client keeps idle connections
+    /// open until it is dropped.
     http2: Mutex<Option<legacy::Client<Connector, Upload>>>,
-    /// Where connections wait that are idle.
+    /// The lists of idle connections, one for each upstream.
     lists: Mutex<Vec<Arc<IdleConnections>>>,
     closed: AtomicBool,
-    /// Notified when something happens to an idle connection.
+    /// The notification that something has happened to an idle connection.
     keeper: Arc<Notify>,
     idle_limit: Duration,
     tasks: Spawner,
 }
 
 impl Client {
-    /// Sends a request to `upstream`, in the version of HTTP that it speaks, over a
-    /// connection that waits in `idle`, or over a new one. The response is waited for until
-    /// it is `due`, which is asked again at that time. The request is taken once there is a
+    /// Sends a request to `upstream` over an idle connection from `idle`, or over a new connection.
+    /// Waits for the response until the time that `due` returns. Calls `due` again at that time,
+    /// since the time may have moved. Takes the request out of `request` once there is a
     /// connection.
     ///
+    /// The upstream's settings decide between HTTP/1.1 and HTTP/2.
     /// # Errors
     ///
-    /// [`RequestError`], where there is no response.
+    /// [`RequestError`], when there is no response.
     ///
     /// # Cancel safety
     ///
-    /// Safe: the connection is closed if it was waited for the response.
+    /// Safe: if the future is dropped during the wait for the response, the connection is closed.
     pub async fn request(
         &self,
         upstream: &Upstream,
@@ -98,7 +100,8 @@ impl Client {
     ) -> Result<Response<ResponseBody>, RequestError> {
         address(request, upstream).map_err(RequestError::Target)?;
         if upstream.is_http2() {
-            // Boxed, as that it connects: neither makes the future of all requests larger.
+            // Boxed, so that the future of a request in HTTP/1.1 is not as large as this one. The
+            // future of `connect` is boxed for the same reason.
             Box::pin(self.0.send_http2(request, &due)).await
         } else {
             self.0.send_http1((upstream, idle), request, &due).await
@@ -126,7 +129,8 @@ impl Inner {
                 Err(SendError::Failed(error)) => error,
             };
             match error.take_message() {
-                // The connection had ended before anything of the request was written.
+                // The idle connection had ended before any byte of the request was written, so the
+                // request is sent again.
                 Some(unsent) if connection.life().has_served() => {
                     *request = unsent.map(Outgoing::into_upload);
                 }
@@ -139,8 +143,8 @@ impl Inner {
         }
     }
 
-    /// Leaves the connection with the response's body, or gives it a task where it has
-    /// other things to do: to send the rest of the request, or to become something else.
+    /// Gives the connection to the response's body, which drives it. If the request is not sent
+    /// completely, or the protocol is switched, gives the connection a task of its own instead.
     fn answer(
         &self,
         response: Response<Incoming>,
@@ -150,7 +154,8 @@ impl Inner {
         if progress.is_complete() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return response.map(|body| ResponseBody::over(body, connection));
         }
-        // Refused when the pool is closed, after all who could ask.
+        // Ignores a refusal: the pool's task group refuses tasks only after all requests have
+        // ended.
         let _ = self.tasks.spawn("upstream", async move {
             connection.settle().await;
             connection.give_back();
@@ -200,7 +205,7 @@ impl Inner {
         Ok(response.map(ResponseBody::new))
     }
 
-    /// Looks after the idle connections of an upstream.
+    /// Adds the list of idle connections of an upstream to the lists that the keeper checks.
     fn list(&self, idle: Arc<IdleConnections>) {
         let mut lists = lock(&self.lists);
         if self.closed.load(Ordering::Relaxed) {
@@ -210,8 +215,8 @@ impl Inner {
         }
     }
 
-    /// Closes idle connections that have expired, and drops those that have ended, as
-    /// long as it is run.
+    /// Closes idle connections that have expired, and drops connections that have ended, until the
+    /// future is dropped.
     async fn keep(&self) {
         let pause = (self.idle_limit / 4).max(PAUSE);
         loop {
@@ -225,7 +230,7 @@ impl Inner {
         }
     }
 
-    /// Closes the idle connections, and keeps no more.
+    /// Closes all idle connections. From then on, connections are not kept after their request.
     fn close(&self) {
         lock(&self.http2).take();
         let mut lists = lock(&self.lists);
@@ -236,12 +241,12 @@ impl Inner {
     }
 }
 
-/// Takes a request, and leaves an empty one.
+/// Takes a request out, and leaves an empty request in its place.
 pub fn take(request: &mut Request<Upload>) -> Request<Upload> {
     std::mem::replace(request, Request::new(Upload::empty()))
 }
 
-/// Waits for `asked` until it is `due`.
+/// Waits for the result of `asked`, at most until the time that `due` returns.
 async fn in_time<T>(
     asked: impl Future<Output = Result<T, RequestError>>,
     due: &impl Fn() -> Instant,
@@ -252,7 +257,7 @@ async fn in_time<T>(
         match timeout_at(end, asked.as_mut()).await {
             Ok(answer) => return answer,
             Err(_) if due() <= end => return Err(RequestError::Late),
-            // It was put off meanwhile.
+            // The due time was moved to a later time during the wait, so the wait goes on.
             Err(_) => {}
         }
     }
@@ -262,8 +267,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The owner of the upstream connections: those that are idle are closed, then it is
-/// waited until the others are gone.
+/// The owner of the upstream connections. Its shutdown closes idle connections, then waits until
+/// the other connections have ended.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(part, strict, timeout = "1s")]
 pub struct UpstreamPool {
@@ -274,7 +279,7 @@ pub struct UpstreamPool {
 }
 
 impl UpstreamPool {
-    /// Creates an empty pool, and the client that fills it.
+    /// Creates an empty pool, and a client whose connections are kept in the pool.
     ///
     /// # Panics
     ///
@@ -306,7 +311,7 @@ impl UpstreamPool {
             tasks: connections.spawner(),
         }));
         let keeper = client.clone();
-        // Not refused: the group is new.
+        // Ignores a refusal, which a new task group never gives.
         let _ = connections.spawn_until_stop("idle upstream connections", async move {
             keeper.0.keep().await;
         });
@@ -322,13 +327,14 @@ async fn close(client: &mut Client) {
     client.0.close();
 }
 
-/// Runs the tasks of upstream connections in a group.
+/// An executor that runs the tasks of upstream connections in a task group.
 #[derive(Clone, Debug)]
 struct Upstreams(Spawner);
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Upstreams {
     fn execute(&self, task: F) {
-        // Refused when the pool is closed, after all who could ask.
+        // Ignores a refusal: the pool's task group refuses tasks only after all requests have
+        // ended.
         let _ = self.0.spawn("upstream", async { drop(task.await) });
     }
 }

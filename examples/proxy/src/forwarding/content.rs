@@ -1,4 +1,4 @@
-//! The body of a response, from whichever part of the proxy it comes, before it is counted.
+//! The body of a response, from an upstream, a feed, or the proxy itself.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,9 +17,9 @@ use crate::upstream::body::ResponseBody;
 pub enum Content {
     /// The body of the upstream's response.
     Upstream(ResponseBody),
-    /// A text that the proxy writes itself.
+    /// A text that the proxy writes itself, such as the description of a fault.
     Own(Full<Bytes>),
-    /// Events, as they come.
+    /// A stream of server-sent events from a feed or a program.
     Events(Listener),
 }
 

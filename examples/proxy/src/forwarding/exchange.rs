@@ -1,6 +1,6 @@
-//! Counts a request and its response in the metrics and records them on the traffic
-//! tape, once the last byte was handed to the client's connection or that cannot happen
-//! any more.
+//! Exchanges: pairs of a request and its response. Each exchange is counted in the metrics and
+//! recorded on the traffic tape when it ends. It ends once the response's last byte was handed to
+//! the client's connection, or when that has become impossible.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -23,19 +23,20 @@ use crate::metrics::Metrics;
 /// The metrics and the tape that exchanges are recorded in.
 #[derive(Clone, Debug)]
 pub struct Accounting {
-    /// Every exchange is counted here.
+    /// The metrics, in which every exchange is counted.
     pub metrics: Arc<Metrics>,
-    /// The traffic tape, if there is one.
+    /// The recorder of the traffic tape, if a tape is configured.
     pub recorder: Option<Arc<TapeRecorder>>,
 }
 
-/// A request that is being answered.
+/// A request that is being answered. Dropping it counts and records the exchange.
 #[derive(Debug)]
 pub struct Exchange {
     accounting: Arc<Accounting>,
     started: Instant,
     is_head: bool,
-    /// Boxed, as it is mostly absent and the response is moved about.
+    /// The values for the traffic tape, if there is one. They are boxed, since the exchange is
+    /// moved often and mostly has none.
     noted: Option<Box<Noted>>,
     status: Option<StatusCode>,
     bytes: u64,
@@ -52,7 +53,7 @@ struct Noted {
 }
 
 impl Exchange {
-    /// Begins an exchange with the head of its request.
+    /// Begins an exchange when the head of `request` has arrived.
     pub fn begin<B>(accounting: &Arc<Accounting>, request: &Request<B>, link: &Link) -> Self {
         accounting.metrics.request_began();
         let noted = accounting.recorder.as_ref().map(|_| {
@@ -74,14 +75,15 @@ impl Exchange {
         }
     }
 
-    /// Adds the response: the exchange ends with its body.
+    /// Adds the response to the exchange. The exchange then ends when the response's body is
+    /// dropped.
     pub fn answer(
         mut self,
         response: Response<Content>,
         connection: &Connection,
     ) -> Response<Download> {
         self.status = Some(response.status());
-        // The response to a HEAD has no body.
+        // The response to a HEAD request is complete at once, since it has no body.
         self.complete = self.is_head;
         let events = Events::of(&response, connection);
         response.map(|body| Download {
@@ -160,7 +162,8 @@ impl Body for Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        // A body of known length is not asked again after its last byte.
+        // The server drops a body of known length after its last byte, without a poll that returns
+        // the end.
         self.exchange.complete |= self.body.is_end_stream();
     }
 }

@@ -1,5 +1,5 @@
-//! Forwards a request: checks, routes and rewrites it, sends it on, and sends the response
-//! back.
+//! Forwarding: checks a request, finds its route, rewrites its header fields, sends it to the
+//! route's target, and returns the response.
 
 mod attempt;
 mod events;
@@ -35,7 +35,7 @@ use crate::upstream::member::Member;
 use crate::upstream::{Client, take};
 use failure::Failure;
 
-/// Passes requests on to the upstreams. A cheap clone.
+/// A handler that passes requests on to the upstreams. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Forward(Arc<Inner>);
 
@@ -52,25 +52,27 @@ struct Inner {
 /// The rules under which requests are passed on.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// From the last byte of a request to the head of its response.
+    /// The time limit from the last byte of a request to the head of its response.
     pub response_limit: Duration,
-    /// Whether an earlier proxy's word on host and scheme is kept.
+    /// Whether the proxy keeps the host and scheme that an earlier proxy has put into the header
+    /// fields.
     pub trust_forwarded: bool,
-    /// How WebSocket connections are kept.
+    /// The options of WebSocket connections.
     pub websocket: WebSocketOptions,
-    /// Whether clients should connect again.
+    /// The listening sockets. They also tell whether clients should connect again, during a
+    /// restart.
     pub listening: Listening,
 }
 
-/// A response whose body may be the proxy's own.
+/// A response to a client, whose body comes from an upstream or from the proxy.
 type Passed = Response<Content>;
 
-/// A response, and the member that it came from.
+/// A response, and the group member that sent it.
 type Answered = (Response<ResponseBody>, Arc<Member>);
 
 impl Forward {
-    /// Sends requests along `routes`, as long as the `load` allows it, and enters
-    /// them in `accounting`.
+    /// Creates a handler that sends requests along `routes`, refuses requests while `load` does not
+    /// admit them, and records every exchange in `accounting`.
     #[must_use]
     pub fn new(
         client: Client,
@@ -110,8 +112,8 @@ impl Handler for Forward {
     }
 }
 
-/// A request is passed by reference, and taken where it is sent: each future that holds it
-/// is larger by it, and is moved with all that it awaits.
+/// Each function gets the request by reference. The request is moved only where it is sent: a
+/// future that owns a request is larger, and so is each future that awaits that one.
 impl Inner {
     async fn pass(
         &self,
@@ -121,8 +123,8 @@ impl Inner {
     ) -> Result<Passed, Failure> {
         match self.routes.find(host.as_ref(), request.uri().path()) {
             Some(Target::Http(group)) => self.proxy(request, host, link, group).await,
-            // Boxed, as what else is rare: the future of a request is as large as the largest
-            // one that it can await.
+            // Boxed, like other calls that are rare: a future is as large as the largest future
+            // that it may await.
             Some(Target::Stdio(client)) => Box::pin(program::call(take(request), client)).await,
             Some(Target::Feed(feed)) => events::listen(request, feed).map_err(Into::into),
             None => Err(Fault::NoRoute.into()),
@@ -164,7 +166,7 @@ impl Inner {
         }
         match (client, upstream) {
             (_, None) => Ok(response.map(Content::Upstream)),
-            // No upgrade was asked for, so none can be meant.
+            // The upstream switches protocols although the client did not request an upgrade.
             (None, Some(_)) => Err(Failure::of(Fault::BadResponse, group)),
             (Some(client), Some(upstream)) => {
                 self.relay(client, upstream)?;
@@ -178,11 +180,11 @@ impl Inner {
         let options = self.rules.websocket.clone();
         let relay =
             move |client, connection| websocket::relay(client, upstream, options, connection);
-        // It is refused when the client is gone.
+        // Fails when the client's connection has ended.
         client.run(relay).map_err(|_| Fault::BrokenOff)
     }
 
-    /// Rewrites the client's fields for this proxy's own request.
+    /// Rewrites the header fields of the client's request for the request to the upstream.
     fn rewrite(&self, request: &mut Request<Upload>, host: Option<HeaderValue>, link: &Link) {
         let origin = Origin {
             peer: link.peer,

@@ -1,7 +1,7 @@
-//! The protocol between the old and the new process, over a socket pair.
+//! The protocol between the old and the new process of a restart, over a socket pair.
 //!
-//! The old process sends one line of JSON for each listening socket, with the descriptor attached,
-//! then an empty line. The new process answers with [`READY`] once it serves.
+//! The old process sends a line of JSON for each listening socket, with the socket's descriptor
+//! attached, and then an empty line. The new process answers with [`READY`] once it serves.
 
 use std::io::{self, IoSlice, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::inbound::sockets::{Role, Socket};
 
-/// The byte that the new process sends once it serves.
+/// The byte that the new process sends to the old process once it serves.
 pub(super) const READY: u8 = b'\n';
 
-/// The line that describes a socket. The old and the new program may be different versions, so the
-/// names of these fields must not change.
+/// The line that describes a socket. The names of these fields must not change, since the old and
+/// the new process may be different versions of the program.
 #[derive(Deserialize, Serialize)]
 struct Line {
     role: Role,
@@ -29,7 +29,7 @@ struct Line {
     address: SocketAddr,
 }
 
-/// Sends sockets. The receiver need not have started yet.
+/// Sends sockets to the new process, which need not have started yet.
 pub(super) fn send(mut link: &UnixStream, sockets: &[Socket]) -> io::Result<()> {
     for socket in sockets {
         let mut line = serde_json::to_vec(&Line {
@@ -50,14 +50,15 @@ pub(super) fn send(mut link: &UnixStream, sockets: &[Socket]) -> io::Result<()> 
             &mut ancillary,
             SendFlags::NOSIGNAL,
         )?;
-        // `sendmsg` attaches the descriptor to the first byte, so the rest can follow without it.
+        // `sendmsg` has attached the descriptor to the first byte, so the other bytes can follow
+        // without it.
         link.write_all(&line[sent..])?;
     }
     link.write_all(b"\n")
 }
 
-/// Receives all sockets. Lines and descriptors are paired by their order, since a read may split or
-/// join lines.
+/// Receives all sockets. The n-th descriptor belongs to the n-th line, since one read may return a
+/// part of a line or several lines.
 pub(super) fn receive(link: &UnixStream) -> io::Result<Vec<Socket>> {
     let mut text = Vec::new();
     let mut descriptors = Vec::new();

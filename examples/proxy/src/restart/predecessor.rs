@@ -1,4 +1,4 @@
-//! The new process's side of a restart: takes over sockets and reports that it is ready.
+//! The new process's side of a restart: it takes over sockets and reports that it is ready.
 
 use std::env;
 use std::fmt;
@@ -15,14 +15,14 @@ use tracing::{info, warn};
 use super::link::{self, READY};
 use crate::inbound::sockets::{ActivationError, InheritedSockets};
 
-/// The environment variable with the process id of the predecessor.
+/// The environment variable with the process id of the predecessor, which is the old process.
 pub(super) const VARIABLE: &str = "PROXY_PREDECESSOR";
 
-/// The time limit for receiving the sockets. The predecessor sent them before it started this
-/// process.
+/// The time limit for receiving the sockets. It can be short, since the predecessor sent the
+/// sockets before it started this process.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The sockets that this process inherits, and the predecessor, if there is one.
+/// The sockets that this process inherits, and its predecessor, if it has one.
 #[derive(Debug)]
 pub struct Inheritance {
     given: InheritedSockets,
@@ -52,12 +52,12 @@ impl fmt::Display for InheritError {
 impl std::error::Error for InheritError {}
 
 impl Inheritance {
-    /// Takes over the sockets of a predecessor or of the service manager. Call it at the start of
-    /// the program, before other threads exist.
+    /// Takes over the sockets of a predecessor or of the service manager. A program must call it at
+    /// its start, before it has other threads.
     ///
     /// # Errors
     ///
-    /// When sockets were announced and cannot be received or used.
+    /// When sockets were announced in the environment and cannot be received or used.
     pub fn take() -> Result<Self, InheritError> {
         let Some(predecessor) = Predecessor::find() else {
             let given = InheritedSockets::by_manager().map_err(InheritError::Activation)?;
@@ -78,14 +78,15 @@ impl Inheritance {
         })
     }
 
-    /// Returns the sockets, and the predecessor to notify when this process is ready.
+    /// Returns the sockets, and the predecessor, which waits for a report that this process is
+    /// ready.
     #[must_use]
     pub fn into_parts(self) -> (InheritedSockets, Option<Predecessor>) {
         (self.given, self.predecessor)
     }
 }
 
-/// The process that this one replaces.
+/// The old process, which this process replaces.
 #[derive(Debug)]
 pub struct Predecessor {
     pid: i32,
@@ -93,8 +94,9 @@ pub struct Predecessor {
 }
 
 impl Predecessor {
-    /// Finds the process at the other end of standard input, if it is the one that the environment
-    /// names. The variable alone proves nothing: programs that this process starts inherit it, too.
+    /// Returns the process at the other end of standard input, if it has the process id in the
+    /// environment variable. The variable alone proves nothing, since programs that the proxy
+    /// starts inherit it, too.
     fn find() -> Option<Self> {
         let pid: i32 = env::var(VARIABLE).ok()?.parse().ok()?;
         let link = io::stdin().as_fd().try_clone_to_owned().ok()?;
@@ -106,13 +108,14 @@ impl Predecessor {
     }
 
     fn sockets(&self) -> io::Result<Vec<crate::inbound::sockets::Socket>> {
-        // `self.link` keeps the only copy, so that dropping it closes the connection.
+        // Replaces standard input, so that `self.link` is the only copy of the descriptor, and
+        // dropping it closes the connection.
         dup2_stdin(File::open("/dev/null")?)?;
         self.link.set_read_timeout(Some(PATIENCE))?;
         link::receive(&self.link)
     }
 
-    /// Tells the predecessor that this process is ready, so that it leaves.
+    /// Tells the predecessor that this process is ready. The predecessor then begins to leave.
     pub fn report_ready(mut self) {
         if let Err(error) = self.link.write_all(&[READY]) {
             warn!(%error, "the predecessor has already ended");

@@ -1,4 +1,4 @@
-//! State that outlives the process: known peers and open breakers.
+//! State that is kept in a file from one process to the next: known peers and open breakers.
 
 use std::io;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use tracing::{info, warn};
 use crate::config;
 use crate::routing::routes::Routes;
 
-/// The version of the file. Raise it only if a build cannot read older files: missing fields
-/// default to empty, and unknown fields are kept.
+/// The version of the file's format. Raise it only if a build cannot read older files. Missing
+/// fields default to empty, and unknown fields are kept.
 const VERSION: u32 = 1;
 
-/// The content of the file.
+/// The content of the state's file.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 struct Content {
@@ -30,12 +30,13 @@ struct Content {
     peers: Vec<Peer>,
     #[serde(deserialize_with = "skip_unreadable")]
     breakers: Vec<Breaker>,
-    /// Fields of other builds, kept for the time when such a build runs again.
+    /// Fields that other builds have written. They are kept for the time when such a build runs
+    /// again.
     #[serde(flatten)]
     others: Map<String, Value>,
 }
 
-/// A saved breaker that is not closed.
+/// The saved state of a breaker that was not closed.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 struct Breaker {
     route: String,
@@ -44,7 +45,7 @@ struct Breaker {
     tripped: Tripped,
 }
 
-/// Deserializes the entries that can be read and skips the others.
+/// Deserializes the entries of a list, and skips entries that cannot be read.
 fn skip_unreadable<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -53,7 +54,7 @@ fn skip_unreadable<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     Ok(entries.filter_map(Result::ok).collect())
 }
 
-/// The state that the previous run saved.
+/// The state that the previous process saved in the file.
 #[derive(Debug)]
 pub struct SavedState(Arc<StateFile<Content>>);
 
@@ -76,7 +77,7 @@ impl SavedState {
         Ok(Some(Self(Arc::new(file))))
     }
 
-    /// Restores the breakers and returns the known peers.
+    /// Restores the states of the breakers, and returns the known peers.
     pub fn resume(&self, routes: &Routes) -> Vec<Peer> {
         self.0.read(|known| {
             for (route, member) in routes.members() {
@@ -93,8 +94,8 @@ impl SavedState {
         })
     }
 
-    /// Creates the saver, which follows `routes` and `peers` until `left` is cancelled: from then
-    /// on another process owns the file.
+    /// Creates a saver, which saves the state of `routes` and `peers` until `left` is cancelled.
+    /// Cancelling it means that another process owns the file from then on.
     #[must_use]
     pub fn into_saver(
         self,
@@ -110,8 +111,8 @@ impl SavedState {
     }
 }
 
-/// Saves the state regularly. Its cleanup saves it for the last time and records that the shutdown
-/// was orderly.
+/// A component that saves the state regularly. Its cleanup saves the state for the last time and
+/// records that the shutdown was orderly.
 #[derive(Debug)]
 pub struct StateSaver {
     file: Arc<StateFile<Content>>,
@@ -122,12 +123,13 @@ pub struct StateSaver {
 #[derive(Clone, Debug)]
 struct Sources {
     routes: Arc<Routes>,
-    /// `None` if peers are not configured. The file then keeps the peers it has.
+    /// The table of peers. `None` if peers are not configured; the file then keeps the peers it
+    /// has.
     peers: Option<PeerTable>,
 }
 
 impl Sources {
-    /// Brings `file` up to date.
+    /// Copies the current state into `file`, if the state has changed.
     fn collect(&self, file: &StateFile<Content>) {
         let breakers = self.routes.members().filter_map(|(route, member)| {
             let tripped = member.breaker.tripped()?;
@@ -154,7 +156,7 @@ impl Sources {
 }
 
 impl StateSaver {
-    /// Saves the current state for the next process.
+    /// Saves the current state to the file, for the next process.
     pub async fn save(&self) {
         self.sources.collect(&self.file);
         if let Err(error) = self.file.save().await {
@@ -162,7 +164,7 @@ impl StateSaver {
         }
     }
 
-    /// Saves changes every `period`, until another process owns the file.
+    /// Saves changed state every `period`, until another process owns the file.
     pub fn save_every(&self, period: Duration) -> impl Future<Output = ()> + Send + use<> {
         let (file, sources) = (self.file.clone(), self.sources.clone());
         let left = self.left.clone();

@@ -1,4 +1,5 @@
-//! The old process's side of a restart: starts the new process and waits until it is ready.
+//! The old process's side of a restart: it starts the new process and waits until that process is
+//! ready.
 
 use std::env;
 use std::io;
@@ -17,14 +18,14 @@ use super::link::{self, READY};
 use super::predecessor::VARIABLE;
 use crate::inbound::sockets::Socket;
 
-/// The time that an unwanted new process has to end after SIGTERM, before it is killed.
+/// The time that an unwanted new process has to end after SIGTERM. After that it gets SIGKILL.
 const DISMISSAL: Duration = Duration::from_secs(2);
 
-/// Environment variables that the service manager addresses to this process alone, not to its
-/// children.
+/// The environment variables that the service manager means for this process alone. The new process
+/// does not get them.
 const OF_THIS_PROCESS: [&str; 4] = ["WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
-/// A process that is to replace this one. Dropping it kills the process, unless
+/// A new process that is to replace this process. Dropping it kills the new process, unless
 /// [`release`](Self::release) was called.
 #[derive(Debug)]
 pub(super) struct Successor {
@@ -33,11 +34,12 @@ pub(super) struct Successor {
 }
 
 impl Successor {
-    /// Starts the program again, by the name and with the arguments of this process, and sends it
-    /// the sockets.
+    /// Starts the program again, with the name and the arguments of this process, and sends the
+    /// sockets to the new process.
     pub(super) fn start(sockets: Vec<Socket>) -> io::Result<Self> {
         let mut arguments = env::args_os();
-        // Starts it by name and not by `/proc/self/exe`, since the file may have been replaced.
+        // Starts the program by its name and not by `/proc/self/exe`, since the file may have been
+        // replaced by a new version.
         let program = arguments.next().ok_or(io::ErrorKind::NotFound)?;
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -62,19 +64,19 @@ impl Successor {
         self.child.as_ref().and_then(Child::id)
     }
 
-    /// Waits until the process reports that it is ready. Returns false if it closes the connection
-    /// instead.
+    /// Waits until the new process reports that it is ready. Returns false if the new process
+    /// closes the connection instead.
     pub(super) async fn ready(&mut self) -> bool {
         matches!(self.link.read_u8().await, Ok(READY))
     }
 
-    /// Lets the process live on, and returns its id.
+    /// Lets the new process run on when `self` is dropped, and returns its process id.
     pub(super) fn release(mut self) -> Option<u32> {
         self.child.take().as_ref().and_then(Child::id)
     }
 
-    /// Ends the process and waits for its end. SIGTERM comes first, since the process may have
-    /// accepted connections.
+    /// Ends the new process and waits for its end. Sends SIGTERM before SIGKILL, since the new
+    /// process may have accepted connections.
     pub(super) async fn dismiss(mut self) -> Option<ExitStatus> {
         let child = self.child.as_mut()?;
         let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
@@ -86,7 +88,8 @@ impl Successor {
         let status = match timeout(DISMISSAL, child.wait()).await {
             Ok(status) => status,
             Err(_) => {
-                // An error means that the process has just ended, which `wait` reports.
+                // Ignores the error: it means that the process has just ended, which `wait`
+                // reports.
                 let _ = child.start_kill();
                 child.wait().await
             }
@@ -99,7 +102,8 @@ impl Successor {
 impl Drop for Successor {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // The runtime reaps it, or the parent that inherits it.
+            // Does not wait: tokio's runtime reaps the killed process, or the parent process does
+            // that inherits it.
             let _ = child.start_kill();
         }
     }

@@ -1,4 +1,4 @@
-//! A group of equal upstreams, and the choice between them.
+//! A group of equal upstreams, and the choice of one for a request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::config::Upstream;
 use crate::routing::sticky::Sticky;
 use crate::upstream::member::Member;
 
-/// Equal HTTP servers that take turns.
+/// A group of equal HTTP servers, which get requests in turn.
 #[derive(Debug)]
 pub struct Group {
     members: Vec<Arc<Member>>,
@@ -18,17 +18,17 @@ pub struct Group {
     sticky: Option<Sticky>,
 }
 
-/// A chosen member, with a ticket of its breaker.
+/// A chosen member, with a ticket of its breaker for one request.
 #[derive(Debug)]
 pub struct Pick {
     /// The chosen member.
     pub member: Arc<Member>,
-    /// The breaker's ticket, which reports the result.
+    /// The breaker's ticket, with which the caller reports whether the request succeeded.
     pub ticket: Ticket,
 }
 
 impl Group {
-    /// Creates a group of these upstreams, all considered healthy.
+    /// Creates a group of these upstreams. All are considered healthy until a health check fails.
     #[must_use]
     pub fn new(upstreams: &[Upstream], settings: Settings) -> Self {
         let member = |upstream| Arc::new(Member::new(upstream, settings));
@@ -39,7 +39,7 @@ impl Group {
         }
     }
 
-    /// Adds affinity of clients to members.
+    /// Sets the affinity of clients to members, with which a client stays with one member.
     #[must_use]
     pub fn with(self, sticky: Option<Sticky>) -> Self {
         Self { sticky, ..self }
@@ -51,7 +51,8 @@ impl Group {
         self.sticky.as_ref()
     }
 
-    /// Picks `member` if it is available, or else the next available one.
+    /// Picks `member` if it is healthy and its breaker admits a request. Otherwise picks the next
+    /// such member.
     pub fn pick_or(&self, member: Option<Arc<Member>>) -> Option<Pick> {
         let wanted = member.filter(|member| member.is_healthy());
         let wanted = wanted.and_then(|member| {
@@ -63,7 +64,7 @@ impl Group {
 
     /// Picks the next member that is healthy and whose breaker admits a request.
     pub fn pick(&self) -> Option<Pick> {
-        // Relaxed: the order only affects fairness.
+        // Relaxed, since the order of calls only affects how evenly members are chosen.
         let first = self.next.fetch_add(1, Ordering::Relaxed) % self.members.len().max(1);
         let (before, after) = self.members.split_at_checked(first)?;
         after.iter().chain(before).find_map(|member| {
@@ -77,7 +78,7 @@ impl Group {
         })
     }
 
-    /// Returns the next healthy member after `member`, if there is another one.
+    /// Returns the next healthy member after `member`, if the group has another healthy member.
     #[must_use]
     pub fn next_after(&self, member: &Arc<Member>) -> Option<Arc<Member>> {
         let is_it = |other: &Arc<Member>| Arc::ptr_eq(other, member);

@@ -1,4 +1,4 @@
-//! The routes, and the choice of one for a request.
+//! The routes, and the choice of a route for a request.
 
 use std::cell::LazyCell;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::config::PathPrefix;
 use crate::routing::group::Group;
 use crate::upstream::member::Member;
 
-/// The routes, the most specific first.
+/// The routes. A more specific route stands before a less specific one.
 #[derive(Debug)]
 pub struct Routes(Vec<Route>);
 
-/// A route: a pattern of requests, and their target.
+/// A route: a pattern for requests, and the target of the requests that match.
 #[derive(Debug)]
 pub struct Route {
     /// The host of the requests. `None` means any host.
     pub host: Option<HostPattern>,
-    /// The beginning of the requests' path.
+    /// The prefix that the path of the requests has.
     pub path: PathPrefix,
     /// The target of the requests.
     pub target: Target,
@@ -33,15 +33,16 @@ pub struct Route {
 pub enum Target {
     /// Equal HTTP servers.
     Http(Arc<Group>),
-    /// A program.
+    /// A program that is run by the proxy and answers JSON-RPC.
     Stdio(StdioClient),
-    /// A stream of events that all clients share.
+    /// A stream of events that is read once and passed on to all clients.
     Feed(FeedClient),
 }
 
 impl Routes {
-    /// Sorts the routes: routes with a host first, names before wildcards, longer hosts before
-    /// shorter ones, then longer paths before shorter ones.
+    /// Sorts the routes, the most specific first. Routes with a host stand before routes without,
+    /// names before wildcards, longer hosts before shorter ones, then longer paths before shorter
+    /// ones.
     #[must_use]
     pub fn new(mut routes: Vec<Route>) -> Self {
         routes.sort_by_key(|route| {
@@ -51,10 +52,11 @@ impl Routes {
         Self(routes)
     }
 
-    /// Returns the target for a request.
+    /// Returns the target of the first route that matches a request.
     #[must_use]
     pub fn find(&self, host: Option<&HeaderValue>, path: &str) -> Option<&Target> {
-        // Only a route with a host wants to know it.
+        // Parsed only when a route with a host is compared, since other routes do not need the
+        // host.
         let authority = LazyCell::new(|| Authority::try_from(host?.as_bytes()).ok());
         let is_for = |pattern: &HostPattern| {
             let name = authority.as_ref().map_or("", Authority::host);
@@ -72,7 +74,7 @@ impl Routes {
         self.0.iter()
     }
 
-    /// Iterates over all HTTP servers, with the name of their route.
+    /// Iterates over the HTTP servers of all routes, with the name of the route of each.
     pub fn members(&self) -> impl Iterator<Item = (String, &Member)> {
         self.0.iter().flat_map(|route| {
             let members = match &route.target {
@@ -83,7 +85,7 @@ impl Routes {
         })
     }
 
-    /// Iterates over all targets.
+    /// Iterates over the targets of all routes.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.0.iter().map(|route| &route.target)
     }

@@ -1,4 +1,4 @@
-//! Affinity: each client stays with the same upstream, as long as that is available.
+//! Affinity: a client stays with the same upstream, as long as the upstream is available.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::upstream::member::Member;
 /// The length of the longest session name that is remembered.
 const LONGEST_NAME: usize = 256;
 
-/// The upstream that a client stays with.
+/// The session of a client, with the upstream that the client stays with.
 #[derive(Debug)]
 pub struct Affinity(Mutex<Inner>);
 
@@ -50,16 +50,16 @@ impl Session for Affinity {
     }
 }
 
-/// A store of clients and their upstreams. Clones are cheap.
+/// A store of the upstreams that clients stay with. Clones are cheap.
 #[derive(Clone)]
 pub struct Sticky {
     by: StickyBy,
-    /// The path of the cookie.
+    /// The path of the route, which is also the path of the cookie.
     path: PathPrefix,
     store: Store<Affinity>,
 }
 
-/// The session that a request names, and the upstream if it is known.
+/// The session that a request names, and the upstream of that session if it is known.
 #[derive(Debug, Default)]
 pub struct Claim {
     name: Option<String>,
@@ -67,7 +67,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Returns the upstream that the client stays with.
+    /// Returns the upstream that the client stays with, if it is known.
     #[must_use]
     pub fn member(&self) -> Option<Arc<Member>> {
         self.known.as_ref().map(|known| known.member())
@@ -75,7 +75,8 @@ impl Claim {
 }
 
 impl Sticky {
-    /// Creates an empty store, and its owner. Clients are counted in `total`, too.
+    /// Creates an empty store, and the owner of its sessions. Remembered clients are also counted
+    /// in `total`.
     ///
     /// # Panics
     ///
@@ -96,7 +97,7 @@ impl Sticky {
         (sessions, sticky)
     }
 
-    /// Looks up the client of a request.
+    /// Looks up the session that a request names.
     pub async fn claim(&self, headers: &HeaderMap) -> Claim {
         let name = match &self.by {
             StickyBy::Cookie(name) => cookie(headers, name),
@@ -109,7 +110,8 @@ impl Sticky {
         Claim { name, known }
     }
 
-    /// Records that `member` answered. Forgets the client when its session is over.
+    /// Records that `member` answered the client. Forgets the client when the response shows that
+    /// its session is over.
     pub async fn answered(
         &self,
         claim: Claim,
@@ -158,7 +160,7 @@ impl Sticky {
 
     async fn begin(&self, cookie: &str, member: &Arc<Member>, headers: &mut HeaderMap) {
         let session = Affinity::new(member, self.store.count_session());
-        // `None` means that the proxy shuts down; then the client gets no cookie.
+        // `None` means that the proxy is shutting down. The client gets no cookie then.
         let Some(name) = self.store.create(session).await else {
             return;
         };
@@ -180,7 +182,7 @@ fn field(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     valid_name(headers.get(name)?.to_str().ok()?)
 }
 
-/// Returns the value of a cookie (RFC 6265 §4.2.1).
+/// Returns the value of the cookie `name` (RFC 6265 §4.2.1), if it is not empty and not too long.
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let values = headers.get_all(COOKIE).into_iter();
     let mut pairs = values

@@ -1,4 +1,4 @@
-//! Feeds of upstreams: the request for the stream that a feed reads.
+//! Feeds of upstreams: requests to an upstream for the stream that a feed reads.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::upstream::Client;
 use crate::upstream::body::ResponseBody;
 use crate::upstream::idle::IdleConnections;
 
-/// Starts to read the stream of an upstream, for all clients of a route.
+/// Starts to read a stream of events from an upstream, for all clients of a route.
 ///
 /// # Panics
 ///
@@ -63,7 +63,7 @@ async fn ask(
     if url.upstream().is_http2() {
         request = request.version(Version::HTTP_2);
     }
-    // An id that no header field can hold is left out.
+    // Sends no `Last-Event-ID` if the id has characters that a header field cannot have.
     if let Some(Ok(last)) = last.map(|last| HeaderValue::from_bytes(last.as_bytes())) {
         request = request.header(LAST_EVENT_ID, last);
     }

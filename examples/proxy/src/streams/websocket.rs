@@ -9,12 +9,12 @@ use hyper_util::rt::TokioIo;
 use lifecycle_http::{HttpConnection, Relayed, WebSocketRelay};
 use lifecycle_runtime::{BoxError, CloseReason};
 
-/// The number of open connections. Clones are cheap and share state.
+/// A counter of open WebSocket connections. Clones are cheap and share state.
 #[derive(Clone, Debug, Default)]
 pub struct Open(Arc<AtomicUsize>);
 
 impl Open {
-    /// Returns the number of open connections.
+    /// Returns the number of open WebSocket connections.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
@@ -26,7 +26,7 @@ impl Open {
     }
 }
 
-/// A guard that counts one connection.
+/// A guard that counts one WebSocket connection until it is dropped.
 struct OpenGuard(Open);
 
 impl Drop for OpenGuard {
@@ -38,19 +38,20 @@ impl Drop for OpenGuard {
 /// The options of WebSocket connections.
 #[derive(Clone, Debug)]
 pub struct WebSocketOptions {
-    /// The time after which a silent client gets a ping. A client that stays silent for as long
-    /// again is disconnected.
+    /// The time after which a silent client gets a ping. If the client stays silent for the same
+    /// time again, it is disconnected.
     pub ping: Duration,
-    /// The counter of open connections.
+    /// The counter of open WebSocket connections.
     pub open: Open,
 }
 
-/// Relays between a client and an upstream after both have upgraded. Ends when either side leaves,
-/// or after the closing handshake once `connection` is cancelled.
+/// Relays messages between a client and an upstream after both connections were upgraded. Ends when
+/// the client or the upstream leaves. Once `connection` is cancelled, ends after the closing
+/// handshake.
 ///
 /// # Errors
 ///
-/// When the connection of either side breaks.
+/// When the connection to the client or to the upstream breaks.
 pub async fn relay(
     client: TokioIo<Upgraded>,
     upstream: OnUpgrade,

@@ -1,4 +1,4 @@
-//! How a request is written to an upstream.
+//! The addressing of a request to an upstream.
 
 use hyper::body::Body as _;
 use hyper::header::{HOST, HeaderValue, TRANSFER_ENCODING};
@@ -9,12 +9,13 @@ use crate::config::Upstream;
 use crate::inbound::body::Upload;
 use crate::message::headers;
 
-/// Addresses a request to `upstream`: the target, the version, and the fields that the
-/// version wants or has no use for. A `Host` that is there is kept.
+/// Addresses a request to `upstream`. Sets the request's target and version, adds header fields
+/// that the version requires, and removes fields that the version does not allow. Keeps an existing
+/// `Host` field.
 ///
 /// # Errors
 ///
-/// The target is none for HTTP/2.
+/// When the request's target cannot be written in HTTP/2.
 pub(super) fn address(
     request: &mut Request<Upload>,
     upstream: &Upstream,
@@ -38,7 +39,7 @@ pub(super) fn address(
         request.headers_mut().insert(HOST, host);
     }
     if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
-        // hyper takes a GET for one without a body unless it is told that there is one.
+        // Without this field, hyper assumes that a GET request has no body.
         let chunked = HeaderValue::from_static("chunked");
         request.headers_mut().insert(TRANSFER_ENCODING, chunked);
     }

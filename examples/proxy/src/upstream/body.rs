@@ -8,22 +8,24 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::upstream::connection::Connection;
 
-/// The most pieces that are read of an unwanted body, so that its connection can be kept.
+/// The largest number of pieces that are read of a body after it was dropped. Reading it to the end
+/// allows the proxy to keep the connection.
 const MOST_UNWANTED: usize = 4;
 
-/// A body, with the connection it comes over where that has no task of its own. At the
-/// end of the body the connection is kept for the next request.
+/// The body of a response. It holds the connection over which it comes, if that has no task of its
+/// own. At the end of the body, the connection is kept for the next request.
 #[derive(Debug)]
 pub struct ResponseBody {
     incoming: Incoming,
     connection: Option<Box<Connection>>,
-    /// Returned at the next poll: hyper's server writes what came before only if the body is
+    /// The error to return at the next poll. hyper's server writes the earlier pieces only if the
+    /// body is pending before the error.
     /// pending in between.
     failed: Option<hyper::Error>,
 }
 
 impl ResponseBody {
-    /// Creates a body whose connection is driven elsewhere.
+    /// Creates a body that another task receives, so that it holds no connection.
     pub(super) const fn new(incoming: Incoming) -> Self {
         Self {
             incoming,
@@ -32,7 +34,7 @@ impl ResponseBody {
         }
     }
 
-    /// Creates a body that comes over `connection`.
+    /// Creates a body that comes over `connection`, and drives it.
     pub(super) fn over(incoming: Incoming, connection: Box<Connection>) -> Self {
         let mut body = Self::new(incoming);
         if body.incoming.is_end_stream() {

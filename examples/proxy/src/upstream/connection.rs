@@ -1,7 +1,7 @@
 //! A connection in HTTP/1.1 that is driven by the task of the request it serves.
 //!
-//! hyper's connection is a future beside its requests, usually a task of its own. A
-//! request would then wake two tasks, on two threads at worst.
+//! hyper's connection is a future apart from its requests, and usually runs in a task of its own.
+//! Each request would then wake two tasks, possibly on two threads.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -25,10 +25,10 @@ use crate::upstream::kept::{Kept, Life};
 use crate::upstream::outgoing::Outgoing;
 use crate::upstream::waker::ConnectionWaker;
 
-/// How often a connection and its user may wake one another in one turn of their task.
+/// The most times that a connection and its user are polled in turn, within one poll of their task.
 const ROUNDS: usize = 8;
 
-/// A connection and what is needed to use it again.
+/// A connection, with everything that is needed to use it for another request.
 pub(super) struct Connection {
     sender: SendRequest<Outgoing>,
     driver: Driver,
@@ -36,28 +36,29 @@ pub(super) struct Connection {
     home: Arc<IdleConnections>,
 }
 
-/// Why there is no response to a request.
+/// The reason why there is no response to a request.
 pub(super) enum SendError {
     /// The response did not come in time.
     Late,
-    /// hyper's error, with the request if nothing of it was written.
+    /// hyper's error. It contains the request if no byte of the request was written.
     Failed(Box<TrySendError<Request<Outgoing>>>),
 }
 
-/// hyper's side of a connection: reads, writes, and wakes.
+/// A connection's future, which reads and writes, and the means to wake it.
 struct Driver {
-    /// The connection itself; none once it has ended.
+    /// hyper's future of the connection. `None` once the connection has ended.
     future: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
     state: Arc<ConnectionWaker>,
     waker: Waker,
-    /// Wakes the connection at the end of its wait for a response, or earlier: the next
-    /// request leaves it as it is, and looks again when it is woken by it.
+    /// A timer that wakes the task at the end of the wait for a response. It may fire earlier than
+    /// that, since it is not moved to a later time for each request. The task then checks the time
+    /// and sets the timer again.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Driver {
-    /// Polls the connection where that has anything to do, then `user`, until neither
-    /// moves the other.
+    /// Polls the connection if it has something to do, then polls `user`. Repeats this as long as
+    /// one of the two wakes the other.
     fn drive<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -76,14 +77,14 @@ impl Driver {
         Poll::Pending
     }
 
-    /// Brings the timer forward, where it is set to a later time than `due`.
+    /// Sets the timer to `due`, if it is set to a later time.
     fn hurry(&mut self, due: Instant) {
         if let Some(timer) = self.timer.as_mut().filter(|timer| due < timer.deadline()) {
             timer.as_mut().reset(due);
         }
     }
 
-    /// Waits until it is `due`.
+    /// Becomes ready at the time that `due` returns.
     fn poll_late(&mut self, due: &impl Fn() -> Instant) -> Poll<()> {
         if self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed()) {
             return Poll::Pending;
@@ -93,7 +94,8 @@ impl Driver {
             .get_or_insert_with(|| Box::pin(sleep_until(due())));
         let mut cx = Context::from_waker(&self.waker);
         loop {
-            // Without a budget, as it would be taken for set when that is used up.
+            // Polled without tokio's coop budget. With an exhausted budget, the timer would be
+            // pending although it has fired.
             let mut sleep = pin!(unconstrained(timer.as_mut()));
             ready!(sleep.as_mut().poll(&mut cx));
             let due = due();
@@ -104,14 +106,14 @@ impl Driver {
         }
     }
 
-    /// Begins a poll, with that of the connection.
+    /// Begins a round of polling: polls the connection if it has something to do.
     fn advance(&mut self) {
         if !self.state.begin_poll() {
             return;
         }
         if let Some(future) = &mut self.future {
             let mut cx = Context::from_waker(&self.waker);
-            // Its user hears of an error.
+            // Ignores the connection's error, since the request or the body returns it.
             if future.as_mut().poll(&mut cx).is_ready() {
                 self.future = None;
             }
@@ -120,12 +122,12 @@ impl Driver {
 }
 
 impl Connection {
-    /// Begins to speak HTTP/1.1 over `stream`. Once idle, the connection goes to `home`,
-    /// and `keeper` is notified of what happens to it.
+    /// Begins to speak HTTP/1.1 over `stream`. When the connection becomes idle, it moves to the
+    /// list `home`. While it is idle, `keeper` is notified when something happens to it.
     ///
     /// # Errors
     ///
-    /// hyper's, which has none here so far.
+    /// hyper's error. hyper's current version returns none here.
     pub(super) async fn begin(
         stream: TcpStream,
         home: Arc<IdleConnections>,
@@ -151,22 +153,23 @@ impl Connection {
         }))
     }
 
-    /// Sends a request, and waits for the head of the response until it is `due`. The time is
-    /// asked for again when it has come.
+    /// Sends a request, and waits for the head of the response until the time that `due` returns.
+    /// Calls `due` again at that time, since the time may have moved.
     ///
     /// # Errors
     ///
-    /// [`SendError`].
+    /// [`SendError`], when there is no response.
     ///
     /// # Cancel safety
     ///
-    /// Not safe: the connection cannot be used again.
+    /// Not safe: if the future is dropped before the response, the connection cannot be used again.
     pub(super) fn send(
         &mut self,
         request: Request<Outgoing>,
         due: &impl Fn() -> Instant,
     ) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
-        // Outside the future, which would otherwise hold the request twice.
+        // Called outside of the async function, whose future would otherwise contain the request
+        // twice.
         let answer = self.sender.try_send_request(request);
         self.driver.hurry(due());
         self.answer(answer, due)
@@ -190,7 +193,7 @@ impl Connection {
         Ok(response)
     }
 
-    /// Polls `body`, which comes over this connection.
+    /// Polls `body`, which comes over this connection, and the connection itself.
     pub(super) fn drive<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -214,13 +217,13 @@ impl Connection {
         .await;
     }
 
-    /// Returns what is known of the connection's past.
+    /// Returns the record of what has passed over the connection.
     pub(super) const fn life(&self) -> &Life {
         &self.life
     }
 
-    /// Returns whether the next request may be sent over this connection. What came
-    /// since the last one, such as its end, is taken note of first.
+    /// Returns whether the next request may be sent over this connection. First polls the
+    /// connection if it was woken, so that an end of the connection is noticed.
     pub(super) fn is_usable(&mut self) -> bool {
         if self.driver.state.is_woken() {
             self.driver.advance();
@@ -229,7 +232,8 @@ impl Connection {
         self.driver.future.is_some() && self.sender.is_ready()
     }
 
-    /// Keeps the connection for the next request, if it can serve one.
+    /// Puts the connection into its upstream's idle list if it can serve another request. Otherwise
+    /// closes it.
     pub(super) fn give_back(mut self: Box<Self>) {
         if self.is_usable() {
             let home = self.home.clone();
@@ -237,12 +241,13 @@ impl Connection {
         }
     }
 
-    /// Takes the connection back from the keeper of idle ones.
+    /// Marks the connection as in use: from now on, it wakes the task of its request and not the
+    /// keeper of idle connections.
     pub(super) fn set_busy(&self) {
         self.driver.state.set_busy();
     }
 
-    /// Hands the connection over to the keeper of idle ones.
+    /// Marks the connection as idle: from now on, it wakes the keeper of idle connections.
     pub(super) fn set_idle(&self) {
         self.driver.state.set_idle();
     }

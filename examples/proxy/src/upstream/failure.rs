@@ -1,4 +1,4 @@
-//! Why an upstream did not answer.
+//! The reasons why an upstream did not answer.
 
 use std::error::Error;
 use std::fmt;
@@ -13,25 +13,26 @@ use crate::upstream::kept::Life;
 
 pub(super) type ConnectError = <HttpConnector as Service<hyper::Uri>>::Error;
 
-/// Why there is no response.
+/// The reason why a request got no response.
 #[derive(Debug)]
 pub enum RequestError {
-    /// The request cannot be addressed to the upstream.
+    /// The request's target cannot be written for the upstream.
     Target(hyper::http::Error),
     /// The response did not come in time.
     Late,
-    /// There is no connection.
+    /// The upstream could not be connected to.
     Connect(ConnectError),
-    /// The connection, in HTTP/1.1, did not bring one.
+    /// The connection in HTTP/1.1 failed before the response.
     Http1 {
-        /// The error of hyper.
+        /// hyper's error.
         error: hyper::Error,
-        /// The connection had been idle, and ended without a byte of a response.
+        /// Whether the connection had served an earlier request, and ended without a byte of this
+        /// response.
         died_idle: bool,
     },
-    /// The client for HTTP/2 has none.
+    /// hyper-util's client for HTTP/2 returned this error.
     Http2(legacy::Error),
-    /// The pool is closed: the process is about to end.
+    /// The pool is closed, because the process is about to end.
     Closed,
 }
 
@@ -61,7 +62,7 @@ impl Error for RequestError {
 }
 
 impl RequestError {
-    /// Returns the fault that the client is told of.
+    /// Returns the fault that is reported to the client.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {

@@ -10,8 +10,8 @@ use crate::inbound::body::Upload;
 use crate::upstream::Client;
 use crate::upstream::member::Member;
 
-/// Checks `member` again and again, without an end. An answer that takes longer than the
-/// pause between two checks counts as none.
+/// Checks `member` regularly, without an end. An answer counts as a failure if it takes longer than
+/// the pause between two checks.
 pub async fn watch(member: Arc<Member>, health: Health, client: Client) {
     let pause = health.interval.duration();
     let mut ticks = interval(pause);

@@ -1,4 +1,4 @@
-//! Connections to one upstream that wait for their next request.
+//! The idle connections of one upstream, which wait for their next request.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use crate::upstream::connection::Connection;
 
-/// Idle connections that are kept for an upstream.
+/// The largest number of idle connections that are kept for an upstream.
 const MOST: usize = 256;
 
-/// The idle connections of an upstream. The one that was used last is used next, so that
-/// those that are not needed expire.
+/// The idle connections of an upstream. The connection that became idle last is used first, so that
+/// surplus connections expire.
 #[derive(Debug, Default)]
 pub struct IdleConnections(Mutex<Inner>);
 
@@ -19,18 +19,19 @@ pub struct IdleConnections(Mutex<Inner>);
 struct Inner {
     /// The idle connections, in the order in which they became idle.
     connections: Vec<(Instant, Box<Connection>)>,
-    /// A client keeps them, see [`IdleConnections::is_new`].
+    /// Whether a client checks this list regularly, see [`IdleConnections::is_new`].
     listed: bool,
     closed: bool,
 }
 
 impl IdleConnections {
-    /// Takes out a connection that has not been idle for longer than `limit`.
+    /// Takes out a usable connection that has not been idle for longer than `limit`.
     pub(super) fn take(&self, limit: Duration) -> Option<Box<Connection>> {
         loop {
             let (since, mut connection) = self.inner().connections.pop()?;
             if since.elapsed() > limit {
-                // The others have been idle for longer; the keeper closes them.
+                // All other connections in the list have been idle for even longer. The keeper
+                // closes them.
                 return None;
             }
             connection.set_busy();
@@ -40,7 +41,7 @@ impl IdleConnections {
         }
     }
 
-    /// Keeps a connection, unless there are enough.
+    /// Keeps a connection for the next request. Closes it if the list is full or closed.
     pub(super) fn put(&self, connection: Box<Connection>) {
         let now = Instant::now();
         let mut inner = self.inner();
@@ -50,7 +51,7 @@ impl IdleConnections {
         }
     }
 
-    /// Closes the connections that have been idle for longer than `limit`, and drops those
+    /// Closes the connections that have been idle for longer than `limit`, and drops connections
     /// that have ended.
     pub(super) fn sweep(&self, limit: Duration) {
         let now = Instant::now();
@@ -63,14 +64,15 @@ impl IdleConnections {
         });
     }
 
-    /// Closes all, and keeps no more.
+    /// Closes all idle connections. From then on, connections are closed instead of kept.
     pub(super) fn close(&self) {
         let mut inner = self.inner();
         inner.closed = true;
         inner.connections.clear();
     }
 
-    /// Returns whether this was not asked before.
+    /// Returns true for the first call only. The first caller adds this list to the lists that are
+    /// checked.
     pub(super) fn is_new(&self) -> bool {
         !std::mem::replace(&mut self.inner().listed, true)
     }

@@ -1,8 +1,8 @@
-//! Connections to upstreams that know whether they have served a request before.
+//! Connections to upstreams that record whether they have served a request before.
 //!
-//! An upstream may close a connection that is kept for the next request just as that
-//! is sent. Such a request may be sent again. One that was sent over a new connection,
-//! or whose answer had begun, has reached the upstream, which may do it twice.
+//! An upstream may close an idle connection at the moment when the proxy sends a request over it.
+//! Such a request may be sent again. A request must not be sent again if the connection was new or
+//! the answer had begun: the upstream may have received the request, and could carry it out twice.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -21,46 +21,49 @@ use tower_service::Service;
 
 use crate::upstream::failure::ConnectError;
 
-/// The past of a connection. hyper-util's client has it in the extensions of responses and errors.
+/// The record of what has passed over a connection. hyper-util's client puts it into the extensions
+/// of responses and errors.
 ///
-/// Orderings are relaxed: the answer that sets a value comes before the next request,
-/// by way of the pool.
+/// The atomic orderings are relaxed: the pool synchronizes the response to a request, which sets a
+/// value, with the next request, which reads the value.
 #[derive(Clone, Debug, Default)]
 pub struct Life(Arc<Past>);
 
 #[derive(Debug, Default)]
 struct Past {
-    /// A response came over it.
+    /// Whether a response has come over the connection.
     served: AtomicBool,
-    /// Bytes came since some were last sent.
+    /// Whether a byte has come since the last byte was sent.
     heard: AtomicBool,
 }
 
 impl Life {
-    /// Notes that a request was served.
+    /// Records that the connection has served a request.
     pub(super) fn set_served(&self) {
         self.0.served.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether a request was served.
+    /// Returns whether the connection has served a request.
     pub(super) fn has_served(&self) -> bool {
         self.0.served.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the connection had served a request before, and brought no byte
-    /// since the last one was sent.
+    /// Returns whether the connection had served a request before, and received no byte since the
+    /// last byte was sent.
     pub(super) fn died_idle(&self) -> bool {
         self.has_served() && !self.0.heard.load(Ordering::Relaxed)
     }
 
-    /// Notes that the connection with these extensions has served a request.
+    /// Records that a connection has served a request. The connection's [`Life`] is in the
+    /// `extensions` of the response.
     pub(super) fn served(extensions: &Extensions) {
         if let Some(life) = extensions.get::<Self>() {
             life.set_served();
         }
     }
 
-    /// Returns what [`died_idle`](Self::died_idle) does for the connection of an error.
+    /// Returns [`died_idle`](Self::died_idle) for the connection of an error. Returns false without
+    /// a connection.
     pub(super) fn died_idle_with(connection: Option<&Connected>) -> bool {
         let mut extensions = Extensions::new();
         if let Some(connection) = connection {
@@ -74,12 +77,12 @@ impl Life {
     }
 }
 
-/// Makes such connections for hyper-util's client.
+/// A connector that makes [`Kept`] connections for hyper-util's client.
 #[derive(Clone, Debug)]
 pub struct Connector(HttpConnector);
 
 impl Connector {
-    /// Makes connections with `connector`.
+    /// Creates a connector that opens its connections with `connector`.
     #[must_use]
     pub const fn new(connector: HttpConnector) -> Self {
         Self(connector)
@@ -105,7 +108,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// A connection that notes in its [`Life`] what passes.
+/// A connection that records in its [`Life`] whether bytes come in.
 #[derive(Debug)]
 pub struct Kept {
     stream: TcpStream,

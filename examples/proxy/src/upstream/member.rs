@@ -12,18 +12,18 @@ use crate::upstream::idle::IdleConnections;
 /// An HTTP server and its state.
 #[derive(Debug)]
 pub struct Member {
-    /// Its address.
+    /// The server's address.
     pub upstream: Upstream,
-    /// Opens when it fails again and again.
+    /// The breaker, which stops requests to the server after repeated failures.
     pub breaker: Breaker,
-    /// Its connections that wait for a request.
+    /// The server's idle connections, which wait for a request.
     pub idle: Arc<IdleConnections>,
-    /// The result of its last health check.
+    /// Whether the last health check of the server succeeded.
     healthy: AtomicBool,
 }
 
 impl Member {
-    /// Creates a member that is taken to be healthy.
+    /// Creates a member. It is considered healthy until a health check fails.
     #[must_use]
     pub fn new(upstream: &Upstream, settings: Settings) -> Self {
         Self {
@@ -34,7 +34,7 @@ impl Member {
         }
     }
 
-    /// Returns whether its last health check succeeded.
+    /// Returns whether the last health check of the server succeeded.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.healthy.load(Ordering::Relaxed)

@@ -11,19 +11,19 @@ use lifecycle_http::BodyError;
 
 use crate::inbound::body::Upload;
 
-/// A request's body that tells when all of it was taken.
+/// A request's body that records when all of it was sent to hyper.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     upload: Upload,
     progress: Progress,
 }
 
-/// Whether a body was taken to its end. None if there is no body.
+/// Whether hyper has taken all of a request's body. `None` if the request has no body.
 #[derive(Clone, Debug)]
 pub(super) struct Progress(Option<Arc<AtomicBool>>);
 
 impl Progress {
-    /// Returns whether there is nothing more to take.
+    /// Returns whether hyper has taken all of the body, or there is none.
     pub(super) fn is_complete(&self) -> bool {
         let Self(complete) = self;
         complete
@@ -33,7 +33,7 @@ impl Progress {
 }
 
 impl Outgoing {
-    /// Creates a body that was not taken yet.
+    /// Creates a body of which nothing has been taken yet.
     pub(super) fn new(upload: Upload) -> Self {
         let has_more = !upload.is_end_stream();
         Self {
@@ -42,12 +42,12 @@ impl Outgoing {
         }
     }
 
-    /// Returns the body itself.
+    /// Returns the original body.
     pub(super) fn into_upload(self) -> Upload {
         self.upload
     }
 
-    /// Returns what tells how far the body is taken.
+    /// Returns a handle that shows whether all of the body was taken.
     pub(super) fn progress(&self) -> Progress {
         self.progress.clone()
     }

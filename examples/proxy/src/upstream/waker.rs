@@ -7,20 +7,20 @@ use std::task::{Wake, Waker};
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
-/// Something happened since the connection was last polled.
+/// The flag that something has happened since the connection was last polled.
 const WOKEN: u8 = 1;
 
-/// A task is polling the connection, and looks at `WOKEN` when it is done.
+/// The flag that a task is polling the connection. That task checks `WOKEN` after the poll.
 const POLLED: u8 = 2;
 
-/// The connection waits for its next request, and belongs to no task.
+/// The flag that the connection waits for its next request, and belongs to no task.
 const IDLE: u8 = 4;
 
-/// Wakes the task that uses a connection, or the keeper of idle ones.
+/// A waker for the task that uses a connection, or for the keeper of idle connections.
 ///
-/// hyper also wakes a connection for what its user does: a request is queued, the next
-/// piece of a body is asked for. The task that polls the connection does that itself, and
-/// looks afterwards, so it is not scheduled once more for it.
+/// hyper also wakes a connection for actions of the connection's user, such as queueing a request
+/// or polling for the next piece of a body. The task that polls the connection is itself that user,
+/// and checks for a wake afterwards. So the waker does not schedule that task once more.
 #[derive(Debug)]
 pub(super) struct ConnectionWaker {
     state: AtomicU8,
@@ -29,8 +29,8 @@ pub(super) struct ConnectionWaker {
 }
 
 impl ConnectionWaker {
-    /// Creates the waker of a connection that was not polled yet. While the connection is
-    /// idle, `keeper` is notified.
+    /// Creates the waker of a connection that was not polled yet. `keeper` is notified of wakes
+    /// while the connection is idle.
     pub(super) fn new(keeper: Arc<Notify>) -> Self {
         Self {
             state: AtomicU8::new(WOKEN),
@@ -39,34 +39,34 @@ impl ConnectionWaker {
         }
     }
 
-    /// Makes `task` the one to wake.
+    /// Sets the task that is woken from now on.
     pub(super) fn serve(&self, task: &Waker) {
         self.task.register(task);
     }
 
-    /// Begins a poll, and returns whether the connection has anything to do.
+    /// Begins a poll. Returns whether the connection was woken since the last poll.
     pub(super) fn begin_poll(&self) -> bool {
         self.state.swap(POLLED, Ordering::AcqRel) & WOKEN != 0
     }
 
-    /// Ends a poll, and returns whether the connection was woken meanwhile.
+    /// Ends a poll. Returns whether the connection was woken during the poll.
     pub(super) fn end_poll(&self) -> bool {
         self.state.fetch_and(!POLLED, Ordering::AcqRel) & WOKEN != 0
     }
 
-    /// Returns whether something happened since the last poll.
+    /// Returns whether the connection was woken since the last poll.
     pub(super) fn is_woken(&self) -> bool {
         self.state.load(Ordering::Acquire) & WOKEN != 0
     }
 
-    /// Takes the connection back from the keeper.
+    /// Marks the connection as in use, so that wakes go to its task.
     pub(super) fn set_busy(&self) {
         self.state.fetch_and(!IDLE, Ordering::AcqRel);
     }
 
-    /// Hands the connection over to the keeper.
+    /// Marks the connection as idle, so that wakes go to the keeper.
     pub(super) fn set_idle(&self) {
-        // A waker holds on to the memory of its task.
+        // Drops the waker of the last task, since it keeps the memory of that task.
         drop(self.task.take());
         if self.state.fetch_or(IDLE, Ordering::AcqRel) & WOKEN != 0 {
             self.keeper.notify_one();

@@ -1,4 +1,5 @@
-//! Sends a request to an upstream, and to another one if it may be repeated.
+//! Sends a request to an upstream. If that fails and the request may be repeated, sends it once
+//! more.
 
 use std::sync::Arc;
 
@@ -19,9 +20,9 @@ use crate::upstream::body::ResponseBody;
 use crate::upstream::member::Member;
 
 impl Inner {
-    /// Sends the request, and once more if it may be repeated: an idle connection
-    /// can end just as it is used, and where one upstream cannot be reached
-    /// another may be.
+    /// Sends a request, and once more if it may be repeated. An idle connection may end just when
+    /// the request is sent. And if one upstream cannot be reached, another member of the group may
+    /// be reachable.
     pub(super) async fn send(
         &self,
         request: &mut Request<Upload>,
@@ -60,7 +61,7 @@ impl Inner {
                 Ok((response, member))
             }
             Err(fault) => {
-                // A fault of the client says nothing about the upstream.
+                // A fault of the client is not counted as a failure of the upstream.
                 if fault.is_of_upstream() {
                     ticket.failed();
                 }
@@ -78,7 +79,8 @@ impl Inner {
         let limit = self.rules.response_limit;
         let start = Instant::now();
         let is_whole = request.body().is_end_stream();
-        // The limit counts from the end of a request that takes long itself.
+        // The limit counts from the last byte of the request, since a client may take long to send
+        // the request.
         let due = || {
             let sent = if is_whole {
                 start
@@ -100,8 +102,8 @@ impl Inner {
     }
 }
 
-/// Copies a request that has no body, without its extensions: it has none that another
-/// attempt needs.
+/// Copies a request that has no body, without its extensions, since a second attempt needs none of
+/// them.
 fn copy_of(request: &Request<Upload>) -> Request<Upload> {
     let mut copy = Request::new(Upload::empty());
     *copy.method_mut() = request.method().clone();
@@ -111,7 +113,7 @@ fn copy_of(request: &Request<Upload>) -> Request<Upload> {
     copy
 }
 
-/// Whether a request is safe, and has no body that is gone once it was sent.
+/// Returns whether a request may be sent twice: its method is safe, and it has no body.
 fn may_repeat(request: &Request<Upload>) -> bool {
     request.method().is_safe() && request.body().is_end_stream()
 }

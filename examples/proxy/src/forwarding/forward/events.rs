@@ -1,4 +1,4 @@
-//! Lets clients listen to streams of events.
+//! Responses that are streams of server-sent events.
 
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -10,17 +10,19 @@ use crate::forwarding::content::Content;
 use crate::inbound::body::Upload;
 use crate::message::fault::Fault;
 
-/// Lets a client listen to a feed.
+/// Returns the response to a client that listens to a feed: a stream of events, or status 204 once
+/// the feed has ended for good.
 pub(super) fn listen(request: &Request<Upload>, feed: &FeedClient) -> Result<Passed, Fault> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Err(Fault::GetOnly);
     }
-    // Clients take this as the end for good, as the proxy does.
+    // Status 204 tells a client that the feed has ended for good, so that the client does not
+    // reconnect.
     let events = feed.listen(last_event(request)).map(stream);
     Ok(events.unwrap_or_else(|| empty(StatusCode::NO_CONTENT)))
 }
 
-/// The last event that a client has seen.
+/// Returns the id of the last event that the client has seen.
 pub(super) fn last_event(request: &Request<Upload>) -> Option<&str> {
     let last = request.headers().get(LAST_EVENT_ID)?;
     std::str::from_utf8(last.as_bytes()).ok()

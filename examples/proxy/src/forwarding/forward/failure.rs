@@ -1,4 +1,4 @@
-//! A fault, with the upstream at which it happened.
+//! The failure of a request: a fault, and the upstream at which it happened.
 
 use crate::message::fault::Fault;
 

@@ -14,11 +14,13 @@ use crate::forwarding::content::Content;
 use crate::inbound::body::Upload;
 use crate::message::fault::{Fault, plain};
 
-/// The session that a request is for, or that its answer begins.
+/// The header field with the name of the session that a request belongs to. The response to the
+/// first request of a session has it, too.
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// Passes a request to a program and returns its answer. This is the one body that is held in memory, up to its
-/// limit: a message is a line, and a line is sent as a whole.
+/// Passes a request to a program and returns the program's answer. The request's body is held in
+/// memory, up to its size limit, since a message is sent as one line. No other request's body is
+/// held in memory.
 pub(super) async fn call(
     request: Request<Upload>,
     program: &StdioClient,
