@@ -41,8 +41,8 @@ use listeners::Listeners;
 
 /// A running reverse proxy.
 ///
-/// Most steps get a share of `shutdown_timeout`, so that most of the time is left for the
-/// connections, however short the timeout is.
+/// Most shutdown steps get a share of `shutdown_timeout`. So most of the time is left for the
+/// client connections, however short the timeout is.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(
     strict,
@@ -50,28 +50,32 @@ use listeners::Listeners;
     at_most = const { LONGEST_SHUTDOWN }
 )]
 pub struct ProxyServer {
-    /// Cancels the token that stops the accepting servers.
+    /// The token that stops the accepting servers. The shutdown cancels it first.
     #[shutdown(priority = 0, timeout = self.config.share(1), at_most = "100ms")]
     token: CancellationToken,
-    /// Closes the listening sockets.
+    /// The accepting servers. The shutdown closes their listening sockets.
     #[shutdown(priority = 10, timeout = self.config.share(4), at_most = "1s")]
     accept: Listeners,
-    /// Drains the client connections within the time that the later steps leave.
+    /// The client connections. The shutdown drains them within the time that the later steps do not
+    /// need.
     #[shutdown(priority = 20, best_effort)]
     connections: Connections,
-    /// Sends the goodbyes that no lame duck has sent.
+    /// Service discovery. The shutdown sends the goodbyes, unless they were sent during the lame
+    /// duck.
     #[shutdown(priority = 20, best_effort, timeout = self.config.share(15), at_most = "5s")]
     discovery: Discovery,
-    /// Stops the background tasks: health checks, load measurement, state saves, the tape's writer.
+    /// The background tasks: health checks, load measurement, state saves, and the tape's writer.
+    /// The shutdown stops them.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     background: TaskGroup,
-    /// Closes the upstream connections of feeds, which have no listener any more.
+    /// The feeds, by route. The shutdown closes their upstream connections, since no client listens
+    /// any more.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     feeds: BTreeMap<String, Feed>,
-    /// Forgets which client belongs to which upstream.
+    /// The affinities of clients to upstreams, by route. The shutdown forgets them.
     #[shutdown(priority = 30, timeout = self.config.share(5), at_most = "1s")]
     sticky: BTreeMap<String, Sessions<Affinity>>,
-    /// Writes the last exchanges to the disk.
+    /// The traffic tape. The shutdown writes the last exchanges to the disk.
     #[shutdown(
         priority = 40,
         timeout = self.config.share(10),
@@ -79,16 +83,17 @@ pub struct ProxyServer {
         with = TapeRecorder::flush
     )]
     recorder: Option<Arc<TapeRecorder>>,
-    /// Stops the programs, which have no request in flight any more.
+    /// The pools of programs, by route. The shutdown ends the programs, since no request is in
+    /// flight any more.
     #[shutdown(priority = 40, timeout = self.config.share(15), at_most = "5s")]
     stdio: BTreeMap<String, StdioPool>,
-    /// Closes the upstream connections, which are all unused by now.
+    /// The upstream connections. The shutdown closes them, since no request uses them any more.
     #[shutdown(after = recorder, timeout = self.config.share(5), at_most = "1s")]
     pool: UpstreamPool,
-    /// Stops the demo upstream, if there is one.
+    /// The demo upstream, if it was started. The shutdown stops it.
     #[shutdown(priority = 50, best_effort, timeout = self.config.share(5), at_most = "1s")]
     embedded: Option<HttpServer>,
-    /// Saves the final numbers to `metrics.file`.
+    /// The metrics. The shutdown saves the final numbers to `metrics.file`.
     #[shutdown(
         priority = 60,
         timeout = self.config.share(5),
@@ -96,21 +101,22 @@ pub struct ProxyServer {
         with = Metrics::persist
     )]
     metrics: Arc<Metrics>,
-    /// Saves the state that the next start restores.
+    /// The saver of the state. The shutdown saves the state that the next start restores.
     #[shutdown(priority = 60, timeout = self.config.share(5), at_most = "2s")]
     saved_state: Option<StateSaver>,
-    /// Stops the admin listener, which has answered scrapers and probes until now.
+    /// The admin listener. It answers scrapers and probes until the shutdown stops it, in one of
+    /// the last steps.
     #[shutdown(priority = 70, best_effort, timeout = self.config.share(5), at_most = "1s")]
     admin: Option<AdminServer>,
-    /// Stops notifying the service manager.
+    /// The service manager. The shutdown stops the notifications to it.
     #[shutdown(priority = 80, timeout = self.config.share(1), at_most = "100ms")]
     manager: Option<Manager>,
     #[shutdown(skip)]
     config: Config,
     #[shutdown(skip)]
     sessions: SessionCount,
-    /// The audit trail that [`shutdown_gracefully`](Self::shutdown_gracefully) appends the report
-    /// to.
+    /// The path of the audit trail, to which [`shutdown_gracefully`](Self::shutdown_gracefully)
+    /// appends the report.
     #[shutdown(skip)]
     audit: Option<PathBuf>,
     #[shutdown(skip)]
@@ -127,7 +133,7 @@ impl ProxyServer {
         Builder::new(config)
     }
 
-    /// Binds the addresses and starts to serve.
+    /// Binds the configured addresses and starts to serve.
     ///
     /// # Errors
     ///
@@ -148,13 +154,13 @@ impl ProxyServer {
         self.accept.tls()
     }
 
-    /// Returns the numbers of client connections.
+    /// Returns the current numbers of client connections.
     #[must_use]
     pub fn connections(&self) -> ConnectionStats {
         self.connections.stats()
     }
 
-    /// Returns each feed's route and state.
+    /// Returns the route and the state of each feed.
     pub fn feeds(&self) -> impl Iterator<Item = (&str, State)> {
         let feeds = self.feeds.iter();
         feeds.map(|(route, feed)| (route.as_str(), feed.client().state()))
@@ -175,7 +181,7 @@ impl ProxyServer {
             .sum()
     }
 
-    /// Returns the known peers.
+    /// Returns the peers that are known now.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
         let peers = self.discovery.peers();
@@ -188,7 +194,7 @@ impl ProxyServer {
         self.embedded.is_some()
     }
 
-    /// Returns the handle that requests the shutdown and reports its progress.
+    /// Returns the handle that requests the shutdown and reports the shutdown's progress.
     ///
     /// The code that runs the server waits for [`requested`](ShutdownHandle::requested), then calls
     /// [`shutdown_gracefully`](Self::shutdown_gracefully).
@@ -197,8 +203,9 @@ impl ProxyServer {
         self.handle.clone()
     }
 
-    /// Replaces this process by a new one at each request, until the shutdown is requested or a new
-    /// process has taken over.
+    /// Replaces this process by a new process when a restart is requested. Returns once a new
+    /// process has taken over or the shutdown is requested. A restart that fails is logged, and
+    /// this process goes on.
     ///
     /// # Cancel safety
     ///
@@ -216,16 +223,16 @@ impl ProxyServer {
         restarts.handle_requests(requests).await
     }
 
-    /// Shuts the server down within `timeout`, for programs that embed it without a `Runner`.
-    /// Appends the report to the audit trail, if there is one.
+    /// Shuts the server down within `timeout`. It is for programs that embed the server without a
+    /// `Runner`. Appends the report to the audit trail, if one is configured.
     ///
     /// # Errors
     ///
-    /// When a step was not done; the error holds the report.
+    /// When a shutdown step was not completed. The error holds the report.
     ///
     /// # Cancel safety
     ///
-    /// Safe: the next call resumes the shutdown.
+    /// Safe: if the future is dropped, the next call resumes the shutdown.
     pub async fn shutdown_gracefully(
         &mut self,
         timeout: Duration,
@@ -235,7 +242,7 @@ impl ProxyServer {
             let copy = report.clone();
             let recorded =
                 tokio::task::spawn_blocking(move || audit::record(&path, VERSION, &copy));
-            // The blocking task completes even if this future is dropped here.
+            // Ignores an error. The blocking task completes even if this future is dropped here.
             let _ = recorded.await;
         }
         report.into_result()

@@ -1,32 +1,35 @@
-//! Bounds what a client or an upstream that does not read can make the proxy hold: at
-//! most 100 kB a stream of an unread response, 130 kB of an unread upload, and 100 streams a connection.
+//! Bounds for the memory that the proxy holds for a client or an upstream that does not read: at
+//! most 100 kB for a stream of an unread response, 130 kB for a stream of an unread upload, and 100
+//! streams for each connection.
 //!
-//! On the way down a stream has, when nothing moves: what hyper's sending side was given
-//! (`SEND`, and the piece that went beyond), a piece that waits to be taken, and the
-//! one that is being read: `SEND + 3 * UPSTREAM`, 64 KiB. On the way up it has its window
-//! and what waits to be written to the upstream. Tasks and what belongs to them are 30 kB.
+//! A stream of a response whose client does not read holds: the bytes that hyper may have queued
+//! (`SEND`, and the piece that exceeded it), a piece that waits to be queued, and a piece that is
+//! being read. Together they are `SEND + 3 * UPSTREAM`, 64 KiB. A stream of a request whose
+//! upstream does not read holds the bytes of its window, and the bytes that wait to be written to
+//! the upstream. The tasks and their state take 30 kB.
 
 use hyper::client::conn::http1;
 use hyper_util::client::legacy;
 use lifecycle_http::Limits;
 
-/// The number of streams that a client may have at a time, as in haproxy.
+/// The number of streams that a client may have open at a time. haproxy allows as many.
 const STREAMS: u32 = 100;
 
-/// The bytes that are read of an upstream at once over HTTP/1.1; also the length of its longest head.
+/// The bytes that are read from an upstream at once over HTTP/1.1. It is also the length of the
+/// longest head of a response.
 const UPSTREAM: usize = 16 * 1024;
 
-/// The bytes that are read of a client at once over HTTP/1.1, and that may wait to be written
-/// to it; also the length of its longest head.
+/// The bytes that are read from a client at once over HTTP/1.1, and that may wait to be written to
+/// the client. It is also the length of the longest head of a request.
 const CLIENT: usize = 32 * 1024;
 
-/// The bytes that wait to be sent on a stream of HTTP/2 before more are asked for.
+/// The bytes that may wait to be sent on a stream of HTTP/2, before the body is asked for more.
 const SEND: usize = 16 * 1024;
 
-/// The bytes that may be sent to a stream of HTTP/2 that is not read from.
+/// The bytes that a sender may send on a stream of HTTP/2 from which the proxy does not read.
 const WINDOW: u32 = 64 * 1024;
 
-/// Bounds what the connection of a client holds.
+/// Bounds the memory of the connection of a client.
 pub const fn bound_server(limits: &mut Limits) {
     limits.max_head = CLIENT;
     limits.max_streams = STREAMS;
@@ -34,16 +37,17 @@ pub const fn bound_server(limits: &mut Limits) {
     limits.stream_window = WINDOW;
 }
 
-/// Bounds what connections to upstreams in HTTP/1.1 hold.
+/// Bounds the memory of connections to upstreams in HTTP/1.1.
 pub fn bound_http1(builder: &mut http1::Builder) {
     builder.max_buf_size(UPSTREAM);
 }
 
-/// Bounds what connections to upstreams in HTTP/2 hold.
+/// Bounds the memory of connections to upstreams in HTTP/2.
 pub fn bound_http2(builder: &mut legacy::Builder) {
     builder
         .http2_max_send_buf_size(SEND)
         .http2_initial_stream_window_size(WINDOW)
-        // The streams of many clients share it, so it must never hold them up.
+        // Very large, since the streams of many clients share the connection's window, so one
+        // client could stop the others.
         .http2_initial_connection_window_size(1 << 30);
 }

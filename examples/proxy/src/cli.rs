@@ -36,7 +36,8 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Returns the configuration: the file's or the defaults, overridden by the command line.
+    /// Returns the configuration: the file's values or the defaults, overridden by the command
+    /// line.
     ///
     /// # Errors
     ///

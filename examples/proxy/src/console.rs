@@ -1,4 +1,4 @@
-//! Standard output: where the proxy listens, what to try, the plan, the report.
+//! The texts for people on standard output: the addresses, paths to try, the plan and the report.
 
 use std::fmt::{self, Write as _};
 use std::io::{IsTerminal, Write as _, stderr, stdout};
@@ -10,7 +10,8 @@ use crate::app::ProxyServer;
 use crate::app::embedded;
 use crate::logging::Format;
 
-/// Standard output, or the log in its place where no person reads standard output.
+/// A printer of texts for people. If no person reads standard output, it is silent, and the plan
+/// and the report go to the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
     format: Format,
@@ -18,10 +19,10 @@ pub struct Console {
 }
 
 impl Console {
-    /// Creates the console that goes with a form of log lines.
+    /// Creates the console for a format of the log.
     ///
-    /// It is silent with [`Format::Json`], and with [`Format::Auto`] when neither
-    /// standard output nor standard error is a terminal.
+    /// The console is silent with [`Format::Json`]. It is also silent with [`Format::Auto`] when
+    /// neither standard output nor standard error is a terminal.
     #[must_use]
     pub fn new(format: Format) -> Self {
         let terminal = stdout().is_terminal() || stderr().is_terminal();
@@ -31,9 +32,11 @@ impl Console {
         }
     }
 
-    /// Prints that the configuration is valid, and the plan as far as it is known without a server.
+    /// Prints that the configuration is valid, and the part of the plan that is known without a
+    /// server.
     ///
-    /// Somebody asked for this text, so only [`Format::Json`] sends it to the log.
+    /// The user has requested this text with `--check`, so only [`Format::Json`] sends it to the
+    /// log.
     pub fn checked(self) {
         let plan = ProxyServer::PLAN;
         if matches!(self.format, Format::Json) {
@@ -43,15 +46,15 @@ impl Console {
         }
     }
 
-    /// Prints the addresses and, for the demo upstream, what to try. A silent
-    /// console prints nothing: the log has the addresses.
+    /// Prints the addresses, and the paths to try of a demo upstream. A silent console prints
+    /// nothing, since the log has the addresses.
     pub fn invite(self, server: &ProxyServer) {
         if !self.silent {
             print(&invitation(server));
         }
     }
 
-    /// Prints how the server will be shut down.
+    /// Prints the shutdown plan of the server.
     pub fn plan(self, server: &ProxyServer) {
         let plan = server.plan();
         if self.silent {
@@ -61,7 +64,7 @@ impl Console {
         }
     }
 
-    /// Prints how the shutdown went.
+    /// Prints the report of the shutdown.
     pub fn report(self, report: &Report) {
         if self.silent {
             info!(%report, "shutdown report");
@@ -106,7 +109,7 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
-/// Prints a text. A failure is ignored: a reader that has gone needs no text.
+/// Prints a text. Ignores a failure, since it means that nobody reads standard output any more.
 fn print(text: &dyn fmt::Display) {
     let mut out = stdout().lock();
     let _ = writeln!(out, "{text}");

@@ -1,4 +1,5 @@
-//! The side of the clients: listening sockets, the servers on them, and requests as they arrive.
+//! The clients' side of the proxy: listening sockets, the servers on them, and requests as they
+//! arrive.
 
 pub mod body;
 pub mod interim;

@@ -1,8 +1,8 @@
 //! A reverse proxy whose shutdown is declared on the fields of its server struct,
-//! [`app::ProxyServer`]. `src/main.rs` is the program; the README says how to use it.
+//! [`app::ProxyServer`]. The program is `src/main.rs`; the README describes its use.
 //!
-//! A request passes [`inbound`], [`forwarding`], [`routing`] and [`upstream`]; [`app`] connects the
-//! parts. No folder uses one that stands above it in ARCHITECTURE.md.
+//! A request passes [`inbound`], [`forwarding`], [`routing`] and [`upstream`]. [`app`] connects the
+//! parts. No module uses a module that stands above it in ARCHITECTURE.md.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -23,5 +23,5 @@ pub mod routing;
 pub mod streams;
 pub mod upstream;
 
-/// The version of the proxy, as the audit trail and the metrics name it.
+/// The version of the proxy, which the audit trail and the metrics contain.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -72,7 +72,8 @@ fn serve(config: Config, console: Console, show_plan: bool, inheritance: Inherit
         }
         match server.restart_on(&restarts).await {
             Outcome::Stopping => stopped.await,
-            // No client connects here any more, so the shutdown can begin.
+            // The new process accepts all connections now, so the shutdown of this process can
+            // begin.
             Outcome::HandedOver => {}
         }
         let reason = handle.requested().await;
@@ -99,7 +100,7 @@ fn serve(config: Config, console: Console, show_plan: bool, inheritance: Inherit
     report
 }
 
-/// Appends the report to the audit trail, unless the start failed.
+/// Appends the report of the shutdown to the audit trail, unless the start failed.
 fn record(audit: Option<&Path>, report: &Report) {
     if let Some(path) = audit.filter(|_| !matches!(report.reason(), Reason::StartFailed(_))) {
         audit::record(path, VERSION, report);

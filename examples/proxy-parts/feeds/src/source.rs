@@ -71,7 +71,7 @@ pub enum Answer<B> {
     Status(StatusCode),
 }
 
-/// Values that the server has sent, which the source keeps when a connection ends.
+/// Values from the server. The source keeps them when a connection ends.
 #[derive(Debug, Default)]
 struct Position {
     last_event: Option<String>,

@@ -66,8 +66,8 @@ impl lifecycle_proxy_sessions::Session for Session {
     /// Drops the process: at once, or after the call that is running.
     fn end(&self) {
         self.outbox.close();
-        // Stored before `try_lock`, so that a running call, which keeps the lock, sees the flag
-        // after it has released the lock.
+        // Stored before `try_lock`: a running call keeps the lock, and checks the flag after it has
+        // released the lock.
         self.ended.store(true, Ordering::SeqCst);
         if let Ok(mut inside) = self.inside.try_lock() {
             drop(inside.take());
@@ -79,8 +79,8 @@ impl lifecycle_proxy_sessions::Session for Session {
     }
 }
 
-/// A guard that ends the session after a call that failed, or after a call during which the session
-/// was ended.
+/// A guard that ends the session after a failed call. It also ends the session if `end` was called
+/// during the call.
 struct EndGuard<'a> {
     session: &'a Session,
     ends_session: bool,

@@ -1,5 +1,5 @@
-//! Builds a server: first what its parts share, then the parts. Each part gets what it needs in its
-//! constructor, so none can stay unconnected.
+//! The builder of a server. It first creates the state that the parts share, and then the parts.
+//! Each part gets everything that it needs in its constructor, so no part can stay unconnected.
 
 mod load;
 mod routes;
@@ -30,7 +30,7 @@ use routes::{routes_of, upstream_of};
 use shared::Shared;
 use sockets::Sockets;
 
-/// Builds a [`ProxyServer`].
+/// A builder of a [`ProxyServer`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `start`"]
 pub struct Builder {
@@ -54,26 +54,28 @@ impl Builder {
         }
     }
 
-    /// Sets the handle that begins the shutdown and reports its progress. By default the server
-    /// creates its own.
+    /// Sets the handle that begins the shutdown and reports its progress. Without it, the server
+    /// creates a handle of its own.
     pub fn handle(mut self, handle: &ShutdownHandle) -> Self {
         self.handle = handle.clone();
         self
     }
 
-    /// Sets the readiness that `/readyz` reports. The caller sets it ready once the server serves.
+    /// Sets the readiness that `/readyz` reports. The caller sets the readiness to ready once the
+    /// server serves.
     pub fn readiness(mut self, readiness: &Readiness) -> Self {
         self.readiness = readiness.clone();
         self
     }
 
-    /// Sets the goodbyes, so that the caller can send them before the shutdown.
+    /// Sets the goodbyes of service discovery, so that the caller can send them before the
+    /// shutdown.
     pub fn goodbyes(mut self, goodbyes: &Goodbyes) -> Self {
         self.goodbyes = goodbyes.clone();
         self
     }
 
-    /// Sets inherited sockets. The server listens on those that match a configured address.
+    /// Sets inherited sockets. The server listens on the sockets that match a configured address.
     pub fn sockets(mut self, given: InheritedSockets) -> Self {
         self.given = given;
         self
@@ -124,8 +126,9 @@ impl Builder {
             (sockets.tls, streams.passthrough),
         );
         if self.given.is_shared() {
-            // The start cannot fail from here on. Two processes answer probes on the shared address, so
-            // the new one must not report that it is still starting.
+            // Sets the readiness here, since the start cannot fail from here on. If this process
+            // was started by another process, probes reach either of them on the shared address. So
+            // this process must not report any more that it is starting.
             shared.readiness.set_ready();
         }
         let manager = self.notifier.map(|notifier| shared.manager(notifier));
@@ -154,7 +157,8 @@ impl Builder {
             handle: shared.handle,
             state: ShutdownState::new(),
         };
-        // Created last: the admin page shows the plan, which is complete only with all parts.
+        // Created last, since the admin page shows the shutdown plan, which is complete only with
+        // all parts.
         let admin = |listener| admin_of(&server, listener, (routes, load, readiness));
         server.admin = sockets.admin.map(admin);
         Ok(server)

@@ -1,4 +1,4 @@
-//! The demo upstream, which starts when no upstream is configured.
+//! The demo upstream, an HTTP server that is started when no upstream is configured.
 
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::inbound::listener::{self, BindError};
 use crate::inbound::server::{self, Handler};
 use crate::inbound::sockets::Listener;
 
-/// The demo's paths, as help text.
+/// The help text, which lists the paths of the demo upstream.
 pub const ROUTES: &str = "\
 /                  a greeting
 /slow?seconds=3    a line every 100 ms, for 3 s
@@ -34,7 +34,8 @@ const LONGEST_SLOW: u64 = 3600;
 const MIB: u64 = 1 << 20;
 const MOST_MIB: u64 = 10_000;
 
-/// The repeated content of `/big`. Its length divides a MiB, so the pattern never breaks.
+/// The content that `/big` repeats. Its length divides a MiB, so the pattern is not broken at the
+/// end of a piece.
 static CHUNK: [u8; 64 * 1024] = {
     let mut chunk = [0; 64 * 1024];
     let mut index = 0;
@@ -49,7 +50,7 @@ static CHUNK: [u8; 64 * 1024] = {
     chunk
 };
 
-/// The demo's connection limit, above the proxy's own default.
+/// The connection limit of the demo upstream. It is higher than the proxy's default limit.
 const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(1 << 20).unwrap() };
 
 /// Starts the demo upstream on a free port of the loopback interface.
@@ -103,7 +104,8 @@ fn text(status: StatusCode, text: &'static str) -> Response<DemoBody> {
     response
 }
 
-/// Answers with a final status. Interim statuses are refused, since the protocol uses them itself.
+/// Returns a short response with `status`. Refuses interim statuses, since they cannot be a final
+/// response.
 fn status_only(status: StatusCode) -> Response<DemoBody> {
     if status.is_informational() {
         return text(StatusCode::BAD_REQUEST, "status: from 200 to 999\n");

@@ -1,4 +1,5 @@
-//! The servers that accept clients: HTTP, and TLS that is passed on undecrypted.
+//! The servers that accept clients: an HTTP server, and a TLS server that passes connections on
+//! undecrypted.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,27 +16,28 @@ use crate::forwarding::forward::Forward;
 use crate::inbound::server;
 use crate::inbound::sockets::Listener;
 
-/// The accepting servers. Their cleanup closes the listening sockets; the connections are a step of
-/// their own.
+/// The accepting servers. Their cleanup closes the listening sockets only. The client connections
+/// are drained in another step.
 #[derive(Debug)]
 pub(super) struct Listeners {
     http: HttpServer,
     tls: StreamServer,
 }
 
-/// The options that both servers share.
+/// The options that the HTTP server and the TLS server share.
 pub(super) struct SharedOptions<'a> {
     pub(super) connections: &'a Connections,
     pub(super) timeouts: &'a Timeouts,
     pub(super) load: &'a Arc<Load>,
-    /// Cancelled when the shutdown begins.
+    /// The token that is cancelled when the shutdown begins.
     pub(super) stop: CancellationToken,
-    /// Cancelled when another process accepts.
+    /// The token that is cancelled when another process accepts connections instead.
     pub(super) left: CancellationToken,
 }
 
 impl SharedOptions<'_> {
-    /// Waits until this process must stop accepting.
+    /// Waits until this process must stop accepting: its shutdown begins, or another process
+    /// accepts.
     fn end(&self) -> impl Future<Output = ()> + Send + use<> {
         let (stop, left) = (self.stop.clone(), self.left.clone());
         async move {
@@ -43,7 +45,7 @@ impl SharedOptions<'_> {
         }
     }
 
-    /// Returns a function that decides whether the load allows another connection.
+    /// Returns a function that tells whether the load allows another connection.
     fn admit(&self) -> impl Fn() -> bool + Send + Sync + use<> {
         let load = self.load.clone();
         move || load.admits()
@@ -68,7 +70,7 @@ impl SharedOptions<'_> {
 }
 
 impl Listeners {
-    /// Starts to accept connections.
+    /// Starts to accept connections on the HTTP and the TLS sockets.
     pub(super) fn open(
         options: &SharedOptions<'_>,
         (http, forward): (Vec<Listener>, Forward),

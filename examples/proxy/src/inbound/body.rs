@@ -9,7 +9,7 @@ use lifecycle_http::{BodyError, RequestBody};
 
 use crate::message::trailers;
 
-/// A request's body, without trailers that must not be passed on.
+/// The body of a request. It yields no trailers that must not be passed on.
 #[derive(Debug)]
 pub struct Upload(RequestBody);
 

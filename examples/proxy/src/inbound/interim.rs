@@ -10,7 +10,8 @@ use crate::message::headers;
 /// Passes interim responses to `request` on to the client of `connection`, if the client speaks
 /// HTTP/1.1.
 ///
-/// A 100 is not passed on, since hyper sends one itself when the body is wanted.
+/// A status 100 is not passed on, since hyper sends a status 100 to the client itself when the
+/// proxy reads the body.
 pub fn pass_on<B>(request: &mut Request<B>, connection: &HttpConnection) {
     if request.version() != Version::HTTP_11 {
         return;
@@ -21,7 +22,7 @@ pub fn pass_on<B>(request: &mut Request<B>, connection: &HttpConnection) {
         if status != StatusCode::CONTINUE {
             let mut fields = response.headers().clone();
             headers::for_client(&mut fields, response.version());
-            // An interim response has no content.
+            // Removed, since an interim response has no content.
             fields.remove(CONTENT_LENGTH);
             connection.send_interim(status, &fields);
         }

@@ -1,4 +1,4 @@
-//! The client connection of a request, as its handler sees it.
+//! The client connection over which a request came.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ pub struct Link {
     pub peer: SocketAddr,
     /// The address that the client connected to.
     pub local: SocketAddr,
-    /// The connection's handle. It is cancelled when endless responses should end.
+    /// The connection's handle. It is cancelled when responses without an end should end.
     pub connection: HttpConnection,
 }
 

@@ -1,4 +1,4 @@
-//! Functions that bind listening sockets, and adopt inherited ones.
+//! Functions that bind sockets, and functions that adopt inherited sockets.
 
 use std::fmt;
 use std::io;
@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use tokio::net::{TcpListener, UdpSocket};
 
-/// The error of an address that cannot be listened on.
+/// The error that an address cannot be listened on.
 #[derive(Debug)]
 pub struct BindError {
     address: SocketAddr,
@@ -30,11 +30,11 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// Binds a listening socket. Returns it with its actual address.
+/// Binds a listening socket. Returns the socket and its actual address.
 ///
 /// # Errors
 ///
-/// When the address is in use, not of this machine, or not allowed.
+/// When the address is in use, does not belong to this machine, or is not allowed.
 pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let bound = async {
         let listener = TcpListener::bind(address).await?;
@@ -44,11 +44,11 @@ pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Bind
     bound.await.map_err(|error| BindError { address, error })
 }
 
-/// Binds a datagram socket. Returns it with its actual address.
+/// Binds a datagram socket. Returns the socket and its actual address.
 ///
 /// # Errors
 ///
-/// When the address is in use, not of this machine, or not allowed.
+/// When the address is in use, does not belong to this machine, or is not allowed.
 pub async fn bind_datagrams(address: SocketAddr) -> Result<(UdpSocket, SocketAddr), BindError> {
     let bound = async {
         let socket = UdpSocket::bind(address).await?;
@@ -58,7 +58,7 @@ pub async fn bind_datagrams(address: SocketAddr) -> Result<(UdpSocket, SocketAdd
     bound.await.map_err(|error| BindError { address, error })
 }
 
-/// Adopts an inherited datagram socket that stands for the address `asked`.
+/// Adopts an inherited datagram socket, which was bound for the configured address `asked`.
 ///
 /// # Errors
 ///
@@ -80,7 +80,7 @@ pub fn adopt_datagrams(
     })
 }
 
-/// Adopts an inherited listening socket that stands for the address `asked`.
+/// Adopts an inherited listening socket, which was bound for the configured address `asked`.
 ///
 /// # Errors
 ///

@@ -18,7 +18,7 @@ use crate::inbound::link::Link;
 use crate::inbound::sockets::Listener;
 use crate::message::request::Ambiguous;
 
-/// The answer to a client above the limit.
+/// The response to a client when the number of connections is at its limit.
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     Connection: close\r\n\
     Retry-After: 1\r\n\
@@ -27,7 +27,7 @@ const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     Content-Length: 47\r\n\r\n\
     503 Service Unavailable: too many connections.\n";
 
-/// The answer to a client while load is shed.
+/// The response to a client while the proxy is overloaded.
 const OVERLOAD: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     Connection: close\r\n\
     Retry-After: 1\r\n\
@@ -36,10 +36,12 @@ const OVERLOAD: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     Content-Length: 51\r\n\r\n\
     503 Service Unavailable: this proxy is overloaded.\n";
 
-/// The time in which an HTTP/2 client must answer a ping.
+/// The time after which a silent HTTP/2 client gets a ping, and the time that it then has to
+/// answer.
 const PING: Duration = Duration::from_secs(20);
 
-/// The time for which a closed connection is still read, when its client was sending.
+/// The longest time for which the server still reads from a connection that it closes. A client
+/// that is still sending can read the response then.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// A handler that answers requests.
@@ -47,20 +49,22 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// The body of the handler's responses.
     type Body: Body<Data: Send, Error: Into<BoxError>> + Send + 'static;
 
-    /// Answers a request. Failures are responses, too.
+    /// Answers a request. A failure is also answered with a response.
     fn handle(
         &self,
         request: Request<Upload>,
         link: Link,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
-    /// Returns whether a connection should be closed after this request.
+    /// Returns whether the server should close a connection after this request, because the proxy
+    /// is overloaded or is being replaced.
     fn is_pressed(&self) -> bool {
         false
     }
 }
 
-/// Returns the limits of client connections, from the two configured times.
+/// Returns the limits of client connections. They come from the two times in `timeouts` that
+/// concern clients.
 #[must_use]
 pub fn limits_of(timeouts: &Timeouts) -> Limits {
     let idle = timeouts.idle.duration();
@@ -68,8 +72,8 @@ pub fn limits_of(timeouts: &Timeouts) -> Limits {
     limits.header_read_timeout = timeouts.client_hello.duration();
     limits.idle = idle;
     limits.silence = idle;
-    // The limit for bytes in one direction only, such as HTTP/2 pings. Without them `silence` ends
-    // the connection first.
+    // The limit for a connection with bytes in one direction only, such as HTTP/2 pings. A
+    // connection without any bytes reaches the limit `silence` first.
     limits.stall = idle + Duration::from_secs(1);
     limits.min_bytes_per_second = 0;
     limits.ping = PING;
@@ -90,10 +94,10 @@ pub fn listen(listeners: impl IntoIterator<Item = Listener>, limits: Limits) -> 
                 _ => OVERLOAD.as_bytes(),
             })
         })
-        // The proxy ends event streams itself, and counts what it adds.
+        // The proxy ends event streams itself, since it counts the bytes of the closing event.
         .end_streams(false)
         .pass_ambiguous()
-        // WebSocket connections are passed on over HTTP/1.1 only.
+        // WebSocket over HTTP/2 is refused, since the proxy passes WebSocket on over HTTP/1.1 only.
         .extended_connect(false)
         .show_stages("the upstream")
 }

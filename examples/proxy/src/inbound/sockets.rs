@@ -1,4 +1,4 @@
-//! Listening sockets: inherited ones, and those of this process, which a new process may inherit.
+//! Listening sockets. This process inherits them or opens them, and a new process may inherit them.
 
 mod activation;
 
@@ -23,18 +23,18 @@ pub use activation::ActivationError;
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// HTTP clients.
+    /// The socket accepts HTTP clients.
     Http,
-    /// TLS clients.
+    /// The socket accepts TLS clients.
     Tls,
-    /// The admin listener.
+    /// The socket belongs to the admin listener.
     Admin,
-    /// Other proxies, which send datagrams.
+    /// The socket receives datagrams of other proxies.
     Peers,
 }
 
 impl Role {
-    /// The roles of sockets that a service manager may open.
+    /// The roles of the sockets that a service manager may open and pass.
     const OPENED: [Self; 3] = [Self::Http, Self::Tls, Self::Admin];
 
     const fn name(self) -> &'static str {
@@ -57,17 +57,17 @@ impl fmt::Display for Role {
     }
 }
 
-/// An inherited socket, or one to hand over.
+/// A socket that this process has inherited, or that it hands over to a new process.
 #[derive(Debug)]
 pub struct Socket {
     /// The role of the socket.
     pub role: Role,
-    /// The configured address it was bound for, whose port may be 0. `None` for a socket of a
-    /// service manager, which replaces the configured addresses.
+    /// The configured address for which the socket was bound. Its port may be 0. `None` for a
+    /// socket from a service manager, which replaces the configured addresses.
     pub asked: Option<SocketAddr>,
-    /// The actual address.
+    /// The address that the socket is really bound to.
     pub address: SocketAddr,
-    /// The descriptor.
+    /// The file descriptor of the socket.
     pub descriptor: OwnedFd,
 }
 
@@ -75,12 +75,12 @@ pub struct Socket {
 #[derive(Debug, Default)]
 pub struct InheritedSockets {
     sockets: Vec<Socket>,
-    /// Whether another process accepts from them, too, until this one is ready.
+    /// Whether another process also accepts from the sockets until this process is ready.
     shared: bool,
 }
 
 impl InheritedSockets {
-    /// Creates the sockets that a predecessor hands over.
+    /// Creates inherited sockets from the sockets that a predecessor hands over.
     #[must_use]
     pub const fn by_predecessor(sockets: Vec<Socket>) -> Self {
         Self {
@@ -89,10 +89,10 @@ impl InheritedSockets {
         }
     }
 
-    /// Takes the sockets of a service manager (sd_listen_fds(3)), by their names: `http`, `tls`,
-    /// `admin`. Sockets without names are all `http`.
+    /// Takes the sockets that a service manager passes (sd_listen_fds(3)). Their roles come from
+    /// their names `http`, `tls` and `admin`. If no socket has a name, all of them are `http`.
     ///
-    /// Removes the environment variables that announce them, so call it at the start of the
+    /// Removes the environment variables that announce the sockets. So call it at the start of the
     /// program, before other threads exist.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl InheritedSockets {
         })
     }
 
-    /// Returns whether another process accepts from them, too, until this one is ready.
+    /// Returns whether another process also accepts from the sockets until this process is ready.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
         self.shared
@@ -133,7 +133,7 @@ impl InheritedSockets {
 }
 
 impl Drop for InheritedSockets {
-    /// Closes the sockets that the configuration does not use.
+    /// Closes the sockets that no part of the configuration has taken.
     fn drop(&mut self) {
         for socket in &self.sockets {
             let Socket { role, address, .. } = socket;
@@ -147,7 +147,7 @@ impl Drop for InheritedSockets {
 pub struct Listener<T = TcpListener> {
     /// The socket.
     pub socket: Arc<T>,
-    /// The actual address.
+    /// The address that the socket is really bound to.
     pub address: SocketAddr,
 }
 
@@ -158,14 +158,15 @@ pub struct Listening(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     entries: Mutex<Vec<Entry>>,
-    /// Cancelled when another process accepts.
+    /// The token that is cancelled when another process accepts instead of this process.
     left: CancellationToken,
-    /// Whether clients should send their next request on another connection. An atomic beside the
-    /// token, because each response reads it.
+    /// Whether clients should send their next request on another connection. It is an atomic and
+    /// not a token, because each response reads it.
     parting: AtomicBool,
 }
 
-/// An entry for a socket. The accept loop owns the socket; the entry does not keep it open.
+/// An entry for a socket. The accept loop owns the socket, and the entry does not keep the socket
+/// open.
 #[derive(Debug)]
 struct Entry {
     role: Role,
@@ -179,8 +180,8 @@ trait Open: AsFd + fmt::Debug + Send + Sync {}
 impl<T: AsFd + fmt::Debug + Send + Sync> Open for T {}
 
 impl Listening {
-    /// Listens on inherited sockets, and binds the addresses that have none. Sockets of a service
-    /// manager replace all addresses.
+    /// Takes inherited sockets for the configured addresses, and binds addresses that have no
+    /// inherited socket. The sockets of a service manager replace all configured addresses.
     ///
     /// # Errors
     ///
@@ -215,7 +216,8 @@ impl Listening {
         Ok(listeners)
     }
 
-    /// Receives the datagrams of peers on an inherited socket, or else binds `asked`.
+    /// Returns a socket for the datagrams of peers: an inherited socket, or a new socket that is
+    /// bound to `asked`.
     ///
     /// # Errors
     ///
@@ -254,7 +256,7 @@ impl Listening {
     ///
     /// # Errors
     ///
-    /// When there are too many open files.
+    /// When the process has too many open files.
     pub fn duplicates(&self) -> io::Result<Vec<Socket>> {
         let mut sockets = Vec::new();
         for entry in self.entries().iter() {
@@ -271,13 +273,14 @@ impl Listening {
         Ok(sockets)
     }
 
-    /// Leaves the sockets to another process, and tells connected clients to reconnect.
+    /// Stops accepting, since another process accepts. Also tells connected clients to connect
+    /// again.
     pub fn leave(&self) {
         self.part();
         self.0.left.cancel();
     }
 
-    /// Returns the token that is cancelled once another process accepts.
+    /// Returns the token that is cancelled once another process accepts instead of this process.
     #[must_use]
     pub fn left(&self) -> CancellationToken {
         self.0.left.clone()
@@ -286,12 +289,12 @@ impl Listening {
     /// Returns whether clients should send their next request on another connection.
     #[must_use]
     pub fn is_parting(&self) -> bool {
-        // Relaxed: no other memory is published through it.
+        // Relaxed, since this flag publishes no other memory.
         self.0.parting.load(Ordering::Relaxed)
     }
 
-    /// Waits for the shutdown's first moment, then tells clients to reconnect. During a lame duck
-    /// they reach another instance.
+    /// Waits until the shutdown is requested. Then tells clients to connect again: during a lame
+    /// duck, the new connection reaches another instance of the proxy.
     pub async fn part_with(self, handle: ShutdownHandle) {
         handle.requested().await;
         self.part();

@@ -1,5 +1,5 @@
-//! Responses of the proxy's own: a status, a line of text for people, and for
-//! upstream failures a `Proxy-Status` for machines (RFC 9209).
+//! Responses that the proxy itself makes. Each has a status and a line of text for people. A
+//! response to an upstream failure also has a `Proxy-Status` for machines (RFC 9209).
 
 use std::fmt;
 
@@ -12,54 +12,55 @@ use crate::message::headers::PSEUDONYM;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// The known methods that are passed on. Unknown methods are passed on too.
+/// The known methods, all of which are passed on. Unknown methods are passed on, too.
 pub const ALLOWED: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE");
 
-/// Why a request is answered here, not by the upstream.
+/// The reason why the proxy answers a request itself, instead of an upstream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// The request breaks a rule of HTTP; the text says which.
+    /// The request breaks a rule of HTTP, which the text describes.
     BadRequest(&'static str),
-    /// `Expect` with something other than `100-continue`.
+    /// The request has an `Expect` field with a value other than `100-continue`.
     Expectation,
-    /// CONNECT, or a transfer coding that only the sender knows.
+    /// The request's method is CONNECT, or its body has a transfer coding that the proxy does not
+    /// know.
     NotImplemented(&'static str),
     /// The upstream's name does not resolve.
     UnknownHost,
     /// The upstream refused the connection.
     Refused,
-    /// The connection could not be made, for another reason.
+    /// The connection to the upstream could not be made, for another reason.
     Unreachable,
-    /// The connection was not made in time.
+    /// The connection to the upstream was not made in time.
     ConnectTimeout,
-    /// The connection ended before the response began.
+    /// The connection to the upstream ended before the response began.
     Terminated,
-    /// The connection had been idle, and ended before a byte of the response came.
+    /// The connection to the upstream had been idle, and ended before a byte of the response came.
     DiedIdle,
     /// The upstream did not answer in time.
     ResponseTimeout,
-    /// The client did not send its request to the end.
+    /// The client did not send its whole request.
     BrokenOff,
     /// The upstream's response is not HTTP that can be passed on.
     BadResponse,
-    /// The upstream's response is in a transfer coding that is not undone here.
+    /// The upstream's response is in a transfer coding that the proxy cannot decode.
     Coding,
     /// The upstream has failed too often or its health check fails, so no request was sent.
     Unavailable,
     /// The program behind the route cannot be started.
     Unstarted,
-    /// No route is for the request.
+    /// No route matches the request.
     NoRoute,
-    /// The proxy is overloaded.
+    /// The proxy is overloaded and refuses the request.
     Overloaded,
-    /// The request is longer than what is behind the route takes.
+    /// The request is longer than the program behind the route accepts.
     TooLarge,
     /// The program behind the route accepts POST only.
     PostOnly,
     /// The feed behind the route accepts GET only.
     GetOnly,
-    /// The session that the request is for has ended.
+    /// The session that the request belongs to has ended.
     NoSession,
 }
 
@@ -80,7 +81,7 @@ impl Fault {
         }
     }
 
-    /// Returns its name among the proxy error types of RFC 9209 §2.3.
+    /// Returns the name of the fault, which is one of the proxy error types of RFC 9209 §2.3.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -130,14 +131,15 @@ impl Fault {
         }
     }
 
-    /// Returns whether the upstream is at fault, rather than the client.
+    /// Returns whether the upstream caused the fault, and neither the client nor the proxy's load.
     #[must_use]
     pub fn is_of_upstream(self) -> bool {
         self.status().is_server_error()
             && !matches!(self, Self::NotImplemented(_) | Self::Overloaded)
     }
 
-    /// Returns whether the connection was not made, so that another attempt may succeed.
+    /// Returns whether the fault is a failure to connect. No byte of the request was sent then, so
+    /// another attempt may succeed.
     #[must_use]
     pub const fn is_of_connecting(self) -> bool {
         matches!(
@@ -146,7 +148,7 @@ impl Fault {
         )
     }
 
-    /// Returns the response that tells the client of the fault.
+    /// Returns the response that reports the fault to the client.
     #[must_use]
     pub fn response(self, upstream: Option<&str>) -> Response<Full<Bytes>> {
         let status = self.status();
@@ -170,8 +172,8 @@ impl Fault {
             _ => None,
         };
         if !self.is_of_upstream() && status != StatusCode::NOT_FOUND {
-            // After a bad request it is not certain where the next one begins, and an
-            // overloaded proxy gains a descriptor.
+            // Closes the connection: after a bad request it is uncertain where the next request
+            // begins, and an overloaded proxy gets a file descriptor back.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -194,7 +196,7 @@ pub fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>
     response
 }
 
-/// Returns the response to an `OPTIONS` that this server answers itself.
+/// Returns the response to an `OPTIONS` request that the proxy answers itself.
 #[must_use]
 pub fn options() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());

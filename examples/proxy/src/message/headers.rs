@@ -1,6 +1,6 @@
-//! Rewrites header fields as an intermediary must: drops those meant for one hop
-//! (RFC 9110 §7.6.1), leaves its trace in `Via` (§7.6.3), and tells the next
-//! hop who asked, in `Forwarded` (RFC 7239) and `X-Forwarded-*`.
+//! The rewriting of header fields that an intermediary must do. It removes fields that are meant
+//! for one hop (RFC 9110 §7.6.1), adds the proxy to `Via` (§7.6.3), and puts the client's address
+//! into `Forwarded` (RFC 7239) and `X-Forwarded-*` for the next hop.
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Version};
 
-/// The name this proxy gives itself in `Via` and `Proxy-Status`.
+/// The name with which this proxy identifies itself in `Via` and `Proxy-Status`.
 pub const PSEUDONYM: &str = "lifecycle-proxy";
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -21,8 +21,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Fields that never travel further than one hop, whether `Connection` names them or
-/// not, beside that itself, `TE` and `Transfer-Encoding`.
+/// Fields that never travel further than one hop, whether `Connection` names them or not.
+/// `Connection`, `TE` and `Transfer-Encoding` are such fields, too, but are treated apart.
 static OTHER_HOP_BY_HOP: [HeaderName; 5] = [
     KEEP_ALIVE,
     PROXY_AUTHENTICATE,
@@ -31,20 +31,20 @@ static OTHER_HOP_BY_HOP: [HeaderName; 5] = [
     UPGRADE,
 ];
 
-/// The connection that a request came by, and the host it asks for.
+/// The connection over which a request came, and the host that the request names.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
-    /// The client's end of the connection.
+    /// The address of the client's end of the connection.
     pub peer: SocketAddr,
-    /// This proxy's end of it.
+    /// The address of the proxy's end of the connection.
     pub local: SocketAddr,
-    /// The authority the client asked for, if it named one.
+    /// The authority that the request names. `None` if the request names no authority.
     pub host: Option<&'a HeaderValue>,
 }
 
-/// Rewrites a client's request fields for this proxy's own request to the upstream. All
-/// but `Host` are done here. With `trust_forwarded`, what an earlier proxy said of the
-/// original host and scheme is kept.
+/// Rewrites the header fields of a client's request for the request to the upstream. Leaves `Host`
+/// to the caller. With `trust_forwarded`, keeps the host and scheme of the original request that an
+/// earlier proxy has added.
 pub fn for_upstream(
     headers: &mut HeaderMap,
     version: Version,
@@ -58,13 +58,15 @@ pub fn for_upstream(
     }
     remove_for_one_hop(headers, names);
     if names.connection {
-        // Its members may have named any of these fields.
+        // Searched again, since the removed fields may include any of these.
         names = Names::of(headers);
     }
-    // `Via`, the four that follow, and `Host`: the map grows once.
+    // Reserves space for `Via`, five more fields and `Host` together, so that the map grows at most
+    // once.
     headers.reserve(6);
     if trailers {
-        // `TE` is itself for one hop only, so it is said anew, and nominated.
+        // `TE` is a field for one hop only, so the proxy sends its own `TE` and names it in
+        // `Connection`.
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
@@ -84,14 +86,15 @@ pub fn for_upstream(
     }
 }
 
-/// Which of the fields that an intermediary acts on a message has. They are found in one
-/// pass over its names, as most messages have hardly any: to look each up costs more.
+/// The names that occur in a message, among the fields that an intermediary acts on. One pass over
+/// the message's names finds them, which costs less than a look-up of each, since most messages
+/// have few of them.
 #[derive(Clone, Copy, Debug, Default)]
 struct Names {
     connection: bool,
     te: bool,
     transfer_encoding: bool,
-    /// A field of [`OTHER_HOP_BY_HOP`].
+    /// Whether there is a field of [`OTHER_HOP_BY_HOP`].
     other_hop_by_hop: bool,
     via: bool,
     forwarded: bool,
@@ -127,7 +130,7 @@ impl Names {
     }
 }
 
-/// Fields in which an earlier proxy says where a request comes from.
+/// Fields to which an earlier proxy adds the origin of a request.
 static FORWARDED_BY_OTHERS: [HeaderName; 5] = [
     FORWARDED,
     VIA,
@@ -136,8 +139,8 @@ static FORWARDED_BY_OTHERS: [HeaderName; 5] = [
     X_FORWARDED_PROTO,
 ];
 
-/// Takes the fields of the proxy in front out of what `Connection` names. It may have
-/// passed that on from a client, which would have them removed.
+/// Removes the names of fields that an earlier proxy has added from `Connection`. A client may have
+/// sent those names, to make this proxy remove the fields.
 fn spare_forwarded(headers: &mut HeaderMap) {
     let names = nominated(headers);
     if !names.iter().any(|name| FORWARDED_BY_OTHERS.contains(name)) {
@@ -150,27 +153,28 @@ fn spare_forwarded(headers: &mut HeaderMap) {
         })
         .collect();
     let left = left.join(", ");
-    // Parts of valid values make one.
+    // Never fails, since parts of valid values form a valid value.
     if let Ok(left) = HeaderValue::try_from(left) {
         headers.insert(CONNECTION, left);
     }
 }
 
-/// Asks the upstream for WebSocket (RFC 6455 §4.1), after all that was meant for
-/// one hop was removed; also says yes to it.
+/// Adds the fields with which a request asks for WebSocket (RFC 6455 §4.1), or a response agrees to
+/// it. Call it after the fields for one hop were removed.
 pub fn upgrade_to_websocket(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
 
-/// Leaves away what HTTP/2 says otherwise (RFC 9113 §8.2.2, §8.3.1).
+/// Removes the fields that HTTP/2 expresses in another way (RFC 9113 §8.2.2, §8.3.1).
 pub fn for_http2(headers: &mut HeaderMap) {
     headers.remove(CONNECTION);
     headers.remove(UPGRADE);
     headers.remove(HOST);
 }
 
-/// Joins the parts that HTTP/2 cuts a cookie list into (RFC 9113 §8.2.3).
+/// Joins the `Cookie` fields of a message into one. HTTP/2 allows a client to split them (RFC 9113
+/// §8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let mut parts = headers.get_all(COOKIE).into_iter();
     if parts.nth(1).is_none() {
@@ -186,7 +190,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Returns whether a request asks for WebSocket.
+/// Returns whether a request asks to switch to WebSocket.
 #[must_use]
 pub fn asks_for_websocket<B>(request: &Request<B>) -> bool {
     let has = |name, wanted: &str| {
@@ -198,7 +202,7 @@ pub fn asks_for_websocket<B>(request: &Request<B>) -> bool {
         && has(&UPGRADE, "websocket")
 }
 
-/// Rewrites an upstream's response fields for this proxy's own response.
+/// Rewrites the header fields of an upstream's response for the response to the client.
 pub fn for_client(headers: &mut HeaderMap, version: Version) {
     let mut names = Names::of(headers);
     remove_for_one_hop(headers, names);
@@ -208,8 +212,8 @@ pub fn for_client(headers: &mut HeaderMap, version: Version) {
     append_via(headers, names, version);
 }
 
-/// Removes the fields meant for the connection they came by: those that
-/// `Connection` names, and those known to be so.
+/// Removes the fields that are meant for one connection only: the fields that `Connection` names,
+/// and the fields that always are.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove_for_one_hop(headers, Names::of(headers));
 }
@@ -224,8 +228,8 @@ fn remove_for_one_hop(headers: &mut HeaderMap, names: Names) {
     if names.te {
         headers.remove(TE);
     }
-    // A length beside a transfer coding is not the length of the content
-    // (RFC 9112 §6.3); passed on without the coding it would mislead.
+    // A length beside a transfer coding is not the length of the content (RFC 9112 §6.3). The
+    // length would mislead the next recipient, which does not get the coding.
     if names.transfer_encoding {
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
@@ -237,10 +241,10 @@ fn remove_for_one_hop(headers: &mut HeaderMap, names: Names) {
     }
 }
 
-/// Returns the fields that `Connection` names.
+/// Returns the names of the fields that `Connection` names.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     list_members(headers, &CONNECTION)
-        // The usual members, which are removed anyway or name no field.
+        // Skips the usual members: `close` names no field, and `Keep-Alive` is removed anyway.
         .filter(|option| !["keep-alive", "close"].contains(option))
         .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
         .filter(|name| *name != TRANSFER_ENCODING)
@@ -251,7 +255,7 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
     list_members(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"))
 }
 
-/// Returns the members of a comma-separated field, over all its lines.
+/// Returns the members of a comma-separated field, from all lines of that field.
 pub fn list_members<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -276,11 +280,10 @@ fn append_via(headers: &mut HeaderMap, names: Names, received: Version) {
     append_member(headers, names.via, VIA, member);
 }
 
-/// Adds where the request comes from to `X-Forwarded-For` and `Forwarded`. The two
-/// values share a buffer.
+/// Adds the client's address to `X-Forwarded-For` and `Forwarded`. The two values share one buffer.
 fn append_origin(headers: &mut HeaderMap, names: Names, origin: &Origin<'_>) {
     let host = origin.host.map(HeaderValue::as_bytes);
-    // Long enough for two addresses of IPv6 and what is around them.
+    // Long enough for two IPv6 addresses and the text around them.
     let mut text = Vec::with_capacity(160 + host.map_or(0, <[u8]>::len));
     let peer = origin.peer.ip().to_canonical();
     push_address(&mut text, peer);
@@ -307,7 +310,7 @@ fn append_origin(headers: &mut HeaderMap, names: Names, origin: &Origin<'_>) {
         (names.forwarded, FORWARDED, text.slice(end..)),
     ];
     for (present, name, part) in parts {
-        // Plain ASCII, and a part of a valid value.
+        // Never fails, since the part is plain ASCII or belongs to a valid value.
         if let Ok(member) = HeaderValue::from_maybe_shared(part) {
             append_member(headers, present, name, member);
         }
@@ -325,8 +328,8 @@ fn push_node(to: &mut Vec<u8>, ip: IpAddr) {
     }
 }
 
-/// Writes an address. The usual one is written by hand: std's formatting takes ten times
-/// as long, once for each end of the connection.
+/// Writes an address. IPv4 addresses are written by hand, since the formatting of `std` takes ten
+/// times as long, and each request needs it for both ends of its connection.
 fn push_address(to: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => {
@@ -338,7 +341,7 @@ fn push_address(to: &mut Vec<u8>, ip: IpAddr) {
             }
         }
         IpAddr::V6(ip) => {
-            // Writing to a vector does not fail.
+            // Ignores the result, since writing to a vector never fails.
             let _ = write!(to, "{ip}");
         }
     }
@@ -348,13 +351,12 @@ fn push_decimal(to: &mut Vec<u8>, number: u16) {
     if number >= 10 {
         push_decimal(to, number / 10);
     }
-    // A single digit.
+    // The remainder is a single digit.
     to.push(b'0' + (number % 10) as u8);
 }
 
-/// Adds a member at the end of a list field, joining its lines into one, so
-/// that a recipient that reads a single line sees the whole list. `present` says whether
-/// there are lines.
+/// Adds a member at the end of a list field. Joins the field's lines into one, so that a recipient
+/// that reads a single line gets the whole list. `present` tells whether the field has lines.
 fn append_member(headers: &mut HeaderMap, present: bool, name: HeaderName, member: HeaderValue) {
     if !present {
         headers.insert(name, member);
@@ -366,13 +368,13 @@ fn append_member(headers: &mut HeaderMap, present: bool, name: HeaderName, membe
         joined.extend_from_slice(b", ");
     }
     joined.extend_from_slice(member.as_bytes());
-    // Both halves came from valid values.
+    // Never fails, since both halves came from valid values.
     if let Ok(value) = HeaderValue::from_bytes(&joined) {
         headers.insert(name, value);
     }
 }
 
-/// Writes a value as a token where that is possible, else as a quoted string.
+/// Writes a value as a token if its bytes allow that, and otherwise as a quoted string.
 fn push_quoted_if_needed(to: &mut Vec<u8>, value: &[u8]) {
     if !value.is_empty() && value.iter().all(|byte| is_token_byte(*byte)) {
         to.extend_from_slice(value);
@@ -388,7 +390,7 @@ fn push_quoted_if_needed(to: &mut Vec<u8>, value: &[u8]) {
     to.push(b'"');
 }
 
-/// RFC 9110 §5.6.2.
+/// Returns whether a byte may occur in a token (RFC 9110 §5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

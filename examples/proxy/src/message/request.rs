@@ -1,5 +1,5 @@
-//! Checks whether a request may be passed on (RFC 9110, RFC 9112), and answers those that
-//! are meant for this proxy.
+//! The check whether a request may be passed on (RFC 9110, RFC 9112), and the responses to requests
+//! that are meant for the proxy itself.
 
 use std::fmt::Write as _;
 
@@ -19,20 +19,21 @@ use crate::message::headers::list_members;
 /// The decision about a request.
 #[derive(Debug)]
 pub enum Verdict {
-    /// Pass the request on. The client asked for this authority, if for any.
+    /// Pass the request on. The value is the authority that the request names, if it names one.
     Pass(Option<HeaderValue>),
-    /// Answer the request with this response.
+    /// Answer the request with this response, and do not pass it on.
     Answer(Response<Full<Bytes>>),
-    /// Refuse the request.
+    /// Refuse the request because of this fault.
     Refuse(Fault),
 }
 
-/// Among a request's extensions: two servers can read its length or its target differently.
+/// A mark in a request's extensions: two servers could read the request's length or target
+/// differently.
 #[derive(Clone, Copy, Debug)]
 pub struct Ambiguous;
 
-/// Judges a request by its head. One that is limited in how far it may go has
-/// its `Max-Forwards` counted down.
+/// Decides about a request by its head. Decrements `Max-Forwards` if the request has it and is
+/// passed on.
 pub fn judge<B>(request: &mut Request<B>) -> Verdict {
     let checked = check_framing(request)
         .and_then(|()| check_path(request.uri().path()))
@@ -45,21 +46,23 @@ pub fn judge<B>(request: &mut Request<B>) -> Verdict {
     }
 }
 
-/// Checks the parts of a request that two servers can read differently: length and host.
+/// Checks the parts of a request that two servers could read differently: its length and its host.
 ///
 /// # Errors
 ///
-/// [`Fault::BadRequest`], or [`Fault::NotImplemented`] for a transfer coding.
+/// [`Fault::BadRequest`] in general, and [`Fault::NotImplemented`] for an unknown transfer coding.
 pub fn check<B>(request: &Request<B>) -> Result<(), Fault> {
     check_framing(request)?;
     check_path(request.uri().path())?;
     asked_authority(request).map(drop)
 }
 
-/// A message with two lengths has been used to smuggle a second one past a
-/// proxy, and a coding that stays would be lost with `Transfer-Encoding`.
+/// Checks that a body's length can be read in one way only. An attacker can use a message with two
+/// lengths to smuggle a second message past a proxy. A coding other than `chunked` would be lost,
+/// since the proxy removes `Transfer-Encoding`.
 ///
-/// hyper removes a length beside a coding, so that is found before hyper reads it.
+/// hyper removes a length beside a coding. So the server finds that case earlier, and adds the mark
+/// [`Ambiguous`].
 fn check_framing<B>(request: &Request<B>) -> Result<(), Fault> {
     if request.extensions().get::<Ambiguous>().is_some() {
         return Err(TWO_WAYS);
@@ -77,7 +80,8 @@ fn check_framing<B>(request: &Request<B>) -> Result<(), Fault> {
     }
     let mut codings = list_members(headers, &TRANSFER_ENCODING);
     if codings.all(|coding| coding.eq_ignore_ascii_case("chunked")) {
-        // Twice, where it would be undone once (RFC 9112 §6.1), or beside an empty member.
+        // The body is chunked twice, which hyper would decode once only (RFC 9112 §6.1), or the
+        // list has an empty member.
         return Err(Fault::BadRequest("a body is chunked once"));
     }
     Err(Fault::NotImplemented(
@@ -87,9 +91,9 @@ fn check_framing<B>(request: &Request<B>) -> Result<(), Fault> {
 
 const TWO_WAYS: Fault = Fault::BadRequest("its length or its target can be read in two ways");
 
-/// Two hexadecimal digits must follow a percent sign (RFC 3986 §2.1). `%00` is refused, as
-/// some servers take it for the end of the path. A query is often not so strict, and no
-/// server decodes it as a whole.
+/// Checks that two hexadecimal digits follow each percent sign of the path (RFC 3986 §2.1). Refuses
+/// `%00`, since some servers take it for the end of the path. Does not check the query, which is
+/// often less strict, and which no server decodes as a whole.
 fn check_path(path: &str) -> Result<(), Fault> {
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
@@ -123,8 +127,8 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Fault> {
     }
 }
 
-/// The authority of an absolute target, else of the one `Host` there must be
-/// (RFC 9112 §3.2).
+/// Returns the authority that a request names: the authority of an absolute target, or else the
+/// value of the only `Host` (RFC 9112 §3.2).
 fn asked_authority<B>(request: &Request<B>) -> Result<Option<HeaderValue>, Fault> {
     let mut hosts = request.headers().get_all(HOST).into_iter();
     let host = hosts.next();
@@ -150,8 +154,9 @@ fn asked_authority<B>(request: &Request<B>) -> Result<Option<HeaderValue>, Fault
     }
 }
 
-/// `:authority` stands for `Host`, which may be there as well if it says the same
-/// (RFC 9113 §8.3.1). The scheme is that of whoever took TLS off.
+/// Returns the authority that an HTTP/2 request names. `:authority` replaces `Host`. If the request
+/// has both, they must be equal (RFC 9113 §8.3.1). The scheme is not checked, since an earlier
+/// server may have removed TLS.
 fn authority_of_http2<B>(
     request: &Request<B>,
     host: Option<&HeaderValue>,
@@ -173,7 +178,7 @@ fn authority_of_http2<B>(
 
 const BAD_TARGET: Fault = Fault::BadRequest("the target is neither a path nor an http URL");
 
-/// A host, and a port if there is one: digits, at most 65535.
+/// Returns whether `text` is a host, or a host and a port of at most 65535.
 fn is_authority(text: &[u8]) -> bool {
     if is_simple(text) {
         return true;
@@ -182,8 +187,8 @@ fn is_authority(text: &[u8]) -> bool {
     authority.is_some_and(|authority| is_plain(&authority))
 }
 
-/// Whether this is a name of letters, digits, hyphens and single dots, and a port if there
-/// is one, which needs no parser.
+/// Returns whether `text` is a name of letters, digits, hyphens and single dots, with an optional
+/// port. Most authorities are, and need no parser.
 fn is_simple(text: &[u8]) -> bool {
     let colon = text.iter().position(|byte| *byte == b':');
     let (name, port) = text.split_at(colon.unwrap_or(text.len()));
@@ -205,8 +210,9 @@ fn is_port(digits: &[u8]) -> bool {
         && digits.iter().fold(0, value) <= u16::MAX.into()
 }
 
-/// `OPTIONS *` asks this server, not what is behind it; `OPTIONS` and `TRACE`
-/// may limit how far they go (RFC 9110 §7.6.2).
+/// Returns the response if the request ends at the proxy. `OPTIONS *` is meant for the proxy
+/// itself. `OPTIONS` and `TRACE` may limit the number of their hops with `Max-Forwards` (RFC 9110
+/// §7.6.2).
 fn ends_here<B>(request: &mut Request<B>) -> Option<Response<Full<Bytes>>> {
     let method = request.method();
     if method == Method::OPTIONS && request.uri().path() == "*" {
@@ -227,8 +233,8 @@ fn ends_here<B>(request: &mut Request<B>) -> Option<Response<Full<Bytes>>> {
     }
 }
 
-/// The request as it arrived here, without what is nobody else's business
-/// (RFC 9110 §9.3.8).
+/// Returns a response with the request as it arrived, without fields that hold secrets (RFC 9110
+/// §9.3.8).
 fn reflect<B>(request: &Request<B>) -> Response<Full<Bytes>> {
     let mut text = format!(
         "{} {} {:?}\r\n",

@@ -1,4 +1,4 @@
-//! Checks whether an upstream's response may be passed on (RFC 9112 §6).
+//! The check whether an upstream's response may be passed on (RFC 9112 §6).
 
 use hyper::Response;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
@@ -6,15 +6,15 @@ use hyper::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use crate::message::fault::Fault;
 use crate::message::headers::list_members;
 
-/// Checks that the client and this proxy will read the same body from a response.
+/// Checks that the client and the proxy will read the same body from a response.
 ///
-/// hyper undoes `chunked` and no other coding: bytes in one would be passed on as if
-/// they were the content. If there is a length beside a coding, or two lengths, servers
-/// disagree about which one counts.
+/// hyper decodes `chunked` and no other coding, so the bytes of another coding would be passed on
+/// as if they were the content. If a response has a length beside a coding, or two lengths, servers
+/// disagree about the length that counts.
 ///
 /// # Errors
 ///
-/// [`Fault::Coding`] or [`Fault::BadResponse`].
+/// [`Fault::Coding`] for an unknown coding, [`Fault::BadResponse`] for an ambiguous length.
 pub fn check_framing<B>(response: &Response<B>) -> Result<(), Fault> {
     let headers = response.headers();
     let lengths = headers.get_all(CONTENT_LENGTH).into_iter().count();
@@ -39,7 +39,8 @@ pub fn check_framing<B>(response: &Response<B>) -> Result<(), Fault> {
     }
 }
 
-/// Returns whether there is one number. Some servers also read a list of the same number as one.
+/// Returns whether the length is a single number. Some servers also accept a list that repeats one
+/// number.
 fn is_number(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH);
     length.is_some_and(|length| length.as_bytes().iter().all(u8::is_ascii_digit))

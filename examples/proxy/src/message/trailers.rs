@@ -1,13 +1,13 @@
-//! Removes the fields that a trailer section must not have (RFC 9110 §6.5.1).
+//! The removal of fields that must not occur in trailers (RFC 9110 §6.5.1).
 
 use hyper::body::Frame;
 use hyper::header::{self, HeaderMap, HeaderName};
 
 use crate::message::headers::remove_hop_by_hop;
 
-/// Fields that a receiver acts on before the content, so that one that takes them
-/// from the trailers as well could be told something else there than this proxy read:
-/// they frame, route, modify, authenticate, control, or say what the content is.
+/// Fields that a recipient uses before it reads the content: for framing, routing, authentication
+/// or control, or to describe the content. If such a field were in the trailers, a recipient that
+/// accepts it there could read another value than this proxy.
 static FORBIDDEN: [HeaderName; 33] = [
     header::AGE,
     header::AUTHORIZATION,
@@ -44,10 +44,11 @@ static FORBIDDEN: [HeaderName; 33] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
-/// Drops the fields of trailers that no trailer section may have, and those for one hop.
+/// Removes the fields from trailers that must not occur there, and the fields that are meant for
+/// one hop.
 ///
-/// HTTP/2 takes a message with `Connection` in its trailers for malformed, and the
-/// receiver loses what it had of it.
+/// An HTTP/2 recipient treats a message with `Connection` in its trailers as malformed, and loses
+/// the part of the message that it has already received.
 pub fn purify<D>(mut frame: Frame<D>) -> Frame<D> {
     if let Some(trailers) = frame.trailers_mut() {
         remove(trailers);

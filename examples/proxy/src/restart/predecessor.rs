@@ -115,7 +115,7 @@ impl Predecessor {
         link::receive(&self.link)
     }
 
-    /// Tells the predecessor that this process is ready. The predecessor then begins to leave.
+    /// Reports to the predecessor that this process is ready. The predecessor then begins to leave.
     pub fn report_ready(mut self) {
         if let Err(error) = self.link.write_all(&[READY]) {
             warn!(%error, "the predecessor has already ended");

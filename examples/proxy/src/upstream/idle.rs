@@ -30,8 +30,7 @@ impl IdleConnections {
         loop {
             let (since, mut connection) = self.inner().connections.pop()?;
             if since.elapsed() > limit {
-                // All other connections in the list have been idle for even longer. The keeper
-                // closes them.
+                // Each remaining connection has been idle for even longer. The keeper closes them.
                 return None;
             }
             connection.set_busy();

@@ -1,4 +1,4 @@
-//! The measures of the load, and their limits.
+//! The resources whose use is the load of the proxy, and their limits.
 
 use lifecycle_proxy_common::Used;
 use lifecycle_proxy_overload::descriptors;
@@ -8,8 +8,8 @@ use lifecycle_runtime::Connections;
 
 use crate::config;
 
-/// Returns the configured limits. The default for open files is 85 and 95 % of what the process may
-/// open.
+/// Returns the configured limits. The default limits of open files are 85 % and 95 % of the number
+/// that the process may open.
 pub(super) fn bounds_of(limits: &config::Limits) -> Each<Bounds> {
     let bounds = |given: Option<config::Bounds>, unit: u64, default: Bounds| {
         given.map_or(default, |config::Bounds { soft, hard }| Bounds {
@@ -30,7 +30,7 @@ pub(super) fn bounds_of(limits: &config::Limits) -> Each<Bounds> {
     ]
 }
 
-/// Returns the sources of the numbers that the load does not measure itself.
+/// Returns the counters of connections and sessions, which the load reads from other parts.
 pub(super) fn counted(connections: &Connections, sessions: &SessionCount) -> Counted {
     let (acceptor, sessions) = (connections.acceptor(), sessions.clone());
     Counted {

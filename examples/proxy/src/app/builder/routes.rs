@@ -1,4 +1,4 @@
-//! Creates the routes and the parts behind them: programs, feeds, health checks.
+//! The creation of the routes, and of the parts that they need: programs, feeds, and health checks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use crate::routing::sticky::{Affinity, Sticky};
 use crate::streams::feed;
 use crate::upstream::{Client, health};
 
-/// Returns the upstream for requests without a route, and the demo upstream if it must be started.
+/// Returns the upstream for requests without a route, and the demo upstream if it had to be
+/// started.
 pub(super) async fn upstream_of(
     config: &Config,
     limits: Limits,
@@ -41,7 +42,7 @@ pub(super) async fn upstream_of(
     Ok((Some(upstream), Some(embedded)))
 }
 
-/// Parts that the server owns and shuts down, by the names of their routes.
+/// The parts that the server owns and shuts down, each under the name of its route.
 #[derive(Default)]
 pub(super) struct Owned {
     pub(super) stdio: BTreeMap<String, StdioPool>,

@@ -27,7 +27,7 @@ use crate::routing::routes::Routes;
 use crate::streams::websocket::{self, WebSocketOptions};
 use crate::upstream::Client;
 
-/// State that is created before the parts. They take clones of it.
+/// The state that is created before the parts. The parts take clones of it.
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) handle: ShutdownHandle,
@@ -46,8 +46,8 @@ pub(super) struct Streams {
 }
 
 impl Shared {
-    /// Creates the state and starts to watch the load. Each connection needs `sockets` file
-    /// descriptors, which bounds the number of connections.
+    /// Creates the state, and starts to watch the load. The number of connections is bounded by the
+    /// file descriptors that are left beside the `sockets` that the process listens on.
     pub(super) fn new(
         config: Config,
         handle: ShutdownHandle,
@@ -146,7 +146,7 @@ impl Shared {
         Forward::new(client, routes, load, rules, accounting)
     }
 
-    /// Announces this proxy at `address`, and restores `peers`.
+    /// Starts to announce this proxy at `address`, with `peers` as the known peers.
     pub(super) fn discovery(
         &self,
         address: Option<SocketAddr>,
@@ -162,7 +162,7 @@ impl Shared {
         Discovery::start(&self.config.discovery, address, socket, known, goodbyes)
     }
 
-    /// Starts to save changes of the `restored` state.
+    /// Starts a task that saves changes of the state to the file from which it was `restored`.
     pub(super) fn state_saver(
         &self,
         restored: SavedState,
@@ -190,12 +190,13 @@ fn stats(acceptor: Acceptor) -> impl Fn() -> ConnectionStats {
     move || acceptor.stats()
 }
 
-/// Spawns a task that runs until the shutdown stops it.
+/// Spawns a background task, which runs until the shutdown stops it.
 pub(super) fn spawn(
     background: &TaskGroup,
     name: impl Into<Cow<'static, str>>,
     task: impl Future<Output = ()> + Send + 'static,
 ) {
-    // `spawn_until_stop` fails only during a shutdown, which cannot have begun yet.
+    // Ignores the error: `spawn_until_stop` fails only during a shutdown, which cannot have begun
+    // yet.
     let _ = background.spawn_until_stop(name, task);
 }

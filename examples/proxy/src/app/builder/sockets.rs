@@ -1,4 +1,4 @@
-//! Opens all sockets before any task starts, so that a failure has nothing to stop.
+//! Opens all sockets before any task starts, so that a failure leaves no task that must be stopped.
 
 use std::net::SocketAddr;
 
@@ -24,7 +24,7 @@ impl Sockets {
     ) -> Result<Self, BindError> {
         let http = &config.listen_addrs;
         let tls = &config.tls.listen_addrs;
-        // A service manager that passes an admin socket enables the admin listener.
+        // A service manager that passes a socket with the name `admin` enables the admin listener.
         let passed = given
             .has(Role::Admin)
             .then(|| config.configured_admin_address());
@@ -42,7 +42,8 @@ impl Sockets {
         })
     }
 
-    /// Returns the address to announce: the first HTTP address, or else the first TLS address.
+    /// Returns the address to announce: the first HTTP address, or the first TLS address if there
+    /// is no HTTP address.
     pub(super) fn first(&self) -> Option<SocketAddr> {
         let first = self.http.first().or(self.tls.first());
         first.map(|listener| listener.address)

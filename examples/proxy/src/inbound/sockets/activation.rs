@@ -12,7 +12,7 @@ use super::{Role, Socket};
 
 const NAMES: &str = "LISTEN_FDNAMES";
 
-/// The name of a socket without a name.
+/// The name that a service manager passes for a socket without a name.
 const NAMELESS: &str = "unknown";
 
 /// The reason why a service manager's socket cannot be used.
@@ -46,9 +46,9 @@ impl fmt::Display for ActivationError {
 
 impl std::error::Error for ActivationError {}
 
-/// Takes the sockets.
+/// Takes the sockets that the environment announces.
 pub(super) fn sockets() -> Result<Vec<Socket>, ActivationError> {
-    // Read first: a name that is not UTF-8 must not count as missing.
+    // Read before the variables are removed. A name that is not UTF-8 must not count as missing.
     let names = env::var_os(NAMES).map(|names| names.to_string_lossy().into_owned());
     let mut passed = ListenFd::from_env();
     let mut names = names.iter().flat_map(|names| names.split(':'));
