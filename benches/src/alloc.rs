@@ -1,11 +1,12 @@
-//! Counts allocations.
+//! An allocator that counts allocations and their bytes while a [`Count`] runs.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 
 pub struct Counting;
 
-/// Whether allocations are counted. Off while time is measured, since counting causes contention.
+/// Whether allocations are counted. The benchmarks count none while they measure time, since the shared counters would
+/// slow threads down.
 static ON: AtomicBool = AtomicBool::new(false);
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 static BYTES: AtomicIsize = AtomicIsize::new(0);
@@ -21,31 +22,31 @@ fn count(calls: usize, bytes: isize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, layout.size() as isize);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is also that of `System`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         count(0, -(layout.size() as isize));
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is also that of `System`.
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(1, size as isize - layout.size() as isize);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is also that of `System`.
         unsafe { System.realloc(at, layout, size) }
     }
 }
 
-/// The allocations while a [`Count`] ran: the calls, and the bytes that were not freed.
+/// The allocations that a [`Count`] saw: the number of calls, and the bytes allocated minus the bytes freed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Allocated {
     pub calls: usize,
     pub bytes: isize,
 }
 
-/// A running count of allocations.
+/// A running count of allocations, which holds the totals from its beginning.
 pub struct Count(Allocated);
 
 impl Count {

@@ -1,4 +1,5 @@
-//! Compares a derived shutdown of ready steps with one written by hand that gives the same guarantees.
+//! Compares a derived shutdown with a shutdown written by hand. Both have the same steps, which end at once, and give
+//! the same guarantees.
 
 mod by_hand;
 
@@ -9,7 +10,7 @@ use crate::table::{Contest, Table};
 
 use self::by_hand::ByHand;
 
-/// A component whose cleanup is ready at once.
+/// A component whose cleanup ends at its first poll, and counts its runs.
 #[derive(Default)]
 pub struct Ready(pub u64);
 

@@ -1,4 +1,5 @@
-//! Measures the drain of N parked tasks, from the trigger until all are gone and the waiter is resumed.
+//! Measures the drain of N waiting tasks: the time from the signal to stop until all tasks have ended and the task that
+//! awaits the drain runs again.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,13 +26,13 @@ use tokio_util::task::TaskTracker;
 use crate::alloc::{Allocated, Count};
 use crate::table::{Contest, Table};
 
-/// The number of parked tasks.
+/// The number of tasks that have started, each of which then waits for the signal to stop.
 static PARKED: AtomicUsize = AtomicUsize::new(0);
-/// The number of tasks that are gone, while [`CHECKED`] is on.
+/// The number of tasks that have ended, counted only while [`CHECKED`] is `true`.
 static GONE: AtomicUsize = AtomicUsize::new(0);
 static CHECKED: AtomicBool = AtomicBool::new(false);
 
-/// A guard that every task holds.
+/// A guard that every task holds, which counts the task as started and later as ended.
 struct Inside;
 
 impl Inside {
@@ -43,14 +44,14 @@ impl Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        // Timed rounds do not count, since all tasks would wait for the counter's cache line.
+        // Rounds that measure time do not count ended tasks, since all tasks would wait for the counter's cache line.
         if CHECKED.load(Ordering::Relaxed) {
             GONE.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
 
-/// The time of a drain, and the allocations of its tasks while they were parked.
+/// The time of a drain, and the allocations that its tasks held while they waited for it.
 struct Drained {
     time: Duration,
     parked: Allocated,
@@ -60,7 +61,7 @@ type Turn = fn(usize) -> Pin<Box<dyn Future<Output = Drained>>>;
 
 struct Contestant {
     name: &'static str,
-    /// The largest number of tasks that the contestant is run with.
+    /// The largest number of tasks with which the contestant is measured.
     most: usize,
     turn: Turn,
 }
@@ -161,7 +162,7 @@ fn turn_of(runtime: &Runtime, turn: Turn, tasks: usize, check: bool) -> Result<D
     Ok(drained)
 }
 
-/// The result of a contestant that checks its tasks in another process.
+/// A result in place of the number of ended tasks, for a contestant that counts its tasks in another process.
 const ELSEWHERE: usize = usize::MAX;
 
 fn memory(runtime: &Runtime) -> Table {
@@ -175,7 +176,7 @@ fn memory(runtime: &Runtime) -> Table {
         drained.parked.bytes as f64 / TASKS as f64
     };
     let wake: Turn = |n| Box::pin(wake_only(n));
-    // The first turn also allocates what the runtime keeps.
+    // The first turn is discarded: in it the runtime also allocates memory that it keeps for later turns.
     bytes(wake);
     let bare = bytes(wake);
     for Contestant { name, turn, .. } in contestants() {
@@ -189,7 +190,7 @@ fn memory(runtime: &Runtime) -> Table {
     )
 }
 
-/// Spawns `n` tasks, waits until all are parked, then times the drain.
+/// Spawns `n` tasks, waits until all of them wait for the signal to stop, then measures the time of the drain.
 async fn timed<D: Future>(
     n: usize,
     spawn: impl FnMut(usize),
@@ -200,7 +201,7 @@ async fn timed<D: Future>(
     while PARKED.load(Ordering::SeqCst) < n {
         tokio::task::yield_now().await;
     }
-    // Gives the last task the time to park after it has counted itself.
+    // The last task has counted itself as started, but may not wait for the signal yet. This sleep gives it the time.
     sleep(Duration::from_millis(2)).await;
     let parked = count.end();
     let began = Instant::now();
@@ -241,7 +242,7 @@ async fn wake_only(n: usize) -> Drained {
     .await
 }
 
-/// The drain as written by hand with a counter and a `Notify`.
+/// Measures a drain written by hand with a counter and a `Notify`.
 async fn floor(n: usize) -> Drained {
     struct Pass(Arc<Wake>);
     impl Drop for Pass {
@@ -352,7 +353,8 @@ async fn graceful(n: usize) -> Drained {
             guard.cancelled().await;
         });
     };
-    // The shutdown consumes the value.
+    // The method `shutdown` consumes the value that `spawn` borrows until `timed` returns. So the drain is measured
+    // after `timed`.
     let mut drained = timed(n, spawn, || async {}).await;
     let began = Instant::now();
     trigger.send(()).expect("it is awaited");
@@ -468,7 +470,8 @@ async fn handles(n: usize) -> Drained {
     .await
 }
 
-/// Runs elegant-departure in a process for each turn, since its registry is global and shuts down only once.
+/// Measures elegant-departure in a new process for each turn, since its registry is global and shuts down only once in
+/// a process.
 async fn elegant_child(n: usize) -> Drained {
     let flavour = match tokio::runtime::Handle::current().runtime_flavor() {
         tokio::runtime::RuntimeFlavor::CurrentThread => "one",
@@ -503,7 +506,8 @@ async fn elegant_child(n: usize) -> Drained {
     }
 }
 
-/// Runs a turn of elegant-departure, and prints its nanoseconds and the number of tasks that were gone.
+/// Runs one turn of elegant-departure in this process. Prints the time of the drain in nanoseconds and the number of
+/// tasks that had ended.
 pub fn child(mut args: impl Iterator<Item = String>) -> ExitCode {
     let runtime = match args.next().as_deref() {
         Some("one") => one(),

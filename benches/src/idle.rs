@@ -1,4 +1,4 @@
-//! Measures the cost of a derived struct before its shutdown.
+//! Measures the size and the allocations of a derived struct that is not shutting down.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

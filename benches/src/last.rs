@@ -1,4 +1,4 @@
-//! Measures the time from the drop of the last pass until the waiter is resumed.
+//! Measures the time from the drop of the last pass until the task that waits for all passes runs again.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub fn run(rounds: usize) -> Vec<Table> {
         .into()
 }
 
-/// A pass, and a future that waits until the pass has left and returns the time.
+/// A pass, and a future that waits until the pass has been dropped and returns the time at which it resumed.
 type Parts<P, W> = (P, W);
 
 fn turn<'a, P, W>(

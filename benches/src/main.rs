@@ -1,5 +1,5 @@
-//! Runs benchmarks side by side with other crates. Every contestant of a table takes a turn in every round, and the
-//! medians count.
+//! Runs the same benchmarks on this project and on other crates, the contestants. Every contestant of a table takes a
+//! turn in every round, and the table shows the medians.
 
 mod alloc;
 mod derived;
@@ -37,11 +37,11 @@ fn main() -> ExitCode {
     let mut chosen = Vec::new();
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            // Runs a single drain, for a peer whose global state needs its own process.
+            // Runs a single drain of elegant-departure, whose global state needs a new process for each drain.
             drain::CHILD => return drain::child(args),
             "--quick" => rounds = 5,
             "--json" => json = args.next(),
-            // Runs selected contestants alone, for a profile.
+            // Runs only the contestants with the given names, so that a profiler sees only them.
             "--only" => table::only(args.next().unwrap_or_default()),
             name if BENCHES.iter().any(|(bench, _)| *bench == name) => chosen.push(arg),
             _ => {

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::alloc::Count;
 use crate::table::{Contest, Table};
 
-/// A gate whose passes leave when they are dropped.
+/// A gate that counts the passes in use. A pass is a value, which the gate counts until it is dropped.
 trait Admits: Send + Sync {
     type Pass<'a>: Send
     where
@@ -25,7 +25,8 @@ trait Admits: Send + Sync {
     fn enter(&self) -> Self::Pass<'_>;
 }
 
-/// A counter and a `Notify`. Its passes borrow it, so a task could not hold one.
+/// A gate of a counter and a `Notify`, as a lower bound. A pass borrows the gate, so a spawned task could not hold a
+/// pass.
 struct Floor {
     closed: AtomicBool,
     count: AtomicUsize,
@@ -52,7 +53,7 @@ impl Drop for FloorPass<'_> {
     }
 }
 
-/// A gate whose passes are owned values.
+/// A gate whose passes borrow nothing. The function in the field returns a new pass.
 struct Owned<F>(F);
 
 impl<P: Send, F: Fn() -> P + Send + Sync> Admits for Owned<F> {
@@ -71,11 +72,12 @@ const TOKEN: &str = "tokio-util: token";
 const BOTH: &str = "tokio-util: token + CancellationToken";
 const GATE: &str = "lifecycle: Gate";
 
-/// The greatest allowed ratios of our time to that of a token, and to that of a token with a `CancellationToken`.
+/// The greatest allowed ratios of `Gate`'s time to the time of tokio-util's `TaskTrackerToken`: first of that token
+/// alone, then of that token with a `CancellationToken`.
 type Goals = Option<(f64, f64)>;
 
 pub fn run(rounds: usize) -> Vec<Table> {
-    // Each way of using a pass is a run of the whole table.
+    // Each way of using a pass gets a table with all contestants.
     let mut tables = Vec::new();
     let ways: [(&str, Goals, Way); 3] = [
         ("1 thread", Some((0.65, 0.35)), Way::Alone),
@@ -100,7 +102,7 @@ pub fn run(rounds: usize) -> Vec<Table> {
     tables
 }
 
-/// The row in which the closing signal of the pass is used too.
+/// The name of the row in which a task also asks each pass whether its gate is closing.
 const SIGNAL: &str = "lifecycle: Gate, with its closing signal";
 
 fn absent(table: Table) -> Table {
@@ -221,10 +223,10 @@ fn passes<A: Admits>(gate: &A, count: usize) -> f64 {
     began.elapsed().as_secs_f64() * 1e9 / count as f64
 }
 
-/// Measures a pass while two threads enter and leave at the same time.
+/// Measures a pass while two threads take and drop passes of the same gate at the same time.
 ///
-/// The threads work in short slices that begin together. Only slices in which both threads really ran count: on a busy
-/// machine threads often run one after the other, without contention.
+/// The threads work in short slices that begin together. The result uses only the slices in which both threads really
+/// ran at the same time, since on a busy machine threads often run one after the other, without contention.
 fn two<A: Admits>(gate: &A) -> f64 {
     const COUNT: usize = 200;
     const SLICES: usize = 1_000;
@@ -237,7 +239,7 @@ fn two<A: Admits>(gate: &A) -> f64 {
             while begun.load(Ordering::Acquire) < 2 * slice {
                 spins += 1;
                 match spins % 1_000 {
-                    // The other thread may be waiting for this core.
+                    // The other thread may be waiting for this thread's core.
                     0 => thread::yield_now(),
                     _ => std::hint::spin_loop(),
                 }
@@ -267,7 +269,8 @@ fn two<A: Admits>(gate: &A) -> f64 {
     met.get(met.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Measures a pass that one thread takes and another drops, at the same time, in batches.
+/// Measures a pass that one thread takes and another thread drops. Both threads work at the same time, on different
+/// batches.
 fn moved<A: Admits>(gate: &A) -> f64 {
     const BATCH: usize = 256;
     let batches = PASSES / BATCH;
@@ -280,7 +283,7 @@ fn moved<A: Admits>(gate: &A) -> f64 {
                 let began = Instant::now();
                 passes.clear();
                 inside += began.elapsed();
-                // The other thread may have finished.
+                // Sending fails if the other thread has finished, and then the empty batch is not needed.
                 let _ = give_back.send(passes);
             }
             inside

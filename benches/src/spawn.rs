@@ -18,7 +18,7 @@ use crate::table::{Contest, Table};
 const BARE: &str = "tokio::spawn";
 const GROUP: &str = "lifecycle: TaskGroup::spawn";
 
-/// A count of the tasks of a turn that have not ended.
+/// Counts of the tasks of a turn: those that wait, and those that have not ended.
 #[derive(Default)]
 struct Out {
     parked: AtomicUsize,
@@ -34,7 +34,7 @@ impl Out {
     }
 }
 
-/// A way to spawn tasks, which keeps its tasks alive as long as it exists.
+/// A way to spawn tasks. The tasks may run as long as the value exists.
 trait Spawns {
     fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static);
 }
@@ -135,7 +135,8 @@ enum Part {
 
 const TASKS: usize = 2_000;
 
-/// The state of a task. A task without state would fit into half the memory of a usual one.
+/// The values that each task holds while it waits, since a task that holds nothing would be far smaller than a usual
+/// task.
 const STATE: [usize; 6] = [0; 6];
 
 fn turn<'a>(
@@ -216,7 +217,7 @@ fn memory(runtime: &Runtime) -> Vec<Table> {
     vec![calls, bytes]
 }
 
-/// Returns the allocations of `TASKS` parked tasks.
+/// Returns the allocations that `TASKS` waiting tasks hold.
 fn parked(runtime: &Runtime, mut spawner: impl Spawns) -> Allocated {
     runtime.block_on(async {
         let stop = Arc::new(Notify::new());

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-/// The results of several contestants in one measure.
+/// The results of several contestants in one measurement.
 pub struct Table {
     pub title: String,
     pub unit: &'static str,
@@ -15,9 +15,10 @@ pub struct Table {
 struct Row {
     name: &'static str,
     median: f64,
-    /// The first and the third quartile.
+    /// The first and the third quartile of the contestant's samples.
     spread: (f64, f64),
-    /// The contestant to compare with, the ratio, and its greatest allowed value.
+    /// The contestant to compare with, this row's time divided by the time of that contestant, and the greatest allowed
+    /// quotient.
     goal: Option<(&'static str, f64, f64)>,
     note: Option<String>,
 }
@@ -31,7 +32,7 @@ pub fn only(names: String) {
 
 type Turn<'a> = Box<dyn FnMut() -> Result<f64, String> + 'a>;
 
-/// A contest that has not run yet.
+/// A contest that has not run yet: its contestants, and the goals for their times.
 pub struct Contest<'a> {
     title: String,
     unit: &'static str,
@@ -49,7 +50,8 @@ impl<'a> Contest<'a> {
         }
     }
 
-    /// Adds a contestant. A turn that returns an error disqualifies it; a turn that returns NaN does not count.
+    /// Adds a contestant. If a turn returns an error, the contestant gets no number. If a turn returns NaN, only that
+    /// turn is ignored.
     pub fn add(&mut self, name: &'static str, turn: impl FnMut() -> Result<f64, String> + 'a) {
         if ONLY
             .get()
@@ -75,7 +77,7 @@ impl<'a> Contest<'a> {
                     continue;
                 };
                 match (self.contestants[at].1)() {
-                    // The first round warms up.
+                    // The first round only warms up caches, so its samples are dropped.
                     Ok(sample) if round > 0 => taken.push(sample),
                     Ok(_) => {}
                     Err(why) => samples[at] = Err(why),
@@ -103,7 +105,8 @@ impl<'a> Contest<'a> {
     }
 }
 
-/// Returns the median of the rounds' ratios. A disturbance of a round affects both contestants.
+/// Returns the median, over all rounds, of the time of `name` divided by that of `reference`. Each quotient is taken
+/// within one round, since a disturbance slows both contestants of that round.
 fn paired(
     contestants: &[(&'static str, Turn<'_>)],
     samples: &[Result<Vec<f64>, String>],
@@ -156,13 +159,13 @@ impl Row {
 }
 
 impl Table {
-    /// Adds a row that says why a contestant has no number.
+    /// Adds a row with the reason why a contestant has no number.
     pub fn absent(mut self, name: &'static str, why: &str) -> Self {
         self.rows.push(Row::out(name, why.into()));
         self
     }
 
-    /// Creates a table of counts.
+    /// Creates an empty table for counts, which need no rounds and no medians.
     pub fn counted(title: impl Into<String>, unit: &'static str) -> Self {
         Self {
             title: title.into(),
@@ -237,7 +240,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// A number shown with about three digits.
+/// A number that is displayed with about three digits.
 struct Short(f64);
 
 impl fmt::Display for Short {

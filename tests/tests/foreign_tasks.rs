@@ -1,4 +1,4 @@
-//! Tasks are awaited until the soft deadline, then aborted and awaited again.
+//! The cleanup of tasks awaits them until the soft deadline, then aborts them and awaits their end.
 
 use std::future::pending;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio_test::{assert_pending, assert_ready, task::spawn};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-/// A guard that notifies when it is dropped, as it is when its task ends.
+/// A guard that sends a message when it is dropped. Its task holds it, so the message tells that the task has ended.
 struct EndGuard(Option<oneshot::Sender<()>>);
 
 impl Drop for EndGuard {
@@ -24,7 +24,8 @@ impl Drop for EndGuard {
     }
 }
 
-/// Returns a task that never ends by itself, and a receiver that learns of its end.
+/// Returns the future of a task that never ends by itself, and a receiver that gets a message when the future is
+/// dropped.
 fn endless() -> (
     impl Future<Output = ()> + Send + 'static,
     oneshot::Receiver<()>,
@@ -38,7 +39,7 @@ fn endless() -> (
     (task, ended)
 }
 
-/// Returns a running task that no abort can stop, and a sender whose drop ends it.
+/// Returns a running task that no abort can stop, and a sender. Dropping the sender ends the task.
 async fn unstoppable() -> (JoinHandle<()>, std::sync::mpsc::Sender<()>) {
     let (end, held) = std::sync::mpsc::channel::<()>();
     let (tell, runs) = oneshot::channel();
@@ -157,7 +158,8 @@ async fn a_resumed_shutdown_knows_a_task_that_had_ended_wherever_its_handle_is()
             .await
             .is_err()
     );
-    // The first handle is removed and the others swap places. A handle that is polled after its end panics.
+    // The first handle is removed and the other handles swap places. The engine must not poll the handle of a task
+    // whose end it has seen, since that would panic.
     owner.field.remove(0);
     owner.field.reverse();
     end.send(()).unwrap();
@@ -259,7 +261,7 @@ async fn a_task_that_does_not_end_is_named_in_the_report() {
     let (task, end) = unstoppable().await;
     let id = task.id();
     let mut owner = Owner::new(task);
-    // The clock does not advance by itself while the blocking task runs.
+    // The paused clock does not advance by itself while the blocking task runs, so the test advances it.
     let driver = async {
         yield_now().await;
         tokio::time::advance(Duration::from_secs(10)).await;

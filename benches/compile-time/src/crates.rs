@@ -1,4 +1,5 @@
-//! Writes the crates that are compiled: a workspace with a crate for each shape and derive, each with its leaves.
+//! Writes the workspace whose compilation is measured. It has a crate for each shape of struct and each derive, and
+//! each crate also has the types of its fields.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,12 +8,12 @@ use std::{fs, io};
 const STRUCTS: usize = 50;
 const FIELDS: usize = 20;
 
-/// The shape of the structs in a crate.
+/// The shape of the structs in a crate: which of their fields are steps.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) name: &'static str,
     id: &'static str,
-    /// The number of fields that the derive cleans up. The last field is the state.
+    /// The number of fields that are steps, which the derive cleans up. The last field is the state, and never a step.
     steps: usize,
 }
 
@@ -36,13 +37,13 @@ pub(crate) struct Contestant {
     dependencies: &'static str,
     /// The type of the last field.
     state: &'static str,
-    /// The attributes of each struct.
+    /// The attributes above each struct, such as the derive.
     derive: &'static str,
-    /// Returns the attributes of the field with that index, which is a step or not.
+    /// Returns the attributes of a field from its index and whether the field is a step.
     field: fn(usize, bool) -> String,
     /// A function beside each struct that uses the derived code, so that the compiler generates it.
     used: &'static str,
-    /// The attributes of each leaf, and the code beside it.
+    /// The attributes above each leaf (a type of a field that is a step), and the code after it.
     leaf: (&'static str, &'static str),
 }
 
@@ -141,7 +142,7 @@ pub(crate) const CONTESTANTS: [Contestant; 7] = [
 /// The index of the last field, which is the state and not a step.
 const STATE: usize = FIELDS - 1;
 
-/// The number of fields that are cleaned up at the same time: each waits for the field this many before it.
+/// The number of fields that are cleaned up at the same time. Each field waits for the field `LANES` places before it.
 const LANES: usize = 3;
 
 /// Returns the name of a contestant's package.
@@ -149,7 +150,7 @@ pub(crate) fn package(shape: Shape, contestant: Contestant) -> String {
     format!("{}-{}", contestant.name, shape.id)
 }
 
-/// Writes the workspace.
+/// Writes the workspace with all crates into `folder`.
 pub(crate) fn write(folder: &Path) -> io::Result<()> {
     let mut members = Vec::new();
     for shape in SHAPES {
@@ -163,7 +164,7 @@ pub(crate) fn write(folder: &Path) -> io::Result<()> {
     save(&folder.join("Cargo.toml"), &manifest)
 }
 
-/// Renames a field of one struct, or restores its name.
+/// Renames a field of one struct of a package. The next call restores the name.
 pub(crate) fn change(folder: &Path, package: &str) -> io::Result<()> {
     let path = folder.join(package).join("src/m25.rs");
     let text = fs::read_to_string(&path)?;

@@ -1,4 +1,5 @@
-//! Measures how long a crate of 50 derived structs with 20 fields each takes to compile, beside other derives.
+//! Measures how long a crate of 50 derived structs with 20 fields each takes to compile, with this derive and with
+//! other derives.
 //!
 //! `cargo run -- [rounds] [folder]` writes the crates into the folder (a temporary one, if none is given), builds what
 //! they depend on, then compiles each of them in turn, round after round, and prints the medians.
@@ -41,7 +42,7 @@ fn main() -> io::Result<()> {
             vec![vec![Vec::new(); CONTESTANTS.len()]; CASES.len()];
         for round in 0..rounds {
             for (case, samples) in CASES.iter().zip(&mut samples) {
-                // The order rotates, so that no contestant is always first.
+                // The order of the contestants rotates from round to round, so that no contestant is always first.
                 for place in 0..CONTESTANTS.len() {
                     let place = (place + round) % CONTESTANTS.len();
                     let name = crates::package(shape, CONTESTANTS[place]);

@@ -1,4 +1,4 @@
-//! Measures a compilation.
+//! Measures the time of one compilation with cargo.
 
 use std::path::Path;
 use std::process::{self, Stdio};
@@ -16,9 +16,9 @@ pub(crate) enum Command {
 /// The results of earlier compilations that the compiler can use.
 #[derive(Clone, Copy)]
 pub(crate) enum State {
-    /// Only the dependencies are compiled.
+    /// Only the dependencies of the crate are compiled.
     Cold,
-    /// The crate was compiled, and then a field of one struct was renamed.
+    /// The crate was compiled, and after that a field of one struct was renamed.
     OneChanged,
 }
 
@@ -73,7 +73,7 @@ impl Sample {
     }
 }
 
-/// Builds the dependencies of the crates, and each crate once.
+/// Checks and builds every crate of the workspace once, with its dependencies.
 pub(crate) fn prepare(folder: &Path) -> io::Result<()> {
     cargo(folder, &["check", "--workspace", "--quiet"])?;
     cargo(folder, &["build", "--workspace", "--quiet"])
@@ -83,7 +83,8 @@ pub(crate) fn sample(folder: &Path, package: &str, case: &Case) -> io::Result<Sa
     match case.state {
         State::Cold => cargo(folder, &["clean", "--quiet", "--package", package])?,
         State::OneChanged => {
-            // The last results must be those of this command.
+            // `check` and `build` keep separate results, so this command compiles the crate once before the field is
+            // renamed.
             cargo(folder, &[case.word(), "--quiet", "--package", package])?;
             crates::change(folder, package)?;
         }

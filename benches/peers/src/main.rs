@@ -1,8 +1,10 @@
-//! A server of two parts, `A` and `B`, on the shutdown of one peer: `lifecycle-peers PEER SCENARIO`.
+//! Runs a server of two parts, `A` and `B`, whose shutdown is handled by another crate, the peer: `lifecycle-peers PEER
+//! SCENARIO`.
 //!
-//! It prints a line for every event, and reads commands from standard input, one a line. `call` requests the shutdown
-//! through the peer. `future` completes a future at which the peer begins, `overrule` one at which the peer ends. `fail`
-//! makes part `A` fail, and `go` ends the parts that wait.
+//! The server prints a line for every event, and reads one command from each line of standard input. `call` makes the
+//! server call the peer to request the shutdown. `future` completes a future at which the peer begins the shutdown.
+//! `overrule` completes a future at which the peer stops waiting for the parts. `fail` makes part `A` fail, and `go`
+//! ends the parts that wait for it.
 
 mod part;
 mod peers;

@@ -9,11 +9,11 @@ use tokio::sync::watch;
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Scenario {
-    /// After the signal to stop, a part waits for `go`.
+    /// After the signal to stop, each part waits for the command `go`, and then ends.
     Waits,
-    /// After the signal to stop, `A` waits for `go` and panics.
+    /// After the signal to stop, part `A` waits for the command `go`, and then panics.
     Panics,
-    /// After the signal to stop, a part waits for `go`, which may not come before the deadline.
+    /// After the signal to stop, a part waits for `go`, which may not come before the peer's short deadline.
     Hangs,
 }
 
@@ -36,15 +36,15 @@ impl Play {
         Self { scenario, commands }
     }
 
-    /// Waits for a command.
+    /// Waits until the command `name` has been read from standard input.
     pub async fn command(&self, name: &str) {
         let mut commands = self.commands.subscribe();
         let given = |commands: &Vec<String>| commands.iter().any(|command| command == name);
-        // The sender is in `self`.
+        // Waiting cannot fail, since `self` holds the sender of the commands.
         let _ = commands.wait_for(given).await;
     }
 
-    /// Returns the deadline for the peers that have one.
+    /// Returns the time after which a peer with a deadline gives up waiting for the parts.
     pub fn deadline(&self) -> Duration {
         match self.scenario {
             Scenario::Hangs => Duration::from_millis(200),
@@ -52,13 +52,13 @@ impl Play {
         }
     }
 
-    /// Waits for the command to call the peer, and prints that.
+    /// Waits for the command `call`, and prints that the caller now calls the peer.
     pub async fn call(&self) {
         self.command("call").await;
         println!("called");
     }
 
-    /// Prints that the server serves, after every spawned task has been polled.
+    /// Prints that the server serves. Before that it yields several times, so that every spawned task has been polled.
     pub async fn serving(&self) {
         for _ in 0..10 {
             tokio::task::yield_now().await;
@@ -66,10 +66,10 @@ impl Play {
         println!("serving");
     }
 
-    /// Runs a part.
+    /// Runs a part until it ends as the scenario says. `told` completes when the peer tells the part to stop.
     ///
     /// # Errors
-    /// The part is `A`, and the command `fail` came before the signal to stop.
+    /// An error if the part is `A` and the command `fail` came before the signal to stop.
     pub async fn part(self, name: &'static str, told: impl Future) -> Result<(), &'static str> {
         tokio::select! {
             _ = told => {}

@@ -1,4 +1,5 @@
-//! The servers, each written as its peer's documentation shows. Each returns the result of the shutdown as text.
+//! The servers, one for each peer, each written as that peer's documentation shows. Each function returns the result of
+//! the shutdown as text.
 
 use ::tokio_graceful_shutdown::{SubsystemBuilder, SubsystemHandle, Toplevel};
 use ::tokio_util::sync::CancellationToken;
@@ -65,7 +66,7 @@ pub async fn async_shutdown(play: Play) -> String {
     let manager = ::async_shutdown::ShutdownManager::new();
     for name in ["A", "B"] {
         let delay = manager.delay_shutdown_token().expect("it has just begun");
-        // The part drops it when it has ended or failed.
+        // The task drops this token when its part has ended or failed, and the drop begins the shutdown.
         let trigger = manager.trigger_shutdown_token("a part has ended");
         let told = manager.wait_shutdown_triggered();
         let play = play.clone();

@@ -1,4 +1,5 @@
-//! Runs the proxy in its own process: as it is, or only its request path on a bare accept loop.
+//! Runs the proxy in its own process. It runs either the whole proxy, or only the code that forwards requests, under an
+//! accept loop without tracking.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -52,11 +53,12 @@ pub(crate) fn run(with: &str, listen: &str, upstream: &str) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves for ever without tracking: connections are not counted, limited, timed, signalled or awaited.
+/// Serves for ever without tracking. Connections are not counted, limited or awaited; they have no timeouts and get no
+/// close signal.
 async fn untracked(config: Config) -> Result<()> {
     let upstream = config.upstream.clone().ok_or("no upstream")?;
     let (_pool, forward) = forward(&config, upstream);
-    // All requests share this connection, which never gets a close signal.
+    // All requests share this value for their connection, and it never gives them a close signal.
     let connection = HttpConnection::detached("everyone");
     let listener = TcpListener::bind(config.listen_addrs[0]).await?;
     loop {
@@ -82,11 +84,11 @@ async fn serve(stream: TcpStream, forward: Forward, link: Link) {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().header_read_timeout(None);
     let served = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    // The measurement ignores a client that breaks off.
+    // A connection that fails is no error of the measurement.
     let _ = served.await;
 }
 
-/// Returns the request path of the proxy, including its accounting.
+/// Returns the proxy's own code that forwards a request, with the records and metrics that it keeps.
 fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
     let (pool, client) = UpstreamPool::new(&config.timeouts);
     let settings = breaker::Settings {
@@ -127,7 +129,7 @@ fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
     (pool, Forward::new(client, routes, load, rules, accounting))
 }
 
-/// Returns the command that runs the proxy `with` tracking or without it.
+/// Returns the command that runs the proxy. `with` is `TRACKED` or `UNTRACKED`.
 pub(crate) fn command(
     with: &str,
     listen: SocketAddr,

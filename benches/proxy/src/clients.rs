@@ -1,4 +1,5 @@
-//! Many clients in one process. Each sends one request, keeps its connection, and waits until the server closes it.
+//! Many HTTP clients in one process. Each sends one request, keeps its connection open, and waits until the server
+//! closes that connection.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -15,19 +16,20 @@ use crate::process::{now, raise_open_files, this_as};
 
 pub(crate) const ROLE: &str = "clients";
 
-/// The number of clients that connect at the same time, below the backlog of a listening socket.
+/// The number of clients that connect at the same time. It is below the backlog of a listening socket, so that the
+/// kernel drops no connection.
 const AT_ONCE: usize = 200;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench.example\r\n\r\n";
 
-/// The process of the clients.
+/// The running process of all clients, and the lines that it prints.
 pub(crate) struct Clients {
     child: Child,
     lines: io::Lines<BufReader<ChildStdout>>,
 }
 
 impl Clients {
-    /// Starts the clients, and waits until all have got their responses.
+    /// Starts `count` clients, and waits until each of them has received its response.
     pub(crate) fn start(address: SocketAddr, count: usize) -> Result<Self> {
         let mut child = this_as(ROLE)?
             .args([address.to_string(), count.to_string()])
@@ -48,8 +50,9 @@ impl Clients {
         Ok(self.lines.next().ok_or("the clients have ended")??)
     }
 
-    /// Waits until every connection is closed. Returns how many closed in order, and when the last one closed, in
-    /// nanoseconds on the clock that all processes share.
+    /// Waits until the server has closed every connection. Returns the number of connections that closed without an
+    /// error, and the time at which the last connection closed. The time is in nanoseconds on the clock that all
+    /// processes share.
     pub(crate) fn closed(mut self) -> Result<(usize, u64)> {
         let line = self.line()?;
         let (orderly, at) = line.split_once(' ').ok_or("the clients said too little")?;
@@ -64,7 +67,7 @@ impl Drop for Clients {
     }
 }
 
-/// Runs the process of the clients.
+/// Runs all clients in this process, which `Clients::start` has started.
 pub(crate) fn run(address: &str, count: usize) -> Result<ExitCode> {
     raise_open_files()?;
     let address = address.parse()?;
@@ -113,7 +116,7 @@ async fn one(
     drop(turn);
     let _ = answered.send(());
     drop(answered);
-    // Reads the rest of the short response, if any, until the server closes the connection.
+    // Reads until the server closes the connection. The first read may have left a rest of the short response.
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
 }

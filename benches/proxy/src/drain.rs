@@ -1,4 +1,4 @@
-//! Measures the time from SIGTERM to the end of the proxy, with many idle connections.
+//! Measures how long the proxy takes from SIGTERM until its process has ended, with many idle connections.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,25 +11,26 @@ use crate::process::{Server, build_proxy, free_address, now, raise_open_files};
 use crate::stats::spread;
 use crate::upstream::Upstream;
 
-/// Numbers of connections, each with the longest time that the shutdown may take, in milliseconds.
+/// Each number of connections that is measured, with the longest time that a shutdown with so many connections may
+/// take, in milliseconds.
 const GOALS: [(usize, f64); 4] = [(0, 5.0), (100, 10.0), (1_000, 50.0), (10_000, 500.0)];
 
-/// The descriptors that are set aside for other uses than connections.
+/// The number of file descriptors that the proxy needs for other things than connections.
 const RESERVE: u64 = 64;
 
-/// The times of a shutdown, in milliseconds.
+/// The times of one shutdown, in milliseconds.
 struct Drain {
-    /// From the signal until the last client saw its connection closed.
+    /// The time from SIGTERM until the last client saw its connection closed.
     closed: f64,
-    /// From the signal until the process had ended.
+    /// The time from SIGTERM until the proxy's process had ended.
     ended: f64,
 }
 
-/// Measures every number of connections. Returns whether the goals hold.
+/// Measures a shutdown with each number of connections in [`GOALS`]. Returns whether all goals hold.
 pub(crate) fn run(rounds: usize) -> Result<bool> {
     let proxy = build_proxy()?;
     let upstream = Upstream::start()?;
-    // Each connection may need another one to an upstream.
+    // The proxy may need two descriptors for a client: its connection, and one to an upstream.
     let most = usize::try_from(raise_open_files()?.saturating_sub(RESERVE) / 2)?;
     println!("Shutdown with idle connections, {rounds} rounds, ms: median (quartiles)\n");
     println!("| connections | last one closed | process ended | goal | |");
@@ -37,7 +38,7 @@ pub(crate) fn run(rounds: usize) -> Result<bool> {
     let mut holds = true;
     for (count, goal) in GOALS {
         let count = count.min(most);
-        // The first run warms the page cache.
+        // The first run is not measured: it loads the program into the kernel's page cache.
         once(&proxy, &upstream, count)?;
         let drains: Vec<_> = (0..rounds)
             .map(|_| once(&proxy, &upstream, count))
@@ -83,7 +84,7 @@ fn once(proxy: &Path, upstream: &Upstream, connections: usize) -> Result<Drain> 
     let closed = Duration::from_nanos(at).saturating_sub(told);
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     Ok(Drain {
-        // Without clients there is no last connection.
+        // Without clients there is no last connection, so its time is 0.
         closed: if connections == 0 {
             0.0
         } else {
@@ -97,7 +98,8 @@ fn config_of(address: SocketAddr, upstream: &Upstream, connections: usize) -> St
     format!(
         "listen_addrs: [\"{address}\"]\nupstream: http://{}\nmax_connections: {}\n",
         upstream.address,
-        // The benchmark itself connects once, to see whether the proxy listens.
+        // The benchmark itself connects once, to see whether the proxy listens, so the proxy counts one more
+        // connection.
         connections + 1,
     )
 }

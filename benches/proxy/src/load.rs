@@ -15,7 +15,8 @@ use crate::{Result, wrk};
 
 const CLIENTS: usize = 64;
 
-/// The least ratio of throughput and the greatest ratio of the 99th percentile, with tracking on ÷ off.
+/// The least allowed ratio of the throughputs, and the greatest allowed ratio of the 99th percentiles of latency. Each
+/// is the value with tracking, divided by the value without it.
 const GOALS: (f64, f64) = (0.99, 1.02);
 
 struct Contestant {
@@ -28,11 +29,11 @@ struct Arena {
     upstream: Server,
 }
 
-/// The result of a contestant's turn.
+/// The result of one run of wrk against a contestant.
 struct Turn {
     requests_a_second: f64,
     p99_ms: f64,
-    /// The processor time of a request, in microseconds.
+    /// The processor time that the contestant used for a request, in microseconds.
     processor_us: f64,
 }
 
@@ -66,7 +67,7 @@ impl Arena {
     }
 }
 
-/// Compares the proxy with its peers, without a goal.
+/// Compares the proxy with nginx and haproxy. No goal is set, so this cannot fail.
 pub(crate) fn beside_peers(rounds: usize) -> Result<()> {
     let threads = available_parallelism()?.get();
     let arena = Arena::new()?;
@@ -102,7 +103,7 @@ pub(crate) fn beside_peers(rounds: usize) -> Result<()> {
     Ok(())
 }
 
-/// Compares the proxy with and without tracking. Returns whether the goals hold.
+/// Compares the proxy with tracking to the proxy without tracking. Returns whether [`GOALS`] hold.
 pub(crate) fn tracking(rounds: usize) -> Result<bool> {
     let arena = Arena::new()?;
     let contestants = [
@@ -137,7 +138,8 @@ pub(crate) fn tracking(rounds: usize) -> Result<bool> {
     Ok(holds)
 }
 
-/// Runs every contestant in every round, in an order that rotates.
+/// Runs wrk against every contestant in every round. The order of the contestants rotates from round to round. Returns
+/// the turns of each contestant.
 fn play(
     contestants: &[Contestant],
     body: &str,

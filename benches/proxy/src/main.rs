@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 
 fn run(args: &[String]) -> Result<ExitCode> {
     let args: Vec<_> = args.iter().map(String::as_str).collect();
-    // Roles that the benchmarks start in their own processes.
+    // The benchmarks start this program again in other roles, each in its own process.
     match *args {
         [clients::ROLE, address, count] => return clients::run(address, count.parse()?),
         [bare::ROLE, with, listen, upstream] => return bare::run(with, listen, upstream),

@@ -1,4 +1,4 @@
-//! Starts the peers as plain proxies, and nginx as the upstream of all contestants.
+//! Starts nginx and haproxy as plain reverse proxies, and nginx as the upstream of all contestants.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::process::{Command, Stdio};
 
 use crate::Result;
 
-/// The requested files and their lengths.
+/// The names of the files that wrk requests, and their lengths in bytes.
 pub(crate) const BODIES: [(&str, usize); 2] = [("small", 100), ("large", 100_000)];
 
-/// The programs that are started here, and their Debian packages.
+/// The programs that the benchmarks start, each with its Debian package.
 const PROGRAMS: [(&str, &str); 3] = [
     ("nginx", "nginx-light"),
     ("haproxy", "haproxy"),
     ("wrk", "wrk"),
 ];
 
-/// Installs the missing programs, which needs root.
+/// Installs those of [`PROGRAMS`] that are missing, which needs root.
 pub(crate) fn install() -> Result<()> {
     let missing = PROGRAMS.iter().filter(|(program, _)| !is_there(program));
     let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
@@ -43,8 +43,8 @@ fn is_there(program: &str) -> bool {
     asked.is_ok()
 }
 
-/// Returns the command and configuration that both roles of nginx share. Errors go to stderr, since nginx's default log
-/// is a system-wide file.
+/// Returns a command that runs nginx, after it has written nginx's configuration. nginx logs errors to stderr, since
+/// its default log is a system-wide file.
 fn nginx(directory: &Path, name: &str, config: &str) -> Result<Command> {
     let file = directory.join(name);
     let temporary = directory.display();

@@ -1,4 +1,4 @@
-//! Processes that are started for a measurement, and that end with it.
+//! Starts processes for a measurement, and ends them after it.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -23,7 +23,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server that listens on `address`, and waits until it does.
+    /// Starts a server that listens on `address`, and waits until the server accepts a connection there.
     pub(crate) fn start(command: &mut Command, address: SocketAddr, log: &Path) -> Result<Self> {
         let log = File::create(log)?;
         command
@@ -56,7 +56,7 @@ impl Server {
         Pid::from_child(&self.child)
     }
 
-    /// Sends SIGTERM and waits for the end. Returns whether the server exited with success.
+    /// Sends SIGTERM to the server and waits until it has ended. Returns whether the server exited with success.
     pub(crate) fn stop(&mut self) -> Result<bool> {
         kill_process(self.pid(), Signal::TERM)?;
         Ok(self.child.wait()?.success())
@@ -71,7 +71,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // nginx's workers end only if its master gets a signal.
+        // SIGTERM comes first, since SIGKILL would end only nginx's master and leave its workers.
         let _ = kill_process(self.pid(), Signal::TERM);
         let end = Instant::now() + Duration::from_secs(5);
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
@@ -84,7 +84,8 @@ impl Drop for Server {
 
 fn ticks(pid: u32) -> Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name of the process, in parentheses, may contain spaces.
+    // The second field is the process's name in parentheses. It may contain spaces, so the other fields are split after
+    // the last parenthesis.
     let fields = stat.rsplit_once(')').ok_or("no name in a stat")?.1;
     let field = |number: usize| fields.split_whitespace().nth(number).unwrap_or("0").parse();
     let own: u64 = field(11)?;
@@ -97,7 +98,7 @@ fn ticks(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
-/// Returns a local address that is free now.
+/// Returns a local address on which no socket listens now.
 pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
@@ -109,7 +110,7 @@ pub(crate) fn this_as(role: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Builds the proxy with its release profile.
+/// Builds the proxy with the release profile, and returns the path of its program.
 pub(crate) fn build_proxy() -> Result<PathBuf> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
     let built = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
@@ -132,7 +133,8 @@ pub(crate) fn build_proxy() -> Result<PathBuf> {
     executable.ok_or_else(|| "the proxy was not built".into())
 }
 
-/// Raises the limit of open files, for this process and those it starts, to the highest allowed. Returns the limit.
+/// Raises the limit of open files to the highest value that the system allows, for this process and the processes that
+/// it starts. Returns that value.
 pub(crate) fn raise_open_files() -> Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     let current = limit.maximum;
@@ -140,7 +142,7 @@ pub(crate) fn raise_open_files() -> Result<u64> {
     Ok(current.unwrap_or(u64::MAX))
 }
 
-/// Returns the time of a clock that all processes share.
+/// Returns the time of the monotonic clock, which all processes of the machine share.
 pub(crate) fn now() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);

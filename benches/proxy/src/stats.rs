@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The median and the quartiles.
+/// The median and the two quartiles of several values.
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) low: f64,
@@ -16,7 +16,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// Returns the median and quartiles of at least one value.
+/// Returns the median and quartiles of `values`, which must not be empty.
 pub(crate) fn spread(values: impl IntoIterator<Item = f64>) -> Spread {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);

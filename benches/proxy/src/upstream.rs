@@ -10,7 +10,7 @@ use crate::Result;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// An upstream that serves until it is dropped.
+/// A running upstream. Dropping it ends the upstream.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     _runtime: Runtime,

@@ -1,11 +1,11 @@
-//! Runs wrk, which sends one request at a time on each of its connections.
+//! Runs wrk, an HTTP load generator, which sends one request at a time on each of its connections.
 
 use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::Result;
 
-/// The results of wrk.
+/// The results that wrk printed.
 pub(crate) struct Load {
     pub(crate) requests: f64,
     pub(crate) requests_a_second: f64,
@@ -26,7 +26,7 @@ pub(crate) fn run(address: SocketAddr, body: &str, clients: usize, seconds: u32)
     read(&text).ok_or_else(|| format!("wrk says:\n{text}").into())
 }
 
-/// Reads the results. Returns `None` if any response was wrong or missing.
+/// Reads the results from wrk's output. Returns `None` if any response was missing or was not a success.
 fn read(text: &str) -> Option<Load> {
     if text.contains("Non-2xx") || text.contains("Socket errors") {
         return None;

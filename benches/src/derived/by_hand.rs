@@ -1,6 +1,6 @@
-//! A shutdown without the derive: eight steps in order, each with a timeout, a contained panic, an abort if it is not
-//! done, a row in a report, and a log line. An interrupted shutdown resumes on the same clock, and a second call returns
-//! the same report.
+//! A shutdown written without the derive. Eight steps run in order. Each has a timeout, a row in a report and a log
+//! line. A panic of a step is caught, and a step that does not succeed is aborted. If the future of the shutdown is
+//! dropped, the next call resumes it with the same deadlines. A call after the end returns the same report.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -73,7 +73,7 @@ impl HandReport {
 }
 
 impl ByHand {
-    /// Returns how many times the steps ran.
+    /// Returns how many cleanups have run in all, over all eight steps.
     pub fn runs(&self) -> u64 {
         [
             &self.a, &self.b, &self.c, &self.d, &self.e, &self.f, &self.g, &self.h,
@@ -117,7 +117,7 @@ impl Running {
             return;
         }
         let started = Instant::now();
-        // Later steps keep the time that they declared.
+        // A step ends early enough to leave each later step its full timeout.
         let latest = self.began + TOTAL - STEP * (7 - at as u32);
         let hard = (started + STEP).min(latest);
         let cx = Context::new(Reason::Requested, hard - started);
@@ -143,7 +143,7 @@ impl Running {
     }
 }
 
-/// Runs a cleanup until it ends, panics, or misses its deadline.
+/// Runs a cleanup until it ends, panics, or reaches the deadline `hard`.
 async fn cut(cleanup: impl Future<Output = Result<(), BoxError>>, hard: Instant) -> Outcome {
     let mut cleanup = pin!(cleanup);
     let mut timer: Option<std::pin::Pin<Box<Sleep>>> = None;

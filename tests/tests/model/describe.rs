@@ -1,18 +1,18 @@
-//! Describes a case: a server, the behaviour of its parts, and the events of its shutdown. A case is plain data, so that
-//! it can shrink.
+//! Describes a case of the test: a server, the behaviour of its components, and the events of its shutdown. A case is
+//! plain data, so that proptest can reduce a failing case.
 
 use proptest::prelude::*;
 
-/// A component of the server.
+/// A component of the server in a case.
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
     Leaf(Script),
-    /// A part whose two fields run one after the other.
+    /// A part whose two fields are cleaned one after the other.
     Chain(Box<[Node; 2]>),
-    /// A part whose two fields run together, the first of them `best_effort`.
+    /// A part whose two fields are cleaned at the same time. The first field is `best_effort`.
     Flat(Box<[Node; 2]>),
     Tuple(Box<[Node; 2]>),
-    /// An owner inside the server.
+    /// An owner with two fields, inside the server.
     Owner(Box<[Node; 2]>),
     List(Vec<Node>),
     Map(Vec<Node>),
@@ -21,16 +21,16 @@ pub(crate) enum Node {
     Locked(Vec<Node>),
     Maybe(Option<Box<Node>>),
     Object(Box<Node>),
-    /// A leaf that is cleaned on the blocking pool and ends at once.
+    /// A leaf whose cleanup is a call on the blocking pool, which returns at once.
     Blocking(End),
-    /// A leaf that is moved out of its field with `take`.
+    /// A leaf that the engine moves out of its field to clean it, by the key `take`.
     Taken(Script),
 }
 
-/// The behaviour of a leaf.
+/// The behaviour of a leaf, which is a component without steps of its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Script {
-    /// The time that its cleanup takes, in units of 50 ms.
+    /// The time that the leaf's cleanup takes, in units of 50 ms.
     pub(crate) time: u64,
     pub(crate) end: End,
     pub(crate) abort_panics: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Script {
 pub(crate) enum End {
     Ok,
     Fail,
-    /// The cleanup fails with an error that panics when it is shown and when it is dropped.
+    /// The cleanup fails with an error that panics when the error is displayed and when the error is dropped.
     FailHostile,
     Panic,
     Hang,
@@ -53,24 +53,25 @@ pub(crate) enum End {
 /// The dependencies between the four fields of the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
-    /// The fields run one after the other.
+    /// The fields are cleaned one after the other.
     Chain,
-    /// `b` and `c` run after `a`, and `d` after both.
+    /// `b` and `c` are cleaned after `a`, and `d` is cleaned after `b` and `c`.
     Diamond,
-    /// `a` (`required`) and `b` (`best_effort`) run together, then `c`, then `d` (`best_effort`).
+    /// `a` (`required`) and `b` (`best_effort`) are cleaned at the same time, then `c`, then `d` (`best_effort`).
     Mixed,
 }
 
-/// A run of the shutdown's future, which is then dropped.
+/// An interruption of the shutdown: its future runs for some time, and is then dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Cut {
-    /// The time of the run, in units of 50 ms, to which half a unit is added.
+    /// The time until the future is dropped, in units of 50 ms. Half a unit is added to it, so that no step ends at
+    /// that moment.
     pub(crate) run: u64,
-    /// The time between this run and the next.
+    /// The time between the drop of this future and the next run, in units of 50 ms.
     pub(crate) gap: u64,
-    /// The edit of a field between this run and the next.
+    /// The edit of a field between this run and the next run: the field's index, and the change.
     pub(crate) edit: Option<(usize, Edit)>,
-    /// The interruption of the next run.
+    /// A hurry or forced end of the shutdown, which comes before the next run.
     pub(crate) interrupt: Option<Interruption>,
 }
 
@@ -80,7 +81,7 @@ pub(crate) enum Interruption {
     Force,
 }
 
-/// An edit of a list or map between two runs.
+/// A change of a list or map between two runs of the shutdown.
 #[derive(Clone, Debug)]
 pub(crate) enum Edit {
     Remove(usize),
@@ -94,12 +95,12 @@ pub(crate) struct Case {
     pub(crate) fields: [Node; 4],
     /// The timeouts of the fields, in units of 50 ms.
     pub(crate) timeouts: [u64; 4],
-    /// The time by which the total exceeds the longest path, in units of 50 ms.
+    /// The time by which the server's total timeout exceeds its longest path of steps, in units of 50 ms.
     pub(crate) spare: u64,
     pub(crate) cuts: Vec<Cut>,
     /// Whether the subscriber of the log panics at every event.
     pub(crate) hostile_log: bool,
-    /// Whether a last run goes to its end. Otherwise the server is dropped.
+    /// Whether the shutdown is awaited to its end after the last interruption. Otherwise the server is dropped.
     pub(crate) awaited: bool,
 }
 
@@ -128,7 +129,7 @@ fn node() -> impl Strategy<Value = Node> {
     let leaf = prop_oneof![
         8 => script().prop_map(Node::Leaf),
         1 => end().prop_map(|end| match end {
-            // A blocking call cannot be cut, so it must end.
+            // A call on the blocking pool cannot be stopped, so it must end by itself.
             End::Hang | End::HangDropPanics => Node::Blocking(End::Ok),
             end => Node::Blocking(end),
         }),

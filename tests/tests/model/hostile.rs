@@ -1,4 +1,4 @@
-//! A subscriber that panics at every event.
+//! A tracing subscriber that panics at every log event.
 
 use tracing::{Event, Metadata, Subscriber, span};
 

@@ -1,6 +1,8 @@
-//! The engine does what a slow and simple reference model says of a shutdown.
+//! Tests the engine against a reference model, which is slow and simple. In random cases both shut down the same
+//! server, and the results must be equal.
 //!
-//! `LIFECYCLE_MODEL_CASES` sets the number of random cases, `LIFECYCLE_MODEL_SEED` their seed.
+//! `LIFECYCLE_MODEL_CASES` sets the number of random cases, and `LIFECYCLE_MODEL_SEED` sets the seed from which they
+//! are made.
 
 mod describe;
 mod hostile;
@@ -27,7 +29,7 @@ fn setting(name: &str, otherwise: u64) -> u64 {
     env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-/// Silences the panics that the cases cause on purpose.
+/// Prevents that panics are printed, since the cases cause many on purpose.
 fn silence() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -58,7 +60,7 @@ fn the_engine_does_what_the_reference_says() {
             }
             Err(_) => {}
         }
-        // Shrinks the case while it fails.
+        // Reduces the case to a simpler one as long as the case still fails.
         for _ in 0..4_000 {
             let smaller = try_case(&tree.current()).is_err();
             if !(if smaller {
@@ -81,7 +83,8 @@ fn the_engine_does_what_the_reference_says() {
     assert!(unclear * 3 < cases.max(30), "too many cases were no use");
 }
 
-/// Tries a case. Returns whether its result could be compared, or an error that says how the engine differs.
+/// Runs a case on the engine and on the reference model. Returns whether the results could be compared, or an error
+/// that tells how the engine differs.
 pub(crate) fn try_case(case: &Case) -> Result<bool, String> {
     let (mut reference, times) = Reference::new(case);
     let _log = case
@@ -105,7 +108,7 @@ pub(crate) fn try_case(case: &Case) -> Result<bool, String> {
     Ok(true)
 }
 
-/// The operations that servers of all shapes have.
+/// The operations of a server that the test needs, for servers of every shape.
 trait Server: GracefulShutdown {
     fn field(&mut self, i: usize) -> &mut Real;
     fn interrupt(&self) -> Option<Interrupt>;
@@ -200,7 +203,7 @@ fn drive<S: Server>(
             reference.drop_unfinished();
         }
     }
-    // Waits for the calls on the blocking pool.
+    // Dropping the runtime waits until the calls on the blocking pool have returned.
     drop(runtime);
     let (library, model) = (log.all(), &reference.world.counts);
     if library != *model {
@@ -245,7 +248,8 @@ fn compare(report: &Report, reference: &Reference) -> Result<(), String> {
     collect(report.steps(), "", &mut seen);
     for (path, expected) in reference.outcomes() {
         let steps = seen.get(&path).map(Vec::as_slice).unwrap_or_default();
-        // A row of an earlier run may have the same path.
+        // The report may have several rows with this path, since it keeps rows of earlier runs. One of the rows must
+        // have the expected outcome.
         if !steps
             .iter()
             .any(|step| outcome_is(step.outcome(), expected))
@@ -261,7 +265,7 @@ fn compare(report: &Report, reference: &Reference) -> Result<(), String> {
     if took.abs_diff(should) > Duration::from_millis(40) {
         return Err(format!("it took {took:?} instead of {should:?}\n{report}"));
     }
-    // Showing the report must not panic either.
+    // The other forms of the report must not panic either, whatever is in it.
     let _ = (report.to_mermaid(), serde_json::to_string(report));
     Ok(())
 }

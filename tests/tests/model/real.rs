@@ -1,4 +1,4 @@
-//! Builds the server of a case from components of the library.
+//! Builds the real server of a case, from the components of the library under test.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,10 +15,10 @@ use tokio::time::sleep;
 
 use crate::describe::{End, Node, Script};
 
-/// The unit of all times.
+/// The unit of all times in a case.
 pub(crate) const UNIT: Duration = Duration::from_millis(50);
 
-/// The record of what was done to each leaf, by the leaf's number.
+/// The record of what the engine did to each leaf. The index is the leaf's number.
 #[derive(Debug, Default)]
 pub(crate) struct Log(Mutex<Vec<Arc<Counts>>>);
 
@@ -66,7 +66,7 @@ pub(crate) struct Leaf {
     counts: Arc<Counts>,
 }
 
-/// A guard in a cleanup's future, which counts the future as cut if it is dropped before its end.
+/// A guard in the future of a leaf's cleanup. If the future is dropped before its end, the guard counts it as cut.
 struct Flight<'a> {
     counts: &'a Counts,
     ended: bool,
@@ -82,7 +82,7 @@ impl Drop for Flight<'_> {
     }
 }
 
-/// An error that panics when it is shown, and when it is dropped.
+/// An error that panics when it is displayed, and when it is dropped.
 #[derive(Debug)]
 struct Hostile;
 
@@ -192,7 +192,7 @@ pub(crate) struct Inner {
     state: ShutdownState,
 }
 
-/// A component of any kind, in the field `0` of its variant.
+/// A component of any kind in [`Node`]. The component is the field `0` of its variant.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 pub(crate) enum Real {
@@ -266,7 +266,7 @@ impl Real {
     }
 }
 
-/// The timeouts of the fields, and the total.
+/// The timeouts of the server's four fields, and the timeout of the whole server.
 #[derive(Clone, Copy)]
 pub(crate) struct Times {
     pub(crate) fields: [Duration; 4],

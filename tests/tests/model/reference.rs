@@ -1,6 +1,8 @@
-//! The reference model of a shutdown: sequential, slow, and written from the contract alone.
+//! The reference model of a shutdown. It is sequential and slow, and written from the documented contract alone,
+//! without a look at the engine.
 //!
-//! Time goes from event to event. At each moment the model polls every step that is due once, in plan order.
+//! The reference model's clock goes from one event to the next. At each moment the model polls every step that is due
+//! once, in the order of the plan.
 
 mod build;
 mod edit;
@@ -17,7 +19,7 @@ use self::resumed::Remains;
 use crate::describe::{Case, End, Script, Shape};
 use crate::real::{Times, UNIT};
 
-/// The time within which two events may come in any order, since timers are rounded.
+/// Two events that are closer than this may come in any order in the engine, since timers are rounded.
 const CLOSE: Duration = Duration::from_millis(12);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +32,14 @@ pub(crate) enum Verdict {
     Skipped,
 }
 
-/// The state that all steps share.
+/// The state of the reference model that all steps share.
 pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) hurried: bool,
     pub(crate) forced: bool,
-    /// The begins, ends, cuts, aborts and releases of each leaf.
+    /// The numbers of begins, ends, cuts, aborts and releases of each leaf.
     pub(crate) counts: Vec<[u32; 5]>,
-    /// Whether two events were too close to tell which comes first.
+    /// Whether two events were so close that the engine may handle either of them first. Such a case is not compared.
     pub(crate) unclear: bool,
 }
 
@@ -52,7 +54,7 @@ impl World {
         self.counts[leaf][what] += 1;
     }
 
-    /// Marks the case as unclear if the competing times `a` and `b` are too close.
+    /// Marks the case as unclear if the times `a` and `b` of two events are so close that either may come first.
     fn compare(&mut self, a: Duration, b: Duration) {
         self.unclear |= a.abs_diff(b) < CLOSE;
     }
@@ -69,17 +71,17 @@ struct Leaf {
     id: usize,
     script: Script,
     kind: LeafKind,
-    /// The time at which its running future began.
+    /// The time at which the leaf's cleanup began, while its future is alive.
     flight: Option<Duration>,
-    /// Whether its value was taken out of the field.
+    /// Whether the leaf's value was moved out of its field, by the key `take`.
     taken: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PlanKind {
-    /// A part, whose progress is known by its field.
+    /// A part. Its progress is kept outside it, and found by the part's field.
     Part,
-    /// An owner, which carries its own progress.
+    /// An owner. It holds its own progress.
     Owner,
 }
 
@@ -88,7 +90,7 @@ struct Plan {
     rows: Vec<Row>,
     after: Vec<Vec<usize>>,
     total: Option<Duration>,
-    /// The deadline, once the plan was opened.
+    /// The deadline of the plan, which is set when the plan's cleanup begins.
     deadline: Option<Duration>,
     ended: bool,
 }
@@ -104,13 +106,13 @@ enum ElementsKind {
 struct Elements {
     kind: ElementsKind,
     rows: Vec<Row>,
-    /// The names of all elements of the previous run, and of those that had not ended.
+    /// The names of all elements of the previous run, and the names of its elements that had not ended.
     before: Option<(Vec<String>, Vec<String>)>,
-    /// The failures and losses in rows that an edit between two runs has renewed.
+    /// The failures and lost values of the rows that an edit between two runs has replaced.
     carried: Remains,
-    /// Whether its cleanup runs, so that the rows have their names.
+    /// Whether the cleanup of the list or map has begun, so that the rows have their names.
     open: bool,
-    /// Whether the elements were cleaned and dropped.
+    /// Whether the container has cleaned and dropped its elements.
     gone: bool,
 }
 
@@ -126,7 +128,7 @@ struct Row {
     name: String,
     comp: Comp,
     timeout: Option<Duration>,
-    /// The timeout after it was shrunk in proportion to the available time.
+    /// The step's timeout after the plan has shrunk all timeouts to fit into its available time.
     shrunk: Option<Duration>,
     tail: Duration,
     required: bool,
@@ -137,13 +139,13 @@ struct Row {
     running: bool,
     out: Option<Verdict>,
     nothing: bool,
-    /// Whether a failed row of an earlier run is kept inside.
+    /// Whether a row inside this row failed in an earlier run, so that this row counts as failed.
     kept: bool,
-    /// Whether a value was lost while it was being cleaned.
+    /// Whether a value inside was removed while its cleanup was unfinished, so that nobody can clean it any more.
     lost: bool,
 }
 
-/// A server that behaves as the contract says.
+/// A server in the reference model, which behaves as the documented contract says.
 pub(crate) struct Reference {
     root: Plan,
     pub(crate) world: World,
@@ -191,7 +193,7 @@ impl Reference {
             deadline: None,
             ended: false,
         };
-        // Opens the plan with more time than it can need, to find its longest path.
+        // Opens the plan with more time than it can need, only to compute its longest path.
         root.open(Duration::from_secs(1_000), Duration::ZERO);
         let longest = root
             .rows
@@ -203,7 +205,8 @@ impl Reference {
         (Self { root, world }, Times { fields, total })
     }
 
-    /// Runs until the shutdown has ended, or until `until`. Returns whether the shutdown has ended.
+    /// Runs the shutdown until it has ended, or until the time `until`, at which its future is dropped. Returns whether
+    /// the shutdown has ended.
     pub(crate) fn run(&mut self, until: Option<Duration>) -> bool {
         for row in self.root.rows.iter_mut().filter(|row| row.out.is_none()) {
             row.resume();
@@ -229,7 +232,7 @@ impl Reference {
         }
     }
 
-    /// Returns the time of the next event.
+    /// Returns the time of the next event: a leaf ends, or a step reaches its deadline.
     fn next(&self) -> Option<Duration> {
         fn collect(rows: &[Row], now: Duration, next: &mut Option<Duration>) {
             for row in rows.iter().filter(|row| row.out.is_none() && row.running) {
@@ -250,7 +253,7 @@ impl Reference {
         next
     }
 
-    /// Drops the server before its shutdown has ended.
+    /// Models the drop of the server before its shutdown has ended.
     pub(crate) fn drop_unfinished(&mut self) {
         for row in self.root.rows.iter_mut().filter(|row| row.out.is_none()) {
             row.comp.release(&mut self.world);
@@ -258,7 +261,7 @@ impl Reference {
         self.drop_rest();
     }
 
-    /// Drops the fields of the server.
+    /// Models the drop of the server's fields.
     pub(crate) fn drop_rest(&mut self) {
         self.root
             .rows
@@ -270,7 +273,7 @@ impl Reference {
         !self.world.forced && self.root.rows.iter().all(Row::is_clean)
     }
 
-    /// Returns the outcome of every step, by its path.
+    /// Returns the path and outcome of every step that has ended.
     pub(crate) fn outcomes(&self) -> Vec<(String, Verdict)> {
         fn collect(rows: &[Row], above: &str, outcomes: &mut Vec<(String, Verdict)>) {
             for row in rows {
@@ -279,7 +282,7 @@ impl Reference {
                     (above, true) => format!("{above}{}", row.name),
                     (above, false) => format!("{above}.{}", row.name),
                 };
-                // A skipped component has no rows inside.
+                // The report has no rows for the inside of a skipped component.
                 if let Some(out) = row.out {
                     outcomes.push((path.clone(), out));
                     if out != Verdict::Skipped {
@@ -293,12 +296,13 @@ impl Reference {
         outcomes
     }
 
-    /// Returns whether step `i` has ended. Values that are put into its field after that are never cleaned.
+    /// Returns whether step `i` of the server has ended. The engine never cleans a value that is put into the field of
+    /// an ended step.
     pub(crate) fn has_ended(&self, i: usize) -> bool {
         self.root.rows[i].out.is_some()
     }
 
-    /// Edits the list or map in field `i`.
+    /// Edits the list or map in field `i`, if there is one.
     pub(crate) fn edit(&mut self, i: usize, edit: impl FnOnce(&mut EditedElements<'_>)) {
         let Comp::Plan(real) = &mut self.root.rows[i].comp else {
             return;

@@ -1,4 +1,5 @@
-//! The peers' columns of the README's table. The tests observe each cell in a running server.
+//! Tests the columns about other crates, the peers, in the README's table. For each cell a test observes a running
+//! server of the peer.
 
 mod server;
 
@@ -7,7 +8,7 @@ use std::{env, fs};
 
 use server::Server;
 
-/// A column: the expected behaviour of a peer, and the README's words for it.
+/// A column of the table: the expected behaviour of a peer, and the README's words for that behaviour.
 struct Peer {
     name: &'static str,
     takes_part: &'static str,
@@ -19,13 +20,14 @@ struct Peer {
     commands: &'static [&'static str],
     /// Whether a failed part begins the shutdown.
     failure: bool,
-    /// The result after the deadline, if the peer has one, and the README's words for it.
+    /// The result of the shutdown after its deadline has passed, and the README's words for that. It is `None` if the
+    /// peer has no deadline.
     past_deadline: Option<(&'static str, &'static str)>,
-    /// Whether a future that the peer was given ends the wait.
+    /// Whether the server can give the peer a future that ends the wait for the parts.
     overruled: bool,
-    /// The result if `A` panics, and the README's words for it.
+    /// The result of the shutdown if part `A` panics, and the README's words for that.
     panic: (&'static str, &'static str),
-    /// The result without its time, and the README's words for it.
+    /// The text of the shutdown's result without the time in it, and the README's words for that result.
     comes_back: (&'static str, &'static str),
 }
 
@@ -102,7 +104,7 @@ const PEERS: [Peer; 6] = [
     Peer {
         name: "elegant-departure",
         takes_part: "what holds a guard of one global registry",
-        // `HUP` is what the server here chose.
+        // The user chooses the signals for this peer. The server here chose TERM, INT and HUP.
         signals: &["TERM", "INT", "HUP"],
         begins_at: "signals of your choice; a future; a call",
         commands: &["call", "future"],
@@ -119,7 +121,7 @@ impl Peer {
         Server::start(self.name, scenario)
     }
 
-    /// Lets a server begin its shutdown, and waits until both parts are told.
+    /// Starts a server, begins its shutdown, and waits until both parts have the signal to stop.
     fn begun(&self, scenario: &str) -> Server {
         let mut server = self.start(scenario);
         server.say(self.commands[0]);
@@ -127,7 +129,8 @@ impl Peer {
         server
     }
 
-    /// Returns the signals at which it begins; it dies of the others.
+    /// Returns the signals at which the peer begins the shutdown. The tested signals that are not returned kill the
+    /// process.
     fn heard(&self) -> Vec<&'static str> {
         let heard = |name: &&str| {
             let mut server = self.start("waits");
@@ -242,14 +245,14 @@ impl Peer {
     }
 }
 
-/// Returns the version of a peer that is built here.
+/// Returns the version of the peer `name` in the text of the lock file, `lock`.
 fn version(lock: &str, name: &str) -> String {
     let start = format!("name = \"{name}\"\nversion = \"");
     let (_, rest) = lock.split_once(&start).expect("it is built here");
     rest.split('"').next().expect("a version").to_owned()
 }
 
-// `LIFECYCLE_WRITE_TABLE=1` writes the peers' columns anew.
+// With `LIFECYCLE_WRITE_TABLE=1` this test writes the peers' columns anew instead of comparing them.
 #[test]
 fn the_readme_says_what_the_peers_do() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -271,7 +274,8 @@ fn the_readme_says_what_the_peers_do() {
             .position(|(row, _)| cells[0].trim_start_matches("| ") == *row)
         {
             rows += 1;
-            // The first column is about this project, and its own tests prove it.
+            // The first two cells are kept: the name of the row, and the column about this project, which its own tests
+            // prove.
             made.push_str(&format!("{} | {} |", cells[0], cells[1]));
             for column in &columns {
                 made.push_str(&format!(" {} |", column[row].1));

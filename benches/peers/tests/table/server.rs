@@ -1,4 +1,4 @@
-//! A running server of a peer, which gets commands and whose lines are read. Dropping it ends the process.
+//! Runs a server of a peer as a child process, sends it commands, and reads the lines that it prints.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-/// The time after which a missing line is a failure.
+/// The longest time that a test waits for the next line of the server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Server {
@@ -56,7 +56,7 @@ impl Server {
         assert!(status.expect("kill runs").success());
     }
 
-    /// Reads a line. Returns `None` if the server has ended.
+    /// Reads the next line of the server. Returns `None` if the server has ended.
     pub fn line(&mut self) -> Option<String> {
         use std::sync::mpsc::RecvTimeoutError;
         match self.lines.recv_timeout(PATIENCE) {
@@ -84,7 +84,7 @@ impl Server {
         }
     }
 
-    /// Waits until both parts have the signal to stop, so that neither has to end before the other gets it.
+    /// Waits until both parts have the signal to stop, so that neither part ends before the other gets the signal.
     pub fn both_told(&mut self) {
         self.until("A told");
         self.until("B told");
@@ -97,7 +97,7 @@ impl Server {
         result
     }
 
-    /// Returns whether one line came before another.
+    /// Returns whether the line that begins with `first` came before the line that begins with `second`.
     pub fn came_before(&self, first: &str, second: &str) -> bool {
         let place = |line: &str| self.read.iter().position(|read| read.starts_with(line));
         place(first) < place(second)

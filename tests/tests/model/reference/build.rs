@@ -1,4 +1,4 @@
-//! Builds the reference model of a described server.
+//! Builds the reference model's server from the description in a case.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::resumed::Remains;
 use super::{Comp, Elements, ElementsKind, Leaf, LeafKind, Plan, PlanKind, Row, World};
 use crate::describe::{Node, Script};
 
-/// The timeout of an owner that states none.
+/// The timeout of an owner that declares no timeout.
 const DEFAULT: Duration = Duration::from_secs(25);
 
 pub(super) fn build(node: &Node, world: &mut World) -> Comp {
@@ -46,7 +46,8 @@ pub(super) fn build(node: &Node, world: &mut World) -> Comp {
         Node::Maybe(node) => Comp::Maybe(node.as_ref().map(|node| Box::new(build(node, world)))),
         Node::Object(node) => Comp::Object(Box::new(build(node, world))),
     };
-    // Every component is the only field of a variant of `Real`.
+    // The real server holds every component in a variant of `Real`, as its only field. So the reference model adds a
+    // part with one row.
     Comp::Plan(Plan {
         kind: PlanKind::Part,
         rows: vec![Row::new("0", inside)],

@@ -1,11 +1,11 @@
-//! Edits a list or map between two runs.
+//! Models the edit of a list or map between two runs of the shutdown.
 
 use super::build::build;
 use super::resumed::Remains;
 use super::{Elements, Row, World};
 use crate::describe::{Node, Script};
 
-/// A list or map between two runs.
+/// A list or map that a case edits between two runs of the shutdown.
 pub(crate) struct EditedElements<'a> {
     pub(super) elements: &'a mut Elements,
     pub(super) world: &'a mut World,
@@ -13,9 +13,10 @@ pub(crate) struct EditedElements<'a> {
 
 impl EditedElements<'_> {
     pub(crate) fn remove(&mut self, i: usize) {
-        // The drop comes first, while an owner inside still knows which of its steps have ended.
+        // The element is dropped before its rows are reset, while an owner in it still knows which of its steps have
+        // ended.
         self.elements.rows[i].comp.drop(self.world);
-        // Keeps the remains of the previous run for the next one.
+        // The removed row may have failed in the previous run, and the next run must report that.
         let left = self.elements.resume();
         self.elements.rows.remove(i);
         self.carry(left);
@@ -34,7 +35,7 @@ impl EditedElements<'_> {
         self.carry(left);
     }
 
-    /// Keeps failures and losses of the old rows for the next run.
+    /// Keeps the failures and lost values of the old rows, so that the next run reports them.
     fn carry(&mut self, left: Remains) {
         self.elements.carried.join(left);
     }

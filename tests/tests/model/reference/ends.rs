@@ -1,9 +1,10 @@
-//! Models aborts, releases and drops.
+//! Models the abort, the release and the drop of components.
 
 use super::{ABORT, CUT, Comp, ElementsKind, Leaf, LeafKind, PlanKind, RELEASE, World};
 
 impl LeafKind {
-    /// Counts a cut, except of a call on the blocking pool, which cannot be cut.
+    /// Counts the drop of a leaf's unfinished future as a cut. A call on the blocking pool has no such future, and is
+    /// not counted.
     fn count_cut(self, leaf: usize, world: &mut World) {
         if self != Self::Blocking {
             world.add(leaf, CUT);
@@ -21,7 +22,7 @@ impl Leaf {
 }
 
 impl Comp {
-    /// Aborts every step that has not ended.
+    /// Aborts the component: each of its steps that has not ended.
     pub(super) fn abort(&mut self, world: &mut World) {
         if let Self::Leaf(leaf) = self {
             leaf.abort(world);
@@ -32,7 +33,7 @@ impl Comp {
         self.mark_gone();
     }
 
-    /// Marks the component as gone, as an abort or a release leaves it.
+    /// Marks the component as ended or emptied, after an abort or a release.
     pub(super) fn mark_gone(&mut self) {
         match self {
             Self::Plan(plan) if plan.kind == PlanKind::Owner => plan.ended = true,
@@ -47,12 +48,12 @@ impl Comp {
         }
     }
 
-    /// Releases every step that has not ended, as the drop of an owner does.
+    /// Releases the component: each of its steps that has not ended. The drop of an owner does that.
     pub(super) fn release(&mut self, world: &mut World) {
         if let Self::Leaf(leaf) = self {
             match leaf.kind {
                 LeafKind::Plain => world.add(leaf.id, RELEASE),
-                // For these the release calls `abort = …`.
+                // The release of a taken or blocking leaf calls the function of its key `abort`.
                 LeafKind::Taken | LeafKind::Blocking => leaf.abort(world),
             }
         }
@@ -67,14 +68,15 @@ impl Comp {
         self.mark_gone();
     }
 
-    /// Drops the component. Owners inside that were not shut down release their fields, and so do `Components`.
+    /// Models the drop of the component. Owners in it that were not shut down release their fields, and `Components`
+    /// release their items.
     pub(super) fn drop(&mut self, world: &mut World) {
         match self {
             Self::Plan(plan) if plan.kind == PlanKind::Owner && !plan.ended => self.release(world),
             Self::Elements(elements)
                 if elements.kind == ElementsKind::Components && !elements.gone =>
             {
-                // Each item is released as a whole, since its progress is not known any more.
+                // `Components` release each item as a whole, since they no longer know the item's progress.
                 elements.gone = true;
                 for row in &mut elements.rows {
                     row.comp.release_all(world);
@@ -87,7 +89,8 @@ impl Comp {
         }
     }
 
-    /// Releases every step, also those that have ended, except inside owners, which know their progress.
+    /// Releases every step of the component, also the steps that have ended. An owner inside releases only its
+    /// unfinished steps, since it knows its progress.
     pub(super) fn release_all(&mut self, world: &mut World) {
         if !matches!(self, Self::Plan(plan) if plan.kind == PlanKind::Owner) {
             if matches!(self, Self::Elements(elements) if elements.gone) {
@@ -105,7 +108,7 @@ impl Comp {
         self.release(world);
     }
 
-    /// Cuts every leaf in flight, as the drop of the future does.
+    /// Cuts every leaf whose cleanup is running, as the drop of the shutdown's future does.
     pub(super) fn cut(&mut self, world: &mut World) {
         let leaf = match self {
             Self::Leaf(leaf) => Some(leaf),

@@ -1,4 +1,4 @@
-//! Polls each step that is due once, at one moment.
+//! Models one poll of the shutdown: it polls each step that is due once, at one moment.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{
 use crate::describe::End;
 use crate::real::UNIT;
 
-/// The time that a step without a timeout counts as.
+/// The timeout that a plan assumes for a step that declares no timeout.
 pub(super) const DEFAULT_STEP_TIME: Duration = Duration::from_secs(1);
 
 /// The way in which a component's cleanup ended.
@@ -49,7 +49,7 @@ impl Row {
         self.best_effort || (self.went_well() && !self.kept && self.comp.is_clean())
     }
 
-    /// Polls the step, which has to end at the plan's deadline.
+    /// Polls the step once. The step has to end so early that the steps after it fit before the plan's `deadline`.
     pub(super) fn poll(&mut self, deadline: Duration, best_effort: bool, world: &mut World) {
         let best_effort = best_effort || self.best_effort;
         if !self.running {
@@ -92,7 +92,7 @@ impl Row {
         self.running = false;
         self.out = Some(out);
         if !self.went_well() {
-            // Only a leaf is aborted here: composites have aborted their own steps.
+            // Only a leaf is aborted here. A component with steps has already aborted those of them that failed.
             self.comp.cut(world);
             if let Comp::Leaf(leaf) = &mut self.comp {
                 leaf.abort(world);
@@ -119,7 +119,8 @@ impl Leaf {
             world.add(self.id, BEGIN);
         }
         if self.kind == LeafKind::Blocking {
-            // The call takes real time, which a step that has to end now does not have.
+            // The call takes some real time. If its step has to end now, the engine may cut the step or see the call
+            // return.
             let cut = world.forced || (world.hurried && best_effort);
             world.unclear |= cut || world.now + CLOSE >= hard;
         } else if matches!(self.script.end, End::Hang | End::HangDropPanics) {
@@ -149,7 +150,8 @@ impl Leaf {
 }
 
 impl Plan {
-    /// Opens the plan: finds the longest path, and shrinks the timeouts if the plan has less time.
+    /// Opens the plan for a cleanup that may take until `cap`: computes its longest path, and shrinks the timeouts if
+    /// the plan has less time. Returns the plan's deadline.
     pub(super) fn open(&mut self, cap: Duration, now: Duration) -> Duration {
         if let Some(deadline) = self.deadline {
             return deadline;

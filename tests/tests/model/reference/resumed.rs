@@ -1,8 +1,9 @@
-//! Models a resumed shutdown: what is known of the previous run, and what is cleaned again.
+//! Models a resumed shutdown: what the next run knows of the previous run, and what it cleans again.
 
 use super::{Comp, Elements, ElementsKind, LeafKind, PlanKind, Row};
 
-/// The failures and losses of the previous run that a component keeps when it is cleaned again.
+/// The facts of the previous run that a component keeps when it is cleaned again: whether a step failed, and whether a
+/// value was lost.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Remains {
     pub(super) failed: bool,
@@ -17,7 +18,7 @@ impl Remains {
 }
 
 impl Row {
-    /// Forgets the progress of the row.
+    /// Resets the row and everything in it, as if its cleanup had never begun.
     pub(super) fn reset(&mut self) {
         self.comp.reset();
         self.skip = false;
@@ -92,7 +93,8 @@ impl Elements {
 }
 
 impl Elements {
-    /// Compares the elements with those of the previous run. Returns whether a failure is kept, and whether one was lost.
+    /// Compares the elements with those of the previous run. Returns whether the row counts as failed, and whether an
+    /// unfinished element was lost.
     pub(super) fn settle(&mut self) -> (bool, bool) {
         let Some((all, unfinished)) = self.before.take() else {
             return (false, false);
@@ -115,7 +117,8 @@ impl Elements {
 }
 
 impl Comp {
-    /// Begins another run. Components that cannot be identified are cleaned again; returns what is kept of them.
+    /// Begins the next run. The engine cannot identify the components in containers, so they are cleaned again. Returns
+    /// the failures and lost values that are kept of them.
     pub(super) fn resume(&mut self) -> Remains {
         match self {
             Self::Plan(plan) => {
@@ -134,12 +137,12 @@ impl Comp {
         }
     }
 
-    /// Returns the failures and losses that must be kept of a component that is cleaned again.
+    /// Returns the failures and lost values that the report must keep of a component when it is cleaned again.
     pub(super) fn remains(&self) -> Remains {
         let mut left = Remains::default();
         match self {
             Self::Leaf(leaf) => left.lost = leaf.kind == LeafKind::Taken && leaf.taken,
-            // An owner reports its own failures again.
+            // An owner keeps its own failures and reports them again in the next run.
             Self::Plan(plan) if plan.kind == PlanKind::Owner => {}
             _ => self.rows().iter().for_each(|row| left.join(row.remains())),
         }
