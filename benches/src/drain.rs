@@ -26,13 +26,13 @@ use tokio_util::task::TaskTracker;
 use crate::alloc::{Allocated, Count};
 use crate::table::{Contest, Table};
 
-/// The number of tasks that have started, each of which then waits for the signal to stop.
+/// The number of tasks that have started. After its start a task waits for the signal to stop.
 static PARKED: AtomicUsize = AtomicUsize::new(0);
 /// The number of tasks that have ended, counted only while [`CHECKED`] is `true`.
 static GONE: AtomicUsize = AtomicUsize::new(0);
 static CHECKED: AtomicBool = AtomicBool::new(false);
 
-/// A guard that every task holds, which counts the task as started and later as ended.
+/// A guard in every task. Creating it counts the task as started, and dropping it counts the task as ended.
 struct Inside;
 
 impl Inside {

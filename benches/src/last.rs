@@ -48,7 +48,7 @@ pub fn run(rounds: usize) -> Vec<Table> {
         .into()
 }
 
-/// A pass, and a future that waits until the pass has been dropped and returns the time at which it resumed.
+/// A pass, and a future that waits for the drop of the pass. The future returns the time at which it resumed.
 type Parts<P, W> = (P, W);
 
 fn turn<'a, P, W>(

@@ -1,4 +1,5 @@
-//! No span, metric or log record is lost to a slow collector, those of the last drops included; and the shutdown is one trace.
+//! A slow collector gets every span, metric and log record, also those of the server's drop. The spans of the shutdown
+//! are one trace.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -15,7 +16,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
-/// A collector that takes some time for each answer.
+/// A collector for OpenTelemetry that takes some time for each answer, and keeps the requests.
 struct Collector {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
@@ -43,7 +44,7 @@ impl Collector {
     }
 }
 
-/// Answers the requests of one connection, each after some time. A request counts once that time has passed.
+/// Answers the requests of one connection, each after the time `takes`. A request is kept only after that time.
 fn serve(stream: &TcpStream, takes: Duration, received: &Mutex<Vec<Request>>) {
     let mut reader = BufReader::new(stream);
     loop {
@@ -82,7 +83,8 @@ fn serve(stream: &TcpStream, takes: Duration, received: &Mutex<Vec<Request>>) {
     }
 }
 
-/// Starts a server, tells it to stop, and returns what it sent and its exit code.
+/// Starts a server, sends it the signal to stop, and returns the requests that the collector got and the server's exit
+/// code.
 fn requests_of(program: &str, arguments: &[&str]) -> (Vec<Request>, Option<i32>) {
     let collector = Collector::start(Duration::from_millis(2_500));
     let mut server = Command::new(program)
@@ -103,7 +105,7 @@ fn requests_of(program: &str, arguments: &[&str]) -> (Vec<Request>, Option<i32>)
     (requests, code)
 }
 
-/// Returns the messages that were sent to a path.
+/// Returns the messages in the requests that were sent to `path`.
 fn messages<M: Message + Default>(requests: &[Request], path: &str) -> Vec<M> {
     let requests = requests.iter().filter(|request| request.path == path);
     requests
@@ -114,7 +116,7 @@ fn messages<M: Message + Default>(requests: &[Request], path: &str) -> Vec<M> {
 const TRACED: &str = env!("CARGO_BIN_EXE_traced");
 const METERED: &str = env!("CARGO_BIN_EXE_metered");
 
-/// Returns the spans in some requests, by name.
+/// Returns all spans in `requests`, by name.
 fn spans(requests: &[Request]) -> BTreeMap<String, Span> {
     let messages = messages::<ExportTraceServiceRequest>(requests, "/v1/traces");
     messages
@@ -126,7 +128,7 @@ fn spans(requests: &[Request]) -> BTreeMap<String, Span> {
         .collect()
 }
 
-/// Returns the names of the metrics in some requests.
+/// Returns the names of all metrics in `requests`.
 fn metrics(requests: &[Request]) -> Vec<String> {
     let messages = messages::<ExportMetricsServiceRequest>(requests, "/v1/metrics");
     messages
@@ -138,7 +140,7 @@ fn metrics(requests: &[Request]) -> Vec<String> {
         .collect()
 }
 
-/// Returns the texts of the log records in some requests.
+/// Returns the texts of all log records in `requests`.
 fn records(requests: &[Request]) -> Vec<String> {
     let messages = messages::<ExportLogsServiceRequest>(requests, "/v1/logs");
     messages
@@ -165,7 +167,7 @@ fn no_span_is_lost_to_a_collector_that_takes_2_5_s() {
             spans.keys()
         );
     }
-    // The shutdown is one trace, and what a cleanup does is inside its step.
+    // All spans of the shutdown are in one trace, and the span of work in a cleanup is inside the span of its step.
     let (shutdown, flush) = (&spans["shutdown"], &spans["flush the journal"]);
     assert_eq!(flush.trace_id, shutdown.trace_id);
     assert_ne!(

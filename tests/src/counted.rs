@@ -1,8 +1,8 @@
-//! A saved state that can tell whether it is whole.
+//! A state for saving, which can tell after loading whether it is whole.
 
 use serde::{Deserialize, Serialize};
 
-/// A number with many copies of it. Their count differs from each number to the next.
+/// A number with many copies of itself. Each number has another count of copies than the number before it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Counted {
     number: u64,
@@ -18,7 +18,7 @@ impl Counted {
         }
     }
 
-    /// Becomes the state of the next number, and returns that number.
+    /// Changes the state to that of the next number, and returns that number.
     pub fn advance(&mut self) -> u64 {
         *self = Self::of(self.number + 1);
         self.number
@@ -28,7 +28,7 @@ impl Counted {
     ///
     /// # Panics
     ///
-    /// If the state is not whole.
+    /// If the copies differ from the number, or their count is wrong.
     pub fn number(&self) -> u64 {
         let whole = self.copies.iter().all(|&copy| copy == self.number);
         assert!(whole, "a mixture of states: {}", self.number);

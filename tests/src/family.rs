@@ -1,4 +1,4 @@
-//! Shells that lead a process group in which another shell runs.
+//! Process groups for tests: a shell leads the group, and another shell runs in it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,8 @@ use tokio::process::{Child, Command};
 
 /// The files and numbers of two shells: the leader of a process group, and `rest`, a shell that the leader starts.
 ///
-/// Both run in a temporary directory and write their files there. Dropping this kills every process that still lives.
+/// The two shells run in a temporary directory and write their files there. Dropping a `Family` kills every process of
+/// the group that still lives.
 #[derive(Debug)]
 pub struct Family {
     directory: TempDir,
@@ -21,7 +22,8 @@ pub struct Family {
 }
 
 impl Family {
-    /// Starts a shell that leads a process group and runs the script `leader`, which runs the script `rest` as `sh rest`.
+    /// Starts a shell as the leader of a process group. The shell runs the script `leader`, which starts the script
+    /// `rest` by `sh rest`.
     ///
     /// # Panics
     ///
@@ -46,13 +48,13 @@ impl Family {
         (child, Self { directory, leader })
     }
 
-    /// Waits until a shell has written the file `name`, and returns the numbers of processes in it.
+    /// Waits until a shell has written the file `name`, and returns the process numbers in that file.
     pub fn wrote(&self, name: &str) -> Vec<Pid> {
         eventually(|| !self.read(name).is_empty());
         self.read(name)
     }
 
-    /// Returns the numbers on the complete lines of the file `name`.
+    /// Returns the process numbers on the complete lines of the file `name`.
     pub fn read(&self, name: &str) -> Vec<Pid> {
         let text = fs::read_to_string(self.file(name)).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -62,26 +64,26 @@ impl Family {
             .collect()
     }
 
-    /// Returns the path of the file `name`.
+    /// Returns the path of the file `name` in the shells' directory.
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Returns whether `pid` is in the group and has not ended.
+    /// Returns whether the process `pid` is in the group and has not ended.
     pub fn lives(&self, pid: Pid) -> bool {
         self.state(pid).is_some_and(|state| state != 'Z')
     }
 
-    /// Waits until the leader has ended.
+    /// Waits until the leader has ended, and leaves it as a zombie.
     ///
     /// # Panics
     ///
-    /// If it is reaped.
+    /// If the leader has been reaped.
     pub fn leader_ended(&self) {
         eventually(|| self.state(self.leader).expect("it is not reaped") == 'Z');
     }
 
-    /// Returns whether the leader is neither running nor a zombie.
+    /// Returns whether the leader has ended and has been reaped.
     pub fn leader_is_reaped(&self) -> bool {
         matches!(
             waitpid(Some(self.leader), WaitOptions::NOHANG),
@@ -113,7 +115,7 @@ impl Family {
         kill_process(pid, signal).expect("the process can be signalled");
     }
 
-    /// Returns the letter of the state of `pid`, if it is in the group.
+    /// Returns the letter of the process's state in `/proc`, or `None` if the process `pid` is not in the group.
     fn state(&self, pid: Pid) -> Option<char> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let mut fields = text[text.rfind(')')? + 1..].split_whitespace();
@@ -141,7 +143,7 @@ fn pid(child: &Child) -> Pid {
 ///
 /// # Panics
 ///
-/// If it does not hold within a minute.
+/// If `condition` does not hold within a minute.
 pub fn eventually(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {

@@ -1,4 +1,4 @@
-//! The harness that the tests share: steps that are held and released, owners of one field, captured logs, child
+//! Helpers that the tests share: steps that a test holds and releases, owners of one field, captured logs, child
 //! processes, and a saved state that can tell whether it is whole.
 
 mod counted;

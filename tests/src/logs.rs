@@ -9,7 +9,7 @@ use tracing::subscriber::DefaultGuard;
 use tracing::{Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-/// The captured events. Clones share them.
+/// The captured events. Clones of a `Logs` share the same events.
 #[derive(Clone, Debug, Default)]
 pub struct Logs(Arc<Mutex<Vec<Event>>>);
 
@@ -45,7 +45,7 @@ impl Event {
 }
 
 impl Logs {
-    /// Captures the events of this thread until the guard is dropped.
+    /// Captures the events that this thread logs until the returned guard is dropped.
     pub fn capture() -> (Self, DefaultGuard) {
         listen_everywhere();
         let logs = Self::default();
@@ -98,7 +98,7 @@ impl Logs {
 fn listen_everywhere() {
     static LISTEN: Once = Once::new();
     LISTEN.call_once(|| {
-        // Another test may have set one already.
+        // Another test of the process may have set a global subscriber already.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     });
 }

@@ -1,4 +1,4 @@
-//! Owners and parts that several tests use, and the context in which they clean a component alone.
+//! Owners and parts for several tests, and a context to clean a component without an owner.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl<T: Component> Owner<T> {
         Self { field, state }
     }
 
-    /// Begins the shutdown and drops its future, which must not have ended yet.
+    /// Polls the shutdown once and drops its future. The shutdown must not have ended by then.
     pub fn interrupt(&mut self) {
         assert_pending!(spawn(self.shutdown()).poll());
     }
@@ -45,7 +45,7 @@ impl<T: Component> LeafOwner<T> {
         Self { field, state }
     }
 
-    /// Begins the shutdown and drops its future, which must not have ended yet.
+    /// Polls the shutdown once and drops its future. The shutdown must not have ended by then.
     pub fn interrupt(&mut self) {
         assert_pending!(spawn(self.shutdown()).poll());
     }
@@ -65,7 +65,7 @@ impl<T: Component> LeafPart<T> {
     }
 }
 
-/// A part of one probe, with a budget of 3 s.
+/// A part with one probe. The probe's step has a timeout of 3 s.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(part)]
 pub struct TimedPart {
@@ -73,7 +73,7 @@ pub struct TimedPart {
     pub probe: Probe,
 }
 
-/// A part of two probes, the disk after the writer.
+/// A part with two probes. The disk is cleaned after the writer.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(part)]
 pub struct Storage {
@@ -83,7 +83,7 @@ pub struct Storage {
     pub disk: Probe,
 }
 
-/// A part like [`Storage`], with a budget of 1 s for each probe.
+/// A part like [`Storage`], in which each probe has a timeout of 1 s.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(part)]
 pub struct TimedStorage {

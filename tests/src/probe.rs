@@ -1,4 +1,4 @@
-//! A component that behaves as the test says, and records what is done to it.
+//! A component with a behaviour that the test chooses. It records its cleanup, abort and release.
 
 use std::future::{pending, poll_fn};
 use std::pin::pin;
@@ -37,7 +37,7 @@ enum Act {
     UntilSoft,
 }
 
-/// Lets a held step end. Clones release the same step.
+/// A handle with which a test lets a held step end. Clones of a `Hold` release the same step.
 #[derive(Clone, Debug)]
 pub struct Hold(Arc<Semaphore>);
 
@@ -104,7 +104,7 @@ impl Probe {
         self.act(Act::UntilSoft)
     }
 
-    /// Makes the cleanup report what it waits for.
+    /// Makes the cleanup tell its context what it waits for.
     pub fn says(mut self, what: &'static str) -> Self {
         self.says = Some(what);
         self
@@ -128,7 +128,7 @@ impl Probe {
         self
     }
 
-    /// Makes the cleanup record the time to its soft and hard deadlines.
+    /// Makes the cleanup record how much time it has until its soft and its hard deadline.
     pub fn looks(mut self) -> Self {
         self.looks = true;
         self
@@ -190,7 +190,7 @@ impl Component for Probe {
     }
 }
 
-/// Advances the clock within one poll, as blocking code does.
+/// Advances tokio's paused clock within one poll, so that the cleanup seems to block the executor.
 async fn hold_up(time: Duration) {
     let mut advancing = pin!(advance(time));
     poll_fn(|cx| {

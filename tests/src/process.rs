@@ -1,4 +1,4 @@
-//! Child processes that tests signal and read from, and that never outlive a test.
+//! Child processes for tests. A test can signal them and read their output, and none outlives its test.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-/// The longest that a test waits, which is more than anything here takes on a busy machine.
+/// The longest time that a test waits for a line or for the server's end. It is enough also on a busy machine.
 const BOUND: Duration = Duration::from_secs(60);
 
 /// A running server. Dropping it kills the server.
@@ -29,7 +29,7 @@ pub struct Process {
 pub struct Ended {
     /// The exit code; `None` if a signal killed it.
     pub code: Option<i32>,
-    /// The lines that it wrote; those of stderr begin with `! `.
+    /// The lines that the server wrote. Lines from stderr begin with `! `.
     pub lines: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Ended {
 }
 
 impl Process {
-    /// Starts `program` and reads its lines. Those of stderr get the prefix `! `.
+    /// Starts `program` and reads the lines that it writes. Lines from stderr get the prefix `! `.
     ///
     /// # Panics
     ///
@@ -71,7 +71,7 @@ impl Process {
     ) -> Self {
         let mut child = Command::new(program)
             .args(args)
-            // Printing a backtrace takes longer than a forced end waits.
+            // A forced end exits without waiting long. Printing a backtrace would take longer than that.
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -84,7 +84,7 @@ impl Process {
             let sender = sender.clone();
             readers.push(thread::spawn(move || {
                 for line in BufReader::new(from).lines().map_while(Result::ok) {
-                    // The test may have stopped reading.
+                    // Sending fails if the test no longer reads, and then the line is not needed.
                     let _ = sender.send(format!("{mark}{line}"));
                 }
             }));
@@ -139,10 +139,10 @@ impl Process {
         kill_process(pid, signal).expect("the server lives");
     }
 
-    /// Waits until the next signal counts as a new one, and not as a repeat of the last.
+    /// Waits until the server counts the next signal as a new signal, and not as a repeat of the last one.
     pub fn no_longer_a_repeat(&self) {
-        // A repeat is handled within 500 ms of the last signal, which a loaded machine may handle late. Any longer wait is as
-        // good.
+        // The runner ignores a signal that comes within 500 ms of the last one, as a repeat. A second is more than
+        // that, also if a busy machine handles the last signal late.
         thread::sleep(Duration::from_secs(1));
     }
 
@@ -188,13 +188,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The server may have ended by itself.
+        // Killing fails if the server has ended by itself, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Returns the two ends of a pseudoterminal: ours, which shows what was written, and the one that programs write to.
+/// Returns the two ends of a pseudoterminal: the end from which the test reads, and the end to which the program
+/// writes.
 fn terminal() -> std::io::Result<(File, File)> {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     grantpt(&ours)?;

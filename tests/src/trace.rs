@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A list of events that all probes of a test write to. Clones share it.
+/// A list of events, to which all probes of a test write. Clones of a `Trace` share the same list.
 #[derive(Clone, Debug)]
 pub struct Trace {
     began: Instant,
@@ -44,7 +44,7 @@ impl Trace {
         self.events().drain(..).map(|(event, _)| event).collect()
     }
 
-    /// Returns the time of this event since the trace was created.
+    /// Returns the time of the first event with this text, counted from the creation of the trace.
     ///
     /// # Panics
     ///
@@ -57,7 +57,7 @@ impl Trace {
             .1
     }
 
-    /// Returns how often this event was recorded.
+    /// Returns how many events with this text were recorded.
     pub fn count(&self, event: &str) -> usize {
         self.events()
             .iter()
@@ -66,7 +66,7 @@ impl Trace {
     }
 
     fn events(&self) -> MutexGuard<'_, Vec<(String, Duration)>> {
-        // A probe may have panicked on purpose.
+        // The lock may be poisoned, since a probe may have panicked on purpose.
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

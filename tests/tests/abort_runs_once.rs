@@ -183,7 +183,8 @@ async fn steps_that_had_ended_before_an_interruption_are_not_released() {
     };
     let mut owner = LeafOwner::new(plugin);
     assert_pending!(spawn(owner.shutdown()).poll());
-    // The engine knows the plan by the field, so the owner may be moved.
+    // The engine finds the plan's progress by the field and not by its address, so the owner may be moved to another
+    // address.
     let owner = Box::new(owner);
     drop(owner);
     assert_eq!(trace.count("good releases"), 0);
@@ -217,7 +218,8 @@ async fn skipped_steps_are_aborted_once() {
     assert_eq!(trace.count("good begins"), 0);
 }
 
-/// A component that cleans its parts one after the other, up to the first that fails, and aborts them all.
+/// A component that cleans its two parts one after the other and stops at the first failure. Its `abort` aborts both
+/// parts.
 struct InTurn([Plugin; 2]);
 
 impl Component for InTurn {
@@ -252,7 +254,7 @@ async fn a_part_is_not_confused_with_another_of_its_type() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hand_written_component_is_aborted_itself_whatever_wraps_it() {
-    /// A component that cleans one part, and aborts another one besides.
+    /// A component that cleans only its first field. Its `abort` also aborts the second field.
     struct Holds(Plugin, Probe);
     impl Component for Holds {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
@@ -333,7 +335,7 @@ async fn a_part_is_not_confused_with_one_of_another_type_at_the_same_address() {
     assert_eq!(trace.count("log aborts"), 1, "{report}");
 }
 
-/// A part without size, so that several values may have one address.
+/// A part of size zero, so that several values may have the same address.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 struct Empty {
@@ -372,7 +374,7 @@ async fn parts_that_share_their_address_are_not_confused() {
     let mut owner = LeafOwner::new(Pair(empty(), empty()));
     assert!(ptr::addr_eq(&owner.field.0, &owner.field.1));
     owner.shutdown().await;
-    // The engine aborts the first, and the `abort` of `Pair` the second.
+    // The engine aborts the first part, and the `abort` of `Pair` aborts the second part.
     assert_eq!(WEIGHTLESS_ABORTS.swap(0, Ordering::Relaxed), 2);
 
     async fn check<T: Component>(wrapped: T) {
@@ -387,7 +389,7 @@ async fn parts_that_share_their_address_are_not_confused() {
     check(vec![empty()]).await;
 }
 
-/// A component that cleans a list for a second at most, and aborts its elements itself.
+/// A component that cleans a list for a second at most. Its own `abort` aborts the elements.
 struct Hurried(Vec<Plugin>);
 
 impl Component for Hurried {

@@ -1,4 +1,5 @@
-//! A shutdown runs on any runtime: moved from one to another, without a time driver, and without a runtime.
+//! A shutdown runs on any executor: moved from one runtime to another, on a runtime without a time driver, and without
+//! a runtime.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -42,7 +43,8 @@ fn runtime(time: bool) -> Runtime {
     builder.build().unwrap()
 }
 
-/// Keeps these tests from running at the same time, since they look at the threads and the panic hook of the process.
+/// A lock that keeps these tests from running at the same time, since they look at the threads and the panic hook of
+/// the process.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
@@ -51,25 +53,25 @@ fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Returns the contents of a file in `/proc` for each thread.
+/// Returns, for each thread of this process, the contents of its file `file` in `/proc`.
 fn threads(file: &str) -> impl Iterator<Item = String> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     tasks.filter_map(move |task| std::fs::read_to_string(task.ok()?.path().join(file)).ok())
 }
 
-/// Returns the number of timer threads.
+/// Returns the number of the library's timer threads in this process.
 fn timers() -> usize {
     threads("comm")
         .filter(|name| name.trim_end() == "lifecycle-timer")
         .count()
 }
 
-/// Returns whether a timer thread sleeps.
+/// Returns whether a timer thread of the library sleeps.
 fn a_timer_sleeps() -> bool {
     threads("stat").any(|stat| stat.contains("(lifecycle-timer) S"))
 }
 
-/// Runs `f`, and counts the panics that a hook sees meanwhile.
+/// Runs `f`, and counts the panics that the panic hook sees meanwhile.
 fn panics_seen<T>(f: impl FnOnce() -> T) -> (usize, T) {
     static SEEN: AtomicUsize = AtomicUsize::new(0);
     let before = std::panic::take_hook();
@@ -138,7 +140,7 @@ fn a_shutdown_on_paused_time_goes_on_in_another_runtime() {
     assert_cut_in_time(&paused().block_on(shutdown));
 }
 
-/// A component that wakes itself this many times.
+/// A component whose cleanup wakes itself as many times as the field says, and then ends.
 struct SelfWaking(u32);
 
 impl Component for SelfWaking {
@@ -207,26 +209,28 @@ fn many_shutdowns_share_one_timer_thread() {
     assert_eq!(most, 1);
 }
 
-/// A waker that notifies the test.
+/// A waker that sends a message to the test when it is woken.
 struct NotifyingWaker(Mutex<mpsc::Sender<()>>);
 
 impl Wake for NotifyingWaker {
     fn wake(self: Arc<Self>) {
-        // The test may have stopped listening.
+        // Sending fails if the test has dropped the receiver, and then the message is not needed.
         let _ = self.0.lock().unwrap().send(());
     }
 }
 
 type Cleanup<'a> = Pin<Box<dyn Future<Output = Result<(), BoxError>> + 'a>>;
 
-/// Polls a cleanup that waits for its deadline, with its own waker.
+/// Polls a cleanup with a new waker until it waits for its deadline. Returns the waker and the receiver of its
+/// messages.
 fn poll_with_waker(cleanup: &mut Cleanup<'_>) -> (Arc<NotifyingWaker>, mpsc::Receiver<()>) {
     let (sender, receiver) = mpsc::channel();
     let tells = Arc::new(NotifyingWaker(Mutex::new(sender)));
     let waker = Waker::from(Arc::clone(&tells));
     let mut cx = task::Context::from_waker(&waker);
     assert!(cleanup.as_mut().poll(&mut cx).is_pending());
-    // After a pass over all elements the cleanup asks to be polled again.
+    // After it has polled all elements, the cleanup wakes its own waker to be polled again. So it is polled until it no
+    // longer does.
     while receiver.try_recv().is_ok() {
         assert!(cleanup.as_mut().poll(&mut cx).is_pending());
     }
@@ -261,6 +265,6 @@ fn without_a_runtime_each_shutdown_is_woken_at_its_own_deadline_and_forgotten_wi
     assert!(Arc::strong_count(&far_waker) > 1);
     drop((far, near));
     assert_eq!(Arc::strong_count(&far_waker), 1);
-    // The next test must not see this thread.
+    // The next test counts timer threads, so the timer thread of this test must end first.
     assert_thread_ends();
 }

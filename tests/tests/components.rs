@@ -1,4 +1,4 @@
-//! `Components` holds components that come and go at run time, each with its own row.
+//! `Components` holds components that are added and removed at run time, and the report has a row for each.
 
 use lifecycle_runtime::{
     BoxError, Component, Components, Context, DynComponent, GracefulShutdown, Outcome, Reason,
@@ -325,7 +325,7 @@ async fn a_removal_that_is_cut_is_named_beside_those_that_failed() {
     plugins
         .insert("bad", Probe::new(&trace, "bad").error("disk full"))
         .unwrap();
-    // `biased`, so that the removal takes the component before the shutdown begins.
+    // `biased` polls the removal first, so that it takes the component out before the shutdown begins.
     let (removed, report) = tokio::join!(biased; plugins.remove(slow), server.shutdown());
     assert!(removed.is_none());
     let outcome = report.step("plugins").unwrap().outcome().to_string();

@@ -42,7 +42,7 @@ fn limit(limit: usize) -> NonZeroUsize {
     NonZeroUsize::new(limit).expect("not zero")
 }
 
-/// Serves until its close signal, and returns the reason.
+/// Spawns a connection that serves until its close signal. The returned receiver gets the reason of the signal.
 fn spawn_reporting(
     connections: &Connections,
     name: &'static str,
@@ -55,7 +55,7 @@ fn spawn_reporting(
     reason
 }
 
-/// Serves for ever.
+/// Spawns a connection that serves for ever.
 fn endless(connections: &Connections, name: &'static str) {
     connections
         .spawn(name, |_| pending::<()>())
@@ -419,7 +419,7 @@ async fn dropping_the_connections_aborts_each_of_them_whoever_holds_an_acceptor(
     assert_eq!(acceptor.list().count(), 0);
 }
 
-/// Returns a connection with a part that never ends, and a receiver that learns when the part is dropped.
+/// Returns a connection with an endless task that it has spawned, and a receiver that ends when the task is dropped.
 fn with_part(connections: &Connections) -> (Connection, oneshot::Receiver<()>) {
     let (tell, gone) = oneshot::channel::<()>();
     let spawned = connections.spawn("peer", |connection| async move {
@@ -460,7 +460,8 @@ async fn parts_of_a_connection_that_is_cut_are_awaited() {
     let (send, sent) = mpsc::channel();
     let spawned = server.connections.spawn("peer", |connection| async move {
         connection.cancelled().await;
-        // Like a stream that the client opened before it learnt of the close.
+        // A task may still be spawned after the close signal, for example for a stream that the client opened before it
+        // learnt of the close.
         let late = connection.spawn(async move {
             let _slow = Slow(send);
             pending::<()>().await;

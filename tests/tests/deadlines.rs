@@ -1,4 +1,4 @@
-//! Every step has a deadline, and no step uses up the time that others declared.
+//! Every step has a deadline, and no step uses up the time that other steps declared.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -25,7 +25,7 @@ fn took(report: &Report, step: &str) -> Duration {
         .elapsed()
 }
 
-/// Rounds to milliseconds, since shares of a budget are not whole.
+/// Rounds a time to milliseconds, since a shrunk timeout need not be a whole number of them.
 fn rounded(time: Duration) -> Duration {
     ms(u64::try_from((time + Duration::from_micros(500)).as_millis()).unwrap())
 }
@@ -153,7 +153,7 @@ async fn the_latest_finish_counts_the_longest_path_after_a_step_not_the_sum() {
         long: Probe,
         #[shutdown(after = first, timeout = "1s")]
         short: Probe,
-        // No step follows it, so it gets all the time.
+        // No step waits for `alone`, so it may use all the time of the plan.
         #[shutdown(priority = 0)]
         alone: Probe,
         #[shutdown(state)]
@@ -293,7 +293,7 @@ async fn spare_time_goes_to_the_steps_without_a_timeout() {
 async fn every_step_is_polled_at_least_once_however_late_it_is() {
     let trace = Trace::new();
     let probe = |name| Probe::new(&trace, name);
-    // The engine cannot interrupt a cleanup that blocks.
+    // The engine cannot interrupt a cleanup that blocks the executor, so `drain` takes more time than it has.
     let mut server = Chain::of(
         probe("drain").block(secs(60)),
         probe("flush").hang(),

@@ -23,7 +23,7 @@ impl Component for &Pool {
     }
 }
 
-/// A generic shared type.
+/// A generic shared type, which implements `Component` on `&Cache<T>`.
 struct Cache<T>(T);
 
 impl<T: Sync> Component for &Cache<T> {
@@ -73,14 +73,14 @@ const _: () = {
     component::<Arc<std::sync::RwLock<Option<Arc<Pool>>>>>();
     component::<Arc<tokio::sync::Mutex<JoinSet<()>>>>();
     component::<Arc<tokio::sync::RwLock<HashMap<String, JoinHandle<()>>>>>();
-    // A lock that is owned needs no `Default` inside.
+    // A lock that is not shared in an `Arc` needs no `Default` of the value inside.
     component::<std::sync::Mutex<Child>>();
     component::<tokio::sync::Mutex<JoinHandle<()>>>();
-    // Nested locks.
+    // Locks may be nested in other locks.
     component::<Arc<std::sync::Mutex<Vec<Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>>>>>();
 };
 
-/// A derived struct with such types as fields.
+/// A derived struct with the types of this file as fields.
 #[derive(GracefulShutdown)]
 struct Server {
     #[shutdown]

@@ -44,7 +44,7 @@ fn assert_logged(event: &Event, fields: &str, panicking: bool) {
     assert_eq!(event.field("panicking"), panicking.to_string());
 }
 
-/// Asserts that a server which `place` drops on this thread logs once and releases its fields.
+/// Passes a server to `place`, which drops it on this thread. Asserts that the drop logs once and releases the fields.
 fn assert_releases_and_logs(place: impl FnOnce(Server)) {
     let trace = Trace::new();
     let (logs, ()) = Logs::of(|| place(server(&trace)));
@@ -188,7 +188,7 @@ fn a_release_that_panics_is_contained_and_the_others_run() {
         "{logs:#?}"
     );
 
-    // An uncontained second panic during unwinding would abort the process.
+    // The engine must catch a panic during this drop, since a second panic during unwinding aborts the process.
     let trace = Trace::new();
     let (logs, unwound) = Logs::of(|| {
         let server = panics(&trace);
@@ -418,7 +418,7 @@ async fn with_no_drop_an_awaited_shutdown_leaves_nothing_to_log() {
     assert_eq!(logs.all().len(), 0, "{logs:#?}");
 }
 
-/// A part that the server shares with its handlers.
+/// A value that the server shares with its handlers in an `Arc`.
 struct Shared(Trace);
 
 impl Component for &Shared {
@@ -464,7 +464,7 @@ fn a_value_that_others_hold_is_not_released() {
     });
     assert_eq!(trace.all(), [""; 0]);
 
-    // A `Weak` could be upgraded, so this drop releases nothing either.
+    // Code with a `Weak` could still get the value, so the drop of the last `Arc` of a server releases nothing either.
     let weak = Arc::downgrade(&shared);
     drop(Shares {
         shared,
@@ -554,7 +554,8 @@ async fn a_runner_that_is_dropped_while_main_ends_releases_every_part() {
             std::future::pending::<()>().await
         },
     ));
-    // The signal thread reports when the signals are registered.
+    // The runner starts only after its signal thread has registered the signals. So the test polls until the shutdown
+    // has begun.
     while handle.progress().unfinished().is_empty() {
         assert_pending!(run.poll());
         handle.request(Reason::Requested);

@@ -20,7 +20,7 @@ struct Trio {
     state: ShutdownState,
 }
 
-/// Returns a server with the given first step.
+/// Returns a server of three steps, with `first` as the first of them.
 fn trio(trace: &Trace, first: Probe) -> Trio {
     let probe = |name| Probe::new(trace, name);
     Trio {
@@ -582,7 +582,7 @@ async fn an_error_keeps_its_causes() {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_that_panics_when_it_is_shown_is_contained() {
-    /// An error whose `Display`, or else its `source`, panics.
+    /// An error whose `source` panics. If the field is `false`, its `Display` panics too.
     #[derive(Debug)]
     struct Bad(bool);
     impl std::fmt::Display for Bad {

@@ -100,7 +100,7 @@ fn server(trace: &Trace, runtime: &Handle) -> ReverseProxyServer {
         state: ShutdownState::new(),
     };
     let (signal, trace) = (server.signal.clone(), trace.clone());
-    // A connection that ends soon after its signal.
+    // The first connection ends soon after its close signal.
     server.connections.spawn_on(
         async move {
             signal.cancelled().await;
@@ -165,7 +165,7 @@ async fn missing_optional_parts_are_not_failures() {
     );
 }
 
-/// Asserts that the drop logged once, aborted the tasks, and did nothing else.
+/// Asserts that the drop of the server logged once, aborted the tasks, and did nothing else.
 fn assert_fell_back(logs: &Logs, trace: &Trace) {
     let event = logs.only("dropped_unshut");
     assert_eq!(event.level, Level::WARN);
@@ -299,7 +299,7 @@ fn a_drop_on_another_thread_than_the_runtimes_aborts_the_tasks() {
     .join()
     .unwrap();
     assert!(ended.load(Ordering::Relaxed));
-    // Dropping the runtime drops the aborted tasks.
+    // The aborted tasks end when their runtime drops them.
     drop(runtime);
     assert_eq!(trace.count("abort background tasks"), 1);
 }

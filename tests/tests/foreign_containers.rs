@@ -1,4 +1,4 @@
-//! The elements of a container are cleaned together, and each has its row.
+//! The elements of a container are cleaned at the same time, and the report has a row for each.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +23,7 @@ struct Brief {
     pair: (Probe, Probe),
 }
 
-/// A recursive part.
+/// A part that contains parts of its own type.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 struct Node {
@@ -69,7 +69,7 @@ async fn every_element_of_a_list_has_its_own_row() {
     );
     assert_eq!(outcome(&report, "field[3]"), "panicked: bad");
     assert!(!report.is_clean());
-    // Each element that is not done was aborted once.
+    // The engine aborted each element whose cleanup did not succeed, and aborted it once.
     for (name, times) in [
         ("a aborts", 0),
         ("b aborts", 1),

@@ -32,7 +32,7 @@ async fn written_data_is_in_the_file_when_its_cleanup_ends() {
 async fn an_interrupted_cleanup_of_a_file_can_be_resumed() {
     let mut file = file();
     file.write_all(b"the last line").await.unwrap();
-    // A single poll, which already finishes if the disk is fast.
+    // The cleanup is polled once and dropped. If the disk is fast, it may have finished in that poll.
     let _ = tokio_test::task::spawn(file.cleanup(&context())).poll();
     file.cleanup(&context()).await.unwrap();
     assert_eq!(read(&mut file).await, "the last line");
@@ -51,7 +51,7 @@ async fn aborting_and_releasing_a_file_leave_it_usable() {
 #[tokio::test]
 async fn a_write_that_fails_late_fails_the_cleanup() {
     let mut full = File::options().write(true).open("/dev/full").await.unwrap();
-    // The write is buffered and succeeds. The device refuses the data later.
+    // The write only fills a buffer and succeeds. The device refuses the data when the cleanup writes it.
     full.write_all(b"x").await.unwrap();
     let error = full.cleanup(&context()).await.unwrap_err();
     let error = error.downcast::<std::io::Error>().unwrap();
@@ -69,7 +69,7 @@ async fn a_file_that_cannot_be_synced_is_only_flushed() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_sync_that_fails_fails_the_cleanup() {
-    // A descriptor that only names a file: fsync(2) fails with EBADF.
+    // A descriptor opened with O_PATH only names a file, so fsync(2) of it fails with EBADF.
     let flags = rustix::fs::OFlags::PATH;
     let named = rustix::fs::open("/", flags, rustix::fs::Mode::empty()).unwrap();
     let error = File::from_std(named.into())

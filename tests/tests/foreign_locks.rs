@@ -1,4 +1,4 @@
-//! The cleanup of a lock takes the value out, and cleans it while the lock is free.
+//! The cleanup of a lock takes the value out of the lock, and cleans the value while the lock is free.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ where
 {
     type Guard<'a>: std::ops::DerefMut<Target = Inside>;
     fn new(inside: Inside) -> Arc<Self>;
-    /// Locks it as other code does.
+    /// Locks the lock, as code of the server does outside the shutdown.
     fn hold(&self) -> Self::Guard<'_>;
 }
 
@@ -248,7 +248,7 @@ where
         "no"
     );
     assert!(lock.hold().is_some());
-    // The engine's abort finds the value.
+    // The engine's abort finds the value in the lock.
     let report = Owner::new(lock).shutdown().await;
     assert_eq!(
         report.step("field").unwrap().outcome().to_string(),

@@ -1,6 +1,6 @@
 //! A child process and its group get SIGTERM, and SIGKILL if they do not end.
 //!
-//! The tests know when a process and all its children are gone: the pipe that all of them write to then ends.
+//! The tests see when a process and all its children have ended, because the pipe to which all of them write then ends.
 #![cfg(unix)]
 
 use std::os::unix::process::ExitStatusExt;
@@ -14,7 +14,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// Starts a shell that runs `script`, and returns it with its lines. The script must print `ready` first.
+/// Starts a shell that runs `script`, waits for the line `ready`, and returns the process and its further lines.
 async fn shell(script: &str, leads_a_group: bool) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut command = Command::new("sh");
     command
@@ -39,9 +39,9 @@ async fn shell(script: &str, leads_a_group: bool) -> (Child, Lines<BufReader<Chi
 /// A shell that prints `told` at SIGTERM and ends.
 const OBEDIENT: &str =
     "trap 'echo told; kill $!; exit 0' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
-/// A shell that ignores SIGTERM, as does its child, which inherits that.
+/// A shell that ignores SIGTERM. Its child inherits that, and ignores SIGTERM too.
 const STUBBORN: &str = "trap '' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
-/// A shell that ends when its child has ended.
+/// A shell that does not end at SIGTERM, but when its child has ended.
 const GROUP: &str = "trap 'wait' TERM; sh -c 'echo ready; exec sleep 1000' & wait";
 /// A shell that ends at the second SIGTERM.
 const SLOW: &str = "n=0; trap 'n=$((n+1)); echo told $n' TERM; sh -c 'echo ready; exec sleep 1000' & \
@@ -49,13 +49,13 @@ const SLOW: &str = "n=0; trap 'n=$((n+1)); echo told $n' TERM; sh -c 'echo ready
 /// A process that ignores SIGTERM and has no child.
 const ALONE: &str = "trap '' TERM; echo ready; exec sleep 1000";
 
-/// A leader that ends at SIGTERM, with a child that ignores it.
+/// A leader that ends at SIGTERM, with a child that ignores SIGTERM.
 const ORPHANING: &str =
     "trap 'exit 0' TERM; sh -c 'trap \"\" TERM; echo ready; exec sleep 1000' & wait";
-/// A leader that ends at SIGTERM, with a child that ends a moment after it.
+/// A leader that ends at SIGTERM, with a child that ends a moment after its leader.
 const ORPHANING_SLOW: &str = "trap 'exit 0' TERM; \
      sh -c 'trap \"sleep 0.3; kill \\$!; exit 0\" TERM; sleep 1000 & echo ready; wait; wait' & wait";
-/// A leader that ends by itself, with a child that lives on.
+/// A leader that ends by itself at once, with a child that lives on.
 const ORPHANED: &str = "sh -c 'echo ready; exec sleep 1000' & exit 0";
 
 #[derive(GracefulShutdown)]
@@ -76,7 +76,7 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id().expect("it is not reaped")).unwrap()).unwrap()
 }
 
-/// Asserts that the process is neither running nor a zombie.
+/// Asserts that the process has ended and has been reaped.
 fn assert_reaped(pid: Pid) {
     assert_eq!(
         waitpid(Some(pid), WaitOptions::NOHANG).map(drop),
@@ -127,7 +127,8 @@ async fn the_group_that_a_child_leads_gets_sigterm_too() {
     assert_all_gone(lines).await;
 }
 
-// The clock is paused and advances as soon as all tasks wait, so the soft deadline comes at once.
+// The clock is paused and advances as soon as all tasks wait, so the cleanup reaches its soft deadline without a real
+// wait.
 #[tokio::test(start_paused = true)]
 async fn a_child_that_ignores_sigterm_is_killed_with_its_group_and_the_error_says_so() {
     let (mut child, lines) = shell(STUBBORN, true).await;
@@ -153,7 +154,8 @@ async fn leader_ended(pid: Pid) {
         .unwrap();
 }
 
-// The clock is paused and advances as soon as all tasks wait, so the soft deadline comes at once.
+// The clock is paused and advances as soon as all tasks wait, so the cleanup reaches its soft deadline without a real
+// wait.
 #[tokio::test(start_paused = true)]
 async fn members_of_a_group_whose_leader_has_ended_are_killed_and_named() {
     let (mut child, lines) = shell(ORPHANING, true).await;
@@ -176,7 +178,8 @@ async fn members_of_a_group_whose_leader_has_ended_are_killed_and_named() {
     assert_reaped(pid);
 }
 
-/// Keeps the clock from advancing by itself until the returned sender is dropped, by a blocking task that runs.
+/// Runs a blocking task until the returned sender is dropped. While it runs, the paused clock does not advance by
+/// itself.
 fn hold_the_clock() -> std::sync::mpsc::Sender<()> {
     let (go_on, stop) = std::sync::mpsc::channel::<()>();
     tokio::task::spawn_blocking(move || stop.recv());
@@ -249,7 +252,7 @@ async fn groups_in_a_list_are_cleaned_each_as_a_whole() {
 async fn a_step_whose_child_had_to_be_killed_is_failed_and_not_timed_out() {
     let (child, _lines) = shell(ALONE, false).await;
     let pid = pid(&child);
-    // The killed child gets the real time that it takes to end.
+    // The clock stands still, so that the killed child has the real time that it needs to end.
     let go_on = hold_the_clock();
     let mut owner = Owner {
         child,

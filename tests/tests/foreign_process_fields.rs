@@ -1,4 +1,4 @@
-//! Owners clean process groups in fields that hold several children, or perhaps none.
+//! Owners clean process groups whose leaders are in lists or options of children.
 //!
 //! Time is paused and advances only where a test says so, as in `foreign_process_group`.
 #![cfg(target_os = "linux")]
@@ -32,7 +32,7 @@ struct Owner {
     state: ShutdownState,
 }
 
-/// Starts families, and waits until the rest of each is ready.
+/// Starts a family for each pair of scripts, and waits until the shell `rest` of each has written its file.
 fn start<const N: usize>(scripts: [(&str, &str); N]) -> (Vec<Child>, [Family; N]) {
     let (children, families): (Vec<Child>, Vec<Family>) = scripts
         .into_iter()
@@ -134,7 +134,8 @@ async fn each_group_that_had_to_be_killed_has_its_own_error_and_the_others_are_d
     assert_all_gone(&families);
 }
 
-// Time jumps over the soft deadline, so the cleanup cannot kill the group and `abort` has to.
+// The clock jumps from before the soft deadline to after the hard deadline. So the cleanup cannot kill the group, and
+// `abort` has to.
 #[tokio::test(start_paused = true)]
 async fn a_step_that_is_cut_at_its_hard_deadline_kills_the_survivors_of_the_leader() {
     let (workers, families) = start([(GONE, STUBBORN), (OBEDIENT, STUBBORN)]);

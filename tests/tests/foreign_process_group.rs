@@ -1,6 +1,7 @@
 //! A process group is cleaned as a whole: processes that outlive their leader get SIGTERM, are awaited, and are killed.
 //!
-//! Time is paused and advances only where a test says so. Tests wait for what real processes do, and never guess.
+//! Time is paused and advances only where a test says so. Before it goes on, a test waits until the real processes have
+//! done what it needs.
 #![cfg(target_os = "linux")]
 
 use std::future::Future;
@@ -35,7 +36,7 @@ const STUBBORN: &str = "trap '' TERM; echo $$ > rest.pid; exec sleep 1000";
 /// A process that ends at SIGTERM.
 const MEEK: &str = "echo $$ > rest.pid; exec sleep 1000";
 
-/// Advances the clock by more than the longest pause between two looks at a group.
+/// Advances the clock by more than the longest time that the cleanup waits between two checks of the group.
 async fn look_again() {
     advance(ms(100)).await;
 }
@@ -257,14 +258,14 @@ async fn abort_and_release_kill_the_survivors_of_a_leader_that_is_not_reaped() {
     }
 }
 
-/// Asserts that `rest`, which runs `PATIENT`, got neither SIGTERM nor SIGKILL.
+/// Asserts that the process `rest` of a family got neither SIGTERM nor SIGKILL. It must run the script `PATIENT`.
 fn assert_no_signal(family: &Family, rest: Pid) {
     family.signal(rest, Signal::USR2);
     family.wrote("seen");
     assert_eq!(family.read("told"), []);
 }
 
-// The pid of a child that other code reaped may belong to another process by now.
+// Once other code has reaped a child, its pid may belong to another process, so the cleanup must not signal it.
 #[tokio::test(start_paused = true)]
 async fn a_child_that_other_code_reaped_is_an_error_and_gets_no_signal() {
     let (mut child, family) = Family::start(GONE, PATIENT);

@@ -7,7 +7,7 @@ use lifecycle_runtime::{BoxError, Component, Context, DynComponent, GracefulShut
 use lifecycle_tests::{Hold, Owner, Probe, TimedPart, Trace, context};
 use tokio_test::{assert_pending, task::spawn};
 
-/// A shared pool with a lock of its own around its probe.
+/// A shared pool, which has its own lock around its probe.
 struct Pool {
     probe: tokio::sync::Mutex<Probe>,
     trace: Trace,
@@ -97,7 +97,7 @@ async fn a_plan_in_a_box_is_resumed_and_one_in_an_option_is_cleaned_again() {
     assert!(owner.shutdown().await.is_clean());
     assert_eq!(trace.take(), ["b begins", "b ends"]);
 
-    // An option may have got another value meanwhile.
+    // Between two runs other code may put another value into an option, so the resumed run cleans the value again.
     let (b, hold) = Probe::held(&trace, "b");
     let mut owner = Owner::new(Some((Probe::new(&trace, "a"), b)));
     assert_pending!(spawn(owner.shutdown()).poll());

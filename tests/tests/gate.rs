@@ -126,7 +126,8 @@ fn a_new_gate_is_independent_of_earlier_gates() {
         let (left, kept) = (gate.enter().unwrap(), gate.enter().unwrap());
         drop(left);
         drop(gate);
-        // The gate of `kept` is gone. Another gate must not get the memory that `kept` still uses.
+        // The gate that admitted the pass `kept` is dropped. A new gate must not reuse the memory that `kept` still
+        // uses.
         let other = Gate::new();
         let inside = other.enter().unwrap();
         drop(kept);

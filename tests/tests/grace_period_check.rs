@@ -24,7 +24,7 @@ fn runner(patience: Duration) -> Runner<Server> {
     })
 }
 
-/// Returns the events before main starts, except `main_share`.
+/// Returns the events that the runner logs before main starts, except `main_share`.
 async fn warned(runner: Runner<Server>) -> Vec<Event> {
     let (logs, guard) = Logs::capture();
     let mut seen = Vec::new();

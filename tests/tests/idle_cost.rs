@@ -1,4 +1,4 @@
-//! A derived owner costs nothing before its shutdown, and little during it.
+//! A derived owner allocates nothing and spawns nothing before its shutdown, and allocates little during it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -16,26 +16,26 @@ thread_local! {
 }
 
 fn count() {
-    // The counter is gone while the thread ends.
+    // While a thread ends, its counter may already be destroyed. Such allocations are not counted.
     let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
 }
 
-// SAFETY: every call goes to the system's allocator.
+// SAFETY: every call goes unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is also that of `System`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is also that of `System`.
         unsafe { System.dealloc(ptr, layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is also that of `System`.
         unsafe { System.realloc(ptr, layout, size) }
     }
 }
@@ -156,7 +156,7 @@ fn a_shutdown_needs_no_runtime_and_no_timer_while_its_steps_are_ready() {
 
 #[test]
 fn a_shutdown_allocates_no_more_for_eight_steps_than_for_two() {
-    // The first shutdown of a process allocates what all later ones use.
+    // The first shutdown of a process also allocates memory that all later shutdowns reuse, so it is not counted.
     assert_ready!(spawn(two().shutdown()).poll());
     let of_two = {
         let (mut server, mut waker) = (two(), spawn(()));
@@ -178,12 +178,12 @@ fn a_shutdown_allocates_no_more_for_eight_steps_than_for_two() {
 
 #[test]
 fn a_gate_reuses_the_memory_of_an_earlier_one() {
-    // Leaves at least one set of counters free, whatever other tests hold.
+    // The drop of this gate leaves at least one set of counters free, whatever gates other tests hold.
     drop(Gate::new());
     for _ in 0..3 {
         let (count, gate) = allocations(Gate::new);
         assert_eq!(count, 2, "the shared state and the labels");
-        // Here the pass, and not the gate, is the last to go.
+        // The pass is dropped after the gate, so the pass frees the counters.
         let pass = gate.enter();
         drop(gate);
         drop(pass);

@@ -39,7 +39,7 @@ fn sigterm() -> ShutdownHandle {
     requested(Reason::Signal(Signal::TERMINATE))
 }
 
-/// Serves until `stop` fires, and records when that is.
+/// Serves until `stop` fires, and records that `stop` has fired.
 async fn serve(server: &mut Server, stop: Stop) {
     stop.cancelled().await;
     server.trace.add("main is told");

@@ -125,7 +125,7 @@ async fn step_end_has_the_path_the_outcome_the_time_and_the_budget_of_each_step(
         (300, 40_000, 0)
     );
     assert_eq!(ends[2].number("elapsed_ms"), 40);
-    // Elements that are done log nothing, since there may be thousands.
+    // The end of an element of a list that succeeds is logged only at DEBUG, since there may be thousands.
     assert_eq!(ends[5].level, Level::DEBUG);
 }
 
@@ -368,7 +368,7 @@ fn names(text: &str, mark: char) -> impl Iterator<Item = &str> {
 fn the_guide_has_a_row_for_each_event_and_no_others() {
     let source = include_str!("../../lifecycle-runtime/src/log.rs");
     let page = include_str!("../../lifecycle-runtime/src/guide/logs_and_spans.md");
-    // The name of an event stands alone on its line in the source, or ends the call that logs it.
+    // The name of an event stands alone on its line in the source, or at the end of the line that logs the event.
     let logged: BTreeSet<_> = source
         .lines()
         .filter(|line| line.trim_start().starts_with('"') || line.ends_with("\");"))

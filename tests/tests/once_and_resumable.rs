@@ -106,7 +106,7 @@ async fn a_resumed_shutdown_stays_on_its_first_clock() {
         Probe::new(&trace, "second").hang(),
     );
     assert!(timeout(ms(1_500), server.shutdown()).await.is_err());
-    // The time passes although nothing polls the shutdown.
+    // The deadlines of an interrupted shutdown do not move, although nothing polls it meanwhile.
     let report = server.shutdown().within(secs(60)).await;
     assert_eq!(report.elapsed(), secs(2), "{report}");
     assert_eq!(
@@ -306,7 +306,7 @@ async fn the_plans_and_lists_of_a_hand_written_component_are_all_cleaned_again()
         "right writer ends",
     ];
     assert_eq!(seen, expected);
-    // The cleanup runs once more.
+    // The next call of `shutdown` runs the cleanup of the hand-written component once more.
     hold_disk.release();
     hold_c.release();
     let report = assert_ready!(spawn(server.shutdown()).poll());
@@ -445,7 +445,7 @@ async fn a_blocking_call_that_still_runs_is_awaited_and_not_started_again() {
     impl Disk {
         fn sync(&self) {
             self.trace.add("the call begins");
-            // Blocks until the test lets it end.
+            // The call blocks its thread of the pool until the test lets it end.
             let _ = self.held.lock().unwrap().recv();
             self.trace.add("the call ends");
         }

@@ -1,4 +1,4 @@
-//! Each outcome is true: a step that did not run to its end is never reported as done.
+//! Every outcome in the report is true: a step whose cleanup did not run to its end is never reported as done.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -265,7 +265,7 @@ async fn a_hurry_aborts_best_effort_steps_and_the_rest_runs_with_its_own_time() 
     let run = Runner::new(server).handle(&handle);
     let mut run = spawn(run.run(async |_: &mut Server, stop: Stop| {
         stop.cancelled().await;
-        // Without the hurry it would go on for long.
+        // Without the hurry the task would go on for a minute.
         tokio::time::sleep(secs(60)).await;
     }));
     handle.request(lifecycle_runtime::Reason::Requested);

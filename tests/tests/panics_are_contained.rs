@@ -1,4 +1,4 @@
-//! Foreign code is contained everywhere: whatever panics, the shutdown goes on and the report is complete.
+//! The engine catches every panic of code that it calls. The shutdown goes on, and the report is complete.
 
 use std::error::Error;
 use std::fmt;
@@ -17,7 +17,7 @@ use lifecycle_tests::{Probe, Trace, secs};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
-/// A subscriber that panics at events of one name, and counts them.
+/// A tracing subscriber that panics at each event with the text of its first field, and counts its panics.
 struct Panics(&'static str, AtomicUsize);
 
 struct Name(String);
@@ -78,7 +78,7 @@ async fn shut_down_with<T: Component>(odd: T) -> Report {
     let trace = Trace::new();
     let mut server = server(&trace, odd);
     let report = server.shutdown().await;
-    // Showing the report must not panic either.
+    // The other forms of the report must not panic either, whatever is in it.
     let _ = (
         report.to_string(),
         format!("{report:?}"),
@@ -130,7 +130,7 @@ async fn a_subscriber_that_panics_at_an_event_is_contained() {
     assert!(dropped.is_ok() && subscriber.1.load(Ordering::Relaxed) == 1);
 }
 
-/// An error that panics when it is shown, asked for its cause, or dropped.
+/// An error that panics at one operation: when it is displayed, asked for its cause, or dropped.
 #[derive(Debug)]
 struct Hostile(&'static str);
 
@@ -170,7 +170,7 @@ async fn an_error_that_panics_when_it_is_shown_or_dropped_is_contained() {
             report.step("odd").unwrap().outcome(),
             Outcome::Failed(_)
         ));
-        // The test holds the last clone of the error, so the panic in its drop is the test's to catch.
+        // The test drops the last clone of the error, so the test must catch the panic in its drop.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(report)));
     }
 }
@@ -200,7 +200,7 @@ impl Drop for Bomb {
     }
 }
 
-/// A component that hands the engine closures which panic when they are called and when they are dropped.
+/// A component that gives the engine closures. The closures panic when they are called, and when they are dropped.
 struct PanickingClosures;
 
 impl Component for PanickingClosures {
@@ -230,7 +230,7 @@ async fn closures_that_panic_when_they_are_called_or_dropped_are_contained() {
     );
 }
 
-/// A key that panics when it is shown.
+/// A key of a map that panics when it is displayed.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Key;
 
@@ -270,7 +270,7 @@ async fn a_timeout_expression_that_panics_is_contained() {
     assert!(Timed { odd, state }.shutdown().await.is_clean());
 }
 
-/// A panic whose payload panics when it is dropped.
+/// A component that panics. The payload of its panic panics again when it is dropped.
 struct NastyPayload;
 
 impl Component for NastyPayload {
@@ -286,7 +286,7 @@ async fn a_panic_whose_payload_panics_is_contained() {
     assert_eq!(outcome, "panicked: a panic without a text");
 }
 
-/// A waker that panics when it is woken.
+/// A waker that panics when it is woken, and counts how often that happens.
 struct Woken(AtomicUsize);
 
 impl Woken {
@@ -364,7 +364,7 @@ impl Component for Leaves {
     }
 }
 
-/// Interrupts the shutdown of a server, and drops the server.
+/// Polls the shutdown of a server with `odd` in its first step, drops the shutdown's future, and drops the server.
 fn interrupt_and_drop<T: Component>(odd: T) {
     let mut server = server(&Trace::new(), odd);
     let mut shutdown = tokio_test::task::spawn(server.shutdown());
@@ -393,7 +393,8 @@ async fn an_error_that_panics_when_a_server_is_dropped_after_its_shutdown_is_con
     assert!(dropped.is_ok(), "out of the drop");
 }
 
-/// A subscriber that panics at one operation on spans.
+/// A tracing subscriber that panics at one operation on spans, and counts its panics. The first field names the
+/// operation.
 struct SpanPanics(&'static str, AtomicUsize);
 
 impl SpanPanics {

@@ -1,5 +1,5 @@
-//! Progress belongs to a component, not to its position or name. Whatever changes between two runs, each component is
-//! cleaned.
+//! The progress of a shutdown belongs to a component, and not to the component's position or name. Whatever changes
+//! between two runs, each component is cleaned.
 
 use lifecycle_runtime::{
     BoxError, Component, Components, Context, DynComponent, GracefulShutdown, Outcome, Report,
@@ -59,7 +59,7 @@ async fn an_owner_that_ended_before_is_not_confused_with_a_part() {
     }
 }
 
-/// A component that cleans its last part and drops it, until none is left.
+/// A component that cleans its last part and drops it, and repeats that until no part is left.
 struct Popping(Vec<TimedPart>);
 
 impl Component for Popping {
@@ -227,7 +227,7 @@ async fn a_failure_before_an_interruption_stays_in_the_report() {
     let (held, hold) = held_part(&trace, "b");
     let mut server = Owner::new(vec![failing, held]);
     server.interrupt();
-    // The second cleanup succeeds, as the contract of a cleanup allows.
+    // A new part takes the place of the first one, and its cleanup succeeds.
     server.field[0] = part(&trace, "a");
     hold.release();
     let report = server.shutdown().await;

@@ -26,7 +26,7 @@ fn server() -> Server {
     }
 }
 
-/// The signatures of the accessors.
+/// Each constant fails to compile if the signature of its accessor changes.
 const BUDGET: Option<Duration> = Server::PLAN.budget();
 const _: fn(&mut ShutdownState) = ShutdownState::disarm;
 const _: fn(&Context) -> &Reason = Context::reason;
@@ -88,7 +88,7 @@ async fn a_runner_has_all_its_options() {
 async fn run_and_run_until_signal_take_a_server() {
     let report = run(server(), async |_, stop| drop(stop)).await;
     assert!(report.is_clean(), "{report}");
-    // Dropped, since it would wait for a signal.
+    // The future is dropped without a poll, since it would wait for a signal.
     drop(run_until_signal(server()));
     let _: Option<(Connections, Gate)> = None;
 }

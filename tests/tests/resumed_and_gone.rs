@@ -1,5 +1,5 @@
-//! The next run of an interrupted shutdown finds every step that was in flight deep inside the server, or reports the
-//! step as gone.
+//! After an interruption, the next run of the shutdown finds every step whose cleanup was running, also deep inside the
+//! server. If the step was removed meanwhile, the report says so.
 
 use std::collections::BTreeMap;
 use std::task::Poll;
@@ -24,7 +24,7 @@ struct Flat {
     journal: Probe,
 }
 
-/// A component that takes its value out to clean it.
+/// A component whose cleanup first moves the value out of its option, and then cleans it.
 struct Taking(Option<LeafPart<Probe>>);
 
 impl Component for Taking {
@@ -145,7 +145,7 @@ async fn a_row_of_an_earlier_run_keeps_its_path() {
     let trace = Trace::new();
     let (failed, done) = (Probe::new(&trace, "a").error("no"), Probe::new(&trace, "b"));
     let (last, hold) = Probe::held(&trace, "c");
-    // The elements of the inner list are cleaned again, and this time they succeed.
+    // The next run cleans the elements of the inner list again, and then the failed element succeeds.
     let mut server = LeafOwner::new(vec![LeafPart::new(vec![
         LeafPart::new(failed),
         LeafPart::new(done),
@@ -198,7 +198,7 @@ async fn an_element_that_was_removed_two_runs_later_is_reported() {
     let first = Probe::new(&trace, "first");
     let mut server = LeafOwner::new(Some(Chained { first, list }));
     server.interrupt();
-    // The second run does not reach the list.
+    // The second run stops at the field `first`, which is held, so it does not reach the list.
     let (first, hold) = Probe::held(&trace, "first again");
     server.field.as_mut().unwrap().first = first;
     server.interrupt();
@@ -232,7 +232,7 @@ struct Other {
     probe: Probe,
 }
 
-/// A component that cleans a part, then one of another type and one of the same type if it has them.
+/// A component that cleans a part, then a part of another type and a part of the first type, if it has them.
 struct Kinds {
     first: LeafPart<Probe>,
     other: Option<Other>,
@@ -327,7 +327,7 @@ async fn the_loss_inside_a_part_is_reported_also_when_the_part_is_dropped() {
     let mut server = LeafOwner::new(DropsItsPart(Some(LeafPart::new(list)), last));
     server.interrupt();
     server.field.0.as_mut().unwrap().it.clear();
-    // The part ends and is dropped, so two more runs do not see it.
+    // In the first of these two runs the part ends, and the component drops it. So the later runs do not see the part.
     for _ in 0..2 {
         server.interrupt();
         assert!(server.field.0.is_none());

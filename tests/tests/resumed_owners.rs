@@ -1,10 +1,10 @@
-//! Owners inside a server whose shutdown is interrupted and resumed keep their own progress, and each is reported once,
-//! wherever it is by then.
+//! If a shutdown is interrupted and resumed, the owners inside the server keep their own progress. The report has each
+//! of them once, wherever the owner is by then.
 
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, Outcome, Report, Step};
 use lifecycle_tests::{LeafOwner, LeafPart, Probe, Trace};
 
-/// A component that cleans an owner, and then a part whether that succeeded or not.
+/// A component that cleans an owner, and then a part, whether the owner succeeded or not.
 struct Both {
     owner: LeafOwner<Probe>,
     part: LeafPart<Probe>,
@@ -17,7 +17,7 @@ impl Component for Both {
     }
 }
 
-/// Returns how often the report has an outcome with this text.
+/// Returns how many rows of the report have the outcome with this text.
 fn count(report: &Report, outcome: &str) -> usize {
     fn inside(steps: &[Step], outcome: &str) -> usize {
         let of = |step: &Step| {
@@ -88,7 +88,7 @@ async fn the_failure_of_a_replaced_owner_stays_in_the_report() {
     assert_eq!(trace.count("other ends"), 1);
 }
 
-/// A component that cleans two parts, the second whether the first succeeded or not.
+/// A component that cleans two parts. It cleans the second whether the first succeeded or not.
 struct Lenient {
     one: LeafPart<Probe>,
     two: LeafPart<Probe>,
@@ -109,7 +109,7 @@ async fn the_failure_of_a_part_inside_an_element_stays_in_the_report() {
     let two = LeafPart::new(held);
     let mut server = LeafOwner::new(vec![Lenient { one, two }]);
     server.interrupt();
-    // The second cleanup succeeds.
+    // A new part takes the place of the first one, and its cleanup succeeds.
     server.field[0].one = LeafPart::new(Probe::new(&trace, "one"));
     hold.release();
     let report = server.shutdown().await;

@@ -1,5 +1,5 @@
-//! When the shutdown of a part is interrupted and resumed, the report keeps everything of the first run, each row at the
-//! path of its field.
+//! When the shutdown of a part is interrupted and resumed, the report keeps all rows of the first run. Each row is at
+//! the path of its field.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -80,7 +80,7 @@ async fn a_blocking_call_of_a_part_in_an_option_is_reported_as_aborted() {
     assert_pending!(spawn(server.shutdown()).poll());
     drop(ends);
     let report = server.shutdown().await;
-    // The engine cannot know whether the option still holds the value that it held before.
+    // The engine cannot know whether the option still holds the same value as in the first run.
     assert!(!report.is_clean(), "the call was not awaited: {report}");
     let outcome = report.step("storage.db").expect("a row").outcome();
     assert!(matches!(outcome, Outcome::Aborted), "{report}");
@@ -246,7 +246,8 @@ struct Lists<T: Component> {
     state: ShutdownState,
 }
 
-/// Asserts that a task which failed in the first run is known in the second, and reported once.
+/// Asserts that the second run still knows a task that failed in the first run, and that the report has the failure
+/// once.
 async fn assert_known<T: Component>(wrap: impl Fn(Task) -> T) {
     let endless = || tokio::spawn(std::future::pending());
     let (fails, hangs) = (tokio::spawn(async { Err("no".into()) }), endless());

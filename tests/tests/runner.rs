@@ -43,7 +43,7 @@ fn outcome<'a>(report: &'a Report, step: &str) -> &'a Outcome {
         .outcome()
 }
 
-/// A value that records its drop.
+/// A value that records its drop in the trace.
 struct Dropped(Trace, &'static str);
 
 impl Drop for Dropped {
@@ -392,7 +392,7 @@ async fn a_finally_hook_that_hangs_is_left_behind_with_a_row_that_is_not_clean()
     let (logs, guard) = Logs::capture();
     let report = Runner::new(server(&trace))
         .finally(move |_| {
-            // Blocks until the test has the report.
+            // The hook blocks until the test has the report, which is longer than `finally_timeout`.
             let _ = held.recv();
         })
         .finally_timeout(Duration::from_millis(20))
@@ -533,7 +533,8 @@ async fn a_runner_that_is_dropped_drops_main_and_the_server_logs_its_drop() {
             stop.cancelled().await;
         },
     ));
-    // The signal thread reports when the signals are registered.
+    // The runner starts main only after its signal thread has registered the signals. So the test polls until main
+    // serves.
     while trace.count("main serves") == 0 {
         assert!(run.poll().is_pending());
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Signals are registered before the start, and an unfinished start is undone.
+//! The runner registers signals before it starts the server. If the start does not finish, it is undone.
 
 use std::future::pending;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn server(trace: &Trace) -> Server {
     }
 }
 
-/// A value that records its drop.
+/// A value that records its drop in the trace.
 struct Dropped(Trace, &'static str);
 
 impl Drop for Dropped {
@@ -146,7 +146,7 @@ async fn a_built_server_is_run_and_shut_down_like_a_given_one() {
     assert_eq!(report.steps().len(), 4, "main and the plan: {report}");
 }
 
-/// Builds a server some time after `stop` has fired.
+/// Waits until `stop` fires, and builds a server the time `later` after that.
 async fn build_after_stop(trace: &Trace, stop: Stop, later: Duration) -> Server {
     stop.cancelled().await;
     trace.add("told");
@@ -258,7 +258,7 @@ async fn a_hurry_cuts_a_start_that_goes_on() {
     handle.request(Reason::Requested);
     let hurries = handle.clone();
     let report = Runner::build(async move |_| {
-        // The hurry comes from inside the start, since paused time advances while signals are registered.
+        // The start itself calls `hurry`, since paused time advances while the runner registers signals.
         sleep(secs(1)).await;
         hurries.hurry();
         pending::<Result<Server, BoxError>>().await

@@ -1,9 +1,11 @@
-//! A call on the blocking pool that never returns cannot hold the process when the runtime ends, and nothing else is cut.
+//! When the runtime ends, a call on the blocking pool that never returns cannot keep the process alive. Nothing else is
+//! cut.
 
 use lifecycle_tests::{Ended, Process};
 use rustix::process::Signal;
 
-/// Starts a server of `reads_stdin`, sends it SIGTERM, and waits for its end. Its stdin stays open until then.
+/// Starts a server of `reads_stdin`, sends it SIGTERM, and waits until it has ended. The server's stdin stays open
+/// until then.
 fn ended(how: &str, timeout_ms: &str) -> Ended {
     let mut server = Process::start(env!("CARGO_BIN_EXE_reads_stdin"), &[how, timeout_ms]);
     server.wait_for("serving");

@@ -13,7 +13,7 @@ fn start_server(how: &str) -> Process {
     server
 }
 
-/// Ends a server, and asserts that it exits with 0.
+/// Ends a server by SIGTERM, and asserts that the server exits with 0.
 fn end(mut server: Process) {
     server.signal(Signal::TERM);
     server.wait_for("draining");
@@ -75,7 +75,7 @@ fn signals_that_are_not_hooked_end_a_server_that_hooks_others() {
     let mut server = serving();
     server.signal(Signal::QUIT);
     server.wait_for("draining");
-    // The second signal hurries, the third forces the end.
+    // The second signal hurries the shutdown, and the third forces the end.
     for _ in 0..2 {
         server.no_longer_a_repeat();
         server.signal(Signal::TERM);
@@ -97,7 +97,7 @@ fn a_hooked_signal_does_not_end_a_process_whose_runner_has_ended() {
     server.wait_for("reason: SIGTERM");
     server.no_longer_a_repeat();
     server.signal(Signal::USR1);
-    // The signal thread must hear this one before the next is sent.
+    // The server's signal thread must receive SIGUSR1 before the test sends SIGQUIT.
     server.no_longer_a_repeat();
     server.signal(Signal::QUIT);
     let ended = server.end();

@@ -1,8 +1,8 @@
-//! A runner handles signals in any number, at any point of its sequence, as a small model says. The tests run real
-//! processes.
+//! Tests a runner against a small model of its phases. The runner is a real process, and gets any number of signals in
+//! any phase.
 //!
-//! Each phase of the server prints that it has begun, and is held until the test lets it go on. So nothing here depends
-//! on speed, except the 500 ms within which a signal is a repeat.
+//! Each phase of the server prints that it has begun, and ends only when the test lets it. So no test depends on speed,
+//! except for the 500 ms within which the runner ignores a signal as a repeat.
 
 use std::thread;
 
@@ -11,10 +11,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use rustix::process::Signal;
 
-/// The number of cases of each thread, unless `LIFECYCLE_SEQUENCE_CASES` sets another.
+/// The number of cases that each thread runs, unless `LIFECYCLE_SEQUENCE_CASES` sets another number.
 const CASES: u32 = 4;
 
-/// The number of threads, which spend most of their time waiting.
+/// The number of threads that run cases. They may be many, since they spend most of their time waiting.
 const THREADS: u8 = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ enum Phase {
     Start,
     Main,
     LameDuck,
-    /// Main, after `stop` has fired.
+    /// Main is still running after `stop` has fired.
     Stopping,
     Drain,
     Save,
@@ -63,9 +63,9 @@ struct Case {
     lame_duck: bool,
     /// Whether the second signal forces the end.
     force: bool,
-    /// The number of signals in each phase.
+    /// The number of signals that the server gets in each phase.
     signals: [u8; 9],
-    /// The set of signals that are SIGINT, a bit for each in their order.
+    /// A bit for each signal in the order of sending. A set bit means SIGINT, and a clear bit SIGTERM.
     interrupts: u8,
 }
 
@@ -92,7 +92,7 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
-/// The state of the runner so far, and what the process must print and exit with.
+/// The model of the runner: its state so far, the lines that the process must print, and its exit code.
 struct Model<'a> {
     case: &'a Case,
     phase: Phase,
@@ -124,20 +124,20 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Returns whether the phase ends when the test lets it.
+    /// Returns whether the test can end the current phase. A lame duck ends only by a signal.
     fn can_end(&self) -> bool {
         self.phase != Phase::LameDuck
     }
 
-    /// Ends the phase, which the test has let go on.
+    /// Models the end of the current phase, when the test lets it end.
     fn end_phase(&mut self) {
         match self.phase {
-            // After `stop` in the start there is no main.
+            // If `stop` fired during the start, the runner does not run main.
             Phase::Start if self.asked => self.enter_drain(),
             Phase::Start => self.phase = Phase::Main,
             Phase::Main => {
                 self.says.push("main done");
-                // A server without main is no lame duck.
+                // Once main has ended by itself, there is no lame duck.
                 self.enter_drain();
             }
             Phase::Stopping => {
@@ -193,10 +193,10 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Cuts the phase, as a hurry does, or a signal during a start or a lame duck.
+    /// Models the cut of the current phase, by a hurry or by a signal during a start or a lame duck.
     fn cut(&mut self) {
         match self.phase {
-            // Without a server there is no plan to run.
+            // The start has built no server, so the runner has no plan to run.
             Phase::Start => {
                 self.clean = false;
                 self.never.push("phase drain");
@@ -217,7 +217,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Receives a signal.
+    /// Models the receipt of a signal by the runner.
     fn receive(&mut self, signal: Signal) {
         self.signals += 1;
         if self.phase == Phase::Gone {
@@ -261,7 +261,7 @@ impl<'a> Model<'a> {
     }
 }
 
-/// Runs a case on a process and on the model, and compares them.
+/// Runs a case on a real process and on the model, and asserts that the process behaves like the model.
 fn check(case: &Case) {
     let mut arguments = Vec::new();
     let mut may = |has: bool, what| {
@@ -279,7 +279,7 @@ fn check(case: &Case) {
     let mut entered = Vec::new();
     while model.exit.is_none() {
         let phase = model.phase;
-        // `main` is printed once, also if it goes on after `stop`.
+        // The server prints the beginning of the phase `main` once, also if main goes on after `stop`.
         if !entered.contains(&phase.name()) {
             server.wait_for(&format!("phase {}", phase.name()));
             entered.push(phase.name());

@@ -30,7 +30,7 @@ fn forced(mut server: Process, first: Signal, marker: &str, last: Signal) -> End
     server.end()
 }
 
-/// Sends a server SIGTERM twice, and returns how it ended.
+/// Sends a server SIGTERM, waits for a line with `marker`, sends SIGTERM again, and returns how the server ended.
 fn signalled_twice(mut server: Process, marker: &str) -> Ended {
     server.signal(Signal::TERM);
     server.wait_for(marker);
@@ -71,7 +71,7 @@ fn at_a_terminal_a_second_signal_says_what_it_cuts() {
         let expected = format!("lifecycle: hurrying{cut}; the rest of the shutdown runs");
         assert!(said.contains(&expected), "{how}: {said}");
     };
-    // None of these steps ends by itself.
+    // The steps of these servers never end by themselves, so only the signals end them.
     check("hurried", &["draining", "draining"], ", cache cut");
     check("main-hangs", &["told"], ", main cut");
     check("hang", &["draining"], "");
@@ -115,7 +115,7 @@ fn after_sigterm_the_request_in_flight_finishes_new_ones_are_refused_and_the_exi
 #[test]
 fn a_signal_that_is_repeated_at_once_is_the_same_request() {
     let mut server = serving("line");
-    // Different signals, since the kernel may merge two of a kind.
+    // The signals alternate, since the kernel may merge two pending signals of the same kind.
     for signal in [Signal::TERM, Signal::INT, Signal::TERM] {
         server.signal(signal);
     }

@@ -14,7 +14,7 @@ use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::{Context as LayerContext, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The events of the test, each with the spans around it, and the closed spans.
+/// The logged events, each with the spans around it, and the spans that have been closed.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<(Vec<String>, Vec<String>)>>);
 
@@ -79,7 +79,7 @@ impl Seen {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the only event that contains `what`.
+    /// Returns the only event with `what` in its text.
     fn event(&self, what: &str) -> String {
         let events = &self.lock().0;
         let mut events = events.iter().filter(|event| event.contains(what));
@@ -97,7 +97,7 @@ impl Seen {
     }
 }
 
-/// A component that logs a line, waits, and logs another. It fails if it is told to.
+/// A component that logs a line, waits, and logs another line. Its cleanup fails if the second field is `true`.
 struct LogsLines(&'static str, bool);
 
 impl Component for LogsLines {
@@ -158,7 +158,8 @@ async fn a_log_line_of_a_cleanup_is_in_its_step_span_inside_the_shutdown_span() 
     drop(guard);
     assert!(!report.is_clean(), "{report}");
     let shutdown = "shutdown component=\"Server\" reason=requested budget_ms=20000";
-    // The span is entered at each poll, so steps that overlap do not mix.
+    // The engine enters a step's span at each poll of the step, so the lines of steps that overlap stay in their own
+    // spans.
     for (what, step) in [
         (
             "listener begins",

@@ -52,7 +52,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Converts to the milliseconds in which a state file keeps times.
+/// Converts a time to milliseconds since 1970, as a state file keeps it.
 fn to_millis(time: SystemTime) -> u128 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .unwrap()
@@ -163,7 +163,8 @@ async fn a_file_of_an_older_version_is_read() {
     assert_eq!(again.restored().unwrap().version, 3);
 }
 
-/// Asserts that a file which cannot be used is set aside unchanged, and logged with these words.
+/// Opens a state file with a content that cannot be used. Asserts that the file is renamed unchanged, and that the log
+/// contains `words`.
 async fn assert_set_aside(content: &[u8], words: &[&str]) {
     let (directory, path) = temporary_path();
     fs::write(&path, content).unwrap();
@@ -341,7 +342,7 @@ async fn nothing_is_saved_on_drop() {
     assert!(names(directory.path()).is_empty());
 }
 
-/// Sleeps on paused time, which advances only when the blocking pool is idle.
+/// Sleeps on paused time. It advances only when the blocking pool is idle, so pending file operations end first.
 async fn let_time_pass(time: Duration) {
     sleep(time).await;
 }
@@ -414,7 +415,7 @@ fn with_held_disk<F: Future<Output = ()>>(test: impl FnOnce(Release) -> F) {
     });
 }
 
-/// A guard whose drop lets the blocking pool work.
+/// A guard that keeps the blocking pool's thread blocked until it is dropped.
 struct Release(
     #[expect(dead_code, reason = "its drop is what is heard")] std::sync::mpsc::Sender<()>,
 );
@@ -443,7 +444,7 @@ impl<'de> Deserialize<'de> for CountsSerializations {
     }
 }
 
-/// Opens a state file on a runtime of its own.
+/// Opens a state file on a new runtime, which ends with this function.
 fn opened(path: &Path) -> StateFile<CountsSerializations> {
     let runtime = Builder::new_current_thread().build().unwrap();
     runtime.block_on(StateFile::open(path, "texts", 1)).unwrap()
@@ -538,7 +539,7 @@ fn a_state_that_cannot_be_serialized_is_a_failed_save() {
     assert!(names(directory.path()).is_empty());
 }
 
-/// Asserts that a process which fails to save leaves the old file whole.
+/// Runs a process that fails to save, and asserts that the old file stays whole.
 fn assert_save_fails(how: &str, why: &str, prepare: impl FnOnce(&Path)) {
     let (directory, path) = temporary_path();
     let runtime = Builder::new_current_thread().build().unwrap();
@@ -607,7 +608,8 @@ async fn temporary_files_of_killed_saves_are_removed_once_they_are_old() {
     );
 }
 
-/// Asserts that a file which cannot be read is an error with its path and these words, and stays as it is.
+/// Opens a file that cannot be read. Asserts that the error contains the path and `words`, and that the file stays as
+/// it is.
 async fn assert_refused(path: &Path, words: &[&str]) {
     let before = names(path.parent().unwrap());
     let (logs, guard) = Logs::capture();
@@ -674,7 +676,7 @@ async fn the_target_of_a_link_is_replaced_and_the_link_stays() {
     let elsewhere = directory.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     let real = elsewhere.join("real.json");
-    // A relative link to a link whose target does not exist yet.
+    // The path is a relative symbolic link to another link, whose target does not exist yet.
     let between = directory.path().join("between");
     std::os::unix::fs::symlink(&real, &between).unwrap();
     std::os::unix::fs::symlink("between", &link).unwrap();
@@ -687,7 +689,7 @@ async fn the_target_of_a_link_is_replaced_and_the_link_stays() {
         assert_eq!(names(&elsewhere), ["real.json"]);
     }
     assert_eq!(known(&open(&real).await), "a b");
-    // A damaged target is set aside, and not the link.
+    // If the content is damaged, the target of the link is renamed, and not the link.
     fs::write(&real, b"{").unwrap();
     assert_eq!(known(&open(&link).await), "");
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
@@ -706,7 +708,7 @@ fn a_file_that_cannot_be_opened_now_is_an_error_and_is_read_later() {
         file.save().await.unwrap();
     });
     let content = fs::read(&path).unwrap();
-    // A process of its own, which has used up its descriptors.
+    // Another process, which has used up its descriptors, tries to open the file.
     let opening = Process::start(
         env!("CARGO_BIN_EXE_saves_state"),
         &["no-descriptors", path.to_str().unwrap()],

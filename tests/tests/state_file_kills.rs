@@ -16,16 +16,18 @@ fn rounds() -> u64 {
     rounds.map_or(100, |rounds| rounds.parse().expect("a number of rounds"))
 }
 
-/// Returns a moment within one and a half saves, which depends on the round alone.
+/// Returns the time after which the process is killed in this round. It is within about one and a half saves, and the
+/// same in every test run.
 fn moment(round: u64) -> Duration {
     let mixed = round.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     Duration::from_micros(mixed % 6_000)
 }
 
-/// Kills a process that saves, and returns the last number it had saved and the last it had begun to save.
+/// Starts a process that saves, and kills it after the time `after`. Returns the last number that it had saved, and the
+/// last number that it had begun to save.
 fn killed(directory: &Path, after: Duration) -> (u64, u64) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_saves_state"))
-        // A relative path without a directory.
+        // The path is relative and names no directory, so the file is in the current directory.
         .args(["until-killed", "counted.json"])
         .current_dir(directory)
         .stdout(Stdio::piped())
@@ -34,7 +36,7 @@ fn killed(directory: &Path, after: Duration) -> (u64, u64) {
     let mut out = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
     let mut said = String::new();
     out.read_line(&mut said).expect("it says what it saves");
-    // The promise holds at any moment, so this sleep only selects one.
+    // The file must be whole at any moment, so the sleep need not be exact. It only chooses the moment.
     thread::sleep(after);
     child.kill().expect("it saves until it is killed");
     out.read_to_string(&mut said)
@@ -95,7 +97,7 @@ fn assert_only_young_temporaries_are_left(directory: &Path) {
     }
 }
 
-/// Sets the times of all files back by two minutes.
+/// Sets the modification times of all files in the directory back by two minutes.
 fn age(directory: &Path) {
     for name in names(directory) {
         let file = fs::File::options().append(true).open(directory.join(name));

@@ -13,7 +13,7 @@ struct Graph {
     drain: Probe,
     #[shutdown(priority = 10)]
     background: Probe,
-    // Waits for `drain` alone, and not for every step of its priority.
+    // `recorder` waits for `drain` alone, and not for the other steps of `drain`'s priority.
     #[shutdown(after = drain)]
     recorder: Probe,
     #[shutdown(after = background)]

@@ -1,4 +1,4 @@
-//! Progress names each stuck step while it is stuck, with what it waits for.
+//! The progress of a running shutdown names each stuck step, with what that step waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +58,8 @@ async fn progress_shows_the_running_steps_what_they_wait_for_and_the_ended_ones(
             .handle(&handle)
             .run(async |_: &mut Server, stop| stop.cancelled().await),
     );
-    // The signal thread reports when the signals are registered.
+    // The runner begins the shutdown only after its signal thread has registered the signals. So the test polls until
+    // the shutdown has begun.
     while handle.progress().unfinished().is_empty() {
         assert_pending!(run.poll());
         handle.request(Reason::Requested);
@@ -116,7 +117,7 @@ async fn progress_shows_the_running_steps_what_they_wait_for_and_the_ended_ones(
     );
 }
 
-/// Returns the path, start, elapsed time and outcome of each step.
+/// Returns the path, start, elapsed time and outcome of each step as text.
 fn rows(steps: &[StepProgress]) -> Vec<String> {
     let row = |step: &StepProgress| {
         let started = step.started().map(|at| at.as_secs());
@@ -567,7 +568,8 @@ async fn a_best_effort_step_is_clean_once_it_has_ended_and_not_before() {
     };
     let runner = Runner::new(server).handle(&handle);
     let mut run = spawn(runner.run(async |_: &mut Extras, stop| stop.cancelled().await));
-    // The signal thread reports when the signals are registered.
+    // The runner begins the shutdown only after its signal thread has registered the signals. So the test polls until
+    // the shutdown has begun.
     while trace.count("cache begins") == 0 {
         assert_pending!(run.poll());
         handle.request(Reason::Requested);

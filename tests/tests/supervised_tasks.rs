@@ -1,4 +1,5 @@
-//! A supervised task is restarted with backoff when it fails, and begins the shutdown when it exceeds its limit.
+//! A supervised task that fails is restarted with backoff. If it fails more often than its limit allows, the shutdown
+//! begins.
 
 use std::collections::BTreeSet;
 use std::future::{pending, ready};
@@ -153,7 +154,7 @@ async fn the_backoff_doubles_up_to_its_maximum_with_jitter_down_to_half() {
     sleep(secs(300)).await;
     let gaps = runs.gaps();
     for (gap, whole) in gaps.iter().zip([1, 2, 4, 8]) {
-        // The timer rounds up to the next millisecond.
+        // A gap may be a millisecond longer, since the timer rounds up to the next millisecond.
         let range = secs(whole) / 2..=secs(whole) + ms(1);
         assert!(range.contains(gap), "{whole} s: {gaps:?}");
     }
@@ -343,7 +344,7 @@ async fn each_run_begins_with_what_the_closure_captured() {
         Err::<(), _>("no feed")
     };
     tasks.supervise("async", every_second(), fails).unwrap();
-    // A closure that returns a future works as well.
+    // `supervise` also takes a closure that returns a future.
     let name = String::from("a name");
     let all = Arc::clone(&seen);
     let fails = move |_| async move {

@@ -1,4 +1,5 @@
-//! A group fires `stop` for all its tasks and awaits them. It aborts, awaits and names stragglers.
+//! The shutdown of a task group fires `stop` for all its tasks and awaits them. It aborts and awaits the tasks that do
+//! not end in time, and the report names them.
 
 use std::future::{pending, ready};
 use std::sync::mpsc;
@@ -119,7 +120,7 @@ async fn stragglers_are_aborted_at_the_soft_deadline_awaited_and_named() {
 async fn a_straggler_that_takes_long_to_end_is_awaited() {
     let mut server = Server::new();
     let (end, ended) = mpsc::channel::<()>();
-    // A blocking task that runs cannot be aborted.
+    // The abort of a blocking task that runs has no effect, so this task ends only when the test lets it.
     let blocks = server.tasks.spawn_blocking("index", move |_| {
         let _ = ended.recv();
     });
@@ -129,7 +130,7 @@ async fn a_straggler_that_takes_long_to_end_is_awaited() {
     advance(ms(9_500)).await;
     assert_pending!(shutdown.poll(), "past the soft deadline");
     drop(end);
-    // The blocking task ends in real time, not on the paused clock.
+    // The blocking task ends in real time and not on the paused clock, so the test polls until the shutdown is ready.
     let report = loop {
         match shutdown.poll() {
             std::task::Poll::Ready(report) => break report,

@@ -208,7 +208,7 @@ fn a_step_that_works_on_the_blocking_pool_passes() {
     assert_eq!(explored.cases.len(), Fault::ALL.len());
 }
 
-/// A server with a planted step between two good ones.
+/// A server with the step under test between two correct steps.
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "20s")]
 struct Server<C: Component> {
@@ -222,7 +222,7 @@ struct Server<C: Component> {
     state: ShutdownState,
 }
 
-/// Returns the complaint of `explore` about a server with the planted step.
+/// Runs `explore` on a server with the step `planted` under test, and returns the message with which it fails.
 fn complaint<C: Component>(planted: impl Fn() -> C) -> String {
     let explored = catch_unwind(AssertUnwindSafe(|| {
         explore(async || Server {
@@ -295,7 +295,7 @@ impl Component for Leaves {
     async fn cleanup(&mut self, _: &Context) -> Result<(), BoxError> {
         if let Some(task) = self.0.take() {
             task.abort();
-            // The task was aborted, so its error is expected.
+            // The aborted task returns an error, which is expected.
             let _ = task.await;
         }
         Ok(())

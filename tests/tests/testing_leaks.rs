@@ -9,7 +9,7 @@ use std::thread;
 use lifecycle_runtime::TaskGroup;
 use lifecycle_runtime::testing::{Leak, LeakCheck};
 
-/// The only test of this file, since the check sees the whole process, with the threads of other tests.
+/// Must be the only test of this file: the check sees the whole process, and would count the threads of other tests.
 #[tokio::test]
 async fn a_leak_check_names_the_leaked_descriptors_threads_and_tasks() {
     let directory = tempfile::tempdir().unwrap();
@@ -31,7 +31,7 @@ async fn a_leak_check_names_the_leaked_descriptors_threads_and_tasks() {
     let thread = thread::Builder::new()
         .name("left-behind".into())
         .spawn(move || {
-            // The thread has its name by now.
+            // The thread has set its name before this message, so the check sees the name.
             begins.send(()).unwrap();
             held.recv()
         })
@@ -78,7 +78,8 @@ async fn a_leak_check_names_the_leaked_descriptors_threads_and_tasks() {
     drop(known);
 }
 
-/// Asserts that there is soon no leak. A joined thread leaves the kernel's list a moment later.
+/// Asserts that the check finds no leak within a short time. A joined thread leaves the kernel's list of threads a
+/// moment later.
 fn assert_ends_without_a_leak(check: &LeakCheck) {
     for _ in 0..1_000 {
         if check.leaks().is_empty() {

@@ -1,4 +1,4 @@
-//! A scripted component behaves as it was told, and counts its cleanups, aborts and releases.
+//! A `Scripted` component behaves as its `Act` says, and counts its cleanups, aborts and releases.
 
 use std::time::Instant;
 
@@ -22,7 +22,8 @@ fn server(act: Act) -> Server {
     }
 }
 
-/// Returns the outcome of the step, its time in milliseconds, and how often it was cleaned and aborted.
+/// Shuts down a server whose step behaves as `act`. Returns the step's outcome, its time in milliseconds, and how often
+/// it was cleaned and aborted.
 async fn acted(act: Act) -> (String, u128, (u32, u32)) {
     let mut server = server(act);
     let report: Report = server.shutdown().await;

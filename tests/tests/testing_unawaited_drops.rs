@@ -1,4 +1,4 @@
-//! A test that records drops fails if an owner is dropped without an awaited shutdown.
+//! A test that uses `record_drops` fails if it drops an owner whose shutdown was not awaited.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -26,7 +26,7 @@ fn server() -> Server {
     }
 }
 
-/// Runs `test` while drops are recorded, and returns the message with which it fails.
+/// Runs `test` while `record_drops` is on. Returns the message with which the test fails, or `None` if it passes.
 fn failure(test: impl FnOnce()) -> Option<String> {
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let _drops = record_drops();

@@ -1,4 +1,4 @@
-//! The time that a plan leaves to main is the time that the plan shows, the log says at the start, and main gets.
+//! The plan leaves some time to main. The plan's display, the log at the start and the runner all use that same time.
 
 use std::future::pending;
 use std::time::Duration;
@@ -66,8 +66,8 @@ fn configured(total: Duration, drain_for: Duration) -> Configured {
     }
 }
 
-/// Runs the server under a main that waits for `stop` and never ends. Returns the time that main took, and the logged
-/// share and budget.
+/// Runs the server with a main that waits for `stop` and then never ends. Returns the time after which the runner cut
+/// main, and main's time and the plan's budget from the log, in milliseconds.
 async fn stuck_main<S: GracefulShutdown + Send>(server: S) -> (Duration, [u64; 2]) {
     let (logs, guard) = Logs::capture();
     let handle = ShutdownHandle::new();
@@ -131,7 +131,7 @@ async fn a_resolved_plan_has_the_share_that_its_settings_leave() {
     let absurd = configured(secs(30), secs(1_000_000));
     let share = absurd.plan().main_share().expect("an owner");
     let (took, _) = stuck_main(absurd).await;
-    // A timer has ticks of 1 ms.
+    // The runner may cut main a millisecond later, since a timer has ticks of 1 ms.
     assert!(
         (share..share + ms(1)).contains(&took),
         "{took:?} of {share:?}"

@@ -1,10 +1,10 @@
-//! The report has a row for an owner that the shutdown's own code dropped without shutting it down.
+//! If a cleanup drops an owner without shutting it down, the report has a row for that owner.
 
 use lifecycle_runtime::{GracefulShutdown, Outcome, Report, Runner, ShutdownState, Stop};
 use lifecycle_tests::{Probe, Trace, secs};
 use tokio::time::sleep;
 
-/// An owner that is in no plan.
+/// An owner that is in no plan, since its field has no step.
 #[derive(GracefulShutdown)]
 struct Inner {
     #[shutdown]

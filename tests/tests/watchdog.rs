@@ -1,4 +1,4 @@
-//! A process with a watchdog ends in time, whatever blocks it.
+//! A process with a watchdog ends in time, whatever keeps it from ending.
 
 use lifecycle_tests::{Ended, Process};
 use rustix::process::Signal;
@@ -7,7 +7,7 @@ fn start(how: &str) -> Process {
     Process::start(env!("CARGO_BIN_EXE_with_watchdog"), &[how])
 }
 
-/// Sends a server SIGTERM, and returns how it ended.
+/// Starts the server `how`, sends it SIGTERM, and returns how it ended.
 fn after_sigterm(how: &str) -> Ended {
     let mut server = start(how);
     server.wait_for("serving");

@@ -1,5 +1,6 @@
-//! Prints the Mermaid texts of plans and of a report, for Mermaid itself to parse. Before each text come a line
-//! `=== flowchart` or `=== gantt`, and a line `name` for each name that the diagram must contain.
+//! Prints the Mermaid texts of plans and of a report, so that a script can check them with Mermaid itself. Before each
+//! text comes a line `=== flowchart` or `=== gantt`, and then a line that begins with `name` for each name that the
+//! diagram must contain.
 
 use std::collections::BTreeMap;
 
@@ -114,7 +115,7 @@ async fn main() {
     );
 
     let report = server.shutdown().await;
-    // The names as reports show them.
+    // A report shows an element by its key in brackets, so the diagram must contain these names.
     let elements = KEYS
         .iter()
         .map(|key| format!("subgraph[{}]", key.escape_debug()));

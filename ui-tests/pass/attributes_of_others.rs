@@ -5,14 +5,14 @@ use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 
 fn close(_: &mut u8) {}
 
-/// Documented.
+/// A server with attributes of every kind.
 #[allow(dead_code)] // one of the attributes that the derive has to live with
 #[must_use]
 #[derive(Debug, GracefulShutdown, Default)]
 #[repr(C)]
 #[shutdown(timeout = "5s",)]
 pub struct Server {
-    /// A field.
+    /// A field with attributes of other macros.
     #[shutdown(priority = 1, with = close,)]
     #[allow(unused)] // likewise, on a field
     #[doc(alias = "first")]

@@ -23,7 +23,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// A server that silences the warning with the advised `skip`.
+/// A server that silences the warning with the key `skip`, as the warning advises.
 #[derive(GracefulShutdown, Default)]
 struct Silent {
     #[shutdown(skip)]

@@ -1,4 +1,4 @@
-//! The runtime may have another name, for example if another crate re-exports it.
+//! The crate `lifecycle_runtime` may have another path, for example if another crate re-exports it.
 
 mod framework {
     pub mod shutdown {

@@ -1,4 +1,4 @@
-//! Types without steps compile.
+//! The derive also takes types without steps.
 #![allow(dead_code)]
 
 use lifecycle_runtime::{Component, GracefulShutdown, ShutdownState};

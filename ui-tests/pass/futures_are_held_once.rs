@@ -1,5 +1,5 @@
-//! A nested plan holds each inner future once. If every level held its futures twice, eight levels would hold each 256
-//! times.
+//! The future of a nested plan holds each inner future once. If every level held its futures twice, eight levels would
+//! hold each future 256 times.
 
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, Reason};
 

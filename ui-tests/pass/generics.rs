@@ -42,7 +42,7 @@ where
     state: ShutdownState,
 }
 
-/// A part that is a component if its fields are.
+/// A part that is a component if the types of its fields are components.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 struct Part<T, U: Close> {

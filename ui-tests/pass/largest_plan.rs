@@ -29,6 +29,6 @@ server! {
 fn main() {
     let steps = <Server as lifecycle_runtime::Component>::PLAN.steps();
     assert_eq!(steps.len(), 256);
-    // The last step waits for the one before it.
+    // The last step waits for the step before it, and for no other.
     assert_eq!(steps[255].after().collect::<Vec<_>>(), [254]);
 }

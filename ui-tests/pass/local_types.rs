@@ -1,4 +1,4 @@
-//! Types may be inside functions, also two with the same name.
+//! Types with the derive may be inside functions, also two types with the same name.
 
 fn close(_: &mut u8) {}
 

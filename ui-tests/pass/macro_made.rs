@@ -1,4 +1,5 @@
-//! A macro may write the struct: with fragments in invisible groups, and with `self` in the macro's hygiene.
+//! A declarative macro may write the struct. Its fragments are in invisible groups, and its `self` has the macro's
+//! hygiene.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Names may be keywords. Reports and `after` use them without `r#`.
+//! The names of fields may be keywords. Reports and `after` use these names without `r#`.
 #![allow(non_camel_case_types)]
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown};
 
-/// A box whose cleanup boxes the inner future, which would contain itself otherwise.
+/// A box whose cleanup also boxes the inner future. Otherwise the type of that future would contain itself.
 struct Child<T>(Option<Box<T>>);
 
 impl<T: Component> Component for Child<T> {

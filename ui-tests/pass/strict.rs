@@ -1,4 +1,4 @@
-//! A `strict` struct compiles if every field has `#[shutdown]`, also in several attributes.
+//! A `strict` struct compiles if every field has `#[shutdown]`. A field may also have several of these attributes.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

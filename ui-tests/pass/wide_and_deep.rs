@@ -1,4 +1,4 @@
-//! Five levels of twenty steps each stay far below the compiler's limit of const evaluation.
+//! Plans of five levels with twenty steps each stay far below the compiler's limit for const evaluation.
 #![deny(long_running_const_eval)]
 
 use std::time::Duration;

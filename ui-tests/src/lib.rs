@@ -1,7 +1,7 @@
 //! Tests of the derive as its users see it.
 //!
-//! `tests/ui.rs` compiles the cases in `pass/`, and compares the errors of those in `fail/`. `expand/` holds expansions.
-//! The case that must pass every lint is a module of this crate, so that clippy checks it.
+//! `tests/ui.rs` compiles the cases in `pass/` and `fail/`, and compares the errors of the cases in `fail/`. `expand/`
+//! holds generated code. The code that must pass every lint is a module of this crate, so that clippy checks it.
 
 #![deny(
     warnings,

@@ -1,4 +1,5 @@
-//! Generated code causes no lint, although `lib.rs` makes every lint an error. `cargo clippy` checks clippy's.
+//! Generated code causes no lint, although `lib.rs` makes every lint an error. `cargo clippy` checks that for clippy's
+//! lints.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -39,10 +40,10 @@ impl Leaf {
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(timeout = self.grace, at_most = "60s", strict, name = "server")]
 pub struct Server<'a, T: Component + Debug, const N: usize> {
-    /// A component.
+    /// A field whose type is a parameter.
     #[shutdown(priority = 0, required)]
     pub inner: T,
-    /// Deprecated.
+    /// A deprecated field.
     #[deprecated(note = "use something else")]
     #[shutdown(priority = 0)]
     pub old: Leaf,
@@ -80,7 +81,7 @@ pub struct Part(
     pub Old,
 );
 
-/// Deprecated as a type.
+/// A deprecated type.
 #[deprecated(note = "use something else")]
 #[derive(Debug)]
 pub struct Old;
@@ -93,7 +94,7 @@ pub enum Either {
         /// The value.
         #[shutdown]
         leaf: Leaf,
-        /// How long.
+        /// The timeout of the other field.
         grace: Duration,
     },
     /// Gone.

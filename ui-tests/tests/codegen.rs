@@ -1,5 +1,5 @@
-//! A budget that depends on a parameter is proved when the compiler generates code, so `cargo build` refuses code that
-//! `cargo check` accepts.
+//! The compiler checks a budget that depends on a parameter only when it generates code. So `cargo build` refuses code
+//! that `cargo check` accepts.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -27,7 +27,8 @@ fn refused_when_built(case: &str, message: &str) {
         .join(case)
         .with_extension("rs");
     let candidates = runtimes();
-    // Builds with other features or of other versions may be beside the one that belongs to this test.
+    // The folder may also have builds of the runtime with other features or of other versions. The test uses the newest
+    // build with which its source compiles.
     let runtime = candidates
         .iter()
         .find(|runtime| compile(&source, runtime, "metadata").status.success());
@@ -45,7 +46,7 @@ fn refused_when_built(case: &str, message: &str) {
     assert!(text(&output).contains(message), "{}", text(&output));
 }
 
-/// Compiles a crate as `cargo check` or `cargo build` does.
+/// Compiles a crate as `cargo check` does (`emit` is `metadata`) or as `cargo build` does.
 fn compile(source: &Path, runtime: &Path, emit: &str) -> Output {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     Command::new(rustc)
@@ -70,14 +71,14 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Returns the folder of this test and its dependencies.
+/// Returns the folder with the program of this test and its compiled dependencies.
 fn folder() -> PathBuf {
     let mut folder = env::current_exe().expect("this test");
     folder.pop();
     folder
 }
 
-/// Returns the builds of the runtime, the newest first.
+/// Returns the compiled builds of `lifecycle_runtime` in that folder, the newest first.
 fn runtimes() -> Vec<PathBuf> {
     let files = fs::read_dir(folder())
         .expect("the folder of this test")

@@ -1,4 +1,4 @@
-//! Plans are shown as aligned tables and as Mermaid flowcharts.
+//! Plans are displayed as aligned tables and as Mermaid flowcharts.
 
 use std::time::Duration;
 

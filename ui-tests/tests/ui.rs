@@ -1,7 +1,8 @@
-//! Compiles every case of `pass/` and `fail/`.
+//! Compiles every case of `pass/`, which must succeed, and of `fail/`, which must fail with the expected errors.
 //!
-//! Errors differ between compilers, so `fail/` is compared on a single version. After a change write the errors anew with
-//! `TRYBUILD=overwrite cargo test -p lifecycle-ui-tests`, and read each of them as a newcomer would.
+//! The texts of errors differ between versions of the compiler, so only one version runs the cases of `fail/`. After a
+//! change of an error, write the expected errors anew with `TRYBUILD=overwrite cargo test -p lifecycle-ui-tests`, and
+//! read each of them as a newcomer would.
 
 use std::process::Command;
 

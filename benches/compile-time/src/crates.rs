@@ -13,7 +13,8 @@ const FIELDS: usize = 20;
 pub(crate) struct Shape {
     pub(crate) name: &'static str,
     id: &'static str,
-    /// The number of fields that are steps, which the derive cleans up. The last field is the state, and never a step.
+    /// The number of fields that are steps. The derive generates their cleanup. The last field is the state, and never
+    /// a step.
     steps: usize,
 }
 

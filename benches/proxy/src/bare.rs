@@ -58,7 +58,7 @@ pub(crate) fn run(with: &str, listen: &str, upstream: &str) -> Result<ExitCode> 
 async fn untracked(config: Config) -> Result<()> {
     let upstream = config.upstream.clone().ok_or("no upstream")?;
     let (_pool, forward) = forward(&config, upstream);
-    // All requests share this value for their connection, and it never gives them a close signal.
+    // Every request gets this same value for its connection. The value never gives a close signal.
     let connection = HttpConnection::detached("everyone");
     let listener = TcpListener::bind(config.listen_addrs[0]).await?;
     loop {

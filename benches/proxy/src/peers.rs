@@ -16,7 +16,7 @@ const PROGRAMS: [(&str, &str); 3] = [
     ("wrk", "wrk"),
 ];
 
-/// Installs those of [`PROGRAMS`] that are missing, which needs root.
+/// Installs the programs of [`PROGRAMS`] that are missing. The installation needs root.
 pub(crate) fn install() -> Result<()> {
     let missing = PROGRAMS.iter().filter(|(program, _)| !is_there(program));
     let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
@@ -68,7 +68,7 @@ fn nginx(directory: &Path, name: &str, config: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Returns the command of nginx as an upstream that serves files from one process, which is enough for its load.
+/// Returns the command of nginx as an upstream that serves files. One worker process is enough for its load.
 pub(crate) fn upstream(directory: &Path, listen: SocketAddr) -> Result<Command> {
     for (name, length) in BODIES {
         std::fs::write(directory.join(name), "x".repeat(length))?;

@@ -1,7 +1,8 @@
-//! Cleanups of other crates' types, as plain functions for `#[shutdown(with = …)]` and `abort = …`.
+//! Functions that clean up the types of other crates, for the keys `with = …` and `abort = …` of `#[shutdown]`.
 //!
-//! Each module needs the feature of its name ([`thread`] needs none). Nothing here implements a trait, so turning a feature on
-//! changes no other code. All functions may be called again, and those that are `async` may be dropped half-way.
+//! Each module needs the feature of the same name, except [`thread`], which needs none. This crate implements no trait,
+//! so turning a feature on changes no other code. Every function may be called again after it has ended. The future of
+//! an `async` function may be dropped before it has ended.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -13,15 +14,15 @@ mod poll;
 pub mod redis;
 pub mod thread;
 
-/// Pools of `bb8`, for any manager.
+/// Cleans up pools of `bb8`, with any connection manager.
 #[cfg(feature = "bb8")]
 pub mod bb8 {
     use bb8::{ManageConnection, Pool};
 
-    /// Waits until all connections of a pool have been returned.
+    /// Waits until tasks have returned all connections of a pool.
     ///
-    /// The pool is not closed, since bb8 has no call for that: tasks can still take connections, and dropping the last clone of
-    /// the pool closes those in it.
+    /// The pool stays open, since bb8 has no call to close it. Tasks can still take connections. Dropping the last
+    /// clone of the pool closes the connections in it.
     pub async fn settle<M: ManageConnection>(pool: &mut Pool<M>) {
         let returned = || {
             let state = pool.state();
@@ -31,31 +32,31 @@ pub mod bb8 {
     }
 }
 
-/// Pools of `deadpool-postgres`.
+/// Cleans up pools of `deadpool-postgres`.
 #[cfg(feature = "deadpool-postgres")]
 pub mod deadpool_postgres {
     use deadpool_postgres::Pool;
 
-    /// Closes a pool and waits until all its connections have been returned and closed.
+    /// Closes a pool, and waits until tasks have returned all its connections and each is closed.
     ///
-    /// `Pool::close` alone waits for no connection.
+    /// `Pool::close` alone does not wait for connections that tasks still hold.
     pub async fn close(pool: &mut Pool) {
         pool.close();
         crate::poll::until(|| pool.status().size == 0).await;
     }
 }
 
-/// Connections of `lapin` to RabbitMQ.
+/// Closes connections of `lapin` to RabbitMQ.
 #[cfg(feature = "lapin")]
 pub mod lapin {
     use lapin::{Connection, Error};
 
-    /// Closes a connection with all its channels, and waits until the broker has confirmed that.
+    /// Closes a connection with all its channels, and waits until the broker has confirmed the close.
     ///
     /// Does nothing if the connection is not open.
     ///
     /// # Errors
-    /// The connection broke before the broker confirmed.
+    /// An error if the connection broke before the broker confirmed the close.
     pub async fn close(connection: &mut Connection) -> Result<(), Error> {
         if !connection.status().connected() {
             return Ok(());
@@ -64,15 +65,15 @@ pub mod lapin {
     }
 }
 
-/// Pools of `sqlx`, for any database.
+/// Closes pools of `sqlx`, for any database.
 #[cfg(feature = "sqlx")]
 pub mod sqlx {
     use sqlx::{Database, Pool};
 
-    /// Closes a pool and waits until all its connections have been returned and closed.
+    /// Closes a pool, and waits until tasks have returned all its connections and each is closed.
     pub async fn close<DB: Database>(pool: &mut Pool<DB>) {
         pool.close().await;
-        // A connection that was being opened during the close may have joined the pool after it.
+        // A connection that was being opened during the close may have joined the pool after the close.
         crate::poll::until(|| pool.size() == 0).await;
     }
 }

@@ -1,13 +1,13 @@
-//! Threads of std.
+//! Joins threads of the standard library.
 
 use std::any::Any;
 use std::error::Error;
 use std::thread::JoinHandle;
 
-/// Waits until a thread has ended. Blocks: write `take, blocking, with = thread::join`.
+/// Waits until a thread has ended. The call blocks, so the key must be `take, blocking, with = thread::join`.
 ///
 /// # Errors
-/// The thread panicked; the error is its message.
+/// An error with the message of the panic if the thread panicked.
 pub fn join<T>(thread: JoinHandle<T>) -> Result<(), Box<dyn Error + Send + Sync>> {
     match thread.join() {
         Ok(_) => Ok(()),

@@ -8,7 +8,8 @@
 //! - **Waits for**: the collector, up to 5 s each. `shutdown_with_timeout` of the meters ignores its timeout.
 //! - **Order**: last of all, the logs after the metrics. Fields would be cleaned before the server's own drop, whose records would be lost.
 //!
-//! The arguments are the collector's address, and `forgotten` to leave the cleanup out.
+//! The first argument is the collector's address. With the second argument `forgotten`, the program leaves the cleanup
+//! out.
 
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ async fn run(meters: SdkMeterProvider, logs: SdkLoggerProvider, forgotten: bool)
         journal: Journal { flushed },
         state: ShutdownState::new(),
     };
-    // The default of 3 s is too short for a collector that takes longer.
+    // Each provider may wait [`TIMEOUT`] for the collector, and the default of 3 s for both hooks is shorter than that.
     let mut runner = Runner::new(server).finally_timeout(2 * TIMEOUT);
     if !forgotten {
         runner = runner.finally(move |_| {
@@ -107,11 +108,13 @@ fn main() -> Result<Report, BoxError> {
         .next()
         .ok_or("the address of the collector is missing")?;
     let forgotten = arguments.next().is_some_and(|how| how == "forgotten");
-    // Made before the runtime: the exporters' clients block, and have runtimes of their own.
+    // The providers are created before the runtime, since the clients of their exporters block and have their own
+    // runtimes.
     let (meters, logs) = (meters(&collector)?, logs(&collector)?);
     let layer = OpenTelemetryTracingBridge::new(&logs);
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))?;
-    // Like the layer above, this keeps a provider until the process ends, so that no drop shuts it down.
+    // The global meter provider keeps `meters` until the process ends, so that no drop shuts it down. The layer above
+    // keeps `logs`.
     global::set_meter_provider(meters.clone());
     let runtime = tokio::runtime::Runtime::new()?;
     let report = runtime.block_on(run(meters, logs, forgotten));

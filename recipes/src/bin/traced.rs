@@ -8,7 +8,8 @@
 //! - **Waits for**: the collector, up to 5 s by default.
 //! - **Order**: last of all. A field would be cleaned before the server's own drop, whose spans would be lost.
 //!
-//! The arguments are the collector's address, and `forgotten` to leave the cleanup out.
+//! The first argument is the collector's address. With the second argument `forgotten`, the program leaves the cleanup
+//! out.
 
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ async fn run(provider: SdkTracerProvider, forgotten: bool) -> Report {
         journal: Journal,
         state: ShutdownState::new(),
     };
-    // Longer than the default of 3 s, so that no test fails on a busy machine.
+    // The timeout is longer than the default of 3 s, so that the test does not fail on a busy machine.
     let mut runner = Runner::new(server).finally_timeout(Duration::from_secs(10));
     if !forgotten {
         runner = runner.finally(move |_| {
@@ -84,7 +85,7 @@ fn main() -> Result<Report, BoxError> {
         .next()
         .ok_or("the address of the collector is missing")?;
     let forgotten = arguments.next().is_some_and(|how| how == "forgotten");
-    // Made before the runtime: the exporter's client blocks, and has a runtime of its own.
+    // The provider is created before the runtime, since the client of its exporter blocks and has its own runtime.
     let provider = traces(&collector)?;
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("traced"));
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))?;

@@ -29,7 +29,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// How a handler and the test take turns.
+/// Two notifications by which a handler and the test wait for each other.
 #[derive(Default)]
 struct Turn {
     begun: Notify,
@@ -121,7 +121,7 @@ async fn dropped_alone_the_request_is_lost() {
     let turn = Arc::<Turn>::default();
     let (mut server, address) = server(&turn);
     let client = request(address, &turn).await;
-    // The end of the runtime does the same to the task.
+    // The abort stands for the end of the runtime, which drops the task in the same way.
     server.serve.abort();
     let ended = (&mut server.serve).await;
     assert!(ended.unwrap_err().is_cancelled());

@@ -29,7 +29,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// How a job and the test take turns.
+/// Two notifications by which a job and the test wait for each other.
 #[derive(Default)]
 struct Turn {
     begun: Notify,
@@ -37,7 +37,7 @@ struct Turn {
     done: AtomicU32,
 }
 
-/// Starts a server with one job that runs and one that is queued.
+/// Starts a server with one job that runs and one job that waits in the queue.
 async fn server(turn: &Arc<Turn>) -> Server {
     let mut queue = MemoryStorage::new();
     queue.push(1_u32).await.unwrap();

@@ -25,7 +25,7 @@ struct Disk {
 
 impl Write for Disk {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Fails once the sender is dropped; from then on nothing blocks.
+        // Receiving fails once the test has dropped the sender. From then on no write blocks.
         let _ = self.free.recv();
         let mut written = self.written.lock().expect("no panic");
         written.push_str(&String::from_utf8_lossy(line));
@@ -59,7 +59,7 @@ impl Drop for Session {
 struct Server {
     #[shutdown(skip)]
     _session: Session,
-    /// A field is the wrong place; one test shows it.
+    /// A field is the wrong place for the guard, as one test shows: the server's own drop logs after it.
     #[shutdown(take, blocking, with = drop)]
     guard: Option<WorkerGuard>,
     #[shutdown(state)]

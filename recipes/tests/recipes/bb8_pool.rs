@@ -31,7 +31,7 @@ struct Server {
 async fn server(port: u16) -> Server {
     let mut config = Config::new();
     config.host("127.0.0.1").port(port).user("postgres");
-    // PostgreSQL listens before it accepts connections.
+    // PostgreSQL listens before it accepts clients, so the first attempts to connect may fail.
     while config.connect(NoTls).await.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -65,7 +65,7 @@ fn the_cleanup_awaits_the_open_transaction_and_a_drop_alone_loses_it() {
             .await
             .unwrap();
         drop(server);
-        // Here the process ends, with the second order open.
+        // The process would end here, while the transaction of the second order is open.
     });
     assert_eq!(in_a_process(orders(port)), 1);
     in_a_process(async {

@@ -32,7 +32,7 @@ struct Server {
 
 async fn server(port: u16) -> Server {
     let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-    // PostgreSQL listens before it accepts connections.
+    // PostgreSQL listens before it accepts clients, so the first attempts to connect may fail.
     while AsyncPgConnection::establish(&url).await.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -69,7 +69,7 @@ fn the_cleanup_awaits_the_open_transaction_and_a_drop_alone_loses_it() {
             .await
             .unwrap();
         drop(server);
-        // Here the process ends. The transaction is open, so not even its table stays.
+        // The process would end here. The transaction is open, so the table that it created is lost too.
     });
     in_a_process(async {
         let mut server = server(port).await;

@@ -47,7 +47,7 @@ fn server(file: &Path) -> Server {
     }
 }
 
-/// Returns how many orders the next start finds, and whether it had to repair the file.
+/// Returns how many orders the next start of the server finds, and whether redb had to repair the file.
 fn next_start(file: &Path) -> (u64, bool) {
     let repaired = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&repaired);
@@ -72,7 +72,7 @@ async fn without_the_cleanup_the_next_start_repairs_the_file_and_finds_fewer_ord
     let directory = tempfile::tempdir().unwrap();
     let (file, copy) = (directory.path().join("db"), directory.path().join("copy"));
     let mut server = server(&file);
-    // The file as it would be if the process ended here.
+    // The copy is the file as it would be if the process ended here.
     std::fs::copy(&file, &copy).unwrap();
     assert_eq!(next_start(&copy), (1, true));
     assert_clean(&server.shutdown().await);

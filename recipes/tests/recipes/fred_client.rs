@@ -38,7 +38,7 @@ async fn connect(port: u16) -> Server {
     }
 }
 
-/// Starts a server, and sends a command whose answer is still awaited.
+/// Starts a server and sends a Redis command. Returns the server and the future that still awaits the answer.
 async fn server(port: u16) -> (Server, Command) {
     let server = connect(port).await;
     let redis = server.redis.clone();

@@ -30,7 +30,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Starts a server with a request in flight; also returns the client's end.
+/// Starts a server with a request in flight. Returns the server and the client's end of the connection.
 async fn server(answer: &Arc<Notify>) -> (Server, DuplexStream) {
     let (mut client, socket) = tokio::io::duplex(1024);
     let watcher = Watcher::new();

@@ -67,7 +67,7 @@ fn consumer(cluster: &Cluster) -> BaseConsumer {
 
 fn producer(cluster: &Cluster) -> ThreadedProducer<DefaultProducerContext> {
     let mut config = config(cluster);
-    // A message waits 2 s for others to be sent with.
+    // The producer keeps a message for 2 s, to send it together with later messages.
     config.set("linger.ms", "2000");
     config.create().unwrap()
 }
@@ -77,7 +77,7 @@ fn send(producer: &ThreadedProducer<DefaultProducerContext>, order: &str) {
     producer.send(record).map_err(|(error, _)| error).unwrap();
 }
 
-/// Returns how many messages the topic has.
+/// Returns how many messages the topic `orders` has.
 fn orders(cluster: &Cluster) -> i64 {
     let observer: BaseConsumer = config(cluster).create().unwrap();
     let (_, high) = observer.fetch_watermarks("orders", 0, MINUTE).unwrap();
@@ -92,7 +92,7 @@ fn server(cluster: &Cluster) -> Server {
     }
 }
 
-/// Handles a message.
+/// Receives a message, marks it as handled, and returns its text.
 fn read(consumer: &BaseConsumer) -> String {
     let message = consumer.poll(MINUTE).expect("a message").unwrap();
     consumer.store_offset_from_message(&message).unwrap();

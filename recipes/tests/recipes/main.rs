@@ -1,4 +1,5 @@
-//! Each crate has a module here. The head of a module says how the crate's types are shut down; its tests prove that.
+//! Recipes: each module here is about one crate or a few. The head of a module tells how the crate's types are shut
+//! down, and its tests prove that.
 
 mod actix_server;
 mod actors;

@@ -37,7 +37,8 @@ fn client(port: u16, name: &str) -> (AsyncClient, EventLoop) {
     AsyncClient::new(options, 100)
 }
 
-/// Polls until the DISCONNECT packet is sent, or until an error: polling after an error would reconnect.
+/// Polls the client's event loop until the DISCONNECT packet is sent, or until an error. A poll after an error would
+/// connect again.
 async fn poll(mut events: EventLoop) {
     while !matches!(
         events.poll().await,
@@ -45,7 +46,7 @@ async fn poll(mut events: EventLoop) {
     ) {}
 }
 
-/// Connects a server with a published message that is not sent yet.
+/// Connects a server to the broker. The server has published a message that its event loop has not sent yet.
 async fn server(port: u16) -> Server {
     let (mqtt, mut events) = client(port, "server");
     while !matches!(
@@ -62,7 +63,8 @@ async fn server(port: u16) -> Server {
     }
 }
 
-/// Returns the messages on `log` while `during` runs, up to `last`. The observer publishes `last` itself if it is [`MARKER`].
+/// Runs `during`, and returns the messages that come on the topic `log` up to the message `last`. If `last` is
+/// [`MARKER`], this function publishes it after `during`.
 fn published(port: u16, during: impl FnOnce(), last: &str) -> Vec<String> {
     in_a_process(async {
         let (observer, mut events) = client(port, "observer");
@@ -70,7 +72,8 @@ fn published(port: u16, during: impl FnOnce(), last: &str) -> Vec<String> {
         subscribe(&observer, &mut events, &mut texts).await;
         during();
         if last == MARKER {
-            // The broker reads one packet of each client a round, so these rounds let it read all of the server's.
+            // The broker reads one packet of each client in turn. Ten requests of the observer give it the time to read
+            // all packets of the server.
             for _ in 0..10 {
                 subscribe(&observer, &mut events, &mut texts).await;
             }

@@ -27,11 +27,11 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Subscribes to `orders` over a plain socket, in the words of the protocol.
+/// Subscribes to `orders` over a plain socket, with the commands of the NATS protocol.
 fn observer(port: u16) -> BufReader<TcpStream> {
     let mut observer = BufReader::new(TcpStream::connect(("127.0.0.1", port)).unwrap());
     let mut stream = observer.get_ref();
-    // A message that never comes is a failure, not a hang.
+    // With a timeout, a message that never comes makes the test fail instead of hang.
     let patience = Some(std::time::Duration::from_secs(30));
     stream.set_read_timeout(patience).unwrap();
     stream
@@ -47,7 +47,7 @@ fn next_line(observer: &mut BufReader<TcpStream>) -> String {
     line.trim_end().to_owned()
 }
 
-/// Reads until `text` has come `expected` times; returns how many other messages came before.
+/// Reads messages until `text` has come `expected` times. Returns how many other messages came before that.
 fn others_before(observer: &mut BufReader<TcpStream>, expected: usize, text: &str) -> usize {
     let (mut others, mut seen) = (0, 0);
     while seen < expected {
@@ -61,7 +61,7 @@ fn others_before(observer: &mut BufReader<TcpStream>, expected: usize, text: &st
     others
 }
 
-/// Connects a server with a hundred published messages that are not sent yet.
+/// Connects a server to NATS. The server has published a hundred messages that its client has not sent yet.
 async fn server(port: u16, text: &'static str) -> Server {
     let nats = async_nats::connect(format!("127.0.0.1:{port}"))
         .await
@@ -87,7 +87,7 @@ fn the_cleanup_sends_published_messages_and_a_drop_alone_loses_them() {
     in_a_process(async { drop(server(port, "dropped").await) });
     in_a_process(async {
         let server = server(port, "drained").await;
-        // Without the adapter, the drain is only enqueued when the process ends.
+        // Without the adapter, the process ends while the request to drain is only enqueued.
         server.nats.drain().await.unwrap();
     });
     in_a_process(async {

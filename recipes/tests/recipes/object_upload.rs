@@ -24,7 +24,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Begins an upload of ten bytes, in parts of four.
+/// Begins an upload of ten bytes in parts of four bytes, and leaves it unfinished.
 async fn upload(directory: &Path) -> BufWriter {
     let store = LocalFileSystem::new_with_prefix(directory).unwrap();
     let mut upload = BufWriter::with_capacity(Arc::new(store), "log".into(), 4);
@@ -41,7 +41,7 @@ async fn server(directory: &Path) -> Server {
     }
 }
 
-/// Returns the names in a directory.
+/// Returns the names of the files in a directory.
 fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();
     entries

@@ -33,7 +33,7 @@ struct Server {
 async fn connect(port: u16) -> Server {
     let config = format!("host=127.0.0.1 port={port} user=postgres");
     let mut connected = tokio_postgres::connect(&config, NoTls).await;
-    // PostgreSQL listens before it accepts connections.
+    // PostgreSQL listens before it accepts clients, so the first attempts to connect may fail.
     while connected.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         connected = tokio_postgres::connect(&config, NoTls).await;
@@ -52,7 +52,7 @@ async fn connect(port: u16) -> Server {
     }
 }
 
-/// Queues an order without waiting for it.
+/// Enqueues the INSERT of an order, and does not wait until PostgreSQL has executed it.
 async fn order(client: &Client, id: u8) {
     let statement = format!("INSERT INTO orders VALUES ({id})");
     let mut insert = pin!(client.batch_execute(&statement));
@@ -101,7 +101,7 @@ fn the_cleanup_awaits_queued_statements_and_a_drop_alone_loses_them() {
         held.batch_execute("BEGIN; INSERT INTO orders VALUES (2)")
             .await
             .unwrap();
-        // The pool's own `close` waits for no connection.
+        // The pool's own `close` does not wait for the connection that the test still holds.
         pool.close();
         assert_eq!(pool.status().size, 1);
         let mut shutdown = pin!(server.shutdown());
@@ -117,7 +117,7 @@ fn the_cleanup_awaits_queued_statements_and_a_drop_alone_loses_them() {
 
     in_a_process(async {
         let mut server = connect(port).await;
-        // The client is held elsewhere, so it is never dropped.
+        // The test takes the client out of the server and keeps it, so the connection's task never ends.
         let _client = server.client.take();
         let report = server.shutdown().within(Duration::from_millis(300)).await;
         assert_timed_out(&report, "connection");

@@ -47,7 +47,7 @@ fn endpoint() -> (Endpoint, CertificateDer<'static>) {
     (Endpoint::server(config, address).unwrap(), certificate)
 }
 
-/// Connects a client that gives up a silent server after a second, and sends a request.
+/// Connects a client and sends a request. The client gives up after a second without a packet from the server.
 async fn client(
     server: SocketAddr,
     certificate: CertificateDer<'static>,
@@ -68,7 +68,7 @@ async fn client(
     (endpoint, connection, answer)
 }
 
-/// Accepts the request; returns its connection and the stream for the answer.
+/// Accepts the client's request. Returns its connection and the stream for the answer.
 async fn accept(endpoint: &Endpoint) -> (Connection, SendStream) {
     let connection = endpoint.accept().await.unwrap().await.unwrap();
     let (answer, mut question) = connection.accept_bi().await.unwrap();
@@ -136,7 +136,8 @@ fn an_endpoint_closed_before_its_requests_loses_the_response() {
 #[test]
 fn after_a_drop_alone_the_client_waits_for_its_idle_timeout() {
     let clients = runtime();
-    // Once the server is dropped, nothing polls this runtime any more, as in a process that ends.
+    // The server runs on this runtime. After the server's drop the test does not poll the runtime any more, as in a
+    // process that ends.
     let process = Builder::new_current_thread().enable_all().build().unwrap();
     let inside = process.enter();
     let (endpoint, certificate) = endpoint();

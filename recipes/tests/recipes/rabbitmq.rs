@@ -59,7 +59,7 @@ async fn the_broker_confirms_the_close_after_every_published_message() {
     }
     assert_clean(&server.shutdown().await);
     assert!(server.rabbitmq.status().closed());
-    // A task that ends too late publishes after the close: its message is lost.
+    // A task that is not awaited before the close may publish after it, and then its message is lost.
     assert!(publish(&channel).await.is_err());
     assert!(server.rabbitmq.close(200, "OK".into()).await.is_err());
     assert!(adapters::lapin::close(&mut server.rabbitmq).await.is_ok());

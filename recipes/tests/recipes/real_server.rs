@@ -1,4 +1,5 @@
-//! Real servers, each on a free loopback port and in a directory of its own. Dropping one ends its process, by id.
+//! Starts real servers for the tests, such as PostgreSQL. Each has a free loopback port and its own directory. Dropping
+//! a `RealServer` ends its process by its id.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -48,7 +49,7 @@ impl RealServer {
         Self::start(command, port, directory, "INT", None)
     }
 
-    /// Starts a cluster whose superuser `postgres` needs no password.
+    /// Starts a PostgreSQL server whose superuser `postgres` needs no password.
     pub fn postgres() -> Self {
         let (directory, port) = (directory(), free_port());
         let data = directory.path().join("data");
@@ -70,7 +71,8 @@ impl RealServer {
     }
 
     pub fn rabbitmq() -> Self {
-        // The broker would start a port mapper that outlives it, unless one runs already. So this starts one and ends it.
+        // Unless a port mapper runs already, the broker starts one that outlives the broker. So this function starts a
+        // port mapper, which ends with the server.
         let (map_directory, map_port) = (self::directory(), free_port());
         let mut command = Command::new("epmd");
         command
@@ -96,12 +98,12 @@ impl RealServer {
         Self::start(command, port, directory, "KILL", Some(Box::new(map)))
     }
 
-    /// Stops the server with SIGSTOP: its port stays open, and nothing answers.
+    /// Stops the server with SIGSTOP. Its port stays open, but the server answers nothing.
     pub fn pause(&self) {
         assert!(self.signal("STOP"));
     }
 
-    /// Signals the server and its children.
+    /// Sends a signal to the server and its children. Returns whether that succeeded.
     fn signal(&self, name: &str) -> bool {
         let status = Command::new("kill")
             .args(["-s", name, "--"])
@@ -173,7 +175,7 @@ fn own(directory: &TempDir, user: &str) {
     }
 }
 
-/// PostgreSQL refuses to run as root.
+/// Returns a command that runs `program` as `user` if the test runs as root, since PostgreSQL refuses to run as root.
 fn unprivileged(program: PathBuf, user: &str) -> Command {
     if !is_root() {
         return Command::new(program);
@@ -185,7 +187,7 @@ fn unprivileged(program: PathBuf, user: &str) -> Command {
     command
 }
 
-/// Debian keeps a directory for each major version.
+/// Returns the path of a program of PostgreSQL. Debian keeps a directory for each major version.
 fn postgres_program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql");
     versions

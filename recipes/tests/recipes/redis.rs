@@ -30,7 +30,7 @@ async fn connect(port: u16) -> MultiplexedConnection {
 
 type Command = Pin<Box<dyn Future<Output = redis::RedisResult<()>>>>;
 
-/// Starts a server, and sends a command whose answer is still awaited.
+/// Starts a server and sends a Redis command. Returns the server and the future that still awaits the answer.
 async fn server(port: u16) -> (Server, Command) {
     let redis = connect(port).await;
     let mut connection = redis.clone();

@@ -23,7 +23,8 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Answers one request and keeps the connection open; the thread ends once the client has closed it.
+/// Starts an upstream that answers one request and keeps the connection open. Its thread ends once the client has
+/// closed the connection.
 fn upstream() -> (String, thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -52,7 +52,7 @@ async fn only_the_tracker_awaits_a_running_job() {
     scheduler.start().await.unwrap();
     begun.notified().await;
 
-    // The scheduler's own call waits for no job.
+    // The scheduler's own `shutdown` does not wait for the jobs that run.
     scheduler.shutdown().await.unwrap();
     assert!(!done.load(Ordering::Relaxed), "here the process would end");
 

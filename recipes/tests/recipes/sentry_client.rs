@@ -20,10 +20,10 @@ use sentry::{ClientInitGuard, ClientOptions, Level};
 
 use crate::steps::{assert_clean, assert_timed_out};
 
-/// A collector that answers no request until the test lets it.
+/// A collector of events that answers a request only when the test lets it.
 struct Collector {
     dsn: String,
-    /// Gets a message for each request that has come.
+    /// A receiver that gets a message for each request that has arrived.
     asked: Receiver<()>,
     let_go: Sender<()>,
     /// The requests that were answered.
@@ -73,9 +73,9 @@ fn serve(mut stream: &TcpStream, ask: &Sender<()>, free: &Receiver<()>, answered
         if reader.read_exact(&mut body).is_err() {
             return;
         }
-        // Most tests do not look.
+        // Sending fails if the test has dropped the receiver, as most tests do.
         let _ = ask.send(());
-        // Fails once the sender is dropped; from then on every request is answered at once.
+        // Receiving fails once the test has dropped the sender. From then on every request is answered at once.
         let _ = free.recv();
         answered
             .lock()
@@ -88,7 +88,7 @@ fn serve(mut stream: &TcpStream, ask: &Sender<()>, free: &Receiver<()>, answered
     }
 }
 
-/// Binds a client to this thread.
+/// Creates a Sentry client and binds it to this thread, so that events of this thread go to it.
 fn client(dsn: &str, shutdown_timeout: Duration) -> ClientInitGuard {
     let options = ClientOptions::new()
         .dsn(dsn)
@@ -108,7 +108,7 @@ impl Drop for Session {
 struct Server {
     #[shutdown(skip)]
     _session: Session,
-    /// A field is the wrong place; one test shows it.
+    /// A field is the wrong place for the guard, as one test shows: events of the server's own drop come after it.
     #[shutdown(take, blocking, with = drop)]
     guard: Option<ClientInitGuard>,
     #[shutdown(state)]

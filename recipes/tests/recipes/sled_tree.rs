@@ -22,7 +22,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Returns how many orders a start would find if the process ended here.
+/// Returns how many orders the next start of the server would find if the process ended now.
 fn orders(database: &Path) -> usize {
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(database).unwrap() {
@@ -37,7 +37,7 @@ fn orders(database: &Path) -> usize {
 #[tokio::test]
 async fn written_orders_are_on_disk_only_after_the_cleanup() {
     let directory = tempfile::tempdir().unwrap();
-    // Sled must not flush by itself in between.
+    // sled must not flush by itself during the test, so the interval is off.
     let config = sled::Config::new()
         .path(directory.path())
         .flush_every_ms(None);
@@ -50,6 +50,6 @@ async fn written_orders_are_on_disk_only_after_the_cleanup() {
     assert_eq!(orders(directory.path()), 0);
     assert_clean(&server.shutdown().await);
     assert_eq!(orders(directory.path()), 1);
-    // The last drop did not flush: this clone still exists.
+    // The drop of the server's clone did not flush the data, since this last clone still existed.
     drop(database);
 }

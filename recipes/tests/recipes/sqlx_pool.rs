@@ -90,7 +90,7 @@ async fn without_the_cleanup_the_transaction_is_open_at_the_end() {
     drop(Server::new(&pool));
     drop(pool);
     assert!(log.exists(), "here the process would end");
-    // The end of the process drops the transaction.
+    // The end of the process would drop the transaction, which the rollback stands for.
     order.rollback().await.unwrap();
     assert_eq!(orders(&file).await, 0);
 }
@@ -114,7 +114,7 @@ async fn postgres(server: &RealServer, name: &str) -> PgPool {
         .username("postgres")
         .application_name(name);
     let mut pool = PgPoolOptions::new().connect_with(options.clone()).await;
-    // PostgreSQL listens before it accepts connections.
+    // PostgreSQL listens before it accepts clients, so the first attempts to connect may fail.
     while pool.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         pool = PgPoolOptions::new().connect_with(options.clone()).await;
@@ -122,7 +122,7 @@ async fn postgres(server: &RealServer, name: &str) -> PgPool {
     pool.unwrap()
 }
 
-/// Returns how many connections of the application `server` PostgreSQL has.
+/// Returns how many connections PostgreSQL has from the application with the name `server`.
 async fn connections(observer: &PgPool) -> usize {
     let rows = sqlx::query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'server'");
     rows.fetch_all(observer).await.unwrap().len()
@@ -136,7 +136,7 @@ async fn postgres_has_no_connection_left() {
     let mut held = pool.begin().await.unwrap();
     sqlx::query("SELECT 1").execute(&mut *held).await.unwrap();
 
-    // The pool is only dropped: a task that holds a connection goes on.
+    // The pool is only dropped and not closed, so a task that holds a connection goes on.
     drop(Server::new(&pool));
     assert_eq!(connections(&observer).await, 1);
 
@@ -146,7 +146,7 @@ async fn postgres_has_no_connection_left() {
     held.commit().await.unwrap();
     assert_clean(&shutdown.await);
     assert_eq!(pool.size(), 0);
-    // The connections were closed properly; PostgreSQL's processes behind them end a little later.
+    // The connections were closed in order. PostgreSQL's processes for them end a little later.
     while connections(&observer).await > 0 {
         tokio::task::yield_now().await;
     }

@@ -31,7 +31,8 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Starts a queue that has a message for every receive; also returns the requests it got, in order.
+/// Starts a queue that has a message for every receive. Returns its URL and the list of the requests that it gets, in
+/// order.
 fn queue() -> (String, Arc<Mutex<Vec<&'static str>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -88,7 +89,7 @@ fn serve(mut stream: &TcpStream, seen: &Mutex<Vec<&'static str>>) {
     }
 }
 
-/// How a handler and the test take turns.
+/// Two notifications by which a handler and the test wait for each other.
 #[derive(Default)]
 struct Turn {
     begun: Notify,
@@ -109,7 +110,7 @@ async fn handle_messages(client: Client, url: String, stop: CancellationToken, t
     }
 }
 
-/// Starts a server that is handling a message.
+/// Starts a server, and waits until it is handling a message.
 async fn server(url: String, turn: &Arc<Turn>) -> Server {
     let config = aws_sdk_sqs::Config::builder()
         .behavior_version_latest()

@@ -1,4 +1,4 @@
-//! Small helpers that the tests share.
+//! Small helpers that the tests of all recipes share.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use lifecycle_runtime::{Outcome, Report};
 use tokio::runtime::Builder;
 
-/// Polls a future once.
+/// Polls a future once, which begins its work, and returns the result of the poll.
 pub async fn begin<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
-/// Runs a future on its own one-threaded runtime, which then ends as a process would: tasks that are left are dropped.
+/// Runs a future on a new runtime with one thread. The runtime then ends as a process would: it drops the tasks that
+/// have not ended.
 pub fn in_a_process<T>(work: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -24,7 +25,7 @@ pub fn in_a_process<T>(work: impl Future<Output = T>) -> T {
     result
 }
 
-/// Waits until a condition holds, for a minute at most.
+/// Blocks until a condition holds. Panics with `what` if it does not hold within a minute.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {

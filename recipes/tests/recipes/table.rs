@@ -1,4 +1,5 @@
-//! Makes the table of all recipes from their heads and from the fields of their servers, so that it cannot rot.
+//! Generates the table of all recipes from the heads of their modules and the fields of their servers, and compares it
+//! with the published table.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,15 +13,15 @@ const KEYS: [&str; 5] = [
     "Order",
 ];
 
-/// A module or program with a head.
+/// A recipe: a module or program whose head describes the shutdown of a crate's types.
 struct Recipe {
-    /// The file, from this crate's root.
+    /// The path of the file, relative to this crate's root.
     file: String,
-    /// The crates that the head's first line names.
+    /// The names of the crates in the head's first line.
     crates: Vec<String>,
-    /// The head's entries, by key.
+    /// The entries of the head, such as **Cleanup**, by key.
     head: BTreeMap<String, String>,
-    /// The fields of `Server`: type and attribute.
+    /// The type and the attribute of each field of `Server` that is a step.
     fields: Vec<(String, String)>,
 }
 
@@ -87,7 +88,7 @@ impl Recipe {
     }
 }
 
-/// Returns the fields of `struct Server` that are steps: type and attribute.
+/// Returns the type and the attribute of each field of `struct Server` that is a step.
 fn fields(text: &str) -> Vec<(String, String)> {
     let body = text
         .lines()
@@ -109,7 +110,7 @@ fn fields(text: &str) -> Vec<(String, String)> {
     fields
 }
 
-/// Returns the version that the manifest asks for; nothing for std.
+/// Returns the version of the crate `name` in the manifest, or an empty string for std.
 fn version(manifest: &str, name: &str) -> String {
     if name == "std" {
         return String::new();
@@ -147,7 +148,7 @@ fn every_head_has_all_its_entries() {
     }
 }
 
-/// `LIFECYCLE_WRITE_TABLE=1` writes the table anew.
+/// The variable `LIFECYCLE_WRITE_TABLE=1` makes this test write the table anew instead of comparing it.
 #[test]
 fn the_table_matches_the_recipes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -27,7 +27,7 @@ fn finish(mut writer: IndexWriter) -> tantivy::Result<()> {
     writer.wait_merging_threads()
 }
 
-/// Opens a server with one document that is committed and one that is not.
+/// Opens a server with one document that is committed and one document that is not committed.
 fn server(directory: &Path) -> Server {
     let mut schema = Schema::builder();
     let title = schema.add_text_field("title", TEXT);
@@ -47,10 +47,11 @@ fn server(directory: &Path) -> Server {
     }
 }
 
-/// Returns how many documents the next start finds.
+/// Returns how many documents the next start of the server finds.
 fn found(directory: &Path) -> u64 {
     let index = Index::open_in_dir(directory).unwrap();
-    // A new writer can be made: the lock of the last one is gone.
+    // Creating a writer fails while an earlier writer holds the index's lock, so this also checks that the lock is
+    // free.
     drop(
         index
             .writer_with_num_threads::<TantivyDocument>(1, 15_000_000)

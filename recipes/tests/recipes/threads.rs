@@ -25,7 +25,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Starts a server whose thread writes what it received once the channel is closed.
+/// Starts a server with a thread. Once its channel is closed, the thread writes all jobs that it has received.
 fn server(written: &Arc<Mutex<Vec<u8>>>) -> Server {
     let (jobs, queue) = mpsc::channel();
     jobs.send(1).unwrap();

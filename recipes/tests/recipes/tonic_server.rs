@@ -78,7 +78,7 @@ async fn the_server_ends_when_its_streams_end() {
         reporter
             .set_service_status("shop", tonic_health::ServingStatus::NotServing)
             .await;
-        // The call was in flight when the server was told to stop: its message is delivered.
+        // The call was in flight when the token was cancelled, so the server still sends its message.
         assert!(stream.message().await.unwrap().is_some());
         drop(stream);
     });

@@ -30,7 +30,8 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Starts a server with a request in flight, answered once `answer` is notified; also returns the client's end.
+/// Starts a server with a request in flight, which it answers once `answer` is notified. Returns the server and the
+/// client's end of the connection.
 async fn server(answer: &Arc<Notify>) -> (Server, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap())

@@ -66,7 +66,7 @@ async fn after_a_drop_alone_the_event_is_not_read() {
     let (server, mut read) = server().await;
     let task = server.reader.abort_handle();
     drop(server);
-    // The end of the runtime drops the task.
+    // The abort stands for the end of the runtime, which drops the task.
     task.abort();
     assert!(read.recv().await.is_none());
 }

@@ -1,5 +1,5 @@
-//! A server that prints the beginning of each phase, and holds the phase until a line of stdin names it. The arguments
-//! say how the server reacts to `stop`.
+//! A server that prints the beginning of each phase of its shutdown, and ends the phase when a line of stdin names it.
+//! The arguments choose how the server reacts to `stop`.
 
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -13,10 +13,10 @@ use lifecycle_runtime::{
 use lifecycle_tests::ms;
 use tokio::runtime::Builder;
 
-/// A time longer than any test waits, so that nothing ends but by the test.
+/// A time longer than any test waits, so that a phase ends only when the test lets it.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// The phases that the test has let end.
+/// The names of the phases that may end, as the test has written them to stdin.
 static GO: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn may_go(phase: &str) -> bool {
@@ -101,7 +101,7 @@ async fn run(has: impl Fn(&str) -> bool) -> Report {
     };
     let main = async |_: &mut Server, stop: Stop| {
         if has("main-lingers") {
-            // The runner awaits a main only if that has looked at `stop`.
+            // The runner awaits only a main that has looked at its `stop`, so this main looks at it once.
             let _ = stop.is_cancelled();
         }
         if has("main-listens") {

@@ -1,4 +1,5 @@
-//! A TCP server of lines. A request begins with its first line and is answered after its second.
+//! A TCP server whose requests are two lines each. A request begins with its first line, and the server answers it
+//! after its second.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! Servers whose runtime cannot end because a read of stdin is pending, and servers that only look like that. The
-//! arguments select one, and give the runtime's timeout in milliseconds.
+//! Servers whose runtime cannot end because a read of stdin is pending, and similar servers whose runtime can end. The
+//! arguments select a server, and give the runtime's timeout in milliseconds.
 
 use std::process::ExitCode;
 use std::thread;
@@ -41,7 +41,7 @@ async fn run(how: &str, timeout: Option<Duration>) -> Report {
         .run(async |server: &mut Server, stop: Stop| {
             if how != "ends" && how != "runs-twice" {
                 read_stdin();
-                // Gives the read the time to become pending on the blocking pool.
+                // Waits until the read is pending on the blocking pool.
                 thread::sleep(ms(50));
                 tokio::task::yield_now().await;
             }
@@ -90,7 +90,8 @@ fn main() -> ExitCode {
     let report = match &*how {
         "elsewhere" => {
             let embedder = thread::spawn(main);
-            // Longer than the runtime's timeout, which must not end this process.
+            // The sleep is longer than the runtime's timeout. Inside another program, that timeout must not end the
+            // process.
             thread::sleep(ms(2000));
             println!("the embedder goes on");
             drop(embedder);

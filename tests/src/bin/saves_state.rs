@@ -1,4 +1,5 @@
-//! Saves a state to the given file: again and again until it is killed, or once under conditions in which saving fails.
+//! Saves a state to the given file. The program saves again and again until it is killed, or saves once under
+//! conditions in which saving fails.
 
 use std::process::ExitCode;
 
@@ -8,7 +9,7 @@ use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Saves one number after the other, and prints each before and after.
+/// Saves one number after the other, and prints each number before and after it is saved.
 async fn until_killed(path: &str) -> Result<(), BoxError> {
     let file = StateFile::<Counted>::open(path, "counted", 1).await?;
     loop {
@@ -21,7 +22,8 @@ async fn until_killed(path: &str) -> Result<(), BoxError> {
 
 /// Saves under a limit on the file's size, so that writing fails half-way as on a full disk.
 async fn too_large(path: &str) -> Result<(), BoxError> {
-    // The handler makes `write` return an error. Without one, the signal would end the process.
+    // Because SIGXFSZ has a handler, `write` returns an error beyond the limit. Without a handler, the signal would end
+    // the process.
     let _heard = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
     let limit = Some(4_096);
     setrlimit(
@@ -49,7 +51,7 @@ async fn once(path: &str) -> Result<(), BoxError> {
     file.save().await
 }
 
-/// Gives up root's right to write anywhere, for this thread and the threads it starts.
+/// Gives up root's right to write to any file, for this thread and the threads that it starts.
 fn drop_capabilities() -> Result<(), BoxError> {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets {

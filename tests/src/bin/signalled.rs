@@ -1,4 +1,5 @@
-//! Servers for signals during the start, while serving, and during the lame duck. The argument selects one.
+//! Servers that get signals from the tests: during the start, while they serve, or during the lame duck. The argument
+//! selects a server.
 
 use std::future::pending;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use rustix::process::{Signal as Sent, getpid, kill_process};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-/// A store that prints whether the plan closed it, or only its drop.
+/// A store that prints whether the plan closed it, or whether it was only dropped.
 struct Store {
     closed: bool,
 }
@@ -34,7 +35,7 @@ impl Drop for Store {
     }
 }
 
-/// A step that waits for a line of stdin, if it is given the lines.
+/// A step whose cleanup waits for a line of stdin if `lines` is set, and otherwise ends at once.
 struct Drain {
     lines: Option<mpsc::UnboundedReceiver<String>>,
 }
@@ -69,12 +70,12 @@ fn server() -> Server {
     }
 }
 
-/// Returns the lines of stdin.
+/// Returns a receiver of the lines of stdin, which a thread reads.
 fn lines() -> mpsc::UnboundedReceiver<String> {
     let (sender, lines) = mpsc::unbounded_channel();
     thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
-            // The server may have stopped reading.
+            // Sending fails if the server has dropped the receiver, and then the line is not needed.
             let _ = sender.send(line);
         }
     });
@@ -162,7 +163,7 @@ async fn starting(how: &str) -> Report {
 }
 
 async fn lame_duck(hold_main: bool) -> Report {
-    // Far longer than the test waits, so that time alone never ends the lame duck.
+    // The lame duck takes far longer than the test waits, so that only a signal ends it.
     Runner::new(server())
         .lame_duck(secs(3600))
         .deregister("consul", async || println!("deregistered"))

@@ -1,4 +1,4 @@
-//! Servers that do not end as they should. The argument selects one.
+//! Servers with steps, mains or threads that hang, panic or block. The argument selects a server.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -14,12 +14,12 @@ use lifecycle_tests::secs;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::runtime::{Builder, Runtime};
 
-/// The behaviour of the first step.
+/// The behaviour of the server's first step in the shutdown.
 #[derive(Clone, Copy)]
 enum Act {
     End,
     Hang,
-    /// The step hangs, and so does its `on_force` hook.
+    /// The step hangs, and the runner's `on_force` hook hangs too.
     HangTwice,
     Panic,
     Block,
@@ -88,7 +88,7 @@ struct Plugins {
     state: ShutdownState,
 }
 
-/// A server with a drain that may take long, and a state that must be saved after it.
+/// A server with a drain that may take long, and a state that must be saved after the drain.
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "120s")]
 struct Draining {
@@ -100,7 +100,7 @@ struct Draining {
     state: ShutdownState,
 }
 
-/// A server with steps that a hurry cuts, and one that it does not.
+/// A server with `best_effort` steps, which a hurry cuts, and a step that a hurry does not cut.
 #[derive(GracefulShutdown)]
 #[shutdown(timeout = "60s")]
 struct Hurried {
@@ -136,7 +136,7 @@ fn server(act: Act) -> Server {
     }
 }
 
-/// Blocks the thread for ever.
+/// Blocks the current thread for ever.
 fn block() {
     loop {
         thread::park();
@@ -164,7 +164,7 @@ fn multi_thread() -> Runtime {
         .expect("a runtime")
 }
 
-/// Drops the runtime before it returns the report, as `#[tokio::main]` does.
+/// Runs the server on a runtime, and drops the runtime before the report is returned, as `#[tokio::main]` does.
 fn on(runtime: Runtime, server: Server) -> Report {
     runtime.block_on(run(server, serve))
 }

@@ -1,4 +1,4 @@
-//! Servers with a watchdog that are kept from ending. The argument says by what.
+//! Servers with a watchdog and something that keeps them from ending. The argument selects that obstacle.
 
 use std::future::pending;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use lifecycle_runtime::{
 use lifecycle_tests::{Logs, ms, secs};
 use tokio::runtime::{Builder, Runtime};
 
-/// The behaviour of the first step.
+/// The behaviour of the server's first step in the shutdown.
 #[derive(Clone, Copy)]
 enum Act {
     End,
@@ -48,7 +48,7 @@ impl Component for Drain {
             Act::Hang => pending().await,
             Act::Block | Act::BlockMute => block(),
             Act::BlockAWhile => {
-                // The other steps are polled first.
+                // The engine polls the other steps first, since this step yields once.
                 tokio::task::yield_now().await;
                 thread::sleep(secs(5));
             }
@@ -81,7 +81,7 @@ impl Component for Pool {
     }
 }
 
-/// A value whose drop blocks the executor, if it is told to.
+/// A value whose drop blocks the executor if the field is `true`.
 struct Holds(bool);
 
 impl Drop for Holds {
@@ -138,14 +138,14 @@ fn server(act: Act, logs: &Logs) -> Server {
     }
 }
 
-/// Blocks the thread for ever.
+/// Blocks the current thread for ever.
 fn block() {
     loop {
         thread::park();
     }
 }
 
-/// Sleeps for longer than any watchdog here allows.
+/// Sleeps for longer than any watchdog in this file waits.
 fn past_every_watchdog() {
     thread::sleep(secs(3));
 }
@@ -185,7 +185,7 @@ fn watched(server: Server) -> Runner<Server> {
 
 fn blocked_step(act: Act, logs: &Logs) -> Report {
     let mut server = server(act, logs);
-    // Long enough for the runner to see that the executor is blocked.
+    // The timeout is long enough for the runner to notice meanwhile that the executor is blocked.
     server.patience = secs(4);
     server.relay = Some(Relay);
     current_thread().block_on(watched(server).run(serve))

@@ -108,7 +108,7 @@ struct Elements {
     rows: Vec<Row>,
     /// The names of all elements of the previous run, and the names of its elements that had not ended.
     before: Option<(Vec<String>, Vec<String>)>,
-    /// The failures and lost values of the rows that an edit between two runs has replaced.
+    /// The failures and lost values of the rows that an edit between two runs has reset.
     carried: Remains,
     /// Whether the cleanup of the list or map has begun, so that the rows have their names.
     open: bool,

@@ -1,4 +1,4 @@
-//! A limited timeout is proved with its limit.
+//! The budget counts a timeout with `at_most` at that limit.
 
 use std::time::Duration;
 

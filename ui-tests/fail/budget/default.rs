@@ -1,4 +1,4 @@
-//! An owner without a timeout has 25 s.
+//! An owner that declares no timeout has 25 s, and its steps must fit into them.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

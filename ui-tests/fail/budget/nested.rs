@@ -1,4 +1,4 @@
-//! The budget includes the plans of the fields.
+//! The budget of a plan includes the budgets of its fields' plans.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! Constant timeouts are proved like strings.
+//! The compiler checks timeouts that are constants, as it checks timeouts that are strings.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The error for a path with more steps than a message can name still says what to do.
+//! If a path has more steps than an error message can name, the message still says what to do.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

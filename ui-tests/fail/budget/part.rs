@@ -1,4 +1,4 @@
-//! The timeout of a part is proved too.
+//! The steps of a part must fit into the part's timeout, too.
 
 use lifecycle_runtime::GracefulShutdown;
 

@@ -1,4 +1,4 @@
-//! A plan with one step too many is refused.
+//! A plan with one step more than the allowed 256 is refused.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! The error spells out the sum of the budgets.
+//! The error for a too small timeout spells out the sum of the steps' budgets.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! A function of the value inside a lock needs the lock first.
+//! A cleanup function of the value inside a lock is an error, since something must lock the lock first.
 
 use std::sync::{Arc, RwLock};
 

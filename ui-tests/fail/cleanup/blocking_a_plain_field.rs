@@ -1,4 +1,4 @@
-//! The blocking pool cannot borrow a field.
+//! A call on the blocking pool cannot borrow a field, so the field must be taken or shared.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

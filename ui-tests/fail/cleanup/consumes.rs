@@ -1,4 +1,4 @@
-//! A function that consumes the value needs `take`.
+//! A cleanup function that consumes the field's value needs the key `take`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! A closure that consumes the value without `take` gets the compiler's own error.
+//! A closure that consumes the field's value without the key `take` gets the compiler's own error.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! A closure that calls a missing method gets the compiler's own error.
+//! A closure that calls a method which does not exist gets the compiler's own error.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! A cleanup must be `Send`.
+//! The future of a cleanup must be `Send`.
 
 use std::rc::Rc;
 

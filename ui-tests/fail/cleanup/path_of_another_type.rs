@@ -1,4 +1,4 @@
-//! A function for another type gets the compiler's own error.
+//! A cleanup function for another type than the field's gets the compiler's own error.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! A cleanup may return only certain types.
+//! A cleanup may return only `()`, a `Report` or a `Result`; another type is an error.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

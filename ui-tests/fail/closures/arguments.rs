@@ -1,4 +1,4 @@
-//! Each closure takes a certain number of arguments.
+//! The closure of each key must take a certain number of arguments.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

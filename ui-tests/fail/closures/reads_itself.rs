@@ -1,4 +1,4 @@
-//! A closure gets its own field as its argument.
+//! A closure cannot read its own field through `self`, since it gets that field as its argument.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

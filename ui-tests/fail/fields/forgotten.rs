@@ -1,4 +1,4 @@
-//! A component needs `#[shutdown]`.
+//! A field whose type is a component needs `#[shutdown]`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio::task::JoinHandle;

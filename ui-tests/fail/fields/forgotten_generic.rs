@@ -1,4 +1,4 @@
-//! A type parameter that is a component needs `#[shutdown]`.
+//! A field whose type is a parameter with the bound `Component` needs `#[shutdown]`.
 
 use lifecycle_runtime::{Component, GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

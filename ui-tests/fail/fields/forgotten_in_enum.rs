@@ -1,4 +1,4 @@
-//! A component in a variant needs `#[shutdown]`.
+//! A field of a variant whose type is a component needs `#[shutdown]`.
 
 use lifecycle_runtime::GracefulShutdown;
 use tokio::task::JoinHandle;

@@ -1,4 +1,4 @@
-//! A component in a part or a tuple struct needs `#[shutdown]`.
+//! A field of a part or a tuple struct whose type is a component needs `#[shutdown]`.
 
 use lifecycle_runtime::GracefulShutdown;
 use tokio::task::JoinHandle;

@@ -1,4 +1,4 @@
-//! Owners, parts, blocks, and types that their crate has marked need `#[shutdown]`.
+//! Fields with owners, parts, the library's own components, or types that `MustClean` marks need `#[shutdown]`.
 
 use std::sync::Arc;
 

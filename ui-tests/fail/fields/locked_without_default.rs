@@ -1,4 +1,4 @@
-//! The value in a shared lock needs a `Default` to take its place.
+//! The value in a shared lock needs a `Default`, which takes the value's place during the cleanup.
 
 use std::sync::Arc;
 

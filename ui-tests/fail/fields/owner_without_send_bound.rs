@@ -1,4 +1,4 @@
-//! `Drop` needs the bound `Send` on the struct.
+//! The generated `Drop` of an owner needs the bound `Send` on the struct.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

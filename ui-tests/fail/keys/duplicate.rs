@@ -1,4 +1,4 @@
-//! The second of two equal keys is reported, also in another attribute.
+//! If an item has the same key twice, the second is an error, also in another attribute.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

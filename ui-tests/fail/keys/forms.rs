@@ -1,4 +1,4 @@
-//! The attribute takes its keys in parentheses.
+//! The attribute `#[shutdown]` takes its keys in parentheses; other forms are an error.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

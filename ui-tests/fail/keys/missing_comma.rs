@@ -1,4 +1,4 @@
-//! A missing comma hides none of the keys after it.
+//! The keys after a missing comma are still checked.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

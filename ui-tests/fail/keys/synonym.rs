@@ -1,4 +1,4 @@
-//! The words of other tools lead to the keys used here.
+//! The error for a word of another tool names the key that means the same here.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

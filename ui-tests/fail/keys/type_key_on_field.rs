@@ -1,4 +1,4 @@
-//! A key of types on a field says where it belongs.
+//! The error for a key of types on a field says where the key belongs.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! A mistyped key gets the right one.
+//! The error for a mistyped key names the right key.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

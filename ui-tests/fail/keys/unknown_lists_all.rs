@@ -1,4 +1,4 @@
-//! A key that resembles none lists all keys.
+//! The error for a key that resembles no known key lists all keys.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! A mistyped key on a type gets a key of types.
+//! The error for a mistyped key on a type names a key of types.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

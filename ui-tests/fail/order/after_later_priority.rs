@@ -1,4 +1,4 @@
-//! A step cannot wait for one of a higher priority.
+//! A step cannot wait, by `after`, for a step with a higher priority.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

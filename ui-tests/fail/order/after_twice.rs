@@ -1,4 +1,4 @@
-//! `after` names each field once.
+//! `after` must not name the same field twice.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! An unknown name in `after` gets the nearest one.
+//! The error for an unknown name in `after` names the most similar field.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

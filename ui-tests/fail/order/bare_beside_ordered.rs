@@ -1,4 +1,4 @@
-//! A step needs a place among steps that have priorities.
+//! A step with neither `priority` nor `after` is an error beside steps that have priorities.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! A cycle is printed whole.
+//! The error for a cycle of `after` names all fields of the cycle.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

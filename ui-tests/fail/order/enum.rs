@@ -1,4 +1,4 @@
-//! Each variant has its own order.
+//! Each variant of an enum has its own order of steps, so each is checked alone.
 
 use lifecycle_runtime::GracefulShutdown;
 use tokio_util::sync::CancellationToken;

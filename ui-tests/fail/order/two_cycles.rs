@@ -1,4 +1,4 @@
-//! Each cycle is reported once.
+//! Each cycle of `after` is reported as one error.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

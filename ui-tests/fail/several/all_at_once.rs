@@ -1,4 +1,4 @@
-//! Every mistake is reported once, and code that uses the type causes no other errors.
+//! The compiler reports every mistake in a type once, and code that uses the type causes no other errors.
 
 use lifecycle_runtime::{Component, GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

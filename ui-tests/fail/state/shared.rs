@@ -1,4 +1,4 @@
-//! An owner is held once, and others share its parts.
+//! An owner cannot be shared in an `Arc`; handlers share its parts.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `take` needs an `Option`.
+//! The key `take` needs a field of type `Option`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 

@@ -1,4 +1,4 @@
-//! `take`, `abort` and `blocking` need `with`.
+//! The keys `take`, `abort` and `blocking` need the key `with`.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,4 @@
-//! A unit in another spelling gets the right one.
+//! The error for a unit in another spelling names the right unit.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

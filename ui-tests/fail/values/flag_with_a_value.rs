@@ -1,4 +1,4 @@
-//! A flag takes no value.
+//! A key that is a flag takes no value.
 
 use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 use tokio_util::sync::CancellationToken;

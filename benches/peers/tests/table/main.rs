@@ -252,7 +252,7 @@ fn version(lock: &str, name: &str) -> String {
     rest.split('"').next().expect("a version").to_owned()
 }
 
-// With `LIFECYCLE_WRITE_TABLE=1` this test writes the peers' columns anew instead of comparing them.
+// The variable `LIFECYCLE_WRITE_TABLE=1` makes this test write the peers' columns anew instead of comparing them.
 #[test]
 fn the_readme_says_what_the_peers_do() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
