@@ -1,9 +1,9 @@
 //! A consumer of a message broker that shuts down between two batches, never within one.
 //!
-//! Three consumers work on the same topic, one after the other. The shutdown of the first begins in
-//! the middle of a batch: it finishes the batch, commits it, and leaves. The second hangs in the
-//! middle of a batch until its time is up, and the batch goes back to the broker. The third consumes
-//! the rest. In the end every message was recorded once.
+//! Three consumers work on the same topic, one after the other. The shutdown of the first consumer begins in the middle
+//! of a batch. That consumer finishes the batch, commits it, and leaves. The second consumer hangs in the middle of a
+//! batch until its time is up, and the batch goes back to the broker. The third consumer consumes all messages that are
+//! left. In the end every message was recorded once.
 //!
 //! `cargo run -p lifecycle-examples --example batch_consumer`
 
@@ -20,10 +20,10 @@ type Message = u32;
 #[derive(GracefulShutdown)]
 #[shutdown(strict, timeout = self.patience, at_most = "25s")]
 struct Consumer {
-    /// The consumer leaves first, so that others get the next messages.
+    /// The consumer leaves the topic first, so that other consumers get the next messages.
     #[shutdown(priority = 0, timeout = "2s", with = Subscription::leave)]
     subscription: Subscription,
-    /// An unfinished batch is not recorded, since the broker delivers all of it again.
+    /// The ledger drops the records of an unfinished batch, since the broker delivers the whole batch again.
     #[shutdown(priority = 10, timeout = "2s", with = Ledger::roll_back)]
     ledger: Ledger,
     #[shutdown(skip)]
@@ -34,16 +34,17 @@ struct Consumer {
     state: ShutdownState,
 }
 
-/// Consumes until `stop` fires. The runner then awaits this main until the plan needs the rest of
-/// the time.
+/// Consumes batches until `stop` fires. After that the runner awaits this function for the time that the plan does not
+/// need.
 async fn consume(consumer: &mut Consumer, stop: Stop) -> Result<(), BoxError> {
     loop {
-        // `stop` is checked only here, so that a batch that was begun is finished.
+        // The loop checks `stop` only here, so that it finishes every batch that it has begun.
         let batch = tokio::select! {
-            // `stop` has precedence over a batch that is ready.
+            // If `stop` has fired and a batch is ready too, `stop` takes precedence.
             biased;
             () = stop.cancelled() => return Ok(()),
-            // `next` must be cancel-safe, or a batch that it received but did not return would be lost.
+            // `next` must be cancel-safe. Otherwise `stop` could drop a batch that `next` has received but not
+            // returned.
             batch = consumer.subscription.next() => batch,
         };
         let Some(batch) = batch else {
@@ -53,8 +54,9 @@ async fn consume(consumer: &mut Consumer, stop: Stop) -> Result<(), BoxError> {
             consumer.downstream.send(message).await;
             consumer.ledger.record(message);
         }
-        // The order matters. After a crash in between, the broker delivers the batch again, and the
-        // ledger notices that by the messages' numbers. The other order would lose the batch.
+        // The ledger must commit before the subscription. After a crash between the two commits, the broker delivers
+        // the batch again, and the ledger recognizes the messages by their numbers. In the other order such a crash
+        // would lose the batch.
         consumer.ledger.commit().await?;
         consumer.subscription.commit(batch).await;
     }
@@ -139,7 +141,7 @@ async fn run(
     Runner::new(consumer).handle(&handle).run(consume).await
 }
 
-/// Another service that gets every message. The example requests the shutdown from here.
+/// Another service, to which the consumer sends every message. In this example it also requests the shutdown, or hangs.
 struct Downstream {
     interruption: Interruption,
     handle: ShutdownHandle,
@@ -159,7 +161,8 @@ impl Downstream {
         if self.interruption.hang_at == Some(message) {
             std::future::pending::<()>().await;
         }
-        // Like any real call, this lets the runner begin the shutdown in the middle of the batch.
+        // The yield stands for the wait of a real call. Meanwhile the runner begins the shutdown, in the middle of the
+        // batch.
         tokio::task::yield_now().await;
     }
 }
@@ -167,7 +170,7 @@ impl Downstream {
 /// The number of times that each message was recorded.
 type Records = BTreeMap<Message, u32>;
 
-/// A transaction on a database, whose records count when they are committed.
+/// A transaction on a database. Its pending records reach the database when the transaction is committed.
 struct Ledger {
     pending: Vec<Message>,
     database: Arc<Mutex<Records>>,
@@ -191,7 +194,7 @@ impl Ledger {
     }
 }
 
-/// A broker in memory. It takes back a batch that is not committed.
+/// A message broker in memory. It takes back a batch that is dropped without a commit.
 struct Broker {
     topic: Mutex<Topic>,
 }
@@ -223,7 +226,7 @@ impl Broker {
     }
 }
 
-/// A consumer's subscription, until it leaves.
+/// A consumer's subscription to the topic. It is `None` once the consumer has left.
 struct Subscription {
     broker: Option<Arc<Broker>>,
 }
@@ -252,7 +255,7 @@ impl Subscription {
     }
 }
 
-/// Messages that were delivered and are not committed yet.
+/// Messages that the broker has delivered, and that the consumer has not committed yet.
 struct Batch {
     messages: Vec<Message>,
     broker: Arc<Broker>,

@@ -1,10 +1,10 @@
 //! A server with a configured timeout: `timeout = self.config.drain`, and at most a minute.
 //!
-//! The compiler proves the budget of `Server::PLAN` with the `at_most`. `server.plan()` shows the
-//! timeout that this server was configured with.
+//! For `Server::PLAN`, the compiler computes the budget with the limit `at_most`. `server.plan()`
+//! shows the configured timeout of this server.
 //!
 //! `cargo run -p lifecycle-examples --example configured_timeout -- 3600` configures an hour, which
-//! is clipped to the minute.
+//! is limited to the minute.
 
 use std::num::ParseIntError;
 use std::time::Duration;
@@ -39,7 +39,7 @@ struct Server {
     #[shutdown(priority = 20, timeout = "3s", with = Journal::close)]
     journal: Journal,
     #[shutdown(skip)]
-    config: Config, // not a component: nothing to say
+    config: Config, // has nothing to clean up
     #[shutdown(state)]
     state: ShutdownState,
 }
@@ -64,7 +64,7 @@ async fn main() -> Result<Report, ParseIntError> {
     println!("as configured, {}\n", server.plan());
 
     let report = run(server, async |server, _stop| {
-        // Stands for a request that ends after the shutdown has begun.
+        // The task stands for a request that ends after the shutdown has begun.
         let told = server.token.clone();
         server.requests.spawn(async move { told.cancelled().await });
     })

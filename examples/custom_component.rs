@@ -1,8 +1,9 @@
-//! Two components written by hand: one that its owner alone holds, and one that is shared in an
-//! `Arc`.
+//! Two components written by hand. [`Workers`] is a component that only its owner holds, and [`Outbox`] is a component
+//! that is shared in an `Arc`.
 //!
-//! A server holds both. One of its workers ignores the shutdown, which shows the reserve at work. In
-//! the end another server is dropped without a shutdown, which shows `release`.
+//! A server holds both components. One of its workers ignores the shutdown, and is awaited after its abort in the
+//! reserve between the soft and the hard deadline. In the end another server is dropped without a shutdown, which calls
+//! `release`.
 //!
 //! `cargo run -p lifecycle-examples --example custom_component`
 
@@ -19,13 +20,13 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// Named tasks. At shutdown they are cancelled, awaited, and aborted if they do not end.
+/// A group of named tasks. The shutdown cancels and awaits them, and aborts the tasks that do not end in time.
 #[derive(Default)]
 struct Workers {
     told: CancellationToken,
     running: Vec<Worker>,
-    /// The workers that panicked or had to be aborted. They are kept here and not in `cleanup`,
-    /// which may be interrupted and called again.
+    /// The workers that panicked or had to be aborted. The names are kept in this field and not in `cleanup`, since
+    /// `cleanup` may be interrupted and called again.
     failed: Vec<String>,
 }
 
@@ -36,18 +37,18 @@ struct Worker {
 
 impl Component for Workers {
     async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {
-        // First, so that progress shows the workers from the beginning.
+        // This call comes first, so that the shutdown's progress shows the workers from the beginning.
         cx.waiting_for(self.unfinished());
         self.told.cancel();
 
         let soft = Instant::from_std(cx.deadline());
-        // A worker leaves the list when its end is known, with no `.await` in between. So a cleanup
-        // that is dropped at any `.await` here and called again goes on where it was.
+        // A worker is removed from the list as soon as its end is known, without an `.await` between the two. So if
+        // this future is dropped at an `.await`, the next call of `cleanup` goes on where this call was.
         while let Some(worker) = self.running.last_mut() {
             let ended = match timeout_at(soft, &mut worker.task).await {
                 Ok(ended) => ended,
-                // An aborted task may hold resources that later steps close, until it has ended. The
-                // reserve between the soft and the hard deadline is for this wait.
+                // Until an aborted task has ended, it may hold resources that later steps close. The time between the
+                // soft and the hard deadline is reserved for this wait.
                 Err(_elapsed) => {
                     worker.task.abort();
                     (&mut worker.task).await
@@ -65,15 +66,15 @@ impl Component for Workers {
         }
     }
 
-    /// Runs after the hard deadline, when there is no time left to wait.
+    /// Aborts the workers. The engine calls this after the hard deadline, when no time is left to wait for them.
     fn abort(&mut self) {
         for worker in &self.running {
             worker.task.abort();
         }
     }
 
-    /// Runs in the `Drop` of a server that was not shut down. The tasks belong to this value alone,
-    /// and would run on otherwise: dropping a `JoinHandle` detaches its task.
+    /// Aborts the workers of a server that is dropped without a shutdown. Otherwise the tasks would run on, since
+    /// dropping a `JoinHandle` only detaches its task.
     fn release(&mut self) {
         self.abort();
     }
@@ -85,8 +86,8 @@ impl Workers {
         self.running.push(Worker { name, task });
     }
 
-    /// Returns a closure that names the running workers. `cleanup` borrows the workers while it
-    /// runs, so the closure holds its own handles.
+    /// Returns a closure that names the running workers. `cleanup` borrows the workers while it runs, so the closure
+    /// has its own handles of the tasks.
     fn unfinished(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let handles: Vec<(&str, AbortHandle)> = self
             .running
@@ -103,7 +104,7 @@ impl Workers {
     }
 }
 
-/// A queue of mail that all posters share.
+/// A queue of mail that is shared in an `Arc` by everything that sends mail.
 #[derive(Default)]
 struct Outbox {
     queue: Mutex<Queue>,
@@ -134,8 +135,8 @@ impl Outbox {
     }
 }
 
-// Implemented on the reference, as `Read` is for `&File`, which makes `Arc<Outbox>` a component. The
-// shutdown closes the outbox for all holders; dropping a clone closes nothing.
+// `Component` is implemented for the reference, as `Read` is for `&File`. That makes `Arc<Outbox>` a component. The
+// shutdown closes the outbox for all holders of the `Arc`. Dropping a clone of the `Arc` closes nothing.
 impl Component for &Outbox {
     async fn cleanup(&mut self, _cx: &Context) -> Result<(), BoxError> {
         self.queue().closed = true;
@@ -144,7 +145,8 @@ impl Component for &Outbox {
                 return Ok(());
             };
             send(&mail).await?;
-            // Removed only now: if this future is dropped earlier, the next call sends the mail.
+            // The mail is removed only after it was sent. If this future is dropped before that, the next call of
+            // `cleanup` sends the mail.
             self.queue().mails.pop_front();
         }
     }
@@ -158,7 +160,7 @@ async fn send(mail: &str) -> io::Result<()> {
 #[derive(GracefulShutdown)]
 #[shutdown(strict, timeout = "5s")]
 struct Server {
-    /// An aborted worker is reported, but does not make the shutdown fail.
+    /// The step is `best_effort`: an aborted worker is in the report, but the shutdown still counts as clean.
     #[shutdown(priority = 0, timeout = "400ms", best_effort)]
     workers: Workers,
     #[shutdown(priority = 10, timeout = "2s")]
@@ -219,7 +221,7 @@ async fn main() -> Report {
     report
 }
 
-/// Drops a server without a shutdown, which logs one warning and releases what the server alone owns.
+/// Drops a server without a shutdown. The drop logs one warning and releases the fields that only the server owns.
 async fn drop_without_shutdown() {
     let mut server = Server::new();
     let (held, released) = oneshot::channel::<()>();
@@ -228,7 +230,7 @@ async fn drop_without_shutdown() {
         std::future::pending().await
     });
     drop(server);
-    // The sender is dropped with its task.
+    // The task holds the sender, so the receiver gets an error when the task is aborted.
     if released.await.is_err() {
         println!("dropped without a shutdown: its worker was aborted");
     }

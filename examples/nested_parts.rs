@@ -1,7 +1,7 @@
 //! A server made of parts, each with its own plan: `#[shutdown(part)]`.
 //!
-//! The plan is a constant, so the compiler can check a deployment's grace period. It prints as a
-//! table, in which the steps of a part stand below it, as they do in the report.
+//! The plan is a constant, so the compiler can check a deployment's grace period. The plan is
+//! displayed as a table, in which the steps of a part are below the part, as in the report.
 //!
 //! `cargo run -p lifecycle-examples --example nested_parts`
 
@@ -19,7 +19,8 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 struct Server {
     #[shutdown(priority = 0)]
     ingress: Ingress,
-    // These tasks never end by themselves. Without `with` the step would await them first.
+    // The tasks of `housekeeping` never end by themselves, so `with` aborts them. Without `with`
+    // the step would first wait for them.
     #[shutdown(priority = 10, timeout = "2s", with = JoinSet::shutdown)]
     housekeeping: JoinSet<()>,
     #[shutdown(priority = 20)]
@@ -28,25 +29,26 @@ struct Server {
     state: ShutdownState,
 }
 
-/// The part that accepts requests. A part has no state and no `Drop`: those of its owner cover it.
+/// The part that accepts requests. A part needs no state field and has no `Drop`, since its owner
+/// has both.
 #[derive(GracefulShutdown)]
 #[shutdown(part, strict, timeout = "12s")]
 struct Ingress {
     // No field has a priority, so the steps run in declaration order.
-    #[shutdown(timeout = "1s")] // aborted and awaited
+    #[shutdown(timeout = "1s")] // The shutdown aborts the task and awaits its end.
     accepting: AbortOnDropHandle<Infallible>,
-    #[shutdown] // gets the time that the step above leaves of the 12 s
+    #[shutdown] // The step gets the time that `accepting` leaves of the 12 s.
     connections: TaskTracker,
 }
 
-/// The part that requests read and write. It states no timeout, so its budget is its longest path,
-/// 1 s + 3 s.
+/// The part that requests read and write. The part declares no timeout, so its budget is the time
+/// of its longest path, 1 s + 3 s.
 #[derive(GracefulShutdown)]
 #[shutdown(part, strict)]
 struct Storage {
     #[shutdown(priority = 0, timeout = "1s", with = Log::sync)]
     log: Log,
-    // Both have the same priority, so they run at the same time.
+    // The steps `by_name` and `by_date` have the same priority, so they run at the same time.
     #[shutdown(priority = 10, timeout = "3s", with = |index| index.save())]
     by_name: Index,
     #[shutdown(priority = 10, timeout = "2s", with = |index| index.save())]
@@ -56,8 +58,8 @@ struct Storage {
 /// The grace period in the deployment's manifest.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
-// Too short a grace period does not compile. 2 s are for the signal's way to the process and for the
-// end of the runtime, which are not in the plan.
+// A too short grace period does not compile. The plan does not include the signal's way to the
+// process and the end of the runtime, so 2 s are added for them.
 const _: () = {
     let budget = Server::PLAN.budget().expect("a struct has a budget");
     assert!(budget.as_secs() + 2 <= GRACE_PERIOD.as_secs());
@@ -70,7 +72,7 @@ async fn main() -> io::Result<Report> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let report = run(Server::start(listener), async |_server, _stop| {
-        // A real server would wait for `stop` here. This one serves one connection and ends.
+        // A real server would wait for `stop` here. This example serves one connection and ends.
         let client = TcpStream::connect(address).await?;
         client.readable().await
     })
@@ -100,7 +102,8 @@ impl Ingress {
     fn start(listener: TcpListener) -> Self {
         let connections = TaskTracker::new();
         Self {
-            // The task holds no connections, so it may be aborted, which closes the listener.
+            // The task holds the listener and no connections. So the shutdown may abort it, which
+            // closes the listener.
             accepting: AbortOnDropHandle::new(tokio::spawn(accept(listener, connections.clone()))),
             connections,
         }
@@ -111,14 +114,15 @@ async fn accept(listener: TcpListener, connections: TaskTracker) -> Infallible {
     loop {
         match listener.accept().await {
             Ok((socket, _)) => drop(connections.spawn(greet(socket))),
-            // For example too many open files. Trying again at once would be a busy loop.
+            // Accepting fails, for example, if too many files are open. Without a pause the loop
+            // would be a busy loop.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
 async fn greet(socket: TcpStream) {
-    // The client may have left.
+    // The client may have closed the connection, so the write may fail.
     if socket.writable().await.is_ok() {
         let _ = socket.try_write(b"hello\n");
     }

@@ -1,5 +1,5 @@
-//! A server whose cleanup is declared on its fields: cancel the token, await the requests in flight,
-//! flush the journal that they wrote to.
+//! A server whose cleanup is declared on its fields: cancel the token, await the requests in
+//! flight, and flush the journal to which the requests wrote.
 //!
 //! `cargo run -p lifecycle-examples --example quickstart`
 
@@ -14,9 +14,10 @@ use tokio_util::task::TaskTracker;
 #[derive(GracefulShutdown)]
 #[shutdown(strict, timeout = "25s")]
 struct Server {
-    #[shutdown(priority = 0)] // tell everyone
+    #[shutdown(priority = 0)] // Tells every task of the shutdown.
     token: CancellationToken,
-    #[shutdown(priority = 10, best_effort)] // drain: takes what the later steps leave of the 25 s
+    #[shutdown(priority = 10, best_effort)]
+    // Drains, in the time that `journal` leaves of the 25 s.
     requests: TaskTracker,
     #[shutdown(after = requests, timeout = "3s", with = Journal::flush)]
     journal: Arc<Journal>,
@@ -34,13 +35,13 @@ impl Server {
         }
     }
 
-    /// Handles a request in a task, which holds clones of the parts. Dropping a clone shuts nothing
-    /// down.
+    /// Handles a request in a task. The task holds clones of the server's parts, and dropping a
+    /// clone shuts nothing down.
     fn accept(&self, request: &'static str) {
         let (token, journal) = (self.token.clone(), Arc::clone(&self.journal));
         self.requests.spawn(async move {
             journal.write(format!("{request}: begun"));
-            // Stands for a request that ends after the shutdown has begun.
+            // This wait stands for a request that ends after the shutdown has begun.
             token.cancelled().await;
             journal.write(format!("{request}: done"));
         });

@@ -1,6 +1,6 @@
-//! The whole idea in one file: a reverse proxy that accepts requests, forwards and records them, and
-//! shuts down in order. First every client is answered, then the record is written to disk, then the
-//! connections to the upstream are closed. `examples/proxy` is this proxy grown up.
+//! A reverse proxy in one file. It accepts requests, forwards and records them, and shuts down in order. First every
+//! client is answered, then the record is written to disk, then the connections to the upstream are closed.
+//! `examples/proxy` is a complete proxy of the same design.
 //!
 //! `cargo run -p lifecycle-examples --example reverse_proxy 127.0.0.1:8080 127.0.0.1:8000 record.log`
 
@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// The time that the upstream has until its response begins.
+/// The longest time from a request until the upstream's response begins.
 const RESPONSE_LIMIT: Duration = Duration::from_secs(30);
 
 type Client = legacy::Client<HttpConnector, RequestBody>;
@@ -32,13 +32,13 @@ type Client = legacy::Client<HttpConnector, RequestBody>;
 #[derive(GracefulShutdown)]
 #[shutdown(strict, timeout = "25s")]
 struct ReverseProxy {
-    /// Stops accepting and drains, in the time that the later steps leave of the 25 s.
+    /// Stops accepting connections and drains the open ones, in the time that the later steps leave of the 25 s.
     #[shutdown(priority = 10, best_effort)]
     http: HttpServer,
-    /// Writes the last lines to disk. The task ends when the last sender is gone.
+    /// Writes the last lines of the record to disk. The task ends when the last sender of lines is dropped.
     #[shutdown(priority = 20, timeout = "3s")]
     recorder: JoinHandle<io::Result<()>>,
-    /// The client has no close. Its connections end when its last clone is dropped.
+    /// The HTTP client to the upstream. It has no `close`; its connections end when its last clone is dropped.
     #[shutdown(after = recorder, timeout = "100ms", take, with = drop)]
     pool: Option<Client>,
     #[shutdown(after = pool, timeout = "1s")]
@@ -95,7 +95,7 @@ struct Forward {
 }
 
 impl Forward {
-    /// Forwards a request. Its exchange ends with the body of the response, and is recorded then.
+    /// Forwards a request to the upstream. The exchange is recorded when the body of the response ends.
     async fn answer(
         &self,
         mut request: Request<RequestBody>,
@@ -105,7 +105,7 @@ impl Forward {
             bytes: 0,
             recorder: self.recorder.clone(),
         };
-        // HTTP/2 has the host in the target, HTTP/1 in a field.
+        // HTTP/2 has the host in the request's target, and HTTP/1 has it in the field `Host`.
         if let Some(host) = request.uri().authority() {
             let host = HeaderValue::try_from(host.as_str())?;
             request.headers_mut().insert(header::HOST, host);
@@ -131,7 +131,7 @@ impl Forward {
         exchange.line += &format!(" {}", response.status().as_u16());
         Ok(response.map(|body| {
             body.map_frame(move |frame| {
-                let exchange = &mut exchange; // the whole of it, so that it ends with the body
+                let exchange = &mut exchange; // moves all of `exchange` in, so that the drop of the body ends it
                 exchange.bytes += frame.data_ref().map_or(0, Bytes::len);
                 frame
             })
@@ -139,7 +139,7 @@ impl Forward {
     }
 }
 
-/// Removes the fields that concern a single connection, and adds `Via` (RFC 9110 §7.6).
+/// Removes the header fields that concern a single connection, and adds the field `Via` (RFC 9110 §7.6).
 fn pass_on(headers: &mut HeaderMap) {
     let lists = headers.get_all(header::CONNECTION).iter();
     let lists = lists.filter_map(|value| value.to_str().ok());
@@ -159,18 +159,18 @@ fn pass_on(headers: &mut HeaderMap) {
     headers.append(header::VIA, HeaderValue::from_static("1.1 reverse_proxy"));
 }
 
-/// An executor that runs the upstream connections in the pool's group, so that they are awaited.
+/// An executor that runs the upstream connections in a task group, so that the shutdown awaits them.
 #[derive(Clone)]
 struct InGroup(Spawner);
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for InGroup {
     fn execute(&self, task: F) {
-        // The group refuses tasks when the pool is closed. By then there are no requests.
+        // The group refuses a task after it was shut down. By then there are no requests.
         let _ = self.0.spawn("upstream", async { drop(task.await) });
     }
 }
 
-/// Writes a line for each exchange until the last sender is gone.
+/// Writes a line to the record for each exchange, until the last sender of lines is dropped.
 async fn record(file: File, mut lines: mpsc::Receiver<String>) -> io::Result<()> {
     let mut file = BufWriter::new(file);
     while let Some(line) = lines.recv().await {
@@ -189,7 +189,7 @@ struct Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let line = format!("{} {}\n", self.line, self.bytes);
-        // A client never waits for the disk, so a line is lost when 1024 of them wait.
+        // No client waits for the disk. If 1024 lines already wait to be written, this line is lost.
         let _ = self.recorder.try_send(line);
     }
 }

@@ -1,5 +1,5 @@
-//! A server ends on time although one task is stuck, one blocks its thread and one has panicked. Its report names all
-//! three.
+//! A server ends on time although one task is stuck, one task blocks its thread and one task has panicked. The report
+//! names the three tasks.
 //!
 //! `cargo run -p lifecycle-examples --example stuck`: it exits with 1, since the shutdown is not clean.
 
@@ -16,8 +16,8 @@ use lifecycle_runtime::{
 struct Server {
     #[shutdown(timeout = "1s")]
     tasks: TaskGroup,
-    /// A blocking call cannot be aborted, so its step is cut at the deadline. In a group of their own, blocking calls do
-    /// not hold up the step of the other tasks.
+    /// A group for blocking calls. A blocking call cannot be aborted, so its step is cut at the deadline. In a separate
+    /// group, such calls do not delay the step of the other tasks.
     #[shutdown(timeout = "500ms")]
     imports: TaskGroup,
     /// The journal is written whether the tasks have ended or not.
@@ -49,7 +49,7 @@ async fn serve(server: &mut Server, _stop: Stop) -> Result<(), BoxError> {
         // This call never checks `_stop`.
         thread::sleep(Duration::from_secs(3600));
     })?;
-    // The panic is logged when it happens, and kept for the report.
+    // While this task yields, `parser` panics. The panic is logged at once, and kept for the report.
     tokio::task::yield_now().await;
     server.journal.lines.push("served until the end");
     Ok(())
@@ -62,8 +62,8 @@ fn main() -> Report {
         journal: Journal { lines: Vec::new() },
         state: ShutdownState::new(),
     };
-    // `block_on` has its own runtime, whose drop does not wait for the import. The watchdog ends the process if anything
-    // else holds it.
+    // `block_on` has its own runtime, whose drop does not wait for the import. The watchdog ends the process if
+    // anything else keeps the process from ending.
     let report = Runner::new(server)
         .watchdog(Duration::from_secs(1))
         .block_on(serve);

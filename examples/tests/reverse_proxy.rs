@@ -86,7 +86,7 @@ fn a_request_that_no_upstream_answers_is_a_502_and_recorded() {
     assert_eq!(record.text(), "GET /x 502 29\n");
 }
 
-/// A file that is removed at the end of the test.
+/// The path of a file, which is removed when the value is dropped at the end of the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -106,17 +106,19 @@ impl Drop for Scratch {
     }
 }
 
-/// An upstream that answers when the test says so.
+/// An upstream that answers a request when the test sends it the answer.
 struct Upstream {
     address: SocketAddr,
     heads: Receiver<String>,
     answers: Sender<&'static str>,
-    /// The contents of the record when the proxy closed its connection.
+    /// A receiver of the record's contents at the time when the proxy closed its connection to the
+    /// upstream.
     records: Receiver<String>,
 }
 
 impl Upstream {
-    /// Starts an upstream for a single connection, which the proxy must reuse.
+    /// Starts an upstream that accepts a single connection. The proxy must reuse it for all
+    /// requests.
     fn start(record: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -160,7 +162,7 @@ fn read_head(from: &mut BufReader<TcpStream>) -> Option<String> {
     Some(head)
 }
 
-/// The running example.
+/// The running example, as a child process.
 struct Proxy {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -201,7 +203,7 @@ impl Proxy {
         kill_process(pid, Signal::TERM).unwrap();
     }
 
-    /// Waits until the proxy accepts no more connections, so that its drain has begun.
+    /// Waits until the proxy accepts no more connections, which shows that its drain has begun.
     fn refuses(&self) {
         let begun = Instant::now();
         while TcpStream::connect(self.address).is_ok() {
@@ -222,7 +224,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // The proxy has ended unless the test has failed.
+        // Killing fails if the proxy has ended already, as it has unless the test has failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

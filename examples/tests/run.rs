@@ -1,4 +1,5 @@
-//! Every example ends by itself, with the exit code and the output that it promises.
+//! Runs every example. Each ends by itself, with the exit code and the output that its
+//! documentation promises.
 
 mod support;
 
@@ -122,7 +123,8 @@ impl Output {
         }
     }
 
-    /// Asserts that the last report has these rows, in this order, all of them done.
+    /// Asserts that the last report in the output has the steps `names` in this order, and that
+    /// each is done.
     fn has_steps(&self, names: &[&str]) {
         let report = self
             .stdout
@@ -152,7 +154,7 @@ fn run_to(code: i32, name: &str, args: &[&str]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the example starts");
-    // Reads while the example runs, or a full pipe would block it.
+    // The threads read while the example runs, since a full pipe would block the example.
     let stdout = read(child.stdout.take().expect("stdout is piped"));
     let stderr = read(child.stderr.take().expect("stderr is piped"));
     let status = wait(&mut child, name);

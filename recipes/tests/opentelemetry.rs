@@ -167,7 +167,7 @@ fn no_span_is_lost_to_a_collector_that_takes_2_5_s() {
             spans.keys()
         );
     }
-    // All spans of the shutdown are in one trace, and the span of work in a cleanup is inside the span of its step.
+    // The spans of the shutdown are in one trace, and the span of the journal's flush is inside the span of its step.
     let (shutdown, flush) = (&spans["shutdown"], &spans["flush the journal"]);
     assert_eq!(flush.trace_id, shutdown.trace_id);
     assert_ne!(

@@ -141,8 +141,8 @@ impl Process {
 
     /// Waits until the server counts the next signal as a new signal, and not as a repeat of the last one.
     pub fn no_longer_a_repeat(&self) {
-        // The runner ignores a signal that comes within 500 ms of the last one, as a repeat. A second is more than
-        // that, also if a busy machine handles the last signal late.
+        // The runner counts a signal within 500 ms of the last one as a repeat of it. A second is more than that, also
+        // if a busy machine handles the last signal late.
         thread::sleep(Duration::from_secs(1));
     }
 

@@ -327,7 +327,7 @@ async fn the_loss_inside_a_part_is_reported_also_when_the_part_is_dropped() {
     let mut server = LeafOwner::new(DropsItsPart(Some(LeafPart::new(list)), last));
     server.interrupt();
     server.field.0.as_mut().unwrap().it.clear();
-    // In the first of these two runs the part ends, and the component drops it. So the later runs do not see the part.
+    // The part ends in the first of these two runs, and the component drops it. So the later runs do not see the part.
     for _ in 0..2 {
         server.interrupt();
         assert!(server.field.0.is_none());

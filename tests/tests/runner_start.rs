@@ -84,7 +84,7 @@ fn a_second_signal_cuts_a_start_that_goes_on() {
     server.wait_for("starting");
     server.signal(Signal::TERM);
     server.wait_for("told");
-    std::thread::sleep(ms(600)); // Longer than the time in which a signal is a repeat.
+    std::thread::sleep(ms(600)); // More than the 500 ms in which a signal counts as a repeat.
     server.signal(Signal::TERM);
     let ended = server.end();
     assert_eq!(ended.code, Some(1), "{ended:#?}");
@@ -98,7 +98,7 @@ fn a_third_signal_forces_the_end_of_a_start_that_holds_the_executor() {
     server.wait_for("starting");
     for _ in 0..3 {
         server.signal(Signal::TERM);
-        std::thread::sleep(ms(600)); // Longer than the time in which a signal is a repeat.
+        std::thread::sleep(ms(600)); // More than the 500 ms in which a signal counts as a repeat.
     }
     let ended = server.end();
     assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");

@@ -68,7 +68,7 @@ fn without_a_runtime_timeout_another_signal_ends_the_process_and_says_what_held_
     server.wait_for("serving");
     server.signal(Signal::TERM);
     server.wait_for("report: true");
-    std::thread::sleep(std::time::Duration::from_secs(1)); // Longer than the time in which a signal is a repeat.
+    std::thread::sleep(std::time::Duration::from_secs(1)); // More than the 500 ms in which a signal counts as a repeat.
     server.signal(Signal::TERM);
     let ended = server.end();
     assert_eq!(ended.code, Some(128 + 15), "{ended:#?}");

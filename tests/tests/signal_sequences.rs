@@ -2,7 +2,7 @@
 //! any phase.
 //!
 //! Each phase of the server prints that it has begun, and ends only when the test lets it. So no test depends on speed,
-//! except for the 500 ms within which the runner ignores a signal as a repeat.
+//! except for the 500 ms within which the runner counts a signal as a repeat of the last one.
 
 use std::thread;
 

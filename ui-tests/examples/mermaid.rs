@@ -54,7 +54,7 @@ struct Inner {
 #[derive(GracefulShutdown)]
 enum Either {
     Default(#[shutdown] Leaf),
-    #[allow(dead_code)] // only its plan is shown
+    #[allow(dead_code)] // The program only shows its plan.
     Class {
         #[shutdown]
         class: Leaf,

@@ -6,7 +6,7 @@ use lifecycle_runtime::{GracefulShutdown, ShutdownState};
 fn close(_: &mut u8) {}
 
 /// A server with attributes of every kind.
-#[allow(dead_code)] // one of the attributes that the derive has to live with
+#[allow(dead_code)] // The derive must accept attributes beside its own.
 #[must_use]
 #[derive(Debug, GracefulShutdown, Default)]
 #[repr(C)]
@@ -14,7 +14,7 @@ fn close(_: &mut u8) {}
 pub struct Server {
     /// A field with attributes of other macros.
     #[shutdown(priority = 1, with = close,)]
-    #[allow(unused)] // likewise, on a field
+    #[allow(unused)] // The derive must accept attributes beside its own on a field, too.
     #[doc(alias = "first")]
     pub(crate) a: u8,
     #[doc(hidden)]

@@ -73,7 +73,7 @@ pub struct Server<'a, T: Component + Debug, const N: usize> {
 
 /// A part.
 #[derive(Debug, GracefulShutdown)]
-#[allow(deprecated)] // of the field's type, where it is named
+#[allow(deprecated)] // The type of a field is deprecated.
 #[shutdown(part, timeout = "5s")]
 pub struct Part(
     #[shutdown] Leaf,

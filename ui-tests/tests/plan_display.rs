@@ -50,7 +50,7 @@ struct Storage {
 #[derive(GracefulShutdown)]
 enum Either {
     Live(#[shutdown(timeout = "3s")] Leaf, #[shutdown] Leaf),
-    #[allow(dead_code)] // only its plan is shown
+    #[allow(dead_code)] // The test only shows its plan.
     Gone,
 }
 

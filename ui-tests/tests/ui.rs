@@ -1,4 +1,4 @@
-//! Compiles every case of `pass/`, which must succeed, and of `fail/`, which must fail with the expected errors.
+//! Compiles every case. The cases of `pass/` must compile, and those of `fail/` must fail with the expected errors.
 //!
 //! The texts of errors differ between versions of the compiler, so only one version runs the cases of `fail/`. After a
 //! change of an error, write the expected errors anew with `TRYBUILD=overwrite cargo test -p lifecycle-ui-tests`, and

@@ -1,8 +1,8 @@
-//! A chat server. Members talk over WebSockets, and an audience listens to server-sent events. At shutdown each client
-//! learns of it in the way of its protocol.
+//! A chat server. Members talk over WebSockets, and an audience listens to server-sent events. The server tells each
+//! client of the shutdown in the way of the client's protocol.
 //!
-//! [`HttpServer`] ends the event streams by itself. A WebSocket handler waits for [`HttpConnection::cancelled`] beside its
-//! messages, and says 1001.
+//! [`HttpServer`] ends the event streams by itself. A WebSocket handler waits for [`HttpConnection::cancelled`] beside
+//! its messages, and then closes the WebSocket with code 1001 (going away).
 //!
 //! The example ends by itself: two members talk, a listener hears them, and the shutdown begins while all are connected.
 //! Run it with `cargo run` in this directory.
@@ -35,7 +35,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// The part of the server that handlers hold.
+/// The part of the server that handlers hold: a channel to all clients in the room.
 type Room = broadcast::Sender<String>;
 
 #[tokio::main]
@@ -80,7 +80,7 @@ async fn talk(mut socket: WebSocket, room: Room, connection: HttpConnection) {
     loop {
         tokio::select! {
             said = socket.recv() => match said {
-                // Sending fails in an empty room, which is fine.
+                // Sending fails if no client listens to the room, which is fine.
                 Some(Ok(Message::Text(text))) => drop(room.send(text.to_string())),
                 Some(Ok(_)) => {}
                 None | Some(Err(_)) => return,
@@ -98,13 +98,13 @@ async fn talk(mut socket: WebSocket, room: Room, connection: HttpConnection) {
         reason: "the server restarts".into(),
     };
     if socket.send(Message::Close(Some(away))).await.is_ok() {
-        // The client's close frame ends the loop. A client that sends none is cut at the deadline.
+        // The client's close frame ends the loop. A client that sends no close frame is cut at the server's deadline.
         while let Some(Ok(_)) = socket.recv().await {}
     }
 }
 
-/// Streams the messages of the room. The handler does not watch for the shutdown: the server ends the stream after an
-/// event.
+/// Streams the messages of the room to a client. The handler need not watch for the shutdown, since `HttpServer` ends
+/// the stream after a complete event.
 async fn listen(State(room): State<Room>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     Sse::new(stream::unfold(room.subscribe(), async |mut room| {
         let text = room.recv().await.ok()?;
@@ -112,13 +112,13 @@ async fn listen(State(room): State<Room>) -> Sse<impl Stream<Item = Result<Event
     }))
 }
 
-/// Connects two members and a listener, who stay until the server closes their connections.
+/// Connects two members and a listener, which stay connected until the server closes their connections.
 async fn visit(address: SocketAddr, handle: ShutdownHandle) -> Result<String, BoxError> {
     let mut audience = TcpStream::connect(address).await?;
     audience
         .write_all(b"GET /listen HTTP/1.1\r\nhost: chat\r\n\r\n")
         .await?;
-    // After the response's head the listener hears every message.
+    // Once the head of the response has come, the listener receives every later message.
     audience.read_buf(&mut Vec::with_capacity(4096)).await?;
     let url = format!("ws://{address}/speak");
     let (mut alice, _) = tokio_tungstenite::connect_async(&url).await?;

@@ -1,4 +1,5 @@
-//! The example ends by itself: every client learns of the shutdown, and none is cut.
+//! Runs the example, which ends by itself. The server tells every client of the shutdown, and cuts
+//! no client.
 
 use std::process::Command;
 

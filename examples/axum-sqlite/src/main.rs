@@ -1,8 +1,8 @@
 //! An axum server with a SQLite pool. At shutdown the requests in flight finish, then the counter is
 //! saved, and the pool is closed last.
 //!
-//! The owner, [`Server`], is not `Clone` and stays in one place. Handlers hold a [`Shop`], cheap
-//! clones of its parts, and dropping one of those shuts nothing down.
+//! The owner, [`Server`], is not `Clone` and stays in one place. Handlers hold a [`Shop`], which has cheap clones of
+//! the server's parts. Dropping a `Shop` shuts nothing down.
 //!
 //! The example ends by itself: a customer orders something, and the shutdown begins while the order
 //! is in flight. Run it with `cargo run` in this directory.
@@ -38,7 +38,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// The parts of the server that handlers hold.
+/// Clones of the parts of the server, for the handlers.
 #[derive(Clone)]
 struct Shop {
     pool: SqlitePool,
@@ -116,17 +116,18 @@ async fn open(file: &Path) -> Result<SqlitePool, sqlx::Error> {
     SqlitePool::connect_with(options).await
 }
 
-/// Closes the pool and waits until it is empty.
+/// Closes the pool and waits until it has no connections.
 ///
-/// `Pool::close` alone may return before that. A task returns a connection to the pool after its use;
-/// if it does so after the pool has closed the idle connections, this one stays open.
+/// `Pool::close` alone may return while a connection is open. If a task returns its connection after the pool has
+/// closed the idle connections, that connection stays open.
 async fn close(pool: &SqlitePool) {
     loop {
         pool.close().await;
         if pool.size() == 0 {
             return;
         }
-        // The pool does not notify when it is empty. The step's timeout bounds the loop.
+        // The pool sends no notification when it is empty, so the loop checks again. The step's timeout bounds the
+        // loop.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -142,9 +143,9 @@ async fn order(State(shop): State<Shop>, item: String) -> Result<String, (Status
     Ok(format!("ordered {item}"))
 }
 
-/// A counter of orders in memory, which is saved at the end instead of with each request.
+/// A counter of orders in memory. The shutdown saves the counter, so that no request has to.
 struct Tally {
-    requests: AtomicI64, // relaxed: only the number itself matters
+    requests: AtomicI64, // counted with `Relaxed`: no other memory depends on the number
     pool: SqlitePool,
 }
 
@@ -159,7 +160,7 @@ impl Tally {
         })
     }
 
-    /// Saves the sum, and not the increase, so that saving twice does no harm.
+    /// Saves the total number of orders, and not the increase, so that a second save does no harm.
     async fn save(&self) -> Result<(), sqlx::Error> {
         sqlx::query("INSERT OR REPLACE INTO tally (id, requests) VALUES (0, ?)")
             .bind(self.requests.load(Ordering::Relaxed))
@@ -169,8 +170,8 @@ impl Tally {
     }
 }
 
-/// Stands for a slow service. It answers after the shutdown has begun, so that the order is in
-/// flight at that time.
+/// A stand-in for a slow payment service. It answers after the shutdown has begun, so that the order is in flight when
+/// the shutdown begins.
 #[derive(Clone)]
 struct Payment {
     begun: Arc<Notify>,
@@ -192,7 +193,7 @@ async fn customer(shop: SocketAddr, payment: Payment) -> io::Result<String> {
     payment.begun.notified().await;
     payment.handle.request(Reason::Requested);
 
-    // The server closes the kept connection after the response.
+    // The read ends when the server closes the connection, which it does after the response.
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await?;
     let body = answer

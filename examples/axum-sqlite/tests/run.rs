@@ -1,4 +1,5 @@
-//! The example ends by itself: the request in flight is answered, and the pool is closed last.
+//! Runs the example, which ends by itself. The server answers the request in flight, and closes the
+//! pool last.
 
 use std::process::Command;
 

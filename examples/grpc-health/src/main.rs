@@ -1,10 +1,10 @@
-//! A gRPC server: tonic's routes behind [`HttpServer`], and its health service kept in step with [`Readiness`].
+//! A gRPC server: tonic's routes in an [`HttpServer`], with a health service that shows the server's [`Readiness`].
 //!
-//! Clients that watch the health get NOT_SERVING when the lame duck begins, while calls are still answered. Then their
-//! streams end, and the server closes the connection with GOAWAY.
+//! Clients that watch the server's health get NOT_SERVING when the lame duck begins, while the server still answers
+//! calls. After the lame duck the server ends the streams of these clients, and closes the connections with GOAWAY.
 //!
-//! The example ends by itself: a client watches, the shutdown begins, and the client sees all of it. Run it with
-//! `cargo run` in this directory.
+//! The example ends by itself: a client watches the health, the shutdown begins, and the client sees every change. Run
+//! it with `cargo run` in this directory.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use tonic_health::server::HealthReporter;
 #[derive(GracefulShutdown)]
 #[shutdown(strict, timeout = "25s")]
 struct Server {
-    /// Ends first, which ends the streams of the clients that watch.
+    /// The task that updates the health. It ends first, and so ends the streams of the clients that watch the health.
     #[shutdown(priority = 0, timeout = "1s")]
     health: TaskGroup,
     #[shutdown(priority = 10, timeout = "20s")]
@@ -69,7 +69,7 @@ async fn main() -> Result<Report, BoxError> {
     Ok(report)
 }
 
-/// Keeps the health of the whole server, the service "", in step with `readiness`.
+/// Sets the health of the service "", which stands for the whole server, at each change of `readiness`.
 async fn follow(readiness: &Readiness, reporter: &HealthReporter) {
     let mut state = readiness.watch();
     loop {
@@ -78,14 +78,15 @@ async fn follow(readiness: &Readiness, reporter: &HealthReporter) {
             _ => ServingStatus::NotServing,
         };
         reporter.set_service_status("", status).await;
-        // `readiness` holds the sender, so the changes never end.
+        // `readiness` holds the sender of the changes, so `changed` never fails.
         if state.changed().await.is_err() {
             return;
         }
     }
 }
 
-/// Watches the health until the stream ends. Requests the shutdown when the server is healthy.
+/// Watches the server's health until the stream ends, and returns all that the client sees. Requests the shutdown when
+/// the server is healthy.
 async fn watch(address: SocketAddr, handle: ShutdownHandle) -> Result<Vec<String>, BoxError> {
     let mut client = connect(address).await?;
     let mut seen = Vec::new();
@@ -103,7 +104,7 @@ async fn watch(address: SocketAddr, handle: ShutdownHandle) -> Result<Vec<String
             "SERVING" => {
                 handle.request(Reason::Requested);
             }
-            // During the lame duck a client that does not know yet still gets its responses.
+            // During the lame duck, a client that has not yet seen NOT_SERVING still gets its responses.
             "NOT_SERVING" => {
                 let mut newcomer = connect(address).await?;
                 let answer = newcomer.check(HealthCheckRequest::default()).await?;

@@ -1,4 +1,5 @@
-//! The example ends by itself: the client sees every state, and the end of its stream.
+//! Runs the example, which ends by itself. The client sees every state of the health, and the end
+//! of its stream.
 
 use std::process::Command;
 

@@ -5,10 +5,10 @@ use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The time after which an example counts as hanging. None takes three seconds.
+/// The time after which an example counts as hanging. No example takes more than three seconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits until an example has ended.
+/// Waits until an example has ended, and kills it if that takes too long.
 pub(crate) fn wait(child: &mut Child, name: &str) -> ExitStatus {
     let begun = Instant::now();
     loop {

@@ -31,7 +31,7 @@ struct Server {
 fn observer(port: u16) -> BufReader<TcpStream> {
     let mut observer = BufReader::new(TcpStream::connect(("127.0.0.1", port)).unwrap());
     let mut stream = observer.get_ref();
-    // With a timeout, a message that never comes makes the test fail instead of hang.
+    // The timeout makes the test fail, instead of hang, if a message never comes.
     let patience = Some(std::time::Duration::from_secs(30));
     stream.set_read_timeout(patience).unwrap();
     stream
