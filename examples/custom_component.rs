@@ -116,7 +116,7 @@ struct Queue {
     mails: VecDeque<String>,
 }
 
-/// The error of a closed outbox, which gives the mail back.
+/// The error of a closed outbox. It gives the mail back to the sender.
 #[derive(Debug)]
 struct Closed(String);
 

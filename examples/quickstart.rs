@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 struct Server {
     #[shutdown(priority = 0)] // Tells every task of the shutdown.
     token: CancellationToken,
+    // Drains the requests, in the time that `journal` leaves of the 25 s.
     #[shutdown(priority = 10, best_effort)]
-    // Drains, in the time that `journal` leaves of the 25 s.
     requests: TaskTracker,
     #[shutdown(after = requests, timeout = "3s", with = Journal::flush)]
     journal: Arc<Journal>,

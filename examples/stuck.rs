@@ -46,7 +46,7 @@ async fn serve(server: &mut Server, _stop: Stop) -> Result<(), BoxError> {
         .tasks
         .spawn("parser", async { panic!("byte 7 is no digit") })?;
     server.imports.spawn_blocking("csv-import", |_stop| {
-        // This call never checks `_stop`.
+        // The call never checks `_stop`, so it does not end at the shutdown.
         thread::sleep(Duration::from_secs(3600));
     })?;
     // While this task yields, `parser` panics. The panic is logged at once, and kept for the report.

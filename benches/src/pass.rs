@@ -239,7 +239,7 @@ fn two<A: Admits>(gate: &A) -> f64 {
             while begun.load(Ordering::Acquire) < 2 * slice {
                 spins += 1;
                 match spins % 1_000 {
-                    // The other thread may be waiting for this thread's core.
+                    // The other thread may be waiting for this thread's core, so this thread yields now and then.
                     0 => thread::yield_now(),
                     _ => std::hint::spin_loop(),
                 }

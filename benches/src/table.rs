@@ -71,7 +71,7 @@ impl<'a> Contest<'a> {
         for round in 0..=rounds {
             let count = self.contestants.len();
             for turn in 0..count {
-                // The order rotates, so that no contestant is always first.
+                // The order of the contestants rotates from round to round, so that no contestant is always first.
                 let at = (turn + round) % count;
                 let Ok(taken) = &mut samples[at] else {
                     continue;

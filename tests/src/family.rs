@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 #[derive(Debug)]
 pub struct Family {
     directory: TempDir,
-    /// The leader, whose number is also the group's.
+    /// The process number of the leader, which is also the number of the group.
     pub leader: Pid,
 }
 

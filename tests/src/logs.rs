@@ -13,11 +13,11 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 #[derive(Clone, Debug, Default)]
 pub struct Logs(Arc<Mutex<Vec<Event>>>);
 
-/// A captured event.
+/// A captured log event.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub level: Level,
-    /// The event's message.
+    /// The message of the event, which is the event's name.
     pub name: String,
     pub fields: BTreeMap<&'static str, String>,
 }

@@ -48,7 +48,7 @@ impl Hold {
 }
 
 impl Probe {
-    /// Creates a step that ends at once.
+    /// Creates a probe whose cleanup ends at once.
     pub fn new(trace: &Trace, name: &'static str) -> Self {
         Self {
             name,
@@ -62,7 +62,7 @@ impl Probe {
         }
     }
 
-    /// Creates a step that ends when the test releases its [`Hold`].
+    /// Creates a probe whose cleanup ends when the test releases the returned [`Hold`].
     pub fn held(trace: &Trace, name: &'static str) -> (Self, Hold) {
         let hold = Hold(Arc::new(Semaphore::new(0)));
         let probe = Self::new(trace, name).act(Act::Held(hold.clone()));
@@ -89,12 +89,12 @@ impl Probe {
         self.act(Act::Hang)
     }
 
-    /// Makes the cleanup take this long on tokio's clock.
+    /// Makes the cleanup take the time `time` on tokio's clock.
     pub fn sleep(self, time: Duration) -> Self {
         self.act(Act::Sleep(time))
     }
 
-    /// Makes the cleanup block the executor for this long on tokio's paused clock.
+    /// Makes the cleanup block the executor for the time `time` on tokio's paused clock.
     pub fn block(self, time: Duration) -> Self {
         self.act(Act::Block(time))
     }
@@ -194,7 +194,7 @@ impl Component for Probe {
 async fn hold_up(time: Duration) {
     let mut advancing = pin!(advance(time));
     poll_fn(|cx| {
-        // `advance` moves the clock in its first poll, and then only yields.
+        // One poll is enough: `advance` moves the clock in its first poll, and then only yields.
         let _ = advancing.as_mut().poll(cx);
         Poll::Ready(())
     })

@@ -14,7 +14,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 /// The longest time that a test waits for a line or for the server's end. It is enough also on a busy machine.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// A running server. Dropping it kills the server.
+/// A running server process. Dropping the value kills the process.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -27,14 +27,14 @@ pub struct Process {
 /// A server that has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// The exit code; `None` if a signal killed it.
+    /// The exit code, or `None` if a signal killed the server.
     pub code: Option<i32>,
     /// The lines that the server wrote. Lines from stderr begin with `! `.
     pub lines: Vec<String>,
 }
 
 impl Ended {
-    /// Returns whether one line contains all of `parts`.
+    /// Returns whether a line of the server contains all texts in `parts`.
     pub fn says(&self, parts: &[&str]) -> bool {
         self.lines
             .iter()

@@ -266,7 +266,7 @@ async fn a_hand_written_component_is_aborted_itself_whatever_wraps_it() {
             self.1.abort();
         }
     }
-    /// A `Holds` behind a shared reference.
+    /// A `Holds` in a lock, which is a component by shared reference.
     struct Shares(std::sync::Mutex<Holds>);
     impl Component for &Shares {
         async fn cleanup(&mut self, cx: &Context) -> Result<(), BoxError> {

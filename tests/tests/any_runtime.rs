@@ -71,7 +71,7 @@ fn a_timer_sleeps() -> bool {
     threads("stat").any(|stat| stat.contains("(lifecycle-timer) S"))
 }
 
-/// Runs `f`, and counts the panics that the panic hook sees meanwhile.
+/// Runs `f`, and returns the number of panics that the panic hook sees meanwhile, and the result of `f`.
 fn panics_seen<T>(f: impl FnOnce() -> T) -> (usize, T) {
     static SEEN: AtomicUsize = AtomicUsize::new(0);
     let before = std::panic::take_hook();

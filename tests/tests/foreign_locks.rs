@@ -12,7 +12,7 @@ use tokio_test::{assert_pending, assert_ready_ok, task::spawn};
 
 type Inside = Option<Probe>;
 
-/// The operations on each of the four locks that the tests need.
+/// The operations of a lock that the tests need, implemented for each of the four kinds of locks.
 trait Lock: Send + Sync + 'static
 where
     for<'a> &'a Self: Component,
@@ -63,7 +63,7 @@ impl Lock for tokio::sync::RwLock<Inside> {
     }
 }
 
-/// Runs each test with each of the four locks.
+/// Runs each test with each of the four kinds of locks.
 macro_rules! for_every_lock {
     ($($(#[$meta:meta])* $name:ident)*) => {
         mod std_mutex { $(#[tokio::test(start_paused = true)] async fn $name() { super::$name::<std::sync::Mutex<super::Inside>>().await; })* }
@@ -248,7 +248,7 @@ where
         "no"
     );
     assert!(lock.hold().is_some());
-    // The engine's abort finds the value in the lock.
+    // The cleanup has put the value back into the lock by then, so the engine's abort finds it there.
     let report = Owner::new(lock).shutdown().await;
     assert_eq!(
         report.step("field").unwrap().outcome().to_string(),

@@ -328,7 +328,7 @@ fn a_child_is_released_after_its_runtime_is_gone() {
     let stdout = lines.into_inner().into_inner().into_owned_fd().unwrap();
     drop(runtime);
     child.release();
-    // The read ends when every process of the group is gone.
+    // The read of the pipe ends when every process of the group has ended.
     assert_eq!(
         std::io::read_to_string(std::fs::File::from(stdout)).unwrap(),
         ""

@@ -7,7 +7,7 @@ use lifecycle_runtime::{BoxError, Component, Context, DynComponent, GracefulShut
 use lifecycle_tests::{Hold, Owner, Probe, TimedPart, Trace, context};
 use tokio_test::{assert_pending, task::spawn};
 
-/// A shared pool, which has its own lock around its probe.
+/// A pool that several owners can share. Its probe is in a lock.
 struct Pool {
     probe: tokio::sync::Mutex<Probe>,
     trace: Trace,

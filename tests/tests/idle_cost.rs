@@ -122,7 +122,7 @@ fn the_state_is_at_most_16_bytes_and_the_owner_adds_nothing() {
 fn an_owner_allocates_nothing_before_its_shutdown() {
     let (count, server) = allocations(|| {
         let mut server = Box::new(eight());
-        // A shutdown that was never polled has not begun.
+        // A shutdown begins with its first poll, so this one does not begin.
         drop(server.shutdown());
         server
     });

@@ -265,7 +265,7 @@ async fn a_hurry_aborts_best_effort_steps_and_the_rest_runs_with_its_own_time() 
     let run = Runner::new(server).handle(&handle);
     let mut run = spawn(run.run(async |_: &mut Server, stop: Stop| {
         stop.cancelled().await;
-        // Without the hurry the task would go on for a minute.
+        // Without the hurry, the task would go on for a minute after its `stop`.
         tokio::time::sleep(secs(60)).await;
     }));
     handle.request(lifecycle_runtime::Reason::Requested);

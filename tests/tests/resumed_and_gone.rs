@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio_test::task::spawn;
 use tokio_test::{assert_pending, assert_ready};
 
-/// A part whose first step is `best_effort`.
+/// A part with two steps, of which the first is `best_effort`.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 struct Flat {

@@ -439,7 +439,7 @@ struct Slow {
     state: ShutdownState,
 }
 
-/// A value whose drop blocks or panics.
+/// A value whose drop blocks or panics, as its variant says.
 enum Held {
     Blocks,
     Panics,

@@ -19,9 +19,9 @@ const THREADS: u8 = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Main {
-    /// Main ends when `stop` fires.
+    /// Main waits for `stop`, and ends when `stop` fires.
     Listens,
-    /// Main has looked at its `stop`, and goes on after it has fired.
+    /// Main has looked at its `stop` once, and goes on after `stop` has fired.
     Lingers,
     /// Main never looks at its `stop`.
     Deaf,
@@ -61,7 +61,7 @@ struct Case {
     start_listens: bool,
     main: Main,
     lame_duck: bool,
-    /// Whether the second signal forces the end.
+    /// Whether the runner is set to force the end at the second signal.
     force: bool,
     /// The number of signals that the server gets in each phase.
     signals: [u8; 9],

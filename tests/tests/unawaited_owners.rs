@@ -4,7 +4,7 @@ use lifecycle_runtime::{GracefulShutdown, Outcome, Report, Runner, ShutdownState
 use lifecycle_tests::{Probe, Trace, secs};
 use tokio::time::sleep;
 
-/// An owner that is in no plan, since its field has no step.
+/// An owner that is in no plan, because no field of that type is a step.
 #[derive(GracefulShutdown)]
 struct Inner {
     #[shutdown]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lifecycle_runtime::{BoxError, Component, Context, GracefulShutdown, ShutdownState};
 
-/// A leaf.
+/// A component without steps.
 #[derive(Debug)]
 pub struct Leaf(u8);
 
@@ -36,7 +36,7 @@ impl Leaf {
     }
 }
 
-/// An owner.
+/// An owner with several kinds of fields.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(timeout = self.grace, at_most = "60s", strict, name = "server")]
 pub struct Server<'a, T: Component + Debug, const N: usize> {
@@ -71,7 +71,7 @@ pub struct Server<'a, T: Component + Debug, const N: usize> {
     state: ShutdownState,
 }
 
-/// A part.
+/// A part with a deprecated field type.
 #[derive(Debug, GracefulShutdown)]
 #[allow(deprecated)] // The type of a field is deprecated.
 #[shutdown(part, timeout = "5s")]
@@ -86,17 +86,17 @@ pub struct Part(
 #[derive(Debug)]
 pub struct Old;
 
-/// An enum.
+/// An enum as a part.
 #[derive(Debug, GracefulShutdown)]
 pub enum Either {
-    /// Alive.
+    /// A variant with a step.
     Live {
-        /// The value.
+        /// The field of the step.
         #[shutdown]
         leaf: Leaf,
-        /// The timeout of the other field.
+        /// A field without a step.
         grace: Duration,
     },
-    /// Gone.
+    /// A variant without steps.
     Gone,
 }

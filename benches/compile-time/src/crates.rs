@@ -36,7 +36,7 @@ pub(crate) struct Contestant {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
     dependencies: &'static str,
-    /// The type of the last field.
+    /// The type of the last field of each struct, which is the state.
     state: &'static str,
     /// The attributes above each struct, such as the derive.
     derive: &'static str,
@@ -221,7 +221,7 @@ fn module(shape: Shape, contestant: Contestant) -> String {
 
 /// The types of the fields that are steps.
 const STEPS: [&str; 4] = ["Pool", "Cache", "Option<Queue>", "Vec<Task>"];
-/// The types of the other fields.
+/// The types of the fields that are not steps.
 const OTHERS: [&str; 4] = ["String", "u64", "Vec<u8>", "Option<String>"];
 
 fn leaves(contestant: Contestant) -> String {

@@ -13,7 +13,7 @@ pub(crate) enum Command {
     Build,
 }
 
-/// The results of earlier compilations that the compiler can use.
+/// The results of earlier compilations that cargo can reuse in the measured compilation.
 #[derive(Clone, Copy)]
 pub(crate) enum State {
     /// Only the dependencies of the crate are compiled.
@@ -121,7 +121,8 @@ fn children() -> f64 {
     const TICKS_PER_SECOND: f64 = 100.0;
     let read = || -> Option<f64> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
-        // The name of the process, in parentheses, may contain spaces.
+        // The second field is the process's name in parentheses. It may contain spaces, so the other fields are split
+        // after the last parenthesis.
         let (_, rest) = stat.rsplit_once(')')?;
         let fields: Vec<_> = rest.split_whitespace().collect();
         let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();

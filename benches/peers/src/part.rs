@@ -20,7 +20,7 @@ pub enum Scenario {
 #[derive(Clone)]
 pub struct Play {
     scenario: Scenario,
-    /// The commands that were read so far.
+    /// The commands that have been read from standard input so far.
     commands: Arc<watch::Sender<Vec<String>>>,
 }
 

@@ -16,7 +16,7 @@ use crate::Result;
 /// The longest time that a process may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running server. Dropping it kills the server.
+/// A running server process. Dropping the value ends the process.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -103,7 +103,7 @@ pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Returns the command that runs this program in another role.
+/// Returns the command that runs the benchmark's own program in the given role.
 pub(crate) fn this_as(role: &str) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(role);

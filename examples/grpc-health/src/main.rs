@@ -41,7 +41,7 @@ async fn main() -> Result<Report, BoxError> {
     let followed = readiness.clone();
     health.spawn_with("health", async move |stop| {
         let _ = stop.run_until_cancelled(follow(&followed, &reporter)).await;
-        // Removing the service ends the streams of the clients that watch it.
+        // Removing the service's status ends the streams of the clients that watch it.
         reporter.clear_service_status("").await;
     })?;
     let server = Server {

@@ -67,7 +67,7 @@ fn server(turn: &Arc<Turn>) -> (Server, SocketAddr) {
     (server, address)
 }
 
-/// Sends a request, and waits until its handler has begun.
+/// Sends a request, and waits until the server's handler of it has begun.
 async fn request(address: SocketAddr, turn: &Turn) -> TcpStream {
     let mut client = TcpStream::connect(address).unwrap();
     client

@@ -26,7 +26,7 @@ struct Collector {
     /// A receiver that gets a message for each request that has arrived.
     asked: Receiver<()>,
     let_go: Sender<()>,
-    /// The requests that were answered.
+    /// The text of the requests that the collector has answered.
     received: Arc<Mutex<String>>,
 }
 

@@ -82,7 +82,7 @@ fn lines() -> mpsc::UnboundedReceiver<String> {
     lines
 }
 
-/// Answers every line until `stop` fires.
+/// Answers every line of stdin until `stop` fires.
 async fn echo(stop: &Stop) {
     let mut lines = lines();
     println!("serving");

@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 enum Act {
     End,
     Hang,
-    /// The step hangs, and the runner's `on_force` hook hangs too.
+    /// The step hangs, and so does the hook that it has registered with `on_force`.
     HangTwice,
     Panic,
     Block,

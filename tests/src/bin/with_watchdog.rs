@@ -62,7 +62,7 @@ impl Component for Drain {
     }
 }
 
-/// A component that waits for ever.
+/// A component whose cleanup waits for ever.
 struct Relay;
 
 impl Component for Relay {

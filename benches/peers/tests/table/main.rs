@@ -12,13 +12,13 @@ use server::Server;
 struct Peer {
     name: &'static str,
     takes_part: &'static str,
-    /// The signals that begin the shutdown.
+    /// The signals at which the peer begins the shutdown.
     signals: &'static [&'static str],
     /// The README's words for everything that begins the shutdown.
     begins_at: &'static str,
-    /// The commands that begin the shutdown.
+    /// The commands to the server at which the peer begins the shutdown.
     commands: &'static [&'static str],
-    /// Whether a failed part begins the shutdown.
+    /// Whether the peer begins the shutdown when a part fails.
     failure: bool,
     /// The result of the shutdown after its deadline has passed, and the README's words for that. It is `None` if the
     /// peer has no deadline.

@@ -13,7 +13,7 @@ pub struct Server {
     child: Child,
     commands: ChildStdin,
     lines: Receiver<String>,
-    /// The lines that were read so far.
+    /// The lines of the server that the test has read so far.
     pub read: Vec<String>,
 }
 
