@@ -248,7 +248,8 @@ where
         "no"
     );
     assert!(lock.hold().is_some());
-    // The cleanup has put the value back into the lock by then, so the engine's abort finds it there.
+    // The cleanup of the owner's step fails again and puts the value back, so the engine's abort finds the value in the
+    // lock.
     let report = Owner::new(lock).shutdown().await;
     assert_eq!(
         report.step("field").unwrap().outcome().to_string(),

@@ -70,7 +70,7 @@ impl kameo::message::Message<u8> for Counter {
     }
 }
 
-/// Starts a server with two actors, each with ten messages in its mailbox.
+/// Starts a server with an actor of each crate, each with ten messages in its mailbox.
 async fn server(mailed: &Arc<AtomicUsize>, counted: &Arc<AtomicUsize>) -> Server {
     let (mailer, mailing) = ractor::Actor::spawn(None, Mailer, Arc::clone(mailed))
         .await

@@ -28,7 +28,7 @@ struct Server {
     state: ShutdownState,
 }
 
-/// Opens a server with one order on disk, and one that was committed without waiting for the disk.
+/// Opens a server with one order on disk, and one order that was committed without waiting for the disk.
 fn server(file: &Path) -> Server {
     let database = Database::create(file).unwrap();
     for durability in [Durability::Immediate, Durability::None] {
@@ -72,7 +72,7 @@ async fn without_the_cleanup_the_next_start_repairs_the_file_and_finds_fewer_ord
     let directory = tempfile::tempdir().unwrap();
     let (file, copy) = (directory.path().join("db"), directory.path().join("copy"));
     let mut server = server(&file);
-    // The copy is the file as it would be if the process ended here.
+    // The copy is the database's file as it would be if the process ended here.
     std::fs::copy(&file, &copy).unwrap();
     assert_eq!(next_start(&copy), (1, true));
     assert_clean(&server.shutdown().await);

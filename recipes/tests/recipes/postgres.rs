@@ -117,7 +117,7 @@ fn the_cleanup_awaits_queued_statements_and_a_drop_alone_loses_them() {
 
     in_a_process(async {
         let mut server = connect(port).await;
-        // The test takes the client out of the server and keeps it, so the connection's task never ends.
+        // The test takes the client out of the server and keeps it, so the task of its connection does not end.
         let _client = server.client.take();
         let report = server.shutdown().within(Duration::from_millis(300)).await;
         assert_timed_out(&report, "connection");

@@ -17,7 +17,7 @@ pub(crate) enum Node {
     List(Vec<Node>),
     Map(Vec<Node>),
     Components(Vec<Node>),
-    /// A shared list in a lock.
+    /// A list in a lock that is shared in an `Arc`.
     Locked(Vec<Node>),
     Maybe(Option<Box<Node>>),
     Object(Box<Node>),
@@ -53,7 +53,7 @@ pub(crate) enum End {
 /// The dependencies between the four fields of the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
-    /// The fields are cleaned one after the other.
+    /// The four fields are cleaned one after the other.
     Chain,
     /// `b` and `c` are cleaned after `a`, and `d` is cleaned after `b` and `c`.
     Diamond,
@@ -93,12 +93,12 @@ pub(crate) enum Edit {
 pub(crate) struct Case {
     pub(crate) shape: Shape,
     pub(crate) fields: [Node; 4],
-    /// The timeouts of the fields, in units of 50 ms.
+    /// The timeouts of the server's four fields, in units of 50 ms.
     pub(crate) timeouts: [u64; 4],
     /// The time by which the server's total timeout exceeds its longest path of steps, in units of 50 ms.
     pub(crate) spare: u64,
     pub(crate) cuts: Vec<Cut>,
-    /// Whether the subscriber of the log panics at every event.
+    /// Whether the tracing subscriber panics at every log event of the shutdown.
     pub(crate) hostile_log: bool,
     /// Whether the shutdown is awaited to its end after the last interruption. Otherwise the server is dropped.
     pub(crate) awaited: bool,

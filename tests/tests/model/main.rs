@@ -1,5 +1,5 @@
-//! Tests the engine against a reference model, which is slow and simple. In random cases both shut down the same
-//! server, and the results must be equal.
+//! Tests the engine against a reference model, which is slow and simple. In each random case the engine and the
+//! reference model shut down the same server, and the results must be equal.
 //!
 //! `LIFECYCLE_MODEL_CASES` sets the number of random cases, and `LIFECYCLE_MODEL_SEED` sets the seed from which they
 //! are made.
@@ -29,7 +29,7 @@ fn setting(name: &str, otherwise: u64) -> u64 {
     env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-/// Prevents that panics are printed, since the cases cause many on purpose.
+/// Keeps panics from being printed, since the cases cause many panics on purpose.
 fn silence() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -205,8 +205,8 @@ impl Reference {
         (Self { root, world }, Times { fields, total })
     }
 
-    /// Runs the shutdown until it has ended, or until the time `until`, at which its future is dropped. Returns whether
-    /// the shutdown has ended.
+    /// Runs the shutdown until it has ended, or until the time `until`, at which the shutdown's future is dropped.
+    /// Returns whether the shutdown has ended.
     pub(crate) fn run(&mut self, until: Option<Duration>) -> bool {
         for row in self.root.rows.iter_mut().filter(|row| row.out.is_none()) {
             row.resume();
@@ -282,7 +282,7 @@ impl Reference {
                     (above, true) => format!("{above}{}", row.name),
                     (above, false) => format!("{above}.{}", row.name),
                 };
-                // The report has no rows for the inside of a skipped component.
+                // Rows inside a skipped component are left out, since the report has none.
                 if let Some(out) = row.out {
                     outcomes.push((path.clone(), out));
                     if out != Verdict::Skipped {

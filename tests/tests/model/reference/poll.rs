@@ -92,7 +92,7 @@ impl Row {
         self.running = false;
         self.out = Some(out);
         if !self.went_well() {
-            // Only a leaf is aborted here. A component with steps has already aborted those of them that failed.
+            // Only a leaf is aborted here. A component with steps has already aborted its own steps that failed.
             self.comp.cut(world);
             if let Comp::Leaf(leaf) = &mut self.comp {
                 leaf.abort(world);
