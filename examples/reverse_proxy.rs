@@ -165,7 +165,7 @@ struct InGroup(Spawner);
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for InGroup {
     fn execute(&self, task: F) {
-        // The group refuses a task after it was shut down. By then there are no requests.
+        // The group refuses tasks once it is shut down. At that time no request needs a connection any more.
         let _ = self.0.spawn("upstream", async { drop(task.await) });
     }
 }

@@ -128,7 +128,7 @@ impl Family {
 impl Drop for Family {
     fn drop(&mut self) {
         for pid in self.living() {
-            // The process may have ended meanwhile.
+            // Killing fails if the process has ended meanwhile, which is fine.
             let _ = kill_process(pid, Signal::KILL);
         }
     }

@@ -194,7 +194,7 @@ impl Component for Probe {
 async fn hold_up(time: Duration) {
     let mut advancing = pin!(advance(time));
     poll_fn(|cx| {
-        // One poll is enough: `advance` moves the clock in its first poll, and then only yields.
+        // A single poll is enough: `advance` moves the clock in its first poll, and then only yields.
         let _ = advancing.as_mut().poll(cx);
         Poll::Ready(())
     })

@@ -673,7 +673,7 @@ async fn a_steps_time_begins_with_its_first_poll_also_when_another_blocked_the_e
             tokio::time::sleep(secs(1)).await;
             let mut advancing = pin!(tokio::time::advance(secs(2)));
             poll_fn(|cx| {
-                // One poll is enough: `advance` moves the clock in its first poll, and then only yields.
+                // A single poll is enough: `advance` moves the clock in its first poll, and then only yields.
                 let _ = advancing.as_mut().poll(cx);
                 Poll::Ready(())
             })

@@ -69,7 +69,7 @@ struct ReverseProxyServer {
     state: ShutdownState,
 }
 
-/// A value that records when its task drops it.
+/// A value that records its drop in the trace. A task holds it, so the drop shows the end of the task.
 struct RecordsDrop(Trace, &'static str);
 
 impl Drop for RecordsDrop {

@@ -12,8 +12,8 @@ use lifecycle_runtime::{
 use lifecycle_tests::{Owner, Probe, TimedPart, Trace, context, secs};
 use tokio_test::{assert_pending, task::spawn};
 
-/// A part with containers of leaves. A leaf has no budget, so a container of leaves may get less than the second that a
-/// bare leaf counts as.
+/// A part with containers of leaves. A container of leaves has no budget, so its step may get less than the second that
+/// a plan assumes for a single leaf.
 #[derive(GracefulShutdown)]
 #[shutdown(part)]
 struct Brief {

@@ -21,7 +21,7 @@ const GONE: &str = "sh rest & exit";
 const OBEDIENT: &str = "trap exit TERM; sh rest & wait";
 /// A leader that does not end at SIGTERM.
 const STAYS: &str = "trap '' TERM; sh rest & exec sleep 1000";
-/// A leader that starts the rest when it gets SIGTERM, and ends when the rest is ready.
+/// A leader that starts the script `rest` when it gets SIGTERM, and ends when `rest` has written its file.
 const LATE: &str = "trap 'sh rest & until [ -s rest.pid ]; do :; done; exit' TERM; echo $$ > leader.pid; \
                     (trap '' TERM; exec sleep 1000) & wait";
 
@@ -105,7 +105,8 @@ async fn a_survivor_of_its_leader_is_awaited_and_no_longer_than_it_lives() {
     for round in 1..=40 {
         look_again().await;
         assert_pending!(cleanup.poll());
-        // When the process has handled SIGUSR2, it has handled every earlier signal too.
+        // SIGUSR2 makes the process write to the file `seen`. By then it has handled every earlier signal too, so a
+        // SIGTERM would show.
         family.signal(rest, Signal::USR2);
         eventually(|| family.read("seen").len() == round);
     }
@@ -162,7 +163,8 @@ async fn a_process_younger_than_the_first_sigterm_gets_its_own_when_its_leader_h
     for round in 1..=5 {
         look_again().await;
         assert_pending!(cleanup.poll());
-        // When the process has handled SIGUSR2, it has handled every earlier signal too.
+        // SIGUSR2 makes the process write to the file `seen`. By then it has handled every earlier signal too, so a
+        // SIGTERM would show.
         family.signal(rest, Signal::USR2);
         eventually(|| family.read("seen").len() == round);
     }

@@ -1,5 +1,5 @@
 //! After an interruption, the next run of the shutdown finds every step whose cleanup was running, also deep inside the
-//! server. If the step was removed meanwhile, the report says so.
+//! server. If other code has removed the step before that run, the report says that it is gone.
 
 use std::collections::BTreeMap;
 use std::task::Poll;
