@@ -38,7 +38,8 @@ impl HttpConnection {
         &self.link.connection
     }
 
-    /// Waits until the connection is told to close, and returns why.
+    /// Waits until the connection is told to close, and returns why: the shutdown ([`CloseReason::Drain`]), silence for
+    /// `Limits::idle`, also on a WebSocket, or a call of [`close`](Self::close).
     ///
     /// # Cancel safety
     ///

@@ -58,11 +58,13 @@ pub struct Room(Arc<Shared>);
 struct Shared {
     most: usize,
     stays: usize,
-    /// The number that the next connection in the room gets.
-    next: AtomicU64,
     /// The connections in the room, the oldest first.
     guests: Mutex<Vec<Guest>>,
 }
+
+/// The number of the next connection that enters a room. All rooms share it, so that no room takes a connection of another
+/// room for its own.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 struct Guest {
     number: u64,
@@ -78,7 +80,6 @@ impl Room {
         Self(Arc::new(Shared {
             most,
             stays,
-            next: AtomicU64::new(0),
             guests: Mutex::default(),
         }))
     }
@@ -105,7 +106,7 @@ impl Room {
     /// Gives a connection a place in the room. If the room is full, tells another connection to leave.
     pub(crate) fn enter(&self, peer: &Peer) -> Entered {
         // The ordering is relaxed, because the numbers only have to differ.
-        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let leave = Arc::new(Notify::new());
         let guest = Guest {
             number,
@@ -259,6 +260,14 @@ mod tests {
 
     fn must_leave(entered: &Entered) -> bool {
         entered.leaves().now_or_never().is_some()
+    }
+
+    #[test]
+    fn a_connection_cannot_stay_in_a_room_of_other_connections() {
+        let (one, other) = (Room::new(4, 4), Room::new(4, 4));
+        let (here, there) = (enter(&one, 1, 1), enter(&other, 1, 1));
+        assert!(one.stay_as(there.number).is_none());
+        assert!(one.stay_as(here.number).is_some());
     }
 
     #[test]
