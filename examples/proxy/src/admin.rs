@@ -1,5 +1,5 @@
-//! The admin listener: a status page, metrics, probes, and an action that begins the shutdown. It
-//! answers until the end of the shutdown.
+//! The admin listener: it serves a status page, metrics and probes, and has an action that begins
+//! the shutdown. It answers until one of the last steps of the shutdown.
 
 pub mod access;
 pub mod feed;
@@ -35,18 +35,19 @@ use status::Status;
 
 pub use status::Sources;
 
-/// The number of connections from which on each new one replaces an old one that is in no event
-/// stream. Scrapers, probes and people are few.
+/// The number of connections from which on each new connection replaces an old connection without
+/// an event stream. Scrapers, probes and people need few connections.
 const ROOM: usize = 64;
 
-/// The number of connections that may be in event streams.
+/// The largest number of connections that may have an event stream.
 const STREAMS: usize = 16;
 
-/// The hard limit of connections, which leaves room for those that are being closed.
+/// The hard limit of connections. It is higher than [`ROOM`], since replaced connections take a
+/// moment to close.
 const MOST_CONNECTIONS: NonZeroUsize = const { NonZeroUsize::new(4 * ROOM).unwrap() };
 
-/// The longest times for a head and without a byte. The admin listener drops silent clients even if
-/// the proxy waits longer.
+/// The longest time for the head of a request. The admin listener closes slow and silent
+/// connections even if the proxy's settings allow clients more time.
 const LONGEST_HEAD: Duration = Duration::from_secs(5);
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 
@@ -54,13 +55,13 @@ const PATHS: &str = "see /, /status, /events, /metrics, /livez, /readyz\n";
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-/// The admin server. It serves the page, its data, `/metrics` and the probes, and accepts `POST
-/// /drain`.
+/// The admin server. It serves the status page, its data, `/metrics` and the probes. A request
+/// `POST /drain` begins the shutdown.
 #[derive(Debug)]
 pub struct AdminServer(HttpServer);
 
 impl AdminServer {
-    /// Starts to serve on `listener`. `sources` provides what the page shows.
+    /// Starts to serve on `listener`. The status page shows the values of `sources`.
     #[must_use]
     pub fn start(
         listener: Listener,
@@ -85,7 +86,7 @@ impl AdminServer {
             numbers: Page::new(sources.metrics.clone()),
             status: Arc::new(Status::new(sources)),
             access: Access::new(config),
-            // An event stream sends often enough not to expire.
+            // An event stream sends an event more often than the time limit for silence requires.
             period: feed::PERIOD.min(limits.idle / 2),
             listening,
             complaints: Throttle::default(),
@@ -101,7 +102,8 @@ impl AdminServer {
     }
 }
 
-/// Returns whether other machines can reach `address` although it is not declared public.
+/// Returns whether other machines can reach `address`, although the listener is not declared
+/// public.
 fn is_exposed(address: SocketAddr, public: bool) -> bool {
     !(address.ip().to_canonical().is_loopback() || public)
 }
@@ -145,7 +147,8 @@ impl Handler for AdminHandler {
         let mut answer = match (request.method(), request.uri().path()) {
             (&Method::OPTIONS, _) => boxed(options()),
             (&Method::GET | &Method::HEAD, "/metrics") => self.0.metrics(),
-            // Answering means live. A draining process must not be killed for being unready.
+            // An answer shows that the process lives. A draining process must not be killed for
+            // being unready.
             (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "live\n"),
             (&Method::GET | &Method::HEAD, "/readyz") => self.0.readyz(),
             (_, "/" | "/status" | "/events" | "/drain") if !self.0.access.is_own_host(&request) => {
@@ -166,7 +169,8 @@ impl Handler for AdminHandler {
         answer
     }
 
-    /// Closes connections once another process accepts, so that clients ask that one.
+    /// Returns true once another process accepts connections. The connections are then closed, so
+    /// that the clients' next requests reach that process.
     fn is_pressed(&self) -> bool {
         self.0.listening.left().is_cancelled()
     }
@@ -177,9 +181,9 @@ impl Inner {
         with_type(metrics::CONTENT_TYPE, self.numbers.text())
     }
 
-    /// Answers whether to send requests to this address. A draining process is unready, unless
-    /// another process serves on the same address: a probe that still reaches this one must not
-    /// mark that one unready.
+    /// Answers whether this address should get requests. A draining process is unready, unless
+    /// another process already serves on the same address. A probe that still reaches the draining
+    /// process must not make the address look unready.
     fn readyz(&self) -> Answer {
         let readiness = &self.status.sources().readiness;
         let state = readiness.state();
@@ -214,8 +218,8 @@ impl Inner {
         answer
     }
 
-    /// Begins the shutdown if the request has the token. Pages from elsewhere cannot set the
-    /// `Authorization` field, so no further check is needed.
+    /// Begins the shutdown if the request has the token. No further check is needed, since a page
+    /// of another site cannot set the `Authorization` field.
     async fn drain(&self, request: &Request<Upload>, link: &Link) -> Answer {
         let peer = link.peer;
         let denied = match self.access.allows(request).await {

@@ -1,5 +1,5 @@
-//! The configuration file: YAML, every field optional, unknown fields refused. Each type rejects
-//! invalid values while it is parsed, so that the message carries the line.
+//! The configuration file in YAML. Every field is optional, and unknown fields are refused. Each
+//! type rejects invalid values while it is parsed, so that the error message contains the line.
 
 mod admin;
 mod error;
@@ -45,10 +45,10 @@ pub use timeouts::Timeouts;
 pub use upstream::{BadUpstream, Upstream};
 pub use websocket::WebSocket;
 
-/// The upper bound of `shutdown_timeout`.
+/// The largest value that `shutdown_timeout` accepts.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(3600);
 
-/// The size of the largest file, in bytes.
+/// The size of the largest configuration file, in bytes.
 const LARGEST: u64 = 16 << 20;
 
 /// The whole configuration of the proxy.
@@ -61,43 +61,44 @@ pub struct Config {
     /// The upstream for requests without a route. With neither `upstream` nor `routes`, a demo
     /// upstream starts.
     pub upstream: Option<Upstream>,
-    /// The routes.
+    /// The routes, each of which sends matching requests to a target.
     pub routes: Vec<Route>,
     /// The circuit breaker of upstreams.
     pub breaker: Breaker,
-    /// The limits at which the proxy sheds load.
+    /// The limits from which on the proxy refuses requests or closes connections.
     pub limits: Limits,
-    /// WebSocket connections.
+    /// The settings of WebSocket connections.
     pub websocket: WebSocket,
-    /// TLS connections, which are passed on undecrypted.
+    /// The settings of TLS connections, which are passed on undecrypted.
     pub tls: Tls,
-    /// Whether to keep the client's `X-Forwarded-Proto` and `-Host`. Set it only behind another
-    /// proxy of the same owner.
+    /// Whether to keep `X-Forwarded-Proto` and `X-Forwarded-Host` of a request. Set it only if all
+    /// requests come from another proxy of the same owner, since a client could set these fields,
+    /// too.
     pub trust_forwarded: bool,
     /// Time limits of connections and requests.
     pub timeouts: Timeouts,
-    /// The number of client connections at the same time. Further ones are refused.
+    /// The largest number of client connections at the same time. Further connections are refused.
     #[serde(deserialize_with = "bounds::positive::<_, _, 1000000>")]
     pub max_connections: NonZeroUsize,
     /// The time for the whole shutdown, in seconds.
     #[serde(deserialize_with = "shutdown_seconds")]
     pub shutdown_timeout: Seconds,
-    /// The time for which the proxy goes on serving, unready, after a shutdown was requested. Load
-    /// balancers notice the change in this time.
+    /// The time for which the proxy goes on serving after a shutdown was requested, while its
+    /// readiness probe fails. Load balancers notice the failure in this time.
     pub lame_duck: Option<Seconds>,
-    /// The hand-over to a new process.
+    /// The settings of a restart, in which the proxy hands over to a new process.
     pub restart: Restart,
-    /// The admin listener.
+    /// The settings of the admin listener.
     pub admin: Admin,
-    /// The metrics.
+    /// The settings of the metrics.
     pub metrics: Metrics,
-    /// The traffic tape.
+    /// The settings of the traffic tape.
     pub recorder: Recorder,
-    /// The announcements to others.
+    /// The settings of announcements to registries and peers.
     pub discovery: Discovery,
-    /// The state that the next start restores.
+    /// The settings of the state that is saved for the next start.
     pub state: State,
-    /// The audit trail of shutdowns.
+    /// The settings of the audit trail, which records each shutdown.
     pub audit: Audit,
 }
 
@@ -142,19 +143,19 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, is no regular file, is larger than 16 MiB, is not YAML, or has an
-    /// invalid value.
+    /// When the file cannot be read, is no regular file, is larger than 16 MiB, is not YAML, or has
+    /// an invalid value.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = file::read(path, LARGEST)
             .map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
         Self::parse(&text).map_err(|fault| {
-            // The parser was given a text, so it does not know the file's name.
+            // Inserts the file's name, which the parser does not know, since it was given a text.
             let fault = fault.replace("<input>", &path.display().to_string());
             ConfigError::Invalid(path.to_owned(), fault)
         })
     }
 
-    /// Returns this many hundredths of the shutdown's time.
+    /// Returns this many hundredths of `shutdown_timeout`.
     #[must_use]
     pub fn share(&self, hundredths: u32) -> Duration {
         self.shutdown_timeout.duration() * hundredths / 100
@@ -173,7 +174,8 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        // YAML parses an empty document as null; here it means all defaults.
+        // YAML parses an empty document as null, which means here that all fields have their
+        // defaults.
         let config: Option<Self> =
             serde_saphyr::from_str(text).map_err(|error| mistake::describe(&error))?;
         Ok(config.unwrap_or_default())

@@ -1,4 +1,4 @@
-//! Metrics of the traffic, served as OpenMetrics and saved at the end.
+//! Metrics of the traffic. They are served as OpenMetrics text, and saved to a file at the end.
 
 mod page;
 
@@ -24,24 +24,24 @@ use lifecycle_proxy_passthrough as tls;
 
 pub use page::{CONTENT_TYPE, Page};
 
-/// The buckets of request durations, in seconds.
+/// The upper bounds of the buckets of request durations, in seconds.
 const DURATIONS: [f64; 10] = [0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 
-/// Numbers that other parts count.
+/// Sources of the numbers that other parts count.
 pub struct Sources {
-    /// Client connections.
+    /// A function that returns the numbers of client connections.
     pub connections: Box<dyn Fn() -> ConnectionStats + Send + Sync>,
     /// The traffic tape, if there is one.
     pub recorder: Option<Arc<TapeRecorder>>,
-    /// Upstreams and their breakers, programs and their pools.
+    /// The routes, with their upstreams, breakers and programs.
     pub routes: Arc<Routes>,
     /// The resources that the process uses.
     pub load: Arc<Load>,
-    /// WebSocket connections.
+    /// The counter of open WebSocket connections.
     pub websockets: websocket::Open,
-    /// TLS connections.
+    /// The counters of TLS connections.
     pub tls: tls::Counts,
-    /// The shutdown and its steps.
+    /// The handle of the shutdown, which shows the results of its steps.
     pub handle: ShutdownHandle,
 }
 
@@ -51,12 +51,12 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// Counters of requests, and the sources of the other numbers.
+/// Counters of requests, and the sources of all other numbers.
 pub struct Metrics {
     requests: AtomicU64,
     unfinished: AtomicU64,
     aborted: AtomicU64,
-    /// The responses by the first digit of their status.
+    /// The numbers of responses, by the first digit of their status.
     responses: [AtomicU64; 5],
     response_bytes: AtomicU64,
     upstream_failures: AtomicU64,
@@ -72,8 +72,8 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// A snapshot of all numbers. They are read one after the other, so a part may exceed its total by
-/// what happens in between.
+/// A snapshot of all numbers. The numbers are read one after the other. So a part can be larger
+/// than its total, if it was counted up in between.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[expect(missing_docs, reason = "each is described where it is served")]
 pub struct Snapshot {
@@ -109,7 +109,7 @@ pub struct Snapshot {
 }
 
 impl Metrics {
-    /// Creates metrics that are all zero.
+    /// Creates metrics whose counters are zero.
     #[must_use]
     pub fn new(sources: Sources, file: Option<PathBuf>) -> Self {
         Self {
@@ -126,13 +126,13 @@ impl Metrics {
         }
     }
 
-    /// Counts a request whose head has arrived.
+    /// Counts a request when its head has arrived.
     pub fn request_began(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.unfinished.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a response that was handed over or given up.
+    /// Counts a response when it was sent completely or was given up.
     pub fn request_ended(
         &self,
         status: Option<StatusCode>,
@@ -152,7 +152,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a failure of the upstream, and returns the total.
+    /// Counts a failure of an upstream. Returns the number of failures so far.
     pub fn upstream_failed(&self, fault: Fault) -> u64 {
         if fault.status() == StatusCode::GATEWAY_TIMEOUT {
             self.upstream_timeouts.fetch_add(1, Ordering::Relaxed);
@@ -160,7 +160,7 @@ impl Metrics {
         self.upstream_failures.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Returns the current numbers.
+    /// Returns the current numbers of all counters and sources.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -226,8 +226,8 @@ impl Metrics {
         started.sum()
     }
 
-    /// Saves the numbers as JSON, if a file is configured. The file is replaced as a whole, so a
-    /// crash leaves either the old one or the new one.
+    /// Saves the numbers as JSON, if a file is configured. The file is replaced as a whole, so
+    /// after a crash there is either the old file or the new file.
     ///
     /// # Errors
     ///
@@ -254,7 +254,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    // The rename is durable only once the directory is synchronised.
+    // Synchronised, since the rename is durable only once the directory is.
     std::fs::File::open(directory)?.sync_all()
 }
 

@@ -1,4 +1,4 @@
-//! Access rules of the admin listener.
+//! Access rules of the admin listener: the allowed host names, and the token for actions.
 
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, HOST};
@@ -9,17 +9,17 @@ use tracing::error;
 
 use crate::config::{Admin, Secret};
 
-/// The access rules.
+/// The access rules of the admin listener.
 #[derive(Clone, Debug)]
 pub struct Access {
     hosts: Vec<HostPattern>,
     secret: Option<Secret>,
 }
 
-/// The reason why a request may not act.
+/// The reason why a request may not begin an action.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Denied {
-    /// No token is configured.
+    /// No token is configured, so there are no actions.
     Disabled,
     /// The request has no token.
     Anonymous,
@@ -30,7 +30,7 @@ pub enum Denied {
 }
 
 impl Access {
-    /// Creates the configured rules.
+    /// Creates the rules that are configured.
     #[must_use]
     pub fn new(config: &Admin) -> Self {
         Self {
@@ -39,14 +39,15 @@ impl Access {
         }
     }
 
-    /// Returns whether a token is configured.
+    /// Returns whether actions are possible, because a token is configured.
     #[must_use]
     pub const fn is_possible(&self) -> bool {
         self.secret.is_some()
     }
 
-    /// Returns whether the request's host name belongs to this server. A foreign page can point its
-    /// own name here (DNS rebinding), and its browser would let it read the answers.
+    /// Returns whether the request's host name belongs to this server. A page of another site can
+    /// let its own host name point to this address (DNS rebinding). The browser would then let that
+    /// page read the responses.
     #[must_use]
     pub fn is_own_host<B>(&self, request: &Request<B>) -> bool {
         let host = request.headers().get(HOST);
@@ -65,7 +66,7 @@ impl Access {
     ///
     /// # Errors
     ///
-    /// When the request may not act; the error is the reason.
+    /// When the request may not begin an action. The error is the reason.
     pub async fn allows<B>(&self, request: &Request<B>) -> Result<(), Denied> {
         let secret = self.secret.clone().ok_or(Denied::Disabled)?;
         let given = request.headers().get(AUTHORIZATION);
@@ -87,7 +88,8 @@ impl Access {
     }
 }
 
-/// Returns the token of `Bearer token` (RFC 6750 §2.1). The case of the scheme does not matter.
+/// Returns the token in a field value `Bearer token` (RFC 6750 §2.1). The case of `Bearer` does not
+/// matter.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked("Bearer ".len())?;
     scheme

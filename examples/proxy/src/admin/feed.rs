@@ -1,5 +1,6 @@
-//! Status snapshots as server-sent events: one a second, and one at every change of a shutdown. The
-//! stream ends in the admin listener's own step, with an event that is called `last`.
+//! Status snapshots as server-sent events: one snapshot each second, and one at every change of a
+//! shutdown. When the shutdown closes the admin listener, the stream ends with an event named
+//! `last`.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,10 +22,10 @@ use super::status::Status;
 /// The longest interval between two snapshots.
 pub const PERIOD: Duration = Duration::from_secs(1);
 
-/// The time after which a client reconnects.
+/// The field that makes a client reconnect after one second.
 const RETRY: &str = "retry: 1000\n\n";
 
-/// Returns the events, until `connection` is to close.
+/// Returns a stream of events, which ends when `connection` is to close.
 pub fn stream(
     status: Arc<Status>,
     period: Duration,
@@ -55,11 +56,11 @@ pub fn stream(
     })
 }
 
-/// The changes that cause a snapshot.
+/// The changes that cause a snapshot to be sent.
 struct Watch {
-    /// The interval, whose first tick is due at once.
+    /// The timer for regular snapshots, whose first tick is due at once.
     ticks: Interval,
-    /// `None` once no more changes can come.
+    /// The progress of the shutdown. `None` once it cannot change any more.
     progress: Option<Progress>,
     requested: Option<CancellationToken>,
     readiness: watch::Receiver<ReadyState>,
@@ -74,7 +75,8 @@ impl Watch {
             _ = self.closing.as_mut() => return false,
             more = next(&mut self.progress) => if !more { self.progress = None },
             () = requested(&self.requested) => self.requested = None,
-            // The sender is in `sources`, so an error cannot occur.
+            // Ignores the result: the error would mean that the sender is gone, but `sources` holds
+            // it.
             _ = self.readiness.changed() => {}
             _ = self.ticks.tick() => {}
         }
@@ -96,7 +98,7 @@ async fn requested(requested: &Option<CancellationToken>) {
     }
 }
 
-/// Formats an event. JSON text has no line ends, so one `data` line is enough.
+/// Formats an event. One `data` line is enough, since the JSON text has no line ends.
 fn event(lead: &str, name: &str, json: &[u8]) -> Bytes {
     let mut text = BytesMut::with_capacity(json.len() + 64);
     for part in [lead, "event: ", name, "\ndata: "] {

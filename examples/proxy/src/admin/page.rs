@@ -1,4 +1,4 @@
-//! The status page: one self-contained document, which loads nothing else.
+//! The status page: one HTML document, which loads nothing else than its data.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,26 +13,27 @@ use crate::message::fault::plain;
 
 const DOCUMENT: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/style.css");
-/// The script, in three files. The last one starts it.
+/// The page's script, in three files. The last file starts the script.
 const SCRIPT: &str = concat!(
     include_str!("page/nodes.js"),
     include_str!("page/plan.js"),
     include_str!("page/script.js"),
 );
 
-/// The policy: only scripts and styles with the nonce run, only this server is asked, and no text
-/// becomes markup.
+/// The content security policy. Only scripts and styles with the nonce run, the page can only send
+/// requests to this server, and a script cannot turn text into markup.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'nonce-{nonce}'; \
      style-src 'nonce-{nonce}'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// Returns the page, with a fresh nonce.
+/// Returns the page, with a new nonce.
 pub fn response() -> Response<Full<Bytes>> {
     let Some(nonce) = nonce() else {
         let text = "random numbers are not available\n";
         return plain(StatusCode::SERVICE_UNAVAILABLE, text);
     };
-    // The nonce first, so that nothing is replaced inside the parts.
+    // Replaces the nonce first, so that only the document's own placeholders are replaced, and no
+    // text in the inserted parts.
     let document = DOCUMENT
         .replace("{nonce}", &nonce)
         .replace("{style}", STYLE)
@@ -48,7 +49,7 @@ pub fn response() -> Response<Full<Bytes>> {
     response
 }
 
-/// Adds headers against caching, sniffing, framing and referrers.
+/// Adds header fields that forbid caching, content sniffing, framing and referrers.
 pub fn harden(headers: &mut HeaderMap) {
     for (name, value) in [
         (CACHE_CONTROL, "no-store"),

@@ -18,50 +18,50 @@ use crate::metrics::{self, Metrics};
 use crate::routing::routes::{Route, Routes, Target};
 use crate::upstream::member::Member;
 
-/// The number of connections that are listed. All are counted.
+/// The largest number of connections that a snapshot lists. All connections are counted.
 const MOST_ROWS: usize = 100;
 
-/// The number of inner steps that are listed for each step.
+/// The largest number of inner steps that a snapshot lists for each step.
 const MOST_INNER: usize = 50;
 
-/// The sources of the snapshot.
+/// The sources of the values in a snapshot.
 #[derive(Debug)]
 pub struct Sources {
-    /// The metrics.
+    /// The metrics of the traffic.
     pub metrics: Arc<Metrics>,
     /// The client connections.
     pub connections: Acceptor,
-    /// Upstreams and their breakers, programs and their pools.
+    /// The routes, with their upstreams, breakers and programs.
     pub routes: Arc<Routes>,
     /// The resources that the process uses.
     pub load: Arc<Load>,
-    /// The readiness.
+    /// The readiness of the proxy.
     pub readiness: Readiness,
-    /// The shutdown and its steps.
+    /// The handle of the shutdown, which shows the state of its steps.
     pub handle: ShutdownHandle,
     /// The shutdown plan.
     pub plan: ResolvedPlan,
-    /// The time of the lame duck.
+    /// The duration of the lame duck, for which the proxy goes on serving before the shutdown.
     pub lame_duck: Duration,
-    /// Whether a token is configured, so that actions are possible.
+    /// Whether actions are possible, because a token is configured.
     pub actions: bool,
 }
 
-/// A reader of the status. It never blocks the parts that it reads.
+/// A reader of the status. It never blocks the parts whose status it reads.
 #[derive(Debug)]
 pub struct Status {
     sources: Sources,
     started: Instant,
 }
 
-/// The whole status at one time.
+/// The whole status of the proxy at one time.
 #[derive(Debug, Serialize)]
 struct Snapshot<'a> {
     process: Process,
-    /// The state that probes get.
+    /// The state that a readiness probe gets.
     readiness: String,
     phase: Phase,
-    /// Whether actions are possible.
+    /// Whether actions are possible, because a token is configured.
     actions: bool,
     connections: Connections,
     numbers: metrics::Snapshot,
@@ -94,7 +94,7 @@ enum Phase {
 #[derive(Debug, Serialize)]
 struct Connections {
     count: usize,
-    /// The oldest connections.
+    /// The rows of the oldest connections.
     rows: Vec<ConnectionRow>,
 }
 
@@ -112,7 +112,7 @@ struct UpstreamRow {
     upstream: String,
     healthy: bool,
     breaker: &'static str,
-    /// The time for which the breaker stays open.
+    /// The time for which the breaker stays open, in milliseconds.
     pause_ms: Option<u64>,
     opened: u64,
 }
@@ -123,7 +123,7 @@ struct FeedRow {
     state: &'static str,
     listeners: usize,
     events: u64,
-    /// Listeners that fell behind.
+    /// The number of clients that were disconnected because they fell behind.
     dropped: u64,
     opened: u64,
 }
@@ -159,7 +159,7 @@ struct Shutdown {
     steps: Vec<StepRow>,
 }
 
-/// The current state of a step.
+/// The current state of a shutdown step.
 #[derive(Debug, Serialize)]
 struct StepRow {
     path: String,
@@ -167,7 +167,7 @@ struct StepRow {
     started_ms: Option<u64>,
     elapsed_ms: u64,
     remaining_ms: Option<u64>,
-    /// A note: what the step waits for, or its error.
+    /// A note about the step: the thing it waits for, or its error.
     note: Option<String>,
     steps: Vec<Self>,
 }
@@ -187,7 +187,7 @@ impl Connections {
     }
 }
 
-/// The name of a protocol, as people know it.
+/// Returns the usual name of a protocol.
 fn protocol(name: &'static str) -> &'static str {
     match name {
         "h1" => "HTTP/1",
@@ -197,7 +197,7 @@ fn protocol(name: &'static str) -> &'static str {
 }
 
 impl Status {
-    /// Creates a reader, and takes the current time as the start of the process.
+    /// Creates a reader. Takes the current time as the start of the process.
     #[must_use]
     pub fn new(sources: Sources) -> Self {
         Self {
@@ -206,17 +206,18 @@ impl Status {
         }
     }
 
-    /// Returns the sources.
+    /// Returns the sources of the values.
     #[must_use]
     pub const fn sources(&self) -> &Sources {
         &self.sources
     }
 
-    /// Returns the current status.
+    /// Returns the current status as JSON.
     #[must_use]
     pub fn json(&self) -> Bytes {
         let text = serde_json::to_vec(&self.snapshot());
-        // Serialization cannot fail: all keys are strings, and all numbers are finite.
+        // Never falls back to the default: serialization cannot fail, since all keys are strings,
+        // and all numbers are finite.
         text.unwrap_or_default().into()
     }
 
@@ -273,9 +274,9 @@ impl Status {
     }
 }
 
-/// Returns a row for the lame duck, which comes before the plan.
+/// Returns a row for the lame duck, which comes before the steps of the plan.
 fn lame_duck_row(minimum: Duration, progress: &Progress, plan: &[StepRow]) -> Option<StepRow> {
-    // Zero until the shutdown is taken up.
+    // The elapsed time is zero until the shutdown has begun.
     let elapsed = progress.elapsed().unwrap_or_default();
     let (state, elapsed, remaining) = match plan.first() {
         None if minimum.is_zero() => return None,

@@ -1,4 +1,4 @@
-//! The admin listener, and the token that its actions need.
+//! The settings of the admin listener, and the token that its actions require.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,31 +12,32 @@ use subtle::ConstantTimeEq as _;
 
 use super::file;
 
-/// The default address.
+/// The default address of the admin listener.
 pub(super) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
-/// The admin listener.
+/// The settings of the admin listener.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(try_from = "Fields")]
 pub struct Admin {
-    /// Whether to listen.
+    /// Whether to start the admin listener.
     pub enabled: bool,
-    /// The address to listen on.
+    /// The address to listen on. `None` means the default address.
     pub address: Option<SocketAddr>,
-    /// Whether other machines are meant to reach it. It only silences a warning.
+    /// Whether other machines are meant to reach the admin listener. This only silences a warning.
     pub public: bool,
-    /// Host names under which browsers may use it, besides addresses and `localhost`.
+    /// The host names with which browsers may request pages of the admin listener. Addresses and
+    /// `localhost` are always allowed.
     pub hosts: Vec<HostPattern>,
-    /// The secret that actions need. Without one there are no actions.
+    /// The secret that a client needs for actions. `None` means that actions are not possible.
     pub secret: Option<Secret>,
 }
 
-/// The place of the token.
+/// The place of the token: the configuration or a file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Secret {
     /// The token itself, in the configuration.
     Token(Token),
-    /// A file. It is read at each use, so that it can be replaced.
+    /// The path of a file with the token. The file is read at each use, so that it can be replaced.
     File(PathBuf),
 }
 
@@ -71,7 +72,7 @@ impl TryFrom<Fields> for Admin {
 }
 
 impl Secret {
-    /// Returns the current token. Blocks if it must read a file.
+    /// Returns the current token. Blocks the thread if it must read a file.
     ///
     /// # Errors
     ///
@@ -95,7 +96,7 @@ fn read(path: &Path) -> Result<Token, String> {
     text.trim().parse().map_err(str::to_owned)
 }
 
-/// The error of a token file.
+/// The error that a token file cannot be used.
 #[derive(Debug)]
 pub struct UnusableToken {
     path: PathBuf,
@@ -111,15 +112,15 @@ impl fmt::Display for UnusableToken {
 
 impl std::error::Error for UnusableToken {}
 
-/// A token that actions need. `Debug` does not show it.
+/// A token that a client needs for actions. Its `Debug` output does not contain it.
 #[derive(Clone, PartialEq)]
 pub struct Token(String);
 
 impl Token {
-    /// The least number of characters. Shorter tokens could be guessed.
+    /// The smallest number of characters in a token. Shorter tokens could be guessed.
     const SHORTEST: usize = 16;
 
-    /// Compares `given` with the token in constant time.
+    /// Compares `given` with the token. The time that it takes does not depend on the characters.
     #[must_use]
     pub fn is(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()

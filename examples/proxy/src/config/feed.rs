@@ -11,7 +11,7 @@ use serde::de::{self, Deserializer};
 
 use super::{Seconds, Upstream};
 
-/// A stream of server-sent events, and how it is passed on.
+/// The settings of a feed: a stream of server-sent events, and how the proxy passes it on.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Feed {
@@ -24,7 +24,7 @@ pub struct Feed {
         default = "Feed::queue"
     )]
     pub queue: NonZeroUsize,
-    /// The number of past events to keep for reconnecting clients.
+    /// The number of past events to keep for clients that reconnect.
     #[serde(
         deserialize_with = "bounds::natural::<_, _, 65536>",
         default = "Feed::replay"
@@ -36,7 +36,7 @@ pub struct Feed {
         default = "Feed::max_event"
     )]
     pub max_event: NonZeroUsize,
-    /// The time after which the proxy reconnects to a silent upstream, in seconds.
+    /// The time without data after which the proxy reconnects to the upstream, in seconds.
     #[serde(default = "Feed::idle")]
     pub idle: Seconds,
 }
@@ -79,20 +79,20 @@ pub struct FeedUrl {
 }
 
 impl FeedUrl {
-    /// Returns the server.
+    /// Returns the server of the URL.
     #[must_use]
     pub const fn upstream(&self) -> &Upstream {
         &self.upstream
     }
 
-    /// Returns the path and query.
+    /// Returns the path and query of the URL.
     #[must_use]
     pub const fn path(&self) -> &PathAndQuery {
         &self.path
     }
 }
 
-/// Leaves out the query, which may hold a secret.
+/// Formats the URL without its query, which may contain a secret.
 impl fmt::Display for FeedUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.upstream, self.path.path())

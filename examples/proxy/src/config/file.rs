@@ -1,4 +1,4 @@
-//! Reads small files as a whole.
+//! A function that reads a small file as a whole.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -6,18 +6,18 @@ use std::path::Path;
 
 /// Reads a UTF-8 file of at most `most` bytes.
 ///
-/// Only regular files and links to them are read: reading a pipe or device may never end.
+/// Reads only regular files and links to them, since reading a pipe or a device may never end.
 ///
 /// # Errors
 ///
-/// When the file cannot be read, is of another kind, is larger, or is not UTF-8.
+/// When the file cannot be read, is not a regular file, is larger than `most`, or is not UTF-8.
 pub(super) fn read(path: &Path, most: u64) -> io::Result<String> {
-    // Checked before opening: opening a pipe waits for its writer.
+    // Checked before the file is opened, since opening a pipe waits for its writer.
     check(&fs::metadata(path)?, most)?;
     let file = File::open(path)?;
     check(&file.metadata()?, most)?;
     let mut text = String::new();
-    // The file may grow while it is read.
+    // Limits the read to one byte more than allowed, since the file may grow during the read.
     let read = file.take(most + 1).read_to_string(&mut text)?;
     if read as u64 > most {
         return Err(too_large(most));

@@ -1,4 +1,4 @@
-//! The circuit breaker, and the limits at which load is shed.
+//! The settings of the circuit breaker, and the limits from which on the proxy is overloaded.
 
 use std::num::NonZeroU32;
 
@@ -7,14 +7,15 @@ use serde::Deserialize;
 
 use super::Seconds;
 
-/// The circuit breaker of upstreams.
+/// The settings of the circuit breaker of each upstream.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Breaker {
     /// The number of failures in a row that open the breaker.
     #[serde(deserialize_with = "bounds::positive::<_, _, 1000000>")]
     pub failures: NonZeroU32,
-    /// The time the breaker stays open at first. It doubles with each failed trial.
+    /// The time that the breaker stays open at first, in seconds. The time doubles after each
+    /// failed trial.
     pub open: Seconds,
 }
 
@@ -27,27 +28,28 @@ impl Default for Breaker {
     }
 }
 
-/// Limits of what the process may use. From a soft limit on, connections are closed after their
-/// request; from a hard limit on, requests are refused.
+/// Limits of the resources that the process may use. From a soft limit on, the proxy closes each
+/// connection after its current request. From a hard limit on, the proxy refuses requests.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Open file descriptors. The defaults are 85 and 95 % of what the process may open.
+    /// Limits of open file descriptors. The defaults are 85 % and 95 % of the number that the
+    /// process may open.
     pub open_files: Option<Bounds>,
-    /// Resident memory, in MiB.
+    /// Limits of resident memory, in MiB.
     pub memory_mib: Option<Bounds>,
-    /// Tasks of the runtime.
+    /// Limits of the number of the runtime's tasks.
     pub tasks: Option<Bounds>,
-    /// Client connections.
+    /// Limits of the number of client connections.
     pub connections: Option<Bounds>,
-    /// Client sessions, summed over all routes.
+    /// Limits of the number of client sessions, summed over all routes.
     pub sessions: Option<Bounds>,
 }
 
-/// The upper bound of every limit.
+/// The largest value that a limit may have.
 const MOST_OF_ANYTHING: u64 = 1_000_000_000_000;
 
-/// A soft and a hard limit of the same measure.
+/// A soft and a hard limit of the same resource.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(try_from = "BoundsFields")]
 pub struct Bounds {

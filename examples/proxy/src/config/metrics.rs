@@ -1,4 +1,4 @@
-//! The metrics.
+//! The settings of the metrics.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,15 +7,15 @@ use serde::Deserialize;
 
 use super::admin;
 
-/// The metrics, and the older fields of the admin listener.
+/// The settings of the metrics, and older names for settings of the admin listener.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// Whether to start the admin listener. An older name of `admin.enabled`.
+    /// Whether to start the admin listener. This is an older name of `admin.enabled`.
     pub enabled: bool,
     /// The address of the admin listener, unless `admin.address` is set.
     pub address: SocketAddr,
-    /// The file that the final numbers are saved to, as JSON.
+    /// The file to which the final numbers are saved as JSON. `None` means that they are not saved.
     pub file: Option<PathBuf>,
 }
 

@@ -1,12 +1,12 @@
-//! Error messages for an invalid configuration. They say where it is and what is wrong, but never
-//! quote a value, which may be a misplaced secret.
+//! Error messages for an invalid configuration. A message tells the place of the error and what is
+//! wrong. It never quotes a value, since the value may be a misplaced secret.
 
 use serde_saphyr::{Error, Location};
 
-/// The largest edit distance at which a known field is suggested.
+/// The largest edit distance from an unknown field to the known field that is suggested instead.
 const TYPOS: usize = 2;
 
-/// Describes an error, with its line.
+/// Describes an error, with its line in the file.
 pub(super) fn describe(error: &Error) -> String {
     let message = message(error);
     match error.location().filter(|at| *at != Location::UNKNOWN) {
@@ -21,7 +21,8 @@ pub(super) fn describe(error: &Error) -> String {
 fn message(error: &Error) -> String {
     match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => message(error),
-        // Messages of this crate's own types and of the parser, neither of which quotes a value.
+        // These messages come from this crate's own types and from the parser. They never quote a
+        // value.
         Error::Message { msg, .. } | Error::ExternalMessage { msg, .. } => msg.clone(),
         Error::SerdeInvalidType {
             unexpected,
@@ -67,7 +68,7 @@ fn kind(unexpected: &str) -> String {
     }
 }
 
-/// Describes an unknown field or word, and suggests a known one that is spelled similarly.
+/// Describes an unknown field or word. Suggests a known field or word with a similar spelling.
 fn unknown(what: &str, given: &str, expected: &[&str]) -> String {
     let meant = expected
         .iter()

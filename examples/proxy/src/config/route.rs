@@ -1,4 +1,4 @@
-//! Routes: which requests go where.
+//! The settings of routes, each of which sends matching requests to a target.
 
 use std::str::FromStr;
 
@@ -14,26 +14,26 @@ use super::{Feed, Seconds, Stdio, Sticky, Upstream};
 pub struct Route {
     /// The host of the requests. `None` means any host.
     pub host: Option<HostPattern>,
-    /// The beginning of the requests' path.
+    /// The prefix that the path of the requests has.
     pub path: PathPrefix,
     /// The target of the requests.
     pub target: Target,
-    /// The affinity of clients to one of several upstreams.
+    /// The settings of affinity, with which a client stays with one of several upstreams.
     pub sticky: Option<Sticky>,
 }
 
 /// The target of a route's requests.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
-    /// Upstreams that take turns, and their health check.
+    /// Upstreams that get requests in turn, and the settings of their health check.
     Upstreams(Vec<Upstream>, Option<Health>),
-    /// A program that speaks JSON-RPC.
+    /// A program that the proxy runs, and that speaks JSON-RPC.
     Stdio(Stdio),
-    /// A stream of events that all clients share.
+    /// A stream of events that is read once and passed on to all clients.
     Feed(Feed),
 }
 
-/// The fields of a route in the file.
+/// The fields of a route, as the configuration file has them.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RouteFields {
@@ -73,11 +73,12 @@ impl TryFrom<RouteFields> for Route {
     }
 }
 
-/// A health check of upstreams.
+/// The settings of a health check of upstreams.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
-    /// The path to request. A status below 400 is healthy.
+    /// The path of the check's request. A response with a status below 400 means that the upstream
+    /// is healthy.
     pub path: PathPrefix,
     /// The interval between two checks.
     #[serde(default = "Health::interval")]
@@ -104,13 +105,13 @@ impl PathPrefix {
         rest.is_empty() || rest.starts_with('/') || self.0.ends_with('/')
     }
 
-    /// Returns the length in bytes, by which the more specific prefix is chosen.
+    /// Returns the length in bytes. Of two matching prefixes, the longer one is more specific.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Returns false: a prefix begins with a slash.
+    /// Returns false, since a prefix always begins with a slash.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         false

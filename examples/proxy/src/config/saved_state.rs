@@ -1,4 +1,4 @@
-//! Files that outlive the process: saved state and audit trail.
+//! The settings of the files that the next process still needs: saved state and audit trail.
 
 use std::path::PathBuf;
 
@@ -6,11 +6,11 @@ use serde::Deserialize;
 
 use super::Seconds;
 
-/// The state that the next start restores.
+/// The settings of the state that is saved for the next start.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct State {
-    /// The file. Without one nothing is saved.
+    /// The file for the state. `None` means that no state is saved.
     pub file: Option<PathBuf>,
     /// The interval between two saves, in seconds.
     pub every: Seconds,
@@ -25,11 +25,11 @@ impl Default for State {
     }
 }
 
-/// The audit trail of shutdowns.
+/// The settings of the audit trail, which records each shutdown.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
-    /// The file that each shutdown's report is appended to, as a line of JSON. Without one nothing
-    /// is recorded.
+    /// The file to which the report of each shutdown is appended as a line of JSON. `None` means
+    /// that nothing is recorded.
     pub path: Option<PathBuf>,
 }

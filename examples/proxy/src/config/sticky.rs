@@ -1,4 +1,4 @@
-//! Affinity of single clients.
+//! The settings of affinity: a client stays with the same upstream.
 
 use std::num::NonZeroUsize;
 
@@ -8,19 +8,19 @@ use serde::Deserialize;
 
 use super::Seconds;
 
-/// Affinity: each client stays with the same upstream.
+/// The settings of affinity, with which a client stays with the same upstream.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(try_from = "StickyFields")]
 pub struct Sticky {
-    /// The way a client is recognized.
+    /// The way in which the proxy recognizes a client.
     pub by: StickyBy,
     /// The time after which a silent client is forgotten, in seconds.
     pub idle: Seconds,
-    /// The number of clients that are remembered at the same time.
+    /// The largest number of clients that are remembered at the same time.
     pub most: NonZeroUsize,
 }
 
-/// The way a client is recognized.
+/// The way in which the proxy recognizes a client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum StickyBy {
     /// A cookie of this name, which the proxy sets.
@@ -58,7 +58,8 @@ impl TryFrom<StickyFields> for Sticky {
 
     fn try_from(fields: StickyFields) -> Result<Self, Self::Error> {
         let by = match (fields.cookie, fields.header) {
-            // Names of cookies and of header fields have the same syntax: a token.
+            // Checks a cookie's name as a field name, since both kinds of names have the same
+            // syntax.
             (Some(name), None) if HeaderName::try_from(&name).is_ok() => StickyBy::Cookie(name),
             (Some(_), None) => return Err("`cookie` is not a valid cookie name"),
             (None, Some(name)) => match HeaderName::try_from(name) {

@@ -1,4 +1,4 @@
-//! Time limits, in whole seconds.
+//! The settings of time limits, in whole seconds.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use super::{LONGEST_SHUTDOWN, Seconds};
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// The time to connect to the upstream.
+    /// The time limit of connecting to an upstream.
     pub connect: Seconds,
-    /// The time from a client's connect to its first byte, and from a request's first byte to the
-    /// end of its head.
+    /// The time limit from a client's connect to its first byte. The same limit holds from the
+    /// first byte of a request to the end of its head.
     pub client_hello: Seconds,
-    /// The time a client connection may go without a byte in either direction, between requests or
-    /// within one.
+    /// The longest time that a client connection may pass without a byte in either direction,
+    /// during a request or between requests.
     pub idle: Seconds,
-    /// The time from the last byte of a request to the head of the upstream's response.
+    /// The time limit from the last byte of a request to the head of the upstream's response.
     pub response: Seconds,
-    /// The time an unused upstream connection is kept.
+    /// The time for which an unused upstream connection is kept open.
     pub pool_idle: Seconds,
 }
 
-/// The longest [`Timeouts::heartbeat`].
+/// The longest interval that [`Timeouts::heartbeat`] returns.
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(15);
 
 impl Timeouts {
-    /// Returns the interval of comments in a quiet stream. They keep the client's connection from
-    /// expiring.
+    /// Returns the interval of comments in a quiet stream of events. The comments keep the client's
+    /// connection from reaching its time limit.
     #[must_use]
     pub fn heartbeat(&self) -> Duration {
         (self.idle.duration() / 2).min(LONGEST_HEARTBEAT)

@@ -23,7 +23,7 @@ impl Upstream {
         &self.authority
     }
 
-    /// Returns whether the proxy speaks HTTP/2 to it.
+    /// Returns whether the proxy speaks HTTP/2 to this server.
     #[must_use]
     pub const fn is_http2(&self) -> bool {
         self.http2
@@ -47,8 +47,8 @@ impl fmt::Display for Upstream {
     }
 }
 
-/// The error in an upstream's address. The message leaves the address out, since it can hold a
-/// password.
+/// The error in an upstream's address. The message does not contain the address, which may include
+/// a password.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BadUpstream(&'static str);
 
@@ -66,7 +66,7 @@ impl FromStr for Upstream {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = BadUpstream;
-        // The URL parser would drop the fragment silently.
+        // Checked here, since the URL parser would drop a fragment silently.
         if text.contains('#') {
             return Err(bad("a fragment is not allowed"));
         }

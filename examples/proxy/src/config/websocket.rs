@@ -1,15 +1,15 @@
-//! WebSocket connections.
+//! The settings of WebSocket connections.
 
 use serde::Deserialize;
 
 use super::Seconds;
 
-/// WebSocket connections.
+/// The settings of WebSocket connections.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebSocket {
-    /// The time after which a silent client gets a ping. A client that stays silent for as long
-    /// again is disconnected.
+    /// The time after which a silent client gets a ping, in seconds. If the client stays silent for
+    /// the same time again, it is disconnected.
     pub ping: Seconds,
 }
 

@@ -1,5 +1,5 @@
-//! The metrics as OpenMetrics text. Label values come from the configuration or the code, never
-//! from a request, so their number is bounded.
+//! The metrics as OpenMetrics text. Label values come from the configuration or from the code, and
+//! never from a request. So the number of different values is bounded.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::upstream::member::Member;
 /// The content type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The metrics page.
+/// The page that shows the metrics.
 #[derive(Debug)]
 pub struct Page(Registry);
 
@@ -44,7 +44,7 @@ impl Page {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::with_capacity(8192);
-        // Writing to a string cannot fail.
+        // Ignores the result, since writing to a string cannot fail.
         let _ = encode(&mut text, &self.0);
         text
     }
@@ -114,7 +114,8 @@ impl MetricsCollector {
                 members.extend(group.members());
             }
         }
-        // Two routes may share an upstream, but each set of labels must occur once.
+        // Sorted, so that members with the same upstream are neighbours: two routes may share an
+        // upstream, but each set of labels must occur once.
         members.sort_by_cached_key(|member| member.upstream.to_string());
         let samples = |value: &dyn Fn(&[&Arc<Member>]) -> u64| -> Vec<_> {
             let same = members.chunk_by(|one, other| one.upstream == other.upstream);
@@ -137,7 +138,7 @@ impl MetricsCollector {
         let mut programs = Vec::new();
         for (index, target) in self.0.sources.routes.targets().enumerate() {
             if let Target::Stdio(program) = target {
-                // Two routes may run the same program.
+                // The route's index distinguishes two routes that run the same program.
                 let labels = [("program", program.to_string()), ("route", index.to_string())];
                 programs.push((labels, program.counts()));
             }
@@ -189,7 +190,7 @@ impl MetricsCollector {
     }
 }
 
-/// Encodes how the ended steps of a shutdown went. The plan bounds their number.
+/// Encodes the results of the shutdown steps that have ended. The plan bounds their number.
 fn encode_shutdown(handle: &ShutdownHandle, to: &mut Writer<'_>) -> fmt::Result {
     let requested = u64::from(handle.is_requested());
     to.gauge(
@@ -236,7 +237,7 @@ const fn stage_number(stage: Stage) -> u64 {
 
 struct Writer<'a>(DescriptorEncoder<'a>);
 
-/// The labels and the value of a metric.
+/// A sample of a metric: its labels and its value.
 type Sample<V, const N: usize> = ([(&'static str, V); N], u64);
 
 impl Writer<'_> {

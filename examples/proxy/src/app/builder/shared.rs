@@ -46,8 +46,8 @@ pub(super) struct Streams {
 }
 
 impl Shared {
-    /// Creates the state, and starts to watch the load. The number of connections is bounded by the
-    /// file descriptors that are left beside the `sockets` that the process listens on.
+    /// Creates the state, and starts to watch the load. Each client connection needs `sockets` file
+    /// descriptors, so the limit of open files bounds the number of connections.
     pub(super) fn new(
         config: Config,
         handle: ShutdownHandle,
