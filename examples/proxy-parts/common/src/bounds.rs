@@ -1,5 +1,6 @@
-//! Bounds of numbers. A larger number is a typo, and would overflow later: a time that cannot be
-//! added to now, a queue that cannot be allocated.
+//! Functions that deserialize a number within bounds. A larger number is a typo, and would cause an
+//! overflow later, such as a time that cannot be added to the current time, or a queue that cannot
+//! be allocated.
 
 use serde::Deserialize as _;
 use serde::de::{Deserializer, Error};
@@ -9,7 +10,7 @@ use std::num::NonZeroU64;
 ///
 /// # Errors
 ///
-/// When the value is another one.
+/// When the value is no whole number, or is outside these bounds.
 pub fn positive<'de, D, T, const MOST: u64>(from: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -25,7 +26,7 @@ where
 ///
 /// # Errors
 ///
-/// When the value is another one.
+/// When the value is no whole number, or is outside these bounds.
 pub fn natural<'de, D, T, const MOST: u64>(from: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -40,7 +41,7 @@ where
 ///
 /// # Errors
 ///
-/// When there is a value, and it is another one.
+/// When there is a value that is no whole number, or is outside these bounds.
 pub fn optional<'de, D, T, const MOST: u64>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,4 +1,4 @@
-//! Host names, patterns of them, and hosts with a port.
+//! Host names, patterns of host names, and checks of a host with a port.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,16 +6,17 @@ use std::str::FromStr;
 use http::uri::Authority;
 use serde::de::{self, Deserialize, Deserializer};
 
-/// A host name, or a wildcard: `*.example.com` matches `a.example.com` and `a.b.example.com`, but
-/// not `example.com`.
+/// A pattern of host names: a name, or a wildcard. `*.example.com` matches `a.example.com` and
+/// `a.b.example.com`, but not `example.com`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HostPattern {
     wildcard: bool,
-    /// The name in lower case. A wildcard's name begins with a dot.
+    /// The name in lower case. For a wildcard, it is the part after the star, which begins with a
+    /// dot.
     name: String,
 }
 
-/// The error in a host pattern.
+/// The error that a text is no valid host pattern.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BadPattern;
 
@@ -28,7 +29,7 @@ impl fmt::Display for BadPattern {
 impl std::error::Error for BadPattern {}
 
 impl HostPattern {
-    /// Returns whether `host`, given without a port, matches.
+    /// Returns whether the pattern matches `host`, which must not have a port.
     #[must_use]
     pub fn matches(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
@@ -42,7 +43,8 @@ impl HostPattern {
                 .is_some_and(|end| end.eq_ignore_ascii_case(&self.name))
     }
 
-    /// Returns the sort key: exact names before wildcards, longer before shorter.
+    /// Returns the key by which patterns are sorted: names before wildcards, longer patterns before
+    /// shorter ones.
     #[must_use]
     pub fn weight(&self) -> (bool, usize) {
         (!self.wildcard, self.name.len())
@@ -89,8 +91,8 @@ impl<'de> Deserialize<'de> for HostPattern {
     }
 }
 
-/// Returns whether an authority has a host, no user, and a valid port. The URL parser accepts any
-/// text after the colon.
+/// Returns whether an authority has a host, no user, and a valid port, if any. Checks the port,
+/// since the URL parser accepts any text after the colon.
 #[must_use]
 pub fn is_plain(authority: &Authority) -> bool {
     let (text, host) = (authority.as_str(), authority.host());
@@ -109,7 +111,7 @@ pub fn is_plain(authority: &Authority) -> bool {
         })
 }
 
-/// Returns whether the port, if there is one, is valid and not 0.
+/// Returns whether an authority has no port, or a valid port other than 0.
 #[must_use]
 pub fn can_connect_to(authority: &Authority) -> bool {
     let is_bare = authority.as_str() == authority.host();
@@ -176,7 +178,7 @@ mod tests {
             ("a..b:80", false),
             (".", false),
         ] {
-            // Some of these are refused by the parser already.
+            // The parser itself refuses some of these texts.
             let given = text.parse().is_ok_and(|authority| is_plain(&authority));
             assert_eq!(given, plain, "{text}");
         }

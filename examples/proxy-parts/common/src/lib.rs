@@ -1,5 +1,5 @@
-//! Helpers that several parts of the example proxy need: numbers of a configuration with their
-//! bounds, host names, times in files, a rate limit of log lines.
+//! Helpers that several crates of the example proxy need: numbers in a configuration and their
+//! bounds, host names, formats of times in files, and a rate limit of log lines.
 //!
 //! ```
 //! use lifecycle_proxy_common::{Seconds, Throttle};
@@ -33,6 +33,6 @@ pub use throttle::Throttle;
 pub struct Used {
     /// The current number.
     pub active: u64,
-    /// The largest number at the same time.
+    /// The largest number that was in use at the same time.
     pub peak: u64,
 }

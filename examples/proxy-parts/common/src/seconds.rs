@@ -1,4 +1,4 @@
-//! Times in whole seconds.
+//! Durations in whole seconds, as a configuration file has them.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounds;
 
-/// A whole number of seconds, from one second to a year.
+/// A whole number of seconds, from one second to one year.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Seconds(u64);
 
 impl Seconds {
-    /// Creates a time of this many seconds.
+    /// Creates a duration of this many seconds.
     ///
     /// # Panics
     ///
-    /// When it is 0 or more than a year.
+    /// When `seconds` is 0 or more than a year.
     #[must_use]
     pub const fn of(seconds: u64) -> Self {
         assert!(
@@ -41,5 +41,5 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
-/// The longest time, in seconds.
+/// The longest duration, in seconds.
 const A_YEAR: u64 = 365 * 24 * 3600;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A limit of one log line a second. The caller counts what happened, so that the next line can
-/// tell how often.
+/// A limit of one log line a second. The caller counts its events, so that the next line can
+/// contain the number of events.
 #[derive(Debug)]
 pub struct Throttle {
     since: Instant,
-    /// The time of the next allowed line, in milliseconds since `since`.
+    /// The time from which on the next line is allowed, in milliseconds since `since`.
     next: AtomicU64,
 }
 
@@ -26,11 +26,12 @@ impl Default for Throttle {
 impl Throttle {
     const PAUSE: Duration = Duration::from_secs(1);
 
-    /// Returns whether a line may be logged now, and takes that permission.
+    /// Returns whether a line may be logged now. If so, no other line is allowed for a second.
     pub fn allows(&self) -> bool {
         let now = self.since.elapsed();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        // Relaxed: no other memory is published. It only has to have one winner.
+        // Relaxed, since this value publishes no other memory. Only one of several callers at the
+        // same time must succeed.
         self.next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
                 (millis(now) >= next).then(|| millis(now + Self::PAUSE))

@@ -8,25 +8,25 @@ use serde::Serializer;
 ///
 /// # Errors
 ///
-/// Those of the serializer.
+/// When the serializer fails.
 pub fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     let micros = duration.subsec_micros();
     let seconds = duration.as_secs_f64().trunc();
     serializer.serialize_f64(seconds.mul_add(1000.0, f64::from(micros) / 1000.0))
 }
 
-/// Serializes a time by RFC 3339, in UTC, to the millisecond.
+/// Serializes a time in the format of RFC 3339, in UTC, with milliseconds.
 ///
 /// # Errors
 ///
-/// Those of the serializer.
+/// When the serializer fails.
 pub fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    // A clock set before 1970 is wrong in any case.
+    // A time before 1970 becomes 1970, since the clock is wrong in any case.
     let time = (*time).max(UNIX_EPOCH);
     serializer.collect_str(&humantime::format_rfc3339_millis(time))
 }
 
-/// Durations as whole milliseconds.
+/// Functions that serialize durations as whole milliseconds.
 pub mod whole_millis {
     use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub mod whole_millis {
     ///
     /// # Errors
     ///
-    /// Those of the serializer.
+    /// When the serializer fails.
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         millis.serialize(serializer)
@@ -52,7 +52,7 @@ pub mod whole_millis {
     }
 }
 
-/// Optional times as milliseconds since 1970.
+/// Functions that serialize optional times as milliseconds since 1970.
 pub mod unix_millis {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -62,7 +62,7 @@ pub mod unix_millis {
     ///
     /// # Errors
     ///
-    /// Those of the serializer.
+    /// When the serializer fails.
     pub fn serialize<S: Serializer>(
         time: &Option<SystemTime>,
         serializer: S,

@@ -1,4 +1,4 @@
-//! An announcement by multicast DNS (RFC 6762), and its goodbye.
+//! An announcement of the server by multicast DNS (RFC 6762), and its goodbye.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use tracing::{info, warn};
 use super::{Goodbye, Identity};
 use crate::settings::Mdns;
 
-/// The time the responder needs to repeat a goodbye: it sends it again after 120 ms, unless it is
-/// stopped before.
+/// The time that the responder needs to send a goodbye twice. It sends the second one after 120 ms,
+/// unless it was stopped before.
 const REPEATED: Duration = Duration::from_millis(150);
 
 /// A responder that announces the server on its links. Its thread ends when this value is dropped.
@@ -25,7 +25,7 @@ pub(super) struct Announcement {
 }
 
 impl Announcement {
-    /// Starts to announce. Logs a warning and returns `None` if that fails.
+    /// Starts to announce the server. Logs a warning and returns `None` if that fails.
     pub(super) fn start(
         config: &Mdns,
         identity: &Identity,
@@ -54,7 +54,8 @@ impl Announcement {
     }
 }
 
-/// Registers the service. Returns its full name and the responder's events.
+/// Registers the service with the responder. Returns the service's full name and the responder's
+/// events.
 fn announce(
     responder: &ServiceDaemon,
     config: &Mdns,
@@ -97,7 +98,7 @@ fn announce(
     Ok((name, events))
 }
 
-/// Withdraws the announcement by sending its records twice with a TTL of 0 (RFC 6762 §10.1).
+/// Withdraws the announcement: sends its records twice with a TTL of 0 (RFC 6762 §10.1).
 async fn withdraw(responder: ServiceDaemon, name: String) -> Result<(), BoxError> {
     responder.unregister(&name)?.recv_async().await?;
     sleep(REPEATED).await;
@@ -106,23 +107,23 @@ async fn withdraw(responder: ServiceDaemon, name: String) -> Result<(), BoxError
     Ok(())
 }
 
-/// Stops the responder's thread, which sends the goodbye if that was not done. An error means that
-/// the thread has already ended.
+/// Stops the responder's thread, which sends the goodbye if it has not sent it. Ignores an error,
+/// since it means that the thread has already ended.
 fn stop(responder: &ServiceDaemon) {
     let _ = responder.shutdown();
 }
 
 impl Announcement {
     fn stop(&self) {
-        // A stopping responder always sends a goodbye. If the goodbye was cancelled, the thread
-        // must run until the process ends.
+        // A responder always sends a goodbye when it is stopped. So if the goodbye was cancelled,
+        // the thread is not stopped and runs until the process ends.
         if !self.goodbye.cancelled().is_cancelled() {
             stop(&self.responder);
         }
     }
 }
 
-/// Logs the responder's events until it ends.
+/// Logs the responder's events until the responder ends.
 async fn log_events(events: Receiver<DaemonEvent>) {
     let complaints = Throttle::default();
     let mut failed = 0_u64;
@@ -202,7 +203,8 @@ mod tests {
         drop(announcement);
         let ended = async {
             loop {
-                // A responder that stops at this moment never answers.
+                // Repeats the question, since a responder that stops at this moment never answers
+                // it.
                 let reply = responder.status().unwrap();
                 let status = timeout(Duration::from_millis(50), reply.recv_async()).await;
                 if matches!(status, Ok(Ok(DaemonStatus::Shutdown))) {

@@ -1,4 +1,4 @@
-//! A single HTTP request to a registry, on a connection of its own.
+//! A single HTTP request to a registry, which uses a connection of its own.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 
 use crate::settings::Endpoint;
 
-/// The largest answer, in bytes.
+/// The size of the largest answer of a registry, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// The reason reason a call has no good answer.
+/// The reason why a call to a registry failed.
 #[derive(Debug)]
 pub(super) struct CallError {
     registry: String,
@@ -49,7 +49,7 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
-/// Sends `request`, whose URI is a path, and returns the body of a successful answer.
+/// Sends `request`, whose URI is a path. Returns the body of the answer, if its status is 2xx.
 ///
 /// # Errors
 ///
@@ -57,7 +57,7 @@ impl std::error::Error for CallError {}
 ///
 /// # Cancel safety
 ///
-/// Dropping the future closes the connection. The request may have arrived or not.
+/// Dropping the future closes the connection. The registry may have received the request or not.
 pub(super) async fn call(
     endpoint: &Endpoint,
     mut request: Request<Full<Bytes>>,
@@ -93,7 +93,7 @@ async fn exchange(
         let body = Limited::new(body, LONGEST).collect().await?;
         Ok::<_, BoxError>((head.status, body.to_bytes()))
     });
-    // This future drives the connection, so that it ends with the call.
+    // Polls the connection together with the answer, so that the connection ends with the call.
     match select(answer, connection).await {
         Either::Left((answer, _)) => answer,
         Either::Right((ended, answer)) => {

@@ -1,5 +1,5 @@
-//! Registration with a Consul agent: a service with a TTL check that the server passes itself, so
-//! that Consul notices a killed server.
+//! Registration with a Consul agent. The server registers a service with a TTL check, and passes
+//! the check itself at intervals. So Consul notices when the server was killed.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use super::call::{CallError, call};
 use super::registration::Registry;
 use crate::settings;
 
-/// The header field of the access token.
+/// The header field with the access token.
 const TOKEN: &str = "X-Consul-Token";
 
-/// The time after which Consul deregisters a service with a failed check. Consul rounds values
-/// under a minute up.
+/// The time after which Consul deregisters a service whose check fails. Consul replaces times below
+/// a minute by a minute.
 const FORGOTTEN: &str = "10m";
 
-/// A client of one agent, for one service.
+/// A client of one Consul agent, which registers one service.
 #[derive(Debug)]
 pub(super) struct Consul {
     config: settings::Consul,
@@ -87,7 +87,7 @@ impl Registry for Consul {
     async fn deregister(&self) -> Result<(), BoxError> {
         let path = format!("/v1/agent/service/deregister/{}", self.id);
         match self.put(&path, Bytes::new()).await {
-            // The service has been deregistered already.
+            // The agent does not know the service, so it has been deregistered already.
             Err(error) if error.is(StatusCode::NOT_FOUND) => Ok(()),
             other => Ok(other?),
         }

@@ -1,5 +1,5 @@
-//! Registration in etcd through its v3 JSON API: a key bound to a lease, so that the key of a
-//! killed server expires.
+//! Registration in etcd with the JSON API of version 3. The key is bound to a lease, so that the
+//! key of a killed server expires.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,13 +18,13 @@ use super::call::call;
 use super::registration::Registry;
 use crate::settings;
 
-/// A client of an etcd cluster, for one key.
+/// A client of an etcd cluster, which sets one key.
 #[derive(Debug)]
 pub(super) struct Etcd {
     config: settings::Etcd,
     key: String,
     value: String,
-    /// The lease that the key is bound to: a number, as text.
+    /// The id of the lease that the key is bound to. It is a number as text.
     lease: Mutex<Option<String>>,
 }
 
@@ -44,7 +44,7 @@ impl Etcd {
         }
     }
 
-    /// Posts to one server after the other until one succeeds.
+    /// Posts a request to the servers in turn until one of them succeeds.
     async fn post(&self, path: &str, body: &Value) -> Result<Value, BoxError> {
         let mut errors = Vec::new();
         for endpoint in &self.config.endpoints {
@@ -98,7 +98,7 @@ impl Registry for Etcd {
         let renewed = self
             .post("/v3/lease/keepalive", &json!({ "ID": lease }))
             .await?;
-        // etcd reports no TTL for an expired lease.
+        // An answer without a TTL means that the lease has expired.
         match renewed["result"]["TTL"].as_str() {
             Some(ttl) if ttl != "0" => Ok(()),
             _ => Err("the lease has run out".into()),
@@ -108,7 +108,7 @@ impl Registry for Etcd {
     async fn deregister(&self) -> Result<(), BoxError> {
         let lease = self.lease().clone();
         if let Some(lease) = lease {
-            // Revoking the lease deletes the key.
+            // Revokes the lease, which also deletes the key.
             let revoked = self.post("/v3/lease/revoke", &json!({ "ID": lease })).await;
             match revoked {
                 Ok(_) => return Ok(()),

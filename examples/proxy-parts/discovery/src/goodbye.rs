@@ -1,4 +1,5 @@
-//! A goodbye that is sent at most once, however many callers ask for it.
+//! A goodbye, which a server sends to announce its end. It is sent at most once, however many
+//! callers send it.
 
 use std::fmt;
 use std::pin::Pin;
@@ -19,17 +20,18 @@ pub struct Goodbye(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// The time limit and the function that sends the goodbye. Empty until there is a
-    /// receiver.
+    /// The time limit, and the function that sends the goodbye. The cell is empty until somebody
+    /// has to get a goodbye.
     send: OnceLock<(Duration, SendFn)>,
     outcome: OnceCell<Result<(), String>>,
-    /// Cancelled when the goodbye must not be sent any more.
+    /// The token that is cancelled when the goodbye must not be sent any more.
     cancelled: CancellationToken,
 }
 
 impl Goodbye {
-    /// Sets the function that sends the goodbye. It gets the time by which it should be done, which
-    /// leaves a tenth of `limit` before it is cut.
+    /// Sets the function that sends the goodbye. The function's argument is the time by which it
+    /// should be done. A tenth of `limit` is left between that time and the moment when the
+    /// function is dropped.
     pub(super) fn prepare<F>(
         &self,
         limit: Duration,
@@ -38,11 +40,12 @@ impl Goodbye {
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
         let send: SendFn = Box::new(move |until| Box::pin(send(until)));
-        // A server starts only once with its goodbyes, so the cell is empty.
+        // Ignores the error, which never occurs: a server starts only once with its goodbyes, so
+        // the cell is empty.
         let _ = self.0.send.set((limit, send));
     }
 
-    /// Cancels the goodbye: another process goes on under the same announcement.
+    /// Cancels the goodbye, because another process goes on under the same announcement.
     pub(super) fn cancel(&self) {
         self.0.cancelled.cancel();
     }
@@ -56,11 +59,12 @@ impl Goodbye {
     ///
     /// # Errors
     ///
-    /// When a receiver did not confirm it, or not in time. Each call returns the same error.
+    /// When a receiver did not confirm the goodbye within the time limit, or sending it failed.
+    /// Each call returns the same error.
     ///
     /// # Cancel safety
     ///
-    /// A dropped call has no effect on the next one, which sends the goodbye anew.
+    /// Safe: if a call's future is dropped, the next call sends the goodbye anew.
     pub async fn send(&self) -> Result<(), BoxError> {
         let Some((limit, send)) = self.0.send.get() else {
             return Ok(());

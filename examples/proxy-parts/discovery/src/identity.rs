@@ -1,10 +1,10 @@
-//! The server's name and address, as others see them.
+//! The name and the address under which others know the server.
 
 use std::net::SocketAddr;
 
 use crate::settings::Settings;
 
-/// The identity that announcements carry.
+/// The identity of the server, which is part of each announcement.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The service that the server is an instance of.
@@ -13,7 +13,7 @@ pub struct Identity {
     pub id: String,
     /// The machine's name, without a domain.
     pub host: String,
-    /// The address that the server listens on, with the actual port.
+    /// The address that the server listens on, with the port that it really has.
     pub listening: SocketAddr,
     /// The host name or address under which others reach the server.
     pub address: String,
@@ -31,7 +31,7 @@ impl Identity {
         };
         let address = match &config.address {
             Some(address) => address.to_string(),
-            // An unspecified address (`0.0.0.0`) is of no use to others.
+            // Skips an unspecified address (`0.0.0.0`), since other machines cannot connect to it.
             None if listening.ip().is_unspecified() => host.clone(),
             None => listening.ip().to_string(),
         };
@@ -45,7 +45,7 @@ impl Identity {
     }
 }
 
-/// Returns the first label of the machine's name, without characters that DNS does not allow.
+/// Returns the first label of the machine's name. Leaves out characters that DNS does not allow.
 fn host() -> String {
     let system = rustix::system::uname();
     let name = system.nodename().to_string_lossy();

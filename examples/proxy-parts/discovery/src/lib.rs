@@ -1,9 +1,10 @@
-//! Announcements of a server to others: multicast DNS, datagrams to peers, Consul, etcd.
+//! Announcements of a server: by multicast DNS, by datagrams to peers, and in Consul and etcd.
 //!
-//! Every announcement is followed by one goodbye. A hook beside the lame duck sends it, or else the
-//! step of the plan. Registration runs in the background, and its failure is only logged.
+//! Every announcement is followed by one goodbye. A hook of the runner sends it during the lame
+//! duck. If no hook has sent it, the shutdown's step does. Registration runs in the background, and
+//! its failures are only logged.
 //!
-//! [`Discovery`] is a part: an owner has it as a field.
+//! [`Discovery`] is a part, which a server has as a field.
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -76,7 +77,7 @@ pub use goodbye::Goodbye;
 pub use identity::Identity;
 pub use peers::{Peer, PeerTable, Peers};
 
-/// The announcements of one server.
+/// The announcements of one server. Its shutdown sends the goodbyes.
 #[derive(Debug, Default, GracefulShutdown)]
 #[shutdown(part, strict)]
 pub struct Discovery {
@@ -93,8 +94,8 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Starts to announce the server at `address`. `known` is the saved state of its peers; `socket`,
-    /// which has this address, sends and receives their datagrams.
+    /// Starts to announce the server at `address`. `socket` sends and receives the datagrams of
+    /// peers; the pair contains the socket's address. `known` is the saved state of the peers.
     #[must_use]
     pub fn start(
         config: &Settings,
@@ -143,15 +144,16 @@ impl Discovery {
         }
     }
 
-    /// Returns the table of peers, if peers are configured. The table stays up to date.
+    /// Returns the table of peers, if peers are configured. The returned table is updated while the
+    /// server runs.
     #[must_use]
     pub fn peers(&self) -> Option<PeerTable> {
         self.peers.as_ref().map(Peers::table)
     }
 }
 
-/// The goodbyes of one server, which the code that runs it may send before the shutdown. Clones are
-/// cheap and share state.
+/// The goodbyes of one server. The code that runs the server may send them before the shutdown.
+/// Clones are cheap and share state.
 #[derive(Clone, Debug, Default)]
 pub struct Goodbyes {
     mdns: Goodbye,
@@ -161,8 +163,7 @@ pub struct Goodbyes {
 }
 
 impl Goodbyes {
-    /// Registers the configured goodbyes as hooks of `runner`, which sends them beside its lame
-    /// duck.
+    /// Adds hooks to `runner` that send the configured goodbyes during its lame duck.
     pub fn hook<S: GracefulShutdown, B>(
         &self,
         mut runner: Runner<S, B>,

@@ -26,14 +26,14 @@ use datagram::{Datagram, Kind, Nonce};
 
 pub use table::{Peer, PeerTable};
 
-/// The pause after a socket error, so that the loop does not spin.
+/// The pause after a socket error, so that the loop does not repeat the error at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The pause before a goodbye is repeated. It doubles up to `LONGEST_REPEAT`.
+/// The pause before a goodbye is sent again. It doubles each time, up to `LONGEST_REPEAT`.
 const FIRST_REPEAT: Duration = Duration::from_millis(50);
 const LONGEST_REPEAT: Duration = Duration::from_millis(500);
 
-/// The socket for peers, and the tasks that use it.
+/// The socket for the datagrams of peers, and the tasks that use it.
 #[derive(Debug)]
 pub struct Peers {
     shared: Arc<Shared>,
@@ -47,16 +47,17 @@ struct Shared {
     socket: Arc<UdpSocket>,
     is_ipv6: bool,
     table: PeerTable,
-    /// Goodbyes that wait for an acknowledgement.
+    /// The goodbyes that wait for an acknowledgement.
     pending: Mutex<HashMap<(SocketAddr, Nonce), oneshot::Sender<()>>>,
-    /// Cancelled when the server leaves, which ends its greetings.
+    /// The token that is cancelled when the server leaves. The server then stops to greet its
+    /// peers.
     leaving: CancellationToken,
     ignored: AtomicU64,
     complaints: Throttle,
 }
 
 impl Peers {
-    /// Starts to listen to the peers and to greet them.
+    /// Starts to receive datagrams from the peers and to greet them.
     pub(super) fn start(
         config: &settings::Peers,
         (socket, address): (Arc<UdpSocket>, SocketAddr),
@@ -78,7 +79,8 @@ impl Peers {
             complaints: Throttle::default(),
         });
         let mut tasks = JoinSet::new();
-        // After a hand-over, the new process answers the peers.
+        // Stops the tasks when the goodbye is cancelled: after a hand-over, the new process answers
+        // the peers.
         let cancelled = goodbye.cancelled();
         let listening = shared.clone().listen();
         tasks.spawn(async move { cancelled.run_until_cancelled(listening).await.unwrap_or(()) });
@@ -99,7 +101,7 @@ impl Peers {
     }
 }
 
-/// A goodbye that waits for its acknowledgement.
+/// A goodbye that waits for its acknowledgement until it is dropped.
 struct PendingAck<'a> {
     shared: &'a Shared,
     key: (SocketAddr, Nonce),
@@ -132,8 +134,8 @@ impl Component for Peers {
 }
 
 impl Shared {
-    /// Sends a goodbye to each peer that is present, until all have acknowledged it or `until` has
-    /// passed.
+    /// Sends goodbyes to each peer that is present. Ends when all have acknowledged a goodbye, or
+    /// when `until` has passed.
     async fn leave(self: Arc<Self>, until: Instant) -> Result<(), BoxError> {
         self.leaving.cancel();
         let present = self.table.present();
@@ -154,7 +156,8 @@ impl Shared {
         }
     }
 
-    /// Sends goodbyes to `peer` until it acknowledges one. Returns false if it does not in time.
+    /// Sends goodbyes to `peer` until it acknowledges one. Returns false if it has not done so when
+    /// `until` has passed.
     async fn send_goodbye(&self, peer: SocketAddr, until: Instant) -> bool {
         let nonce = datagram::nonce();
         let mut waiting = self.await_ack(peer, &nonce);
@@ -188,7 +191,7 @@ impl Shared {
         }
     }
 
-    /// Lists the peers whose acknowledgement is missing.
+    /// Lists the peers that have not acknowledged a goodbye.
     fn unacknowledged(&self) -> String {
         let mut peers: Vec<_> = self.pending().keys().map(|(peer, _)| *peer).collect();
         peers.sort();
@@ -200,7 +203,7 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Greets all peers every `every`, until the server leaves.
+    /// Greets all peers at intervals of `every`, until the server leaves.
     async fn greet(self: Arc<Self>, every: Duration) {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -232,7 +235,8 @@ impl Shared {
         }
     }
 
-    /// Converts an address to the socket's family: an IPv6 socket reaches IPv4 by mapped addresses.
+    /// Converts an address to the socket's family. An IPv6 socket needs mapped addresses to reach
+    /// IPv4 peers.
     fn reached(&self, to: SocketAddr) -> SocketAddr {
         match to.ip() {
             IpAddr::V4(ip) if self.is_ipv6 => (ip.to_ipv6_mapped(), to.port()).into(),
@@ -268,7 +272,7 @@ impl Shared {
                 self.table.record(from, &id, kind);
                 if kind == Kind::Ack {
                     let waiting = self.pending().remove(&(from, nonce.into_owned()));
-                    // The goodbye may have timed out by now.
+                    // Ignores an error, since the goodbye may have timed out by now.
                     waiting.map(|waiting| waiting.send(()));
                 } else {
                     self.send(Kind::Ack, &nonce, from).await;
@@ -279,7 +283,7 @@ impl Shared {
     }
 
     fn ignore(&self, from: Option<SocketAddr>, error: &BoxError) {
-        // Relaxed: this is only a count.
+        // Relaxed, since this number is only counted and logged.
         let ignored = self.ignored.fetch_add(1, Ordering::Relaxed) + 1;
         if self.complaints.allows() {
             let from = from.map(tracing::field::display);

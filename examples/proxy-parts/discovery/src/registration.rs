@@ -1,4 +1,4 @@
-//! An entry in a registry: created and renewed in the background, removed at the end.
+//! An entry in a registry. A background task creates and renews the entry. The goodbye removes it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,29 +13,30 @@ use tracing::{info, warn};
 
 use super::Goodbye;
 
-/// The first pause between two attempts to register. It doubles up to `LONGEST_PAUSE`.
+/// The pause after the first failed attempt to register. It doubles each time, up to
+/// `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// A registry that holds an entry for a service.
+/// A registry that holds an entry for one service.
 pub(super) trait Registry: Send + Sync + 'static {
     /// The registry's name in logs.
     const NAME: &'static str;
 
-    /// Returns how long an entry lasts without renewal.
+    /// Returns the time after which the registry drops an entry that is not renewed.
     fn time_to_live(&self) -> Duration;
 
-    /// Creates the entry, and replaces one that exists.
+    /// Creates the entry, or replaces an existing entry.
     fn register(&self) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Renews the entry for another time to live. After an error the caller must register again.
+    /// Renews the entry for another time to live. After an error, the caller must register again.
     fn renew(&self) -> impl Future<Output = Result<(), BoxError>> + Send;
 
     /// Removes the entry, if it exists.
     fn deregister(&self) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
-/// An entry, and the task that renews it.
+/// An entry in a registry, and the task that renews it.
 #[derive(Debug)]
 pub(super) struct Registration {
     name: &'static str,
@@ -50,8 +51,8 @@ struct Task {
 }
 
 impl Task {
-    /// Stops the task and waits for its end. A call in flight is not cut, since its effect would be
-    /// unknown.
+    /// Stops the task and waits for its end. Lets a call in flight complete, since the effect of an
+    /// interrupted call would be unknown.
     async fn end(&self) {
         self.stop.cancel();
         self.tracker.close();
@@ -60,7 +61,7 @@ impl Task {
 }
 
 impl Registration {
-    /// Starts to register. Each call of the registry may take `limit`.
+    /// Starts to register and renew the entry. Each call of the registry may take the time `limit`.
     pub(super) fn start<R: Registry>(registry: R, limit: Duration, goodbye: Goodbye) -> Self {
         let entry = Arc::new(Entry {
             registry,
@@ -91,12 +92,13 @@ impl Registration {
 struct Entry<R> {
     registry: R,
     limit: Duration,
-    /// Whether the entry may exist.
+    /// Whether a registration was attempted, so that the entry may exist.
     attempted: AtomicBool,
 }
 
 impl<R: Registry> Entry<R> {
-    /// Registers and renews the entry, and registers again after it was lost.
+    /// Registers and renews the entry until `stop` is cancelled. Registers again when a renewal has
+    /// failed.
     async fn renew_until(&self, stop: &CancellationToken) {
         while self.register_until(stop).await {
             info!(registry = R::NAME, "registered");
@@ -113,7 +115,7 @@ impl<R: Registry> Entry<R> {
         }
     }
 
-    /// Retries until it succeeds. Returns false if `stop` was cancelled first.
+    /// Tries to register until it succeeds. Returns false if `stop` was cancelled first.
     async fn register_until(&self, stop: &CancellationToken) -> bool {
         let pauses = ExponentialBuilder::new()
             .with_min_delay(FIRST_PAUSE)

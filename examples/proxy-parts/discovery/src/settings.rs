@@ -1,4 +1,4 @@
-//! Announcements of the server to others, and its goodbyes.
+//! The settings of the announcements of a server.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,26 +11,26 @@ use mdns_sd::IfKind;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-/// The announcements of the server.
+/// The settings of the announcements of a server.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The service that the server is an instance of.
     pub service: Label,
-    /// The id of this instance. The default is made of the service, the host's name and the port.
+    /// The id of this instance. The default consists of the service, the host's name and the port.
     pub id: Option<Label>,
-    /// The host name or address under which others reach the server. The default is the one it
-    /// listens on.
+    /// The host name or address under which others reach the server. The default is the address
+    /// that the server listens on.
     pub address: Option<Label>,
     /// The time limit of each goodbye.
     pub timeout: Seconds,
-    /// Multicast DNS, for everyone on the link.
+    /// The announcement by multicast DNS, which reaches all machines on the link.
     pub mdns: Option<Mdns>,
-    /// Datagrams to other servers.
+    /// The datagrams to other servers, which are its peers.
     pub peers: Option<Peers>,
-    /// A Consul agent.
+    /// The registration with a Consul agent.
     pub consul: Option<Consul>,
-    /// An etcd cluster.
+    /// The registration in an etcd cluster.
     pub etcd: Option<Etcd>,
 }
 
@@ -49,8 +49,8 @@ impl Default for Settings {
     }
 }
 
-/// A part of a name, path or key: a letter or digit, then more of them or `-`, `_`, `.`, `:`. It
-/// has at most 63 bytes, like a DNS label.
+/// A part of a name, path or key. It begins with a letter or digit, followed by letters, digits or
+/// `-`, `_`, `.`, `:`. It has at most 63 bytes, like a DNS label.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Label(String);
 
@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for Label {
             .bytes()
             .next()
             .is_some_and(|byte| byte.is_ascii_alphanumeric());
-        // An IPv6 address may begin with colons.
+        // Allows colons at the beginning, which an IPv6 address may have.
         if text.len() <= 63 && (begins || text.starts_with("::")) && text.bytes().all(plain) {
             Ok(Self(text))
         } else {
@@ -87,16 +87,16 @@ impl<'de> Deserialize<'de> for Label {
     }
 }
 
-/// An announcement by multicast DNS (RFC 6762).
+/// The settings of the announcement by multicast DNS (RFC 6762).
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mdns {
     /// The service type, without its domain.
     pub service: ServiceType,
-    /// The interfaces to announce on, by name or address. The default is the one that has the
-    /// listening address, or all but loopback.
+    /// The names or addresses of the interfaces on which the server is announced. The default is
+    /// the interface with the listening address, or all interfaces but loopback.
     pub interfaces: Vec<Interface>,
-    /// The port of multicast DNS. Only tests change it.
+    /// The port for multicast DNS. Only tests use another port than the standard one.
     pub port: NonZeroU16,
 }
 
@@ -115,7 +115,7 @@ impl Default for Mdns {
 pub struct ServiceType(String);
 
 impl ServiceType {
-    /// Returns the type with the domain of multicast DNS.
+    /// Returns the service type followed by the domain of multicast DNS.
     #[must_use]
     pub fn domain(&self) -> String {
         format!("{}.local.", self.0)
@@ -151,11 +151,11 @@ impl From<&Interface> for IfKind {
     }
 }
 
-/// Other servers, which exchange datagrams with this one.
+/// The settings of the datagrams that the server exchanges with its peers.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Peers {
-    /// The address to receive datagrams on and to send them from.
+    /// The address from which the server sends datagrams, and on which it receives them.
     pub listen: SocketAddr,
     /// The addresses of the peers. Datagrams from other addresses are ignored.
     pub tell: Vec<SocketAddr>,
@@ -170,7 +170,7 @@ impl Peers {
     }
 }
 
-/// A Consul agent.
+/// The settings of the registration with a Consul agent.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Consul {
@@ -183,14 +183,14 @@ pub struct Consul {
     pub ttl: Seconds,
 }
 
-/// An etcd cluster.
+/// The settings of the registration in an etcd cluster.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Etcd {
-    /// The servers' URLs. The first one that answers is used.
+    /// The servers' URLs. The first server that answers is used.
     #[serde(deserialize_with = "endpoints")]
     pub endpoints: Vec<Endpoint>,
-    /// The beginning of the key. Service and id follow.
+    /// The beginning of the key. The service and the id follow.
     #[serde(default = "Etcd::prefix")]
     pub prefix: String,
     /// The access token.
@@ -223,7 +223,7 @@ fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Endpoint>
 pub struct Endpoint(Authority);
 
 impl Endpoint {
-    /// Returns the host and port.
+    /// Returns the host and port of the URL.
     #[must_use]
     pub const fn authority(&self) -> &Authority {
         &self.0
@@ -263,7 +263,7 @@ impl<'de> Deserialize<'de> for Endpoint {
     }
 }
 
-/// A value of a header field that logs never show.
+/// A value for a header field. `Debug` does not show it, so that no log contains it.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(HeaderValue);
 

@@ -1,5 +1,5 @@
-//! A circuit breaker: after several failures in a row it rejects requests for a while, then admits
-//! one as a trial, and closes again if the trial succeeds.
+//! A circuit breaker. After several failures in a row it rejects requests for a while. Then it
+//! admits one request as a trial, and closes again if the trial succeeds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,15 +9,15 @@ use lifecycle_proxy_common::timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// The largest multiple of the first pause. Each failed trial doubles the pause.
+/// The largest pause, as a multiple of the first pause. Each failed trial doubles the pause.
 const LONGEST: u32 = 16;
 
 /// The settings of a breaker.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// The number of failures in a row that open it.
+    /// The number of failures in a row that open the breaker.
     pub failures: u32,
-    /// The first pause.
+    /// The pause after the breaker has opened for the first time.
     pub open: Duration,
 }
 
@@ -39,19 +39,19 @@ enum State {
     HalfOpen { on_trial: bool, pause: Duration },
 }
 
-/// The stage of a breaker.
+/// The stage of a breaker, which decides about the next request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stage {
-    /// Admits all requests.
+    /// The breaker admits all requests.
     Closed,
-    /// Admits one request as a trial.
+    /// The breaker admits one request as a trial.
     HalfOpen,
-    /// Admits no request.
+    /// The breaker admits no request.
     Open,
 }
 
-/// The state of a breaker that is not closed. It uses the wall clock, so that another process can
-/// restore it.
+/// The state of a breaker that is not closed. Its times are those of the wall clock, so that
+/// another process can restore the state.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Tripped {
     /// The time until which no request is admitted.
@@ -62,8 +62,8 @@ pub struct Tripped {
     pause: Duration,
 }
 
-/// The permission for one request. The holder reports the result; if it is dropped without a
-/// result, another request may be the trial.
+/// The permission for one request. The holder reports the request's result. If the ticket is
+/// dropped without a result, another request may be the trial.
 #[derive(Debug)]
 #[must_use]
 pub struct Ticket {
@@ -82,7 +82,7 @@ impl Breaker {
         }))
     }
 
-    /// Admits a request, unless the breaker is open.
+    /// Admits a request, or returns `None` if the breaker rejects it.
     pub fn admit(&self) -> Option<Ticket> {
         let mut state = self.state();
         let is_trial = match *state {
@@ -123,7 +123,7 @@ impl Breaker {
         }
     }
 
-    /// Returns how long the breaker stays open from now on.
+    /// Returns the time for which the breaker stays open from now on. `None` if it is not open.
     #[must_use]
     pub fn pause(&self) -> Option<Duration> {
         match *self.state() {
@@ -141,7 +141,7 @@ impl Breaker {
         self.0.opened.load(Ordering::Relaxed)
     }
 
-    /// Returns the state to save. `None` while the breaker is closed.
+    /// Returns the state of the breaker for a file. `None` if the breaker is closed.
     #[must_use]
     pub fn tripped(&self) -> Option<Tripped> {
         let (until, pause) = match *self.state() {
@@ -156,8 +156,8 @@ impl Breaker {
         })
     }
 
-    /// Restores a saved state, for the rest of its pause. Even if the clock was set back, the rest
-    /// is at most the pause itself.
+    /// Restores a saved state. The breaker stays open for the rest of the saved pause, and never
+    /// longer than the whole pause, even if the clock was set back.
     pub fn resume(&self, tripped: Tripped) {
         let pause = self.bounded(tripped.pause);
         let until = tripped.until.unwrap_or(SystemTime::UNIX_EPOCH);
@@ -187,7 +187,7 @@ impl Breaker {
 }
 
 impl Ticket {
-    /// Records a success.
+    /// Records that the request has succeeded.
     pub fn succeeded(mut self) {
         let mut state = self.breaker.state();
         if self.is_trial || matches!(*state, State::Closed { .. }) {
@@ -197,7 +197,8 @@ impl Ticket {
         self.is_trial = false;
     }
 
-    /// Records a failure. Requests from before the breaker opened do not count.
+    /// Records that the request has failed. Ignores requests that were admitted before the breaker
+    /// opened.
     pub fn failed(mut self) {
         let Settings {
             failures: most,
@@ -318,7 +319,8 @@ mod tests {
         after.resume(before.tripped().unwrap());
         advance(Duration::from_secs(3)).await;
         assert!(after.admit().is_none());
-        // The wall clock is not paused, so time may have passed between the two.
+        // The wall clock is not paused in this test, so some time may have passed since the state
+        // was saved.
         advance(Duration::from_secs(1)).await;
         after.admit().unwrap().failed();
         advance(PAUSE * 2 - Duration::from_secs(1)).await;

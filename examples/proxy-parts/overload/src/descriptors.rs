@@ -1,16 +1,16 @@
-//! File descriptors, and how many connections they allow.
+//! File descriptors, and the number of connections that they allow.
 
 use std::num::NonZeroUsize;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-/// Descriptors for everything but connections: standard streams, listeners, the event loop, files,
-/// name resolution.
+/// The number of descriptors that are not for connections, but for standard streams, listeners, the
+/// event loop, files and name resolution.
 const RESERVE: u64 = 32;
 
-/// Returns how many of the `wanted` connections are possible when each takes `each` descriptors.
-/// Raises the soft limit as far as the hard limit allows.
+/// Returns the number of possible connections, at most `wanted`, if each connection takes `each`
+/// descriptors. Raises the soft limit of open files as far as the hard limit allows.
 #[must_use]
 pub fn connections(wanted: NonZeroUsize, each: u64) -> NonZeroUsize {
     let needed = needed(wanted, each);
@@ -29,7 +29,8 @@ pub fn connections(wanted: NonZeroUsize, each: u64) -> NonZeroUsize {
     clamp(wanted, each, Some(available))
 }
 
-/// Returns how many descriptors this process may have, or `None` without a limit.
+/// Returns the number of descriptors that this process may have open. `None` means that there is no
+/// limit.
 #[must_use]
 pub fn allowed() -> Option<u64> {
     getrlimit(Resource::Nofile).current
@@ -55,7 +56,7 @@ fn clamp(wanted: NonZeroUsize, each: u64, available: Option<u64>) -> NonZeroUsiz
     possible
 }
 
-/// Returns the advice for a limit of open files that is lower than `needed`.
+/// Returns the advice to log when the limit of open files is lower than `needed`.
 fn advice(possible: NonZeroUsize, needed: u64) -> String {
     format!(
         "allow {needed} (systemd: LimitNOFILE={needed}, containers: --ulimit nofile={needed}, \

@@ -1,6 +1,6 @@
-//! Protection of a server and of its upstreams against overload: [load shedding](load), a
-//! [circuit breaker](breaker), and a [limit of connections](descriptors) that the file descriptors
-//! allow.
+//! Protection of a server and its upstreams against overload: [load shedding](load), which refuses
+//! requests, a [circuit breaker](breaker), and a [limit of connections](descriptors) that follows
+//! from the limit of open files.
 //!
 //! ```
 //! use std::sync::Arc;

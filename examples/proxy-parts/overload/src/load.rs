@@ -16,10 +16,10 @@ pub use lifecycle_proxy_common::Used;
 /// The interval between two measurements.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// While half open, one of this many requests is admitted.
+/// While the load's breaker is half open, one of this many requests is admitted.
 const TRIAL: u64 = 4;
 
-/// A measured resource.
+/// A resource whose use is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(usize)]
 pub enum Resource {
@@ -27,7 +27,7 @@ pub enum Resource {
     Files,
     /// Resident memory, in bytes.
     Memory,
-    /// Tasks of the runtime.
+    /// Tasks of the tokio runtime.
     Tasks,
     /// Client connections.
     Connections,
@@ -36,7 +36,7 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// The resources, in the order of their numbers.
+    /// All resources, in the order of their numbers.
     pub const ALL: [Self; 5] = [
         Self::Files,
         Self::Memory,
@@ -58,10 +58,10 @@ impl Resource {
     }
 }
 
-/// A value for each resource, in their order.
+/// A value for each resource, in the order of [`Resource::ALL`].
 pub type Each<T> = [T; Resource::ALL.len()];
 
-/// Resources that other parts count.
+/// Functions that return the use of the resources that other parts count.
 pub struct Counted {
     /// Client connections.
     pub connections: Box<dyn Fn() -> Used + Send + Sync>,
@@ -75,17 +75,18 @@ impl fmt::Debug for Counted {
     }
 }
 
-/// A soft and a hard limit. The gap between them keeps the server from switching with every request.
+/// A soft and a hard limit of a resource. The gap between them keeps the server from changing its
+/// decision with every request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Bounds {
-    /// The limit from which connections are closed after their request.
+    /// The limit from which on connections are closed after their current request.
     pub soft: u64,
-    /// The limit from which requests are refused, until the use is below `soft`.
+    /// The limit from which on requests are refused, until the use is below `soft` again.
     pub hard: u64,
 }
 
 impl Bounds {
-    /// Limits that are never reached.
+    /// Limits that no use ever reaches.
     pub const NONE: Self = Self {
         soft: u64::MAX,
         hard: u64::MAX,
@@ -112,7 +113,7 @@ enum Pressure {
 /// A function that measures all resources.
 pub type MeasureFn = Box<dyn Fn() -> Each<Used> + Send + Sync>;
 
-/// The measured load, and the decision whether to shed it.
+/// The measured load, and the decision whether requests are refused.
 pub struct Load {
     bounds: Each<Bounds>,
     measure: MeasureFn,
@@ -126,7 +127,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Creates a load without measurements.
+    /// Creates a load that has no measurements yet.
     #[must_use]
     pub fn new(bounds: Each<Bounds>, measure: MeasureFn) -> Self {
         Self {
@@ -142,7 +143,7 @@ impl Load {
         }
     }
 
-    /// Measures at intervals, forever, and decides.
+    /// Measures the resources at intervals, without an end, and decides after each measurement.
     pub async fn watch(self: Arc<Self>) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -152,8 +153,8 @@ impl Load {
         }
     }
 
-    /// Measures now, and returns use and peaks. It does not decide, so it may be called at any
-    /// time.
+    /// Measures the resources now, and returns their use and their peaks. Does not decide about
+    /// requests, so it may be called at any time.
     #[must_use]
     pub fn usage(&self) -> Each<Used> {
         self.record((self.measure)());
@@ -168,7 +169,7 @@ impl Load {
         }
     }
 
-    /// Records a measurement, and decides.
+    /// Records a measurement, and decides whether requests are refused from now on.
     pub fn observe(&self, used: Each<Used>) {
         self.record(used);
         let mut worst = (Pressure::None, Resource::Files, 0);
@@ -202,7 +203,7 @@ impl Load {
         }
     }
 
-    /// Returns the stage of the breaker.
+    /// Returns the stage of the load's breaker, which is open while requests are refused.
     #[must_use]
     pub fn stage(&self) -> Stage {
         match self.stage.load(Ordering::Relaxed) {
@@ -212,7 +213,7 @@ impl Load {
         }
     }
 
-    /// Returns whether one more request is admitted. Counts the refused ones.
+    /// Returns whether one more request is admitted. If not, counts the request as refused.
     #[must_use]
     pub fn admits(&self) -> bool {
         let admitted = match self.stage() {
@@ -229,7 +230,7 @@ impl Load {
         admitted
     }
 
-    /// Returns whether connections should be closed after their request.
+    /// Returns whether connections should be closed after their current request.
     #[must_use]
     pub fn is_pressed(&self) -> bool {
         self.pressed.load(Ordering::Relaxed) != Pressure::None as u8
@@ -243,13 +244,13 @@ impl Load {
         }
     }
 
-    /// Returns the number of refused requests.
+    /// Returns the number of requests that were refused so far.
     #[must_use]
     pub fn shed(&self) -> u64 {
         self.shed.load(Ordering::Relaxed)
     }
 
-    /// Returns how often the breaker has opened.
+    /// Returns the number of times that the load's breaker has opened.
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
@@ -264,11 +265,11 @@ impl fmt::Debug for Load {
     }
 }
 
-/// Measures this process. Unknown values are 0.
+/// Measures the resources of this process. A value that cannot be measured is 0.
 #[must_use]
 pub fn measure(counted: &Counted) -> Each<Used> {
     let tasks = Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks());
-    // Peaks between two measurements are not seen.
+    // Uses the current number as the peak, since a peak between two measurements is not noticed.
     let seen = |active| Used {
         active,
         peak: active,
@@ -282,20 +283,20 @@ pub fn measure(counted: &Counted) -> Each<Used> {
     ]
 }
 
-/// Counts open files. Since Linux 6.2 the directory's size is their number; before, the entries are
-/// counted.
+/// Returns the number of open files. Since Linux 6.2 the size of `/proc/self/fd` is that number. On
+/// older kernels, counts the directory's entries.
 fn open_files() -> u64 {
     let size = std::fs::metadata("/proc/self/fd").map_or(0, |directory| directory.len());
     if size > 0 {
         return size;
     }
     let counted = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    // Reading the directory opens one file itself.
+    // Subtracts the file that is opened to read the directory.
     counted.saturating_sub(1) as u64
 }
 
-/// Returns the resident memory. `/proc/self/status` has it in kilobytes, which avoids asking for
-/// the page size: valgrind crashes on that call.
+/// Returns the resident memory, in bytes. Reads `/proc/self/status`, which has the value in
+/// kilobytes, so that the page size is not needed: valgrind crashes when a process asks for it.
 fn memory() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// The time of a client's last byte.
+/// The time of the last byte that a client sent or got.
 #[derive(Debug)]
 pub(super) struct LastActivity {
     since: Instant,
@@ -32,7 +32,7 @@ impl LastActivity {
         self.since + Duration::from_millis(self.last.load(Ordering::Relaxed))
     }
 
-    /// Waits until no byte has passed for `limit`.
+    /// Waits until no byte has passed for the time `limit`.
     pub(super) async fn silent_for(&self, limit: Duration) {
         loop {
             let due = self.last() + limit;

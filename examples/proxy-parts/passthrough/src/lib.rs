@@ -1,7 +1,7 @@
-//! TLS passthrough: connections are passed on by the server name that their clients ask for (RFC
-//! 6066 §3), without decryption. Only the first message is read.
+//! TLS passthrough. Each connection is passed on to the server that its client names in its first
+//! message (RFC 6066 §3). Only that message is read, and nothing is decrypted.
 //!
-//! [`Passthrough`] is what a [`StreamServer`](lifecycle_http::StreamServer) serves:
+//! [`Passthrough`] is a handler for a [`StreamServer`](lifecycle_http::StreamServer):
 //!
 //! ```
 //! use std::time::Duration;
@@ -72,24 +72,24 @@ use tracing::{debug, warn};
 use last_activity::LastActivity;
 use settings::Allowed;
 
-/// The size of the largest first message, in bytes.
+/// The size of the largest first message of a client, in bytes.
 const LONGEST_HELLO: usize = 64 * 1024;
 
-/// A fatal alert: unrecognized_name (RFC 8446 §6).
+/// The TLS alert that ends a connection with the reason unrecognized_name (RFC 8446 §6).
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
 
-/// Time limits.
+/// Time limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// The time limit for the connection to a server.
+    /// The time limit of connecting to a server.
     pub connect: Duration,
-    /// The time limit for the first message.
+    /// The time limit of the client's first message.
     pub hello: Duration,
-    /// The time limit without a byte in either direction.
+    /// The longest time without a byte in either direction.
     pub idle: Duration,
 }
 
-/// A handler that passes TLS connections on. Clones are cheap.
+/// A handler that passes TLS connections on to servers. Clones are cheap and share state.
 #[derive(Clone, Debug)]
 pub struct Passthrough(Arc<Inner>);
 
@@ -97,19 +97,19 @@ pub struct Passthrough(Arc<Inner>);
 struct Inner {
     allow: Vec<Allowed>,
     connect: Duration,
-    /// The time limit for the first message.
+    /// The time limit of the client's first message.
     hello: Duration,
-    /// The time limit without a byte in either direction.
+    /// The longest time without a byte in either direction.
     idle: Duration,
     counts: Counts,
     complaints: Throttle,
 }
 
-/// Numbers of TLS connections. Clones are cheap and share state.
+/// Numbers of TLS connections by their outcome. Clones are cheap and share state.
 #[derive(Clone, Debug, Default)]
 pub struct Counts(Arc<[AtomicU64; 5]>);
 
-/// The outcome of a connection.
+/// The outcome of a TLS connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(usize)]
 pub enum Fate {
@@ -117,16 +117,16 @@ pub enum Fate {
     Passed,
     /// The first message was not TLS, or did not come in time.
     NoHello,
-    /// The client asked for no name.
+    /// The client's first message had no server name.
     NoName,
-    /// The client asked for a name that is not allowed.
+    /// The client's first message had a server name that is not allowed.
     NotAllowed,
-    /// The server behind the name could not be reached.
+    /// The server with that name could not be reached.
     Unreachable,
 }
 
 impl Fate {
-    /// The outcomes, in the order of their numbers.
+    /// All outcomes, in the order of their numbers.
     pub const ALL: [Self; 5] = [
         Self::Passed,
         Self::NoHello,
@@ -180,24 +180,24 @@ impl Passthrough {
         }))
     }
 
-    /// Returns the numbers, which stay up to date.
+    /// Returns the counters, which are updated with each connection.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.0.counts.clone()
     }
 
-    /// Serves a connection until it ends.
+    /// Serves a connection of a client until it ends.
     ///
     /// # Errors
     ///
-    /// When the connection breaks while it is passed on.
+    /// When the connection to the client or to the server breaks after it was passed on.
     pub async fn serve(
         self,
         mut stream: RawStream,
         connection: Connection,
     ) -> Result<(), BoxError> {
         connection.set_protocol("TLS");
-        // Marked as busy, because this handler enforces its own limits for silence.
+        // Marked as busy, since this handler itself ends silent connections.
         let _busy = connection.busy();
         let Inner { hello, idle, .. } = *self.0;
         let opened = self.0.open(&mut stream, hello, &connection);
@@ -219,8 +219,8 @@ impl Passthrough {
 }
 
 impl Inner {
-    /// Reads the first message, and connects to the server it asks for. Returns `None` if the
-    /// client left, or the connection was cancelled, before the message.
+    /// Reads the first message, and connects to the server that it names. Returns `None` if the
+    /// client left before the message, or the connection was cancelled before it.
     async fn open(
         &self,
         stream: &mut RawStream,
@@ -268,15 +268,17 @@ impl Inner {
             warn!(%peer, reason, refused, error = &*error as &dyn std::error::Error, "TLS connection refused");
         }
         if fate != Fate::NoHello {
-            // Best effort: a client that does not read the alert sees the close.
+            // Ignores an error: a client that does not read the alert still sees that the
+            // connection is closed.
             let _ = stream.write_all(&UNRECOGNIZED_NAME).await;
         }
         let _ = stream.shutdown().await;
     }
 }
 
-/// Reads a ClientHello. Returns its server name, if it has one, and its bytes. Returns `None` if
-/// nothing had arrived when the client left or the connection was cancelled.
+/// Reads the client's first message (ClientHello). Returns its bytes, and its server name, if it
+/// has one. Returns `None` if nothing had arrived when the client left or the connection was
+/// cancelled.
 async fn read_hello(
     stream: &mut RawStream,
     connection: &Connection,
@@ -313,16 +315,16 @@ async fn read_hello(
     }
 }
 
-/// The end of a connection that was passed on.
+/// The way in which a connection that was passed on has ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum End {
-    /// Both sides have closed.
+    /// The client and the server have closed the connection.
     Closed,
-    /// No byte has passed for too long.
+    /// No byte has passed within the time limit.
     Expired,
 }
 
-/// Relays until both sides have closed, or no byte has passed for `idle`.
+/// Relays bytes until the client and the server have closed, or no byte has passed for `idle`.
 async fn pass(
     stream: RawStream,
     mut upstream: TcpStream,
@@ -345,7 +347,7 @@ async fn pass(
     }
 }
 
-/// A client's stream that records when bytes pass.
+/// A client's stream that records the time at which bytes pass.
 struct Watched<'a> {
     stream: RawStream,
     activity: &'a LastActivity,

@@ -1,4 +1,4 @@
-//! The settings, as a configuration file has them.
+//! The settings of TLS passthrough, as a configuration file has them.
 
 use std::net::SocketAddr;
 
@@ -7,13 +7,13 @@ use lifecycle_proxy_common::{HostPattern, can_connect_to};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-/// TLS connections that are passed on by server name, without decrypting them.
+/// The settings of TLS connections, which are passed on by server name without decryption.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(try_from = "Fields")]
 pub struct Settings {
     /// The addresses that TLS clients connect to. By default there are none.
     pub listen_addrs: Vec<SocketAddr>,
-    /// The allowed server names. The first pattern that matches counts.
+    /// The allowed server names. The first pattern that matches a name decides.
     pub allow: Vec<Allowed>,
 }
 
@@ -43,13 +43,13 @@ impl TryFrom<Fields> for Settings {
     }
 }
 
-/// A pattern of server names, and the server behind them.
+/// A pattern of server names, and the server for the names that match.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Allowed {
-    /// A name, or all names under a domain.
+    /// A server name, or a wildcard for all names under a domain.
     pub name: HostPattern,
-    /// The server's `host:port`. The default is port 443 of the requested name.
+    /// The `host:port` of the server. The default is port 443 of the name that the client requests.
     #[serde(default, deserialize_with = "host_and_port")]
     pub to: Option<String>,
 }

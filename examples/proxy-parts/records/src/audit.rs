@@ -12,7 +12,7 @@ use tracing::error;
 
 #[derive(Serialize)]
 struct Line<'a> {
-    /// The time of writing, at the end of the shutdown.
+    /// The time at which the line is written, which is the end of the shutdown.
     #[serde(serialize_with = "timestamp::rfc3339")]
     time: SystemTime,
     pid: u32,
@@ -21,16 +21,16 @@ struct Line<'a> {
     report: &'a Report,
 }
 
-/// Appends the `report` of a program of this version to the file at `path`. Logs an error if that
-/// fails.
+/// Appends a line with `report` to the file at `path`. `version` is the version of the program.
+/// Logs an error if that fails.
 pub fn record(path: &Path, version: &str, report: &Report) {
     if let Err(error) = append(path, version, report) {
         error!(path = %path.display(), %error, "appending to the audit trail failed");
     }
 }
 
-/// Appends the `report` of a program of this version to the file at `path`, and waits until it is on
-/// the disk.
+/// Appends a line with `report` to the file at `path`, and waits until the line is on the disk.
+/// `version` is the version of the program.
 ///
 /// # Errors
 ///
@@ -53,7 +53,7 @@ pub fn append(path: &Path, version: &str, report: &Report) -> io::Result<()> {
     if is_torn(&mut file)? {
         text.insert(0, b'\n');
     }
-    // Written in one call, so that lines of two processes do not mix.
+    // Written in one call, so that the lines of two processes do not mix.
     file.write_all(&text)?;
     file.sync_all()?;
     if is_new {
@@ -65,7 +65,7 @@ pub fn append(path: &Path, version: &str, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns whether the last line is incomplete, because its process was killed while writing.
+/// Returns whether the file's last line is incomplete, because a process was killed while it wrote.
 fn is_torn(file: &mut File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(false);

@@ -1,9 +1,9 @@
-//! Records that outlive a server, as files with one JSON object a line: the [traffic tape](tape),
-//! which has a line for each exchange and never waits for the disk, and the [audit trail](audit), which
-//! has a line for each shutdown.
+//! Records that outlive a server, as files with one JSON object a line. The [traffic tape](tape)
+//! has a line for each exchange, and never makes an exchange wait for the disk. The [audit
+//! trail](audit) has a line for each shutdown.
 //!
-//! The server owns the recorder and the task that writes. A shutdown stops the task, then writes
-//! what is still queued:
+//! The server owns the recorder and the task that writes to the disk. A shutdown stops the task,
+//! then writes the lines that are still queued:
 //!
 //! ```
 //! use std::net::SocketAddr;

@@ -1,5 +1,6 @@
-//! The traffic tape, a log of exchanges: one JSON object a line for each exchange. Recording never waits for the disk.
-//! Entries that the disk does not take, or not in time, are dropped and counted.
+//! The traffic tape: a log with one line of JSON for each exchange. Recording never waits for the
+//! disk. Entries for which the queue has no room, or that cannot be written, are dropped and
+//! counted.
 
 mod rotation;
 
@@ -25,13 +26,13 @@ use rotation::{RotatingFile, Written};
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The file to append to, one JSON object a line. Without one nothing is recorded.
+    /// The file to which the lines are appended. `None` means that nothing is recorded.
     pub path: Option<PathBuf>,
-    /// The number of entries that may wait for the disk. Further ones are dropped and counted.
+    /// The number of entries that may wait for the disk. Further entries are dropped and counted.
     #[serde(deserialize_with = "bounds::positive::<_, _, 1000000>")]
     pub queue: NonZeroUsize,
-    /// The size at which the file is rotated to a name ending in `.1`. Without a limit it only
-    /// grows.
+    /// The size, in bytes, at which the file is rotated: it is renamed to a name ending in `.1`.
+    /// `None` means that the file is never rotated.
     #[serde(deserialize_with = "bounds::optional::<_, _, 1125899906842624>")]
     pub max_bytes: Option<NonZeroU64>,
     /// The number of rotated files to keep.
@@ -53,7 +54,7 @@ impl Default for Settings {
 /// An exchange, as the traffic tape records it.
 #[derive(Debug, Serialize)]
 pub struct Entry<'a> {
-    /// The time at which the request's head was complete.
+    /// The time at which the head of the request was complete.
     #[serde(serialize_with = "timestamp::rfc3339")]
     pub time: SystemTime,
     /// The client's address.
@@ -62,18 +63,19 @@ pub struct Entry<'a> {
     pub method: &'a str,
     /// The request's path, with its query.
     pub path: &'a str,
-    /// The response's status. `None` if the client left before it.
+    /// The response's status. `None` if the client left before the response.
     pub status: Option<u16>,
-    /// The time until the last byte was handed to the client's connection.
+    /// The time from the request's head to the moment when the last byte was handed to the client's
+    /// connection.
     #[serde(rename = "duration_ms", serialize_with = "timestamp::millis")]
     pub duration: Duration,
-    /// The size of the response's body.
+    /// The size of the response's body, in bytes.
     pub bytes: u64,
-    /// Whether the body was complete.
+    /// Whether the body of the response was sent completely.
     pub complete: bool,
 }
 
-/// The error of writing the traffic tape.
+/// The error that the traffic tape cannot be written.
 #[derive(Debug)]
 pub struct TapeError {
     path: PathBuf,
@@ -88,7 +90,7 @@ impl fmt::Display for TapeError {
 
 impl std::error::Error for TapeError {}
 
-/// A recorder of exchanges. Share it by `Arc`; dropping a clone changes nothing.
+/// A recorder of exchanges, which is shared by `Arc`.
 #[derive(Debug)]
 pub struct TapeRecorder {
     path: PathBuf,
@@ -98,24 +100,24 @@ pub struct TapeRecorder {
     tape: Mutex<Tape>,
     written: AtomicU64,
     dropped: AtomicU64,
-    /// Dropped entries that the disk did not take.
+    /// The number of entries that were dropped because they could not be written to the disk.
     unwritten: AtomicU64,
     complaints: Throttle,
 }
 
-/// The file, or the blocking job that uses it. It is kept here and not in a future, so that a
-/// dropped future loses nothing.
+/// The file, or the blocking job that uses the file. The job is kept here and not in a future, so
+/// that nothing is lost when a future is dropped.
 #[derive(Debug)]
 enum Tape {
     Idle(RotatingFile),
     Busy(JoinHandle<(RotatingFile, Written)>),
-    /// The job panicked.
+    /// The job panicked, so the file is lost.
     Lost,
 }
 
 impl TapeRecorder {
-    /// Creates a recorder for the configured file, or returns `None` without one.
-    /// [`open`](Self::open) or the first write opens the file.
+    /// Creates a recorder for the configured file. Returns `None` if no file is configured. The
+    /// file is opened by [`open`](Self::open) or before the first write.
     #[must_use]
     pub fn new(settings: &Settings) -> Option<Self> {
         let path = settings.path.clone()?;
@@ -133,7 +135,7 @@ impl TapeRecorder {
         })
     }
 
-    /// Queues an entry. Drops and counts it if the queue is full.
+    /// Queues an entry for the disk. Drops and counts the entry if the queue is full.
     pub fn record(&self, entry: &Entry<'_>) {
         let Ok(mut line) = serde_json::to_vec(entry) else {
             self.count_dropped(1);
@@ -151,14 +153,14 @@ impl TapeRecorder {
         self.queued.notify_one();
     }
 
-    /// Returns the numbers of written and of dropped entries.
+    /// Returns the number of written entries and the number of dropped entries.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (count(&self.written), count(&self.dropped))
     }
 
-    /// Opens the file, so that an error shows at the start.
+    /// Opens the file, so that an error is noticed when the server starts.
     ///
     /// # Errors
     ///
@@ -189,7 +191,7 @@ impl TapeRecorder {
     ///
     /// # Cancel safety
     ///
-    /// Safe: the next call continues the work.
+    /// Safe: if the future is dropped, the next call continues the work.
     pub async fn flush(&self) -> Result<(), TapeError> {
         self.write_queued().await?;
         self.work(RotatingFile::synchronise).await?;
@@ -206,8 +208,8 @@ impl TapeRecorder {
 
     async fn write_queued(&self) -> Result<(), TapeError> {
         loop {
-            // Once taken from the queue, the lines belong to the job, which runs to its end even if
-            // this future is dropped.
+            // The job owns the lines once they are taken from the queue, so that they are written
+            // even if this future is dropped.
             let lines = || std::mem::take(&mut *self.queue());
             if self.queue().is_empty() {
                 return self.work(|_| Written::default()).await;
@@ -224,7 +226,7 @@ impl TapeRecorder {
     }
 
     /// Waits for the job in progress, then runs `job` on the blocking pool. Calls `input` only when
-    /// the job is certain to run.
+    /// `job` is certain to run.
     async fn work_with<T: Send + 'static>(
         &self,
         input: impl FnOnce() -> T,
@@ -259,7 +261,7 @@ impl TapeRecorder {
         written.error.map_or(Ok(()), |error| Err(self.error(error)))
     }
 
-    /// Puts unwritten lines back to the front of the queue. The newest lines are dropped if it
+    /// Puts unwritten lines back to the front of the queue. Drops the newest lines if the queue
     /// overflows.
     fn requeue(&self, mut lines: VecDeque<Vec<u8>>) {
         let mut queue = self.queue();

@@ -1,7 +1,8 @@
-//! Notifications to the service manager (sd_notify(3)): ready, stopping, progress, and watchdog
-//! pings.
+//! Notifications to the service manager (sd_notify(3)): that the server is ready or stopping, the
+//! progress of its shutdown, and watchdog pings.
 //!
-//! A [`Manager`] is the last step of a plan, so that the service manager hears of all others:
+//! A [`Manager`] is the last step of a shutdown plan, so that the service manager hears of all
+//! other steps:
 //!
 //! ```
 //! use std::os::linux::net::SocketAddrExt;
@@ -24,7 +25,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // A service would call `Notifier::from_env()`.
+//! A service would call `Notifier::from_env()` instead.
 //! let name = format!("example of notifications, {}", std::process::id());
 //! let address = SocketAddr::from_abstract_name(name)?;
 //! let systemd = UnixDatagram::bind_addr(&address)?;
@@ -77,16 +78,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-/// The extension that each `EXTEND_TIMEOUT_USEC=` asks the manager for.
+/// The additional time that each `EXTEND_TIMEOUT_USEC=` requests from the service manager.
 const EXTENSION: Duration = Duration::from_secs(5);
 
 /// The interval between two notifications while nothing changes.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The longest that a restart waits to notify the manager.
+/// The longest time for which a restart waits for a notification to be sent.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The address of a service manager, and the watchdog interval that it asks for.
+/// The address of a service manager, and the interval in which it expects watchdog pings.
 #[derive(Clone, Debug)]
 pub struct Notifier {
     address: SocketAddr,
@@ -94,14 +95,15 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Creates a notifier of the manager at `address`, which wants a ping within each `watchdog`.
+    /// Creates a notifier of the service manager at `address`. The service manager expects a ping
+    /// in each interval `watchdog`.
     #[must_use]
     pub const fn new(address: SocketAddr, watchdog: Option<Duration>) -> Self {
         Self { address, watchdog }
     }
 
-    /// Reads the address from the environment (`NOTIFY_SOCKET`, `WATCHDOG_USEC`). Returns `None` if
-    /// no manager listens.
+    /// Creates a notifier from the environment variables `NOTIFY_SOCKET` and `WATCHDOG_USEC`.
+    /// Returns `None` if no service manager wants notifications.
     #[must_use]
     pub fn from_env() -> Option<Self> {
         let name = env::var_os("NOTIFY_SOCKET")?;
@@ -116,14 +118,14 @@ impl Notifier {
         Some(Self::new(address, watchdog))
     }
 
-    /// Sends a notification. While the manager's queue is full, this waits without blocking the
-    /// thread, unlike `sd_notify::notify`.
+    /// Sends a notification. If the service manager's queue is full, waits without blocking the
+    /// thread. `sd_notify::notify` would block it.
     async fn notify(&self, what: &[NotifyState<'_>]) -> io::Result<()> {
         let mut text = String::new();
         for state in what {
             let _ = writeln!(text, "{state}");
         }
-        // Each notification connects anew, because the manager may have been restarted.
+        // Connects anew for each notification, since the service manager may have been restarted.
         let socket = net::UnixDatagram::unbound()?;
         socket.connect_addr(&self.address)?;
         socket.set_nonblocking(true)?;
@@ -134,14 +136,14 @@ impl Notifier {
 
 /// The state of the server that the notifications report.
 pub struct View {
-    /// The start and the progress of the shutdown.
+    /// The handle of the shutdown, which shows its start and its progress.
     pub handle: ShutdownHandle,
     /// The readiness of the server.
     pub readiness: Readiness,
-    /// The numbers of connections.
+    /// A function that returns the numbers of connections.
     pub connections: Box<dyn Fn() -> ConnectionStats + Send + Sync>,
-    /// Cancelled when a new process has become the main process of the service; this one then stops
-    /// notifying.
+    /// The token that is cancelled when a new process has become the main process of the service.
+    /// This process then stops sending notifications.
     pub left: CancellationToken,
 }
 
@@ -151,8 +153,8 @@ impl fmt::Debug for View {
     }
 }
 
-/// A task that notifies the service manager. Its cleanup ends the task and is the last step of the
-/// plan.
+/// A task that notifies the service manager. Its cleanup ends the task, and should be the last step
+/// of the plan.
 #[derive(Debug)]
 pub struct Manager {
     notifier: Notifier,
@@ -160,7 +162,7 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Starts the task.
+    /// Starts the task that sends the notifications.
     #[must_use]
     pub fn start(notifier: Notifier, view: View) -> Self {
         let task = NotifyTask {
@@ -174,7 +176,7 @@ impl Manager {
         }
     }
 
-    /// Makes the process `pid` the main process of the service.
+    /// Tells the service manager that the process `pid` is the main process of the service now.
     pub async fn hand_over(&self, pid: u32) {
         let state = [NotifyState::MainPid(pid)];
         let sent = timeout(PATIENCE, self.notifier.notify(&state)).await;
@@ -207,12 +209,13 @@ struct NotifyTask {
 impl NotifyTask {
     async fn run(self) {
         let notifying = async { tokio::join!(self.report_state(), self.ping_watchdog()) };
-        // A `STOPPING=1` of this process, after the hand-over, would be taken for the end of the
-        // service.
+        // Stops at the hand-over: the service manager would take a later `STOPPING=1` of this
+        // process for the end of the service.
         self.view.left.run_until_cancelled(notifying).await;
     }
 
-    /// Sends watchdog pings from an ordinary task, so that they cease when the executor is stuck.
+    /// Sends watchdog pings. They come from an ordinary task, so that they stop when the executor
+    /// is stuck.
     async fn ping_watchdog(&self) {
         let Some(watchdog) = self.notifier.watchdog else {
             return;
@@ -227,7 +230,7 @@ impl NotifyTask {
 
     async fn report_state(&self) {
         let mut readiness = self.view.readiness.watch();
-        // The wait cannot fail: `self.view` owns the sender.
+        // Ignores the result, since the wait cannot fail: `self.view` owns the sender.
         let _ = readiness
             .wait_for(|state| *state != ReadyState::Starting)
             .await;
@@ -246,14 +249,15 @@ impl NotifyTask {
                 NotifyState::Status(&self.status(&progress)),
             ])
             .await;
-            // Once the plan has ended, only this component is left, and nothing changes any more.
+            // Waits with a time limit, since no change comes any more once all other steps have
+            // ended.
             if let Ok(more) = timeout(INTERVAL, next(&mut progress, goes_on)).await {
                 goes_on = more;
             }
         }
     }
 
-    /// Formats the status, such as `draining: 3 connections, in step connections`.
+    /// Formats the status of the shutdown, such as `draining: 3 connections, in step connections`.
     fn status(&self, progress: &Progress) -> String {
         let connections = (self.view.connections)().active;
         let s = if connections == 1 { "" } else { "s" };

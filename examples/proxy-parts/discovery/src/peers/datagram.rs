@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The largest valid datagram, in bytes.
 pub(super) const LONGEST: usize = 512;
 
-/// The value that an acknowledgement repeats.
+/// A value that identifies a datagram. The acknowledgement of the datagram repeats it.
 pub(super) type Nonce = String;
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -24,9 +24,9 @@ pub(super) struct Datagram<'a> {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
-    /// The sender is present.
+    /// The sender tells that it is present.
     Hello,
-    /// The sender leaves.
+    /// The sender tells that it leaves.
     Goodbye,
     /// The sender acknowledges a hello or goodbye.
     Ack,
@@ -42,7 +42,7 @@ impl<'a> Datagram<'a> {
             return Err("it is too long".into());
         }
         let datagram: Self = serde_json::from_slice(bytes)?;
-        // Bounded, because both are stored, and the nonce is sent back.
+        // Bounded, since the id and the nonce are stored, and the nonce is sent back.
         if datagram.id.len() > 255 || datagram.nonce.len() > 64 {
             return Err("its id or nonce is too long".into());
         }
@@ -50,11 +50,11 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// Returns a value that others cannot guess.
+/// Returns a value that others cannot guess, for a new datagram.
 pub(super) fn nonce() -> Nonce {
     let mut bytes = [0; 8];
-    // `getrandom` fails where a sandbox forbids it. Then the nonce is constant, and an
-    // acknowledgement still counts only from the peer that got the goodbye.
+    // Ignores a failure: `getrandom` fails where a sandbox forbids it. The nonce is constant then.
+    // An acknowledgement still counts only if it comes from the peer that got the goodbye.
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     format!("{:016x}", u64::from_ne_bytes(bytes))
 }

@@ -1,4 +1,4 @@
-//! The known state of the peers.
+//! The known state of the peers: whether each is present, and when it was heard.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,12 +11,12 @@ use tracing::info;
 
 use super::datagram::Kind;
 
-/// Another server.
+/// A peer, which is another server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Peer {
-    /// The address that the peer sends from and listens on.
+    /// The address from which the peer sends, and on which it receives.
     pub address: SocketAddr,
-    /// The id that the peer gave itself, once it has been heard.
+    /// The id that the peer sends. `None` until a datagram of the peer has come.
     #[serde(default)]
     pub id: Option<String>,
     /// The time of the peer's last datagram, by the wall clock.
@@ -32,7 +32,8 @@ pub struct Peer {
 pub struct PeerTable(Arc<Mutex<BTreeMap<SocketAddr, Peer>>>);
 
 impl PeerTable {
-    /// Creates a table of exactly these peers, with their saved state.
+    /// Creates a table of the peers at `addresses`. Takes the state of each peer from `known`, if
+    /// it is there.
     pub(super) fn new(addresses: impl Iterator<Item = SocketAddr>, known: Vec<Peer>) -> Self {
         let mut known: BTreeMap<_, _> =
             known.into_iter().map(|peer| (peer.address, peer)).collect();
@@ -58,7 +59,7 @@ impl PeerTable {
         self.peers().keys().copied().collect()
     }
 
-    /// Lists the peers that have not said goodbye.
+    /// Lists the addresses of the peers that have not said goodbye.
     pub(super) fn present(&self) -> Vec<SocketAddr> {
         let peers = self.peers();
         let present = peers.values().filter(|peer| !peer.gone);
@@ -69,8 +70,8 @@ impl PeerTable {
         self.peers().contains_key(&address)
     }
 
-    /// Records a datagram. Only a hello marks a peer as present again: a leaving peer still sends
-    /// acknowledgements.
+    /// Records a datagram of a peer. Only a hello marks the peer as present again, since a peer
+    /// that leaves still sends acknowledgements.
     pub(super) fn record(&self, from: SocketAddr, id: &str, kind: Kind) {
         let mut peers = self.peers();
         let Some(peer) = peers.get_mut(&from) else {

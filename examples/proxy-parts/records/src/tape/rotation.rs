@@ -1,8 +1,9 @@
-//! A log file with rotation: the current file, and numbered older ones. All functions block.
+//! A log file with rotation: the current file, and numbered older files. All functions block the
+//! thread.
 //!
-//! During a restart two processes write the same log. Each appends whole lines under a lock on the
-//! file. With the lock held, it checks whether the other process has rotated the file, and how long
-//! the file is.
+//! During a restart, two processes write to the same log. Each process appends whole lines under a
+//! lock on the file. While it holds the lock, it checks whether the other process has rotated the
+//! file, and how long the file is.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -15,13 +16,13 @@ use std::path::{Path, PathBuf};
 /// The approximate size of the batches in which lines are written, in bytes.
 const BATCH: usize = 64 * 1024;
 
-/// The result of writing.
+/// The result of writing lines.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     pub(super) lines: u64,
     pub(super) lost: u64,
     pub(super) error: Option<io::Error>,
-    /// Lines that were not tried, because the file could not be opened.
+    /// The lines that were not written, because the file could not be opened.
     pub(super) back: VecDeque<Vec<u8>>,
 }
 
@@ -46,7 +47,7 @@ pub(super) struct RotatingFile {
 #[derive(Debug)]
 struct Open {
     file: File,
-    /// The length up to which the file consists of whole lines.
+    /// The length of the part of the file that consists of whole lines.
     length: u64,
 }
 
@@ -64,8 +65,8 @@ impl RotatingFile {
         self.opened().map(drop).into()
     }
 
-    /// Appends lines. Lines that cannot be written are lost; if the file cannot be opened, all are
-    /// handed back.
+    /// Appends lines. If a write fails, its lines and all later lines are lost. If the file cannot
+    /// be opened, the result contains all lines.
     pub(super) fn append(&mut self, mut lines: VecDeque<Vec<u8>>) -> Written {
         let mut written = Written::default();
         if let Err(error) = self.opened() {
@@ -78,7 +79,8 @@ impl RotatingFile {
             match self.append_batch(&batch) {
                 Ok(()) => written.lines += count,
                 Err(error) => {
-                    // The disk may have room again when the next lines come.
+                    // Gives up these lines only: the disk may have room again when the next lines
+                    // come.
                     written.lost += count + lines.len() as u64;
                     written.error = Some(error);
                     return written;
@@ -95,7 +97,7 @@ impl RotatingFile {
         }
     }
 
-    /// Takes the next batch: at least one line, and no more than fit the file.
+    /// Takes the next batch of lines: at least one line, and no more lines than fit into the file.
     fn batch(&self, lines: &mut VecDeque<Vec<u8>>) -> (Vec<u8>, u64) {
         let length = self.file.as_ref().map_or(0, |open| open.length);
         let room = self
@@ -119,13 +121,14 @@ impl RotatingFile {
         let mut length = self.locked()?.length;
         while length > 0 && length + batch.len() as u64 > most {
             self.rotate()?;
-            // Another process may have rotated first, and filled the next file.
+            // Read again: another process may have rotated the file first, and filled the new file.
             length = self.locked()?.length;
         }
         let open = self.opened()?;
         let written = open.file.write_all(batch);
         match &written {
-            // A part of a line may have been written. Truncation keeps the next line whole.
+            // Removes the part of a line that may have been written, so that the next line begins a
+            // new line.
             Err(_) => drop(open.file.set_len(length)),
             Ok(()) => open.length = length + batch.len() as u64,
         }
@@ -133,7 +136,7 @@ impl RotatingFile {
         written
     }
 
-    /// Locks the file that has the name now, and updates its length.
+    /// Locks the file that has the log's name at this moment, and updates its length.
     fn locked(&mut self) -> io::Result<&mut Open> {
         loop {
             let mut held = match self.file.take() {
@@ -148,7 +151,8 @@ impl RotatingFile {
                     return Ok(self.file.insert(held));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                // Another process has rotated it. Closing this file releases its lock.
+                // Tries again, since another process has rotated the open file. Dropping it
+                // releases its lock.
                 _ => {}
             }
         }
@@ -162,8 +166,8 @@ impl RotatingFile {
         Ok(self.file.insert(file))
     }
 
-    /// Rotates: renames the file to `.1`, after the older ones, and releases its lock by closing
-    /// it.
+    /// Rotates the files: raises the numbers of the older files, renames the current file to `.1`,
+    /// and closes it, which releases its lock.
     fn rotate(&mut self) -> io::Result<()> {
         let Some(open) = self.file.take() else {
             return Ok(());
@@ -185,7 +189,8 @@ impl RotatingFile {
     }
 }
 
-/// Opens a file to append to it. Ends an incomplete last line, which a crash may have left.
+/// Opens a file to append to it. Completes the last line with a line end, if a crash has left the
+/// line incomplete.
 fn open(path: &Path) -> io::Result<Open> {
     let mut file = OpenOptions::new()
         .create(true)
@@ -207,7 +212,7 @@ fn open(path: &Path) -> io::Result<Open> {
     Ok(Open { file, length })
 }
 
-/// Locks out the other process, on file systems that support locks.
+/// Locks the file against the other process, if the file system supports locks.
 fn lock(file: &File) -> io::Result<()> {
     supported(file.lock())
 }
