@@ -1,4 +1,4 @@
-//! The admin listener: what it shows to whom, and which requests may act.
+//! Tests of the admin listener: the pages that it shows, and the requests that may begin an action.
 
 mod support;
 
@@ -29,7 +29,8 @@ fn status(proxy: &Proxy) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-/// Returns the next event of a feed: its name and its data. `None` at the end of the feed.
+/// Returns the name and the data of the next event of a stream. Returns `None` at the end of the
+/// stream.
 fn event(client: &mut Client) -> Option<(String, Value)> {
     let chunk = String::from_utf8(client.chunk()?).unwrap();
     let field = |name: &str| chunk.lines().find_map(|line| line.strip_prefix(name));
@@ -76,7 +77,7 @@ fn the_page_loads_nothing_else_and_runs_only_its_own_scripts() {
     ] {
         assert_eq!(response.header(name), Some(value));
     }
-    // The namespace of SVG is a name, not an address.
+    // Removes the namespace of SVG, which looks like an address but is only a name.
     let page = page.replace("http://www.w3.org/2000/svg", "");
     for other in [
         "http://",
@@ -95,7 +96,7 @@ fn the_page_loads_nothing_else_and_runs_only_its_own_scripts() {
 
 #[test]
 fn the_status_shows_connections_upstreams_and_the_plan() {
-    // This upstream takes the request and never answers.
+    // This upstream reads the request and never answers it.
     let upstream = Upstream::start(|_, client| {
         client.head();
         client.rest();
@@ -267,7 +268,8 @@ fn the_feed_tells_of_a_shutdown_step_by_step_and_ends_after_an_event() {
     let peer = client.stream.local_addr().unwrap().to_string();
     let waits = seen.iter().find_map(|(_, snapshot)| {
         let step = step(snapshot, "connections")?;
-        // A snapshot may come between the start of the step and its first `waiting_for`.
+        // Waits for the note, too: a snapshot may come between the start of the step and its first
+        // `waiting_for`.
         (step["state"] == "running" && step["note"].is_string()).then_some(step)
     });
     let waits = waits.unwrap_or_else(|| panic!("{seen:?}"));

@@ -1,5 +1,5 @@
-//! Probes of the admin listener are answered whatever its other clients do. Otherwise a stranger
-//! could make them fail, and so have the proxy killed.
+//! Tests that the admin listener answers probes, whatever its other clients do. Otherwise an
+//! attacker could make the probes fail, so that the orchestrator kills the proxy.
 
 mod support;
 
@@ -33,11 +33,12 @@ fn silent_connections_do_not_block_probes() {
     let mut silent: Vec<_> = (0..300).map(|_| Client::connect(address)).collect();
     probes_are_answered(address);
     for client in &mut silent[150..] {
-        // Some connections have been closed by now.
+        // Ignores an error, since the admin listener has closed some of the connections by now.
         let _ = std::io::Write::write_all(&mut client.stream, b"GET /livez HTTP/1.1\r\nHost:");
     }
     probes_are_answered(address);
-    // The others are closed within seconds, whatever time limits the proxy's clients have.
+    // The remaining silent connections are closed within seconds, although the proxy's own clients
+    // may have longer time limits.
     for client in &mut silent {
         client.rest();
     }
@@ -61,7 +62,7 @@ fn event_streams_and_slow_readers_do_not_block_probes() {
     probes_are_answered(address);
     assert_eq!(Client::connect(address).get("/metrics").0.status, 200);
 
-    // Once they have left, others have room again.
+    // Once these streams have ended, other clients can open a stream again.
     drop(streams);
     eventually("another stream", || {
         let mut client = Client::connect(address);

@@ -1,4 +1,5 @@
-//! Configuration files and arguments: errors name their place, valid files keep working.
+//! Tests of configuration files and arguments: error messages name the place, and older files keep
+//! working.
 
 mod support;
 
@@ -7,7 +8,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use support::{Ended, Proxy};
 
-/// Returns the error of a proxy that does not start.
+/// Returns the error message of a proxy that does not start.
 fn refusal(config: &str, arguments: &[&str]) -> String {
     let ended = Proxy::spawn(config, arguments).wait();
     assert_eq!(ended.code(), 1, "{}", ended.log.text());
@@ -81,7 +82,7 @@ fn a_file_with_only_the_older_fields_is_served_with_a_line_at_each_stage() {
     }
 }
 
-/// Runs the program with text for people until it serves, then stops it.
+/// Runs the program with log lines as text, waits until it serves, then stops it.
 fn for_people(arguments: &[&str]) -> Ended {
     let arguments = [&["--log", "human"], arguments].concat();
     let proxy = Proxy::spawn("", &arguments);
@@ -92,7 +93,7 @@ fn for_people(arguments: &[&str]) -> Ended {
     ended
 }
 
-/// Returns the number of rows that a text takes on a terminal of 80 columns.
+/// Returns the number of rows that a text occupies on a terminal of 80 columns.
 fn rows(text: &str) -> usize {
     text.lines()
         .map(|line| line.chars().count().div_ceil(80).max(1))

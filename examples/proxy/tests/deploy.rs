@@ -1,5 +1,5 @@
-//! The deployment files fit together: a platform's grace period covers the proxy's shutdown, and
-//! ports, paths and names exist.
+//! Tests that the deployment files agree with the proxy: a platform's grace period is long enough
+//! for the shutdown, and the ports, paths and names exist.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use lifecycle_proxy::restart;
 use lifecycle_runtime::{Component as _, Signal};
 use serde_json::Value;
 
-/// The time for goodbyes where the lame duck is shorter.
+/// The time for the goodbyes. It counts if the lame duck is shorter.
 const GOODBYES: Duration = Duration::from_secs(5);
 
-/// The time after the plan, for `finally` hooks and the last log lines.
+/// The time after the shutdown plan, for `finally` hooks and the last log lines.
 const AFTER: Duration = Duration::from_secs(1);
 
 fn path(name: &str) -> PathBuf {
@@ -37,7 +37,7 @@ fn lame_duck(config: &Config) -> Duration {
     config.lame_duck.map_or(Duration::ZERO, Seconds::duration)
 }
 
-/// Returns the values of a key in a unit file.
+/// Returns the values of a key in a systemd unit file.
 fn unit(name: &str, key: &str) -> Vec<String> {
     let text = text(&format!("systemd/{name}"));
     let values = text.lines().filter_map(|line| {
@@ -82,7 +82,7 @@ fn systemd_waits_as_long_as_the_proxy_may_take() {
     assert_eq!(unit("proxy.service", "Type"), ["notify"]);
     assert_eq!(unit("proxy.service", "KillMode"), ["mixed"]);
     assert!(!unit_seconds("WatchdogSec").is_zero());
-    // `ExecReload` sends the signal that starts a new process.
+    // `ExecReload` must send the signal that makes the proxy start a new process.
     assert_eq!(
         unit("proxy.service", "ExecReload"),
         ["/bin/kill -USR2 $MAINPID"]
@@ -117,7 +117,7 @@ fn kubernetes_waits_for_pre_stop_lame_duck_plan_and_a_second() {
     let grace = seconds(&pod["terminationGracePeriodSeconds"]);
     assert!(grace >= pre_stop + needed(&config), "{grace:?}");
 
-    // Readiness probes fail before the proxy stops listening.
+    // The readiness probe must fail before the proxy stops listening.
     let probe = &container["readinessProbe"];
     let round = seconds(&probe["periodSeconds"]) + seconds(&probe["timeoutSeconds"]);
     let known = round * u32::try_from(probe["failureThreshold"].as_u64().unwrap()).unwrap();
@@ -161,7 +161,7 @@ fn the_manifests_name_only_ports_and_files_that_exist() {
     }
     assert_eq!(service["spec"]["ports"][0]["targetPort"], "http");
 
-    // The files that the container's arguments name are mounted.
+    // Every file in the container's arguments must be mounted into the container.
     let arguments = container["args"].as_array().unwrap();
     let read = arguments[1].as_str().unwrap();
     let mounts = container["volumeMounts"].as_array().unwrap();

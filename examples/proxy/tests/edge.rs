@@ -1,5 +1,5 @@
-//! Discovery and saved state: others learn when the proxy starts and stops, and its state outlives
-//! it.
+//! Tests of discovery and saved state: registries and peers learn when the proxy starts and stops,
+//! and a later process restores the saved state.
 
 mod support;
 
@@ -19,7 +19,7 @@ use support::peer::Peer;
 use support::registry::Registry;
 use support::{Client, Ended, Proxy, Upstream, eventually};
 
-/// Stops a proxy, and expects a clean end.
+/// Stops a proxy, and asserts that its shutdown was clean.
 #[track_caller]
 fn end(proxy: Proxy) -> Ended {
     proxy.signal(Signal::TERM);
@@ -57,7 +57,7 @@ fn sigterm_triggers_the_shutdown_and_requests_complete_while_new_ones_are_refuse
     let head = client.response_head();
     proxy.signal(Signal::TERM);
     let (goodbye, from) = peer.next("goodbye");
-    // The proxy serves until all goodbyes are acknowledged.
+    // The proxy must serve until all goodbyes are acknowledged.
     assert_eq!(proxy.connect().get("/").0.status, 200);
     peer.send("ack", &goodbye["nonce"], from);
     proxy.log().find("no longer listening");
@@ -373,8 +373,8 @@ fn assert_done(report: &Report, path: &str) {
     assert!(step.outcome().is_done(), "{report}");
 }
 
-/// Returns the configuration of a proxy whose upstream refuses connections, and whose breaker opens
-/// at the first failure.
+/// Returns the configuration of a proxy whose upstream refuses connections. Its breaker opens at
+/// the first failure.
 fn failing() -> String {
     format!(
         "upstream: http://{}\nbreaker: {{failures: 1, open: 600}}\n\
@@ -408,7 +408,7 @@ fn an_open_breaker_stays_open_over_a_restart_for_the_rest_of_its_time() {
     assert_eq!(status(&proxy), 503, "it is open from the first request on");
     let ended = end(proxy);
 
-    // Pretends that the rest of the pause is over.
+    // Edits the saved state, as if the breaker's pause were over.
     let mut saved = read_json(&path).unwrap();
     saved["state"]["breakers"][0]["until"] = json!(1);
     std::fs::write(&path, saved.to_string()).unwrap();

@@ -1,5 +1,5 @@
-//! Feeds: one upstream connection serves all clients of a route. It is opened again when it is
-//! lost, and slow clients delay no others.
+//! Tests of feeds: one upstream connection serves all clients of a route. The proxy opens it again
+//! when it is lost, and a slow client delays no other client.
 
 mod support;
 
@@ -10,13 +10,13 @@ use rustix::process::Signal;
 use support::client::header;
 use support::{Client, PATIENCE, Proxy, Upstream, eventually};
 
-/// A command to the upstream.
+/// A command of a test to its upstream.
 enum Order {
     Say(String),
     Leave,
 }
 
-/// An upstream of events, which applies each command to its latest connection.
+/// An upstream that sends events. It applies each command to its latest connection.
 struct Source {
     upstream: Upstream,
     heads: mpsc::Receiver<String>,
@@ -51,7 +51,7 @@ impl Source {
         self.orders.send(Order::Leave).unwrap();
     }
 
-    /// Returns the head of the proxy's next request.
+    /// Returns the head of the next request that the proxy sends to the upstream.
     fn asked(&self) -> String {
         self.heads.recv_timeout(PATIENCE).unwrap()
     }
@@ -69,7 +69,7 @@ fn proxy(feed: &str) -> Proxy {
     ))
 }
 
-/// Connects a client, which asks for the events after `last`.
+/// Connects a client, which requests the events after the event with the id `last`.
 fn listen(proxy: &Proxy, last: Option<&str>) -> Client {
     let mut client = proxy.connect();
     let last = last.map(|last| format!("Last-Event-ID: {last}\r\n"));
@@ -93,7 +93,7 @@ fn has(proxy: &Proxy, line: &str) {
     });
 }
 
-/// Returns the state in the metrics.
+/// Returns the state of the feed, as the metrics show it.
 fn state(proxy: &Proxy) -> String {
     let text = proxy.metrics();
     let mut states = text
@@ -159,7 +159,7 @@ fn without_an_upstream_the_feed_backs_off_and_clients_wait() {
     let mut client = listen(&proxy, None);
     assert_eq!(client.chunk().unwrap(), b":\n\n");
     until_state(&proxy, "backing_off");
-    // The shutdown does not wait for the pause to end.
+    // The shutdown must not wait until the pause before the next attempt ends.
     proxy.signal(Signal::TERM);
     assert!(client.event().unwrap().starts_with("retry: "));
     let ended = proxy.wait();
@@ -173,7 +173,8 @@ fn a_client_that_does_not_read_is_disconnected_and_delays_no_other() {
     source.asked();
     let mut slow = listen(&proxy, None);
     let mut quick = listen(&proxy, None);
-    // Megabytes, more than the sockets' buffers hold. The quick client reads all of it.
+    // The events are megabytes in total, more than the buffers of the sockets hold. The quick
+    // client reads all of them.
     let filling = "x".repeat(60_000);
     let mut sent = 0;
     eventually("that the slow one is let go", || {
@@ -188,7 +189,7 @@ fn a_client_that_does_not_read_is_disconnected_and_delays_no_other() {
         dropped.then_some(())
     });
     has(&proxy, "proxy_feed_listeners 1");
-    // When the slow client reads at last, it gets whole events from its queue and a `retry`.
+    // When the slow client reads at last, it gets whole events from its queue, and then a `retry`.
     let mut expected = 0;
     loop {
         let heard = slow.event().unwrap();
@@ -200,7 +201,7 @@ fn a_client_that_does_not_read_is_disconnected_and_delays_no_other() {
     }
     assert!(expected > 0 && expected < sent);
     assert_eq!(slow.event(), None);
-    // After it has reconnected it misses nothing that is still kept.
+    // After the slow client has reconnected, it gets all later events that the feed still keeps.
     let last = (expected - 1).to_string();
     let mut again = listen(&proxy, Some(&last));
     let heard = again.event().unwrap();

@@ -1,4 +1,4 @@
-//! Requests and responses that pass through the proxy, and the changes to their heads.
+//! Tests of requests and responses that pass through the proxy, and of the changes to their heads.
 
 mod support;
 
@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use support::client::header;
 use support::{Proxy, Upstream};
 
-/// An upstream that answers every request with `answer`, and sends the request heads to the
-/// receiver.
+/// Starts an upstream that answers every request with `answer`. The receiver gets the heads of the
+/// requests.
 fn recording(answer: &'static str) -> (Upstream, mpsc::Receiver<String>) {
     let (tell, heads) = mpsc::channel();
     let upstream = Upstream::start(move |_, client| {
@@ -89,20 +89,20 @@ fn bodies_stream_both_ways_chunk_by_chunk() {
         .send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none,\r\n");
     let response = client.response_head();
     assert_eq!(response.header("transfer-encoding"), Some("chunked"));
-    // Each chunk comes back before the next one is sent.
+    // Each chunk comes back to the client before the client sends the next chunk.
     assert_eq!(client.chunk().unwrap(), b"one,");
     client.send("3\r\ntwo\r\n");
     assert_eq!(client.chunk().unwrap(), b"two");
     client.send("0\r\n\r\n");
     assert_eq!(client.chunk(), None);
-    // The connection serves another request.
+    // The same connection serves another request.
     assert_eq!(client.get("/").0.status, 200);
 }
 
 #[test]
 fn a_client_that_waits_for_100_continue_gets_it() {
-    // The upstream answers after it has the body: after an earlier answer the client would not send
-    // it.
+    // The upstream answers only after it has read the body. After an earlier answer, the client
+    // would not send the body.
     let upstream = Upstream::start(|_, client| {
         let head = client.head();
         assert_eq!(client.body(&head), b"abc");
@@ -155,7 +155,7 @@ fn an_early_answer_reaches_a_client_that_is_still_sending() {
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n");
     let mut writer = client.stream.try_clone().unwrap();
     let sender = std::thread::spawn(move || {
-        // Fails once the proxy has closed the connection.
+        // Writes until it fails, which it does once the proxy has closed the connection.
         while std::io::Write::write_all(&mut writer, &[b'x'; 65536]).is_ok() {}
     });
     let (response, body) = client.response();
@@ -169,7 +169,7 @@ fn a_reused_connection_that_died_is_replaced_without_the_client_noticing() {
     let upstream = Upstream::start(|number, client| {
         client.head();
         client.send(OK);
-        // The first connection closes at the second request, without an answer.
+        // The upstream closes its first connection at the second request, without an answer.
         if number > 0 {
             client.head();
             client.send(OK);
@@ -183,7 +183,7 @@ fn a_reused_connection_that_died_is_replaced_without_the_client_noticing() {
     assert_eq!(client.get("/2").0.status, 200);
 }
 
-/// Returns the answer to a GET through a new proxy in front of `upstream`.
+/// Sends a GET request to a new proxy in front of `upstream`. Returns the answer.
 #[track_caller]
 fn failure(upstream: &str, config: &str) -> (u16, String, String) {
     let proxy = Proxy::start(&format!("upstream: {upstream}\n{config}"));
@@ -205,7 +205,7 @@ fn an_upstream_that_refuses_connections_is_502() {
 
 #[test]
 fn an_upstream_of_an_unknown_name_is_502() {
-    // A label of 64 letters is invalid in DNS, so no resolver is asked.
+    // No resolver is used for this name, since a label of 64 letters is invalid in DNS.
     let upstream = format!("http://{}.example:80", "x".repeat(64));
     let (status, error, _) = failure(&upstream, "");
     assert_eq!((status, &*error), (502, "lifecycle-proxy; error=dns_error"));

@@ -1,5 +1,5 @@
-//! Fuzzing of requests: whatever bytes a client sends, the upstream gets one well-formed request a
-//! connection, with the proxy's `Via`.
+//! A fuzz test of requests. Whatever bytes a client sends, the upstream gets at most one
+//! well-formed request on a connection, with the proxy's `Via`.
 
 mod support;
 
@@ -12,21 +12,22 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use support::{PATIENCE, Proxy};
 
-/// The number of requests at the same time, which is one case of the runner.
+/// The number of requests that are sent at the same time. They are one case of the test runner.
 const AT_ONCE: usize = 20;
 
-/// The number of requests in all, unless `LIFECYCLE_FUZZ_CASES` sets it.
+/// The total number of requests, unless the environment variable `LIFECYCLE_FUZZ_CASES` sets it.
 const CASES: usize = 2_000;
 
 /// The bytes that an upstream read from one connection.
 #[derive(Debug)]
 struct Seen {
     head: Vec<u8>,
-    /// The bytes after the request.
+    /// The bytes that came after the request.
     rest: Vec<u8>,
 }
 
-/// Starts an upstream that reads one request strictly, answers it, and reads the rest.
+/// Starts an upstream that reads one request strictly, answers it, and then reads the remaining
+/// bytes of the connection.
 fn listen() -> (SocketAddr, Receiver<Seen>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -46,7 +47,7 @@ fn listen() -> (SocketAddr, Receiver<Seen>) {
                     let _ = stream.write_all(answer.as_bytes());
                     let _ = stream.read_to_end(&mut rest);
                 }
-                // The test may be over.
+                // Ignores an error, since the test may have ended.
                 let _ = tell.send(Seen { head, rest });
             });
         }
@@ -74,7 +75,7 @@ fn read_request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
         loop {
             let size = usize::from_str_radix(line(stream)?.trim(), 16).ok()?;
             if size == 0 {
-                // Trailers, and the empty line that ends them.
+                // Reads the trailers, and the empty line that ends them.
                 while line(stream)? != "\r\n" {}
                 return Some(());
             }
@@ -104,12 +105,13 @@ fn byte(stream: &mut TcpStream) -> Option<u8> {
     Some(byte[0])
 }
 
-/// Sends bytes, and returns when the proxy has closed the connection.
+/// Sends bytes to the proxy. Returns when the proxy has closed the connection.
 fn send(proxy: SocketAddr, bytes: &[u8]) {
     let mut stream = TcpStream::connect(proxy).unwrap();
-    // The proxy may have closed the connection already.
+    // Ignores an error, since the proxy may have closed the connection already.
     let _ = stream.write_all(bytes);
-    // Waits for the answer before closing, since the proxy gives up requests of closed connections.
+    // Waits for the answer before it closes the connection, since the proxy gives up the requests
+    // of closed connections.
     stream
         .set_read_timeout(Some(Duration::from_millis(50)))
         .unwrap();
@@ -120,7 +122,7 @@ fn send(proxy: SocketAddr, bytes: &[u8]) {
     while stream.read(&mut scrap).is_ok_and(|length| length > 0) {}
 }
 
-/// Returns what is wrong with the bytes that an upstream saw.
+/// Returns the fault in the bytes that an upstream read. Returns `None` if there is no fault.
 fn fault(seen: &Seen) -> Option<&'static str> {
     let Seen { head, rest } = seen;
     if !rest.is_empty() {
@@ -132,7 +134,8 @@ fn fault(seen: &Seen) -> Option<&'static str> {
     if !head.ends_with(b"\r\n\r\n") {
         return Some("its head has no end");
     }
-    // Reads the head like a lenient parser, which takes any control character for a line end.
+    // Reads the head like the most lenient parser, which takes any control character for a line
+    // end.
     let text: String = head.iter().map(|byte| char::from(*byte)).collect();
     let lines: Vec<_> = text.split("\r\n").collect();
     if lines
@@ -174,7 +177,8 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(any::<u8>(), 0..4)
 }
 
-/// Generates a header field that matters here, mostly well-formed.
+/// Generates a header field that matters for framing or routing. Most of the fields are
+/// well-formed.
 fn field() -> impl Strategy<Value = Vec<u8>> {
     let name = any_of(&[
         "Content-Length",
@@ -231,7 +235,7 @@ fn field() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(name, colon, value, noise, end)| [name, colon, value, noise, end].concat())
 }
 
-/// Generates a request, or something similar, with more bytes behind it.
+/// Generates a request or a similar text, followed by more bytes.
 fn request() -> impl Strategy<Value = Vec<u8>> {
     let line = (
         prop_oneof![6 => any_of(&["GET", "POST", "PUT"]), 1 => any_of(&["get", "OPTIONS", "CONNECT", "G T", "", "\r\nGET", "TRACE"])],
@@ -305,7 +309,8 @@ fn no_bytes_make_the_upstream_see_more_than_one_request() {
         panic!("{error}");
     }
     let passed = passed.get();
-    // Requests that were refused prove nothing, so many must have passed.
+    // Checks that many requests were passed on, since requests that the proxy refuses prove
+    // nothing.
     assert!(
         passed > cases / 20,
         "only {passed} of {cases} were passed on"

@@ -1,5 +1,5 @@
-//! HTTP/2 clients that reset their requests at any moment. Other clients lose nothing, nothing is
-//! left behind, and a client that only resets is stopped.
+//! Tests with HTTP/2 clients that reset their requests at any moment. Other clients must not lose a
+//! request, nothing may be left over, and the proxy must stop a client that only resets.
 
 mod support;
 
@@ -14,13 +14,14 @@ use h2::{Reason, RecvStream};
 use hyper::Request;
 use support::{Client, PATIENCE, Proxy, Upstream, eventually};
 
-/// An upstream that answers `/late` after a while, and all other requests at once.
+/// Starts an upstream that answers `/late` after a while, and all other requests at once.
 fn upstream(asked: &Arc<AtomicUsize>) -> Upstream {
     let asked = asked.clone();
     Upstream::start(move |_, client| {
         while let Some(head) = client.next_head() {
             asked.fetch_add(1, Ordering::SeqCst);
-            // The sender may have gone.
+            // Ends the connection if the body did not come completely, since the proxy may have
+            // given it up.
             if head.contains("chunked") && !swallow(client) {
                 return;
             }
@@ -37,7 +38,7 @@ fn upstream(asked: &Arc<AtomicUsize>) -> Upstream {
     })
 }
 
-/// Reads a chunked body. Returns whether it was complete.
+/// Reads a chunked body. Returns whether the body was complete.
 fn swallow(client: &mut Client) -> bool {
     loop {
         let mut size = String::new();
@@ -66,7 +67,7 @@ async fn connect(proxy: &Proxy) -> SendRequest<Bytes> {
         .await
         .unwrap();
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
-    // The requests see it when the proxy ends the connection.
+    // Ignores the connection's error: if the proxy ends the connection, its requests fail, too.
     tokio::spawn(async move { drop(connection.await) });
     client
 }
@@ -76,7 +77,7 @@ fn request(path: &str) -> Request<()> {
     Request::post(uri).body(()).unwrap()
 }
 
-/// The moment at which a request is reset.
+/// The moment at which a client resets its request.
 #[derive(Clone, Copy, Debug)]
 enum Until {
     Head,
@@ -96,7 +97,8 @@ const ALL: [Until; 6] = [
     Until::TheEnd,
 ];
 
-/// Sends a request, and resets it. Returns the number of answered bytes.
+/// Sends a request, and resets it at the moment `until`. Returns the number of bytes of the
+/// response that had come.
 async fn send(client: SendRequest<Bytes>, path: &str, until: Until) -> Result<usize, h2::Error> {
     let mut client = client.ready().await?;
     let (response, mut body) = client.send_request(request(path), false)?;
@@ -152,7 +154,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 const METRICS: &str = "metrics: {enabled: true, address: \"127.0.0.1:0\"}";
 
-/// Waits until no request is in flight.
+/// Waits until the proxy has no request in flight.
 fn settle(proxy: &Proxy) {
     eventually("that nothing is under way", || {
         let text = proxy.metrics();
@@ -169,8 +171,8 @@ fn streams_that_are_reset_at_any_moment_cost_the_others_nothing_and_leave_nothin
     let proxy = Proxy::before(&upstream, METRICS);
     runtime().block_on(async {
         for round in 0..10 {
-            // Requests that are not reset get a connection of their own, and places beside the
-            // others. There are too few resets for a burst.
+            // Requests that are not reset use a connection of their own, and also share connections
+            // with requests that are. There are too few resets for the proxy to stop the client.
             let alone = connect(&proxy).await;
             let shared = [
                 connect(&proxy).await,
@@ -211,7 +213,8 @@ fn streams_that_are_reset_at_any_moment_cost_the_others_nothing_and_leave_nothin
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap().trim().parse().unwrap()
     };
-    // The upstream saw this many before they were reset.
+    // The clients have sent 600 requests. The proxy does not count a request that was reset before
+    // its head arrived.
     assert!(count("proxy_requests_total") <= 600, "{text}");
     assert!(count("proxy_requests_aborted_total") > 100, "{text}");
     let answered = count("proxy_responses_total{class=\"2xx\"}");
@@ -225,14 +228,14 @@ fn streams_that_are_reset_at_any_moment_cost_the_others_nothing_and_leave_nothin
     );
 }
 
-/// Encodes a frame (RFC 9113 §4.1).
+/// Encodes an HTTP/2 frame (RFC 9113 §4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
     [&head, payload].concat()
 }
 
-/// Encodes a whole `GET /` to `a`, and its reset.
+/// Encodes a whole `GET /` request to the host `a`, and the reset of the request.
 fn rapid_reset(stream: u32) -> Vec<u8> {
     let fields = [0x82, 0x86, 0x84, 0x01, 1, b'a'];
     let head = frame(1, 0x5, stream, &fields);
@@ -250,7 +253,8 @@ fn raw(proxy: &Proxy) -> TcpStream {
     stream
 }
 
-/// Reads frames up to the next one of a kind, and returns its payload. `None` at the end.
+/// Reads frames up to the next frame of this kind. Returns its payload, or `None` at the end of the
+/// connection.
 fn next(stream: &mut TcpStream, kind: u8) -> Option<Vec<u8>> {
     loop {
         let mut head = [0; 9];
@@ -276,7 +280,7 @@ fn a_burst_of_requests_that_are_reset_at_once_ends_the_connection_and_not_the_pr
     let burst: Vec<_> = (0..5000)
         .flat_map(|number| rapid_reset(2 * number + 1))
         .collect();
-    // The proxy may close the connection before all bytes are written.
+    // Ignores an error, since the proxy may close the connection before all bytes are written.
     let _ = stream.write_all(&burst);
     let goaway = next(&mut stream, GOAWAY).unwrap();
     assert_eq!(goaway[4..8], 11_u32.to_be_bytes(), "ENHANCE_YOUR_CALM");
@@ -294,7 +298,8 @@ fn a_client_that_resets_one_request_after_the_other_is_stopped() {
     let proxy = Proxy::before(&upstream, METRICS);
     let mut stream = raw(&proxy);
     let mut sent = 0;
-    // The upstream sees each request before it is reset, so this is not a burst.
+    // The proxy reads each request before the reset comes. So the requests and resets do not arrive
+    // as one burst, but the proxy must stop this client, too.
     let fields = [
         0x82, 0x86, 0x04, 5, b'/', b'l', b'a', b't', b'e', 0x01, 1, b'a',
     ];

@@ -1,6 +1,7 @@
-//! After 10,000 connections of every kind, aborted ones included, the numbers of sockets, processes
-//! and tasks and the used memory are as before. After the shutdown nothing is left. This is the
-//! only test in its binary, since it measures its own process.
+//! A test for leaks. It makes 10,000 connections of every kind, some of which are aborted. Then the
+//! numbers of sockets, processes and tasks and the used memory must be as before. After the
+//! shutdown nothing may be left. The test is alone in its binary, since it measures its own
+//! process.
 
 mod support;
 
@@ -17,7 +18,7 @@ use support::{Client, Upstream, eventually};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// An allocator that counts the bytes in use.
+/// An allocator that counts the allocations in use.
 struct Counting;
 
 static ALLOCATIONS: AtomicI64 = AtomicI64::new(0);
@@ -26,13 +27,15 @@ static ALLOCATIONS: AtomicI64 = AtomicI64::new(0);
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the same contract.
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same for the system's
+        // allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         ALLOCATIONS.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the same contract.
+        // SAFETY: the caller keeps the contract of `dealloc`, which is the same for the system's
+        // allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -41,11 +44,13 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const KINDS: usize = 10;
-/// More than 10,000: a connection that is reset before it is accepted does not count.
+/// The number of rounds. Together they make more than 10,000 connections, since a connection that
+/// is reset before it is accepted does not count.
 const ROUNDS: usize = 1100;
 const THREADS: usize = 10;
 
-/// An upstream that sends an endless event stream, answers plainly, or echoes a WebSocket.
+/// Starts an upstream that sends an endless event stream, answers plainly, or echoes WebSocket
+/// frames, as the request asks.
 fn upstream() -> Upstream {
     Upstream::start(|_, client| {
         while let Some(head) = client.next_head() {
@@ -59,7 +64,7 @@ fn upstream() -> Upstream {
                 );
                 while let Some((_, payload)) = client.frame() {
                     let length = u8::try_from(payload.len()).unwrap();
-                    // The client may have left.
+                    // Ignores an error, since the client may have left.
                     let frame = [&[0x82, length][..], &payload].concat();
                     if std::io::Write::write_all(&mut client.stream, &frame).is_err() {
                         return;
@@ -75,7 +80,7 @@ fn upstream() -> Upstream {
     })
 }
 
-/// Sends events until the reader leaves.
+/// Sends events until the client has left.
 fn tell(client: &mut Client) {
     let mut text = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n".to_owned();
     for id in 0.. {
@@ -99,7 +104,7 @@ fn websocket(client: &mut Client) {
     assert_eq!(client.frame().unwrap(), (0x82, b"x".to_vec()));
 }
 
-/// Makes one connection of one kind.
+/// Makes one connection of the kind `kind`, and ends it.
 fn connection(kind: usize, http: SocketAddr, tls: SocketAddr) {
     let mut client = Client::connect(if kind == 7 { tls } else { http });
     match kind {
@@ -128,7 +133,7 @@ fn connection(kind: usize, http: SocketAddr, tls: SocketAddr) {
             reset(client);
         }
         9 => {
-            // The cookie makes the proxy remember this client for a short time.
+            // Because of the cookie, the proxy remembers this client for a short time.
             let (response, _) = client.get("/app");
             assert!(response.header("set-cookie").is_some());
             reset(client);
@@ -148,7 +153,7 @@ fn call(client: &mut Client, method: &str, fields: &str) {
     ));
 }
 
-/// Listens until an event has come.
+/// Listens to a stream of events until the first event has come.
 fn listen(client: &mut Client, path: &str, fields: &str) {
     client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
     let response = client.response_head();
@@ -156,7 +161,7 @@ fn listen(client: &mut Client, path: &str, fields: &str) {
     client.chunk().unwrap();
 }
 
-/// Begins a session, and returns the header field that names it.
+/// Begins a session. Returns the header field with the session's name.
 fn session(http: SocketAddr) -> String {
     let mut client = Client::connect(http);
     call(&mut client, "initialize", "");
@@ -165,8 +170,8 @@ fn session(http: SocketAddr) -> String {
     format!("Mcp-Session-Id: {}\r\n", name.unwrap())
 }
 
-/// Makes three sessions: one that expires, one whose client leaves in a call, and one whose client
-/// leaves while it listens.
+/// Makes three sessions: a session that expires, a session whose client leaves during a call, and a
+/// session whose client leaves while it listens.
 fn sessions(http: SocketAddr) {
     session(http);
     let left = session(http);
@@ -179,8 +184,8 @@ fn sessions(http: SocketAddr) {
     reset(client);
 }
 
-/// Makes connections of all kinds. One round in `every` includes sessions, which cost a process
-/// each.
+/// Makes connections of all kinds. Only one round in `every` includes sessions, since each session
+/// starts a process.
 fn rounds(count: usize, every: usize, http: SocketAddr, tls: SocketAddr) {
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -230,7 +235,8 @@ fn ten_thousand_connections_of_every_kind_leave_nothing_behind() {
     std::fs::write(&file, config).unwrap();
     let config = Config::load(&file).unwrap();
 
-    // Tokio allocates some state when it first waits for a child, and keeps it.
+    // Waits for a child process before the measurement, since tokio then allocates some state and
+    // keeps it.
     drop(
         runtime()
             .block_on(async { signal(SignalKind::child()) })
@@ -248,14 +254,16 @@ fn ten_thousand_connections_of_every_kind_leave_nothing_behind() {
         let tasks = runtime.metrics().num_alive_tasks();
         (tasks, ALLOCATIONS.load(Ordering::Relaxed))
     };
-    // A first round, so that pools, buffers and caches reach their size.
+    // Makes some rounds before the measurement, so that pools, buffers and caches reach their full
+    // size.
     rounds(ROUNDS / 5, 1, http, tls);
     let (tasks, allocations) = settled();
     rounds(ROUNDS - ROUNDS / 5, 8, http, tls);
     eventually("as many tasks and allocations as before", || {
         let (tasks_now, allocations_now) = settled();
-        // Allows for an upstream connection more or less, and for the session cache, which frees in
-        // batches. A leaked connection or session would need more.
+        // Allows for a few upstream connections more or less, and for the session cache, which
+        // frees its memory in batches. A leak in each connection or session would exceed these
+        // numbers.
         let near = tasks_now <= tasks + 20 && allocations_now <= allocations + 1000;
         near.then_some(())
     });
@@ -268,7 +276,7 @@ fn ten_thousand_connections_of_every_kind_leave_nothing_behind() {
     let report = report.unwrap();
     assert!(report.is_clean(), "{report}");
     drop(server);
-    // A connection's task needs a worker thread to end.
+    // Waits, since the task of a connection needs a worker thread to end.
     eventually("the end of all tasks", || {
         (runtime.metrics().num_alive_tasks() == 0).then_some(())
     });

@@ -1,4 +1,4 @@
-//! Limits: the number of clients, their time, and the resources of the process.
+//! Tests of limits: the number of clients, their time limits, and the resources of the process.
 
 mod support;
 
@@ -35,7 +35,7 @@ fn exactly_max_connections_are_served_and_the_next_is_refused_and_counted() {
     );
     assert!(text.contains("\nproxy_connections_peak 3\n"), "{text}");
 
-    // A place is free again as soon as a connection has ended.
+    // The proxy accepts another connection as soon as one has ended.
     drop(served.pop());
     let address = proxy.metrics_address();
     eventually("a free place", || {
@@ -132,14 +132,14 @@ fn too_few_file_descriptors_lower_the_limit_with_a_warning() {
     assert_eq!(line["configured"], 10_000);
 }
 
-/// Returns the processor time of a process, in clock ticks.
+/// Returns the processor time that a process has used, in clock ticks.
 fn ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat[stat.rfind(')').unwrap()..].split(' ').collect();
     fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
 }
 
-/// Starts the proxy with `limit` as the arguments of `ulimit`.
+/// Starts the proxy after `ulimit` with the arguments `limit`.
 fn limited(limit: &str, config: &str) -> Proxy {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("proxy.yaml");
@@ -173,7 +173,7 @@ fn under_load_with_few_descriptors_it_answers_or_refuses_and_neither_crashes_nor
                 for _ in 0..25 {
                     let mut client = Client::connect(address);
                     client.ask("/");
-                    // A refused connection may be reset before the client reads the answer.
+                    // A refused connection may be reset before the client has read the answer.
                     if let Some(head) = client.next_head() {
                         let answered = head.starts_with("HTTP/1.1 200 ");
                         assert!(answered || head.starts_with("HTTP/1.1 503 "), "{head}");
@@ -185,7 +185,7 @@ fn under_load_with_few_descriptors_it_answers_or_refuses_and_neither_crashes_nor
     for thread in load {
         thread.join().unwrap();
     }
-    // There are more clients than descriptors, all silent.
+    // The clients are more than the proxy's descriptors, and all of them are silent.
     let silent: Vec<_> = (0..100).map(|_| Client::connect(address)).collect();
     let before = ticks(proxy.id());
     std::thread::sleep(std::time::Duration::from_secs(1));
@@ -226,13 +226,13 @@ fn with_no_descriptor_left_it_waits_for_one_and_neither_ends_nor_spins() {
     assert!(ticks(proxy.id()) - used < 20, "it spins");
     allow(before);
     assert_eq!(client.response().0.status, 200);
-    // The log has one line a second, however many attempts failed.
+    // The log may have one line a second, however many attempts to accept have failed.
     let complaints = proxy.log().all("cannot accept connections").len();
     assert!(complaints < 10, "{complaints}");
 }
 
-/// Starts a proxy with these limits, and checks that it sheds load while the crowd is there, and
-/// not after the crowd was dropped.
+/// Starts a proxy with the limits in `config`. Asserts that it refuses requests while the `crowd`
+/// exists, and accepts them after the crowd was dropped.
 fn sheds_with<C>(resource: &str, config: &str, crowd: impl FnOnce(&Proxy) -> C) {
     let proxy = Proxy::start(&format!(
         "{config}\nmetrics: {{enabled: true, address: \"127.0.0.1:0\"}}\n"
@@ -300,7 +300,7 @@ fn load_is_shed_while_there_are_too_many_sessions() {
         "limits: {{sessions: {{soft: 3, hard: 6}}}}\nroutes:\n\
          - upstreams: [\"http://{to}\"]\n  sticky: {{cookie: whose, idle: 2}}\n"
     );
-    // The sessions expire.
+    // These sessions expire, so the use of the resource sinks again.
     sheds_with("sessions", &config, |proxy| {
         for _ in 0..7 {
             assert_eq!(proxy.connect().get("/").0.status, 200);
@@ -311,7 +311,7 @@ fn load_is_shed_while_there_are_too_many_sessions() {
 #[test]
 fn a_full_disk_costs_tape_entries_but_no_traffic() {
     let config = "recorder: {path: tape.ndjson}\nmetrics: {file: numbers.json}";
-    // `ulimit -f` counts blocks of 512 bytes.
+    // `ulimit -f 8` allows files of 4 KiB, since it counts blocks of 512 bytes.
     let proxy = limited("-f 8", config);
     let mut client = proxy.connect();
     for _ in 0..100 {

@@ -1,5 +1,5 @@
-//! Programs that speak JSON-RPC on their standard streams: one process serves many requests, none
-//! is left behind, and all parts end in order.
+//! Tests of programs that speak JSON-RPC on their standard streams: one process serves many
+//! requests, no process is left over, and all parts end in order.
 
 mod support;
 
@@ -14,7 +14,7 @@ const TELL: &str = r#"while read -r line; do
       printf '{"jsonrpc":"2.0","id":%s,"result":{"pid":%s,"asked":%s}}\n' "$id" $$ "$line"
     done"#;
 
-/// Returns a configuration with `script` at `/mcp`.
+/// Returns a configuration with `script` as the program at `/mcp`, and with the settings `more`.
 fn config(script: &str, more: &str) -> String {
     let command = json!(["sh", "-c", script]);
     format!(
@@ -141,7 +141,8 @@ fn a_process_that_ignores_its_end_is_killed_with_its_group_and_the_step_says_so(
         ended.report()
     );
     assert!(!exists(result["pid"].as_u64().unwrap()));
-    // The grandchild is an orphan, which another process reaps.
+    // Only the end of the grandchild is checked: it is an orphan, which a process outside of the
+    // test reaps.
     let child = result["child"].as_u64().unwrap();
     eventually("the end of the group", || {
         let stat = std::fs::read_to_string(format!("/proc/{child}/stat"));
@@ -171,7 +172,7 @@ fn a_call_that_is_under_way_when_the_proxy_is_told_to_end_is_answered() {
     assert_eq!(client.response().0.status, 200);
     let ended = proxy.wait();
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
-    // The report lists the parts in the order in which they ended.
+    // The report lists the parts in the order in which they have ended.
     let report = ended.report();
     let steps = [
         "connections",
@@ -188,8 +189,8 @@ fn a_call_that_is_under_way_when_the_proxy_is_told_to_end_is_answered() {
     assert_eq!(ended, steps, "{report}");
 }
 
-/// A script that counts calls, sends a notification for each, has a temporary file, knows its
-/// socket, and writes to standard error.
+/// A script that counts its calls and sends a notification for each. It creates a temporary file,
+/// answers with the path of its socket, and writes to standard error.
 const COUNT: &str = r#"file=$(mktemp); n=0; echo "I am $$" >&2; while read -r line; do
       id=${line#*\"id\":}; id=${id%%,*}; n=$((n + 1))
       printf '{"jsonrpc":"2.0","method":"counted","params":[%s]}\n' $n
@@ -197,10 +198,11 @@ const COUNT: &str = r#"file=$(mktemp); n=0; echo "I am $$" >&2; while read -r li
         "$id" $$ $n "$file" "$MCP_SESSION_SOCKET"
     done"#;
 
-/// The options of a session, all set.
+/// The settings of sessions, with a value for each of them.
 const EVERYTHING: &str = "most: 2, socket: true, log: logs";
 
-/// Calls `method` in a session, or in none. Returns the answer, and the session that it begins.
+/// Calls `method` in `session`, or without a session. Returns the answer, and the name of the
+/// session that the answer begins.
 fn in_session(proxy: &Proxy, method: &str, session: Option<&str>) -> (u16, Option<String>, Value) {
     let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{method}\"}}");
     let session = session.map(|name| format!("Mcp-Session-Id: {name}\r\n"));
@@ -222,7 +224,7 @@ fn has_ended(result: &Value) -> bool {
     !exists(result["pid"].as_u64().unwrap()) && !file.exists() && !file.parent().unwrap().exists()
 }
 
-/// Returns the number of the proxy's open descriptors, by their kind.
+/// Returns the numbers of descriptors that the proxy has open, by their kind.
 fn descriptors(proxy: &Proxy) -> std::collections::BTreeMap<String, usize> {
     let mut kinds = std::collections::BTreeMap::new();
     let links = std::fs::read_dir(format!("/proc/{}/fd", proxy.id())).unwrap();
@@ -233,14 +235,14 @@ fn descriptors(proxy: &Proxy) -> std::collections::BTreeMap<String, usize> {
     kinds
 }
 
-/// The open descriptors of an idle proxy.
+/// The descriptors that a proxy has open while it is idle.
 struct IdleDescriptors {
     scraper: Client,
     descriptors: std::collections::BTreeMap<String, usize>,
 }
 
 impl IdleDescriptors {
-    /// Waits for the ends of all connections and processes, and counts.
+    /// Waits until all connections and processes have ended. Then counts the descriptors.
     fn of(proxy: &Proxy) -> Self {
         let mut scraper = Client::connect(proxy.metrics_address());
         eventually("that nobody uses it", || is_quiet(&mut scraper));
@@ -250,7 +252,7 @@ impl IdleDescriptors {
         }
     }
 
-    /// Waits until there are as many descriptors as before.
+    /// Waits until the proxy has as many open descriptors as in the first count.
     fn expect_same(&mut self, proxy: &Proxy) {
         eventually("the descriptors of before", || {
             is_quiet(&mut self.scraper)?;
@@ -266,7 +268,7 @@ fn is_quiet(scraper: &mut Client) -> Option<()> {
     idle_descriptors.then_some(())
 }
 
-/// Starts the proxy with [`COUNT`] behind it, after its first session has ended.
+/// Starts the proxy with the program [`COUNT`], and waits until a first session has ended.
 fn with_sessions(sessions: &str) -> (Proxy, IdleDescriptors) {
     let proxy = Proxy::start(&config(COUNT, &format!("sessions: {{{sessions}}}")));
     let (_, session, first) = in_session(&proxy, "initialize", None);
@@ -276,7 +278,7 @@ fn with_sessions(sessions: &str) -> (Proxy, IdleDescriptors) {
     (proxy, idle_descriptors)
 }
 
-/// Resets the connection.
+/// Closes the connection with a reset.
 fn reset(client: Client) {
     rustix::net::sockopt::set_socket_linger(&client.stream, Some(std::time::Duration::ZERO))
         .unwrap();
@@ -290,7 +292,7 @@ fn end(proxy: &Proxy, session: &str) {
     assert_eq!(client.response_head().status, 204);
 }
 
-/// Connects a client to the notifications of a session.
+/// Connects a client that listens to the notifications of a session.
 fn listen(proxy: &Proxy, session: &str, last: &str) -> Client {
     let mut client = proxy.connect();
     client.send(format!(
@@ -302,7 +304,7 @@ fn listen(proxy: &Proxy, session: &str, last: &str) -> Client {
     client
 }
 
-/// Returns the next message and its number. `None` at the end.
+/// Returns the number and the content of the next message. Returns `None` at the end of the stream.
 fn message(client: &mut Client) -> Option<(u64, Value)> {
     let text = client.event()?;
     let (data, id) = text.trim_end().split_once("\nid: ").unwrap();
@@ -321,7 +323,7 @@ fn notifications_of_a_session_reach_its_client_and_no_other() {
     in_session(&proxy, "x", Some(&one));
     let (id, said) = message(&mut client).unwrap();
     assert_eq!((id, &said["params"][0]), (2, &json!(2)));
-    // Any process that knows the socket may write to it, at any time.
+    // Any process that knows the socket's path may write to the socket, at any time.
     let socket = result["socket"].as_str().unwrap();
     let mut child = std::os::unix::net::UnixStream::connect(socket).unwrap();
     let progress = "{\"jsonrpc\":\"2.0\",\"method\":\"progress\",\"params\":{\"a\":1}}\n";
@@ -330,12 +332,12 @@ fn notifications_of_a_session_reach_its_client_and_no_other() {
     std::io::Write::write_all(&mut child, progress.as_bytes()).unwrap();
     let (id, said) = message(&mut client).unwrap();
     assert_eq!((id, said), (3, serde_json::from_str(progress).unwrap()));
-    // A client that reconnects misses nothing.
+    // A client that reconnects gets the messages that it has missed.
     drop(client);
     let mut again = listen(&proxy, &one, "Last-Event-ID: 1\r\n");
     assert_eq!(message(&mut again).unwrap().0, 2);
     assert_eq!(message(&mut again).unwrap().0, 3);
-    // The end of the session closes everything, even what others hold open.
+    // The end of the session closes its socket, even for processes that still have it open.
     end(&proxy, &one);
     assert_eq!(message(&mut again), None);
     eventually("the end of the session", || {
@@ -423,8 +425,8 @@ fn a_session_that_is_not_used_expires_with_all_it_has() {
         has_ended(&result).then_some(())
     });
     assert_eq!(in_session(&proxy, "x", session.as_deref()).0, 404);
-    // A listening client keeps the session alive.
-    // The directory of the first session is removed before its place is free.
+    // The session whose client listens does not expire. The unused session has ended, and the place
+    // is free once its directory was removed.
     let next = eventually("a free place", || {
         let (status, _, result) = in_session(&proxy, "initialize", None);
         (status == 200).then_some(result)

@@ -1,4 +1,4 @@
-//! Memory: clients and upstreams that do not read make the proxy hold little.
+//! Tests of memory: the proxy holds little memory for clients and upstreams that do not read.
 
 mod support;
 
@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use hyper::Request;
 use support::{Proxy, Upstream};
 
-/// The number of streams of a connection.
+/// The number of streams on each connection.
 const STREAMS: u64 = 100;
 
 /// The bytes that a stream may hold for a response that its client does not read, with its share of the connection.
@@ -26,7 +26,8 @@ const AN_UPLOAD: u64 = 130_000;
 /// the process's pools.
 const CONNECTIONS: u64 = 5;
 
-/// An upstream that answers without end, and counts the bytes.
+/// Starts an upstream that answers without an end. The counter has the number of bytes that it has
+/// sent.
 fn endless() -> (Upstream, Arc<AtomicU64>) {
     let sent = Arc::new(AtomicU64::new(0));
     let count = sent.clone();
@@ -42,7 +43,7 @@ fn endless() -> (Upstream, Arc<AtomicU64>) {
     (upstream, sent)
 }
 
-/// Returns the resident memory of a process, in bytes.
+/// Returns the resident memory of the proxy's process, in bytes.
 fn resident(proxy: &Proxy) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", proxy.id())).unwrap();
     let line = text.lines().find(|line| line.starts_with("Rss:")).unwrap();
@@ -69,7 +70,7 @@ fn each_stream_adds_less_than<C>(limit: u64, proxy: &Proxy, mut open: impl FnMut
     assert!(median < limit, "{median} bytes a stream");
 }
 
-/// Waits until nothing moves any more.
+/// Waits until the counter `moved` stays the same, which means that no more bytes are transferred.
 fn settle(moved: &AtomicU64) {
     let mut before = u64::MAX;
     support::eventually("a standstill", || {
@@ -81,7 +82,7 @@ fn settle(moved: &AtomicU64) {
     });
 }
 
-/// A client that asks for `STREAMS` responses, reads their heads, and no more.
+/// Returns a client that requests `STREAMS` responses and reads their heads, but not their bodies.
 async fn stalled(proxy: &Proxy) -> impl Sized + use<> {
     let stream = tokio::net::TcpStream::connect(proxy.address())
         .await
@@ -112,7 +113,7 @@ async fn stalled(proxy: &Proxy) -> impl Sized + use<> {
 fn streams_that_are_not_read_hold_little() {
     let (upstream, sent) = endless();
     let proxy = Proxy::before(&upstream, "timeouts: {idle: 600}");
-    // The first request allocates state that is allocated only once.
+    // The first request makes the proxy allocate state that is needed only once.
     let mut client = proxy.connect();
     client.ask("/");
     assert_eq!(client.response_head().status, 200);
@@ -125,7 +126,8 @@ fn streams_that_are_not_read_hold_little() {
     });
 }
 
-/// A client that sends `STREAMS` requests, each with as much body as the proxy takes.
+/// Returns a client that sends `STREAMS` requests, each with as many bytes of a body as the proxy
+/// accepts.
 async fn sending(proxy: &Proxy, moved: &AtomicU64) -> impl Sized + use<> {
     static BODY: [u8; 4 << 20] = [b'x'; 4 << 20];
     let stream = tokio::net::TcpStream::connect(proxy.address())
@@ -158,7 +160,8 @@ fn bodies_that_an_upstream_does_not_read_hold_little() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     each_stream_adds_less_than(AN_UPLOAD, &proxy, |number| {
         let client = runtime.block_on(sending(&proxy, &heads));
-        // Each request is counted twice: when it is sent, and when its head has arrived.
+        // The counter counts each request twice: when the client sends it, and when its head has
+        // arrived at the upstream.
         support::eventually("all heads", || {
             (heads.load(Ordering::Relaxed) >= 2 * number * STREAMS).then_some(())
         });

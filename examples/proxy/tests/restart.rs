@@ -1,5 +1,5 @@
-//! Restarts: a new process takes over without a lost request, or the old one stays. The service
-//! manager passes sockets and gets notifications.
+//! Tests of restarts: a new process takes over without losing a request, or the old process goes
+//! on. A service manager passes sockets and gets notifications.
 
 mod support;
 
@@ -26,7 +26,7 @@ const HANDED_OVER: &str = "handed over: a new process serves";
 const FAILED: &str = "restart failed: this process goes on as before";
 const ADMIN: &str = "metrics: {enabled: true, address: \"127.0.0.1:0\"}\n";
 
-/// A proxy whose process may be replaced. All its processes write one log.
+/// A proxy whose process may be replaced. All its processes write to one log.
 struct Service {
     proxy: Option<Proxy>,
     current: Pid,
@@ -38,7 +38,8 @@ impl Service {
         Self::start_with(config, |command| command)
     }
 
-    /// Starts the proxy with a command that is, or becomes, the given one.
+    /// Starts the proxy. `wrap` gets the proxy's command, and returns a command that runs it or
+    /// becomes it.
     fn start_with(config: &str, wrap: impl FnOnce(Command) -> Command) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("proxy");
@@ -63,7 +64,7 @@ impl Service {
         self.proxy().log()
     }
 
-    /// Returns the last of `count` lines with this message, once they are there.
+    /// Waits until the log has `count` lines with this message. Returns the last of them.
     #[track_caller]
     fn line(&self, message: &str, count: usize) -> Value {
         eventually(message, || {
@@ -72,7 +73,7 @@ impl Service {
         })
     }
 
-    /// Requests a restart, and waits for the new process.
+    /// Requests a restart, and waits until the new process serves.
     #[track_caller]
     fn restart(&mut self) {
         let count = self.log().all(HANDED_OVER).len();
@@ -85,7 +86,7 @@ impl Service {
         kill_process(self.current, signal).unwrap();
     }
 
-    /// Replaces the program's file by a script.
+    /// Replaces the file of the program by a script.
     fn replace_program(&self, script: &str) {
         std::fs::remove_file(&self.program).unwrap();
         std::fs::write(&self.program, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -98,13 +99,14 @@ impl Service {
         symlink(env!("CARGO_BIN_EXE_proxy"), &self.program).unwrap();
     }
 
-    /// Ends the serving process.
+    /// Ends the process that serves now.
     fn end(self) -> Ended {
         self.signal(Signal::TERM);
         self.wait()
     }
 
-    /// Waits for the end of all processes, and returns what the first one left behind.
+    /// Waits for the end of all processes. Returns the exit status and the files of the first
+    /// process.
     fn wait(mut self) -> Ended {
         self.proxy.take().unwrap().wait()
     }
@@ -139,14 +141,14 @@ fn is_gone(pid: Pid) -> bool {
     test_kill_process(pid).is_err()
 }
 
-/// Clients that connect without a pause until they are told to stop.
+/// A number of clients that connect again and again until they are stopped.
 struct Crowd {
     enough: Arc<AtomicBool>,
     clients: Vec<JoinHandle<u32>>,
 }
 
 impl Crowd {
-    /// Starts clients that repeat `visit`.
+    /// Starts `count` clients, each of which repeats `visit`.
     fn of(count: usize, visit: impl Fn() + Clone + Send + 'static) -> Self {
         let enough = Arc::new(AtomicBool::new(false));
         let client = |_| {
@@ -164,7 +166,7 @@ impl Crowd {
         Self { enough, clients }
     }
 
-    /// Stops the clients. A failure of one of them is a panic.
+    /// Stops the clients. Panics if a request of a client has failed.
     #[track_caller]
     fn leave(self) {
         self.enough.store(true, Ordering::Relaxed);
@@ -174,7 +176,7 @@ impl Crowd {
     }
 }
 
-/// Sends requests on one connection until a response says `Connection: close`.
+/// Sends requests on one connection until a response contains `Connection: close`.
 fn visit(address: SocketAddr, path: &str) {
     let mut client = Client::connect(address);
     for _ in 0..100 {
@@ -210,7 +212,7 @@ fn restarts_refuse_no_connection_lose_no_request_and_fail_no_probe() {
         let line = service.line(message, 4);
         assert_eq!(line["address"], address.to_string(), "{message}");
     }
-    // The three earlier processes have ended, so the fourth one answers.
+    // The three earlier processes must have ended, so that only the fourth process can answer.
     service.line("all complete", 3);
     visit(address, "/");
     visit(admin, "/readyz");
@@ -224,7 +226,7 @@ fn restarts_refuse_no_connection_lose_no_request_and_fail_no_probe() {
 
 #[test]
 fn the_old_process_finishes_its_requests_and_tells_clients_to_reconnect() {
-    // Neither of these times passes: the process ends when its clients have left.
+    // Neither of these times is waited for: the process ends as soon as its clients have left.
     let mut service = Service::start("lame_duck: 600\nrestart: {linger: 600}");
     let mut kept = service.proxy().connect();
     assert_eq!(kept.get("/").0.header("connection"), None);
@@ -246,7 +248,7 @@ fn the_old_process_finishes_its_requests_and_tells_clients_to_reconnect() {
     assert_eq!(line["level"], "INFO");
     visit(service.proxy().address(), "/");
 
-    // The second process has a lame duck, which a second signal would end.
+    // Ends the second process with SIGINT, for which it skips its lame duck of 600 seconds.
     kill_process(service.current, Signal::INT).unwrap();
     service.line("all complete", 2);
 }
@@ -257,13 +259,13 @@ fn a_probe_that_reaches_the_old_process_does_not_mark_the_new_one_unready() {
     let mut service = Service::start(&config);
     let mut probe = Client::connect(service.proxy().metrics_address());
     assert_eq!(probe.get("/readyz").0.status, 200);
-    // This request keeps the old process draining.
+    // This request keeps the old process from ending.
     let mut slow = service.proxy().connect();
     slow.ask("/slow?seconds=3600");
     slow.response_head();
     service.restart();
     service.line("signal received: draining", 1);
-    // Main logs the line before the runner sets the readiness.
+    // Waits, since `main` logs the line before the runner sets the readiness.
     let response = eventually("the draining state", || {
         let (response, state) = probe.get("/readyz");
         (state == b"draining\n").then_some(response)
@@ -306,7 +308,7 @@ fn with_an_invalid_configuration_the_old_process_goes_on() {
     assert!(service.log().text().contains("shutdown_timeot"));
     visit(service.proxy().address(), "/");
 
-    // The repaired configuration holds for the next process.
+    // The next process must use the repaired configuration.
     std::fs::write(&file, "max_connections: 3").unwrap();
     service.restart();
     let line = service.line("connection limit set", 1);
@@ -317,7 +319,7 @@ fn with_an_invalid_configuration_the_old_process_goes_on() {
 #[test]
 fn a_new_process_that_is_never_ready_is_ended_and_meanwhile_restarts_are_refused() {
     let service = Service::start("restart: {ready_within: 1}");
-    // The script ignores SIGTERM, too.
+    // The script does not become ready, and ignores SIGTERM.
     service.replace_program("trap '' TERM; while :; do sleep 0.1; done");
     service.signal(Signal::USR2);
     let child = pid_of(&service.line(STARTED, 1));
@@ -415,7 +417,7 @@ fn announcements_and_state_pass_to_the_new_process_without_a_goodbye() {
     service.line("announced by multicast DNS", 2);
     assert_eq!(service.line("state restored", 1)["peers"], 1);
     service.line("the state file belongs to the new process: not saved", 1);
-    // The file has changed since the first process started.
+    // The first process has changed the file since its start.
     let saved = std::fs::read(service.proxy().file("state.json")).unwrap();
     let saved: Value = serde_json::from_slice(&saved).unwrap();
     assert_eq!(saved["state"]["peers"][0]["id"], "other");
@@ -439,7 +441,7 @@ fn announcements_and_state_pass_to_the_new_process_without_a_goodbye() {
     assert_eq!(ended.log.all("state saved").len(), 1);
 }
 
-/// A stand-in for a service manager.
+/// A stand-in for a service manager, which receives the notifications.
 struct Manager {
     socket: UnixDatagram,
     directory: TempDir,
@@ -453,10 +455,11 @@ impl Manager {
         Self { socket, directory }
     }
 
-    /// Starts the proxy like a service manager does, with a watchdog of 200 ms.
+    /// Starts the proxy as a service manager does, with a watchdog interval of 200 ms.
     fn start(&self, config: &str) -> Service {
         Service::start_with(config, |command| {
-            // The process id is the shell's, which becomes the proxy.
+            // The shell sets its own process id, which the proxy keeps when the shell becomes the
+            // proxy.
             let mut shell = becoming("export WATCHDOG_PID=$$", command);
             shell
                 .env("NOTIFY_SOCKET", self.directory.path().join("notify"))
@@ -465,7 +468,7 @@ impl Manager {
         })
     }
 
-    /// Reads notifications up to a line that begins with `start`, and returns all lines.
+    /// Reads notifications until a line begins with `start`. Returns all lines that were read.
     #[track_caller]
     fn until(&self, start: &str) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
@@ -507,7 +510,7 @@ fn the_manager_is_notified_of_start_watchdog_and_shutdown_progress() {
     assert!(!before.iter().any(|line| line.starts_with("EXTEND")));
     manager.until("EXTEND_TIMEOUT_USEC=5000000");
     manager.until("STATUS=draining: 1 connection, in step connections");
-    // Notifications continue although no step begins or ends.
+    // The notifications must continue although no step begins or ends.
     for _ in 0..3 {
         manager.until("WATCHDOG=1");
         manager.until("EXTEND_TIMEOUT_USEC=5000000");
@@ -525,7 +528,7 @@ fn the_manager_is_notified_of_the_new_process_but_not_of_the_old_ones_end() {
     let pid = service.current.as_raw_nonzero();
     let told = manager.until(&format!("MAINPID={pid}"));
     service.line("all complete", 1);
-    // Only the new process is left, and sends the watchdog pings.
+    // Only the new process is left, so it must send the watchdog pings.
     for _ in 0..5 {
         let lines = manager.until("WATCHDOG=1");
         assert!(!lines.iter().any(|line| line == "STOPPING=1"), "{lines:?}");
@@ -538,7 +541,8 @@ fn the_manager_is_notified_of_the_new_process_but_not_of_the_old_ones_end() {
 
 #[test]
 fn a_variable_that_names_another_process_is_ignored() {
-    // Standard input is a socket pair, but not of the named process.
+    // The standard input is a socket pair, but its other end does not belong to the process that
+    // the environment names.
     let (input, other) = UnixStream::pair().unwrap();
     drop(other);
     rustix::io::fcntl_setfd(&input, rustix::io::FdFlags::empty()).unwrap();
@@ -553,7 +557,7 @@ fn a_variable_that_names_another_process_is_ignored() {
     assert_eq!(service.end().code(), 0);
 }
 
-/// Passes sockets like a service manager does.
+/// Returns a command that starts `command` with the sockets, as a service manager does.
 fn activated(sockets: &[&TcpListener], names: &str, command: Command) -> Command {
     let mut first = String::new();
     for (place, socket) in sockets.iter().enumerate() {

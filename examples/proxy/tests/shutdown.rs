@@ -1,5 +1,5 @@
-//! Shutdowns by signals: started work is finished, the report is complete, and the exit code tells
-//! the result.
+//! Tests of shutdowns by a signal: requests that have begun are completed, the report lists all
+//! steps, and the exit code shows the result.
 
 mod support;
 
@@ -106,8 +106,8 @@ fn under_load_no_byte_of_a_started_request_is_lost() {
 fn requests_that_wait_in_the_kernel_when_the_signal_comes_are_answered() {
     let proxy = Proxy::start("");
     let address = proxy.address();
-    // The kernel completes connections and takes requests of a stopped process. The process wakes
-    // to all of them and to the signal at once.
+    // The process is stopped, but the kernel still completes connections and receives requests for
+    // it. When the process goes on, it finds all of them and the signal at once.
     proxy.signal(Signal::STOP);
     let mut clients: Vec<_> = (0..20).map(|_| Client::connect(address)).collect();
     for client in &mut clients {
@@ -122,7 +122,7 @@ fn requests_that_wait_in_the_kernel_when_the_signal_comes_are_answered() {
     assert_clean(&proxy.wait());
 }
 
-/// Reads 64 KiB every 5 ms, checks the pattern, and returns the length.
+/// Reads 64 KiB every 5 ms, and checks the pattern of the bytes. Returns the number of bytes.
 fn read_slowly(client: &mut Client, length: usize) -> usize {
     let mut total = 0;
     while total < length {
@@ -172,7 +172,7 @@ fn many_idle_connections_are_all_closed_and_the_report_is_clean() {
     let config = "shutdown_timeout: 600\nmetrics: {file: numbers.json}";
     let proxy = Proxy::start(config);
     let mut clients: Vec<_> = (0..300).map(|_| proxy.connect()).collect();
-    // Some clients have been answered, some have sent nothing yet.
+    // Some clients have got an answer, and some have sent nothing yet.
     for client in clients.iter_mut().step_by(3) {
         assert_eq!(client.get("/").0.status, 200);
     }
@@ -211,7 +211,8 @@ fn at_the_deadline_stragglers_are_cut_and_named_and_later_steps_run() {
     proxy.signal(Signal::TERM);
     assert_eq!(client.rest(), b"");
     let ended = proxy.wait();
-    // Cutting a client is reported, but best effort makes it no failure of the proxy.
+    // The report contains the client that was cut. The exit code is 0, since the step of the
+    // connections is best effort.
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
     assert!(ended.report().contains(&peer), "{}", ended.report());
     let numbers = std::fs::read_to_string(ended.directory.path().join("numbers.json")).unwrap();
@@ -227,12 +228,13 @@ fn a_second_signal_later_cuts_the_clients_that_are_left() {
     client.ask("/slow?seconds=3600");
     assert_eq!(client.response_head().status, 200);
     proxy.drain();
-    // A signal within half a second would count as the same request.
+    // Waits, since a signal within half a second would count as the same request for a shutdown.
     std::thread::sleep(Duration::from_millis(700));
     proxy.signal(Signal::TERM);
     let peer = client.stream.local_addr().unwrap().to_string();
     let ended = proxy.wait();
-    // Cutting a client is reported, but best effort makes it no failure of the proxy.
+    // The report contains the client that was cut. The exit code is 0, since the step of the
+    // connections is best effort.
     assert_eq!(ended.code(), 0, "{}", ended.log.text());
     assert!(ended.report().contains(&peer), "{}", ended.report());
 }

@@ -1,5 +1,5 @@
-//! TLS passed on by name: which servers clients reach, what is refused and counted, how it drains,
-//! and that older files keep their meaning.
+//! Tests of TLS that is passed on by server name: the servers that clients reach, the connections
+//! that are refused and counted, the shutdown, and older configuration files.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use rustix::process::Signal;
 use support::{Client, Proxy, Upstream, eventually};
 
-/// Encodes a ClientHello (RFC 8446 §4.1.2), with `name` as its server name.
+/// Encodes a ClientHello (RFC 8446 §4.1.2) with `name` as its server name.
 fn hello(name: Option<&str>) -> Vec<u8> {
     let prefixed = |size: usize, bytes: &[u8]| {
         let length = bytes.len().to_be_bytes();
@@ -22,7 +22,7 @@ fn hello(name: Option<&str>) -> Vec<u8> {
         let entry = [&[0][..], &prefixed(2, name.as_bytes())].concat();
         extensions.extend(extension(0, &prefixed(2, &entry)));
     }
-    // signature_algorithms, supported_groups, supported_versions.
+    // The extensions signature_algorithms, supported_groups and supported_versions.
     extensions.extend(extension(13, &prefixed(2, &[0x08, 0x04, 0x04, 0x03])));
     extensions.extend(extension(10, &prefixed(2, &[0x00, 0x1d])));
     extensions.extend(extension(43, &prefixed(1, &[0x03, 0x04])));
@@ -39,7 +39,7 @@ fn hello(name: Option<&str>) -> Vec<u8> {
     [&[0x16, 0x03, 0x01][..], &prefixed(2, &handshake)].concat()
 }
 
-/// A server that echoes.
+/// Starts a server that echoes all bytes.
 fn echo() -> Upstream {
     Upstream::start(|_, client| {
         let mut copy = client.stream.try_clone().unwrap();
@@ -69,7 +69,7 @@ fn a_connection_goes_to_the_server_of_its_name_untouched_and_both_ways() {
     let proxy = Proxy::start(&config(&upstream));
     let mut client = connect(&proxy);
     let hello = hello(Some("www.SHOP.example"));
-    // Sent in pieces, as a network may deliver it.
+    // Sends the message in pieces, as a network may deliver it.
     for piece in hello.chunks(20) {
         client.send(piece);
     }
@@ -160,7 +160,7 @@ fn the_shutdown_awaits_tls_connections_then_cuts_them_at_the_deadline() {
     });
     assert!(TcpStream::connect(proxy.tls_address()).is_err());
     assert_eq!(Client::over(unused.stream.try_clone().unwrap()).rest(), b"");
-    // The open connection goes on.
+    // The connection that is open goes on during the shutdown.
     ends.stream.write_all(b"last").unwrap();
     let mut last = Vec::new();
     ends.read_more(&mut last, 4);

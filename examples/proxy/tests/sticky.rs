@@ -1,5 +1,5 @@
-//! Affinity: clients stay with their upstream, by a cookie of the proxy or by a field of the
-//! application.
+//! Tests of affinity: a client stays with its upstream. The client is known by a cookie of the
+//! proxy, or by a header field of the application.
 
 mod support;
 
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use support::client::{Response, header};
 use support::{Client, Proxy, Upstream, eventually};
 
-/// An upstream that answers with its name and with `fields`.
+/// Starts an upstream that answers with its name as the body, and with the header fields `fields`.
 fn named(name: &'static str, fields: &'static str) -> Upstream {
     Upstream::start(move |_, client| answer(client, name, fields))
 }
@@ -35,7 +35,8 @@ fn proxy(upstreams: &[&Upstream], sticky: &str) -> Proxy {
     ))
 }
 
-/// Sends a request with these fields. Returns the response and the upstream's name.
+/// Sends a request with the header fields `fields`. Returns the response and the name of the
+/// upstream that answered.
 fn ask(proxy: &Proxy, method: &str, fields: &str) -> (Response, String) {
     let mut client = proxy.connect();
     client.send(format!("{method} /app HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
@@ -47,7 +48,7 @@ fn answered_by(proxy: &Proxy, fields: &str) -> String {
     ask(proxy, "GET", fields).1
 }
 
-/// Returns the cookie that a response sets, as a request sends it.
+/// Returns the cookie that a response sets, in the form in which a request sends it.
 fn cookie(response: &Response) -> String {
     let set = response.header("set-cookie").unwrap();
     let (pair, rest) = set.split_once(';').unwrap();
@@ -80,7 +81,7 @@ fn a_client_with_the_cookie_stays_with_its_upstream_and_others_take_turns() {
         assert_eq!(answered_by(&proxy, &theirs), other);
     }
     assert_eq!(active(&proxy), 2);
-    // A client with an unknown cookie gets another one.
+    // A client with an unknown cookie gets a new cookie.
     let (response, _) = ask(&proxy, "GET", "Cookie: whose=guessed\r\n");
     assert_ne!(cookie(&response), mine);
 }

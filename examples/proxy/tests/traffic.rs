@@ -1,5 +1,5 @@
-//! Routes and upstreams, and traffic besides plain requests: WebSocket, server-sent events, HTTP/2
-//! on either side.
+//! Tests of routes and upstreams, and of WebSocket, server-sent events, and HTTP/2 to clients and
+//! to upstreams.
 
 mod support;
 
@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use support::client::header;
 use support::{Client, Proxy, Upstream, eventually};
 
-/// An upstream that answers every request with its name.
+/// Starts an upstream that answers every request with its name.
 fn named(name: &'static str) -> Upstream {
     Upstream::start(move |_, client| {
         loop {
@@ -153,7 +153,7 @@ fn clients_that_abort_uploads_do_not_open_a_breaker() {
     let upstream = Upstream::start(|_, client| {
         while let Some(head) = client.next_head() {
             if head.starts_with("POST ") {
-                // This upstream answers only once it has the whole body.
+                // This upstream answers only after it has read the whole body.
                 client.rest();
                 return;
             }
@@ -168,7 +168,7 @@ fn clients_that_abort_uploads_do_not_open_a_breaker() {
         let mut client = proxy.connect();
         client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
         client.stream.shutdown(std::net::Shutdown::Write).unwrap();
-        // Reads the answer or the end, whichever comes.
+        // Reads up to the end of the connection, with or without an answer.
         client.rest();
     }
     eventually("their ends", || {
@@ -188,7 +188,7 @@ const ASK_FOR_WEBSOCKET: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: ke
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// An upstream that accepts WebSocket and echoes frames without their mask.
+/// Starts an upstream that accepts WebSocket. It echoes frames without their mask.
 fn echo() -> Upstream {
     Upstream::start(|_, client| {
         let head = client.head();
@@ -331,7 +331,7 @@ fn http_2_is_taken_and_passed_on_as_http_1() {
             let body = response.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(body, "ok");
         }
-        // An unused connection does not delay the shutdown.
+        // An unused connection must not delay the shutdown.
         proxy.drain();
     });
     let ended = proxy.wait();
@@ -353,7 +353,7 @@ fn a_request_in_http_2_that_is_in_flight_is_finished() {
     assert_eq!(proxy.wait().code(), 0);
 }
 
-/// An HTTP/2 upstream that answers with the path, `Connection` and `Host` of the request.
+/// Starts an HTTP/2 upstream that answers with the path, `Connection` and `Host` of the request.
 fn http2_upstream() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

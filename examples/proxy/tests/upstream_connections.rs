@@ -1,5 +1,5 @@
-//! A connection to an upstream serves one request after the other, and is closed once it
-//! is of no use.
+//! Tests of connections to upstreams: a connection serves one request after the other. The proxy
+//! closes it when it cannot serve another request.
 
 mod support;
 
@@ -13,16 +13,18 @@ use support::{Client, Proxy, Upstream};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// How a connection ended for an upstream: with so many bytes that nobody asked for, or
-/// with an error.
+/// The end of a connection at the upstream: the number of bytes that came after the expected
+/// requests, or an error.
 type End = std::io::Result<usize>;
 
-/// Reads what the proxy still sends, to the end of the connection.
+/// Reads the bytes that the proxy still sends, up to the end of the connection. Returns their
+/// number.
 fn end_of(client: &mut Client) -> End {
     client.stream.read_to_end(&mut Vec::new())
 }
 
-/// Answers `answers` requests over each connection, and tells how that ended.
+/// Starts an upstream that answers `answers` requests on each connection and then calls `then`. The
+/// receiver gets the end of each connection.
 fn ending(
     answers: usize,
     then: impl Fn(&mut Client) + Send + Sync + 'static,
@@ -104,7 +106,8 @@ fn one_serves_requests_of_several_clients_whatever_their_responses_are_like() {
 fn one_that_the_upstream_closes_is_closed_at_once_and_no_request_is_lost_with_it() {
     let (close, closes) = mpsc::channel();
     let closes = Mutex::new(closes);
-    // Once the connection is idle.
+    // The upstream closes its side after the answer, when the test sends a message, and the
+    // connection is idle.
     let (upstream, ends) = ending(1, move |client| {
         closes.lock().unwrap().recv().unwrap();
         client.stream.shutdown(Shutdown::Write).unwrap();
@@ -112,7 +115,7 @@ fn one_that_the_upstream_closes_is_closed_at_once_and_no_request_is_lost_with_it
     let proxy = Proxy::before(&upstream, "");
     let mut client = proxy.connect();
     for turn in 0..3 {
-        // Not one that may be sent twice.
+        // Sends a POST request, which the proxy may not send twice.
         client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
         assert_eq!(client.response().0.status, 200, "turn {turn}");
         close.send(()).unwrap();
@@ -172,7 +175,7 @@ fn one_whose_response_the_client_leaves_is_closed() {
     ends.recv().unwrap();
 }
 
-/// A client that sends all it has before it reads anything.
+/// The client sends its whole request before it reads any byte of the response.
 #[test]
 fn a_request_is_sent_on_while_the_client_does_not_read_the_response() {
     const LENGTH: usize = 8_000_000;

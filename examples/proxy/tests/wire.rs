@@ -1,5 +1,5 @@
-//! Strictness on the wire: if two servers read the same bytes differently, a client can smuggle a
-//! request past the first one.
+//! Tests of strictness. If two servers read the same bytes differently, a client can smuggle a
+//! request past the first server.
 
 mod support;
 
@@ -9,8 +9,8 @@ use support::{Proxy, Upstream};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// An upstream that answers every request with `answer`, and sends the request heads to the
-/// receiver.
+/// Starts an upstream that answers every request with `answer`. The receiver gets the heads of the
+/// requests.
 fn recording(answer: &'static str) -> (Upstream, mpsc::Receiver<String>) {
     let (tell, heads) = mpsc::channel();
     let upstream = Upstream::start(move |_, client| {
@@ -23,7 +23,7 @@ fn recording(answer: &'static str) -> (Upstream, mpsc::Receiver<String>) {
     (upstream, heads)
 }
 
-/// Sends `bytes` on a connection of their own, and returns the whole answer.
+/// Sends `bytes` on a new connection. Returns the whole answer.
 fn exchange(proxy: &Proxy, bytes: &str) -> String {
     let mut client = proxy.connect();
     client.send(bytes);
@@ -121,7 +121,7 @@ fn a_response_in_an_unknown_transfer_coding_is_an_error() {
 
 #[test]
 fn interim_responses_reach_the_client_before_the_final_one() {
-    // The upstream sends the final response only once the client has the others.
+    // The upstream sends the final response only after the client has got the interim responses.
     let (release, held) = mpsc::channel::<()>();
     let held = std::sync::Mutex::new(held);
     let upstream = Upstream::start(move |_, client| {
@@ -268,8 +268,8 @@ fn fields_that_no_trailer_may_have_are_dropped_from_responses() {
 
 #[test]
 fn a_request_is_sent_once_unless_an_idle_connection_died_under_it() {
-    // First fresh connections that fail during the request, then reused ones that had begun to
-    // answer.
+    // Requests that must not be sent twice: first on new connections that end during the request,
+    // then on a used connection on which the answer has begun.
     let (tell, heads) = mpsc::channel();
     let upstream = Upstream::start(move |_, client| {
         while let Some(head) = client.next_head() {

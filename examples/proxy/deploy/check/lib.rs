@@ -19,7 +19,8 @@ fn manifests() -> Vec<Value> {
     serde_saphyr::from_multiple(&read_to_string(path).unwrap()).unwrap()
 }
 
-/// Parses a manifest with Kubernetes' types, which drop unknown fields.
+/// Parses a manifest with the types of Kubernetes and formats it again. This drops fields that
+/// Kubernetes does not know.
 fn understood(manifest: &Value) -> Value {
     fn through<T: DeserializeOwned + Serialize>(manifest: &Value) -> Value {
         let typed: T = serde_json::from_value(manifest.clone()).unwrap();
@@ -34,7 +35,7 @@ fn understood(manifest: &Value) -> Value {
     }
 }
 
-/// Returns the paths of values that are missing or different in the other document.
+/// Appends the paths of the values in `given` that are missing or different in `kept` to `found`.
 fn lost(given: &Value, kept: &Value, path: &str, found: &mut Vec<String>) {
     match (given, kept) {
         (Value::Object(given), Value::Object(kept)) => {

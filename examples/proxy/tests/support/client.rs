@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client on plain sockets, which sends exactly the given bytes.
+//! An HTTP/1.1 client on plain sockets, which sends exactly the bytes that a test passes.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ pub struct Client {
     reader: BufReader<TcpStream>,
 }
 
-/// A response's head.
+/// The head of a response.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
@@ -20,13 +20,13 @@ pub struct Response {
 }
 
 impl Response {
-    /// Returns the value of a field.
+    /// Returns the value of a header field of the response.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
     }
 }
 
-/// Returns the value of a field in a head.
+/// Returns the value of the header field `name` in the text of a head.
 pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().skip(1).find_map(|line| {
         let (found, value) = line.split_once(':')?;
@@ -40,7 +40,7 @@ impl Client {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
-    /// Uses an open connection.
+    /// Creates a client on an open connection.
     pub fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -53,7 +53,7 @@ impl Client {
         self.stream.write_all(text.as_ref()).unwrap();
     }
 
-    /// Sends a GET request.
+    /// Sends a GET request, without reading the answer.
     #[track_caller]
     pub fn ask(&mut self, path: &str) {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: test.example\r\n\r\n"));
@@ -66,7 +66,7 @@ impl Client {
         self.response()
     }
 
-    /// Reads up to the empty line after a head.
+    /// Reads a head, up to the empty line after it.
     #[track_caller]
     pub fn head(&mut self) -> String {
         let mut head = String::new();
@@ -77,13 +77,13 @@ impl Client {
         head
     }
 
-    /// Reads up to the empty line after a head. `None` at the end of the connection.
+    /// Reads a head, up to the empty line after it. Returns `None` at the end of the connection.
     pub fn next_head(&mut self) -> Option<String> {
         let more = self.reader.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
         more.then(|| self.head())
     }
 
-    /// Sends a WebSocket frame like a client: masked, with a mask of zeros.
+    /// Sends a WebSocket frame as a client does: masked, with a mask of zeros.
     #[track_caller]
     pub fn send_frame(&mut self, first: u8, payload: &[u8]) {
         let length = u8::try_from(payload.len()).unwrap();
@@ -92,7 +92,8 @@ impl Client {
         self.send(frame);
     }
 
-    /// Reads a short WebSocket frame: its first byte and its payload. `None` at the end.
+    /// Reads a short WebSocket frame. Returns its first byte and its payload, or `None` at the end
+    /// of the connection.
     pub fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut start = [0; 2];
         self.reader.read_exact(&mut start).ok()?;
@@ -126,7 +127,7 @@ impl Client {
         (response, body)
     }
 
-    /// Reads the body that a head announces.
+    /// Reads the body whose length is in `head`.
     #[track_caller]
     pub fn body(&mut self, head: &str) -> Vec<u8> {
         let mut body = Vec::new();
@@ -140,7 +141,7 @@ impl Client {
         body
     }
 
-    /// Reads a chunk. `None` after the last one and the trailer section.
+    /// Reads a chunk. Returns `None` after the last chunk and the trailer section.
     #[track_caller]
     pub fn chunk(&mut self) -> Option<Vec<u8>> {
         let mut size = String::new();
@@ -156,8 +157,8 @@ impl Client {
         Some(chunk)
     }
 
-    /// Reads chunks up to the next event of a stream, without the comments before it. `None` at the
-    /// end.
+    /// Reads chunks up to the next event of a stream, and skips comments before the event. Returns
+    /// `None` at the end of the stream.
     #[track_caller]
     pub fn event(&mut self) -> Option<String> {
         let end = Instant::now() + PATIENCE;
@@ -176,7 +177,7 @@ impl Client {
         section
     }
 
-    /// Reads the remaining chunks, and returns the trailer section.
+    /// Reads the remaining chunks of a body. Returns the trailer section.
     #[track_caller]
     pub fn chunks_and_trailers(&mut self) -> String {
         loop {
@@ -189,7 +190,7 @@ impl Client {
         }
     }
 
-    /// Reads exactly `length` bytes.
+    /// Reads exactly `length` bytes, and appends them to `into`.
     #[track_caller]
     pub fn read_more(&mut self, into: &mut Vec<u8>, length: usize) {
         let before = into.len();
@@ -197,12 +198,12 @@ impl Client {
         self.reader.read_exact(&mut into[before..]).unwrap();
     }
 
-    /// Fills `into`. Returns false if the connection ended before.
+    /// Fills `into`. Returns false if the connection ended before it was full.
     pub fn read_exactly(&mut self, into: &mut [u8]) -> bool {
         self.reader.read_exact(into).is_ok()
     }
 
-    /// Waits for the end of the connection, and returns the bytes before it.
+    /// Reads up to the end of the connection, and returns the bytes.
     #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

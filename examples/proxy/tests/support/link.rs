@@ -1,4 +1,4 @@
-//! A listener for multicast DNS on the same link.
+//! A listener for multicast DNS on the link of the proxy.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Instant;
@@ -11,13 +11,13 @@ use super::PATIENCE;
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 
-/// A socket on the loopback interface, with a port of its own.
+/// A socket on the loopback interface, with a port that only one test uses.
 pub struct Link {
     socket: UdpSocket,
     pub port: u16,
 }
 
-/// An SRV record of a service, and its time to live in seconds.
+/// An SRV record of a service, with its time to live in seconds.
 #[derive(Debug, Eq, PartialEq)]
 pub struct SrvRecord {
     pub name: String,
@@ -41,7 +41,7 @@ impl Link {
         Self { socket, port }
     }
 
-    /// Returns the next record with a TTL of 0.
+    /// Returns the next record with a TTL of 0, which is a goodbye.
     #[track_caller]
     pub fn goodbye(&self) -> SrvRecord {
         let end = Instant::now() + PATIENCE;
@@ -68,7 +68,7 @@ impl Link {
         }
     }
 
-    /// Returns the records that have arrived and were not read.
+    /// Returns the records that have arrived and that no test has read.
     pub fn rest(&self) -> Vec<SrvRecord> {
         self.socket.set_nonblocking(true).unwrap();
         let mut buffer = [0; 9000];

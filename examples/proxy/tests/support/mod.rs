@@ -1,5 +1,5 @@
-//! Real proxies, real sockets, real signals. Every wait is bounded: what does not happen within
-//! [`PATIENCE`] fails the test, with the proxy's log.
+//! Helpers for tests with real proxies, real sockets and real signals. Every wait is bounded: after
+//! [`PATIENCE`] the test fails with the proxy's log.
 
 #![allow(
     dead_code,
@@ -27,10 +27,10 @@ use tempfile::TempDir;
 pub use client::Client;
 pub use upstream::Upstream;
 
-/// The time after which a wait has failed.
+/// The time after which a wait fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Polls `look` until it returns a value.
+/// Polls `look` until it returns a value. Panics with `what` after [`PATIENCE`].
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -51,7 +51,7 @@ pub struct Proxy {
     directory: TempDir,
 }
 
-/// The remains of a proxy that has ended.
+/// The exit status, the log and the directory of a proxy that has ended.
 pub struct Ended {
     pub status: ExitStatus,
     pub stdout: String,
@@ -59,31 +59,31 @@ pub struct Ended {
     pub directory: TempDir,
 }
 
-/// The log lines of a proxy up to now.
+/// The log lines that a proxy has written so far.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Proxy {
-    /// Starts the program with this configuration on a free port, and waits until it serves.
+    /// Starts the program with this configuration on a free port. Waits until it serves.
     pub fn start(config: &str) -> Self {
         let proxy = Self::spawn(config, &[]);
         proxy.log.find("waiting for connections");
         proxy
     }
 
-    /// Starts the program with `upstream` as its upstream, and waits until it serves.
+    /// Starts the program with `upstream` as its upstream. Waits until it serves.
     pub fn before(upstream: &Upstream, config: &str) -> Self {
         Self::start(&format!("upstream: http://{}\n{config}", upstream.address))
     }
 
-    /// Starts the program in the directory of an earlier one, and waits until it serves.
+    /// Starts the program in the directory of an earlier proxy. Waits until it serves.
     pub fn again(directory: TempDir, config: &str) -> Self {
         let proxy = Self::spawn_in(directory, config, &[]);
         proxy.log.find("waiting for connections");
         proxy
     }
 
-    /// Starts the program without waiting.
+    /// Starts the program, and does not wait until it serves.
     pub fn spawn(config: &str, arguments: &[&str]) -> Self {
         Self::spawn_in(tempfile::tempdir().unwrap(), config, arguments)
     }
@@ -100,7 +100,7 @@ impl Proxy {
         Self::launch(command, directory)
     }
 
-    /// Runs a command that is, or becomes, the proxy.
+    /// Runs a command that starts the proxy or becomes the proxy.
     pub fn launch(mut command: Command, directory: TempDir) -> Self {
         command.env_remove("RUST_LOG").current_dir(directory.path());
         command
@@ -131,7 +131,7 @@ impl Proxy {
         }
     }
 
-    /// Returns the log up to now.
+    /// Returns the log, which grows while the proxy runs.
     pub fn log(&self) -> &Log {
         &self.log
     }
@@ -146,7 +146,7 @@ impl Proxy {
         self.address_in("serving metrics and probes")
     }
 
-    /// Returns the address for peers.
+    /// Returns the address on which the proxy receives datagrams of peers.
     pub fn peers_address(&self) -> SocketAddr {
         self.address_in("listening for peers")
     }
@@ -161,7 +161,7 @@ impl Proxy {
         self.address_in("listening for TLS")
     }
 
-    /// Returns the text of `/metrics`.
+    /// Returns the text of the page `/metrics`.
     #[track_caller]
     pub fn metrics(&self) -> String {
         let (response, text) = Client::connect(self.metrics_address()).get("/metrics");
@@ -184,19 +184,19 @@ impl Proxy {
         self.child.id()
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the proxy's process.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).unwrap();
     }
 
-    /// Sends SIGTERM, and waits until the proxy no longer listens.
+    /// Sends SIGTERM. Waits until the proxy no longer listens.
     pub fn drain(&self) {
         self.signal(Signal::TERM);
         self.log.find("no longer listening");
     }
 
-    /// Waits for the end of the process.
+    /// Waits for the end of the process, and returns its results.
     pub fn wait(mut self) -> Ended {
         let log = self.log.clone();
         let status = eventually("the end of the proxy", || {
@@ -205,7 +205,7 @@ impl Proxy {
                 None
             })
         });
-        // Joined, so that the log is complete to its last line.
+        // Joins the thread that reads the log, so that the log is complete.
         self.stderr.take().unwrap().join().unwrap();
         Ended {
             status,
@@ -227,7 +227,7 @@ impl Drop for Proxy {
 }
 
 impl Ended {
-    /// Returns the exit code.
+    /// Returns the exit code of the process.
     #[track_caller]
     pub fn code(&self) -> i32 {
         let text = self.log.text();
@@ -235,7 +235,7 @@ impl Ended {
         status.code().unwrap_or_else(|| panic!("{status}\n{text}"))
     }
 
-    /// The reports in the log, one for each process that wrote to it.
+    /// Returns the shutdown reports in the log. Each process that wrote to the log has one.
     pub fn report(&self) -> String {
         let lines = self.log.all("shutdown report");
         let reports = lines.iter().filter_map(|line| line["report"].as_str());
@@ -244,12 +244,12 @@ impl Ended {
 }
 
 impl Log {
-    /// Returns all lines.
+    /// Returns all lines of the log as one text.
     pub fn text(&self) -> String {
         self.0.lock().unwrap().join("\n")
     }
 
-    /// Returns the first line with this message, once it is there.
+    /// Waits until the log has a line with this message. Returns the first such line.
     #[track_caller]
     pub fn find(&self, message: &str) -> Value {
         eventually(message, || {
@@ -260,7 +260,7 @@ impl Log {
         })
     }
 
-    /// Returns all lines with this message up to now.
+    /// Returns all lines with this message that the log has now.
     pub fn all(&self, message: &str) -> Vec<Value> {
         let lines = self.0.lock().unwrap();
         let lines = lines
@@ -269,7 +269,7 @@ impl Log {
         lines.filter(|line| line["message"] == message).collect()
     }
 
-    /// Waits for a line with this text, in any format.
+    /// Waits until the log has a line that contains this text, in any format of the log.
     #[track_caller]
     pub fn expect_text(&self, text: &str) {
         eventually(text, || self.text().contains(text).then_some(()));

@@ -1,4 +1,4 @@
-//! A peer of the proxy, which sends and receives datagrams.
+//! A peer of the proxy, which exchanges datagrams with it.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
@@ -20,12 +20,12 @@ impl Peer {
         Self { socket, address }
     }
 
-    /// Returns an address without a listener.
+    /// Returns an address on which nothing listens.
     pub fn unused_address() -> SocketAddr {
         Self::start().address
     }
 
-    /// Returns the next datagram of this kind, and its sender.
+    /// Returns the next datagram of this kind, and the address of its sender.
     #[track_caller]
     pub fn next(&self, kind: &str) -> (Value, SocketAddr) {
         let mut buffer = [0; 512];
@@ -40,7 +40,7 @@ impl Peer {
         }
     }
 
-    /// Returns the datagrams that have arrived and were not read.
+    /// Returns the datagrams that have arrived and that no test has read.
     pub fn rest(&self) -> Vec<Value> {
         self.socket.set_nonblocking(true).unwrap();
         let mut buffer = [0; 512];

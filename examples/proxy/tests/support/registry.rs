@@ -1,4 +1,4 @@
-//! A registry that records requests, and answers as the test says.
+//! A registry that records requests, and answers them with a closure of the test.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Client, Upstream, client, eventually};
 
-/// A request that the registry got.
+/// A request that the registry has received.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub line: String,
@@ -21,7 +21,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts a registry that answers each request with a status and a body.
+    /// Starts a registry that answers each request with the status and the body that `answer`
+    /// returns.
     pub fn start(answer: impl Fn(&str) -> (u16, &'static str) + Send + Sync + 'static) -> Self {
         Self::serve(move |client, call| {
             let (status, body) = answer(&call.line);
@@ -32,7 +33,7 @@ impl Registry {
         })
     }
 
-    /// Starts a registry that takes requests and never answers.
+    /// Starts a registry that receives requests and never answers.
     pub fn silent() -> Self {
         Self::serve(|client, _| {
             client.rest();
@@ -66,13 +67,14 @@ impl Registry {
         }
     }
 
-    /// Returns the first request whose line begins with `line`, once it is there.
+    /// Waits until there is a request whose first line begins with `line`. Returns the first such
+    /// request.
     #[track_caller]
     pub fn find(&self, line: &str) -> Call {
         eventually(line, || self.all(line).into_iter().next())
     }
 
-    /// Returns all requests so far whose line begins with `line`.
+    /// Returns all requests so far whose first line begins with `line`.
     pub fn all(&self, line: &str) -> Vec<Call> {
         let calls = self.calls.lock().unwrap();
         let found = calls.iter().filter(|call| call.line.starts_with(line));

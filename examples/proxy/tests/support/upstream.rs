@@ -1,4 +1,4 @@
-//! An upstream that does exactly what a test says, connection by connection.
+//! An upstream that handles each connection with a closure of the test.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Client;
 
-/// A listener that passes each connection to a closure, with its number. It ends with the test's
-/// process.
+/// A listener that passes each connection to a closure, with the connection's number. The listener
+/// ends with the process of the test.
 pub struct Upstream {
     pub address: SocketAddr,
     pub connections: Arc<AtomicUsize>,
@@ -33,7 +33,7 @@ impl Upstream {
         }
     }
 
-    /// Returns an address without a listener.
+    /// Returns an address on which nothing listens.
     pub fn unused_address() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0")
             .unwrap()
