@@ -26,7 +26,7 @@ const CLIENT: usize = 32 * 1024;
 /// The bytes that may wait to be sent on a stream of HTTP/2, before the body is asked for more.
 const SEND: usize = 16 * 1024;
 
-/// The bytes that a sender may send on a stream of HTTP/2 from which the proxy does not read.
+/// The bytes that a sender may send on a stream of HTTP/2 while the proxy does not read from it.
 const WINDOW: u32 = 64 * 1024;
 
 /// Bounds the memory of the connection of a client.

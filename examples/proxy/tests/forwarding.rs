@@ -95,7 +95,7 @@ fn bodies_stream_both_ways_chunk_by_chunk() {
     assert_eq!(client.chunk().unwrap(), b"two");
     client.send("0\r\n\r\n");
     assert_eq!(client.chunk(), None);
-    // The same connection serves another request.
+    // Afterwards, the same connection serves another request.
     assert_eq!(client.get("/").0.status, 200);
 }
 

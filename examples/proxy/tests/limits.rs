@@ -300,7 +300,7 @@ fn load_is_shed_while_there_are_too_many_sessions() {
         "limits: {{sessions: {{soft: 3, hard: 6}}}}\nroutes:\n\
          - upstreams: [\"http://{to}\"]\n  sticky: {{cookie: whose, idle: 2}}\n"
     );
-    // These sessions expire, so the use of the resource sinks again.
+    // The sessions of the crowd expire, so their number falls again.
     sheds_with("sessions", &config, |proxy| {
         for _ in 0..7 {
             assert_eq!(proxy.connect().get("/").0.status, 200);

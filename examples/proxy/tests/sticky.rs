@@ -48,7 +48,7 @@ fn answered_by(proxy: &Proxy, fields: &str) -> String {
     ask(proxy, "GET", fields).1
 }
 
-/// Returns the cookie that a response sets, in the form in which a request sends it.
+/// Returns the cookie of a response, in the form for the `Cookie` field of a request.
 fn cookie(response: &Response) -> String {
     let set = response.header("set-cookie").unwrap();
     let (pair, rest) = set.split_once(';').unwrap();

@@ -155,7 +155,7 @@ impl From<&Interface> for IfKind {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Peers {
-    /// The address from which the server sends datagrams, and on which it receives them.
+    /// The address of the server's socket, for sending and receiving.
     pub listen: SocketAddr,
     /// The addresses of the peers. Datagrams from other addresses are ignored.
     pub tell: Vec<SocketAddr>,

@@ -36,7 +36,7 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// All resources, in the order of their numbers.
+    /// The list of all resources, in the order of their numbers.
     pub const ALL: [Self; 5] = [
         Self::Files,
         Self::Memory,

@@ -126,7 +126,7 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// All outcomes, in the order of their numbers.
+    /// The list of all outcomes, in the order of their numbers.
     pub const ALL: [Self; 5] = [
         Self::Passed,
         Self::NoHello,
@@ -347,7 +347,7 @@ async fn pass(
     }
 }
 
-/// A client's stream that records the time at which bytes pass.
+/// A client's stream. It records the times of bytes in both directions.
 struct Watched<'a> {
     stream: RawStream,
     activity: &'a LastActivity,

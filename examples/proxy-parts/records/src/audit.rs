@@ -12,7 +12,7 @@ use tracing::error;
 
 #[derive(Serialize)]
 struct Line<'a> {
-    /// The time at which the line is written, which is the end of the shutdown.
+    /// The time of writing, which is the end of the shutdown.
     #[serde(serialize_with = "timestamp::rfc3339")]
     time: SystemTime,
     pid: u32,

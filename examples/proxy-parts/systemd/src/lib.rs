@@ -176,7 +176,8 @@ impl Manager {
         }
     }
 
-    /// Tells the service manager that the process `pid` is the main process of the service now.
+    /// Reports to the service manager that the process `pid` is the main process of the service
+    /// now.
     pub async fn hand_over(&self, pid: u32) {
         let state = [NotifyState::MainPid(pid)];
         let sent = timeout(PATIENCE, self.notifier.notify(&state)).await;

@@ -21,8 +21,7 @@ pub(super) fn describe(error: &Error) -> String {
 fn message(error: &Error) -> String {
     match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => message(error),
-        // These messages come from this crate's own types and from the parser. They never quote a
-        // value.
+        // The message comes from a type of this crate or from the parser. It never quotes a value.
         Error::Message { msg, .. } | Error::ExternalMessage { msg, .. } => msg.clone(),
         Error::SerdeInvalidType {
             unexpected,

@@ -14,7 +14,7 @@ use super::datagram::Kind;
 /// A peer, which is another server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Peer {
-    /// The address from which the peer sends, and on which it receives.
+    /// The peer's address, for its sending and its receiving.
     pub address: SocketAddr,
     /// The id that the peer sends. `None` until a datagram of the peer has come.
     #[serde(default)]

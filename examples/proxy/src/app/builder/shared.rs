@@ -162,7 +162,8 @@ impl Shared {
         Discovery::start(&self.config.discovery, address, socket, known, goodbyes)
     }
 
-    /// Starts a task that saves changes of the state to the file from which it was `restored`.
+    /// Starts a task that saves changes of the state. `restored` contains the file, and the state
+    /// that the file had at the start.
     pub(super) fn state_saver(
         &self,
         restored: SavedState,
