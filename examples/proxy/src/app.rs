@@ -1,4 +1,4 @@
-//! The server: its parts, and how each of them is shut down.
+//! The proxy server: its parts, and the shutdown step of each part.
 
 mod builder;
 pub mod embedded;

@@ -63,7 +63,7 @@ pub struct Config {
     pub upstream: Option<Upstream>,
     /// The routes, each of which sends matching requests to a target.
     pub routes: Vec<Route>,
-    /// The circuit breaker of upstreams.
+    /// The settings of the circuit breaker of each upstream.
     pub breaker: Breaker,
     /// The limits from which on the proxy refuses requests or closes connections.
     pub limits: Limits,
@@ -80,7 +80,7 @@ pub struct Config {
     /// The largest number of client connections at the same time. Further connections are refused.
     #[serde(deserialize_with = "bounds::positive::<_, _, 1000000>")]
     pub max_connections: NonZeroUsize,
-    /// The time for the whole shutdown, in seconds.
+    /// The time limit of the whole shutdown, in seconds.
     #[serde(deserialize_with = "shutdown_seconds")]
     pub shutdown_timeout: Seconds,
     /// The time for which the proxy goes on serving after a shutdown was requested, while its

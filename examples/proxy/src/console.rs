@@ -74,8 +74,8 @@ impl Console {
     }
 }
 
-/// Returns whether the log replaces standard output. `terminal` is true if
-/// standard output or standard error is a terminal.
+/// Returns whether the console is silent, so that the log has the texts instead. `terminal` is true
+/// if standard output or standard error is a terminal.
 const fn is_silent(format: Format, terminal: bool) -> bool {
     match format {
         Format::Json => true,

@@ -12,13 +12,14 @@ pub enum Format {
     /// Text on a terminal, JSON otherwise.
     #[default]
     Auto,
-    /// Text.
+    /// Text for people.
     Human,
-    /// JSON, one object a line. Plan and report go to the log instead of standard output.
+    /// JSON, one object a line. The plan and the report also go to the log, and not to standard
+    /// output.
     Json,
 }
 
-/// Starts to log. `RUST_LOG` sets targets and levels; the default level is INFO.
+/// Starts to log. The variable `RUST_LOG` sets targets and levels. The default level is INFO.
 pub fn start(format: Format) {
     let wanted = std::env::var("RUST_LOG").ok();
     let targets = wanted

@@ -1,4 +1,5 @@
-//! HTTP messages by themselves: which are refused, and which fields are passed on.
+//! Checks and changes of HTTP messages: the messages that are refused, and the fields that are
+//! passed on.
 
 pub mod fault;
 pub mod headers;

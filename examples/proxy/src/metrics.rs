@@ -31,7 +31,7 @@ const DURATIONS: [f64; 10] = [0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 1
 pub struct Sources {
     /// A function that returns the numbers of client connections.
     pub connections: Box<dyn Fn() -> ConnectionStats + Send + Sync>,
-    /// The traffic tape, if there is one.
+    /// The recorder of the traffic tape, if a tape is configured.
     pub recorder: Option<Arc<TapeRecorder>>,
     /// The routes, with their upstreams, breakers and programs.
     pub routes: Arc<Routes>,

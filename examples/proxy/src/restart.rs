@@ -165,7 +165,8 @@ impl Restarts<'_> {
         Outcome::Stopping
     }
 
-    /// Starts a new process and waits until it is ready.
+    /// Starts a new process and waits until it is ready. If it is not, ends it and returns the
+    /// reason.
     async fn replace(&self, stop: &CancellationToken) -> Result<Successor, Failure> {
         if process::id() == 1 {
             return Err(Failure::Init);

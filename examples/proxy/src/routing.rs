@@ -1,4 +1,4 @@
-//! Decides where a request goes.
+//! Decides which upstream, program or feed answers a request.
 
 pub mod group;
 pub mod routes;

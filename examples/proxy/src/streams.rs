@@ -1,4 +1,4 @@
-//! Streams that outlive a plain exchange: WebSocket, feeds.
+//! Connections and streams that last longer than a usual exchange: WebSocket connections and feeds.
 
 pub mod feed;
 pub mod websocket;

@@ -18,7 +18,7 @@ const AT_ONCE: usize = 20;
 /// The total number of requests, unless the environment variable `LIFECYCLE_FUZZ_CASES` sets it.
 const CASES: usize = 2_000;
 
-/// The bytes that an upstream read from one connection.
+/// The bytes that the upstream has read from one connection.
 #[derive(Debug)]
 struct Seen {
     head: Vec<u8>,

@@ -28,10 +28,10 @@ pub use hosts::{BadPattern, HostPattern, can_connect_to, is_plain};
 pub use seconds::Seconds;
 pub use throttle::Throttle;
 
-/// The current use of a resource, and its peak.
+/// The number of units of a resource that are in use, and its peak.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Used {
-    /// The current number.
+    /// The number that is in use now.
     pub active: u64,
     /// The largest number that was in use at the same time.
     pub peak: u64,

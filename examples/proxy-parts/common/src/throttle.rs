@@ -30,8 +30,8 @@ impl Throttle {
     pub fn allows(&self) -> bool {
         let now = self.since.elapsed();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        // Relaxed, since this value publishes no other memory. Only one of several callers at the
-        // same time must succeed.
+        // Relaxed, since this value publishes no other memory. Of several callers at the same time,
+        // one succeeds.
         self.next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
                 (millis(now) >= next).then(|| millis(now + Self::PAUSE))

@@ -1,4 +1,4 @@
-//! Formats of times in files.
+//! Functions that serialize times and durations for files.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

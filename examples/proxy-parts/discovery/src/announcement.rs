@@ -17,7 +17,8 @@ use crate::settings::Mdns;
 /// unless it was stopped before.
 const REPEATED: Duration = Duration::from_millis(150);
 
-/// A responder that announces the server on its links. Its thread ends when this value is dropped.
+/// An announcement of the server: a responder that answers on the server's links. Dropping the
+/// announcement ends the responder's thread.
 pub(super) struct Announcement {
     responder: ServiceDaemon,
     goodbye: Goodbye,

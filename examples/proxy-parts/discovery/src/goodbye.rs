@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 type SendFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 type SendFn = Box<dyn Fn(Instant) -> SendFuture + Send + Sync>;
 
-/// A goodbye. Clones are cheap and share state.
+/// A goodbye of a server. Clones are cheap and share state.
 #[derive(Clone, Default)]
 pub struct Goodbye(Arc<Inner>);
 

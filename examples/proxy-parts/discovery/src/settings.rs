@@ -176,7 +176,7 @@ impl Peers {
 pub struct Consul {
     /// The agent's URL.
     pub url: Endpoint,
-    /// The access token.
+    /// The access token for Consul. `None` means that requests have no token.
     pub token: Option<Secret>,
     /// The time after which Consul considers a silent server gone.
     #[serde(default = "time_to_live")]
@@ -193,7 +193,7 @@ pub struct Etcd {
     /// The beginning of the key. The service and the id follow.
     #[serde(default = "Etcd::prefix")]
     pub prefix: String,
-    /// The access token.
+    /// The access token for etcd. `None` means that requests have no token.
     pub token: Option<Secret>,
     /// The time after which etcd deletes the key of a silent server.
     #[serde(default = "time_to_live")]

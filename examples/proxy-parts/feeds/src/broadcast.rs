@@ -37,7 +37,7 @@ struct Inner {
     ended: bool,
 }
 
-/// Numbers of a broadcast.
+/// The counters of a broadcast.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
     /// The number of clients that listen now.
@@ -151,7 +151,7 @@ impl Inner {
     }
 }
 
-/// The events for one client. Dropping it ends the subscription.
+/// The stream of events for one client. Dropping it ends the client's subscription.
 #[derive(Debug)]
 pub struct Subscription {
     broadcast: Arc<Broadcast>,
@@ -161,7 +161,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Returns the next event, or `None` after the last one.
+    /// Returns the next event. Returns `None` after the last event of an ended subscription.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match self.missed.pop_front() {
             Some(event) => Poll::Ready(Some(event)),

@@ -32,7 +32,7 @@
 //!     limits: Limits { longest: 1 << 18, idle: Duration::from_secs(300) },
 //!     heartbeat: Duration::from_secs(15),
 //! };
-//! A real closure sends a request, with `last` as its `Last-Event-ID`.
+//! // A real closure sends a request, with `last` as its `Last-Event-ID`.
 //! let ask = |last: Option<String>| async move {
 //!     Ok(match last.as_deref() {
 //!         None => Answer::Stream(Full::from("id: 1\ndata: hello\n\n")),
@@ -45,7 +45,7 @@
 //! };
 //! let client = server.feed.client();
 //! let listener = client.listen(None).expect("it has not ended");
-//! The comment at the start tells the client that the stream has begun.
+//! // The comment at the start tells the client that the stream has begun.
 //! let all = listener.collect().await?.to_bytes();
 //! assert!(all.starts_with(b":\n\n"));
 //! assert!(String::from_utf8(all.to_vec())?.contains("data: hello\n"));
@@ -101,7 +101,7 @@ pub struct Settings {
     pub heartbeat: Duration,
 }
 
-/// The owner of a feed and of the one stream it reads.
+/// The owner of a feed, with the task that reads its stream.
 #[derive(Debug, GracefulShutdown)]
 #[shutdown(part, strict, timeout = "500ms")]
 pub struct Feed {
@@ -122,7 +122,7 @@ struct Inner {
     heartbeat: Duration,
 }
 
-/// Numbers of a feed.
+/// The state and the counters of a feed.
 #[derive(Clone, Copy, Debug)]
 pub struct Counts {
     /// The state of the source, which reads the stream.

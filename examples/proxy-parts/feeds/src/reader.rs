@@ -13,7 +13,7 @@ use lifecycle_runtime::BoxError;
 use sse_stream::{Sse, SseByteStream};
 use tokio::time::timeout;
 
-/// The limits of a stream.
+/// The limits of a stream of events.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The size of the largest event, in bytes.
@@ -86,7 +86,7 @@ struct Block {
     line: Line,
 }
 
-/// The state of the current line.
+/// The state of the line that is being read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Line {
     #[default]

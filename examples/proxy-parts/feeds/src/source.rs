@@ -33,12 +33,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// replaced by the nearer bound.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
 
-/// The state of a source.
+/// The state of a source, which reads a stream of events.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
-    /// The source waits for the response.
+    /// The source has requested the stream and waits for the response.
     Connecting,
-    /// The stream is open.
+    /// The stream is open, and the source reads events.
     Open,
     /// The source waits for this long before it requests the stream again.
     BackingOff(Duration),
@@ -47,7 +47,7 @@ pub enum State {
 }
 
 impl State {
-    /// The names of all states.
+    /// The names of all states, for logs and labels.
     pub const NAMES: [&str; 4] = ["connecting", "open", "backing_off", "ended"];
 
     /// Returns the state's name, for logs and labels.
@@ -88,7 +88,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Creates a source that is not running yet.
+    /// Creates a source. It connects when [`run`](Self::run) is called.
     #[must_use]
     pub fn new(name: String, limits: Limits) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl Source {
         }
     }
 
-    /// Returns a receiver of the state.
+    /// Returns a receiver that shows the current state of the source.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()

@@ -113,7 +113,7 @@ impl Breaker {
         })
     }
 
-    /// Returns the current stage.
+    /// Returns the current stage of the breaker.
     #[must_use]
     pub fn stage(&self) -> Stage {
         match *self.state() {

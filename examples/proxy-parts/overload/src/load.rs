@@ -23,15 +23,15 @@ const TRIAL: u64 = 4;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(usize)]
 pub enum Resource {
-    /// Open file descriptors.
+    /// The open file descriptors of the process.
     Files,
-    /// Resident memory, in bytes.
+    /// The resident memory of the process, in bytes.
     Memory,
     /// Tasks of the tokio runtime.
     Tasks,
-    /// Client connections.
+    /// The connections of clients.
     Connections,
-    /// Client sessions.
+    /// The sessions of clients.
     Sessions,
 }
 
@@ -63,9 +63,9 @@ pub type Each<T> = [T; Resource::ALL.len()];
 
 /// Functions that return the use of the resources that other parts count.
 pub struct Counted {
-    /// Client connections.
+    /// A function that returns the number of client connections.
     pub connections: Box<dyn Fn() -> Used + Send + Sync>,
-    /// Client sessions.
+    /// A function that returns the number of client sessions.
     pub sessions: Box<dyn Fn() -> Used + Send + Sync>,
 }
 

@@ -115,7 +115,7 @@ pub struct Counts(Arc<[AtomicU64; 5]>);
 pub enum Fate {
     /// The connection was passed on.
     Passed,
-    /// The first message was not TLS, or did not come in time.
+    /// The client's first message was not TLS, or did not come in time.
     NoHello,
     /// The client's first message had no server name.
     NoName,

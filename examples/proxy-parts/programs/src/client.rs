@@ -59,16 +59,16 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Numbers of a pool.
+/// Counters of a pool of programs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Processes that have started and are not reaped.
+    /// The number of processes that have started and are not reaped.
     pub running: usize,
-    /// Processes that wait for a request.
+    /// The number of processes that wait for a request.
     pub idle: usize,
-    /// Processes ever started.
+    /// The number of processes that were started so far.
     pub started: u64,
-    /// Sessions that have not ended.
+    /// The number of sessions that have not ended.
     pub sessions: u64,
 }
 

@@ -18,7 +18,7 @@ use super::outbox::Outbox;
 pub enum Broken {
     /// The process closed its standard output, or has ended.
     Closed,
-    /// Writing to the process failed.
+    /// The process's input could not be written to.
     Unwritable(io::Error),
     /// The process wrote a line that is too long or not UTF-8.
     Unreadable(LinesCodecError),

@@ -75,7 +75,7 @@ impl Resources {
         }
     }
 
-    /// Takes the log out, so that another task can write it.
+    /// Takes the log out of the resources, so that another task can write to it.
     pub const fn take_log(&mut self) -> Option<SessionLog> {
         self.log.take()
     }

@@ -32,7 +32,7 @@ const LONGEST_LINE: usize = 4096;
 /// may have inherited the stream and may never close it.
 const STDERR_GRACE: Duration = Duration::from_millis(200);
 
-/// Signals from the pool to all supervisors.
+/// Tokens with which the pool makes all supervisors stop their processes.
 #[derive(Clone, Debug, Default)]
 pub struct StopSignals {
     /// The token to cancel when processes that have not ended by themselves shall get SIGTERM.
@@ -66,7 +66,7 @@ impl Groups {
         format!("{} process{plural}: {}", names.len(), names.join(", "))
     }
 
-    /// Returns the number of groups.
+    /// Returns the number of process groups that are not reaped.
     pub fn count(&self) -> usize {
         self.lock().len()
     }
@@ -85,12 +85,12 @@ impl Drop for GroupGuard {
     }
 }
 
-/// A started process, with its pipes for the caller.
+/// A process that was started, with the pipes to it.
 #[derive(Debug)]
 pub struct Started {
-    /// The standard input for requests. Closing it asks the process to end.
+    /// The process's standard input, for requests. Closing it asks the process to end.
     pub stdin: ChildStdin,
-    /// The standard output, which carries answers.
+    /// The process's standard output, which carries answers.
     pub stdout: ChildStdout,
     /// The supervisor. The caller must run its `supervise`.
     pub supervisor: Supervisor,

@@ -25,7 +25,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! A service would call `Notifier::from_env()` instead.
+//! // A service would call `Notifier::from_env()` instead.
 //! let name = format!("example of notifications, {}", std::process::id());
 //! let address = SocketAddr::from_abstract_name(name)?;
 //! let systemd = UnixDatagram::bind_addr(&address)?;
@@ -81,7 +81,7 @@ use tracing::warn;
 /// The additional time that each `EXTEND_TIMEOUT_USEC=` requests from the service manager.
 const EXTENSION: Duration = Duration::from_secs(5);
 
-/// The interval between two notifications while nothing changes.
+/// The interval between two progress notifications while nothing changes.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest time for which a restart waits for a notification to be sent.
@@ -134,7 +134,7 @@ impl Notifier {
     }
 }
 
-/// The state of the server that the notifications report.
+/// The parts of the server whose state the notifications report.
 pub struct View {
     /// The handle of the shutdown, which shows its start and its progress.
     pub handle: ShutdownHandle,

@@ -1,4 +1,4 @@
-//! The error of loading a configuration.
+//! The error that a configuration cannot be loaded.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub enum ConfigError {
     /// The file could not be read.
     Unreadable(PathBuf, std::io::Error),
-    /// The content is invalid. The text names the line.
+    /// The content of the file is invalid. The text contains the line and the reason.
     Invalid(PathBuf, String),
 }
 

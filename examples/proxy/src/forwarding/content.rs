@@ -12,10 +12,10 @@ use lifecycle_runtime::BoxError;
 use crate::message::trailers;
 use crate::upstream::body::ResponseBody;
 
-/// The source of a response's body.
+/// The body of a response, by its source.
 #[derive(Debug)]
 pub enum Content {
-    /// The body of the upstream's response.
+    /// The body of an upstream's response.
     Upstream(ResponseBody),
     /// A text that the proxy writes itself, such as the description of a fault.
     Own(Full<Bytes>),

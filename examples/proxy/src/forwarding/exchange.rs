@@ -20,7 +20,7 @@ use crate::forwarding::content::Content;
 use crate::inbound::link::Link;
 use crate::metrics::Metrics;
 
-/// The metrics and the tape that exchanges are recorded in.
+/// The metrics and the tape in which exchanges are recorded.
 #[derive(Clone, Debug)]
 pub struct Accounting {
     /// The metrics, in which every exchange is counted.

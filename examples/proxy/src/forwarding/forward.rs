@@ -54,8 +54,7 @@ struct Inner {
 pub struct Rules {
     /// The time limit from the last byte of a request to the head of its response.
     pub response_limit: Duration,
-    /// Whether the proxy keeps the host and scheme that an earlier proxy has put into the header
-    /// fields.
+    /// Whether the proxy keeps `X-Forwarded-Host` and `X-Forwarded-Proto` of an earlier proxy.
     pub trust_forwarded: bool,
     /// The options of WebSocket connections.
     pub websocket: WebSocketOptions,

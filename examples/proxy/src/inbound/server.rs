@@ -83,7 +83,7 @@ pub fn limits_of(timeouts: &Timeouts) -> Limits {
     limits
 }
 
-/// Prepares an HTTP server on these listeners.
+/// Returns a builder of an HTTP server on these listening sockets.
 pub fn listen(listeners: impl IntoIterator<Item = Listener>, limits: Limits) -> HttpBuilder {
     let sockets = listeners.into_iter().map(|listener| listener.socket.into());
     HttpServer::from_listeners(sockets)

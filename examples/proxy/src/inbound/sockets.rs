@@ -160,8 +160,8 @@ struct Shared {
     entries: Mutex<Vec<Entry>>,
     /// The token that is cancelled when another process accepts instead of this process.
     left: CancellationToken,
-    /// Whether clients should send their next request on another connection. It is an atomic and
-    /// not a token, because each response reads it.
+    /// Whether clients should send their next request on another connection. The flag is an atomic
+    /// and not a token, because each response reads it.
     parting: AtomicBool,
 }
 

@@ -61,8 +61,8 @@ pub fn for_upstream(
         // Searched again, since the removed fields may include any of these.
         names = Names::of(headers);
     }
-    // Reserves space for `Via`, five more fields and `Host` together, so that the map grows at most
-    // once.
+    // Reserves space for `Via`, `Forwarded`, three `X-Forwarded-*` fields and `Host` together, so
+    // that the map grows at most once.
     headers.reserve(6);
     if trailers {
         // `TE` is a field for one hop only, so the proxy sends its own `TE` and names it in

@@ -31,7 +31,7 @@ pub struct Route {
 /// The target of a route's requests.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// Equal HTTP servers.
+    /// A group of equal HTTP servers.
     Http(Arc<Group>),
     /// A program that is run by the proxy and answers JSON-RPC.
     Stdio(StdioClient),
@@ -92,14 +92,14 @@ impl Routes {
 }
 
 impl Route {
-    /// Returns the route's name in reports.
+    /// Returns the route's name for logs and reports.
     #[must_use]
     pub fn name(&self) -> String {
         name_of(self.host.as_ref(), &self.path)
     }
 }
 
-/// Returns the name of a route for `host` and `path` in reports.
+/// Returns the name for logs and reports of a route with this `host` and `path`.
 #[must_use]
 pub fn name_of(host: Option<&HostPattern>, path: &PathPrefix) -> String {
     let host = host.map(ToString::to_string);

@@ -20,7 +20,6 @@ pub struct ResponseBody {
     connection: Option<Box<Connection>>,
     /// The error to return at the next poll. hyper's server writes the earlier pieces only if the
     /// body is pending before the error.
-    /// pending in between.
     failed: Option<hyper::Error>,
 }
 
@@ -34,7 +33,7 @@ impl ResponseBody {
         }
     }
 
-    /// Creates a body that comes over `connection`, and drives it.
+    /// Creates a body that comes over `connection` and drives the connection.
     pub(super) fn over(incoming: Incoming, connection: Box<Connection>) -> Self {
         let mut body = Self::new(incoming);
         if body.incoming.is_end_stream() {

@@ -51,14 +51,14 @@ struct Driver {
     state: Arc<ConnectionWaker>,
     waker: Waker,
     /// A timer that wakes the task at the end of the wait for a response. It may fire earlier than
-    /// that, since it is not moved to a later time for each request. The task then checks the time
+    /// that, since a new request does not move it to a later time. The task then checks the time
     /// and sets the timer again.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Driver {
-    /// Polls the connection if it has something to do, then polls `user`. Repeats this as long as
-    /// one of the two wakes the other.
+    /// Polls the connection if it was woken, then polls `user`. Repeats the two polls as long as
+    /// the connection was woken meanwhile.
     fn drive<T>(
         &mut self,
         cx: &mut Context<'_>,

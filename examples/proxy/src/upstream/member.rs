@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::config::Upstream;
 use crate::upstream::idle::IdleConnections;
 
-/// An HTTP server and its state.
+/// An HTTP server of a group, with the state that the proxy keeps about it.
 #[derive(Debug)]
 pub struct Member {
     /// The server's address.

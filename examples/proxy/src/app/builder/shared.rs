@@ -39,7 +39,7 @@ pub(super) struct Shared {
     pub(super) load: Arc<Load>,
 }
 
-/// The handlers of connections that are not plain HTTP exchanges.
+/// The handlers of WebSocket connections and TLS connections.
 pub(super) struct Streams {
     pub(super) websocket: WebSocketOptions,
     pub(super) passthrough: Passthrough,
