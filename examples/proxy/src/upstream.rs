@@ -55,7 +55,7 @@ const PING: Duration = Duration::from_secs(20);
 const MOST_IDLE: usize = 256;
 
 /// The shortest interval between two checks of the idle connections. A check happens earlier when
-/// an idle connection wakes the keeper.
+/// something happens to an idle connection.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A client that sends requests over the pool's connections. Clones are cheap.
@@ -100,8 +100,8 @@ impl Client {
     ) -> Result<Response<ResponseBody>, RequestError> {
         address(request, upstream).map_err(RequestError::Target)?;
         if upstream.is_http2() {
-            // Boxed, so that the future of a request in HTTP/1.1 is not as large as this one. The
-            // future of `connect` is boxed for the same reason.
+            // Boxed, so that a request in HTTP/1.1 does not need a future as large as this.
+            // `connect` is boxed for the same reason.
             Box::pin(self.0.send_http2(request, &due)).await
         } else {
             self.0.send_http1((upstream, idle), request, &due).await
@@ -205,7 +205,7 @@ impl Inner {
         Ok(response.map(ResponseBody::new))
     }
 
-    /// Adds the list of idle connections of an upstream to the lists that the keeper checks.
+    /// Adds an upstream's list of idle connections to the lists that [`keep`](Self::keep) checks.
     fn list(&self, idle: Arc<IdleConnections>) {
         let mut lists = lock(&self.lists);
         if self.closed.load(Ordering::Relaxed) {

@@ -156,8 +156,8 @@ impl Shared {
         }
     }
 
-    /// Sends goodbyes to `peer` until it acknowledges one. Returns false if it has not done so when
-    /// `until` has passed.
+    /// Sends goodbyes to `peer` until it acknowledges a goodbye. Returns false if it has not done
+    /// so when `until` has passed.
     async fn send_goodbye(&self, peer: SocketAddr, until: Instant) -> bool {
         let nonce = datagram::nonce();
         let mut waiting = self.await_ack(peer, &nonce);

@@ -169,8 +169,8 @@ impl Subscription {
         }
     }
 
-    /// Returns whether the broadcast goes on. If it does, a subscription that has ended was removed
-    /// for being slow.
+    /// Returns whether the broadcast has not ended. A subscription that ends before the broadcast
+    /// was removed for being slow, and its client can subscribe again.
     #[must_use]
     pub fn can_resume(&self) -> bool {
         !self.broadcast.has_ended()

@@ -95,7 +95,7 @@ pub fn is_kind(headers: &HeaderMap) -> bool {
 }
 
 /// Returns whether `headers` are the headers of an event stream to which the proxy can append an
-/// event. An encoding or a fixed length prevents that.
+/// event. It cannot if the stream is encoded or has a fixed length.
 fn is_event_stream(headers: &HeaderMap) -> bool {
     is_kind(headers)
         && !headers.contains_key(CONTENT_ENCODING)

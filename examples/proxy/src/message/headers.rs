@@ -58,7 +58,7 @@ pub fn for_upstream(
     }
     remove_for_one_hop(headers, names);
     if names.connection {
-        // Searched again, since the removed fields may include any of these.
+        // Searched again, since the removed fields may include some that were found.
         names = Names::of(headers);
     }
     // Reserves space for `Via`, `Forwarded`, three `X-Forwarded-*` fields and `Host` together, so

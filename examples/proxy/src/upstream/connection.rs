@@ -123,7 +123,8 @@ impl Driver {
 
 impl Connection {
     /// Begins to speak HTTP/1.1 over `stream`. When the connection becomes idle, it moves to the
-    /// list `home`. While it is idle, `keeper` is notified when something happens to it.
+    /// list `home`. While the connection is idle, it notifies `keeper` when something happens to
+    /// it. The task that closes idle connections waits for `keeper`.
     ///
     /// # Errors
     ///
@@ -241,13 +242,13 @@ impl Connection {
         }
     }
 
-    /// Marks the connection as in use: from now on, it wakes the task of its request and not the
-    /// keeper of idle connections.
+    /// Marks the connection as in use. From now on it wakes the task of its request, and not the
+    /// task that closes idle connections.
     pub(super) fn set_busy(&self) {
         self.driver.state.set_busy();
     }
 
-    /// Marks the connection as idle: from now on, it wakes the keeper of idle connections.
+    /// Marks the connection as idle. From now on it wakes the task that closes idle connections.
     pub(super) fn set_idle(&self) {
         self.driver.state.set_idle();
     }

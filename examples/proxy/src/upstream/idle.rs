@@ -30,7 +30,8 @@ impl IdleConnections {
         loop {
             let (since, mut connection) = self.inner().connections.pop()?;
             if since.elapsed() > limit {
-                // Each remaining connection has been idle for even longer. The keeper closes them.
+                // The remaining connections have been idle for even longer. A task of the pool
+                // closes them.
                 return None;
             }
             connection.set_busy();

@@ -16,7 +16,8 @@ const POLLED: u8 = 2;
 /// The flag that the connection waits for its next request, and belongs to no task.
 const IDLE: u8 = 4;
 
-/// A waker for the task that uses a connection, or for the keeper of idle connections.
+/// A waker for the task that uses a connection. While the connection is idle, it is a waker for the
+/// task that closes idle connections.
 ///
 /// hyper also wakes a connection for actions of the connection's user, such as queueing a request
 /// or polling for the next piece of a body. The task that polls the connection is itself that user,
@@ -29,8 +30,8 @@ pub(super) struct ConnectionWaker {
 }
 
 impl ConnectionWaker {
-    /// Creates the waker of a connection that was not polled yet. `keeper` is notified of wakes
-    /// while the connection is idle.
+    /// Creates the waker of a connection that was not polled yet. A wake notifies `keeper` while
+    /// the connection is idle.
     pub(super) fn new(keeper: Arc<Notify>) -> Self {
         Self {
             state: AtomicU8::new(WOKEN),
@@ -64,7 +65,7 @@ impl ConnectionWaker {
         self.state.fetch_and(!IDLE, Ordering::AcqRel);
     }
 
-    /// Marks the connection as idle, so that wakes go to the keeper.
+    /// Marks the connection as idle, so that wakes go to the task that closes idle connections.
     pub(super) fn set_idle(&self) {
         // Drops the waker of the last task, since it keeps the memory of that task.
         drop(self.task.take());
