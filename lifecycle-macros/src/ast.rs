@@ -8,7 +8,7 @@ use syn::{Data, DeriveInput, Fields, Index, Member, Type};
 use crate::attr::{self, FieldAttrs, TypeAttrs};
 use crate::errors::Errors;
 
-/// A type to derive for.
+/// The type that has the derive, with its attributes and fields.
 pub(crate) struct Input<'a> {
     pub(crate) source: &'a DeriveInput,
     pub(crate) attrs: TypeAttrs,
@@ -36,7 +36,7 @@ pub(crate) struct Field<'a> {
 }
 
 impl Field<'_> {
-    /// Returns the place for errors about the field: its name, or its type if it has no name.
+    /// Returns the span for errors about the field: that of its name, or of its type if it has no name.
     pub(crate) fn span(&self) -> Span {
         match &self.member {
             Member::Named(ident) => ident.span(),

@@ -1,4 +1,4 @@
-//! Parses `#[shutdown(…)]` into values that remember where they were written.
+//! The parser of `#[shutdown(…)]`. It returns values that remember where they were written.
 
 mod constant;
 mod entry;
@@ -15,14 +15,14 @@ pub(crate) use self::value::{Call, Closure, Dependency, Time, join_tokens};
 use crate::errors::Errors;
 use crate::keys::{self, Target};
 
-/// The value of a key. Remembers the key even if its value is wrong, so that a wrong value is not also reported as
-/// missing.
+/// The value of a key, and the key itself. A slot remembers the key even if its value is wrong, so that the key is not
+/// also reported as missing.
 pub(crate) struct Slot<T> {
     key: Option<Ident>,
     value: Option<T>,
 }
 
-// The derived impl would require `T: Default`.
+// This is not derived, since the derived impl would require `T: Default`.
 impl<T> Default for Slot<T> {
     fn default() -> Self {
         Self {
@@ -33,7 +33,7 @@ impl<T> Default for Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// Returns the key, if it was written.
+    /// Returns the key. `None` if the attribute does not contain it.
     pub(crate) fn key(&self) -> Option<&Ident> {
         self.key.as_ref()
     }
@@ -43,12 +43,12 @@ impl<T> Slot<T> {
         self.key.is_some()
     }
 
-    /// Returns the value, if it was written and is right.
+    /// Returns the value. `None` if the key was not written or its value is wrong.
     pub(crate) fn value(&self) -> Option<&T> {
         self.value.as_ref()
     }
 
-    /// Returns where the key is written, for errors about it.
+    /// Returns the span of the key, for errors about it.
     pub(crate) fn span(&self) -> Span {
         self.key.as_ref().map_or_else(Span::call_site, Ident::span)
     }
@@ -95,7 +95,7 @@ pub(crate) fn read_field(attrs: &[Attribute], errors: &mut Errors) -> FieldAttrs
     read
 }
 
-/// Reports every `#[shutdown(…)]` in a place where it does not apply.
+/// Reports every `#[shutdown(…)]` in `attrs`, which are in a place where this attribute does not apply.
 pub(crate) fn refuse(attrs: &[Attribute], what: &str, help: &str, errors: &mut Errors) {
     for attr in shutdown_attrs(attrs) {
         errors.push_over(attr, what, help);
@@ -106,7 +106,7 @@ fn shutdown_attrs(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
     attrs.iter().filter(|attr| attr.path().is_ident("shutdown"))
 }
 
-/// Puts a value into its slot. If the slot has one already, reports the second.
+/// Puts a value into its slot. If the slot has a value already, reports the second value.
 fn set<T>(
     slot: &mut Slot<T>,
     entry: Entry,

@@ -1,4 +1,5 @@
-//! Turns the input into a plan. Each rule is a function; all rules run, so that one compilation reports every mistake.
+//! The checks that turn the input into a plan. Each rule is a function. All rules are checked, so that one compilation
+//! reports every mistake.
 
 mod budget;
 mod calls;
@@ -14,7 +15,7 @@ use crate::plan::{
     Access, Body, Cleanup, Importance, Kind, NonStep, Plan, Role, Step, Variant, With,
 };
 
-/// Returns the plan of the input, or `None` after reporting why it has none.
+/// Returns the plan of the input. If the input has mistakes, reports them and returns `None`.
 pub(crate) fn check<'a>(input: &'a Input<'a>, errors: &mut Errors) -> Option<Plan<'a>> {
     let before = errors.len();
     shape::not_packed(input, errors);
@@ -97,7 +98,7 @@ fn check_enum<'a>(
     Kind::Enum(checked)
 }
 
-/// Checks the fields of a struct or variant. `owner` is its name in messages.
+/// Checks the fields of a struct or variant. `owner` is the name of the struct or variant in messages.
 fn check_body<'a>(
     input: &Input<'_>,
     fields: &'a [Field<'a>],

@@ -1,8 +1,9 @@
-//! Parses durations such as `"1m 30s"`.
+//! The parser of durations such as `"1m 30s"`.
 
 use std::time::Duration;
 
-/// The longest duration: longer than any shutdown, and far below where the arithmetic of instants overflows.
+/// The longest allowed duration. It is longer than any shutdown, and far below the length at which the arithmetic of
+/// instants overflows.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The units, from large to small, with their length in nanoseconds.
@@ -16,7 +17,7 @@ const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
 ];
 
-/// Spellings that users may try, each with the right one.
+/// Wrong spellings of units that users may try, each with the right spelling.
 const ALIASES: [(&str, &str); 18] = [
     ("day", "d"),
     ("days", "d"),
@@ -56,7 +57,7 @@ impl InvalidDuration {
 
 const EXPECTED: &str = "write numbers with units, such as \"25s\", \"250ms\" or \"1m 30s\"";
 
-/// Parses a duration: integers, each with its unit, from large to small.
+/// Parses a duration: integers, each with its unit, the largest unit first.
 pub(crate) fn parse(text: &str) -> Result<Duration, InvalidDuration> {
     let mut rest = text.trim();
     if rest.is_empty() {
@@ -88,7 +89,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, InvalidDuration> {
     }
 }
 
-/// Splits off the next number and its unit. Returns them and the rest.
+/// Splits the next number and its unit off `rest`. Returns the number, the unit and the remaining text.
 fn split<'a>(text: &str, rest: &'a str) -> Result<(&'a str, &'a str, &'a str), InvalidDuration> {
     if rest.starts_with('-') {
         return Err(InvalidDuration::new(
@@ -130,7 +131,7 @@ fn split<'a>(text: &str, rest: &'a str) -> Result<(&'a str, &'a str, &'a str), I
     Ok((number, unit, tail.trim_start()))
 }
 
-/// Adds a number of units to `total`. Returns `None` on overflow.
+/// Adds `number` units to `total`. Returns `None` on overflow.
 fn add(total: Duration, number: &str, unit: u64) -> Option<Duration> {
     let nanos = number.parse::<u64>().ok()?.checked_mul(unit)?;
     total.checked_add(Duration::from_nanos(nanos))

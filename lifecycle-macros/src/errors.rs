@@ -1,11 +1,11 @@
-//! Collects every mistake of an input, so that one compilation reports all of them.
+//! The collector of an input's mistakes. It collects all of them, so that one compilation reports all of them.
 
 use std::fmt::Display;
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 
-/// The mistakes found so far. Each message says what is wrong and why, then what to write instead.
+/// The mistakes found so far. Each message describes the mistake and its reason, then what to write instead.
 #[derive(Default)]
 pub(crate) struct Errors {
     found: Vec<syn::Error>,
@@ -17,7 +17,7 @@ impl Errors {
         self.found.push(syn::Error::new(span, text(what, help)));
     }
 
-    /// Reports a mistake that covers all of `tokens`.
+    /// Reports a mistake whose span covers all of `tokens`.
     pub(crate) fn push_over(
         &mut self,
         tokens: impl ToTokens,

@@ -1,4 +1,5 @@
-//! Writes a plan as Rust. Cannot fail, and writes little: one call of the runtime for each field.
+//! The code generator, which writes a plan as Rust. It cannot fail, and writes little code: one call of the runtime for
+//! each field.
 
 mod captured;
 mod checks;
@@ -26,11 +27,13 @@ pub(crate) fn expand(plan: &Plan<'_>) -> TokenStream {
     let checks = checks::checks(plan, &target);
     quote_mixed! {
         #[doc(hidden)]
-        // A step's field may have a deprecated type, and the user may write a closure where a path would do.
+        // The lints are allowed, since a step's field may have a deprecated type, and the user may write a closure
+        // where a path is enough.
         #[allow(deprecated, clippy::redundant_closure, clippy::redundant_closure_for_method_calls)]
         const _: () = {
             use #runtime as __lc;
-            // Method resolution on a probe takes one of these traits, or neither, depending on the field's type.
+            // Method resolution on a probe uses one of these traits or none, depending on the field's type, so some may
+            // be unused.
             #[allow(unused_imports)]
             use __lc::{Fallback as _, NoState as _};
             #component
@@ -48,17 +51,17 @@ pub(crate) fn runtime(path: Option<&Path>) -> TokenStream {
     }
 }
 
-/// The type that the impls are for, with the bounds that they add to its own.
+/// The type for which the impls are written, with the bounds that the impls add.
 struct ImplTarget<'a> {
     ident: &'a Ident,
     generics: &'a Generics,
-    /// The bounds that the impls add to the type's own.
+    /// The bounds that the impls have in addition to the type's own bounds.
     bounds: Vec<TokenStream>,
 }
 
 impl<'a> ImplTarget<'a> {
     fn of(plan: &'a Plan<'a>) -> Self {
-        // A `Drop` impl must have the same bounds as the struct.
+        // A type with a `Drop` impl gets no bounds, since a `Drop` impl must have the same bounds as the struct.
         let mut bounds = Vec::new();
         if !matches!(plan.kind, Kind::Owner { drops: true, .. }) {
             for body in plan.bodies() {
@@ -118,7 +121,7 @@ impl<'a> Plan<'a> {
         generics::param_uses(field.ty, self.source)
     }
 
-    /// Returns the patterns that destructure a value: one for a struct, one for each variant of an enum.
+    /// Returns what destructures a value: one arm for a struct, or one arm for each variant of an enum.
     fn arms(&self) -> Vec<Arm<'_>> {
         match &self.kind {
             Kind::Owner { body, state, .. } => vec![Arm {
@@ -149,7 +152,7 @@ fn variant_arm<'a>(variant: &'a Variant<'_>) -> Arm<'a> {
     }
 }
 
-/// A destructured struct or variant.
+/// The pattern that destructures a struct or variant, with its fields.
 struct Arm<'a> {
     path: TokenStream,
     body: &'a Body<'a>,
@@ -182,7 +185,7 @@ impl Arm<'_> {
     }
 
     /// Returns statements that turn the captured fields into shared references, since closures of several steps may
-    /// read them.
+    /// read the same field.
     fn reborrow_captured(&self) -> TokenStream {
         let captured = self
             .body
@@ -194,12 +197,12 @@ impl Arm<'_> {
     }
 }
 
-/// Returns the local that a field is bound to.
+/// Returns the name of the local variable to which the pattern binds a field.
 fn binding(index: usize) -> Ident {
     binding_at(index, Span::mixed_site())
 }
 
-/// Like [`binding`], with a span at which errors about the field are reported.
+/// Returns the same name as [`binding`], with the span at which errors about the field are reported.
 fn binding_at(index: usize, span: Span) -> Ident {
     format_ident!("__f{}", index, span = Span::mixed_site().located_at(span))
 }
@@ -214,11 +217,12 @@ fn component(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
         quote_mixed!(#constant const __IS_PLAN: __lc::Bool = true; #cleanup #forced #resolved);
     let span = Span::mixed_site().located_at(target.ident.span());
     let implemented = target.implement(quote_spanned!(span=> __lc::Component), body);
-    // `Owner` has its own `__times`.
+    // An owner is left out here, since its trait `Owner` has a `__times` of its own.
     let times = times::times(plan).filter(|_| !plan.is_owner());
     let timed = times.map(|times| target.implement(quote_mixed!(__lc::Timed), times));
     let marked = target.implement(quote_mixed!(__lc::MustClean), TokenStream::new());
-    // For rustdoc alone: in every other build the compiler would resolve links in the text for nothing.
+    // The documentation is written only for rustdoc: in every other build the compiler would resolve links in the text
+    // for nothing.
     quote_mixed!(#[cfg_attr(doc, doc = #docs)] #implemented #marked #timed)
 }
 

@@ -1,4 +1,4 @@
-//! Writes empty impls of the traits for an input with mistakes, so that one mistake gives one message: code elsewhere
+//! The empty impls of the traits for an input with mistakes. With them one mistake gives one message: code elsewhere
 //! that calls `shutdown()` still compiles. The impls never run.
 
 use proc_macro2::TokenStream;
@@ -9,7 +9,7 @@ use crate::ast::{Body, Input};
 use crate::expand::runtime;
 use crate::generics::where_clause;
 
-/// Returns the empty impls.
+/// Returns the empty impls for an input with mistakes.
 pub(crate) fn fallback(input: &Input<'_>) -> TokenStream {
     let runtime = runtime(input.attrs.runtime.value());
     let ident = &input.source.ident;
@@ -47,7 +47,8 @@ pub(crate) fn fallback(input: &Input<'_>) -> TokenStream {
     }
 }
 
-/// Returns a bound that makes a generic type `Send`, so that a missing bound is not reported beside the mistake.
+/// Returns the bounds that make a generic type `Send`, so that a missing bound is not reported in addition to the
+/// mistake.
 fn sendable(generics: &Generics) -> Vec<TokenStream> {
     generics
         .type_params()

@@ -1,21 +1,21 @@
-//! Finds the generic parameters that a field's type uses.
+//! The search for the generic parameters that a field's type uses.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{DeriveInput, GenericParam, Generics, Type};
 
-/// The names of the deriving type that occur in a field's type.
+/// What a field's type uses of the type that has the derive: its parameters, and the type itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ParamUses {
     /// Whether any parameter or `Self` occurs. The field's type can then be written only inside an impl.
     pub(crate) any: bool,
     /// Whether a type parameter occurs. The impls then need bounds on the field's type.
     pub(crate) type_param: bool,
-    /// Whether the deriving type itself occurs. A bound on the field's type would then require itself.
+    /// Whether the type that has the derive occurs itself. A bound on the field's type would then require itself.
     pub(crate) itself: bool,
 }
 
-/// Finds the names of `source` that occur in `ty`.
+/// Finds the parameters of `source`, and the name of `source` itself, that occur in `ty`.
 pub(crate) fn param_uses(ty: &Type, source: &DeriveInput) -> ParamUses {
     let mut found = ParamUses::default();
     search(ty.to_token_stream(), source, &mut found);
@@ -55,7 +55,7 @@ fn record(ident: &Ident, is_lifetime: bool, source: &DeriveInput, found: &mut Pa
     found.itself |= !is_lifetime && source.ident == *ident;
 }
 
-/// Returns the where-clause of an impl: the type's own, and `more`.
+/// Returns the where-clause of an impl: the type's own bounds, and the bounds in `more`.
 pub(crate) fn where_clause(generics: &Generics, more: &[TokenStream]) -> Option<TokenStream> {
     let own = generics
         .where_clause

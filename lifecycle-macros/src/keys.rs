@@ -1,9 +1,9 @@
-//! Explains a key of `#[shutdown(…)]` that does not exist, or not where it is written.
+//! The messages about a key of `#[shutdown(…)]` that does not exist, or that does not belong where it is written.
 
 use crate::attr::{FIELD_KEYS, Key, TYPE_KEYS};
 use crate::nearest::nearest;
 
-/// The item that a `#[shutdown(…)]` is written on.
+/// The kind of item on which a `#[shutdown(…)]` is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Type,
@@ -26,7 +26,7 @@ impl Target {
         }
     }
 
-    /// Returns the keys that this target takes.
+    /// Returns the keys that may be written on this target.
     fn keys(self) -> &'static [Key] {
         match self {
             Self::Type => TYPE_KEYS,
@@ -35,7 +35,7 @@ impl Target {
     }
 }
 
-/// Words that users may try, each with the key that means it here.
+/// Words that users may try as keys, each with the right key.
 const SYNONYMS: [(&str, &str); 14] = [
     ("ignore", "skip"),
     ("none", "skip"),
@@ -53,19 +53,19 @@ const SYNONYMS: [(&str, &str); 14] = [
     ("manual_drop", "no_drop"),
 ];
 
-/// Returns the key of that name, if the target takes it.
+/// Returns the key called `name`, if it may be written on the target.
 fn find(name: &str, target: Target) -> Option<&'static Key> {
     target.keys().iter().find(|key| key.name == name)
 }
 
-/// Returns the key with an example value, or an empty string if there is no such key.
+/// Returns the key with an example value, for messages. Returns an empty string if there is no such key.
 pub(crate) fn example(name: &str) -> &'static str {
     find(name, Target::Field)
         .or_else(|| find(name, Target::Type))
         .map_or("", |key| key.example)
 }
 
-/// Explains a key that the target does not take: returns the mistake, and what to write instead.
+/// Explains a key that may not be written on the target. Returns the mistake, and what to write instead.
 pub(crate) fn explain(name: &str, target: Target) -> (String, String) {
     if let Some(key) = find(name, target.other()) {
         return explain_misplaced(key, target);

@@ -1,4 +1,4 @@
-//! The derive behind `lifecycle-runtime`, which exports it and documents it beside the traits.
+//! The derive macro of `lifecycle-runtime`. That crate exports it and documents it beside the traits.
 //!
 //! An input passes through these stages: `attr` and `ast` read it, `check` turns it into a valid `plan`, and `expand`
 //! writes the plan as Rust. Every stage collects its mistakes in `errors`; if there are any, `fallback` replaces the
@@ -7,8 +7,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-/// `quote!` for generated code: hides its locals from the user's code, and has the compiler read it in this crate's
-/// edition.
+/// A `quote!` for generated code. It hides the locals of generated code from the user's code, and makes the compiler
+/// read generated code in this crate's edition.
 macro_rules! quote_mixed {
     ($($tokens:tt)*) => {
         ::quote::quote_spanned!(::proc_macro2::Span::mixed_site()=> $($tokens)*)
@@ -43,7 +43,7 @@ pub fn derive_graceful_shutdown(input: proc_macro::TokenStream) -> proc_macro::T
     derive(input.into()).into()
 }
 
-/// Expands the derive. Needs no compiler around it, so that tests can call it on any thread.
+/// Expands the derive. The function needs no compiler around it, so that tests can call it on any thread.
 pub(crate) fn derive(input: TokenStream) -> TokenStream {
     let source = match syn::parse2(input) {
         Ok(source) => source,

@@ -1,11 +1,11 @@
-//! Finds the known name that is nearest to a mistyped one, for "did you mean".
+//! The search for the known name that is nearest to a mistyped name, for "did you mean".
 
-/// Returns the candidate nearest to `name`, if it is near enough to be the one that was meant.
+/// Returns the candidate nearest to `name`, if it is near enough that the user may have meant it.
 pub(crate) fn nearest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // A single slip can turn any name of one or two letters into any other.
+    // Names of one or two letters match nothing, since a single slip can turn any such name into any other.
     let tolerated = match name.chars().count() {
         0..3 => return None,
         length => length / 3,
@@ -18,7 +18,7 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Returns the edit distance (Damerau–Levenshtein: swapping two neighbours counts once).
+/// Returns the edit distance of two words (Damerau–Levenshtein: a swap of two neighbours counts as one edit).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];

@@ -1,4 +1,4 @@
-//! The validated model. Invalid states cannot be built here, so `expand` has nothing left to check.
+//! The validated plan of a type. A `Plan` cannot hold an invalid state, so `expand` has nothing left to check.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use syn::{DeriveInput, Expr, ExprClosure, ExprPath, Path};
 
 use crate::ast::Field;
 
-/// The shutdown of a type, free of every mistake that its tokens could show.
+/// The shutdown of a type, without any mistake that the type's tokens can show.
 pub(crate) struct Plan<'a> {
     pub(crate) source: &'a DeriveInput,
     /// The path of the runtime crate, if `crate = …` gives one.
@@ -29,23 +29,23 @@ impl Plan<'_> {
     }
 }
 
-/// The kind of type that is derived for.
+/// The kind of the type that has the derive.
 pub(crate) enum Kind<'a> {
-    /// A struct that is shut down by itself.
+    /// A struct that has its own shutdown.
     Owner {
         state: &'a Field<'a>,
-        /// Whether the derive writes `Drop`.
+        /// Whether the derive writes an impl of `Drop`.
         drops: bool,
-        /// The timeout and where it is written; `None` for the default, which the runtime knows.
+        /// The timeout, and the span at which it is written. `None` for the default timeout, which the runtime knows.
         timeout: Option<(Budget<'a>, Span)>,
         body: Body<'a>,
     },
-    /// A struct that lives inside another type.
+    /// A struct that is a field of another type, whose shutdown cleans it.
     Part {
         timeout: Option<(Budget<'a>, Span)>,
         body: Body<'a>,
     },
-    /// An enum, whose live variant is cleaned up.
+    /// An enum. The shutdown cleans the variant that the value has.
     Enum(Vec<Variant<'a>>),
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Variant<'a> {
     pub(crate) body: Body<'a>,
 }
 
-/// The fields of a struct or variant, by what the shutdown does with them.
+/// The fields of a struct or variant, divided into steps and other fields.
 pub(crate) struct Body<'a> {
     /// The steps, in an order in which they could run one by one.
     pub(crate) steps: Vec<Step<'a>>,
@@ -68,14 +68,14 @@ pub(crate) struct NonStep<'a> {
     /// The field's position in its struct or variant.
     pub(crate) index: usize,
     pub(crate) role: Role,
-    /// Whether the closure of a step captures the field.
+    /// Whether the closure of some step captures the field.
     pub(crate) captured: bool,
 }
 
 /// The reason why a field is not a step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// No `#[shutdown]`: the field's type must not be a component.
+    /// The field has no `#[shutdown]`, so its type must not be a component.
     Plain,
     Skipped,
     State,
@@ -87,7 +87,7 @@ pub(crate) struct Step<'a> {
     /// The field's position in its struct or variant.
     pub(crate) index: usize,
     pub(crate) priority: i32,
-    /// The steps that this one waits for directly, as positions in the plan.
+    /// The steps for which this step waits directly, as positions in the plan.
     pub(crate) after: Vec<usize>,
     pub(crate) budget: Option<Budget<'a>>,
     pub(crate) cleanup: Cleanup<'a>,
@@ -102,7 +102,7 @@ pub(crate) enum Importance {
     BestEffort,
 }
 
-/// A timeout, by when its value is known.
+/// A timeout, which is known at compile time or at run time.
 pub(crate) enum Budget<'a> {
     Constant(KnownTime<'a>),
     /// An expression that is evaluated at run time.
@@ -121,9 +121,9 @@ pub(crate) enum KnownTime<'a> {
 
 /// The meaning of `self` in an expression.
 pub(crate) enum SelfMeaning {
-    /// The value itself.
+    /// `self` is the whole value.
     WholeValue,
-    /// The named fields alone, because the value is destructured where the expression runs.
+    /// `self` is only these fields, because the value is destructured where the expression runs.
     Fields(Vec<Captured>),
 }
 
@@ -136,13 +136,14 @@ pub(crate) struct Captured {
 
 /// The way in which a step cleans up its field.
 pub(crate) enum Cleanup<'a> {
-    /// The `Component` impl of the field's type. A `leaf` leaves the type's plan out of this one.
+    /// The step calls the `Component` impl of the field's type. With `leaf`, this plan leaves out the plan of the
+    /// field's type.
     Component { leaf: bool },
-    /// The function or closure that `with` names.
+    /// The step calls the function or closure of `with`.
     With(With<'a>),
 }
 
-/// A cleanup that is called instead of the `Component` impl of the field's type.
+/// A function or closure that a step calls instead of the `Component` impl of the field's type.
 pub(crate) struct With<'a> {
     pub(crate) call: Callee<'a>,
     pub(crate) abort: Option<Callee<'a>>,
@@ -153,15 +154,15 @@ pub(crate) struct With<'a> {
 /// The form in which the called function gets the value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// `&mut field`.
+    /// The function gets `&mut` to the field.
     Field,
-    /// `&mut` to the value inside the field's `Option`.
+    /// The function gets `&mut` to the value inside the field's `Option`.
     InsideOption,
-    /// The value inside the field's `Option`, moved out.
+    /// The function gets the value inside the field's `Option`, moved out of it.
     Taken,
 }
 
-/// A function or closure, with the place where the user wrote it.
+/// A function or closure, with the span at which the user wrote it.
 pub(crate) struct Callee<'a> {
     pub(crate) function: Function<'a>,
     pub(crate) span: Span,

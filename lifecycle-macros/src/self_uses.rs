@@ -1,17 +1,17 @@
-//! Finds `self` in the user's expressions, and replaces it by its meaning in generated code.
+//! The functions that find `self` in the user's expressions, and replace it by its meaning in generated code.
 //!
-//! Works on tokens. So it reaches into macro calls, and needs no special case for a struct that a macro wrote, whose
-//! `self` differs in hygiene from that of the generated methods.
+//! The functions work on tokens. So they reach into macro calls, and need no special case for a struct that a macro
+//! wrote. The `self` of such a struct differs in hygiene from the `self` of the generated methods.
 
 use proc_macro2::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 
-/// A use of `self`.
+/// A use of `self` in an expression.
 pub(crate) enum SelfUse {
-    /// `self.field`
+    /// The expression contains `self.field`.
     Field { name: String, span: Span },
-    /// `self.method(…)`
+    /// The expression contains `self.method(…)`.
     Method { name: String, span: Span },
-    /// `self` by itself
+    /// The expression contains `self` without a field or method.
     Bare { span: Span },
 }
 
@@ -63,7 +63,8 @@ pub(crate) fn rewrite(
     output
 }
 
-/// Classifies a use of `self` by the tokens after it. Returns `Err` for the path `self::…`, and the remaining tokens.
+/// Classifies a use of `self` by the tokens after it, and returns the remaining tokens. The result is `Err` for the
+/// path `self::…`.
 fn classify(this: Ident, rest: TokenStream) -> (Result<SelfUse, Ident>, TokenStream) {
     let tokens: Vec<TokenTree> = rest.into_iter().collect();
     let from = |skip: usize| tokens.iter().skip(skip).cloned().collect::<TokenStream>();
@@ -107,7 +108,8 @@ fn is_dot(punct: &Punct) -> bool {
     punct.as_char() == '.' && punct.spacing() == Spacing::Alone
 }
 
-/// Splits the float literal as which `0.1` of `self.0.1` arrives: returns the field's index, and the tokens of the rest.
+/// Splits a float literal: the tokens of `self.0.1` contain `0.1` as one literal. Returns the first index, and the
+/// tokens of the rest.
 fn split_index(index: &Literal) -> (String, TokenStream) {
     let text = index.to_string();
     let mut parts = text.split('.');

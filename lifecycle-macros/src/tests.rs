@@ -13,7 +13,7 @@ fn derive(source: &str) -> TokenStream {
     crate::derive(source.parse().expect("tokens"))
 }
 
-/// Expands an input and parses the output, which must always be Rust.
+/// Expands an input and parses the output, which must be valid Rust even for a wrong input.
 fn parsed(source: &str) -> syn::File {
     let tokens = derive(source);
     syn::parse2(tokens.clone()).unwrap_or_else(|error| panic!("{error}: {tokens}"))

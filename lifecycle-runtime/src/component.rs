@@ -1,4 +1,4 @@
-//! The traits of a value that a step cleans, and of an owner, which can be shut down.
+//! The traits of components, which steps clean, and of owners, which can be shut down.
 
 use std::error::Error;
 use std::future::Future;

@@ -60,7 +60,7 @@ struct Shared {
     items: Mutex<Items>,
     /// The gate that holds a pass for each removal that has not ended. The shutdown waits for these removals.
     removals: Gate,
-    /// The token that ends the removals for which the shutdown cannot wait any longer.
+    /// The token that ends the removals that have not ended when the shutdown can wait no longer.
     cut: CancellationToken,
 }
 

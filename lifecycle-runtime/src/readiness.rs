@@ -1,4 +1,4 @@
-//! The readiness of a server: whether load balancers should send it work. Probes read it.
+//! Readiness: whether a load balancer should send the server work. Probes read it.
 
 use std::borrow::Cow;
 use std::fmt;

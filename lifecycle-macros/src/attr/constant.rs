@@ -1,4 +1,4 @@
-//! Recognizes constant expressions by their tokens.
+//! The functions that recognize constant expressions by their tokens.
 
 use syn::{BinOp, Expr, ExprCall, ExprLit, ExprPath, Lit, Path};
 
@@ -28,7 +28,8 @@ pub(super) fn is_constant(expr: &Expr) -> bool {
     }
 }
 
-/// Returns whether the call is one such as `Duration::from_secs(30)`, whatever path leads to `Duration`.
+/// Returns whether the call constructs a `Duration`, such as `Duration::from_secs(30)`, whatever path leads to
+/// `Duration`.
 fn constructs_duration(call: &ExprCall) -> bool {
     let Expr::Path(ExprPath {
         qself: None, path, ..
@@ -67,8 +68,8 @@ fn is_number(expr: &Expr) -> bool {
     }
 }
 
-/// Returns whether the path's last name is in capitals, as those of constants and statics are. The compiler can read the
-/// value of either.
+/// Returns whether the path's last name is in capitals, like the names of constants and statics. The compiler can read
+/// the value of both.
 fn names_a_constant(path: &ExprPath) -> bool {
     last_name(&path.path).is_some_and(|name| {
         name.chars().any(char::is_uppercase) && !name.chars().any(char::is_lowercase)

@@ -1,4 +1,4 @@
-//! Reads the list inside `#[shutdown(…)]` key by key, and goes on after each mistake.
+//! The reader of the list inside `#[shutdown(…)]`. It reads key by key, and continues after each mistake.
 
 use proc_macro2::{Group, Ident, TokenStream, TokenTree};
 use syn::ext::IdentExt as _;
@@ -10,7 +10,7 @@ use super::value::{self, Dependency};
 use crate::errors::Errors;
 use crate::keys::{self, Target};
 
-/// A key with its value, as yet unchecked.
+/// A key with its value, which is not checked yet.
 pub(super) struct Entry {
     pub(super) key: Ident,
     /// The key's text, without `r#`.
@@ -20,19 +20,19 @@ pub(super) struct Entry {
 
 /// The value of a key before its reader has checked it.
 pub(super) enum RawValue {
-    /// A key alone, such as `skip`.
+    /// The key has no value, such as `skip`.
     None,
-    /// `key = value`.
+    /// The key is written as `key = value`.
     Expr(Expr),
-    /// The fields that `after` names.
+    /// The key is `after`, with the fields that it names.
     Dependencies(Vec<Dependency>),
-    /// `key(…)` of a key other than `after`.
+    /// The key is written as `key(…)`, and is not `after`.
     List(TokenStream),
-    /// A value whose mistake is already in `errors`.
+    /// The value has a mistake, which is already in `errors`.
     Invalid,
 }
 
-/// Reads the entries of one attribute. A mistake in one entry hides none of the others.
+/// Reads the entries of one attribute. A mistake in one entry does not hide mistakes in other entries.
 pub(super) fn read(attr: &Attribute, target: Target, errors: &mut Errors) -> Vec<Entry> {
     match &attr.meta {
         Meta::Path(path) => {
@@ -90,7 +90,7 @@ fn entries(tokens: TokenStream, target: Target, errors: &mut Errors) -> Vec<Entr
     read
 }
 
-/// Reads one entry. Returns `None` after reporting that it has no key.
+/// Reads one entry. If the entry has no key, reports that and returns `None`.
 fn entry(input: ParseStream<'_>, target: Target, errors: &mut Errors) -> Option<Entry> {
     let Ok(key) = input.call(Ident::parse_any) else {
         report_no_key(input, target, errors);
@@ -106,7 +106,7 @@ fn entry(input: ParseStream<'_>, target: Target, errors: &mut Errors) -> Option<
     Some(Entry { key, name, value })
 }
 
-/// Reports a missing key, and guesses it from the value.
+/// Reports that an entry has no key, and guesses the key from the value.
 fn report_no_key(input: ParseStream<'_>, target: Target, errors: &mut Errors) {
     let span = input.span();
     let help = match input.fork().parse::<Lit>() {
@@ -121,7 +121,7 @@ fn report_no_key(input: ParseStream<'_>, target: Target, errors: &mut Errors) {
 
 fn raw_value(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> RawValue {
     if input.peek(Token![=]) {
-        // Cannot fail: the token was just peeked.
+        // This cannot fail, since the token was just peeked.
         let _ = input.parse::<Token![=]>();
         return match try_parse::<Expr>(input) {
             Some(expr) => RawValue::Expr(expr),
@@ -158,7 +158,7 @@ fn broken_value(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) {
 /// Reads the value of `after`: `after = field` or `after(a, b)`.
 fn dependencies(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> RawValue {
     if input.peek(Token![=]) {
-        // Cannot fail: the token was just peeked.
+        // This cannot fail, since the token was just peeked.
         let _ = input.parse::<Token![=]>();
         if input.is_empty() || input.peek(Token![,]) {
             broken_value(key, input, errors);
@@ -220,7 +220,7 @@ fn after_entry(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
     input.parse::<Token![,]>().map(drop)
 }
 
-/// Parses a `T`. Consumes nothing if that fails.
+/// Parses a `T`. If that fails, consumes no token and returns `None`.
 fn try_parse<T: syn::parse::Parse>(input: ParseStream<'_>) -> Option<T> {
     use syn::parse::discouraged::Speculative as _;
 
@@ -230,7 +230,7 @@ fn try_parse<T: syn::parse::Parse>(input: ParseStream<'_>) -> Option<T> {
     Some(parsed)
 }
 
-/// Reads one field name of `after`. Reports anything else, and skips it.
+/// Reads one field name of `after`. If there is something else, reports it, skips it and returns `None`.
 fn dependency(input: ParseStream<'_>, errors: &mut Errors) -> Option<Dependency> {
     let written = input.fork();
     let found = value::field(input);
@@ -251,7 +251,7 @@ fn dependency(input: ParseStream<'_>, errors: &mut Errors) -> Option<Dependency>
     None
 }
 
-/// Skips to the next comma. Returns the tokens before it.
+/// Skips the tokens up to the next comma, and returns them.
 fn skip_entry(input: ParseStream<'_>) -> TokenStream {
     let mut passed = TokenStream::new();
     while !input.is_empty() && !input.peek(Token![,]) {

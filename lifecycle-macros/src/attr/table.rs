@@ -1,7 +1,7 @@
 //! The table of the keys of `#[shutdown(…)]`, a row for each key.
 //!
-//! The parser, the messages about misplaced keys, and the tables in the documentation (which a test compares) follow
-//! from these rows.
+//! These rows define the parser, the messages about misplaced keys, and the tables in the documentation (a test
+//! compares those tables with the rows).
 
 use proc_macro2::{Ident, Span};
 use syn::{LitStr, Path};
@@ -15,7 +15,7 @@ use crate::keys::Target;
 /// A key of `#[shutdown(…)]`.
 pub(crate) struct Key {
     pub(crate) name: &'static str,
-    /// The key with an example value, for messages.
+    /// The key with an example value, as messages show it.
     pub(crate) example: &'static str,
     /// Every way to write the key, for the documentation.
     #[cfg(test)]
@@ -38,7 +38,7 @@ macro_rules! keys {
         pub(crate) struct $attrs {
             $($(#[$own_doc])* pub(crate) $own: $own_type,)*
             $(pub(crate) $slot: $slot_type,)+
-            /// Whether an attribute had a mistake. A missing key may then be the one that was meant.
+            /// Whether an attribute of the item had a mistake. A missing key may then be what the user meant there.
             pub(crate) has_errors: bool,
         }
 
@@ -70,7 +70,7 @@ macro_rules! keys {
 }
 
 keys! {
-    /// The keys on a struct or enum.
+    /// The keys that may be written on a struct or enum.
     TypeAttrs {}
     TYPE_KEYS on Target::Type {
         "timeout" timeout: Slot<Time> = value::time, "timeout = \"5s\"", ["timeout = \"25s\""],
@@ -91,9 +91,9 @@ keys! {
 }
 
 keys! {
-    /// The keys on a field.
+    /// The keys that may be written on a field.
     FieldAttrs {
-        /// The place of the field's first `#[shutdown]`, if it has one.
+        /// The span of the field's first `#[shutdown]`, if it has one.
         attribute: Option<Span>,
     }
     FIELD_KEYS on Target::Field {

@@ -1,4 +1,4 @@
-//! Readers for the values of keys, one for each kind of value.
+//! The readers of keys' values, one reader for each kind of value.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::keys;
 pub(crate) enum Time {
     /// A string such as `"5s"`.
     Literal { time: Duration, text: LitStr },
-    /// A constant such as `const { … }` or `Duration::from_secs(5)`. The compiler evaluates it, so the budget can be
-    /// proved with it.
+    /// A constant such as `const { … }` or `Duration::from_secs(5)`. The compiler evaluates the constant, so it can
+    /// prove with it that the plan fits its timeout.
     Const(Expr),
-    /// Any other expression, which is evaluated at run time.
+    /// An expression that is not constant. It is evaluated at run time.
     Computed(Expr),
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Dependency {
     pub(crate) span: Span,
 }
 
-/// Reads a key that takes no value.
+/// Checks that a key that takes no value has none.
 pub(super) fn flag(key: &Ident, value: RawValue, errors: &mut Errors) -> Option<()> {
     let value = match value {
         RawValue::None => return Some(()),
@@ -101,7 +101,7 @@ fn expr(key: &Ident, value: RawValue, errors: &mut Errors) -> Option<Expr> {
     }
 }
 
-/// Removes the invisible group that a macro's `$value:expr` arrives in, and parentheses.
+/// Removes parentheses around an expression, and the invisible group in which a macro passes its `$value:expr`.
 fn strip_groups(mut expr: Expr) -> Expr {
     loop {
         expr = match expr {
@@ -357,7 +357,7 @@ pub(super) fn field(input: ParseStream<'_>) -> Option<Dependency> {
     })
 }
 
-/// Removes the spaces that printed tokens have between them: `Tape :: flush` becomes `Tape::flush`.
+/// Removes the spaces that tokens get when they are printed: `Tape :: flush` becomes `Tape::flush`.
 pub(crate) fn join_tokens(tokens: &str) -> String {
     let mut text = tokens.to_owned();
     for (spaced, close) in [

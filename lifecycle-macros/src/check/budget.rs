@@ -1,4 +1,4 @@
-//! Checks timeouts, and finds out what `self` means in those that are expressions.
+//! The checks of timeouts. They also find out what `self` means in timeouts that are expressions.
 
 use proc_macro2::Span;
 
@@ -8,15 +8,15 @@ use crate::attr::{Slot, Time};
 use crate::errors::Errors;
 use crate::plan::{Budget, KnownTime, SelfMeaning};
 
-/// The container of a step's field, which decides what `self` means in its timeout. In a struct it is the value; in a
-/// variant only the fields have names.
+/// The container of a step's field. It decides what `self` means in the step's timeout: in a struct the value, in a
+/// variant only the fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Container {
     Struct,
     Variant,
 }
 
-/// Returns the timeout of the whole type and where it is written.
+/// Returns the timeout of the whole type, and the span at which it is written.
 pub(super) fn total<'a>(input: &'a Input<'a>) -> Option<(Budget<'a>, Span)> {
     let timeout = input.attrs.timeout.value()?;
     let budget = as_budget(timeout, &input.attrs.at_most, |_| SelfMeaning::WholeValue);

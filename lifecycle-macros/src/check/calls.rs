@@ -1,4 +1,4 @@
-//! Checks the functions and closures of `with` and `abort`, and the fields that those closures capture.
+//! The checks of the functions and closures of `with` and `abort`, and of the fields that those closures capture.
 
 use proc_macro2::Span;
 use quote::ToTokens;
@@ -11,7 +11,7 @@ use crate::nearest::nearest;
 use crate::plan::{Callee, Captured, Function};
 use crate::self_uses::{self, SelfUse};
 
-/// The surroundings of an expression: the fields it may name, and the step it belongs to.
+/// The place of an expression: the fields that it may name, and the step to which it belongs.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) fields: &'a [Field<'a>],
@@ -31,7 +31,8 @@ impl Scope<'_> {
     }
 }
 
-/// Checks the cleanup of a step: a path, or a closure that takes the value, or the value and the context.
+/// Checks the `with` of a step. It is a path, or a closure that takes the value, or a closure that takes the value and
+/// the context.
 pub(super) fn with<'a>(
     call: &'a Call,
     blocking: bool,
@@ -78,7 +79,7 @@ fn with_form(blocking: bool) -> (&'static str, &'static str) {
     }
 }
 
-/// Checks the `abort` of a step: a path, or a synchronous closure that takes the value alone.
+/// Checks the `abort` of a step. It is a path, or a synchronous closure that takes only the value.
 pub(super) fn abort<'a>(
     call: &'a Call,
     blocking: bool,
@@ -123,7 +124,7 @@ pub(super) fn abort<'a>(
     })
 }
 
-/// Returns the number of the closure's arguments, or reports one that is not allowed.
+/// Returns the number of the closure's arguments. If that number is not allowed, reports it and returns `None`.
 fn arguments(
     closure: &Closure,
     allowed: std::ops::RangeInclusive<usize>,
@@ -146,8 +147,9 @@ fn arguments(
     None
 }
 
-/// Returns the fields that the closure of a step captures. It may read fields that are not steps. It cannot read another
-/// step's field, since both steps may run at the same time, nor the whole value, which is destructured while steps run.
+/// Returns the fields that the closure of a step captures. The closure may read fields that are not steps. It cannot
+/// read another step's field, since both steps may run at the same time, nor the whole value, which is destructured
+/// while steps run.
 fn captures(
     closure: &Closure,
     scope: &Scope<'_>,
@@ -161,8 +163,8 @@ fn captures(
     })
 }
 
-/// Reports every use of `self` in a `blocking` closure. It runs on another thread, which may outlive the shutdown, so it
-/// cannot borrow from the value.
+/// Reports every use of `self` in a `blocking` closure. The closure runs on another thread, and may run longer than the
+/// shutdown, so it cannot borrow from the value.
 fn no_captures(closure: &Closure, scope: &Scope<'_>, errors: &mut Errors) -> Vec<Captured> {
     for self_use in self_uses::find(closure.0.to_token_stream()) {
         errors.push(
@@ -183,7 +185,7 @@ pub(super) fn in_variant(
     fields(expr, scope, errors, |_, _, _| {})
 }
 
-/// Returns the fields that an expression reads, after asking `rule` about each. Reports any other use of `self`.
+/// Returns the fields that an expression reads, and asks `rule` about each. Reports every other use of `self`.
 fn fields(
     expr: &impl ToTokens,
     scope: &Scope<'_>,
@@ -272,7 +274,7 @@ fn readable(index: usize, span: Span, scope: &Scope<'_>, errors: &mut Errors) ->
     false
 }
 
-/// Returns whether the type is written `Option<…>`. Looks through the invisible group that a macro may put around it.
+/// Returns whether the type is written as `Option<…>`, even inside the invisible group that a macro may put around it.
 pub(super) fn option_inside(ty: &Type) -> bool {
     match ty {
         Type::Group(group) => option_inside(&group.elem),

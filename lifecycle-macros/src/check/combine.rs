@@ -1,4 +1,4 @@
-//! Checks which keys may stand together.
+//! The checks of which keys may be written on the same field or type.
 
 use proc_macro2::Ident;
 
@@ -21,7 +21,7 @@ pub(super) fn field(field: &Field<'_>, errors: &mut Errors) {
     take_needs_an_option(field, errors);
 }
 
-/// Refuses the keys of a step beside `skip` and `state`, which say that the field is not a step.
+/// Refuses the keys of a step on a field with `skip` or `state`, since that field is not a step.
 fn skip_or_state_alone(attrs: &FieldAttrs, errors: &mut Errors) {
     let (word, why) = if attrs.skip.is_given() {
         ("skip", "the field is not cleaned up")
@@ -44,7 +44,8 @@ fn skip_or_state_alone(attrs: &FieldAttrs, errors: &mut Errors) {
     }
 }
 
-/// Refuses `take`, `abort` and `blocking` without `with`. They say how `with` is called; a component decides that itself.
+/// Refuses `take`, `abort` and `blocking` without `with`. These keys describe how `with` is called; a component decides
+/// that itself.
 fn needs_with(attrs: &FieldAttrs, errors: &mut Errors) {
     if attrs.with.is_given() || attrs.has_errors {
         return;
@@ -69,7 +70,8 @@ fn needs_with(attrs: &FieldAttrs, errors: &mut Errors) {
     );
 }
 
-/// Refuses `leaf` beside `with`. `leaf` hides the plan of a component, and a step with `with` has no nested plan.
+/// Refuses `leaf` on a field with `with`. `leaf` hides the plan of a component, and a step with `with` has no nested
+/// plan.
 fn leaf_is_a_component(attrs: &FieldAttrs, errors: &mut Errors) {
     if attrs.leaf.is_given() && attrs.with.is_given() {
         errors.push(
@@ -80,7 +82,7 @@ fn leaf_is_a_component(attrs: &FieldAttrs, errors: &mut Errors) {
     }
 }
 
-/// Refuses `required` beside `best_effort`: a step's failure cannot both stop the later steps and be ignored.
+/// Refuses `required` on a field with `best_effort`: a step's failure cannot both stop the later steps and be ignored.
 fn required_or_best_effort(attrs: &FieldAttrs, errors: &mut Errors) {
     if attrs.required.is_given() && attrs.best_effort.is_given() {
         errors.push(

@@ -1,4 +1,5 @@
-//! Computes the order of the steps, and checks that it is possible, complete and free of contradictions.
+//! The order of the steps. This module computes it, and checks that it is possible, complete and free of
+//! contradictions.
 
 mod cycle;
 
@@ -9,16 +10,17 @@ use crate::attr::Dependency;
 use crate::errors::Errors;
 use crate::nearest::nearest;
 
-/// A step, at its position in the plan.
+/// A step, which has its place in the order of the plan.
 pub(super) struct OrderedStep {
-    /// The position of its field in the struct or variant.
+    /// The position of the step's field in the struct or variant.
     pub(super) field: usize,
     pub(super) priority: i32,
-    /// The steps that this one waits for directly, as positions in the plan.
+    /// The steps for which this step waits directly, as positions in the plan.
     pub(super) after: Vec<usize>,
 }
 
-/// Returns the steps in an order in which they could run one by one, or `None` after reporting why there is none.
+/// Returns the steps in an order in which they could run one by one. If there is no such order, reports why and returns
+/// `None`.
 pub(super) fn order(
     fields: &[Field<'_>],
     owner: &str,
@@ -45,7 +47,7 @@ pub(super) fn order(
     (errors.len() == before).then(|| arrange(&steps, &graph, &priorities))
 }
 
-/// Orders the steps one after the other in declaration order, as Rust drops fields.
+/// Orders the steps one after the other as they are declared, which is the order in which Rust drops fields.
 fn as_declared(steps: &[usize]) -> Vec<OrderedStep> {
     let chain = steps
         .iter()
@@ -58,8 +60,8 @@ fn as_declared(steps: &[usize]) -> Vec<OrderedStep> {
     chain.collect()
 }
 
-/// Refuses a step without `priority` and `after` beside steps that have a priority: nothing would say when it runs.
-/// Where no step has a priority, `after` alone gives the order, and such a step waits for nothing.
+/// Refuses a step without `priority` and `after` if other steps have a priority: nothing would say when it runs. If no
+/// step has a priority, only `after` gives the order, and a step without `after` waits for nothing.
 fn none_is_bare(fields: &[Field<'_>], steps: &[usize], errors: &mut Errors) {
     for &step in steps {
         let field = &fields[step];
@@ -87,7 +89,7 @@ struct Edge {
 }
 
 impl DependencyGraph {
-    /// Resolves every name in every `after`, and reports those that are not steps.
+    /// Resolves every name in every `after`, and reports names that are not steps.
     fn read(fields: &[Field<'_>], owner: &str, errors: &mut Errors) -> Self {
         let edges = fields.iter().enumerate().map(|(index, field)| {
             let mut edges: Vec<Edge> = Vec::new();
@@ -121,7 +123,7 @@ impl DependencyGraph {
     }
 }
 
-/// Returns the step that a name in `after` stands for, or reports why it stands for none.
+/// Returns the step that a name in `after` means. If there is none, reports why and returns `None`.
 fn resolve(
     from: usize,
     dependency: &Dependency,
@@ -229,7 +231,8 @@ fn priority(
     known[step]
 }
 
-/// Reports every step that would wait for a step of a higher priority. Lower priorities run first, so it cannot.
+/// Reports every step that names a step of a higher priority in `after`. Lower priorities run first, so such a step
+/// cannot wait for the other.
 fn no_contradiction(
     fields: &[Field<'_>],
     graph: &DependencyGraph,
@@ -254,7 +257,7 @@ fn no_contradiction(
     }
 }
 
-/// Puts the steps at their positions in the plan, each with the steps it waits for directly.
+/// Puts the steps in the order of the plan, each with the steps for which it waits directly.
 fn arrange(
     steps: &[usize],
     graph: &DependencyGraph,
@@ -285,13 +288,15 @@ fn arrange(
     ordered
 }
 
-/// Sorts the steps by priority, then so that a step follows the steps it waits for, then by declaration.
+/// Sorts the steps by priority. Within a priority a step comes after the steps for which it waits; otherwise the order
+/// of declaration counts.
 fn sorted(steps: &[usize], graph: &DependencyGraph, priorities: &[Option<i32>]) -> Vec<usize> {
     let mut left = steps.to_vec();
     left.sort_by_key(|&step| priorities[step]);
     let mut sorted = Vec::new();
     while !left.is_empty() {
-        // Cycles have been reported by now, so some step is free. If none were, the first is as good as any other.
+        // Cycles were reported before, so some step waits for no step that is left. In a cycle none is, and then the
+        // first step is taken.
         let next = left
             .iter()
             .position(|&step| graph.of(step).all(|to| !left.contains(&to)))
@@ -301,8 +306,8 @@ fn sorted(steps: &[usize], graph: &DependencyGraph, priorities: &[Option<i32>]) 
     sorted
 }
 
-/// Returns the steps of the next lower priority for which no other step of that priority waits. When these have ended,
-/// all steps of that priority have.
+/// Returns those steps of the next lower priority for which no other step of that priority waits. Once these steps have
+/// ended, all steps of that priority have ended.
 fn last_of_previous_priority(level: i32, ordered: &[OrderedStep]) -> Vec<usize> {
     let Some(previous) = ordered
         .iter()
@@ -323,7 +328,7 @@ fn last_of_previous_priority(level: i32, ordered: &[OrderedStep]) -> Vec<usize> 
     ends.copied().collect()
 }
 
-/// Removes the steps that another of the named steps already waits for.
+/// Removes from `named` the steps for which another step in `named` already waits.
 fn without_implied(mut named: Vec<usize>, ordered: &[OrderedStep]) -> Vec<usize> {
     named.sort_unstable();
     let implied = |&position: &usize| {

@@ -1,4 +1,4 @@
-//! Checks the kind of type, and the keys and fields that it allows.
+//! The checks of the kind of the type, and of the keys and fields that this kind allows.
 
 use syn::{Member, Type};
 
@@ -22,7 +22,7 @@ pub(super) fn not_packed(input: &Input<'_>, errors: &mut Errors) {
         .iter()
         .filter(|attr| attr.path().is_ident("repr"));
     for repr in reprs {
-        // The compiler reports anything else that is wrong with the attribute.
+        // The result is ignored, since the compiler reports anything else that is wrong with the attribute.
         let _ = repr.parse_nested_meta(|meta| {
             if meta.path.is_ident("packed") {
                 errors.push_over(
@@ -39,7 +39,8 @@ pub(super) fn not_packed(input: &Input<'_>, errors: &mut Errors) {
     }
 }
 
-/// Refuses the keys of owners on an enum. An enum is always a part, and its budget is the largest of its variants'.
+/// Refuses the keys of owners on an enum. An enum is always a part, and its time limit is the largest of its variants'
+/// limits.
 pub(super) fn enum_is_a_part(input: &Input<'_>, errors: &mut Errors) {
     let attrs = &input.attrs;
     if attrs.timeout.is_given() {
@@ -89,9 +90,11 @@ pub(super) fn no_state(kind: &str, fields: &[Field<'_>], errors: &mut Errors) {
     }
 }
 
-/// Returns the one state field of an owner, or reports that it has none or several.
+/// Returns the one state field of an owner. If the owner has no or several state fields, reports that and returns
+/// `None`.
 ///
-/// Without a state a second call could not find the first report; with two it would be unclear which one counts.
+/// Without a state a second call of `shutdown` could not find the first report; with two states it would be unclear
+/// which one counts.
 pub(super) fn one_state<'a>(
     input: &Input<'_>,
     fields: &'a [Field<'a>],
@@ -154,7 +157,7 @@ fn names_state(ty: &Type) -> bool {
     }
 }
 
-/// Applies `strict`: refuses every field without `#[shutdown]`, component or not.
+/// Applies `strict`, which refuses every field without `#[shutdown]`, even if its type is not a component.
 pub(super) fn strict(input: &Input<'_>, fields: &[Field<'_>], errors: &mut Errors) {
     if !input.attrs.strict.is_given() {
         return;

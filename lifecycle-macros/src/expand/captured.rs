@@ -1,4 +1,4 @@
-//! Replaces `self` in the user's expressions by its meaning in generated code.
+//! The functions that replace `self` in the user's expressions by its meaning in generated code.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote_spanned};
@@ -15,7 +15,7 @@ pub(super) fn replace_self(expr: &Expr, self_meaning: &SelfMeaning) -> TokenStre
     }
 }
 
-/// Replaces `self` by the local `__this`, which generated code binds around the expression.
+/// Replaces `self` by the local `__this`, which generated code binds to the value before the expression.
 fn with_whole_value(expr: &Expr) -> TokenStream {
     self_uses::rewrite(expr.to_token_stream(), &mut |self_use| {
         let span = self_use.span();
@@ -30,7 +30,7 @@ fn with_whole_value(expr: &Expr) -> TokenStream {
     })
 }
 
-/// Replaces `self.field` by the dereferenced binding of that field.
+/// Replaces `self.field` by `*` and the local to which generated code binds that field.
 pub(super) fn with_fields(expr: &impl ToTokens, captured: &[Captured]) -> TokenStream {
     self_uses::rewrite(expr.to_token_stream(), &mut |self_use| {
         let site = Span::mixed_site().located_at(self_use.span());

@@ -1,5 +1,5 @@
-//! Writes the proofs that need the compiler: fields without `#[shutdown]` are not components, and the budget suffices.
-//! The plan's constant proves that the types of steps are components.
+//! The writer of the checks that need the compiler: fields without `#[shutdown]` are not components, and the steps fit
+//! the timeout. A third check, that the types of steps are components, is a part of the plan's constant.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote_spanned};
@@ -30,8 +30,8 @@ pub(super) fn checks(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
 /// Returns an impl with the checks that method resolution decides. It is compiled, but never called.
 fn checks_by_type(target: &ImplTarget<'_>, checks: &[TokenStream]) -> TokenStream {
     // A type parameter is a component only by a bound that the type itself states. No later release of a crate can add
-    // that bound, so a forgotten field of such a type is an error and not a warning. The mark does nothing for a
-    // parameter that is not a component.
+    // that bound, so a forgotten field of such a type is an error and not a warning. So the parameters are bound as
+    // marked with `MustClean`, which does nothing for a parameter that is not a component.
     let params = target.generics.type_params().map(|param| &param.ident);
     let mut bounds = target.bounds.clone();
     bounds.extend(params.map(|param| quote_mixed!(#param: __lc::MustClean)));
@@ -43,7 +43,7 @@ fn checks_by_type(target: &ImplTarget<'_>, checks: &[TokenStream]) -> TokenStrea
         }
     };
     let check = check.implement(quote_mixed!(__lc::Check), body);
-    // Which of the imported traits a check resolves to depends on the field's type, so some of them may be unused.
+    // The lint is allowed, since a check uses only those imported traits that fit the field's type.
     quote_mixed!(#[doc(hidden)] #[allow(unused_imports)] #check)
 }
 
@@ -60,17 +60,18 @@ fn forbid_component(plan: &Plan<'_>, field: &Field<'_>) -> TokenStream {
     quote_spanned!(span=> __lc::assert_not_component(<__lc::Probe<#ty>>::MUST_CLEAN, #text))
 }
 
-/// Warns of a component by the use of a deprecated item, the only warning that a derive can give.
+/// Warns of a field whose type is a component, by the use of a deprecated item. That is the only warning that a derive
+/// can give.
 fn warn_if_component(field: &Field<'_>) -> TokenStream {
     let verdict = verdict(field);
     quote_mixed!({ #verdict })
 }
 
-/// Returns statements that put the verdict on a field's type into a local.
+/// Returns statements that put the result of probing a field's type into a local.
 fn verdict(field: &Field<'_>) -> TokenStream {
     let ty = field.ty;
     let span = Span::mixed_site().located_at(field.span());
-    // The compiler reports no deprecation of a name with a derive's span, so this name has the field's span.
+    // The name gets the field's span, since the compiler reports no deprecation of a name with a derive's span.
     let component = Ident::new("component", field.span());
     quote_spanned! {span=>
         let __forgotten = <__lc::Probe<#ty>>::FORGOTTEN;
@@ -79,8 +80,8 @@ fn verdict(field: &Field<'_>) -> TokenStream {
     }
 }
 
-/// Forbids a component by a trait bound, which the compiler decides while type parameters are unknown. A local type with
-/// the field's name puts that name into the error.
+/// Refuses a field whose type is a component, by a trait bound. The compiler decides the bound while type parameters
+/// are unknown. A local type with the field's name puts that name into the error.
 fn forbid_component_by_type(field: &Field<'_>) -> TokenStream {
     let verdict = verdict(field);
     let span = Span::mixed_site().located_at(field.span());
@@ -98,7 +99,7 @@ fn forbid_component_by_type(field: &Field<'_>) -> TokenStream {
     }
 }
 
-/// Compares the longest path with the timeout. The error is reported at the timeout.
+/// Writes the comparison of the plan's longest path with its timeout. An error is reported at the timeout.
 pub(super) fn proof(plan: &Plan<'_>, of: &TokenStream) -> TokenStream {
     let stated = match &plan.kind {
         Kind::Owner { timeout, .. } | Kind::Part { timeout, .. } => timeout.as_ref(),
@@ -112,7 +113,7 @@ pub(super) fn proof(plan: &Plan<'_>, of: &TokenStream) -> TokenStream {
     quote_spanned!(span=> __lc::#prove(__lc::plan_of::<#of>()))
 }
 
-/// Returns the proof of a type whose plan depends on no parameter.
+/// Returns the proof for a type whose plan does not depend on parameters. `None` for other types.
 fn proof_now(plan: &Plan<'_>, target: &ImplTarget<'_>) -> Option<TokenStream> {
     let generics = &target.generics;
     if generics.type_params().next().is_some() || generics.const_params().next().is_some() {

@@ -1,4 +1,4 @@
-//! Writes `cleanup`: one lazy future for each step, and one join that holds and polls them all.
+//! The writer of `cleanup`: one lazy future for each step, and one join that holds and polls all these futures.
 //!
 //! Generated code calls methods by their paths, because a user's trait that is implemented for every type could have a
 //! method of the same name.
@@ -10,7 +10,7 @@ use super::{Arm, ImplTarget, captured};
 use crate::plan::{Access, Callee, Cleanup, Function, Kind, Plan, Step, With};
 
 pub(super) fn cleanup(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
-    // The budget of a generic type is proved where its parameters are known.
+    // A generic type gets its proof here, because its parameters are known where `cleanup` is compiled for them.
     let proof = (target.generics.type_params().next().is_some()
         || target.generics.const_params().next().is_some())
     .then(|| super::checks::proof(plan, &quote_mixed!(Self)))
@@ -90,16 +90,16 @@ fn enum_body(plan: &Plan<'_>) -> TokenStream {
     })
 }
 
-/// Wraps a future that holds more than steps. Its bound on `Self` keeps the compiler from reporting a second time that
-/// the type is not `Send`.
+/// Wraps a future that holds more than steps. The wrapper's bound on `Self` keeps the compiler from reporting a second
+/// time that the type is not `Send`.
 fn wrap_future(body: &TokenStream) -> TokenStream {
     quote_mixed!(<__lc::Probe<Self>>::cleanup(async move { #body }))
 }
 
-/// The number of steps up to which one call joins them.
+/// The largest number of steps that one call joins without pinning each step.
 const JOINED_AT_ONCE: usize = 20;
 
-/// Returns one future of all steps.
+/// Returns the code of one future that runs all steps.
 fn steps(arm: &Arm<'_>) -> TokenStream {
     let steps = &arm.body.steps;
     if steps.len() <= JOINED_AT_ONCE {
@@ -153,7 +153,7 @@ fn step(position: usize, step: &Step<'_>) -> TokenStream {
     quote_mixed!({ let __handle = __lc::OpenPlan::step(&__plan, #position); #step })
 }
 
-/// Writes a call on the task itself, which borrows the value or moves it out of its `Option`.
+/// Writes a call that runs on the shutdown's own task. The call borrows the value or moves it out of its `Option`.
 fn asynchronous(with: &With<'_>, field: &Ident) -> TokenStream {
     let span = Span::mixed_site().located_at(with.call.span);
     let (value, cx) = (
@@ -195,14 +195,14 @@ fn settle(
 /// The form in which a function gets the value.
 #[derive(Clone, Copy)]
 pub(super) enum Passed {
-    /// A `&mut` to the value.
+    /// The function gets a `&mut` to the value.
     Borrowed,
-    /// The value itself.
+    /// The function gets the value itself.
     Moved,
 }
 
-/// Writes the call itself. It calls a path directly, so that the argument is coerced. It calls a closure through a
-/// function, which ties the lifetime of the returned value to that of the argument.
+/// Writes the call of a function or closure. A path is called directly, so that the argument is coerced. A closure is
+/// called through a function, which ties the lifetime of the returned value to that of the argument.
 pub(super) fn call(
     callee: &Callee<'_>,
     value: &TokenStream,
@@ -236,7 +236,8 @@ pub(super) fn call(
     }
 }
 
-/// Writes a call on the blocking pool. The value is moved there and moved back, unless `take` gives it away.
+/// Writes a call that runs on the blocking pool. The value is moved to the pool and back, unless `take` lets the
+/// function consume it.
 fn blocking(with: &With<'_>, field: &Ident) -> TokenStream {
     let span = Span::mixed_site().located_at(with.call.span);
     let value = quote_spanned!(span=> __value);

@@ -1,4 +1,4 @@
-//! Writes `const PLAN`: the part of the plan that is known at compile time.
+//! The writer of `const PLAN`: the part of the plan that is known at compile time.
 
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
@@ -48,12 +48,13 @@ fn optional(value: Option<TokenStream>) -> TokenStream {
 fn structure(plan: &Plan<'_>, name: &str, timeout: &TokenStream, body: &Body<'_>) -> TokenStream {
     let rows = body.steps.iter().map(row);
     let rows = quote_mixed!(const { &[#(#rows),*] });
-    // A plan with too many steps is reported at the type's name.
+    // The span is that of the type's name, where a plan with too many steps is reported.
     let span = Span::mixed_site().located_at(plan.source.ident.span());
     quote_spanned!(span=> __lc::Plan::__new(#name, #timeout, #rows))
 }
 
-/// Returns the time that the compiler proves the budget with: a constant timeout, or the `at_most` of a computed one.
+/// Returns the time with which the compiler proves that the plan fits: a constant timeout, or the `at_most` of a
+/// computed timeout.
 fn proved(budget: &Budget<'_>) -> Option<TokenStream> {
     match budget {
         Budget::Constant(known) => Some(time(known)),
@@ -78,7 +79,7 @@ fn row(step: &Step<'_>) -> TokenStream {
     let (after, late) = step_set(&step.after);
     let timeout = optional(step.budget.as_ref().and_then(proved));
     let ty = step.field.ty;
-    // If the step's type is not a component, this call is the one place that reports it, at the type.
+    // If the step's type is not a component, only this call reports that, at the type.
     let nested = match &step.cleanup {
         Cleanup::Component { leaf: false } => quote_mixed!(__lc::component::<#ty>()),
         Cleanup::Component { leaf: true } => quote_mixed!(__lc::leaf::<#ty>()),

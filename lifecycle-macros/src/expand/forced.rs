@@ -1,4 +1,4 @@
-//! Writes `abort` and `release`, which end the steps at once, without waiting.
+//! The writer of `abort` and `release`, which end the steps at once, without waiting.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::quote_spanned;
@@ -8,7 +8,8 @@ use super::{Arm, binding};
 use crate::ast::Field;
 use crate::plan::{Access, Callee, Cleanup, Kind, Plan, With};
 
-/// Writes the one method behind both: it lists the steps, and the runtime decides for each what to call.
+/// Writes `__end_parts`, which `abort` and `release` call. It lists the steps, and the runtime decides for each step
+/// what to call.
 pub(super) fn method(plan: &Plan<'_>) -> TokenStream {
     let body = match &plan.kind {
         Kind::Owner { state, .. } => owner(plan, state),
@@ -23,7 +24,7 @@ fn owner(plan: &Plan<'_>, state: &Field<'_>) -> TokenStream {
         let (pattern, reborrow, calls) = (arm.pattern(), arm.reborrow_captured(), calls(&arm));
         quote_mixed!(let #pattern = self; #reborrow let __state = <__lc::StateOf<#ty>>::of(__state); let __by = __lc::EndParts::owner(__end, &*__state); #calls)
     });
-    // After a forced end there is nothing left to release or to log.
+    // The owner is disarmed, since after its steps were ended its `Drop` has nothing left to release or to log.
     quote_mixed!(#(#arms)* __lc::disarm(__state);)
 }
 
@@ -64,7 +65,8 @@ fn calls(arm: &Arm<'_>) -> TokenStream {
         .collect()
 }
 
-/// Writes the `abort = …` of a step that has run. The value of a `blocking` step may still be on the blocking pool.
+/// Writes the call of `abort = …` after the step's cleanup did not succeed. The value of a `blocking` step may still be
+/// on the blocking pool.
 pub(super) fn abort_of_step(with: &With<'_>, field: &Ident) -> TokenStream {
     match &with.abort {
         Some(abort) if with.blocking && with.access != Access::Taken => {
@@ -77,7 +79,7 @@ pub(super) fn abort_of_step(with: &With<'_>, field: &Ident) -> TokenStream {
     }
 }
 
-/// Writes the `abort = …` of a step, on its field. Writes nothing if the step has none.
+/// Writes the call of `abort = …` with the step's field. Writes nothing if the step has no `abort = …`.
 fn abort_here(with: &With<'_>, field: &Ident) -> TokenStream {
     let Some(abort) = &with.abort else {
         return TokenStream::new();
@@ -111,7 +113,8 @@ fn called(abort: &Callee<'_>, value: &TokenStream, passed: Passed) -> TokenStrea
     quote_spanned!(span=> __lc::aborted(#call))
 }
 
-/// Returns the field's binding with the span of the call, so that errors about its type are reported there.
+/// Returns the local of the field, with the span of the user's call, so that errors about its type are reported at that
+/// call.
 fn at(field: &Ident, span: Span) -> Ident {
     let mut field = field.clone();
     field.set_span(span);

@@ -1,12 +1,12 @@
-//! Writes `__plan`, which returns the plan of a value.
+//! The writer of `__plan`, which returns the plan of a value.
 
 use proc_macro2::{Literal, TokenStream};
 
 use super::times;
 use crate::plan::{Cleanup, Kind, Plan, Step};
 
-/// Writes `__plan`: the constant plan, completed by what only the value knows. Returns `None` if the value knows nothing
-/// more, so that the trait's default remains.
+/// Writes `__plan`: the constant plan, completed with what only the value knows. If the value knows nothing more,
+/// returns `None`, so that the trait's default method is used.
 pub(super) fn resolved(plan: &Plan<'_>) -> Option<TokenStream> {
     let bodies = plan.bodies();
     let mut steps = bodies.iter().flat_map(|body| &body.steps);

@@ -1,4 +1,4 @@
-//! Writes the plan for the type's documentation: a table and a diagram.
+//! The writer of the plan in the type's documentation: a table and a diagram.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::plan::{
 /// Returns the documentation of the plan, in Markdown.
 pub(super) fn docs(plan: &Plan<'_>) -> String {
     let mut text = String::new();
-    // Writing to a `String` cannot fail.
+    // The result is ignored, since writing to a `String` cannot fail.
     let _ = write_docs(&mut text, plan);
     text
 }
@@ -121,7 +121,7 @@ fn describe_cleanup(step: &Step<'_>) -> String {
     how
 }
 
-/// Describes for tables how a step is cleaned up. Puts Rust paths between `marks`.
+/// Describes how a step is cleaned up, for tables. Rust paths are put between two `marks`.
 pub(super) fn describe_call(with: &With<'_>, marks: &str) -> String {
     let prefix = match (with.access == Access::Taken, with.blocking) {
         (false, false) => "",

@@ -1,11 +1,11 @@
-//! Writes the evaluation of timeouts that are expressions.
+//! The writer of the code that evaluates timeouts that are expressions.
 
 use proc_macro2::{Literal, TokenStream};
 
 use super::{Arm, captured};
 use crate::plan::{Body, Budget, Kind, Plan, Step};
 
-/// Returns a closure that reports a value's computed timeouts to the runtime, or `None` if there are none.
+/// Returns the code of a closure that reports a value's computed timeouts to the runtime. `None` if the value has none.
 pub(super) fn collect(plan: &Plan<'_>) -> Option<TokenStream> {
     let by = if plan.is_owner() {
         quote_mixed!(Owner)

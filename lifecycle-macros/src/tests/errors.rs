@@ -1,4 +1,4 @@
-//! Every mistake is reported, each once, and none causes another message.
+//! Tests that every mistake is reported once, and that no mistake causes another message.
 
 use super::{derive, mistakes};
 
@@ -10,7 +10,7 @@ fn first_lines(source: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns an owner with the given field and a state.
+/// Returns the source of an owner with the given field and a state.
 fn owner(field: &str) -> String {
     format!("struct Server {{ {field}, #[shutdown(state)] state: ShutdownState }}")
 }

@@ -1,5 +1,5 @@
-//! Fuzzes the derive with inputs from the attribute grammar, with random mistakes in them. The derive never panics, its
-//! output is always Rust, and it either accepts an input or reports why not.
+//! Fuzz tests of the derive. The inputs follow the grammar of the attribute, with random mistakes in them. The derive
+//! must never panic, its output must always be Rust, and it must either accept an input or report why not.
 //!
 //! Each case follows from its seed, so that a failure can be reproduced. `LIFECYCLE_FUZZ_CASES` sets the number of
 //! cases, `LIFECYCLE_FUZZ_SEED` the first seed.
@@ -8,7 +8,7 @@ use std::env;
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
-/// Cases of a plain `cargo test`; `.ci/run` has 100,000.
+/// The number of cases of a plain `cargo test`; `.ci/run` runs 100,000 cases.
 const CASES: u64 = 10_000;
 
 #[test]
@@ -24,7 +24,7 @@ fn the_derive_never_panics_and_always_writes_rust() {
             output.unwrap_or_else(|_| panic!("seed {seed} makes the derive panic: {text}"));
         let refused = starts_with_an_error(&output);
         accepted += u64::from(!refused);
-        // Refusals differ in little but their messages, so an eighth of them is enough.
+        // Outputs for refused inputs differ in little but their messages, so it is enough to parse an eighth of them.
         if refused && seed % 8 > 0 {
             continue;
         }
@@ -32,7 +32,7 @@ fn the_derive_never_panics_and_always_writes_rust() {
             panic!("the output for seed {seed} is not Rust, {error}: {text}\n{output}");
         }
     }
-    // Cases that were all refused, or all accepted, would prove little.
+    // The mix of cases is checked, since cases that were all refused, or all accepted, would prove little.
     assert!(
         accepted > cases / 20 && accepted < cases - cases / 20,
         "{accepted} of {cases} accepted"
@@ -295,7 +295,7 @@ fn field_key(dice: &mut Dice) -> String {
     }
 }
 
-/// Changes one token somewhere in the input.
+/// Changes one token at a random place of the input.
 fn mutate(tokens: TokenStream, dice: &mut Dice) -> TokenStream {
     let mut tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let groups: Vec<_> = (0..tokens.len())

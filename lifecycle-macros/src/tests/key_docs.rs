@@ -1,4 +1,4 @@
-//! The tables of keys in the documentation match the keys.
+//! Tests that the tables of keys in the documentation match the keys of the derive.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::attr::{FIELD_KEYS, Key, TYPE_KEYS};
 fn the_documentation_has_a_row_for_each_key() {
     let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lifecycle-runtime");
     if !runtime.exists() {
-        // The published crate does not contain the runtime.
+        // The test is skipped there: the published crate does not contain the runtime.
         return;
     }
     let docs = fs::read_to_string(runtime.join("src/derive.md")).expect("the documentation");

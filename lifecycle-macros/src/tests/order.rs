@@ -1,4 +1,4 @@
-//! The order that the derive computes from priorities and `after`.
+//! Tests of the order that the derive computes from priorities and `after`.
 
 use super::{derive, mistakes};
 

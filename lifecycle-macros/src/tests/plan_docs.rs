@@ -1,4 +1,4 @@
-//! The documentation that the derive writes of a plan.
+//! Tests of the documentation that the derive writes for a plan.
 
 use super::parsed;
 
@@ -22,7 +22,7 @@ fn docs(source: &str) -> String {
                 .iter()
                 .filter(|attr| attr.path().is_ident("cfg_attr"))
             {
-                // `cfg_attr(doc, doc = "…")`
+                // The attribute is `cfg_attr(doc, doc = "…")`, whose text is parsed here.
                 let text = attr.parse_args_with(|input: syn::parse::ParseStream<'_>| {
                     input.parse::<syn::Ident>()?;
                     input.parse::<syn::Token![,]>()?;

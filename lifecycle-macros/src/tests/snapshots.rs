@@ -1,5 +1,5 @@
-//! Compares expansions with the snapshots in `ui-tests/expand`. `BLESS=1 cargo test -p lifecycle-macros snapshots`
-//! writes them anew.
+//! Tests that compare expansions with the snapshots in `ui-tests/expand`. `BLESS=1 cargo test -p lifecycle-macros
+//! snapshots` writes the snapshots anew.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -10,7 +10,7 @@ use super::parsed;
 fn expansions_match_their_snapshots() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ui-tests/expand");
     let Ok(entries) = fs::read_dir(&folder) else {
-        // The published crate does not contain the folder.
+        // The test is skipped if there is no folder: the published crate does not contain it.
         assert!(
             !folder.parent().is_some_and(Path::exists),
             "no folder {}",

@@ -106,7 +106,7 @@ impl<L: Lock> Drop for Taken<'_, L> {
             return;
         };
         let (Ok(mut displaced) | Err(mut displaced)) = self.lock.try_replace(inside);
-        // These calls are contained: a drop must not panic, least of all while a panic of the cleanup unwinds.
+        // Panics are contained: a drop must not panic, least of all while a panic of the cleanup unwinds.
         let _ = contain(|| displaced.abort());
         let _ = contain(|| displaced.release());
         let _ = contain(|| drop(displaced));

@@ -12,8 +12,8 @@ use super::Saved;
 
 const FORMAT: &str = "lifecycle-state";
 
-/// The age from which a temporary file is removed, which a killed save has left. A younger file may belong to a process
-/// that is saving.
+/// The age from which the temporary file of a killed save is removed. A younger file may belong to a process that is
+/// saving.
 const STALE: Duration = Duration::from_secs(60);
 
 /// The content of the file.

@@ -55,14 +55,14 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The fault that this thread injects, and what happened when it did.
+/// The fault that this thread injects, and its effects so far.
 struct Planned {
     path: String,
     fault: Fault,
     result: FaultResult,
 }
 
-/// What was observed while a fault was planned.
+/// The observed effects of a planned fault.
 #[derive(Default)]
 pub(super) struct FaultResult {
     /// Whether the step with the fault began.

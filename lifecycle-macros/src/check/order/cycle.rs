@@ -1,4 +1,4 @@
-//! Finds steps that wait for each other.
+//! The search for steps that wait for each other.
 
 use proc_macro2::Span;
 
@@ -6,8 +6,8 @@ use super::DependencyGraph;
 use crate::ast::Field;
 use crate::errors::Errors;
 
-/// Reports steps that wait for each other, because none of them could begin. Prints each cycle whole, at the `after` of
-/// its first declared field.
+/// Reports steps that wait for each other, because none of them could begin. Each message shows the whole cycle, at the
+/// `after` of the cycle's first declared field.
 pub(super) fn no_cycle(fields: &[Field<'_>], graph: &DependencyGraph, errors: &mut Errors) {
     let mut search = Search {
         graph,

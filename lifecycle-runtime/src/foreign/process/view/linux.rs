@@ -121,7 +121,7 @@ impl Stat {
 /// Returns the state of process `pid`. `None` if the process is gone, or belongs to a user whose processes are
 /// hidden.
 fn stat(pid: Pid) -> io::Result<Option<Stat>> {
-    // One read is enough, since the needed fields are at the beginning of the file.
+    // A single read is enough, since the needed fields are at the beginning of the file.
     let mut text = [0; 512];
     let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text));
     match read {
