@@ -95,7 +95,7 @@ pub(crate) fn read_field(attrs: &[Attribute], errors: &mut Errors) -> FieldAttrs
     read
 }
 
-/// Reports every `#[shutdown(…)]` in `attrs`, which are in a place where this attribute does not apply.
+/// Reports every `#[shutdown(…)]` in `attrs`, because the attribute does not apply at that place.
 pub(crate) fn refuse(attrs: &[Attribute], what: &str, help: &str, errors: &mut Errors) {
     for attr in shutdown_attrs(attrs) {
         errors.push_over(attr, what, help);

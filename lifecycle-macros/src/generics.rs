@@ -4,7 +4,7 @@ use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{DeriveInput, GenericParam, Generics, Type};
 
-/// What a field's type uses of the type that has the derive: its parameters, and the type itself.
+/// The names that a field's type uses: parameters of the type that has the derive, and that type itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ParamUses {
     /// Whether any parameter or `Self` occurs. The field's type can then be written only inside an impl.

@@ -1,4 +1,4 @@
-//! The messages about a key of `#[shutdown(…)]` that does not exist, or that does not belong where it is written.
+//! The messages about a key of `#[shutdown(…)]` that does not exist or is in the wrong place.
 
 use crate::attr::{FIELD_KEYS, Key, TYPE_KEYS};
 use crate::nearest::nearest;

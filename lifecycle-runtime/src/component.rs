@@ -1,4 +1,4 @@
-//! The traits of components, which steps clean, and of owners, which can be shut down.
+//! The traits of the crate. Steps clean components, and an owner has a shutdown of its own.
 
 use std::error::Error;
 use std::future::Future;

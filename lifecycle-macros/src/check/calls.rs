@@ -176,7 +176,8 @@ fn no_captures(closure: &Closure, scope: &Scope<'_>, errors: &mut Errors) -> Vec
     Vec::new()
 }
 
-/// Returns the fields that a timeout in a variant reads. It may read every field, but not the value as a whole.
+/// Returns the fields that a timeout in a variant reads. The timeout may read every field, but not the value as a
+/// whole.
 pub(super) fn in_variant(
     expr: &syn::Expr,
     scope: &Scope<'_>,

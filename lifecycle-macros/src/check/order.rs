@@ -47,7 +47,7 @@ pub(super) fn order(
     (errors.len() == before).then(|| arrange(&steps, &graph, &priorities))
 }
 
-/// Orders the steps one after the other as they are declared, which is the order in which Rust drops fields.
+/// Puts the steps one after the other in the order of their declaration, as Rust drops fields.
 fn as_declared(steps: &[usize]) -> Vec<OrderedStep> {
     let chain = steps
         .iter()
@@ -295,8 +295,8 @@ fn sorted(steps: &[usize], graph: &DependencyGraph, priorities: &[Option<i32>]) 
     left.sort_by_key(|&step| priorities[step]);
     let mut sorted = Vec::new();
     while !left.is_empty() {
-        // Cycles were reported before, so some step waits for no step that is left. In a cycle none is, and then the
-        // first step is taken.
+        // Cycles were reported before this. Without a cycle, some step waits for no other step that is left. With one,
+        // the first step is taken, since the order no longer matters.
         let next = left
             .iter()
             .position(|&step| graph.of(step).all(|to| !left.contains(&to)))

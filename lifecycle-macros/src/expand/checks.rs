@@ -47,7 +47,7 @@ fn checks_by_type(target: &ImplTarget<'_>, checks: &[TokenStream]) -> TokenStrea
     quote_mixed!(#[doc(hidden)] #[allow(unused_imports)] #check)
 }
 
-/// Forbids a component by a constant, so that our text is the whole error.
+/// Refuses a field whose type is a component, by evaluating a constant. So our text is the whole error.
 fn forbid_component(plan: &Plan<'_>, field: &Field<'_>) -> TokenStream {
     let ty = field.ty;
     let text = format!(

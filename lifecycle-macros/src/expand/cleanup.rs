@@ -135,7 +135,7 @@ fn step(position: usize, step: &Step<'_>) -> TokenStream {
         }
         Cleanup::With(with) => with,
     };
-    // With this span the compiler reports a wrong type, or a future that is not `Send`, at the call that the user wrote.
+    // The span makes the compiler report a wrong type, or a future that is not `Send`, at the call that the user wrote.
     let span = Span::mixed_site().located_at(with.call.span);
     let field = super::binding_at(step.index, span);
     let call = if with.blocking {

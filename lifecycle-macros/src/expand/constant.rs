@@ -48,7 +48,7 @@ fn optional(value: Option<TokenStream>) -> TokenStream {
 fn structure(plan: &Plan<'_>, name: &str, timeout: &TokenStream, body: &Body<'_>) -> TokenStream {
     let rows = body.steps.iter().map(row);
     let rows = quote_mixed!(const { &[#(#rows),*] });
-    // The span is that of the type's name, where a plan with too many steps is reported.
+    // The span is that of the type's name. The compiler reports a plan with too many steps there.
     let span = Span::mixed_site().located_at(plan.source.ident.span());
     quote_spanned!(span=> __lc::Plan::__new(#name, #timeout, #rows))
 }
