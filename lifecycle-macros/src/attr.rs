@@ -38,7 +38,7 @@ impl<T> Slot<T> {
         self.key.as_ref()
     }
 
-    /// Returns whether the key was written, with a right value or a wrong one.
+    /// Returns whether the key was written, even with a wrong value.
     pub(crate) fn is_given(&self) -> bool {
         self.key.is_some()
     }

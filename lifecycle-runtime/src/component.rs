@@ -35,9 +35,9 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// | type | cleanup | `abort` | `release` |
 /// |---|---|---|---|
-/// | `tokio::task::JoinHandle`, `JoinSet` | waits until [`Context::deadline`]; aborts and awaits the stragglers, which is [`TimedOut`](crate::TimedOut); an error or panic of a task is the step's | aborts | aborts |
+/// | `tokio::task::JoinHandle`, `JoinSet` | waits until [`Context::deadline`]; aborts and awaits tasks that still run, which is [`TimedOut`](crate::TimedOut); an error or panic of a task is the step's | aborts | aborts |
 /// | `tokio_util::task::AbortOnDropHandle` | aborts, then awaits; an error or panic of the task is the step's | aborts | aborts |
-/// | `CancellationToken` | cancels | cancels | nothing: others hold it |
+/// | `CancellationToken` | cancels | cancels | nothing: other code holds it |
 /// | `TaskTracker` | closes, waits for every tracked task | nothing | nothing |
 /// | `tokio::process::Child` | sends SIGTERM to it or the group it leads, waits until all have ended; sends SIGKILL at [`Context::deadline`], which is an error | SIGKILL | SIGKILL |
 /// | `tokio::fs::File` | flushes, syncs to disk | nothing | nothing |
@@ -144,7 +144,8 @@ pub trait Component: Send {
         self.__end_parts(End::Release);
     }
 
-    /// Runs `abort` or `release` of a derived type, which share one list of its steps.
+    /// Implements `abort` and `release` of a derived type. One method serves both, since they have the same list of
+    /// steps.
     #[doc(hidden)]
     fn __end_parts(&mut self, end: End) {
         let _ = end;

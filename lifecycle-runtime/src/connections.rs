@@ -219,7 +219,7 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn).
+    /// The same errors as [`spawn`](Self::spawn).
     pub fn admit(&self, peer: impl Into<Peer>) -> Result<Admission, Refused> {
         self.acceptor.admit(peer)
     }
@@ -268,7 +268,7 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn).
+    /// The same errors as [`spawn`](Self::spawn).
     pub fn admit(&self, peer: impl Into<Peer>) -> Result<Admission, Refused> {
         let shared = &self.shared;
         if shared.tracked.gate.is_closed() {

@@ -48,7 +48,7 @@ pub(crate) use self::labels::longest;
 ///
 /// A gate counts exactly, wakes its waiters without polling, and splits its count among threads. A [`Pass`] costs one
 /// addition and one subtraction on a cache line that other threads leave alone, and no allocation. Clones share the
-/// gate: dropping one changes nothing, dropping the last one closes the gate.
+/// gate. Dropping a clone changes nothing, but dropping the last clone closes the gate.
 ///
 /// As a component, a gate closes and then waits until it is drained. Meanwhile it reports how many passes have not been
 /// dropped, and which [labelled](Self::enter_labelled) passes are held longest.

@@ -186,7 +186,7 @@ impl Progress {
     /// Waits until a step starts or ends, or the shutdown begins. Returns `false` once the plan has ended, so that
     /// nothing can change any more.
     ///
-    /// Changes in quick succession may be reported as one.
+    /// Several changes in quick succession may be reported as a single change.
     ///
     /// # Cancel safety
     ///

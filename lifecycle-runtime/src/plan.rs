@@ -64,7 +64,7 @@ impl Plan {
         }
     }
 
-    /// Creates the plan of a container of leaves, which has no timeouts either.
+    /// Creates the plan of a container whose elements are leaves. Like a leaf's plan, it has no timeouts.
     #[cfg(feature = "rt")]
     pub(crate) const fn of_leaves() -> Self {
         Self {
@@ -130,7 +130,7 @@ impl Plan {
         }
     }
 
-    /// Returns the steps, in an order in which they could run one by one. For an enum, its variants.
+    /// Returns the steps, in an order in which they could run one by one. The steps of an enum's plan are its variants.
     pub const fn steps(&self) -> &'static [PlanStep] {
         self.steps
     }

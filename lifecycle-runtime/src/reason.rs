@@ -64,13 +64,13 @@ impl serde::Serialize for Reason {
 pub struct Signal(i32);
 
 impl Signal {
-    /// SIGHUP, 1.
+    /// SIGHUP, number 1.
     pub const HANGUP: Self = Self(1);
-    /// SIGINT, 2: Ctrl-C at a terminal.
+    /// SIGINT, number 2: Ctrl-C at a terminal.
     pub const INTERRUPT: Self = Self(2);
-    /// SIGQUIT, 3.
+    /// SIGQUIT, number 3.
     pub const QUIT: Self = Self(3);
-    /// SIGTERM, 15: how systemd and Kubernetes ask a process to end.
+    /// SIGTERM, number 15. With this signal systemd and Kubernetes ask a process to end.
     pub const TERMINATE: Self = Self(15);
 
     /// Creates the signal with this number.

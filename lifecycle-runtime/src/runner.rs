@@ -374,7 +374,7 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
     ///
     /// # Cancel safety
     ///
-    /// As [`run`](Self::run).
+    /// The same as for [`run`](Self::run).
     pub async fn run_until_signal(self) -> Report {
         let no_main = None::<fn(&mut S, Stop) -> Ready<()>>;
         self.bounded(no_main).await

@@ -160,7 +160,7 @@ impl TaskGroup {
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn).
+    /// The same errors as [`spawn`](Self::spawn).
     ///
     /// # Panics
     ///
@@ -180,7 +180,7 @@ impl TaskGroup {
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn).
+    /// The same errors as [`spawn`](Self::spawn).
     ///
     /// # Panics
     ///
@@ -201,7 +201,7 @@ impl TaskGroup {
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn).
+    /// The same errors as [`spawn`](Self::spawn).
     ///
     /// # Panics
     ///
@@ -284,7 +284,7 @@ impl Spawner {
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn).
+    /// The same errors as [`spawn`](Self::spawn).
     ///
     /// # Panics
     ///
@@ -304,7 +304,7 @@ impl Spawner {
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn).
+    /// The same errors as [`spawn`](Self::spawn).
     ///
     /// # Panics
     ///
@@ -349,7 +349,7 @@ impl Spawner {
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn).
+    /// The same errors as [`spawn`](Self::spawn).
     ///
     /// # Panics
     ///

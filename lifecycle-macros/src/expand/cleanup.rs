@@ -54,7 +54,8 @@ fn open(plan: &Plan<'_>, constant: &TokenStream) -> TokenStream {
     }
 }
 
-/// Writes the cleanup of an enum. The futures of variants differ in type, so one async block awaits any of them.
+/// Writes the cleanup of an enum. The futures of its variants differ in type, so one async block awaits the future of
+/// the variant that the value has.
 fn enum_body(plan: &Plan<'_>) -> TokenStream {
     let arms = plan.arms();
     if arms.is_empty() {

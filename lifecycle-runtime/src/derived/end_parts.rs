@@ -4,7 +4,7 @@ use crate::component::End;
 use crate::engine::{KnownSteps, address_of, contain};
 use crate::{Component, Plan, ShutdownState, log};
 
-/// The steps of one value that is being aborted or released.
+/// The value whose steps are being aborted or released, and which of its steps have ended.
 #[derive(Debug)]
 pub struct EndParts {
     end: End,

@@ -51,7 +51,7 @@ locked!(
 
 /// The case of a function that consumes the value.
 pub trait WhenConsumes<T> {
-    /// Never compiles.
+    /// A method that never compiles where it is called, because of its bound.
     fn __fits(&self)
     where
         T: Consumed;
@@ -75,7 +75,7 @@ pub trait Consumed {}
 
 /// The case of a function that takes `&mut` to the value behind a lock.
 pub trait WhenLockedMut<T> {
-    /// Never compiles.
+    /// A method that never compiles where it is called, because of its bound.
     fn __fits(&self)
     where
         T: Unlocked;
@@ -94,7 +94,7 @@ where
 
 /// The case of a function that takes `&` to the value behind a lock.
 pub trait WhenLocked<T> {
-    /// Never compiles.
+    /// A method that never compiles where it is called, because of its bound.
     fn __fits(&self)
     where
         T: Unlocked;
@@ -122,7 +122,7 @@ pub trait Unlocked {}
 
 /// The case of all other functions. The compiler's own error is enough for them.
 pub trait WhenFits {
-    /// Does nothing.
+    /// A method that does nothing: the function fits, or the compiler reports that it does not.
     fn __fits(&self) {}
 }
 

@@ -21,7 +21,7 @@ pub trait Owner {
     /// Returns the future of the owner's cleanup. The outcome is in the report, not in the future's output.
     fn __run(&mut self) -> Steps<'_>;
 
-    /// Implements [`__run`](Self::__run).
+    /// Implements [`__run`](Self::__run): returns the owner's cleanup in a box.
     fn __boxed(&mut self) -> Steps<'_>
     where
         Self: Component + Sized,

@@ -74,10 +74,10 @@ pub trait Fallback {
         pending()
     }
 
-    /// Does nothing.
+    /// Does nothing, since there is nothing to abort or release.
     fn end(_by: &EndParts, _step: usize, _field: &mut Self::Value) {}
 
-    /// Adds nothing.
+    /// Adds no plan, since the type has none.
     fn plan(_fields: &mut Fields, _step: usize, _field: &Self::Value) {}
 }
 
@@ -153,7 +153,7 @@ pub const fn assert_not_component(is_component: bool, message: &'static str) {
 #[derive(Debug)]
 pub struct Forgotten<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
 
-/// The case of a component that must not be forgotten: an error.
+/// The case of a component with the mark `MustClean`, which must not be forgotten: an error.
 pub trait MustNotBeForgotten {
     /// Returns the result of the probe.
     fn component(&self) -> IsComponent {
@@ -163,7 +163,8 @@ pub trait MustNotBeForgotten {
 
 impl<T: Component + MustClean + ?Sized> MustNotBeForgotten for &&Forgotten<T> {}
 
-/// The case of any other component, which may have become one after the field was written: a warning.
+/// The case of a component without the mark `MustClean`. The type may have become a component after the field was
+/// written, so it is only a warning.
 pub trait ForgottenField {
     /// Returns the result of the probe.
     #[deprecated(

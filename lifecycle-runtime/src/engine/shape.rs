@@ -1,7 +1,7 @@
 //! The shape of the plans that one run of a step opened. It tells whether a later run opened the same plans again.
 //!
-//! Parts and elements that cannot be told from others of their kind are counted. Their order does not matter: a later
-//! run must have as many of them as had begun and not ended.
+//! Some parts and elements cannot be told from other parts and elements of their kind. They are counted, and their
+//! order does not matter: a later run must have as many of them as had begun and not ended.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

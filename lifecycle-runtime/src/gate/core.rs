@@ -111,8 +111,8 @@ impl Core {
             CLOSED | TAKEN,
             // Acquire, like in `leave`: whatever was done under the passes of this shard happens before what follows.
             Ordering::AcqRel,
-            // A failure means that another thread has just added to the shard. That thread will be refused, and calls
-            // `take` when it undoes its addition.
+            // This ordering is for a failure: another thread has just added to the shard. That thread will be refused,
+            // and calls `take` when it undoes its addition.
             Ordering::Relaxed,
         );
         if taken.is_err() {

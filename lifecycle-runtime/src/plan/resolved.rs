@@ -76,7 +76,7 @@ impl ResolvedPlan {
         self.main_share
     }
 
-    /// Returns the steps, in an order in which they could run one by one. For an enum, its variants.
+    /// Returns the steps, in an order in which they could run one by one. The steps of an enum's plan are its variants.
     pub fn steps(&self) -> &[ResolvedStep] {
         &self.steps
     }

@@ -41,8 +41,8 @@ impl From<Duration> for Nanos {
 }
 
 impl Drop for Step {
-    /// Drops the error inside a `catch_unwind`, since a foreign error may panic when it is dropped. Two such panics
-    /// in one report would abort the process.
+    /// Drops the error inside a `catch_unwind`, since a foreign error may panic when it is dropped. Two such panics in
+    /// one report's drop would abort the process.
     fn drop(&mut self) {
         if let Outcome::Failed(_) = self.outcome {
             crate::reason::drop_error(std::mem::replace(&mut self.outcome, Outcome::Skipped));

@@ -67,8 +67,8 @@ pub(super) async fn end<S: GracefulShutdown>(
     }
 }
 
-/// Drops the server's fields, which is foreign code and may block. Returns a row if the drop blocked or panicked, or
-/// lost owners.
+/// Drops the server's fields, which is foreign code and may block. Returns a row if the drop blocked or panicked, or if
+/// it dropped owners without a shutdown.
 fn drop_server<S>(server: S, after_plan: Duration) -> Option<Step> {
     let began = Instant::now();
     let mut owners = Vec::new();
@@ -122,7 +122,8 @@ enum Hooks {
     LeftBehind,
 }
 
-/// Runs the hooks one after the other, within their time. Returns a row if they did not all end well.
+/// Runs the `finally` hooks one after the other, within `timeout`. Returns a row if a hook panicked or the hooks took
+/// too long.
 async fn run_finally(report: &Report, hooks: Vec<Finally>, timeout: Duration) -> Option<Step> {
     if hooks.is_empty() {
         return None;

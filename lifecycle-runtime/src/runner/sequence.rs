@@ -186,7 +186,7 @@ where
     plan
 }
 
-/// Runs the plan. Its clock is already running, so it has the time that main has left.
+/// Runs the plan, whose clock is already running. The plan has the time that main left to it.
 async fn shut_down<S: GracefulShutdown>(
     server: &mut S,
     plan: Arc<RunningPlan>,

@@ -209,7 +209,7 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
         .tempfile_in(directory)?;
     file.write_all(text)?;
     if let Ok(old) = fs::metadata(path) {
-        // The new file keeps the permissions of the old one.
+        // This gives the new file the permissions of the old file.
         fs::set_permissions(file.path(), old.permissions())?;
     }
     file.as_file().sync_all()?;

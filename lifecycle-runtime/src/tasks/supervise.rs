@@ -273,7 +273,7 @@ impl Supervised {
     /// Waits until the task's state has changed since the last call. Returns `false` once the state cannot change any
     /// more.
     ///
-    /// Changes in quick succession may be reported as one.
+    /// Several changes in quick succession may be reported as a single change.
     ///
     /// # Cancel safety
     ///

@@ -22,17 +22,17 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// server did nothing for the request. So the client may repeat any request, even a POST (RFC 9113 §8.7), and curl and
 /// gRPC clients do so by themselves.
 ///
-/// A layer must not add errors to services that have none. So the body of the 503 requests the reset, by failing with
-/// an [`h2::Error`](https://docs.rs/h2/0.4/h2/struct.Error.html), and hyper drops the response head, which is still
-/// queued. A connection that is busy on another thread may have sent the head before. Of streams that were refused a
-/// hundred at a time, one in a thousand saw the 503 before the reset, and up to four in a hundred on a machine short
-/// of processors. A client sees the 503 alone if something outside the layer replaces the body, as axum does for
-/// HEAD. A server other than hyper's may reset with another reason.
+/// A layer must not add errors to services that have none. So the body of the 503 causes the reset: it fails with an
+/// [`h2::Error`](https://docs.rs/h2/0.4/h2/struct.Error.html), and hyper drops the response head, which is still
+/// queued. If the connection is busy on another thread, the head may already have been sent. Of streams that were
+/// refused a hundred at a time, one in a thousand saw the 503 before the reset, and up to four in a hundred on a
+/// machine with too few processors. A client sees only the 503 if something outside the layer replaces the body, as
+/// axum does for HEAD. A server other than hyper's may reset with another reason.
 ///
 /// # What it does not do
 ///
-/// **It closes no connection**, HTTP/1 aside, and a client may send again on the same one. Begin the server's own
-/// graceful shutdown when the gate closes.
+/// **The layer closes no connection**, except over HTTP/1, and a client may send again on the same connection. Begin
+/// the server's own graceful shutdown when the gate closes.
 ///
 /// **The end of a body is not the end of its transfer.** The pass is dropped when the server has taken the last frame,
 /// not when the client has received it. In one measurement with a body of 20 MB in one frame and a client that read 16

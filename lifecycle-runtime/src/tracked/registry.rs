@@ -52,7 +52,7 @@ struct Task<T> {
     join: Option<JoinHandle<()>>,
 }
 
-/// The id of a slot while one certain task is in it.
+/// The id of a task in the registry: its slot, and the slot's generation while the task is in it.
 #[derive(Clone, Copy)]
 pub(super) struct SlotId {
     /// The index of the slot, times `SHARDS`, plus the shard.

@@ -87,8 +87,8 @@ impl Drop for Sentinel {
     }
 }
 
-/// Limits the end of the runtime on which this function is called. Returns `None` outside a runtime, and on another
-/// thread than the main one.
+/// Limits the end of the runtime on which this function is called. Returns `None` outside a runtime, and on any thread
+/// but the main thread.
 pub(super) fn bound(
     runner: &Arc<ArmedRunner>,
     report: &Report,
