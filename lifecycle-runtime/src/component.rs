@@ -20,8 +20,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 ///
 /// # Cancel safety
 ///
-/// The future of [`cleanup`](Component::cleanup) may be dropped half-way. `cleanup` may be called again, after that
-/// or after it ended. A second run must clean what is left, and do nothing if nothing is left.
+/// The future of [`cleanup`](Component::cleanup) may be dropped half-way. `cleanup` may be called again, after its
+/// future was dropped or after it ended. The second run must clean what is left, and do nothing if nothing is left.
 ///
 /// The engine does not repeat the cleanup of components that it knows to have ended: the steps of a derived type that
 /// is the field itself, owners, tasks, and the elements of [`Components`](crate::Components). It runs every other
@@ -117,7 +117,7 @@ pub trait Component: Send {
     /// The plan of this type: its steps with their order and time limits. A leaf has no steps.
     const PLAN: Plan = Plan::leaf();
 
-    /// Cleans up. See [cancel safety](Component#cancel-safety).
+    /// Cleans up this value. See [cancel safety](Component#cancel-safety).
     ///
     /// `cx` gives the reason of the shutdown, and the time that the cleanup has. At [`Context::deadline`] the cleanup
     /// should abort what still runs and wait until that has ended. A little later the future is dropped and
@@ -182,8 +182,8 @@ pub trait Component: Send {
 
 /// A mark for components that must not be forgotten: a field of such a type without an attribute does not compile.
 ///
-/// A forgotten field of any other component is only a warning. So a type can become a component in a minor release,
-/// and code that has such a field still compiles. The warning is an error if the derive says `strict`.
+/// A forgotten field of a component without this mark is only a warning. So a type can become a component in a minor
+/// release, and code that has a field of that type still compiles. The warning is an error if the derive has `strict`.
 ///
 /// This mark is on derived types, on the building blocks of this crate, and on its components of std, tokio and
 /// tokio-util. A wrapper is marked if the type of its value is marked.
@@ -208,7 +208,8 @@ pub trait Component: Send {
 ///
 /// impl MustClean for Pool {}
 /// ```
-// `Component` is not a supertrait, so that the check of a generic type requires nothing else of a parameter.
+// `Component` is not a supertrait, so that the check of a generic type requires no more than this mark of a type
+// parameter.
 pub trait MustClean {}
 
 /// The two ways to end a value's work at once.
@@ -249,15 +250,15 @@ pub trait GracefulShutdown: Component + crate::derived::Owner {
     }
 }
 
-// A single implementation serves all owners, since with separate ones the compiler would prove again and again that the owner
-// is `Send`. Without the attribute, errors would be about `Owner`.
+// This single implementation serves all owners. With one implementation for each owner, the compiler would prove again
+// and again that the owner is `Send`. Without the attribute `do_not_recommend`, errors would be about `Owner`.
 #[cfg(feature = "rt")]
 #[diagnostic::do_not_recommend]
 impl<T: Component + crate::derived::Owner> GracefulShutdown for T {}
 
 /// The object-safe form of [`Component`], for lists of plugins: `Vec<Box<dyn DynComponent>>`.
 ///
-/// Every component implements it, and `Box<dyn DynComponent>` is a component again.
+/// Every component implements this trait, and `Box<dyn DynComponent>` is a component again.
 ///
 #[cfg_attr(feature = "rt", doc = "```")]
 #[cfg_attr(not(feature = "rt"), doc = "```ignore")]

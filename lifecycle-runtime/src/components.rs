@@ -155,7 +155,7 @@ impl Components {
         self.remove_within(id, DEFAULT_TIMEOUT).await
     }
 
-    /// Takes a component out and cleans it, like [`remove`](Self::remove), within the given time.
+    /// Takes a component out and cleans it, like [`remove`](Self::remove), in at most the time `within`.
     pub async fn remove_within(&self, id: Id, within: Duration) -> Option<Report> {
         let name;
         let (item, pass) = {

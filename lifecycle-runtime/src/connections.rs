@@ -87,7 +87,7 @@ struct Shared {
     tracked: Tracked<Connection>,
     limit: usize,
     idle: Option<Duration>,
-    /// Whether the task that expires idle connections is running.
+    /// Whether the task that closes idle connections is running.
     sweeping: AtomicBool,
     /// The number of slots in use, which `limit` bounds.
     active: AtomicUsize,
@@ -193,7 +193,7 @@ impl Connections {
     }
 }
 
-/// The methods that a set shares with its acceptors.
+/// The methods of a set that its acceptors have as well.
 impl Connections {
     /// Admits a connection, and spawns the task that serves it: the future that `serve` returns.
     ///

@@ -40,7 +40,7 @@ pub const fn prove(plan: &Plan) {
     plan.__prove();
 }
 
-/// Like [`prove`], for a plan with the default timeout.
+/// Does the work of [`prove`] for a plan with the default timeout.
 #[track_caller]
 pub const fn prove_default(plan: &Plan) {
     plan.__prove_default();

@@ -1,4 +1,4 @@
-//! Admission and drain of requests.
+//! The gate: it admits requests until it is closed, and waits until all of them have ended.
 //!
 //! The code cites these invariants by number. A *shard* is one word of memory. It holds the number of admitted passes
 //! that have not left, and two marks, `CLOSED` and `TAKEN`. The *door* holds all shards and a mark of its own.

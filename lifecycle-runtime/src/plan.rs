@@ -20,7 +20,7 @@ pub(crate) const UNSTATED: Duration = Duration::from_secs(1);
 
 /// The steps of a type, with their order and time limits: `T::PLAN`.
 ///
-/// Displaying it with `{}` prints a table; [`to_mermaid`](Self::to_mermaid) draws a diagram.
+/// Displaying a plan with `{}` prints a table; [`to_mermaid`](Self::to_mermaid) draws a diagram.
 ///
 /// ```
 /// use lifecycle_runtime::Plan;

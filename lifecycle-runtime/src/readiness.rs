@@ -7,8 +7,8 @@ use tokio::sync::watch;
 
 use crate::{BoxError, Component, Context, MustClean};
 
-/// The readiness of a server for new work: starting, then ready (or for a while not), draining, stopped. Clones are
-/// cheap and share one state.
+/// The readiness of a server for new work: starting, then ready (or for a while not ready), draining, stopped. Clones
+/// are cheap and share one state.
 ///
 /// A [`Runner`](crate::Runner) that has the readiness sets it to draining when a shutdown begins, before anything
 /// stops, and to stopped when the plan has ended. A draining server is alive, but not ready.
@@ -67,7 +67,7 @@ impl Readiness {
         *self.state.borrow() == ReadyState::Ready
     }
 
-    /// Returns the state.
+    /// Returns the present state of the server.
     pub fn state(&self) -> ReadyState {
         self.state.borrow().clone()
     }

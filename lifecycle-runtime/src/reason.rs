@@ -21,7 +21,7 @@ pub enum Reason {
     Requested,
     /// The process received a signal.
     Signal(Signal),
-    /// Main returned by itself.
+    /// Main returned without an error, before any other reason.
     MainEnded,
     /// Main returned an error.
     MainFailed(Arc<dyn Error + Send + Sync>),

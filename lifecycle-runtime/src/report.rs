@@ -67,13 +67,13 @@ impl Report {
         self.body.forced.is_none() && self.body.steps.iter().all(Step::is_clean)
     }
 
-    /// Returns what forced the end, if anything did.
+    /// Returns the cause of the forced end: a signal or the watchdog. `None` if the end was not forced.
     pub fn forced(&self) -> Option<Force> {
         self.body.forced
     }
 
-    /// Returns whether the shutdown was hurried. A hurry cuts main, the lame duck and the `best_effort` steps, and runs
-    /// the rest of the plan.
+    /// Returns whether the shutdown was hurried. A hurry cuts the start, the lame duck, main and the `best_effort`
+    /// steps, and runs the rest of the plan.
     pub fn was_hurried(&self) -> bool {
         self.body.hurried
     }
@@ -152,7 +152,7 @@ impl Report {
     }
 }
 
-/// The causes that cut steps of a shutdown.
+/// Whether the shutdown was forced or hurried, which cuts steps.
 #[cfg(feature = "rt")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cut {

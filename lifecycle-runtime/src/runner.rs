@@ -234,8 +234,8 @@ impl<S, B> Runner<S, B> {
         self
     }
 
-    /// Adds a hook that runs at the beginning of the shutdown while main still serves, such as deregistration from
-    /// discovery.
+    /// Adds a hook that runs when the shutdown begins, while main still serves. It may deregister the server from
+    /// discovery, for example.
     ///
     /// All such hooks run at the same time, within the lame duck or 5 s, whichever is longer. Each hook has its own row
     /// in the report, below `lame_duck`. A failed hook leaves the report clean.
@@ -385,7 +385,7 @@ impl<S: GracefulShutdown, B: Source<S>> Runner<S, B> {
     ///
     /// # Panics
     ///
-    /// On a thread that already drives a runtime.
+    /// If it is called on a thread that already drives a runtime.
     pub fn block_on<M, T>(self, main: M) -> Report
     where
         M: AsyncFnOnce(&mut S, Stop) -> T,

@@ -294,7 +294,7 @@ pub(crate) struct RunPlan<'a> {
 }
 
 impl<'a> RunPlan<'a> {
-    /// Creates the future. Each poll runs inside `span`.
+    /// Creates the future that runs the plan `running` of `owner`. Each poll runs inside `span`.
     pub(crate) fn of(
         owner: &'a mut (dyn Owner + Send + 'a),
         running: Arc<RunningPlan>,

@@ -146,7 +146,7 @@ type Never = <fn() -> ! as Returns>::Output;
 
 /// A function type whose return type can be named.
 pub trait Returns {
-    /// The return type.
+    /// The return type of the function type.
     type Output;
 }
 

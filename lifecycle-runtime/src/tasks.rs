@@ -137,7 +137,7 @@ impl TaskGroup {
     }
 }
 
-/// The methods that a group shares with its spawners.
+/// The methods of a group that its spawners have as well.
 impl TaskGroup {
     /// Spawns a task that is aborted at the soft deadline of the shutdown; see [`Spawner::spawn`].
     ///
@@ -280,7 +280,8 @@ impl Spawner {
         tracked::spawn(&self.shared, name.into(), || task)
     }
 
-    /// Spawns a task that gets a [`TaskStop`], so that it can end by itself when the shutdown begins.
+    /// Spawns a task, and passes it a [`TaskStop`]. The task sees there that the shutdown has begun, and can end in its
+    /// own time.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Calls of the closures in attributes, through functions that connect their lifetimes.
+//! The functions that call the closures in attributes. They tie the lifetime of a returned value to that of the
+//! argument.
 
 use crate::Context;
 

@@ -1,4 +1,4 @@
-//! The plan of a value, collected field by field.
+//! The list with which generated code collects the plan of a value, field by field.
 
 use crate::engine::SetTimeout;
 use crate::{Component, Plan, ResolvedPlan};
@@ -19,7 +19,8 @@ impl Fields {
         self.0.push((i, field.__plan()));
     }
 
-    /// Returns the plan of the value, with the plans of its fields and the run-time timeouts that `collect_timeouts` reports.
+    /// Returns the plan of the value. It contains the plans of the value's fields, and the run-time timeouts that
+    /// `collect_timeouts` reports.
     pub fn of(
         self,
         plan: &Plan,

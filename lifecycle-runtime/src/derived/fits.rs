@@ -51,7 +51,7 @@ locked!(
 
 /// The case of a function that consumes the value.
 pub trait WhenConsumes<T> {
-    /// A method that never compiles where it is called, because of its bound.
+    /// A method whose bound no type meets, so that a call does not compile.
     fn __fits(&self)
     where
         T: Consumed;
@@ -75,7 +75,7 @@ pub trait Consumed {}
 
 /// The case of a function that takes `&mut` to the value behind a lock.
 pub trait WhenLockedMut<T> {
-    /// A method that never compiles where it is called, because of its bound.
+    /// A method whose bound no type meets, so that a call does not compile.
     fn __fits(&self)
     where
         T: Unlocked;
@@ -94,7 +94,7 @@ where
 
 /// The case of a function that takes `&` to the value behind a lock.
 pub trait WhenLocked<T> {
-    /// A method that never compiles where it is called, because of its bound.
+    /// A method whose bound no type meets, so that a call does not compile.
     fn __fits(&self)
     where
         T: Unlocked;

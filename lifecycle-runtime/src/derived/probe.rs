@@ -106,7 +106,7 @@ pub const fn plan_of<T: Component + ?Sized>() -> &'static Plan {
 pub struct StateOf<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
 
 impl StateOf<ShutdownState> {
-    /// Returns the state.
+    /// Returns the given state itself.
     pub fn of(state: &mut ShutdownState) -> &mut ShutdownState {
         state
     }
@@ -140,7 +140,7 @@ impl IsState for ShutdownState {}
 /// Requires that `T` is the type `ShutdownState`.
 pub const fn state<T: IsState + ?Sized>() {}
 
-/// Fails the compilation if a field was forgotten.
+/// Fails the compilation with `message` if a field without `#[shutdown]` is a component.
 #[track_caller]
 pub const fn assert_not_component(is_component: bool, message: &'static str) {
     if is_component {
@@ -214,7 +214,7 @@ pub trait Check {
     fn check();
 }
 
-/// Takes the result of an `abort` call and ignores it, as the report already has the step's outcome.
+/// Ignores the result of an `abort` call, since the report already has the step's outcome.
 pub fn aborted(ended: impl TaskOutcome) {
     drop(ended.into_outcome());
 }

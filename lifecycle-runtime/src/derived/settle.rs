@@ -42,13 +42,13 @@ impl<T> WhenReady<T> for Kind<T> {
     }
 }
 
-/// The case of a value that tells whether it succeeded.
+/// The case of a [`TaskOutcome`], whose value shows whether the cleanup succeeded.
 pub trait WhenOutcome<T> {
     /// Returns whether the cleanup succeeded.
     ///
     /// # Errors
     ///
-    /// The error of the cleanup.
+    /// The error with which the cleanup failed.
     fn __settled(&self, value: T) -> Result<(), BoxError>;
 }
 
@@ -64,7 +64,7 @@ pub trait WhenResult<T> {
     ///
     /// # Errors
     ///
-    /// The error of the cleanup.
+    /// The error with which the cleanup failed.
     fn __settled(&self, value: T) -> Result<(), BoxError>;
 }
 
@@ -76,11 +76,11 @@ impl<T, E: Into<BoxError>> WhenResult<Result<T, E>> for &Kind<Result<T, E>> {
 
 /// The case of types that are not allowed.
 pub trait WhenOther<T> {
-    /// Never called: the allowed types are the cases above.
+    /// This method is never called: values of the allowed types use the cases above.
     ///
     /// # Errors
     ///
-    /// Never.
+    /// There is no error, since nothing calls this method.
     fn __settled(&self, value: T) -> Result<(), BoxError>
     where
         T: Returnable;

@@ -19,7 +19,8 @@ use crate::Plan;
 #[derive(Clone)]
 struct Scope {
     step: StepHandle,
-    /// Whether the component is the step's field itself. Set to false once the plan of the component was looked up.
+    /// Whether the component's cleanup only runs its own plan, so that the step's field identifies that plan. Set to
+    /// false once the plan was looked up.
     is_plan: bool,
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Row {
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Row>() == 2 * size_of::<Step>());
 
-/// The fields that few steps need.
+/// The fields of a row that only few steps need. They are in a box, so that rows are small.
 #[derive(Default)]
 pub(super) struct Cold {
     /// The rows of earlier runs of the step that the report must keep.

@@ -352,7 +352,8 @@ impl RunningPlan {
             .into_iter()
             .map(|row| row.into_step(began, None))
             .collect();
-        // Only the outermost report tells what cut the shutdown. A plan inside it may have ended before the cut.
+        // Only the outermost report records whether the shutdown was forced or hurried. A nested plan may have ended
+        // before that.
         let cut = match self.is_outermost() {
             true => self.shared.cut(),
             false => Cut::default(),

@@ -56,7 +56,7 @@ impl ShutdownShared {
         self.hurried.load(Ordering::Acquire)
     }
 
-    /// Returns what has cut the shutdown so far.
+    /// Returns whether the shutdown was forced or hurried so far.
     pub(crate) fn cut(&self) -> Cut {
         Cut {
             forced: self.forced(),

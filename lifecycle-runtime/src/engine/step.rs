@@ -41,7 +41,8 @@ pub(crate) async fn component<C: Component + ?Sized>(step: StepHandle, field: &m
 pub struct StepRun {
     /// The context of the cleanup, which also holds the step's handle.
     cx: Context,
-    /// Whether the step's component is the field itself, and not a value made from it.
+    /// Whether the component's cleanup only runs its own plan ([`Component::__IS_PLAN`]), so that the field identifies
+    /// that plan.
     is_plan: bool,
     skip: Option<Cow<'static, str>>,
     span: PollSpan,
@@ -134,7 +135,7 @@ impl StepRun {
     ///
     /// # Errors
     ///
-    /// Never. The return type is that of a cleanup.
+    /// There is no error. The return type is that of a cleanup.
     pub fn found_nothing(&self) -> Result<(), BoxError> {
         self.handle().found_nothing(EMPTY);
         Ok(())

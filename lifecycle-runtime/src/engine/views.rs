@@ -152,7 +152,7 @@ impl RunningPlan {
             .collect()
     }
 
-    /// Takes every `on_force` hook of the steps that have not ended.
+    /// Takes the `on_force` hooks of all steps that have not ended, out of their rows.
     pub(crate) fn take_hooks(&self) -> Vec<ForceHook> {
         let mut hooks = Vec::new();
         let mut inside = Vec::new();

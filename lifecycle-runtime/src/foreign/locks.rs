@@ -97,7 +97,7 @@ impl<'a, L: Lock> Taken<'a, L> {
 }
 
 impl<L: Lock> Drop for Taken<'_, L> {
-    /// Puts an unclean value back, for the next run or for `abort`.
+    /// Puts a value that is not clean back into the lock, for the next run or for `abort`.
     ///
     /// A value that was put into the lock meanwhile came after the shutdown had begun, so it is removed, aborted and
     /// released here. If the lock is not free, that is done to the taken value instead.

@@ -13,7 +13,7 @@ use crate::text::{self, Label};
 
 /// The plan of one value: its [`Plan`] with the timeouts that are known only at run time.
 ///
-/// `{}` prints it as a table; [`to_mermaid`](Self::to_mermaid) draws it.
+/// Displaying a plan with `{}` prints a table; [`to_mermaid`](Self::to_mermaid) draws a diagram.
 #[derive(Clone, Debug)]
 pub struct ResolvedPlan {
     name: &'static str,

@@ -13,7 +13,7 @@ use crate::engine::{ForceHook, RunningPlan, UnfinishedStep, contain};
 use crate::text::Time;
 use crate::{Force, Outcome, Report, Step, StepProgress, clock, log};
 
-/// How long the engine has to abort the running steps, once the end is forced.
+/// The time that the engine has to abort the running steps, once it is told to.
 const ABORT_TIME: Duration = Duration::from_secs(1);
 
 /// The time in which components can describe their waits, before the `on_force` hooks run.
@@ -201,7 +201,7 @@ pub(super) fn end_runtime(waited: Duration, report: Report) -> ! {
 }
 
 fn print(text: &str) {
-    // If stderr is gone, the text has nowhere to go.
+    // The result is ignored: if stderr is closed, the text has nowhere to go.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 

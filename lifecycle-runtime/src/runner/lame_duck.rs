@@ -31,7 +31,8 @@ pub(super) struct LameDuck {
 
 type HookFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
-/// A deregistration hook. It is a component, so that it gets a row, a deadline and contained panics.
+/// A deregistration hook, before and after its call. It is a component, so that it gets a row, a deadline and contained
+/// panics.
 enum Hook {
     Waiting(Option<Box<dyn FnOnce() -> HookFuture + Send>>),
     Running(HookFuture),

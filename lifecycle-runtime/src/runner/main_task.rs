@@ -17,7 +17,8 @@ use crate::{Reason, TaskOutcome, TaskOutput, clock, log};
 pub(super) struct MainTask<'a, F> {
     future: Pin<&'a mut Option<F>>,
     outcome: Option<Outcome>,
-    /// The owners that main dropped without a shutdown: in its last poll, or in any poll once the shutdown has begun.
+    /// The owners that main dropped without a shutdown. Before the shutdown begins only the last poll counts, and after
+    /// that every poll.
     lost: Vec<UnawaitedDrop>,
     is_stopping: bool,
 }

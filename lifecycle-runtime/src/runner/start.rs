@@ -47,7 +47,8 @@ struct Building<'a, F> {
     dropped: Vec<UnawaitedDrop>,
 }
 
-/// Builds the server. When a shutdown is requested, tells the start to stop, and gives it a bounded time to return.
+/// Runs the start, which builds the server. When a shutdown is requested, tells the start to stop, and gives it a
+/// bounded time to return.
 pub(super) async fn start<S, B: Source<S>>(
     source: B,
     times: StartTimes,

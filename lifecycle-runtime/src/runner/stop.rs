@@ -33,7 +33,8 @@ impl Stop {
         self.look().cancelled()
     }
 
-    /// Waits until main should stop, without borrowing: `axum::serve(…).with_graceful_shutdown(stop.cancelled_owned())`.
+    /// Waits until main should stop. The future borrows nothing:
+    /// `axum::serve(…).with_graceful_shutdown(stop.cancelled_owned())`.
     ///
     /// # Cancel safety
     ///

@@ -166,7 +166,7 @@ fn parse<T: DeserializeOwned>(text: &[u8], name: &str, version: u32) -> Result<(
     Ok((content.state, saved))
 }
 
-/// Renames the file to a free name, so that nothing is lost.
+/// Renames the damaged file to a name that no file has, so that its content is not lost.
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let aside = (0..100)
         .map(|n| beside(path, &format!("aside-{}-{n}", millis(SystemTime::now()))))

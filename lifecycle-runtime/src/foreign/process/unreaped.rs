@@ -115,7 +115,7 @@ impl Unreaped {
         kill(&lock(&self.reachable));
     }
 
-    /// Reaps the child if it has ended, and returns whether it had.
+    /// Reaps the child if it has ended, and returns whether it has ended.
     pub(super) fn reap(&self, child: &mut Child) -> io::Result<bool> {
         let mut reachable = lock(&self.reachable);
         let ended = child.try_wait()?.is_some();
