@@ -18,7 +18,7 @@ use crate::ast::Field;
 use crate::generics::{self, ParamUses};
 use crate::plan::{Body, Cleanup, Kind, Plan, Variant};
 
-/// Returns the impls and the compile-time proofs.
+/// Returns the generated code of a type: its impls and its compile-time proofs.
 pub(crate) fn expand(plan: &Plan<'_>) -> TokenStream {
     let runtime = runtime(plan.runtime);
     let target = ImplTarget::of(plan);
@@ -75,7 +75,7 @@ impl<'a> ImplTarget<'a> {
         }
     }
 
-    /// Returns the impl of a trait.
+    /// Returns the code that implements the trait `trait_path` for this type.
     fn implement(&self, trait_path: TokenStream, body: TokenStream) -> TokenStream {
         let ident = self.ident;
         let (impl_generics, ty_generics, _) = self.generics.split_for_impl();

@@ -208,7 +208,7 @@ fn fields(
     captured
 }
 
-/// Reports a use of the value as a whole.
+/// Reports that an expression uses the whole value, and not only one of its fields.
 fn whole_value_used(self_use: &SelfUse, scope: &Scope<'_>, errors: &mut Errors) {
     let owner = scope.owner;
     let (span, what) = match self_use {

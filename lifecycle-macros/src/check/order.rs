@@ -79,7 +79,7 @@ fn none_is_bare(fields: &[Field<'_>], steps: &[usize], errors: &mut Errors) {
 
 /// The steps that each field names in `after`.
 struct DependencyGraph {
-    /// The edges of each field, by its position in the struct or variant.
+    /// For each field, by its position in the struct or variant: the steps that its `after` names.
     edges: Vec<Vec<Edge>>,
 }
 

@@ -27,7 +27,8 @@ pub(super) fn checks(plan: &Plan<'_>, target: &ImplTarget<'_>) -> TokenStream {
     quote_mixed!(#(const _: () = #by_constant;)* #by_type #proof)
 }
 
-/// Returns an impl with the checks that method resolution decides. It is compiled, but never called.
+/// Returns an impl with the checks that the compiler's method resolution decides. The impl is compiled, but never
+/// called.
 fn checks_by_type(target: &ImplTarget<'_>, checks: &[TokenStream]) -> TokenStream {
     // A type parameter is a component only by a bound that the type itself states. No later release of a crate can add
     // that bound, so a forgotten field of such a type is an error and not a warning. So the parameters are bound as

@@ -193,7 +193,7 @@ fn settle(
     quote_spanned!(span=> __lc::settle!(#call))
 }
 
-/// The form in which a function gets the value.
+/// The form in which a called function gets the value of its field.
 #[derive(Clone, Copy)]
 pub(super) enum Passed {
     /// The function gets a `&mut` to the value.

@@ -106,8 +106,8 @@ fn row(step: &Step<'_>) -> TokenStream {
     row
 }
 
-/// Returns a set of steps with a bit for each: the steps below 128, and the steps from 128 on if there are any. The
-/// runtime refuses a plan with more than 256 steps.
+/// Returns the steps at `positions` as a set with one bit for each step. The first number has the steps below 128, the
+/// second the steps from 128 on, if there are any. The runtime refuses a plan with more than 256 steps.
 fn step_set(positions: &[usize]) -> (Literal, Option<Literal>) {
     let bits = |of: fn(usize) -> Option<u32>| {
         let positions = positions.iter().filter_map(|&position| of(position));

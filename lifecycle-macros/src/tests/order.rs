@@ -11,7 +11,7 @@ fn plan(fields: &str) -> String {
         let [name, priority, after, ..] = *step.split(',').collect::<Vec<_>>() else {
             panic!("a step has a name, a priority and a set of steps to wait for: {step}");
         };
-        // The set has a bit for each step.
+        // The generated number has one bit for each step.
         let bits: u128 = after.parse().expect("a number");
         let after: Vec<_> = (0..128)
             .filter(|place| bits >> place & 1 != 0)

@@ -41,8 +41,8 @@ pub(crate) async fn component<C: Component + ?Sized>(step: StepHandle, field: &m
 pub struct StepRun {
     /// The context of the cleanup, which also holds the step's handle.
     cx: Context,
-    /// Whether the component's cleanup only runs its own plan ([`Component::__IS_PLAN`]), so that the field identifies
-    /// that plan.
+    /// Whether the component's cleanup only runs its own plan (`Component::__IS_PLAN`), so that the step's field
+    /// identifies that plan.
     is_plan: bool,
     skip: Option<Cow<'static, str>>,
     span: PollSpan,

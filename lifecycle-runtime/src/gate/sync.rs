@@ -1,4 +1,4 @@
-//! The synchronisation primitives of the gate: the real ones, or loom's models of them.
+//! The synchronisation primitives of the gate: those of std and tokio, or under loom those of loom.
 
 #[cfg(not(lifecycle_loom))]
 mod real {

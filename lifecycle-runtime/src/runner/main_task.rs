@@ -37,7 +37,8 @@ where
         }
     }
 
-    /// Records that the shutdown has begun, so that main collects the owners that it drops.
+    /// Records that the shutdown has begun. From now on every owner that main drops without a shutdown is kept in
+    /// `lost`.
     pub(super) fn record_stop(&mut self) {
         self.is_stopping = true;
     }

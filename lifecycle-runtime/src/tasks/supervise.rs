@@ -1,4 +1,4 @@
-//! Tasks that are restarted when they fail.
+//! Supervised tasks, which are restarted when they fail.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -265,7 +265,8 @@ impl Supervised {
         self.status.borrow().restarts
     }
 
-    /// Returns the last error or panic of a run, as text. `None` if no run has failed.
+    /// Returns the last error or panic after which the task was restarted or was not restarted any more, as text.
+    /// `None` if there was none.
     pub fn last_failure(&self) -> Option<Arc<str>> {
         self.status.borrow().failure.clone()
     }

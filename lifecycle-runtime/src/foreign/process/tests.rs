@@ -117,7 +117,7 @@ async fn the_hook_of_a_forced_end_does_nothing_once_the_cleanup_was_dropped() {
 async fn reap_leader(end: &mut Pin<&mut impl Future<Output = Result<(), BoxError>>>, leader: Pid) {
     while check_unreaped(leader).is_ok() {
         assert!(poll(end).is_pending());
-        // The leader ends in real time, which a paused clock does not follow.
+        // The sleep is in real time, since the leader ends in real time, which a paused clock does not follow.
         std::thread::sleep(Duration::from_millis(1));
         advance(Duration::from_millis(1)).await;
     }
