@@ -114,7 +114,7 @@ impl Join {
     }
 }
 
-/// Joins a plan with more steps than the generated code joins without a slice of pinned futures.
+/// Joins the steps of a long plan. Shorter plans are joined by a function for their number of steps, such as `join3`.
 ///
 /// # Errors
 ///
