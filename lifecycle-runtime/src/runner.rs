@@ -113,8 +113,8 @@ pub async fn run_until_signal<S: GracefulShutdown>(server: S) -> Report {
 ///    stop, and has a bounded time to return the server that it built.
 /// 2. [`Readiness`] turns to draining. During the [lame duck](Self::lame_duck) main continues to serve, while
 ///    [deregistration](Self::deregister) runs at the same time.
-/// 3. [`Stop`] fires. The runner waits for main until the plan needs the rest of the time, and then drops main. A main
-///    that never used its `Stop` is dropped at once.
+/// 3. [`Stop`] fires. The runner waits for main until only the time that the plan's steps need is left of the plan's
+///    timeout, and then drops main. A main that never called a method of its `Stop` is dropped at once.
 /// 4. The plan runs. Then the server is dropped (with a row `drop`, if that took a millisecond or panicked), and the
 ///    tasks that the runtime still has are counted. The [`finally`](Self::finally) hooks run (with a row `finally`,
 ///    if they did not end well), and the report is returned.
@@ -155,8 +155,8 @@ impl<S: GracefulShutdown> Runner<S> {
     ///
     /// A start that fails without being told to stop ends with [`Reason::StartFailed`] and exit code 1. The values that
     /// it had built are released by their own drops. If the error is a [`FailedStart`] that holds these values, they
-    /// are cleaned in plan order instead. An owner that is dropped in the start without a shutdown gets a row below
-    /// `start`, and the report is not clean.
+    /// are cleaned in plan order instead. A struct with a `ShutdownState` that the start drops without shutting it
+    /// down gets a row below `start`, and the report is not clean.
     ///
     #[cfg_attr(feature = "derive", doc = "```")]
     #[cfg_attr(not(feature = "derive"), doc = "```ignore")]
@@ -270,10 +270,10 @@ impl<S, B> Runner<S, B> {
         self
     }
 
-    /// Arms the watchdog, which forces the process to exit if it lives longer than the longest possible shutdown plus
-    /// `slack`. That happens when a step blocks the executor, or a blocking task delays the drop of the runtime. The
-    /// watchdog exits with code 70 and names the steps that were not done. It logs `executor_blocked` while the
-    /// executor is blocked.
+    /// Arms the watchdog, which forces the process to exit if it still lives when the longest possible shutdown plus
+    /// `slack` has passed since the shutdown began. That happens when a step blocks the executor, or a blocking task delays the drop of the runtime. The
+    /// watchdog exits with code 70 and names the steps that were not done. During the shutdown it
+    /// also logs `executor_blocked` while the executor is blocked.
     ///
     /// The watchdog stays armed after [`run`](Self::run) has returned, until the process is gone or another runner
     /// starts. [`block_on`](Self::block_on) disarms the watchdog when it returns.

@@ -88,7 +88,8 @@ async fn serve(stream: TcpStream, forward: Forward, link: Link) {
     let _ = served.await;
 }
 
-/// Returns the proxy's own code that forwards a request, with the records and metrics that it keeps.
+/// Returns the proxy's own code that forwards requests, and its pool of connections to `upstream`. Requests are not
+/// recorded.
 fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
     let (pool, client) = UpstreamPool::new(&config.timeouts);
     let settings = breaker::Settings {

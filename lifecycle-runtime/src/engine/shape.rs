@@ -1,7 +1,9 @@
-//! The shape of the plans that one run of a step opened. It tells whether a later run opened the same plans again.
+//! The shape of the nested plans that a step began to run. When a dropped shutdown is resumed, it tells whether the step
+//! has the same nested plans again.
 //!
-//! Some parts and elements cannot be told from other parts and elements of their kind. They are counted, and their
-//! order does not matter: a later run must have as many of them as had begun and not ended.
+//! Some parts of a struct, and some elements of a container, cannot be told from others of their kind. They are counted,
+//! and their order does not matter. If the resumed step has fewer of them than had begun and not ended, one counts as
+//! lost.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -14,7 +16,8 @@ use super::running::RunningPlan;
 /// The shape of a plan that a step opened: the data that a comparison with a later run needs.
 #[derive(Clone)]
 pub(super) struct Shape {
-    /// An id of the plan. An owner's plan keeps it when the owner is moved.
+    /// The address of the running plan. A struct with a `ShutdownState` (an owner) keeps its plan in the heap, so its id
+    /// stays the same when the struct is moved.
     id: usize,
     component: &'static str,
     kind: NestedKind,
@@ -61,7 +64,8 @@ impl Shape {
         }
     }
 
-    /// Returns whether the next run continues this plan: the plan of an owner or of the field itself.
+    /// Returns whether a resumed step continues this plan, instead of beginning it again: the plan of an owner, or the
+    /// plan of the step's own field.
     pub(super) fn is_resumed(&self) -> bool {
         matches!(self.kind, NestedKind::Own | NestedKind::Owner)
     }

@@ -94,7 +94,7 @@ impl Elements {
 
 impl Elements {
     /// Compares the elements with those of the previous run. Returns whether the row counts as failed, and whether an
-    /// unfinished element was lost.
+    /// unfinished element was lost. Both are the same here: a row fails if an unfinished element is missing.
     pub(super) fn settle(&mut self) -> (bool, bool) {
         let Some((all, unfinished)) = self.before.take() else {
             return (false, false);
