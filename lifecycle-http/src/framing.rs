@@ -28,7 +28,8 @@ const LINE: usize = 128;
 #[derive(Debug)]
 pub struct RequestFraming {
     state: State,
-    /// The number of the request whose bytes come next, counted from 0.
+    /// The number of the request whose head is being read or comes next, counted from 0. While a body is read, this is the
+    /// request after it.
     number: u64,
     ambiguous: Option<u64>,
     head: Head,
@@ -88,7 +89,8 @@ impl RequestFraming {
     }
 
     /// Returns the number of the first request that is ambiguous, counted from 0. Nothing is known of the requests
-    /// after it.
+    /// after it. After a chunk size that cannot be read, it is the request after that body, since the head before the
+    /// body was clear.
     #[must_use]
     pub const fn first_ambiguous(&self) -> Option<u64> {
         self.ambiguous

@@ -1,6 +1,7 @@
 //! Functions that clean up the types of other crates, for the keys `with = …` and `abort = …` of `#[shutdown]`.
 //!
-//! Each module needs the feature of the same name, except [`thread`], which needs none. This crate implements no trait,
+//! Each module needs the feature that is named after its crate (`nats` needs `async-nats`), except [`thread`], which
+//! needs none. This crate implements no trait,
 //! so turning a feature on changes no other code. Every function may be called again after it has ended. The future of
 //! an `async` function may be dropped before it has ended.
 #![forbid(unsafe_code)]

@@ -18,7 +18,8 @@ impl Remains {
 }
 
 impl Row {
-    /// Resets the row and everything in it, as if its cleanup had never begun.
+    /// Resets the row and the steps in it, as if its cleanup had never begun. An owner inside keeps its progress and is
+    /// only resumed, and a value that was taken stays taken.
     pub(super) fn reset(&mut self) {
         self.comp.reset();
         self.skip = false;
