@@ -38,7 +38,7 @@ struct Consumer {
 /// need.
 async fn consume(consumer: &mut Consumer, stop: Stop) -> Result<(), BoxError> {
     loop {
-        // The loop checks `stop` only here, so that it finishes every batch that it has begun.
+        // The loop checks `stop` only here, so it finishes every batch.
         let batch = tokio::select! {
             // If `stop` has fired and a batch is ready too, `stop` takes precedence.
             biased;

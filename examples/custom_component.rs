@@ -104,7 +104,7 @@ impl Workers {
     }
 }
 
-/// A queue of mail that is shared in an `Arc` by everything that sends mail.
+/// A queue of mail. All senders share it in an `Arc`.
 #[derive(Default)]
 struct Outbox {
     queue: Mutex<Queue>,
