@@ -134,8 +134,7 @@ impl Peer {
     fn heard(&self) -> Vec<&'static str> {
         let heard = |name: &&str| {
             let mut server = self.start("waits");
-            server.signal(name);
-            server.line().is_some()
+            server.signal_until_line(name)
         };
         let names = ["TERM", "INT", "QUIT", "HUP"];
         names.into_iter().filter(heard).collect()
@@ -208,7 +207,7 @@ impl Peer {
             return "yours";
         };
         let mut server = self.start("waits");
-        server.signal(signal);
+        server.signal_until_line(signal);
         server.both_told();
         server.signal(signal);
         server.say("go");

@@ -10,6 +10,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Server {
+    peer: String,
     child: Child,
     commands: ChildStdin,
     lines: Receiver<String>,
@@ -37,6 +38,7 @@ impl Server {
             }
         });
         let mut server = Self {
+            peer: peer.to_owned(),
             commands: child.stdin.take().expect("a pipe"),
             child,
             lines,
@@ -56,6 +58,26 @@ impl Server {
         assert!(status.expect("kill runs").success());
     }
 
+    /// Sends a signal until the server prints a line, and returns whether it does; the server may also be killed. A peer
+    /// loses a signal that comes while it begins to listen.
+    pub fn signal_until_line(&mut self, name: &str) -> bool {
+        use std::sync::mpsc::RecvTimeoutError;
+        for _ in 0..10 {
+            let id = self.child.id().to_string();
+            // It fails if the last signal has killed the server.
+            let _ = Command::new("kill").args(["-s", name, &id]).status();
+            match self.lines.recv_timeout(Duration::from_secs(3)) {
+                Ok(line) => {
+                    self.read.push(line);
+                    return true;
+                }
+                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        panic!("{}: no line after {name}: {:?}", self.peer, self.read)
+    }
+
     /// Reads the next line of the server. Returns `None` if the server has ended.
     pub fn line(&mut self) -> Option<String> {
         use std::sync::mpsc::RecvTimeoutError;
@@ -65,7 +87,9 @@ impl Server {
                 Some(line)
             }
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no line after {:?}", self.read),
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("{}: no line after {:?}", self.peer, self.read)
+            }
         }
     }
 
@@ -76,7 +100,7 @@ impl Server {
         }
         loop {
             let Some(line) = self.line() else {
-                panic!("it ended without `{start}`: {:?}", self.read);
+                panic!("{}: it ended without `{start}`: {:?}", self.peer, self.read);
             };
             if let Some(rest) = line.strip_prefix(start) {
                 return rest.trim_start().to_owned();
