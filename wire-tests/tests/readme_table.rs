@@ -40,7 +40,7 @@ fn clients_of_either_server_see_the_rows_of_the_table() {
 fn the_readme_shows_the_table() {
     let readme = include_str!("../../README.md");
     let (_, table) = readme
-        .split_once("| connection when the server is told to stop |")
+        .split_once("| connection when the shutdown begins |")
         .expect("the README has the table");
     let shown: Vec<_> = table
         .lines()
