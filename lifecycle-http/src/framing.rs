@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_servers_can_read_differently_is_ambiguous() {
+    fn a_request_that_two_servers_can_read_differently_is_ambiguous() {
         let zeros = "0".repeat(200);
         for fields in [
             "Content-Length: 5\r\nTransfer-Encoding: chunked",

@@ -62,8 +62,9 @@ pub struct Limits {
     /// not all reconnect at once. All idle connections should have their turn before the deadline, at which the
     /// connections that are left are cut. Default: 20 µs, which spreads 10,000 connections over 200 ms.
     pub spread: Duration,
-    /// The longest head of an HTTP/1.1 request, in bytes. It also bounds how many bytes the server reads at once, and
-    /// how many may wait to be written. At least 8 KiB. Default: 64 KiB.
+    /// The longest incomplete head of an HTTP/1.1 request, in bytes: a client that sends more gets a 431. A head that
+    /// arrives in one read can be somewhat longer, since hyper checks the length between reads. It also bounds how many
+    /// bytes the server reads at once, and how many may wait to be written. At least 8 KiB. Default: 64 KiB.
     pub max_head: usize,
     /// The number of HTTP/2 streams that a client may have open at a time. At least one. Default: 100.
     pub max_streams: u32,

@@ -32,7 +32,7 @@ const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
 /// ```
 /// use http::{Request, Response};
 /// use lifecycle_http::{NotUpgradable, RequestBody, Upgrade, WebSocketRelay};
-/// # async fn ask_upstream() -> (Response<String>, tokio::net::TcpStream) { unimplemented!() }
+/// # async fn ask_upstream() -> (Response<String>, tokio::net::TcpStream) { std::future::pending().await }
 ///
 /// async fn answer(mut request: Request<RequestBody>) -> Result<Response<String>, NotUpgradable> {
 ///     let upgrade = Upgrade::take(&mut request)?;

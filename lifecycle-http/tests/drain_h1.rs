@@ -72,7 +72,7 @@ async fn a_client_in_dialogue_gets_its_next_request_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_kernel_accepted_is_answered() {
+async fn connections_that_the_kernel_has_queued_are_answered() {
     let site = site(Limits::default()).await;
     // The accept loop is not polled before the stop, because nothing is awaited here. So these connections wait in the
     // kernel's queue.

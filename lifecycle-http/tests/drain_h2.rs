@@ -41,6 +41,17 @@ async fn clients_may_ask_for_other_protocols_unless_the_service_has_none() {
     }
 }
 
+#[tokio::test]
+async fn the_settings_tell_a_client_how_many_streams_it_may_have() {
+    let mut limits = Limits::default();
+    limits.max_streams = 7;
+    let site = site(limits).await;
+    let (mut send, _driver) = client(&site, 65_535).await;
+    // The server sends its settings before its first response.
+    send.send_request(get("/"), true).unwrap().0.await.unwrap();
+    assert_eq!(send.current_max_send_streams(), 7);
+}
+
 fn get(path: &str) -> Request<()> {
     Request::get(format!("http://a{path}")).body(()).unwrap()
 }

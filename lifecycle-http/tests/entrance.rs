@@ -98,7 +98,7 @@ async fn an_error_of_a_stream_is_counted() {
 }
 
 #[tokio::test]
-async fn who_is_not_admitted_is_told_why_and_counts_as_no_connection() {
+async fn a_client_that_is_not_admitted_gets_the_reason_and_does_not_count_as_a_connection() {
     let full = Arc::new(AtomicBool::new(false));
     let admits = full.clone();
     let builder = HttpServer::bind("127.0.0.1:0")

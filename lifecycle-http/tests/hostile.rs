@@ -25,8 +25,28 @@ async fn is_rid_of_it(site: &Site, client: &mut support::Client, limit: Duration
     site.has(0).await;
 }
 
+#[tokio::test]
+async fn a_head_much_longer_than_max_head_gets_431() {
+    for (length, status) in [(8_000, "200"), (40_000, "431")] {
+        let mut limits = Limits::default();
+        limits.max_head = 10_000;
+        let site = site(limits).await;
+        let mut client = site.client().await;
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+            "x".repeat(length)
+        );
+        client.says(&head).await;
+        let answer = client.hears().await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn who_says_nothing_has_the_hello() {
+async fn a_silent_client_is_closed_after_the_header_read_timeout() {
     let site = site(Limits::default()).await;
     let mut client = site.client().await;
     is_rid_of_it(&site, &mut client, Limits::default().header_read_timeout).await;
@@ -120,7 +140,7 @@ async fn a_response_that_nobody_reads_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_idle_is_told_to_go() {
+async fn an_idle_client_is_told_to_close() {
     let site = site(Limits::default()).await;
     let mut client = site.client().await;
     client.says(GET).await;

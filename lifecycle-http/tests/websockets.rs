@@ -82,7 +82,7 @@ async fn a_client_that_does_not_answer_has_the_farewell() {
 }
 
 #[tokio::test]
-async fn what_is_no_websocket_is_refused() {
+async fn a_request_that_is_not_a_websocket_handshake_is_refused() {
     let builder = HttpServer::bind("127.0.0.1:0").await.unwrap();
     let http = builder.serve_hyper(hyper::service::service_fn(answer));
     let stream = TcpStream::connect(http.addresses()[0]).await.unwrap();

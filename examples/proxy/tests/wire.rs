@@ -301,7 +301,7 @@ fn a_request_is_sent_once_unless_an_idle_connection_died_under_it() {
 }
 
 #[test]
-fn what_a_trusted_balancer_says_cannot_be_removed_by_its_client() {
+fn a_client_cannot_remove_the_fields_of_a_trusted_balancer() {
     let request = "GET / HTTP/1.1\r\nHost: shop.example\r\n\
         Connection: X-Forwarded-For, x-forwarded-proto, x-forwarded-host, forwarded, via, x-hop, close\r\n\
         X-Hop: 1\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_refused_for_now_is_told_when_to_come_again() {
+    fn a_temporary_refusal_says_when_to_retry() {
         for fault in [Fault::Unavailable, Fault::Overloaded] {
             let response = fault.response(None);
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);

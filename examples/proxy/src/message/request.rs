@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ambiguous_is_refused() {
+    fn an_ambiguous_request_is_refused() {
         let two = [("host", "a"), ("host", "b")];
         assert_eq!(refused(request("GET", "/", &two)), 400);
         for host in [

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_one_hop_or_comes_too_late_does_not() {
+    fn fields_for_one_hop_or_that_come_too_late_are_removed() {
         let mut trailers = HeaderMap::new();
         for name in &FORBIDDEN {
             trailers.insert(name, HeaderValue::from_static("1"));
