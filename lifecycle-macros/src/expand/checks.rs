@@ -53,7 +53,7 @@ fn forbid_component(plan: &Plan<'_>, field: &Field<'_>) -> TokenStream {
     let ty = field.ty;
     let text = format!(
         "the field `{}` of `{}` is a component, but nothing says when it is cleaned up\n\
-         help: write `#[shutdown]` with its place in the order above it, \
+         help: write `#[shutdown]` above it, with its place in the order (`priority` or `after`), \
          or `#[shutdown(skip)]` if another owner cleans it",
         field.name, plan.source.ident
     );

@@ -169,7 +169,7 @@ pub trait ForgottenField {
     /// Returns the result of the probe.
     #[deprecated(
         note = "the type of this field is a component, but nothing says when the field is cleaned up; \
-        write `#[shutdown]` with its place in the order above it, or `#[shutdown(skip)]` if another owner cleans it"
+        write `#[shutdown]` above it, with its place in the order (`priority` or `after`), or `#[shutdown(skip)]` if another owner cleans it"
     )]
     fn component(&self) -> NoComponent {
         NoComponent
@@ -192,7 +192,7 @@ impl<T: ?Sized> NothingForgotten for Forgotten<T> {}
 #[diagnostic::on_unimplemented(
     message = "the field `{Field}` of `{Owner}` is a component, but nothing says when it is cleaned up",
     label = "a forgotten component",
-    note = "write `#[shutdown]` with its place in the order above it, or `#[shutdown(skip)]` if another owner cleans it"
+    note = "write `#[shutdown]` above it, with its place in the order (`priority` or `after`), or `#[shutdown(skip)]` if another owner cleans it"
 )]
 pub trait NotComponent<Field, Owner: ?Sized> {}
 
