@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
-use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tracing::debug;
@@ -108,21 +109,21 @@ fn socket(directory: &TempDir) -> std::path::PathBuf {
 }
 
 /// Accepts connections to the socket, and publishes the lines that arrive, until the task is
-/// aborted.
+/// aborted. The connections belong to this task, so that they are closed when it has ended.
 async fn listen(listener: UnixListener, outbox: Arc<Outbox>, longest: usize) {
-    let mut writers = JoinSet::new();
+    let mut writers = FuturesUnordered::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if writers.len() < MOST_WRITERS => match accepted {
                 Ok((stream, _)) => {
-                    writers.spawn(forward_lines(stream, outbox.clone(), longest));
+                    writers.push(forward_lines(stream, outbox.clone(), longest));
                 }
                 Err(error) => {
                     debug!(%error, "accepting on a session's socket failed");
                     sleep(PAUSE).await;
                 }
             },
-            Some(_) = writers.join_next() => {}
+            Some(()) = writers.next() => {}
         }
     }
 }
