@@ -197,7 +197,7 @@ fn at_the_deadline_stragglers_are_cut_and_named_and_later_steps_run() {
         client.head();
         client.rest();
     });
-    let config = "shutdown_timeout: 1\nmetrics: {file: numbers.json}";
+    let config = "shutdown_timeout: 4\nmetrics: {file: numbers.json}";
     let proxy = Proxy::before(&upstream, config);
     let mut client = proxy.connect();
     client.ask("/hangs");
