@@ -2,28 +2,24 @@
 
 mod support;
 
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use lifecycle_http::Limits;
-use support::{GET, site, site_of};
+use support::{GET, Place, site, site_of, tcp_site};
 
 #[tokio::test(start_paused = true)]
 async fn without_connections_it_ends_at_once() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let start = tokio::time::Instant::now();
     site.stop().await.unwrap();
     assert!(start.elapsed() < Duration::from_millis(2));
-    assert!(
-        tokio::net::TcpStream::connect(site.address())
-            .await
-            .is_err(),
-        "nobody listens"
-    );
+    assert!(site.place.connect().await.is_err(), "nobody listens");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_in_flight_is_answered_and_told_to_close() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.gets("/hold").await;
     site.reached().await;
@@ -41,7 +37,7 @@ async fn a_request_in_flight_is_answered_and_told_to_close() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_without_waiting_for_its_client() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.says(GET).await;
     client.hears().await;
@@ -54,7 +50,7 @@ async fn an_idle_connection_is_closed_without_waiting_for_its_client() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_in_dialogue_gets_its_next_request_answered() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.says(GET).await;
     client.hears().await;
@@ -73,12 +69,12 @@ async fn a_client_in_dialogue_gets_its_next_request_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn connections_that_the_kernel_has_queued_are_answered() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     // The accept loop is not polled before the stop, because nothing is awaited here. So these connections wait in the
     // kernel's queue.
     let queued: Vec<_> = (0..20)
         .map(|_| {
-            let mut client = std::net::TcpStream::connect(site.address()).unwrap();
+            let mut client = UnixStream::connect(site.place.path()).unwrap();
             std::io::Write::write_all(&mut client, GET.as_bytes()).unwrap();
             client
         })
@@ -96,7 +92,7 @@ async fn connections_that_the_kernel_has_queued_are_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_connection_holds_it_up_for_a_moment_only() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut silent = site.client().await;
     site.has(1).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -108,7 +104,7 @@ async fn a_silent_connection_holds_it_up_for_a_moment_only() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_head_may_be_finished_and_must_be_soon() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let (mut slow, mut dead) = (site.client().await, site.client().await);
     slow.says("GET / HTTP/1.1\r\nho").await;
     dead.says("GET / HTTP/1.1\r\nho").await;
@@ -129,7 +125,7 @@ async fn half_a_head_may_be_finished_and_must_be_soon() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_head_after_a_request_may_be_finished_too() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.says(GET).await;
     client.hears().await;
@@ -146,7 +142,7 @@ async fn half_a_head_after_a_request_may_be_finished_too() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_in_flight_is_taken_to_its_end() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client
         .says("POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345")
@@ -163,7 +159,7 @@ async fn an_upload_in_flight_is_taken_to_its_end() {
 
 #[tokio::test(start_paused = true)]
 async fn at_the_deadline_the_rest_is_cut_counted_and_named() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.gets("/stuck?token=secret").await;
     site.reached().await;
@@ -172,11 +168,7 @@ async fn at_the_deadline_the_rest_is_cut_counted_and_named() {
         .await
         .unwrap_err()
         .to_string();
-    let peer = client.0.local_addr().unwrap();
-    assert!(
-        error.contains(&format!("{peer} (h1, GET /stuck) for 9.0 s")),
-        "{error}"
-    );
+    assert!(error.contains("unix (h1, GET /stuck) for 9.0 s"), "{error}");
     assert!(!error.contains("secret"), "{error}");
     assert_eq!(site.http.stats().forced, 1);
     assert_eq!(site.http.in_flight(), 0, "and its handler is gone");
@@ -187,7 +179,7 @@ async fn at_the_deadline_the_rest_is_cut_counted_and_named() {
 async fn many_idle_connections_are_closed_one_after_the_other() {
     let mut limits = Limits::default();
     limits.spread = Duration::from_millis(10);
-    let site = site_of(limits, 100).await;
+    let site = site_of(limits, 100);
     let mut clients = Vec::new();
     for _ in 0..50 {
         let mut client = site.client().await;
@@ -209,7 +201,7 @@ async fn many_idle_connections_are_closed_one_after_the_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_response_to_a_slow_client_arrives_whole() {
-    let site = site(Limits::default()).await;
+    let site = tcp_site(Limits::default()).await;
     let mut client = site.client().await;
     client.gets("/big").await;
     site.reached().await;
@@ -233,7 +225,7 @@ async fn a_large_response_to_a_slow_client_arrives_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_it_cuts_everything() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.gets("/stuck").await;
     site.reached().await;

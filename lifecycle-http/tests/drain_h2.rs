@@ -10,17 +10,15 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::Request;
 use lifecycle_http::Limits;
-use support::{Site, site};
-use tokio::net::TcpStream;
+use support::{Place, Site, site, tcp_site};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 type Driver = JoinHandle<Result<(), h2::Error>>;
 
 /// Returns an h2 client, and the task that runs its connection.
-async fn client(site: &Site, window: u32) -> (SendRequest<Bytes>, Driver) {
-    let stream = TcpStream::connect(site.address()).await.unwrap();
-    stream.set_nodelay(true).unwrap();
+async fn client(site: &Site<impl Place>, window: u32) -> (SendRequest<Bytes>, Driver) {
+    let stream = site.place.connect().await.unwrap();
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(window);
     let (send, connection) = builder.handshake(stream).await.unwrap();
@@ -33,7 +31,7 @@ async fn clients_may_ask_for_other_protocols_unless_the_service_has_none() {
         let builder = lifecycle_http::HttpServer::bind("127.0.0.1:0")
             .await
             .unwrap();
-        let site = support::serve(builder.extended_connect(enabled));
+        let site = support::serve_tcp(builder.extended_connect(enabled));
         let (mut send, _driver) = client(&site, 65_535).await;
         // The server sends its settings before its first response, so the client knows them after this request.
         send.send_request(get("/"), true).unwrap().0.await.unwrap();
@@ -45,7 +43,7 @@ async fn clients_may_ask_for_other_protocols_unless_the_service_has_none() {
 async fn the_settings_tell_a_client_how_many_streams_it_may_have() {
     let mut limits = Limits::default();
     limits.max_streams = 7;
-    let site = site(limits).await;
+    let site = tcp_site(limits).await;
     let (mut send, _driver) = client(&site, 65_535).await;
     // The server sends its settings before its first response.
     send.send_request(get("/"), true).unwrap().0.await.unwrap();
@@ -58,7 +56,7 @@ fn get(path: &str) -> Request<()> {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_ends_within_a_round_trip() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let (mut send, driver) = client(&site, 65_535).await;
     let (answer, _) = send.send_request(get("/"), true).unwrap();
     assert_eq!(answer.await.unwrap().status(), 200);
@@ -74,7 +72,7 @@ async fn an_idle_connection_ends_within_a_round_trip() {
 
 #[tokio::test(start_paused = true)]
 async fn streams_in_flight_finish_and_later_ones_are_refused() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let (mut send, driver) = client(&site, 65_535).await;
     let (held, _) = send.send_request(get("/hold"), true).unwrap();
     site.reached().await;
@@ -112,7 +110,7 @@ async fn streams_in_flight_finish_and_later_ones_are_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_acknowledges_has_the_farewell() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut silent = site.client().await;
     silent.says("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     site.has(1).await;
@@ -128,7 +126,7 @@ async fn a_client_that_never_acknowledges_has_the_farewell() {
 
 #[tokio::test(start_paused = true)]
 async fn a_preface_and_then_silence_ends_with_the_pings() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut silent = site.client().await;
     silent.says("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     site.has(1).await;
@@ -144,7 +142,7 @@ async fn a_preface_and_then_silence_ends_with_the_pings() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_answers_pings_and_asks_nothing_is_idle() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let (send, driver) = client(&site, 65_535).await;
     site.has(1).await;
     let start = Instant::now();
@@ -162,7 +160,7 @@ async fn a_client_that_answers_pings_and_asks_nothing_is_idle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_opens_no_window_is_cut_after_the_stall() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let (mut send, _driver) = client(&site, 0).await;
     let (answer, _) = send.send_request(get("/"), true).unwrap();
     let answer = answer.await.unwrap();
@@ -179,7 +177,7 @@ async fn a_client_that_opens_no_window_is_cut_after_the_stall() {
 
 #[tokio::test(start_paused = true)]
 async fn a_large_body_is_held_until_the_window_had_room_for_it() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let (mut send, _driver) = client(&site, 65_535).await;
     let (answer, _) = send.send_request(get("/big"), true).unwrap();
     let mut body = answer.await.unwrap().into_body();
@@ -202,7 +200,7 @@ async fn a_large_body_is_held_until_the_window_had_room_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_never_ends_is_named_at_the_deadline_and_its_handler_dropped() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let (mut send, _driver) = client(&site, 65_535).await;
     let _answer = send.send_request(get("/stuck"), true).unwrap();
     site.reached().await;

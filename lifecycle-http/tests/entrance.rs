@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lifecycle_http::{HttpServer, Listener, RawStream, Refusal, StreamBuilder, StreamServer};
 use lifecycle_runtime::{BoxError, Component, Connection, Connections, Context, MustClean, Reason};
-use support::{Client, GET, serve};
+use support::{Client, GET, Place, serve_tcp, unix};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -39,8 +39,8 @@ async fn echo(mut stream: RawStream, connection: Connection) -> Result<(), BoxEr
     }
 }
 
-async fn client(server: &StreamServer) -> Client {
-    Client(TcpStream::connect(server.addresses()[0]).await.unwrap())
+async fn client(server: &StreamServer) -> Client<TcpStream> {
+    Client::of(&server.addresses()[0]).await
 }
 
 #[tokio::test]
@@ -58,14 +58,15 @@ async fn streams_are_told_to_close_and_awaited() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_stays_is_cut_at_the_deadline_and_named() {
-    let server = builder()
-        .await
-        .serve(|stream: RawStream, connection: Connection| async move {
+    let (listener, place) = unix();
+    let server = StreamServer::from_listeners([listener.into()]).serve(
+        |stream: RawStream, connection: Connection| async move {
             connection.set_protocol("TLS");
             pending::<()>().await;
             drop(stream);
-        });
-    let mut client = client(&server).await;
+        },
+    );
+    let mut client = Client::of(&place).await;
     while server.stats().active == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -77,8 +78,10 @@ async fn a_stream_that_stays_is_cut_at_the_deadline_and_named() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_without_a_touch_is_told_to_close() {
     let idle = Duration::from_secs(60);
-    let server = builder().await.idle(idle).serve(echo);
-    let mut client = client(&server).await;
+    let (listener, place) = unix();
+    let server = StreamServer::from_listeners([listener.into()]);
+    let server = server.idle(idle).serve(echo);
+    let mut client = Client::of(&place).await;
     assert_eq!(client.hears_all().await, "bye");
     while server.stats().active > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -112,7 +115,7 @@ async fn a_client_that_is_not_admitted_gets_the_reason_and_does_not_count_as_a_c
                 _ => b"busy",
             })
         });
-    let site = serve(builder);
+    let site = serve_tcp(builder);
     assert_eq!(site.client().await.hears_all().await, "busy");
     assert_eq!(site.http.stats().accepted + site.http.stats().rejected, 0);
 
@@ -129,13 +132,13 @@ async fn after_its_end_of_accepting_a_server_goes_on_with_the_connections_it_has
     let end = Arc::new(Notify::new());
     let ended = end.clone();
     let builder = HttpServer::bind("127.0.0.1:0").await.unwrap();
-    let site = serve(builder.accept_until(async move { ended.notified().await }));
+    let site = serve_tcp(builder.accept_until(async move { ended.notified().await }));
     let mut kept = site.client().await;
     kept.says(GET).await;
     assert!(kept.hears().await.ends_with("hello"));
 
     end.notify_one();
-    while TcpStream::connect(site.address()).await.is_ok() {
+    while site.place.connect().await.is_ok() {
         tokio::task::yield_now().await;
     }
     kept.says(GET).await;
@@ -155,7 +158,7 @@ async fn a_socket_that_is_shared_can_be_duplicated_only_while_it_listens() {
     assert!(shared.upgrade().is_some());
     (&server).cleanup(&minute()).await.unwrap();
     assert!(shared.upgrade().is_none());
-    assert!(TcpStream::connect(server.addresses()[0]).await.is_err());
+    assert!(server.addresses()[0].connect().await.is_err());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 mod support;
 
 use lifecycle_http::Limits;
-use support::{GET, site};
+use support::{GET, tcp_site};
 
 const FIELDS: [&str; 5] = [
     "content-length: 5\r\ntransfer-encoding: chunked",
@@ -16,7 +16,7 @@ const FIELDS: [&str; 5] = [
 
 #[tokio::test]
 async fn a_request_with_two_lengths_is_refused_and_its_connection_closed() {
-    let site = site(Limits::default()).await;
+    let site = tcp_site(Limits::default()).await;
     for fields in FIELDS {
         let mut client = site.client().await;
         client
@@ -33,7 +33,7 @@ async fn a_request_with_two_lengths_is_refused_and_its_connection_closed() {
 
 #[tokio::test]
 async fn the_requests_before_it_are_answered() {
-    let site = site(Limits::default()).await;
+    let site = tcp_site(Limits::default()).await;
     let mut client = site.client().await;
     let chunked = "POST /upload HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
                    3\r\nabc\r\n0\r\n\r\n";

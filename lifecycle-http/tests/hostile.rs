@@ -5,12 +5,13 @@ mod support;
 use std::time::Duration;
 
 use lifecycle_http::Limits;
-use support::{GET, Site, site, site_of};
+use support::{Client, GET, Site, site, site_of, tcp_site};
 use tokio::io::AsyncWriteExt;
-use tokio::time::Instant;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 
 /// Checks that the connection ends after about `limit`, and that the server then has no connection.
-async fn is_rid_of_it(site: &Site, client: &mut support::Client, limit: Duration) {
+async fn is_rid_of_it(site: &Site, client: &mut Client, limit: Duration) {
     let start = Instant::now();
     assert!(client.is_closed().await);
     let took = start.elapsed();
@@ -30,7 +31,7 @@ async fn a_head_much_longer_than_max_head_gets_431() {
     for (length, status) in [(8_000, "200"), (40_000, "431")] {
         let mut limits = Limits::default();
         limits.max_head = 10_000;
-        let site = site(limits).await;
+        let site = tcp_site(limits).await;
         let mut client = site.client().await;
         let head = format!(
             "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
@@ -47,7 +48,7 @@ async fn a_head_much_longer_than_max_head_gets_431() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_client_is_closed_after_the_header_read_timeout() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     is_rid_of_it(&site, &mut client, Limits::default().header_read_timeout).await;
     assert_eq!(site.http.stats().expired, 1);
@@ -55,7 +56,7 @@ async fn a_silent_client_is_closed_after_the_header_read_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_head_has_the_hello() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.says("GET / HTTP/1.1\r\nhost").await;
     is_rid_of_it(&site, &mut client, Limits::default().header_read_timeout).await;
@@ -63,7 +64,7 @@ async fn half_a_head_has_the_hello() {
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_trickles_has_the_hello_too() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.says("GET / HTTP/1.1\r\n").await;
     let start = Instant::now();
@@ -79,7 +80,7 @@ async fn a_head_that_trickles_has_the_hello_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_second_head_that_trickles_has_the_hello_too() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.says(GET).await;
     client.hears().await;
@@ -91,7 +92,7 @@ async fn a_second_head_that_trickles_has_the_hello_too() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_preface_has_the_hello() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.says("PRI * HTTP/2.0\r\n\r\nS").await;
     is_rid_of_it(&site, &mut client, Limits::default().header_read_timeout).await;
@@ -99,7 +100,7 @@ async fn half_a_preface_has_the_hello() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_body_fails_after_the_stall() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client
         .says("POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345")
@@ -114,7 +115,7 @@ async fn half_a_body_fails_after_the_stall() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_body_fails_while_draining_too() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client
         .says("POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345")
@@ -127,7 +128,7 @@ async fn half_a_body_fails_while_draining_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_response_that_nobody_reads_is_given_up() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.gets("/big").await;
     site.reached().await;
@@ -141,7 +142,7 @@ async fn a_response_that_nobody_reads_is_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_client_is_told_to_close() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.says(GET).await;
     client.hears().await;
@@ -151,7 +152,7 @@ async fn an_idle_client_is_told_to_close() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_takes_its_time_is_not_idle() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.gets("/hold").await;
     site.reached().await;
@@ -173,30 +174,45 @@ const SAID: [&str; 9] = [
     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 ];
 
-fn reset(client: support::Client) {
+fn reset(client: Client<TcpStream>) {
     socket2::SockRef::from(&client.0)
         .set_linger(Some(Duration::ZERO))
         .unwrap();
 }
 
-#[tokio::test(start_paused = true)]
+/// Returns limits that no test reaches. Only TCP has resets, so the tests of resets run in real time, and they show by
+/// these limits that the reset itself ends the connection.
+fn an_hour() -> Limits {
+    let hour = Duration::from_secs(3600);
+    let mut limits = Limits::default();
+    limits.header_read_timeout = hour;
+    limits.idle = hour;
+    limits.stall = hour;
+    limits.ping = hour;
+    limits.pong = hour;
+    limits.keep_alive_after_drain = hour;
+    limits.close_ack_timeout = hour;
+    limits.linger = hour;
+    limits
+}
+
+#[tokio::test]
 async fn a_reset_at_any_moment_frees_the_place() {
-    let site = site(Limits::default()).await;
+    let site = tcp_site(an_hour()).await;
     for said in SAID {
         let mut client = site.client().await;
         client.says(said).await;
         site.has(1).await;
-        let start = Instant::now();
         reset(client);
-        site.has(0).await;
-        assert!(start.elapsed() < Duration::from_secs(1), "after {said:?}");
+        let freed = timeout(Duration::from_secs(60), site.has(0)).await;
+        assert!(freed.is_ok(), "after {said:?}");
     }
     site.stop().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn garbage_is_refused_and_forgotten() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client.says("\x16\x03\x01 what is this\r\n\r\n").await;
     let answer = client.hears_all().await;
@@ -206,12 +222,13 @@ async fn garbage_is_refused_and_forgotten() {
 
 #[tokio::test(start_paused = true)]
 async fn past_the_limit_clients_are_told_so_and_cost_nothing() {
-    let site = site_of(Limits::default(), 2).await;
+    let site = site_of(Limits::default(), 2);
     let (mut first, _second) = (site.client().await, site.client().await);
     site.has(2).await;
     for _ in 0..50 {
         let mut client = site.client().await;
-        client.says(GET).await;
+        // The server may have closed the connection before it gets these bytes.
+        let _ = client.0.write_all(GET.as_bytes()).await;
         let answer = client.hears_all().await;
         assert!(
             answer.is_empty() || answer.starts_with("HTTP/1.1 503"),
@@ -226,7 +243,7 @@ async fn past_the_limit_clients_are_told_so_and_cost_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn all_of_them_together_hold_up_a_drain_for_the_farewell_only() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut clients = Vec::new();
     for said in [
         "",
@@ -257,20 +274,18 @@ async fn all_of_them_together_hold_up_a_drain_for_the_farewell_only() {
     );
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_reset_while_draining_ends_the_wait() {
     for said in SAID {
-        let site = site(Limits::default()).await;
+        let site = tcp_site(an_hour()).await;
         let mut client = site.client().await;
         client.says(said).await;
         site.has(1).await;
-        let start = Instant::now();
         let (stopped, ()) = tokio::join!(site.stop(), async {
             site.told().await;
             reset(client);
         });
-        stopped.unwrap();
-        assert!(start.elapsed() < Duration::from_secs(1), "after {said:?}");
+        assert!(stopped.is_ok(), "after {said:?}: {stopped:?}");
     }
 }
 
@@ -288,14 +303,16 @@ async fn limits_may_be_as_long_and_as_short_as_a_duration_can_be() {
         limits.close_ack_timeout = extreme;
         limits.linger = extreme;
         limits.spread = extreme;
-        let site = site(limits).await;
+        let site = site(limits);
         let mut silent = site.client().await;
         site.has(1).await;
         let mut client = site.client().await;
-        client.says(GET).await;
         if extreme.is_zero() {
+            // The server may have closed the connection before it gets these bytes.
+            let _ = client.0.write_all(GET.as_bytes()).await;
             assert!(silent.is_closed().await);
         } else {
+            client.says(GET).await;
             assert!(client.hears().await.ends_with("hello"));
         }
         let stopped = site.stop_within(Duration::from_secs(1)).await;
@@ -322,7 +339,7 @@ async fn an_h2_client_that_gives_up_one_request_after_the_other_is_cut() {
     // The server first tells the client to close. The client does not acknowledge that, and must not be cut for it, so
     // the limit is long.
     limits.close_ack_timeout = Duration::from_secs(3600);
-    let site = site(limits).await;
+    let site = tcp_site(limits).await;
     let mut client = site.client().await;
     client.says("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     client.0.write_all(&frame(4, 0, 0, &[])).await.unwrap();

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use lifecycle_http::Limits;
 use lifecycle_runtime::testing::LeakCheck;
-use support::site;
+use support::tcp_site;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_its_end_no_descriptor_and_no_task_is_left() {
     let check = LeakCheck::new();
     {
-        let site = site(Limits::default()).await;
+        let site = tcp_site(Limits::default()).await;
         let mut clients = Vec::new();
         for path in ["/", "/events", "/stuck"] {
             let mut client = site.client().await;

@@ -15,7 +15,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use lifecycle_http::{HttpServer, RequestBody};
 use lifecycle_runtime::{BoxError, Component, Context, Reason};
-use tokio::net::TcpStream;
+use support::Place;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
@@ -29,7 +29,7 @@ struct Scene {
 
 async fn scene(kind: &'static str, answers: mpsc::UnboundedReceiver<Frame<Bytes>>) -> Scene {
     let answers = Arc::new(Mutex::new(Some(answers)));
-    let http = HttpServer::bind("127.0.0.1:0").await.unwrap();
+    let (listener, place) = support::unix();
     let service = move |_: Request<RequestBody>| {
         let answers = answers.lock().unwrap().take().unwrap();
         async move {
@@ -51,11 +51,10 @@ async fn scene(kind: &'static str, answers: mpsc::UnboundedReceiver<Frame<Bytes>
             Ok::<_, Infallible>(response)
         }
     };
-    let http = http
+    let http = HttpServer::from_listener(listener)
         .end_lines_of("application/x-ndjson")
         .serve_hyper(hyper::service::service_fn(service));
-    let stream = TcpStream::connect(http.addresses()[0]).await.unwrap();
-    stream.set_nodelay(true).unwrap();
+    let stream = place.connect().await.unwrap();
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     Scene { http, client }

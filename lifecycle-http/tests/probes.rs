@@ -61,14 +61,12 @@ async fn server(readiness: &Readiness, release: &Arc<Semaphore>) -> Server {
     }
 }
 
-async fn client(http: &HttpServer) -> Client {
-    let client = TcpStream::connect(http.addresses()[0]).await.unwrap();
-    client.set_nodelay(true).unwrap();
-    Client(client)
+async fn client(http: &HttpServer) -> Client<TcpStream> {
+    Client::of(&http.addresses()[0]).await
 }
 
 /// Sends `/readyz` and `/livez`. Returns the response to `/readyz`, and whether the connection stays open.
-async fn probed(client: &mut Client) -> (String, bool) {
+async fn probed(client: &mut Client<TcpStream>) -> (String, bool) {
     client.gets("/readyz").await;
     let ready = client.hears().await;
     if ready.contains("connection: close") {

@@ -19,7 +19,7 @@ use lifecycle_http::{
     AmbiguousLength, HttpBuilder, HttpConnection, HttpServer, Limits, RequestBody, Room, Upgrade,
 };
 use lifecycle_runtime::{BoxError, Component, Connections, Context, Reason};
-use support::{Client, GET};
+use support::{Client, GET, SocketFile, unix};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -49,10 +49,14 @@ async fn builder() -> HttpBuilder {
     HttpServer::bind("127.0.0.1:0").await.unwrap()
 }
 
-async fn client(server: &HttpServer) -> Client {
-    let client = TcpStream::connect(server.addresses()[0]).await.unwrap();
-    client.set_nodelay(true).unwrap();
-    Client(client)
+async fn client(server: &HttpServer) -> Client<TcpStream> {
+    Client::of(&server.addresses()[0]).await
+}
+
+/// Returns a server on a unix socket, for tests with paused time.
+fn unix_builder() -> (HttpBuilder, SocketFile) {
+    let (listener, place) = unix();
+    (HttpServer::from_listener(listener), place)
 }
 
 async fn stop(server: &HttpServer) -> Result<(), BoxError> {
@@ -70,11 +74,12 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_stops_half_way_is_cut_after_the_silence() {
-    let server = builder().await.limits(limits(SILENCE));
+    let (server, place) = unix_builder();
+    let server = server.limits(limits(SILENCE));
     let server = server.serve_hyper(service_fn(async |_: Request<RequestBody>| {
         Ok::<_, Infallible>(Response::new(endless("begun")))
     }));
-    let mut client = client(&server).await;
+    let mut client = Client::of(&place).await;
     client.says(GET).await;
     client.hears_until("begun").await;
     let start = Instant::now();
@@ -89,25 +94,27 @@ async fn an_answer_that_stops_half_way_is_cut_after_the_silence() {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_has_the_whole_request_may_be_silent() {
-    let server = builder().await.limits(limits(SILENCE));
-    let server = server.serve_hyper(service_fn(async |_: Request<RequestBody>| {
+    let (server, place) = unix_builder();
+    let server = server.limits(limits(SILENCE));
+    let _server = server.serve_hyper(service_fn(async |_: Request<RequestBody>| {
         tokio::time::sleep(SILENCE * 10).await;
         Ok::<_, Infallible>(text("late"))
     }));
-    let mut client = client(&server).await;
+    let mut client = Client::of(&place).await;
     client.says(GET).await;
     assert!(client.hears().await.ends_with("late"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_does_not_read_the_body_is_cut_after_the_silence() {
-    let server = builder().await.limits(limits(SILENCE));
+    let (server, place) = unix_builder();
+    let server = server.limits(limits(SILENCE));
     let server = server.serve_hyper(service_fn(async |request: Request<RequestBody>| {
         pending::<()>().await;
         drop(request);
         Ok::<_, Infallible>(text(""))
     }));
-    let mut client = client(&server).await;
+    let mut client = Client::of(&place).await;
     client
         .says("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf")
         .await;
@@ -290,15 +297,17 @@ async fn a_service_may_have_a_connection_close_after_a_response() {
 
 #[tokio::test(start_paused = true)]
 async fn streams_are_left_to_a_service_that_ends_them_itself() {
-    let server = builder().await.end_streams(false).serve_hyper(service_fn(
-        async |_: Request<RequestBody>| {
-            let mut response = Response::new(endless("data: 1\n\n"));
-            let kind = HeaderValue::from_static("text/event-stream");
-            response.headers_mut().insert(CONTENT_TYPE, kind);
-            Ok::<_, Infallible>(response)
-        },
-    ));
-    let mut client = client(&server).await;
+    let (server, place) = unix_builder();
+    let server =
+        server
+            .end_streams(false)
+            .serve_hyper(service_fn(async |_: Request<RequestBody>| {
+                let mut response = Response::new(endless("data: 1\n\n"));
+                let kind = HeaderValue::from_static("text/event-stream");
+                response.headers_mut().insert(CONTENT_TYPE, kind);
+                Ok::<_, Infallible>(response)
+            }));
+    let mut client = Client::of(&place).await;
     client.says(GET).await;
     client.hears_until("data: 1\n\n\r\n").await;
     let (stopped, rest) = tokio::join!(stop(&server), client.hears_all());

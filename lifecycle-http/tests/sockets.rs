@@ -3,13 +3,13 @@
 mod support;
 
 use lifecycle_http::{HttpServer, Listener};
-use support::{GET, serve};
+use support::{Client, GET, Place, serve, serve_tcp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn a_listener_of_std_may_be_inherited() {
     let inherited = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let site = serve(HttpServer::from_listener(
+    let site = serve_tcp(HttpServer::from_listener(
         Listener::try_from(inherited).unwrap(),
     ));
     let mut client = site.client().await;
@@ -18,15 +18,11 @@ async fn a_listener_of_std_may_be_inherited() {
     site.stop().await.unwrap();
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn a_unix_socket_is_served_and_drained() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("http.sock");
-    let site = serve(HttpServer::from_listener(
-        tokio::net::UnixListener::bind(&path).unwrap(),
-    ));
-    let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
+    let (listener, place) = support::unix();
+    let site = serve(HttpServer::from_listener(listener), place);
+    let mut client = site.place.connect().await.unwrap();
     client
         .write_all(b"GET /hold HTTP/1.1\r\nhost: a\r\n\r\n")
         .await
@@ -51,9 +47,9 @@ async fn several_listeners_are_one_server() {
             tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
         ));
     }
-    let site = serve(HttpServer::from_listeners(listeners));
+    let site = serve_tcp(HttpServer::from_listeners(listeners));
     for address in site.http.addresses() {
-        let mut client = support::Client(tokio::net::TcpStream::connect(address).await.unwrap());
+        let mut client = Client::of(address).await;
         client.says(GET).await;
         assert!(client.hears().await.ends_with("hello"));
     }
@@ -62,6 +58,7 @@ async fn several_listeners_are_one_server() {
 
 #[cfg(feature = "rustls")]
 mod tls {
+    use std::net::SocketAddr;
     use std::sync::Arc;
 
     use lifecycle_http::Limits;
@@ -93,15 +90,13 @@ mod tls {
     async fn connected(
         alpn: &[&[u8]],
     ) -> (
-        support::Site,
+        support::Site<SocketAddr>,
         tokio_rustls::client::TlsStream<tokio::net::TcpStream>,
     ) {
         let (acceptor, connector) = configured(alpn);
         let builder = HttpServer::bind("127.0.0.1:0").await.unwrap();
-        let site = serve(builder.handshake(acceptor));
-        let tcp = tokio::net::TcpStream::connect(site.address())
-            .await
-            .unwrap();
+        let site = serve_tcp(builder.handshake(acceptor));
+        let tcp = site.place.connect().await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let client = connector.connect(name, tcp).await.unwrap();
         (site, client)
@@ -146,12 +141,9 @@ mod tls {
     #[tokio::test(start_paused = true)]
     async fn a_handshake_that_stops_half_way_has_the_hello() {
         let (acceptor, _) = configured(&[]);
-        let site = serve(
-            HttpServer::bind("127.0.0.1:0")
-                .await
-                .unwrap()
-                .handshake(acceptor),
-        );
+        let (listener, place) = support::unix();
+        let builder = HttpServer::from_listener(listener);
+        let site = serve(builder.handshake(acceptor), place);
         let mut client = site.client().await;
         client.says("\x16\x03\x01\x02\x00").await;
         let start = tokio::time::Instant::now();

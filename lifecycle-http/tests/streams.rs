@@ -30,7 +30,7 @@ async fn listening(site: &Site, path: &str) -> Client {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_stream_ends_with_a_time_to_come_back() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = listening(&site, "/events").await;
     let start = Instant::now();
     let (stopped, last) = tokio::join!(site.stop(), chunk(&mut client));
@@ -50,7 +50,7 @@ async fn an_event_stream_ends_with_a_time_to_come_back() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_was_begun_is_finished_first() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = listening(&site, "/events").await;
     site.stage.events.send("data: tw").unwrap();
     assert_eq!(chunk(&mut client).await, "data: tw");
@@ -66,7 +66,7 @@ async fn an_event_that_was_begun_is_finished_first() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_another_kind_is_the_handlers_to_end() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let _client = listening(&site, "/endless").await;
     let error = site.stop_within(Duration::from_secs(5)).await.unwrap_err();
     assert!(error.to_string().contains("GET /endless"), "{error}");
@@ -86,7 +86,7 @@ async fn upgraded(site: &Site, path: &str) -> Client {
 
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_is_told_and_awaited() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = upgraded(&site, "/echo").await;
     client.says("hi").await;
     assert_eq!(client.hears_until("hi").await, "hi");
@@ -104,7 +104,7 @@ async fn an_upgrade_is_told_and_awaited() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_that_stays_is_cut_and_named() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = upgraded(&site, "/echo").await;
     let error = site
         .stop_within(Duration::from_secs(10))
@@ -117,7 +117,7 @@ async fn an_upgrade_that_stays_is_cut_and_named() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_in_foreign_hands_is_awaited_and_its_socket_cut() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = upgraded(&site, "/foreign").await;
     let error = site
         .stop_within(Duration::from_secs(10))
@@ -132,7 +132,7 @@ async fn an_upgrade_in_foreign_hands_is_awaited_and_its_socket_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_in_foreign_hands_that_ends_is_not_missed() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let _client = upgraded(&site, "/foreign").await;
     let (stopped, ()) = tokio::join!(site.stop(), async {
         site.told().await;
@@ -143,7 +143,7 @@ async fn an_upgrade_in_foreign_hands_that_ends_is_not_missed() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_without_a_byte_is_idle() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = upgraded(&site, "/echo").await;
     let start = Instant::now();
     assert_eq!(client.hears_until("bye").await, "bye");
@@ -154,7 +154,7 @@ async fn an_upgrade_without_a_byte_is_idle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connect_is_an_upgrade_too() {
-    let site = site(Limits::default()).await;
+    let site = site(Limits::default());
     let mut client = site.client().await;
     client
         .says("CONNECT b:1 HTTP/1.1\r\nhost: b:1\r\n\r\n")

@@ -1,6 +1,8 @@
 //! WebSocket clients are sent the close code 1001 at the shutdown, and the server waits for them for a limited time.
 #![cfg(feature = "ws")]
 
+mod support;
+
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -8,7 +10,8 @@ use futures_util::{SinkExt, StreamExt};
 use http::{Request, Response, StatusCode};
 use lifecycle_http::{HttpServer, Limits, RequestBody, ws};
 use lifecycle_runtime::{BoxError, Component, Context, Reason};
-use tokio::net::TcpStream;
+use support::Place;
+use tokio::net::UnixStream;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -30,11 +33,11 @@ async fn answer(mut request: Request<RequestBody>) -> Result<Response<String>, I
         }))
 }
 
-async fn server() -> (HttpServer, WebSocketStream<TcpStream>) {
-    let builder = HttpServer::bind("127.0.0.1:0").await.unwrap();
+async fn server() -> (HttpServer, WebSocketStream<UnixStream>) {
+    let (listener, place) = support::unix();
+    let builder = HttpServer::from_listener(listener);
     let http = builder.serve_hyper(hyper::service::service_fn(answer));
-    let stream = TcpStream::connect(http.addresses()[0]).await.unwrap();
-    stream.set_nodelay(true).unwrap();
+    let stream = place.connect().await.unwrap();
     let (mut client, _) = tokio_tungstenite::client_async("ws://a/", stream)
         .await
         .unwrap();
@@ -85,7 +88,7 @@ async fn a_client_that_does_not_answer_has_the_farewell() {
 async fn a_request_that_is_not_a_websocket_handshake_is_refused() {
     let builder = HttpServer::bind("127.0.0.1:0").await.unwrap();
     let http = builder.serve_hyper(hyper::service::service_fn(answer));
-    let stream = TcpStream::connect(http.addresses()[0]).await.unwrap();
+    let stream = http.addresses()[0].connect().await.unwrap();
     let (mut send, connection) =
         hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream))
             .await

@@ -1,6 +1,8 @@
 //! A server for tests, and clients that send exactly the bytes of the test.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
+mod place;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -12,11 +14,15 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::Frame;
-use lifecycle_http::{HttpConnection, HttpServer, Limits, RequestBody, upgrade_tracked};
+use lifecycle_http::{
+    Handshake, HttpBuilder, HttpConnection, HttpServer, Limits, RequestBody, upgrade_tracked,
+};
 use lifecycle_runtime::{BoxError, Component, Context, Reason};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, broadcast};
+
+pub use place::{Place, SocketFile, unix};
 
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -31,22 +37,39 @@ pub struct Stage {
     pub events: broadcast::Sender<&'static str>,
 }
 
-pub struct Site {
+/// A server, and the place where it listens.
+pub struct Site<P = SocketFile> {
     pub http: HttpServer,
     pub stage: Stage,
+    pub place: P,
 }
 
-pub async fn site(limits: Limits) -> Site {
-    site_of(limits, 1_000).await
+/// Starts a server on a unix socket.
+pub fn site(limits: Limits) -> Site {
+    site_of(limits, 1_000)
 }
 
-pub async fn site_of(limits: Limits, connections: usize) -> Site {
-    let builder = HttpServer::bind("127.0.0.1:0").await.unwrap();
+pub fn site_of(limits: Limits, connections: usize) -> Site {
+    let (listener, place) = unix();
     let most = NonZeroUsize::new(connections).unwrap();
-    serve(builder.connections(most).limits(limits))
+    let builder = HttpServer::from_listener(listener);
+    serve(builder.connections(most).limits(limits), place)
 }
 
-pub fn serve<H: lifecycle_http::Handshake>(builder: lifecycle_http::HttpBuilder<H>) -> Site {
+/// Starts a server on a TCP socket. Its clients can connect only while time is not paused: see [`unix`].
+pub async fn tcp_site(limits: Limits) -> Site<SocketAddr> {
+    let builder = HttpServer::bind("127.0.0.1:0").await.unwrap();
+    serve_tcp(builder.limits(limits))
+}
+
+/// Starts a server whose first socket is a TCP socket.
+pub fn serve_tcp<H: Handshake>(builder: HttpBuilder<H>) -> Site<SocketAddr> {
+    let Site { http, stage, .. } = serve(builder, ());
+    let place = http.addresses()[0];
+    Site { http, stage, place }
+}
+
+pub fn serve<H: Handshake, P>(builder: HttpBuilder<H>, place: P) -> Site<P> {
     let stage = Stage {
         release: Arc::new(Semaphore::new(0)),
         reached: Arc::new(Semaphore::new(0)),
@@ -57,21 +80,16 @@ pub fn serve<H: lifecycle_http::Handshake>(builder: lifecycle_http::HttpBuilder<
         let stage = handlers.clone();
         async move { Ok::<_, Infallible>(stage.answer(request).await) }
     }));
-    Site { http, stage }
+    Site { http, stage, place }
 }
 
-impl Site {
-    pub fn address(&self) -> SocketAddr {
-        self.http.addresses()[0]
+impl<P: Place> Site<P> {
+    pub async fn client(&self) -> Client<P::Stream> {
+        Client::of(&self.place).await
     }
+}
 
-    pub async fn client(&self) -> Client {
-        let client = TcpStream::connect(self.address()).await.unwrap();
-        // Without this, the kernel would delay small writes in real time, while the paused clock of the test moves on.
-        client.set_nodelay(true).unwrap();
-        Client(client)
-    }
-
+impl<P> Site<P> {
     /// Shuts the server down within a minute.
     pub async fn stop(&self) -> Result<(), BoxError> {
         self.stop_within(Duration::from_secs(60)).await
@@ -210,12 +228,16 @@ fn stream(events: broadcast::Receiver<&'static str>) -> Body {
     StreamBody::new(stream).boxed_unsync()
 }
 
-/// A client over a plain TCP socket, which the test writes to and reads from by hand.
-pub struct Client(pub TcpStream);
+/// A client over a plain socket, which the test writes to and reads from by hand.
+pub struct Client<S = UnixStream>(pub S);
 
 pub const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub async fn of<P: Place<Stream = S>>(place: &P) -> Self {
+        Self(place.connect().await.unwrap())
+    }
+
     pub async fn says(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
