@@ -163,15 +163,18 @@ async fn a_socket_that_is_shared_can_be_duplicated_only_while_it_listens() {
 
 #[tokio::test]
 async fn a_socket_that_somebody_holds_at_the_end_of_accepting_loses_no_client() {
-    let tcp = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let queue = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = Client::of(&queue.local_addr().unwrap()).await;
+    client.says("queued!").await;
+    support::has_queued(&queue);
+    // Tokio knows the socket only from here on. It does not look for clients before the first pause of all tasks, and
+    // accepting ends before that. So the client waits in the kernel's queue when accepting ends.
+    queue.set_nonblocking(true).unwrap();
+    let tcp = Arc::new(TcpListener::from_std(queue).unwrap());
     let held = tcp.clone();
-    let server = StreamServer::from_listeners([Listener::from(tcp)])
+    let _server = StreamServer::from_listeners([Listener::from(tcp)])
         .accept_until(async {})
         .serve(echo);
-    // The test has one thread, so the accept loop has not run yet. The client waits in the kernel's queue when
-    // accepting ends.
-    let mut client = client(&server).await;
-    client.says("queued!").await;
     assert_eq!(client.hears_until("!").await, "queued!");
     drop(held);
 }

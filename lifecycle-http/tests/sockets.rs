@@ -40,6 +40,22 @@ async fn a_unix_socket_is_served_and_drained() {
 }
 
 #[tokio::test]
+async fn a_client_in_the_queue_of_a_tcp_socket_is_answered() {
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = Client::of(&tcp.local_addr().unwrap()).await;
+    client.says(GET).await;
+    support::has_queued(&tcp);
+    let site = serve_tcp(HttpServer::from_listener(Listener::try_from(tcp).unwrap()));
+    // The accept loop is not polled before the stop, because nothing is awaited in between.
+    let (stopped, answer) = tokio::join!(site.stop(), client.hears_all());
+    stopped.unwrap();
+    assert!(
+        answer.ends_with("hello") && answer.contains("connection: close"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
 async fn several_listeners_are_one_server() {
     let mut listeners = Vec::new();
     for _ in 0..2 {

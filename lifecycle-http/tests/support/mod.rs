@@ -1,5 +1,10 @@
 //! A server for tests, and clients that send exactly the bytes of the test.
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "each test uses a part of it"
+)]
 
 mod place;
 
@@ -22,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, broadcast};
 
-pub use place::{Place, SocketFile, unix};
+pub use place::{Place, SocketFile, has_queued, unix};
 
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 

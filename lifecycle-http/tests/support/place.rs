@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
@@ -54,6 +56,11 @@ impl Place for SocketAddr {
 pub fn unix() -> (UnixListener, SocketFile) {
     let place = SocketFile(tempfile::tempdir().unwrap());
     (UnixListener::bind(place.path()).unwrap(), place)
+}
+
+/// Waits until the kernel has queued a client of `listener`. For TCP, that can be after the client has connected.
+pub fn has_queued(listener: &impl AsFd) {
+    rustix::event::poll(&mut [PollFd::new(listener, PollFlags::IN)], None).unwrap();
 }
 
 /// Returns whether tokio's clock stands still.
