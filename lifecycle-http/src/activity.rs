@@ -1,6 +1,7 @@
 //! The state of one connection. By it, `drive.rs` decides when a limit is exceeded and how the connection is drained.
 
-use std::fmt::Write as _;
+mod description;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -12,13 +13,6 @@ use tokio::time::Instant;
 use crate::Limits;
 use crate::interim::Interim;
 use crate::socket::SharedSocket;
-
-/// The number of requests that the description of a connection names. It gives only the number of the requests beyond
-/// these.
-const NAMED: usize = 2;
-
-/// The length of the longest path that the description of a connection shows whole, in characters.
-const SHOWN: usize = 120;
 
 /// The number of given-up requests at which an h2 client is asked to close. A request counts if the client gave it up
 /// before its response began; each response that begins takes one off the count.
@@ -159,8 +153,7 @@ impl Activity {
     pub(crate) fn bytes_arrived(&self) {
         let now = self.elapsed();
         self.heard.store(now, Ordering::Relaxed);
-        let between = self.exchanges.load(Ordering::Relaxed) == 0;
-        if between && self.head.load(Ordering::Relaxed) == 0 && !self.is_h2() {
+        if !self.is_in_exchange() && self.head.load(Ordering::Relaxed) == 0 && !self.is_h2() {
             self.head.store(now.max(1), Ordering::Relaxed);
         }
     }
@@ -238,11 +231,16 @@ impl Activity {
         self.exchanges.fetch_add(1, Ordering::Relaxed);
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         self.head.store(0, Ordering::Relaxed);
-        self.moved();
-        if !self.is_h2() {
+        let at = if self.is_h2() {
+            self.moved();
+            self.moved.load(Ordering::Relaxed)
+        } else {
             self.interim.clear();
-        }
-        let at = Duration::from_millis(self.moved.load(Ordering::Relaxed));
+            // Over HTTP/1.1 a head is complete when its last byte arrives, or when the request before it has ended.
+            let quiet = self.quiet.load(Ordering::Relaxed);
+            self.heard.load(Ordering::Relaxed).max(quiet)
+        };
+        let at = Duration::from_millis(at);
         let mut requests = self.requests();
         let number = requests
             .last()
@@ -269,7 +267,12 @@ impl Activity {
 
     /// Returns whether an HTTP/1.1 request is in flight. Over HTTP/2 it always returns `true`.
     pub(crate) fn is_answering(&self) -> bool {
-        self.is_h2() || self.exchanges.load(Ordering::Relaxed) > 0
+        self.is_h2() || self.is_in_exchange()
+    }
+
+    /// Returns whether a request is in flight.
+    pub(crate) fn is_in_exchange(&self) -> bool {
+        self.exchanges.load(Ordering::Relaxed) > 0
     }
 
     /// Records that the response to a request begins.
@@ -337,6 +340,19 @@ impl Activity {
         self.moved();
     }
 
+    /// Returns whether nothing limits the time of an HTTP/1.1 connection that was not told to close: it is idle, or its
+    /// service is waited for. This is the usual case, and is found without a reading of the clock.
+    pub(crate) fn is_unlimited(&self) -> bool {
+        let is = |of: &AtomicBool| of.load(Ordering::Relaxed);
+        if is(&self.h2) {
+            return false;
+        }
+        if !self.is_in_exchange() {
+            return self.head.load(Ordering::Relaxed) == 0;
+        }
+        is(&self.tunnel) || (self.unanswered.load(Ordering::Relaxed) > 0 && !is(&self.unread))
+    }
+
     pub(crate) fn seen(&self) -> Seen {
         let at = |of: &AtomicU64| Duration::from_millis(of.load(Ordering::Relaxed));
         let if_ever = |of: &AtomicU64| Some(at(of)).filter(|at| !at.is_zero());
@@ -355,55 +371,6 @@ impl Activity {
                 && (self.is_h2() || !self.unread.load(Ordering::Relaxed)),
             given_up: self.given_up.load(Ordering::Relaxed),
         }
-    }
-
-    /// Describes the requests in flight and what they wait for, such as
-    /// `GET /slow, waiting for the upstream for 1.5 s`, where `service` is "the upstream".
-    pub(crate) fn doing(&self, service: &str) -> String {
-        let seen = self.seen();
-        let (stage, since) = match seen.head {
-            Some(head) if seen.exchanges == 0 => ("reading a head", head),
-            _ if seen.tunnel => ("upgraded, silent", seen.last),
-            _ if seen.awaits_service => ("waiting for ", self.asked()),
-            _ if self.is_h2() => ("silent", seen.last),
-            _ if seen.exchanges == 0 => ("idle", seen.last),
-            _ if self.unanswered.load(Ordering::Relaxed) > 0 => ("reading the body", self.asked()),
-            _ => ("answering", self.asked()),
-        };
-        let service = if seen.awaits_service { service } else { "" };
-        let mut text = self.names();
-        let lead = if text.is_empty() { "" } else { ", " };
-        let time = seen.now.saturating_sub(since).as_secs_f32();
-        // The result is ignored, because writing to a `String` cannot fail.
-        let _ = write!(text, "{lead}{stage}{service} for {time:.1} s");
-        text
-    }
-
-    /// Returns the time at which the head of the newest request in flight was complete.
-    fn asked(&self) -> Duration {
-        let requests = self.requests();
-        requests.last().map_or(Duration::ZERO, |request| request.at)
-    }
-
-    /// Returns the names of the requests in flight, such as `GET /slow, POST /upload and 3 more`.
-    pub(crate) fn names(&self) -> String {
-        let requests = self.requests();
-        let mut text = String::new();
-        for request in requests.iter().take(NAMED) {
-            let lead = if text.is_empty() { "" } else { ", " };
-            // The query is left out, because it may hold secrets.
-            let path = request.uri.path();
-            let (shown, more) = match path.char_indices().nth(SHOWN) {
-                Some((end, _)) => (&path[..end], "…"),
-                None => (path, ""),
-            };
-            // The result is ignored, because writing to a `String` cannot fail.
-            let _ = write!(text, "{lead}{} {shown}{more}", request.method);
-        }
-        if requests.len() > NAMED {
-            let _ = write!(text, " and {} more", requests.len() - NAMED);
-        }
-        text
     }
 
     fn requests(&self) -> MutexGuard<'_, Vec<Request>> {

@@ -114,7 +114,7 @@ pub(crate) async fn drive<C: Drivable, F: Future<Output = CloseReason>>(
             let told = signal.poll(cx, activity, &delay);
             // The graceful shutdown starts before hyper is polled: the request in flight may end in that poll, and
             // should be the last one on the connection.
-            if told.is_some() && parted.is_none() && activity.seen().exchanges > 0 {
+            if told.is_some() && parted.is_none() && activity.is_in_exchange() {
                 parted = Some(activity.opened().elapsed());
                 http.as_mut().start_graceful_shutdown();
             }
@@ -122,6 +122,9 @@ pub(crate) async fn drive<C: Drivable, F: Future<Output = CloseReason>>(
             // answered.
             if let Poll::Ready(ended) = http.as_mut().poll(cx) {
                 return Poll::Ready(ended.map_or_else(End::Broken, |()| End::Closed));
+            }
+            if told.is_none() && parted.is_none() && activity.is_unlimited() {
+                return Poll::Pending;
             }
             let seen = activity.seen();
             if seen.given_up > 1 {

@@ -1,7 +1,6 @@
 //! An exchange: one request and its response.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -12,7 +11,7 @@ use tower_service::Service;
 
 use crate::activity::Activity;
 use crate::ending::{EndingBody, Messages};
-use crate::link::Link;
+use crate::link::{Common, Link};
 use crate::pace::Pace;
 use crate::response_body::ResponseBody;
 use crate::{HttpConnection, RequestBody, SseBody};
@@ -20,7 +19,7 @@ use crate::{HttpConnection, RequestBody, SseBody};
 /// An exchange of a request and its response. It begins with the request's head. It ends when the response's body is
 /// dropped, or when the request is given up before that.
 pub(crate) struct Exchange {
-    activity: Arc<Activity>,
+    link: HttpConnection,
     number: usize,
     /// Whether the client has yet to take bytes of the response's body, on h2.
     owing: bool,
@@ -33,10 +32,10 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    fn begin(link: &Link, request: &Request<Incoming>) -> Self {
+    fn begin(connection: HttpConnection, request: &Request<Incoming>) -> Self {
+        let link = connection.link();
         Self {
             number: link.activity.begins(request.method(), request.uri()),
-            activity: Arc::clone(&link.activity),
             owing: false,
             answered: false,
             upgraded: false,
@@ -44,11 +43,20 @@ impl Exchange {
             // The gate is closed only when all connections have ended or are cut, and nobody asks for the number of
             // exchanges then.
             _pass: link.common.exchanges.enter().ok(),
+            link: connection,
         }
     }
 
+    fn activity(&self) -> &Activity {
+        &self.link.link().activity
+    }
+
+    fn common(&self) -> &Common {
+        &self.link.link().common
+    }
+
     pub(crate) fn is_h2(&self) -> bool {
-        self.activity.is_h2()
+        self.activity().is_h2()
     }
 
     /// Records that the response begins or that the service has failed. In both cases the client did not give the
@@ -56,14 +64,14 @@ impl Exchange {
     pub(crate) fn answers(&mut self) {
         if !self.answered {
             self.answered = true;
-            self.activity.answers();
+            self.activity().answers();
         }
     }
 
     pub(crate) fn owes(&mut self, owes: bool) {
         if self.owing != owes && self.is_h2() {
             self.owing = owes;
-            self.activity.owes(owes);
+            self.activity().owes(owes);
         }
     }
 }
@@ -72,9 +80,9 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.owes(false);
         if !self.answered {
-            self.activity.abandons();
+            self.activity().abandons();
         }
-        self.activity.ends(self.number, self.upgraded);
+        self.activity().ends(self.number, self.upgraded);
     }
 }
 
@@ -88,14 +96,13 @@ where
     S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>>,
     B: Body,
 {
-    let mut exchange = Exchange::begin(link.link(), &request);
+    let mut exchange = Exchange::begin(link, &request);
     let connects = request.method() == Method::CONNECT;
     let version = request.version();
-    let common = &link.link().common;
-    let ambiguous = !exchange.is_h2() && link.link().activity.is_ambiguous();
-    let mut request = prepare(request, &link);
+    let ambiguous = !exchange.is_h2() && exchange.activity().is_ambiguous();
+    let mut request = prepare(request, exchange.link.clone());
     if ambiguous {
-        if !common.passes_ambiguous {
+        if !exchange.common().passes_ambiguous {
             return Ok(bad_request(exchange));
         }
         request.extensions_mut().insert(AmbiguousLength(()));
@@ -111,7 +118,7 @@ where
 
     exchange.upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS
         || (connects && response.status().is_success());
-    let last = ambiguous || link.close_reason().is_some();
+    let last = ambiguous || exchange.link.close_reason().is_some();
     if !exchange.upgraded && version <= Version::HTTP_11 && last {
         // The header is set here, because hyper sets it only once the connection's graceful shutdown has begun, which
         // may come too late.
@@ -119,16 +126,20 @@ where
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    let common = exchange.common();
     if !common.ends_streams {
         return Ok(response.map(|body| ResponseBody::plain(body, exchange)));
     }
+    let limits = common.limits;
     let events = is_event_stream(response.headers());
     let messages = messages(response.headers(), exchange.is_h2(), &common.lines);
     Ok(response.map(|body| {
+        let connection = exchange.link.connection();
         if events {
-            ResponseBody::events(SseBody::new(body, link.connection()), exchange)
+            let events = SseBody::new(body, connection);
+            ResponseBody::events(events, exchange)
         } else if let Some(messages) = messages {
-            let ending = EndingBody::new(body, messages, link.connection(), &common.limits);
+            let ending = EndingBody::new(body, messages, connection, &limits);
             ResponseBody::ending(ending, exchange)
         } else {
             ResponseBody::plain(body, exchange)
@@ -151,14 +162,15 @@ fn bad_request<B: Body>(exchange: Exchange) -> Response<ResponseBody<B>> {
     response
 }
 
-fn prepare(request: Request<Incoming>, link: &HttpConnection) -> Request<RequestBody> {
-    let pace = (!is_grpc(request.headers())).then(|| Pace::new(&link.link().common.limits));
+fn prepare(request: Request<Incoming>, link: HttpConnection) -> Request<RequestBody> {
     let (mut head, body) = request.into_parts();
-    head.extensions.insert(link.clone());
-    Request::from_parts(
-        head,
-        RequestBody::new(body, Arc::clone(&link.link().activity), pace),
-    )
+    let Link {
+        activity, common, ..
+    } = &**link.link();
+    let pace = || (!is_grpc(&head.headers)).then(|| Pace::new(&common.limits));
+    let body = RequestBody::new(body, activity, pace);
+    head.extensions.insert(link);
+    Request::from_parts(head, body)
 }
 
 /// Returns whether a request is a gRPC call, whose streams may be silent for as long as they like.

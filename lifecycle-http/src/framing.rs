@@ -1,5 +1,7 @@
 //! Finds where the requests of an HTTP/1.1 connection end, and where that end is ambiguous.
 
+use std::io::BufRead as _;
+
 /// The number of bytes that are looked at in a `Content-Length`, `Transfer-Encoding` or chunk size line.
 const LINE: usize = 128;
 
@@ -120,7 +122,7 @@ impl RequestFraming {
     }
 
     fn read_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let end = end_of_line(bytes);
         if self.state == State::RequestLine {
             self.fragment |= bytes[..end.unwrap_or(bytes.len())].contains(&b'#');
         }
@@ -200,8 +202,21 @@ impl RequestFraming {
     }
 }
 
+/// Returns the position of the first line feed.
+fn end_of_line(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    // Reading from a slice cannot fail. This searches many bytes at a time.
+    let read = rest.skip_until(b'\n').unwrap_or_default();
+    read.checked_sub(1).filter(|end| bytes[*end] == b'\n')
+}
+
 impl Head {
     fn field(&mut self, line: &[u8], cut: bool) {
+        // Most fields are neither of the two, as their first letter shows.
+        let begins = |first: &u8| first.is_ascii_whitespace() || b"cCtT".contains(first);
+        if !line.first().is_some_and(begins) {
+            return;
+        }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
             return;
         };

@@ -3,6 +3,7 @@
 //! hyper's server cannot send them. So they are kept with the connection, and its stream writes them between two final
 //! responses: after the last byte of the earlier response, and before the first byte of the response that they precede.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -15,7 +16,11 @@ const MOST: usize = 16 * 1024;
 
 /// The interim responses that wait for a client over HTTP/1.1.
 #[derive(Debug, Default)]
-pub(crate) struct Interim(Mutex<State>);
+pub(crate) struct Interim {
+    /// Whether `heads` is not empty. It is rare, so the lock is rarely taken.
+    waits: AtomicBool,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -33,7 +38,9 @@ impl Interim {
             return false;
         }
         state.heads.extend_from_slice(&head);
-        let writer = state.writer.take();
+        // The wake that follows orders this store before the load of the task that it wakes.
+        self.waits.store(true, Ordering::Relaxed);
+        let writer = state.writer.clone();
         drop(state);
         if let Some(writer) = writer {
             writer.wake();
@@ -41,23 +48,28 @@ impl Interim {
         true
     }
 
-    /// Takes the interim responses that wait. `writer` is woken when another one is added.
-    pub(crate) fn take(&self, writer: &Waker) -> Bytes {
-        let mut state = self.state();
-        match &mut state.writer {
-            Some(waiting) => waiting.clone_from(writer),
-            none => *none = Some(writer.clone()),
+    /// Sets the task that is woken when an interim response is added.
+    pub(crate) fn wakes(&self, writer: &Waker) {
+        self.state().writer = Some(writer.clone());
+    }
+
+    /// Takes the interim responses that wait.
+    pub(crate) fn take(&self) -> Bytes {
+        if !self.waits.load(Ordering::Relaxed) {
+            return Bytes::new();
         }
+        let mut state = self.state();
+        self.waits.store(false, Ordering::Relaxed);
         std::mem::take(&mut state.heads).into()
     }
 
     /// Drops the interim responses that wait.
     pub(crate) fn clear(&self) {
-        self.state().heads.clear();
+        drop(self.take());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,9 +96,9 @@ mod tests {
         let fit = (0..10_000)
             .filter(|_| interim.push(StatusCode::PROCESSING, &HeaderMap::new()))
             .count();
-        let waiting = interim.take(Waker::noop());
+        let waiting = interim.take();
         assert!(!waiting.is_empty() && waiting.len() <= MOST);
         assert_eq!(waiting.len(), fit * length, "none is cut");
-        assert!(interim.take(Waker::noop()).is_empty());
+        assert!(interim.take().is_empty());
     }
 }

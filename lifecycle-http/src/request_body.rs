@@ -38,7 +38,11 @@ pub enum BodyError {
 }
 
 impl RequestBody {
-    pub(crate) fn new(body: Incoming, activity: Arc<Activity>, pace: Option<Pace>) -> Self {
+    pub(crate) fn new(
+        body: Incoming,
+        activity: &Arc<Activity>,
+        pace: impl FnOnce() -> Option<Pace>,
+    ) -> Self {
         let ended = body.is_end_stream();
         if !activity.is_h2() {
             activity.unread(!ended);
@@ -48,8 +52,8 @@ impl RequestBody {
         }
         Self(Some(Arriving {
             body,
-            activity: Some(activity),
-            pace,
+            activity: Some(Arc::clone(activity)),
+            pace: pace(),
         }))
     }
 

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,6 +27,8 @@ pub(crate) struct Sniffed<T> {
     framing: RequestFraming,
     /// The part of the interim responses that the stream is writing and has not written yet.
     interim: Bytes,
+    /// The task that is woken when an interim response is added.
+    writer: Option<Waker>,
     /// Whether hyper has handed over all bytes of the last response, so that the next bytes from hyper begin a
     /// response.
     flushed: bool,
@@ -42,6 +44,7 @@ impl<T: AsyncRead + Unpin> Sniffed<T> {
             taken: 0,
             framing: RequestFraming::new(),
             interim: Bytes::new(),
+            writer: None,
             flushed: true,
         }
     }
@@ -114,7 +117,15 @@ impl<T: AsyncWrite + Unpin> Sniffed<T> {
     /// Writes all interim responses that wait, once the stream is between two final responses.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.flushed && self.interim.is_empty() && self.activity.is_between() {
-            self.interim = self.activity.interim.take(cx.waker());
+            if !self
+                .writer
+                .as_ref()
+                .is_some_and(|it| it.will_wake(cx.waker()))
+            {
+                self.activity.interim.wakes(cx.waker());
+                self.writer = Some(cx.waker().clone());
+            }
+            self.interim = self.activity.interim.take();
         }
         while !self.interim.is_empty() {
             let stream = Pin::new(&mut self.stream);

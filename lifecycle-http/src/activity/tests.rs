@@ -47,6 +47,7 @@ async fn it_says_what_goes_on_and_for_how_long_but_not_the_query() {
     assert_eq!(says(1).await, "idle for 1.0 s");
     activity.bytes_arrived();
     assert_eq!(says(2).await, "reading a head for 2.0 s");
+    activity.bytes_arrived();
     let number = activity.begins(&Method::POST, &Uri::from_static("/slow?token=secret"));
     activity.unread(true);
     assert_eq!(says(3).await, "POST /slow, reading the body for 3.0 s");

@@ -1,4 +1,7 @@
+use http::{Method, Uri};
+
 use super::*;
+use crate::socket::SharedSocket;
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -196,4 +199,39 @@ fn h2_whose_client_takes_nothing_is_cut() {
     );
     seen.now = seconds(120);
     assert_eq!(next_h2(&seen, None, None, &limits()), Next::Cut);
+}
+
+/// The quick answer of `is_unlimited` is the one that `next_h1` gives, in every state that a connection passes through.
+#[tokio::test]
+async fn h1_is_unlimited_exactly_when_nothing_is_to_be_done_before_it_is_woken() {
+    let limits = Limits {
+        silence: seconds(10),
+        ..limits()
+    };
+    for upgraded in [false, true] {
+        let activity = Activity::new(SharedSocket::default());
+        let agrees = |unlimited: bool, state: &str| {
+            assert_eq!(activity.is_unlimited(), unlimited, "{state}");
+            let next = next_h1(&activity.seen(), None, None, &limits);
+            assert_eq!(next == Next::Rest, unlimited, "{state}");
+        };
+        agrees(true, "idle");
+        activity.bytes_arrived();
+        agrees(false, "half a head");
+        let number = activity.begins(&Method::GET, &Uri::from_static("/"));
+        activity.unread(true);
+        agrees(false, "the client sends a body");
+        activity.unread(false);
+        agrees(true, "the service is waited for");
+        activity.answers();
+        agrees(false, "the client takes a response");
+        activity.ends(number, upgraded);
+        agrees(true, "answered");
+        activity.begins(&Method::GET, &Uri::from_static("/"));
+        activity.answers();
+        agrees(
+            upgraded,
+            "the client takes a response, or the connection is upgraded",
+        );
+    }
 }
