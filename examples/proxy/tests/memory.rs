@@ -126,6 +126,24 @@ fn streams_that_are_not_read_hold_little() {
     });
 }
 
+#[test]
+fn http_1_connections_that_are_not_read_hold_little() {
+    let (upstream, sent) = endless();
+    let proxy = Proxy::before(&upstream, "timeouts: {idle: 600}");
+    each_stream_adds_less_than(A_STREAM, &proxy, |_| {
+        let clients: Vec<_> = (0..STREAMS)
+            .map(|_| {
+                let mut client = proxy.connect();
+                client.ask("/");
+                client.response_head();
+                client
+            })
+            .collect();
+        settle(&sent);
+        clients
+    });
+}
+
 /// Returns a client that sends `STREAMS` requests, each with as many bytes of a body as the proxy
 /// accepts.
 async fn sending(proxy: &Proxy, moved: &AtomicU64) -> impl Sized + use<> {
