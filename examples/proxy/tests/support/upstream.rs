@@ -4,6 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::net::{self, AddressFamily, SocketType};
+
 use super::Client;
 
 /// A listener that passes each connection to a closure, with the connection's number. The listener
@@ -33,11 +35,13 @@ impl Upstream {
         }
     }
 
-    /// Returns an address on which nothing listens.
+    /// Returns an address that refuses connections. A socket that does not listen keeps its port until the
+    /// process of the test ends, since another process could use it otherwise.
     pub fn unused_address() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = net::getsockname(&socket).unwrap().try_into().unwrap();
+        std::mem::forget(socket);
+        address
     }
 }
