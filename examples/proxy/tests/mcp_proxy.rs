@@ -128,7 +128,7 @@ fn a_process_that_ignores_its_end_is_killed_with_its_group_and_the_step_says_so(
         printf '{"jsonrpc":"2.0","id":1,"result":{"pid":%s,"child":%s}}\n' $$ $!
         while :; do sleep 1000; done"#;
     let proxy = Proxy::start(&format!(
-        "{}shutdown_timeout: 4\n",
+        "{}shutdown_timeout: 12\n",
         config(stubborn, "stop: 60")
     ));
     let result = call(&mut proxy.connect(), "1")["result"].clone();
