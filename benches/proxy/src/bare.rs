@@ -1,5 +1,5 @@
-//! Runs the proxy in its own process. It runs either the whole proxy, or only the code that forwards requests, under an
-//! accept loop without tracking.
+//! Runs the proxy in its own process: the whole proxy, only the code that forwards requests, under an accept loop without
+//! tracking, or a proxy of hyper alone.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use lifecycle_proxy::forwarding::exchange::Accounting;
 use lifecycle_proxy::forwarding::forward::{Forward, Rules};
 use lifecycle_proxy::inbound::body::Upload;
 use lifecycle_proxy::inbound::link::Link;
-use lifecycle_proxy::inbound::server::Handler as _;
+use lifecycle_proxy::inbound::server::{Handler as _, limits_of};
 use lifecycle_proxy::inbound::sockets::Listening;
 use lifecycle_proxy::metrics::{Metrics, Sources};
 use lifecycle_proxy::routing::group::Group;
@@ -29,11 +29,12 @@ use lifecycle_proxy_overload::load::{Bounds, Load, Resource};
 use lifecycle_runtime::{ConnectionStats, Runner, ShutdownHandle};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::Result;
+use crate::{Result, floor};
 
 pub(crate) const ROLE: &str = "proxy";
 pub(crate) const TRACKED: &str = "tracked";
 pub(crate) const UNTRACKED: &str = "untracked";
+pub(crate) const FLOOR: &str = "floor";
 
 pub(crate) fn run(with: &str, listen: &str, upstream: &str) -> Result<ExitCode> {
     let config = Config {
@@ -49,6 +50,10 @@ pub(crate) fn run(with: &str, listen: &str, upstream: &str) -> Result<ExitCode> 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    if with == FLOOR {
+        runtime.block_on(floor::serve(listen.parse()?, upstream.parse()?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     runtime.block_on(untracked(config))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -60,6 +65,7 @@ async fn untracked(config: Config) -> Result<()> {
     let (_pool, forward) = forward(&config, upstream);
     // Every request gets this same value for its connection. The value never gives a close signal.
     let connection = HttpConnection::detached("everyone");
+    let buffer = limits_of(&config.timeouts).max_head;
     let listener = TcpListener::bind(config.listen_addrs[0]).await?;
     loop {
         let (stream, peer) = listener.accept().await?;
@@ -69,11 +75,12 @@ async fn untracked(config: Config) -> Result<()> {
             local: stream.local_addr()?,
             connection: connection.clone(),
         };
-        tokio::spawn(serve(stream, forward.clone(), link));
+        tokio::spawn(serve(stream, forward.clone(), link, buffer));
     }
 }
 
-async fn serve(stream: TcpStream, forward: Forward, link: Link) {
+/// Serves one connection, with buffers as large as those of the proxy.
+async fn serve(stream: TcpStream, forward: Forward, link: Link, buffer: usize) {
     let service = service_fn(move |request: Request<_>| {
         let (forward, link) = (forward.clone(), link.clone());
         async move {
@@ -82,7 +89,7 @@ async fn serve(stream: TcpStream, forward: Forward, link: Link) {
         }
     });
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().header_read_timeout(None);
+    http.http1().header_read_timeout(None).max_buf_size(buffer);
     let served = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
     // A connection that fails is no error of the measurement.
     let _ = served.await;
@@ -130,7 +137,7 @@ fn forward(config: &Config, upstream: Upstream) -> (UpstreamPool, Forward) {
     (pool, Forward::new(client, routes, load, rules, accounting))
 }
 
-/// Returns the command that runs the proxy. `with` is `TRACKED` or `UNTRACKED`.
+/// Returns the command that runs a proxy. `with` is `TRACKED`, `UNTRACKED` or `FLOOR`.
 pub(crate) fn command(
     with: &str,
     listen: SocketAddr,

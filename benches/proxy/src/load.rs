@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 
 use tempfile::TempDir;
 
-use crate::bare::{self, TRACKED, UNTRACKED};
+use crate::bare::{self, FLOOR, TRACKED, UNTRACKED};
 use crate::peers::{self, BODIES};
 use crate::process::{Server, free_address};
 use crate::stats::{median, spread};
@@ -79,6 +79,7 @@ pub(crate) fn beside_peers(rounds: usize) -> Result<()> {
             peers::haproxy(directory, at, to, threads)
         })?,
         arena.enter("this proxy", |_, at, to| bare::command(TRACKED, at, to))?,
+        arena.enter("hyper alone", |_, at, to| bare::command(FLOOR, at, to))?,
     ];
     for (body, length) in BODIES {
         let turns = play(&contestants, body, rounds, 3)?;

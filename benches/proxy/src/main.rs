@@ -4,6 +4,7 @@
 mod bare;
 mod clients;
 mod drain;
+mod floor;
 mod load;
 mod peers;
 mod process;
