@@ -19,6 +19,11 @@ use crate::{Limits, RawStream};
 /// than the kernel queues for a socket of tokio or std.
 const BACKLOG: usize = 4096;
 
+/// The most bytes that the kernel takes for a client before it has sent the earlier ones. Its buffer would grow to 4 MB
+/// for a client that does not read, and all sockets of a machine share the kernel's memory for them.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT: u32 = 128 * 1024;
+
 /// A listening socket: TCP or unix. It is made from a socket of tokio or std, which may be inherited from another
 /// process.
 ///
@@ -128,11 +133,21 @@ pub(crate) fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
-/// Makes a TCP socket send small answers at once, and makes the kernel probe for clients that are gone without closing.
-/// Errors are ignored, because the socket may be gone, too.
-pub(crate) fn tune(socket: &RawStream, limits: &Limits) {
+/// Makes a TCP socket send small answers at once, and bounds what the kernel holds for a client that does not read.
+/// Errors are ignored, because the socket may be gone.
+pub(crate) fn tune_writes(socket: &RawStream) {
     if let RawStream::Tcp(tcp) = socket {
         let _ = tcp.set_nodelay(true);
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        let _ = SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT);
+    }
+}
+
+/// Tunes the writes of a TCP socket, and makes the kernel probe for clients that are gone without closing.
+/// Errors are ignored, because the socket may be gone, too.
+pub(crate) fn tune(socket: &RawStream, limits: &Limits) {
+    tune_writes(socket);
+    if let RawStream::Tcp(tcp) = socket {
         let probes = TcpKeepalive::new()
             .with_time(probing(limits.idle))
             .with_interval(probing(limits.ping));

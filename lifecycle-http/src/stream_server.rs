@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, ToSocketAddrs};
 
 use crate::accept::Serve;
 use crate::entrance::{Accepting, Entrance, Refusal};
+use crate::listener::tune_writes;
 use crate::{Listener, RawStream};
 
 /// A server that hands each accepted stream to a service unchanged: for protocols other than HTTP, or to relay TLS
@@ -185,10 +186,7 @@ where
         stream: RawStream,
         connection: Connection,
     ) -> impl Future<Output = O> + Send + 'static {
-        if let RawStream::Tcp(tcp) = &stream {
-            // An error is ignored, because the client may already be gone.
-            let _ = tcp.set_nodelay(true);
-        }
+        tune_writes(&stream);
         (self.0)(stream, connection)
     }
 }

@@ -29,6 +29,10 @@ const SEND: usize = 16 * 1024;
 /// The bytes that a sender may send on a stream of HTTP/2 while the proxy does not read from it.
 const WINDOW: u32 = 64 * 1024;
 
+/// The bytes that the kernel takes for an upstream before it has sent the earlier ones. Without a
+/// bound it takes 4 MB, as for a client, where `lifecycle-http` has the same bound.
+pub const UNSENT: u32 = 128 * 1024;
+
 /// Bounds the memory of the connection of a client.
 pub const fn bound_server(limits: &mut Limits) {
     limits.max_head = CLIENT;

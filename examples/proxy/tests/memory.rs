@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use hyper::Request;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use support::{Proxy, Upstream};
 
 /// The number of streams on each connection.
@@ -24,7 +25,11 @@ const AN_UPLOAD: u64 = 130_000;
 
 /// The number of measured connections. The first connection is not measured, since it also fills
 /// the process's pools.
-const CONNECTIONS: u64 = 5;
+const CONNECTIONS: u64 = 3;
+
+/// The size of the kernel's buffers at the clients and at the upstreams. The kernel bounds the memory of all sockets
+/// together, and drops what any process receives beyond that. By itself a buffer grows to several megabytes.
+const BUFFER: usize = 16 * 1024;
 
 /// Starts an upstream that answers without an end. The counter has the number of bytes that it has
 /// sent.
@@ -33,6 +38,7 @@ fn endless() -> (Upstream, Arc<AtomicU64>) {
     let count = sent.clone();
     let upstream = Upstream::start(move |_, client| {
         while client.next_head().is_some() {
+            set_socket_send_buffer_size(&client.stream, BUFFER).unwrap();
             client.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n");
             let bytes = vec![b'x'; 65536];
             while client.stream.write_all(&bytes).is_ok() {
@@ -87,6 +93,7 @@ async fn stalled(proxy: &Proxy) -> impl Sized + use<> {
     let stream = tokio::net::TcpStream::connect(proxy.address())
         .await
         .unwrap();
+    set_socket_recv_buffer_size(&stream, BUFFER).unwrap();
     let mut builder = h2::client::Builder::new();
     builder
         .initial_window_size((1 << 31) - 1)
@@ -134,6 +141,7 @@ fn http_1_connections_that_are_not_read_hold_little() {
         let clients: Vec<_> = (0..STREAMS)
             .map(|_| {
                 let mut client = proxy.connect();
+                set_socket_recv_buffer_size(&client.stream, BUFFER).unwrap();
                 client.ask("/");
                 client.response_head();
                 client

@@ -15,10 +15,12 @@ use hyper::http::Extensions;
 use hyper::http::uri::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use crate::buffers;
 use crate::upstream::failure::ConnectError;
 
 /// The record of what has passed over a connection. hyper-util's client puts it into the extensions
@@ -116,7 +118,10 @@ pub struct Kept {
 }
 
 impl Kept {
-    pub(super) const fn new(stream: TcpStream, life: Life) -> Self {
+    /// Wraps a connection. Bounds what the kernel takes of requests that the upstream does not read.
+    pub(super) fn new(stream: TcpStream, life: Life) -> Self {
+        // An error is ignored, since the connection works without the bound, too.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(buffers::UNSENT);
         Self { stream, life }
     }
 }
