@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use lifecycle_http::{HttpServer, RequestBody, StreamServer};
+use lifecycle_http::{HttpServer, Limits, RequestBody, StreamServer};
 use lifecycle_runtime::Connection;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
@@ -40,8 +40,9 @@ async fn standstill(sent: &AtomicU64) -> u64 {
     }
 }
 
-#[tokio::test]
-async fn the_kernel_takes_little_of_a_response_that_the_client_does_not_read() {
+/// Starts a server whose responses have no end. Returns the server, and the number of bytes that it has taken from their
+/// bodies.
+async fn endless(limits: Limits) -> (HttpServer, Arc<AtomicU64>) {
     let sent = Arc::new(AtomicU64::new(0));
     let count = sent.clone();
     let service = hyper::service::service_fn(move |_: Request<RequestBody>| {
@@ -53,7 +54,12 @@ async fn the_kernel_takes_little_of_a_response_that_the_client_does_not_read() {
         async { Ok::<_, Infallible>(Response::new(StreamBody::new(body))) }
     });
     let http = HttpServer::bind("127.0.0.1:0").await.unwrap();
-    let http = http.serve_hyper(service);
+    (http.limits(limits).serve_hyper(service), sent)
+}
+
+#[tokio::test]
+async fn the_kernel_takes_little_of_a_response_that_the_client_does_not_read() {
+    let (http, sent) = endless(Limits::default()).await;
     let mut client = deaf(http.addresses()[0]).await;
     client
         .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -61,6 +67,41 @@ async fn the_kernel_takes_little_of_a_response_that_the_client_does_not_read() {
         .unwrap();
     let taken = standstill(&sent).await;
     assert!(taken < MOST, "{taken} bytes");
+}
+
+/// Returns how many bytes a server with this `send_buffer` takes from a body whose client does not read.
+#[cfg(feature = "h2")]
+async fn taken_over_h2(send_buffer: usize) -> u64 {
+    let mut limits = Limits::default();
+    limits.send_buffer = send_buffer;
+    let (http, sent) = endless(limits).await;
+    let client = deaf(http.addresses()[0]).await;
+    let mut builder = h2::client::Builder::new();
+    builder
+        .initial_window_size(1 << 30)
+        .initial_connection_window_size(1 << 30);
+    let (mut send, connection) = builder.handshake::<_, Bytes>(client).await.unwrap();
+    let mut connection = std::pin::pin!(connection);
+    let request = Request::get("http://a/").body(()).unwrap();
+    let (head, _) = send.send_request(request, true).unwrap();
+    let _body = tokio::select! {
+        _ = &mut connection => panic!("the connection ended"),
+        head = head => head.unwrap(),
+    };
+    // Nothing polls the connection any more, so the client reads no more.
+    standstill(&sent).await
+}
+
+#[cfg(feature = "h2")]
+#[tokio::test]
+async fn a_stream_of_h2_takes_as_much_as_its_send_buffer_holds() {
+    let (little, much) = tokio::join!(taken_over_h2(PIECE), taken_over_h2(1 << 20));
+    assert!(little < MOST, "{little} bytes");
+    let more = much.saturating_sub(little);
+    assert!(
+        more > 1 << 19 && more < 3 << 19,
+        "{little} and {much} bytes"
+    );
 }
 
 #[tokio::test]
