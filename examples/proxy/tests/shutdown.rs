@@ -52,13 +52,15 @@ fn sigterm_finishes_the_request_in_flight_and_refuses_new_connections() {
 
 #[test]
 fn a_response_that_begins_while_draining_says_that_it_is_the_last() {
-    let upstream = Upstream::start(|_, client| {
+    let (answer, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let upstream = Upstream::start(move |_, client| {
         client.head();
-        std::thread::sleep(Duration::from_millis(500));
+        told.lock().unwrap().recv().unwrap();
         client.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     });
     let proxy = Proxy::before(&upstream, "");
-    let mut client = proxy.connect();
+    let (mut client, mut silent) = (proxy.connect(), proxy.connect());
     client.ask("/");
     eventually("the request's arrival", || {
         let count = upstream
@@ -67,6 +69,9 @@ fn a_response_that_begins_while_draining_says_that_it_is_the_last() {
         (count == 1).then_some(())
     });
     proxy.drain();
+    // The drain closes a connection without a request, which shows that all connections were told.
+    assert_eq!(silent.rest(), b"");
+    answer.send(()).unwrap();
     let (response, body) = client.response();
     assert_eq!((response.status, &*body), (200, &b"ok"[..]));
     assert_eq!(response.header("connection"), Some("close"));
