@@ -21,7 +21,10 @@ pub struct Server {
 impl Server {
     /// Starts a peer's server, and waits until it serves.
     pub fn start(peer: &str, scenario: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_lifecycle-peers"))
+        // A test that runs in the background of a shell or under nohup inherits signals that are ignored.
+        let mut child = Command::new("env")
+            .arg("--default-signal=TERM,INT,QUIT,HUP")
+            .arg(env!("CARGO_BIN_EXE_lifecycle-peers"))
             .args([peer, scenario])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
