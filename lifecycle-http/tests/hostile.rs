@@ -180,20 +180,24 @@ fn reset(client: Client<TcpStream>) {
         .unwrap();
 }
 
+/// Returns limits whose times are all `time`, except for the spread.
+fn all_times(time: Duration) -> Limits {
+    let mut limits = Limits::default();
+    limits.header_read_timeout = time;
+    limits.idle = time;
+    limits.stall = time;
+    limits.ping = time;
+    limits.pong = time;
+    limits.keep_alive_after_drain = time;
+    limits.close_ack_timeout = time;
+    limits.linger = time;
+    limits
+}
+
 /// Returns limits that no test reaches. Only TCP has resets, so the tests of resets run in real time, and they show by
 /// these limits that the reset itself ends the connection.
 fn an_hour() -> Limits {
-    let hour = Duration::from_secs(3600);
-    let mut limits = Limits::default();
-    limits.header_read_timeout = hour;
-    limits.idle = hour;
-    limits.stall = hour;
-    limits.ping = hour;
-    limits.pong = hour;
-    limits.keep_alive_after_drain = hour;
-    limits.close_ack_timeout = hour;
-    limits.linger = hour;
-    limits
+    all_times(Duration::from_secs(3600))
 }
 
 #[tokio::test]
@@ -292,16 +296,8 @@ async fn a_reset_while_draining_ends_the_wait() {
 #[tokio::test(start_paused = true)]
 async fn limits_may_be_as_long_and_as_short_as_a_duration_can_be() {
     for extreme in [Duration::ZERO, Duration::MAX] {
-        let mut limits = Limits::default();
-        limits.header_read_timeout = extreme;
-        limits.idle = extreme;
-        limits.stall = extreme;
+        let mut limits = all_times(extreme);
         limits.min_bytes_per_second = 0;
-        limits.ping = extreme;
-        limits.pong = extreme;
-        limits.keep_alive_after_drain = extreme;
-        limits.close_ack_timeout = extreme;
-        limits.linger = extreme;
         limits.spread = extreme;
         let site = site(limits);
         let mut silent = site.client().await;

@@ -202,6 +202,45 @@ fn bodies_that_an_upstream_does_not_read_hold_little() {
     });
 }
 
+/// The kernel takes few bytes of an upload before it can send them, although its buffer may have 4 MB.
+#[test]
+fn the_kernel_holds_little_of_an_upload_that_the_upstream_does_not_read() {
+    let upstream = Upstream::start(|_, client| {
+        set_socket_recv_buffer_size(&client.stream, BUFFER).unwrap();
+        client.head();
+        std::thread::park();
+    });
+    let proxy = Proxy::before(&upstream, "timeouts: {idle: 600}");
+    let mut client = proxy.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n");
+    let moved = Arc::new(AtomicU64::new(0));
+    let count = moved.clone();
+    let mut stream = client.stream.try_clone().unwrap();
+    std::thread::spawn(move || {
+        while stream.write_all(&[b'x'; 65536]).is_ok() {
+            count.fetch_add(65536, Ordering::Relaxed);
+        }
+    });
+    settle(&moved);
+    let unsent = bytes_for(upstream.address.port());
+    assert!(unsent > 0, "the upstream reads");
+    assert!(unsent < 1_000_000, "{unsent} bytes");
+}
+
+/// Returns the bytes that the kernel holds of what was written to a port of this machine (proc_pid_net(5)).
+fn bytes_for(port: u16) -> u64 {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let to = format!(":{port:04X}");
+    let rows = table.lines().map(|row| row.split_whitespace());
+    let queues = rows.filter_map(|mut row| {
+        let remote = row.nth(2)?;
+        let (sending, _) = row.nth(1)?.split_once(':')?;
+        let bytes = u64::from_str_radix(sending, 16).ok()?;
+        remote.ends_with(&to).then_some(bytes)
+    });
+    queues.sum()
+}
+
 /// Returns the number of descriptors that the proxy has open.
 fn descriptors(proxy: &Proxy) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", proxy.id()))
