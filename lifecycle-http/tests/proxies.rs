@@ -244,19 +244,37 @@ async fn interim_responses_precede_the_final_one_and_belong_to_their_request() {
     }
 }
 
+/// Another task sends them, so only the server's own wake writes them.
 #[tokio::test]
-async fn an_interim_response_does_not_wait_for_the_final_one() {
+async fn interim_responses_do_not_wait_for_the_final_one() {
+    let (send, mut sends) = tokio::sync::mpsc::channel(1);
+    let (tell, mut told) = tokio::sync::mpsc::channel(1);
     let server = builder()
         .await
-        .serve_hyper(service_fn(async |request: Request<RequestBody>| {
-            tokio::task::yield_now().await;
-            connection(&request).send_interim(StatusCode::EARLY_HINTS, &hint(1));
-            pending::<Result<Response<Body>, Infallible>>().await
+        .serve_hyper(service_fn(move |request: Request<RequestBody>| {
+            let tell = tell.clone();
+            async move {
+                tell.send(connection(&request)).await.unwrap();
+                pending::<Result<Response<Body>, Infallible>>().await
+            }
         }));
+    tokio::spawn(async move {
+        let connection = told.recv().await.unwrap();
+        while let Some(number) = sends.recv().await {
+            connection.send_interim(StatusCode::EARLY_HINTS, &hint(number));
+        }
+    });
     let mut client = client(&server).await;
     client.says(GET).await;
-    let interim = client.hears_until("\r\n\r\n").await;
-    assert!(interim.starts_with("HTTP/1.1 103 "), "{interim}");
+    for number in 1..=3 {
+        send.send(number).await.unwrap();
+        let interim = client.hears_until("\r\n\r\n");
+        let interim = tokio::time::timeout(Duration::from_secs(60), interim).await;
+        assert_eq!(
+            interim.expect("the server was woken"),
+            format!("HTTP/1.1 103 Early Hints\r\nhint: {number}\r\n\r\n")
+        );
+    }
 }
 
 #[tokio::test]
