@@ -16,7 +16,7 @@ use lifecycle_proxy::restart::{self, Inheritance, Outcome, Requests};
 use lifecycle_proxy_discovery::Goodbyes;
 use lifecycle_proxy_records::audit;
 use lifecycle_proxy_systemd::Notifier;
-use lifecycle_runtime::{Readiness, Reason, Report, Runner, ShutdownHandle, Stop};
+use lifecycle_runtime::{Readiness, Reason, Report, Runner, ShutdownHandle, Step, Stop};
 use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
@@ -111,7 +111,16 @@ fn record(audit: Option<&Path>, report: &Report) {
 fn log_result(report: &Report) {
     match report.reason() {
         Reason::StartFailed(error) => error!("{error}"),
-        _ if report.is_clean() => info!("all complete"),
-        _ => warn!("complete, but some steps were not done"),
+        _ if !report.is_clean() => warn!("complete, but some steps were not done"),
+        // A `best_effort` step leaves the report clean even if it had to cut clients at its deadline.
+        _ if report.steps().iter().any(fell_short) => {
+            warn!("complete, but not everything could be done in time");
+        }
+        _ => info!("all complete"),
     }
+}
+
+fn fell_short(step: &Step) -> bool {
+    use lifecycle_runtime::Outcome::{Done, Skipped};
+    !matches!(step.outcome(), Done | Skipped)
 }

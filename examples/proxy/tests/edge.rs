@@ -90,8 +90,13 @@ fn goodbyes_are_cut_at_their_deadline_and_silent_receivers_named() {
     let caller = client.stream.local_addr().unwrap().to_string();
     silent.find("PUT /v1/agent/service/register");
     silent.find("POST /v3/lease/grant");
-    let ended = end(proxy);
+    proxy.signal(Signal::TERM);
     assert_eq!(client.rest(), b"");
+    let ended = proxy.wait();
+    assert_eq!(ended.code(), 0, "{}", ended.log.text());
+    ended
+        .log
+        .find("complete, but not everything could be done in time");
     for part in [
         &format!("no acknowledgement from {}", deaf.address),
         "not sent within 1s",
