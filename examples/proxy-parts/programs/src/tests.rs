@@ -106,17 +106,22 @@ async fn a_process_that_ends_in_a_call_breaks_that_call_and_the_next_gets_anothe
 
 #[tokio::test]
 async fn a_process_that_closed_its_output_while_it_waited_is_not_used_again() {
-    let once = r#"read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $$; exec >&-; read -r line"#;
+    let once = r#"read -r line; printf '{"jsonrpc":"2.0","id":1,"result":%s}\n' $$; exec >&-; exec 3<&0; read -r line"#;
     let (mut pool, client) = pool_of(&settings(once));
     let first = pid_of(&client).await;
     let object = client.pool.get().await.unwrap();
     drop(object);
-    // Waits until the shell has closed its output: the link in `/proc` is gone then.
+    // The shell opens descriptor 3 after it has closed its output. The pool may have ended it by then.
     eventually(|| {
         client.pool.retain(|_, _| true);
-        std::fs::read_link(format!("/proc/{first}/fd/1")).is_err()
+        let descriptors = std::path::PathBuf::from(format!("/proc/{first}/fd"));
+        descriptors.join("3").exists() || std::fs::read_dir(descriptors).is_err()
     })
     .await;
+    // The runtime learns of the closed output in its next turn.
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     assert_ne!(pid_of(&client).await, first);
     pool.cleanup(&within(10)).await.unwrap();
 }
