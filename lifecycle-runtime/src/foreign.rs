@@ -23,5 +23,5 @@ mod locks;
 mod process;
 mod tasks;
 mod tuples;
-mod until;
+pub(crate) mod until;
 mod wrappers;

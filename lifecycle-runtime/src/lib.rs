@@ -124,6 +124,8 @@ mod tower;
 mod tracked;
 #[cfg(feature = "rt")]
 mod unawaited;
+#[cfg(feature = "rt")]
+mod workers;
 
 // The module is only text, so it is built only for rustdoc. Its examples need other crates; the workspace's crate
 // `guide` runs them.
@@ -174,3 +176,5 @@ pub use task_outcome::{TaskOutcome, TaskOutput};
 pub use tasks::{Restart, Spawner, Supervised, TaskGroup, TaskState, TaskStop};
 #[cfg(feature = "tower")]
 pub use tower::{ShutdownBody, ShutdownFuture, ShutdownLayer, ShutdownService};
+#[cfg(feature = "rt")]
+pub use workers::Workers;

@@ -21,6 +21,6 @@ pub(super) async fn until<F: Future>(at: Instant, future: F) -> Option<F::Output
 }
 
 /// Waits for `duration`.
-pub(super) async fn pause(duration: Duration) {
+pub(crate) async fn pause(duration: Duration) {
     until(after(clock::now(), duration), pending::<()>()).await;
 }
