@@ -11,7 +11,7 @@ use lifecycle_runtime::{Acceptor, Connection, Gate, Peer, Refused, TaskOutcome};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use crate::entrance::{Policy, Refusal};
+use crate::entrance::{Policy, Refusal, Runtimes};
 use crate::listener::is_of_one_client;
 use crate::{Listener, RawStream};
 
@@ -35,6 +35,7 @@ pub(crate) trait Serve: Clone + Send + 'static {
 pub(crate) struct AcceptLoop<S> {
     pub(crate) acceptor: Acceptor,
     pub(crate) service: S,
+    pub(crate) runtimes: Runtimes,
     pub(crate) policy: Arc<Policy>,
     /// The gate that ends the loop when it is closed.
     pub(crate) open: Gate,
@@ -79,7 +80,17 @@ impl<S: Serve> AcceptLoop<S> {
         match self.acceptor.admit(peer.clone()) {
             Ok(admission) => {
                 let service = self.service.clone();
-                admission.spawn(|connection| service.serve(raw, connection));
+                let Some(runtime) = self.runtimes.least_busy() else {
+                    admission.spawn(|connection| service.serve(raw, connection));
+                    return;
+                };
+                match raw.onto(runtime) {
+                    Ok(raw) => {
+                        let _on_runtime = runtime.enter();
+                        admission.spawn(|connection| service.serve(raw, connection));
+                    }
+                    Err(error) => warn!(%peer, %error, "cannot serve a connection on its runtime"),
+                }
             }
             Err(Refused::Full { limit }) => {
                 if self.policy.refusals.allows() {

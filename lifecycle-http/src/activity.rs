@@ -79,7 +79,7 @@ pub(crate) struct Activity {
 #[derive(Debug)]
 struct Request {
     method: Method,
-    uri: Uri,
+    path: Box<str>,
     /// The number of the request on its connection.
     number: usize,
     /// The time at which the request's head was complete, since the connection was opened.
@@ -247,7 +247,7 @@ impl Activity {
             .map_or(0, |last| last.number.wrapping_add(1));
         requests.push(Request {
             method: method.clone(),
-            uri: uri.clone(),
+            path: description::shown(uri),
             number,
             at,
         });

@@ -2,12 +2,12 @@
 
 use http::{Request, Response};
 use http_body::Body;
+use hyper::service::Service;
 use lifecycle_runtime::BoxError;
-use tower_service::Service;
 
 use crate::RequestBody;
 
-/// A service that [`HttpBuilder::serve`](crate::HttpBuilder::serve) takes.
+/// A service of a server. Each connection has a clone of its own.
 pub(crate) trait App<B>:
     Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>, Future: Send>
     + Clone

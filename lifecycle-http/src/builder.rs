@@ -1,15 +1,15 @@
 //! The builder of an HTTP server.
 
-use std::fmt;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use hyper_util::service::TowerToHyperService;
 use lifecycle_runtime::{Acceptor, BoxError};
+use tokio::runtime::Handle;
 use tower_service::Service;
 
 use crate::entrance::{Entrance, Refusal};
@@ -153,6 +153,47 @@ impl<H: Handshake> HttpBuilder<H> {
         self
     }
 
+    /// Serves each connection on the one of these runtimes that has the fewest tasks. The service is called there, and a
+    /// task that it spawns belongs to that runtime. Default: connections are served on the runtime in which
+    /// [`serve`](Self::serve) is called.
+    ///
+    /// Meant for [`Workers`](lifecycle_runtime::Workers), on whose threads connections stay. The runtimes must not end
+    /// before the connections.
+    ///
+    /// ```
+    /// use lifecycle_http::HttpServer;
+    /// use lifecycle_runtime::{GracefulShutdown, ShutdownState, Workers};
+    /// use std::thread::available_parallelism;
+    ///
+    /// #[derive(GracefulShutdown)]
+    /// struct Server {
+    ///     #[shutdown(priority = 10, best_effort)]
+    ///     http: HttpServer,
+    ///     #[shutdown(priority = 20, timeout = "1s")]
+    ///     workers: Workers,
+    ///     #[shutdown(state)]
+    ///     state: ShutdownState,
+    /// }
+    ///
+    /// # use http::{Request, Response};
+    /// # async fn hello(_: Request<lifecycle_http::RequestBody>) -> Result<Response<String>, std::io::Error> {
+    /// #     Ok(Response::new("hello".into()))
+    /// # }
+    /// # async fn start() -> std::io::Result<Server> {
+    /// let workers = Workers::start(available_parallelism()?)?;
+    /// let http = HttpServer::bind("127.0.0.1:8080").await?.runtimes(workers.handles());
+    /// Ok(Server {
+    ///     http: http.serve_hyper(hyper::service::service_fn(hello)),
+    ///     workers,
+    ///     state: ShutdownState::new(),
+    /// })
+    /// # }
+    /// ```
+    pub fn runtimes(mut self, runtimes: &[Handle]) -> Self {
+        self.entrance.runtimes(runtimes);
+        self
+    }
+
     /// Sets the limits on how long clients may take, and on how much their connections may hold. Default:
     /// [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -248,7 +289,7 @@ impl<H: Handshake> HttpBuilder<H> {
             + 'static,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        HttpServer::start(self, service)
+        HttpServer::start(self, TowerToHyperService::new(service))
     }
 
     /// Begins to accept, and answers requests with a hyper service, such as `hyper::service::service_fn`.
@@ -269,35 +310,6 @@ impl<H: Handshake> HttpBuilder<H> {
             + 'static,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        self.serve(Hyper(Arc::new(service)))
-    }
-}
-
-/// A hyper service, wrapped as a tower service.
-struct Hyper<S>(Arc<S>);
-
-impl<S> Clone for Hyper<S> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<R, S: hyper::service::Service<R>> Service<R> for Hyper<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: R) -> S::Future {
-        self.0.call(request)
-    }
-}
-
-impl<S> fmt::Debug for Hyper<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hyper")
+        HttpServer::start(self, Arc::new(service))
     }
 }

@@ -85,15 +85,15 @@ impl<H: Handshake, S: App<B>, B: AppBody> Serve for Http<H, S, B> {
             let guest = room.enter(connection.peer());
             let number = Some(guest.number());
             let mut leaves = pin!(guest.leaves());
-            let served = serve(
+            // Boxed, because the task of a connection without a room would otherwise be as large as this.
+            let mut served = Box::pin(serve(
                 stream,
                 connection.clone(),
                 handshake,
                 service,
                 common,
                 number,
-            );
-            let mut served = pin!(served);
+            ));
             poll_fn(|cx| {
                 if leaves.as_mut().poll(cx).is_ready() {
                     // The connection is cut rather than shut down gracefully, because its client may be one that does
@@ -164,7 +164,7 @@ where
         let link = HttpConnection {
             link: Arc::clone(&link),
         };
-        service_fn(move |request: Request<Incoming>| answer(service.clone(), request, link.clone()))
+        service_fn(move |request: Request<Incoming>| answer(&service, request, link.clone()))
     };
     let io = TokioIo::new(stream);
     let end = match protocol {
@@ -172,14 +172,9 @@ where
         Protocol::Http2 => {
             connection.set_protocol("h2");
             activity.speaks_h2();
-            drive(
-                http2(&common, &connection).serve_connection(io, answers),
-                &activity,
-                &limits,
-                signal,
-                turn,
-            )
-            .await
+            // Boxed, because the task of an HTTP/1.1 connection would otherwise be as large as this.
+            let http = http2(&common, &connection).serve_connection(io, answers);
+            Box::pin(drive(http, &activity, &limits, signal, turn)).await
         }
         _ => {
             connection.set_protocol("h1");

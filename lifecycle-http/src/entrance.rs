@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lifecycle_runtime::{Acceptor, BoxError, Component, Connections, Context, Gate, TaskGroup};
+use tokio::runtime::Handle;
 
 use crate::Listener;
 use crate::accept::{AcceptLoop, Serve};
@@ -53,7 +54,20 @@ pub(crate) struct Entrance {
     most: NonZeroUsize,
     acceptor: Option<Acceptor>,
     until: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    runtimes: Runtimes,
     policy: Policy,
+}
+
+/// The runtimes that connections are served on. If there is none, they are served where they are accepted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Runtimes(Arc<[Handle]>);
+
+impl Runtimes {
+    /// Returns the runtime with the fewest tasks.
+    pub(crate) fn least_busy(&self) -> Option<&Handle> {
+        let tasks = |runtime: &&Handle| runtime.metrics().num_alive_tasks();
+        self.0.iter().min_by_key(tasks)
+    }
 }
 
 impl Entrance {
@@ -67,6 +81,7 @@ impl Entrance {
             most: CONNECTIONS,
             acceptor: None,
             until: None,
+            runtimes: Runtimes::default(),
             policy: Policy {
                 admit: None,
                 refusal: Box::new(refusal),
@@ -93,6 +108,10 @@ impl Entrance {
         refusal: impl Fn(Refusal) -> Bytes + Send + Sync + 'static,
     ) {
         self.policy.refusal = Box::new(refusal);
+    }
+
+    pub(crate) fn runtimes(&mut self, runtimes: &[Handle]) {
+        self.runtimes = Runtimes(runtimes.into());
     }
 
     pub(crate) fn accept_until(&mut self, end: impl Future<Output = ()> + Send + 'static) {
@@ -151,6 +170,7 @@ impl Accepting {
             let accept = AcceptLoop {
                 acceptor: accepting.acceptor.clone(),
                 service: service.clone(),
+                runtimes: entrance.runtimes.clone(),
                 policy: Arc::clone(&policy),
                 open: accepting.open.clone(),
             };

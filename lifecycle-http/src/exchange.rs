@@ -1,13 +1,16 @@
 //! An exchange: one request and its response.
 
-use std::future::poll_fn;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::service::Service;
 use lifecycle_runtime::{BoxError, Busy, Pass};
-use tower_service::Service;
+use pin_project_lite::pin_project;
 
 use crate::activity::Activity;
 use crate::ending::{EndingBody, Messages};
@@ -87,53 +90,96 @@ impl Drop for Exchange {
 }
 
 /// Answers a request with the response of `service`.
-pub(crate) async fn answer<S, B>(
-    mut service: S,
+///
+/// The service is called at once and not in the future, which then contains no request. hyper moves the future.
+pub(crate) fn answer<S, B>(
+    service: &S,
     request: Request<Incoming>,
     link: HttpConnection,
-) -> Result<Response<ResponseBody<B>>, BoxError>
+) -> Answer<S::Future>
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>>,
-    B: Body,
+    S: Service<Request<RequestBody>, Response = Response<B>>,
 {
-    let mut exchange = Exchange::begin(link, &request);
+    let exchange = Exchange::begin(link, &request);
     let connects = request.method() == Method::CONNECT;
     let version = request.version();
     let ambiguous = !exchange.is_h2() && exchange.activity().is_ambiguous();
-    let mut request = prepare(request, exchange.link.clone());
-    if ambiguous {
-        if !exchange.common().passes_ambiguous {
-            return Ok(bad_request(exchange));
-        }
-        request.extensions_mut().insert(AmbiguousLength(()));
-    }
-    let called = async {
-        poll_fn(|cx| service.poll_ready(cx)).await?;
-        service.call(request).await
+    let called = if ambiguous && !exchange.common().passes_ambiguous {
+        None
+    } else {
+        let mark = ambiguous.then_some(AmbiguousLength(()));
+        Some(service.call(prepare(request, exchange.link.clone(), mark)))
     };
-    let mut response = called.await.map_err(|error| {
-        exchange.answers();
-        error.into()
-    })?;
-
-    exchange.upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS
-        || (connects && response.status().is_success());
-    let last = ambiguous || exchange.link.close_reason().is_some();
-    if !exchange.upgraded && version <= Version::HTTP_11 && last {
-        // The header is set here, because hyper sets it only once the connection's graceful shutdown has begun, which
-        // may come too late.
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
+    Answer {
+        called,
+        exchange: Some(exchange),
+        connects,
+        version,
+        ambiguous,
     }
+}
+
+pin_project! {
+    /// The future of the response to a request.
+    pub(crate) struct Answer<F> {
+        // The future of the service; `None` if the request is refused.
+        #[pin]
+        called: Option<F>,
+        // Taken out by the response.
+        exchange: Option<Exchange>,
+        connects: bool,
+        version: Version,
+        ambiguous: bool,
+    }
+}
+
+impl<F, B, E> Future for Answer<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response<ResponseBody<B>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let called = match this.called.as_pin_mut() {
+            Some(called) => Some(ready!(called.poll(cx))),
+            None => None,
+        };
+        let Some(mut exchange) = this.exchange.take() else {
+            return Poll::Ready(Err("polled after the response".into()));
+        };
+        let Some(called) = called else {
+            return Poll::Ready(Ok(bad_request(exchange)));
+        };
+        let mut response = called.map_err(|error| {
+            exchange.answers();
+            error.into()
+        })?;
+        exchange.upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS
+            || (*this.connects && response.status().is_success());
+        let last = *this.ambiguous || exchange.link.close_reason().is_some();
+        if !exchange.upgraded && *this.version <= Version::HTTP_11 && last {
+            // The header is set here, because hyper sets it only once the connection's graceful shutdown has begun,
+            // which may come too late.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        Poll::Ready(Ok(with_exchange(response, exchange)))
+    }
+}
+
+/// Adds the exchange to the response's body, with whose drop it ends.
+fn with_exchange<B: Body>(response: Response<B>, exchange: Exchange) -> Response<ResponseBody<B>> {
     let common = exchange.common();
     if !common.ends_streams {
-        return Ok(response.map(|body| ResponseBody::plain(body, exchange)));
+        return response.map(|body| ResponseBody::plain(body, exchange));
     }
     let limits = common.limits;
     let events = is_event_stream(response.headers());
     let messages = messages(response.headers(), exchange.is_h2(), &common.lines);
-    Ok(response.map(|body| {
+    response.map(|body| {
         let connection = exchange.link.connection();
         if events {
             let events = SseBody::new(body, connection);
@@ -144,7 +190,7 @@ where
         } else {
             ResponseBody::plain(body, exchange)
         }
-    }))
+    })
 }
 
 /// A mark in the extensions of an HTTP/1.1 request. It says that the length of this request, or of an earlier one on
@@ -162,13 +208,20 @@ fn bad_request<B: Body>(exchange: Exchange) -> Response<ResponseBody<B>> {
     response
 }
 
-fn prepare(request: Request<Incoming>, link: HttpConnection) -> Request<RequestBody> {
+fn prepare(
+    request: Request<Incoming>,
+    link: HttpConnection,
+    mark: Option<AmbiguousLength>,
+) -> Request<RequestBody> {
     let (mut head, body) = request.into_parts();
     let Link {
         activity, common, ..
     } = &**link.link();
     let pace = || (!is_grpc(&head.headers)).then(|| Pace::new(&common.limits));
     let body = RequestBody::new(body, activity, pace);
+    if let Some(mark) = mark {
+        head.extensions.insert(mark);
+    }
     head.extensions.insert(link);
     Request::from_parts(head, body)
 }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 
 /// An accepted stream: TCP or unix.
 ///
@@ -25,6 +26,16 @@ pub enum RawStream {
 }
 
 impl RawStream {
+    /// Registers the socket with another runtime, which then tells when it is readable or writable.
+    pub(crate) fn onto(self, runtime: &Handle) -> io::Result<Self> {
+        let _on_runtime = runtime.enter();
+        Ok(match self {
+            Self::Tcp(tcp) => Self::Tcp(TcpStream::from_std(tcp.into_std()?)?),
+            #[cfg(unix)]
+            Self::Unix(unix) => Self::Unix(UnixStream::from_std(unix.into_std()?)?),
+        })
+    }
+
     /// Returns the address that the client connected to. Returns `None` for a unix socket, or if the client has left.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {

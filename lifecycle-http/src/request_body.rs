@@ -15,9 +15,9 @@ use crate::pace::Pace;
 /// The body of a request, as it arrives.
 ///
 /// Reading the body fails if the client stops sending it: see [`Limits::stall`](crate::Limits::stall).
-pub struct RequestBody(Option<Arriving>);
+pub struct RequestBody(Option<Box<Arriving>>);
 
-/// A request's body that has not ended.
+/// A request's body that has not ended. It is boxed, since requests are moved often and most have no body.
 struct Arriving {
     body: Incoming,
     /// The activity of the connection; `None` if another server than this crate's received the body.
@@ -50,11 +50,11 @@ impl RequestBody {
         if ended {
             return Self::empty();
         }
-        Self(Some(Arriving {
+        Self(Some(Box::new(Arriving {
             body,
             activity: Some(Arc::clone(activity)),
             pace: pace(),
-        }))
+        })))
     }
 
     /// Creates an empty body, for requests that a service makes itself.
@@ -73,11 +73,11 @@ impl RequestBody {
 /// Takes a body that another server than this crate's received. Nothing limits how long this body waits for its client.
 impl From<Incoming> for RequestBody {
     fn from(body: Incoming) -> Self {
-        Self(Some(Arriving {
+        Self(Some(Box::new(Arriving {
             body,
             activity: None,
             pace: None,
-        }))
+        })))
     }
 }
 

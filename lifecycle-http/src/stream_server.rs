@@ -12,6 +12,7 @@ use lifecycle_runtime::{
     Acceptor, BoxError, Component, Connection, ConnectionStats, Context, MustClean, TaskOutcome,
 };
 use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::runtime::Handle;
 
 use crate::accept::Serve;
 use crate::entrance::{Accepting, Entrance, Refusal};
@@ -144,6 +145,14 @@ impl StreamBuilder {
     /// accept queue are still accepted, and open connections go on.
     pub fn accept_until(mut self, end: impl Future<Output = ()> + Send + 'static) -> Self {
         self.entrance.accept_until(end);
+        self
+    }
+
+    /// Serves each connection on the one of these runtimes that has the fewest tasks, as
+    /// [`HttpBuilder::runtimes`](crate::HttpBuilder::runtimes) does. Default: the runtime in which
+    /// [`serve`](Self::serve) is called.
+    pub fn runtimes(mut self, runtimes: &[Handle]) -> Self {
+        self.entrance.runtimes(runtimes);
         self
     }
 

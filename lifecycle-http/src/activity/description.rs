@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::Uri;
+
 use super::Activity;
 
 /// The number of requests that the description of a connection names. It gives only the number of the requests beyond
@@ -12,6 +14,18 @@ const NAMED: usize = 2;
 
 /// The length of the longest path that the description of a connection shows whole, in characters.
 const SHOWN: usize = 120;
+
+/// Returns a request's path as the description shows it. The query is left out, because it may hold secrets. The path is
+/// copied, because a part of the URI would keep the buffer that the request's head was read into.
+pub(super) fn shown(uri: &Uri) -> Box<str> {
+    let path = uri.path();
+    // No path has more characters than bytes, and most have fewer bytes than this.
+    let cut = path.len() > SHOWN;
+    match cut.then(|| path.char_indices().nth(SHOWN)).flatten() {
+        Some((end, _)) => format!("{}…", &path[..end]).into(),
+        None => path.into(),
+    }
+}
 
 impl Activity {
     /// Describes the requests in flight and what they wait for, such as
@@ -48,14 +62,8 @@ impl Activity {
         let mut text = String::new();
         for request in requests.iter().take(NAMED) {
             let lead = if text.is_empty() { "" } else { ", " };
-            // The query is left out, because it may hold secrets.
-            let path = request.uri.path();
-            let (shown, more) = match path.char_indices().nth(SHOWN) {
-                Some((end, _)) => (&path[..end], "…"),
-                None => (path, ""),
-            };
             // The result is ignored, because writing to a `String` cannot fail.
-            let _ = write!(text, "{lead}{} {shown}{more}", request.method);
+            let _ = write!(text, "{lead}{} {}", request.method, request.path);
         }
         if requests.len() > NAMED {
             let _ = write!(text, " and {} more", requests.len() - NAMED);
