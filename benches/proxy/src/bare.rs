@@ -5,7 +5,9 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
+use futures_util::FutureExt as _;
 use hyper::Request;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -26,8 +28,9 @@ use lifecycle_proxy::streams::websocket::{self, WebSocketOptions};
 use lifecycle_proxy::upstream::UpstreamPool;
 use lifecycle_proxy_overload::breaker;
 use lifecycle_proxy_overload::load::{Bounds, Load, Resource};
-use lifecycle_runtime::{ConnectionStats, Runner, ShutdownHandle};
+use lifecycle_runtime::{ConnectionStats, Runner, ShutdownHandle, Workers};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 
 use crate::{Result, floor};
 
@@ -43,7 +46,7 @@ pub(crate) fn run(with: &str, listen: &str, upstream: &str) -> Result<ExitCode> 
         ..Config::default()
     };
     if with == TRACKED {
-        let report = Runner::build(async |_| ProxyServer::start(config).await)
+        let report = Runner::build(async |_| ProxyServer::builder(config).workers().start().await)
             .block_on(async |_: &mut ProxyServer, stop| stop.cancelled().await);
         return Ok(ExitCode::from(report.exit_code()));
     }
@@ -58,6 +61,18 @@ pub(crate) fn run(with: &str, listen: &str, upstream: &str) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
+/// Starts as many threads as the proxy does, so that only the code of the contestants is compared.
+pub(crate) fn workers() -> Result<Workers> {
+    Ok(Workers::start(available_parallelism()?)?)
+}
+
+/// Registers an accepted connection with the runtime of a worker.
+pub(crate) fn onto(worker: &Handle, stream: TcpStream) -> Result<TcpStream> {
+    let stream = stream.into_std()?;
+    let _on_worker = worker.enter();
+    Ok(TcpStream::from_std(stream)?)
+}
+
 /// Serves for ever without tracking. Connections are not counted, limited or awaited; they have no timeouts and get no
 /// close signal.
 async fn untracked(config: Config) -> Result<()> {
@@ -67,7 +82,8 @@ async fn untracked(config: Config) -> Result<()> {
     let connection = HttpConnection::detached("everyone");
     let buffer = limits_of(&config.timeouts).max_head;
     let listener = TcpListener::bind(config.listen_addrs[0]).await?;
-    loop {
+    let workers = workers()?;
+    for worker in workers.handles().iter().cycle() {
         let (stream, peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let link = Link {
@@ -75,18 +91,18 @@ async fn untracked(config: Config) -> Result<()> {
             local: stream.local_addr()?,
             connection: connection.clone(),
         };
-        tokio::spawn(serve(stream, forward.clone(), link, buffer));
+        let stream = onto(worker, stream)?;
+        worker.spawn(serve(stream, forward.clone(), link, buffer));
     }
+    Ok(())
 }
 
 /// Serves one connection, with buffers as large as those of the proxy.
 async fn serve(stream: TcpStream, forward: Forward, link: Link, buffer: usize) {
     let service = service_fn(move |request: Request<_>| {
-        let (forward, link) = (forward.clone(), link.clone());
-        async move {
-            let request = request.map(|body| Upload::new(RequestBody::from(body)));
-            Ok::<_, Infallible>(forward.handle(request, link).await)
-        }
+        let request = request.map(|body| Upload::new(RequestBody::from(body)));
+        let answered = forward.clone().handle(request, link.clone());
+        answered.map(Ok::<_, Infallible>)
     });
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().header_read_timeout(None).max_buf_size(buffer);

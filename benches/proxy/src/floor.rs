@@ -12,19 +12,22 @@ use hyper::{Request, server};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::Result;
+use crate::{Result, bare};
 
 /// Serves for ever.
 pub(crate) async fn serve(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(listen).await?;
-    loop {
+    let workers = bare::workers()?;
+    for worker in workers.handles().iter().cycle() {
         let (stream, peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
+        let stream = bare::onto(worker, stream)?;
         // A connection that fails is no error of the measurement.
-        tokio::spawn(async move {
+        worker.spawn(async move {
             let _ = connection(stream, peer, upstream).await;
         });
     }
+    Ok(())
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, upstream: SocketAddr) -> Result<()> {

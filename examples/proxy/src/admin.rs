@@ -140,7 +140,19 @@ struct Inner {
 impl Handler for AdminHandler {
     type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-    async fn handle(&self, request: Request<Upload>, link: Link) -> Answer {
+    async fn handle(self, request: Request<Upload>, link: Link) -> Answer {
+        let version = request.version();
+        let mut answer = self.answer(request, link).await;
+        // Once another process accepts connections, the clients' next requests should reach it.
+        if self.0.listening.left().is_cancelled() {
+            server::ask_to_close(version, &mut answer);
+        }
+        answer
+    }
+}
+
+impl AdminHandler {
+    async fn answer(&self, request: Request<Upload>, link: Link) -> Answer {
         if let Err(fault) = request::check(&request) {
             return boxed(fault.response(None));
         }
@@ -167,12 +179,6 @@ impl Handler for AdminHandler {
         };
         page::harden(answer.headers_mut());
         answer
-    }
-
-    /// Returns true once another process accepts connections. The connections are then closed, so
-    /// that the clients' next requests reach that process.
-    fn is_pressed(&self) -> bool {
-        self.0.listening.left().is_cancelled()
     }
 }
 

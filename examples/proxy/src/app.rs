@@ -22,7 +22,7 @@ use lifecycle_proxy_sessions::{SessionCount, Sessions};
 use lifecycle_proxy_systemd::Manager;
 use lifecycle_runtime::{
     BoxError, ConnectionStats, Connections, GracefulShutdown, Report, ShutdownError,
-    ShutdownHandle, ShutdownState, TaskGroup,
+    ShutdownHandle, ShutdownState, TaskGroup, Workers,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -111,6 +111,10 @@ pub struct ProxyServer {
     /// The service manager. The shutdown stops the notifications to it.
     #[shutdown(priority = 80, timeout = self.config.share(1), at_most = "100ms")]
     manager: Option<Manager>,
+    /// The threads that serve clients. The shutdown ends them last, since parts of all steps above
+    /// may run there.
+    #[shutdown(priority = 90, timeout = self.config.share(2), at_most = "1s")]
+    workers: Option<Workers>,
     #[shutdown(skip)]
     config: Config,
     #[shutdown(skip)]

@@ -1,12 +1,11 @@
 //! Bounds for the memory that the proxy holds for a client or an upstream that does not read: at
 //! most 100 kB for a stream of an unread response, 130 kB for a stream of an unread upload, and 100
-//! streams for each connection.
+//! streams for each connection. A connection takes 10 kB besides.
 //!
-//! A stream of a response whose client does not read holds: the bytes that hyper may have queued
-//! (`SEND`, and the piece that exceeded it), a piece that waits to be queued, and a piece that is
-//! being read. Together they are `SEND + 3 * UPSTREAM`, 64 KiB. A stream of a request whose
-//! upstream does not read holds the bytes of its window, and the bytes that wait to be written to
-//! the upstream. The tasks and their state take 30 kB.
+//! A stream of a response whose client does not read holds one piece of at most `UPSTREAM` bytes, as
+//! [`Backlog`](crate::message::backlog::Backlog) and `SEND` ask the body for no more. A stream of a
+//! request whose upstream does not read holds the bytes of its window, and a piece that waits to be
+//! written to the upstream. The tasks and their state take 30 kB.
 
 use hyper::client::conn::http1;
 use hyper_util::client::legacy;
@@ -17,7 +16,10 @@ const STREAMS: u32 = 100;
 
 /// The bytes that are read from an upstream at once over HTTP/1.1. It is also the length of the
 /// longest head of a response.
-const UPSTREAM: usize = 16 * 1024;
+///
+/// As large as the receive window that Linux begins with. If less were read, the upstream would have
+/// to wait again and again until its window opens.
+const UPSTREAM: usize = 64 * 1024;
 
 /// The bytes that are read from a client at once over HTTP/1.1, and that may wait to be written to
 /// the client. It is also the length of the longest head of a request.
@@ -43,7 +45,7 @@ pub const fn bound_server(limits: &mut Limits) {
 
 /// Bounds the memory of connections to upstreams in HTTP/1.1.
 pub fn bound_http1(builder: &mut http1::Builder) {
-    builder.max_buf_size(UPSTREAM);
+    builder.read_buf_exact_size(Some(UPSTREAM));
 }
 
 /// Bounds the memory of connections to upstreams in HTTP/2.

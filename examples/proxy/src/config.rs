@@ -19,6 +19,7 @@ mod websocket;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use lifecycle_proxy_common::bounds;
@@ -80,6 +81,10 @@ pub struct Config {
     /// The largest number of client connections at the same time. Further connections are refused.
     #[serde(deserialize_with = "bounds::positive::<_, _, 1000000>")]
     pub max_connections: NonZeroUsize,
+    /// The number of threads that serve clients. A client's connection stays on its thread, and so do
+    /// the connections that its requests use. Default: the number of processors.
+    #[serde(deserialize_with = "bounds::positive::<_, _, 1024>")]
+    pub worker_threads: NonZeroUsize,
     /// The time limit of the whole shutdown, in seconds.
     #[serde(deserialize_with = "shutdown_seconds")]
     pub shutdown_timeout: Seconds,
@@ -115,6 +120,7 @@ impl Default for Config {
             trust_forwarded: false,
             timeouts: Timeouts::default(),
             max_connections: const { NonZeroUsize::new(10_000).unwrap() },
+            worker_threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             shutdown_timeout: Seconds::of(30),
             lame_duck: None,
             admin: Admin::default(),

@@ -58,7 +58,8 @@ fn serve(config: Config, console: Console, show_plan: bool, inheritance: Inherit
         .readiness(&readiness)
         .goodbyes(&goodbyes)
         .sockets(sockets)
-        .manager(Notifier::from_env());
+        .manager(Notifier::from_env())
+        .workers();
     let main = async |server: &mut ProxyServer, stop: Stop| {
         let stopped = stop.cancelled();
         console.invite(server);

@@ -80,7 +80,7 @@ struct Inner {
 impl Client {
     /// Sends a request to `upstream` over an idle connection from `idle`, or over a new connection.
     /// Waits for the response until the time that `due` returns. Calls `due` again at that time,
-    /// since the time may have moved. Takes the request out of `request` once there is a
+    /// since the time may have moved. `now` is the time of the call. Takes the request out of `request` once there is a
     /// connection.
     ///
     /// The upstream's settings decide between HTTP/1.1 and HTTP/2.
@@ -93,9 +93,9 @@ impl Client {
     /// Safe: if the future is dropped during the wait for the response, the connection is closed.
     pub async fn request(
         &self,
-        upstream: &Upstream,
-        idle: &Arc<IdleConnections>,
+        (upstream, idle): (&Upstream, &Arc<IdleConnections>),
         request: &mut Request<Upload>,
+        now: Instant,
         due: impl Fn() -> Instant,
     ) -> Result<Response<ResponseBody>, RequestError> {
         address(request, upstream).map_err(RequestError::Target)?;
@@ -104,7 +104,9 @@ impl Client {
             // `connect` is boxed for the same reason.
             Box::pin(self.0.send_http2(request, &due)).await
         } else {
-            self.0.send_http1((upstream, idle), request, &due).await
+            self.0
+                .send_http1((upstream, idle), request, now, &due)
+                .await
         }
     }
 }
@@ -114,10 +116,11 @@ impl Inner {
         &self,
         (upstream, idle): (&Upstream, &Arc<IdleConnections>),
         request: &mut Request<Upload>,
+        now: Instant,
         due: &impl Fn() -> Instant,
     ) -> Result<Response<ResponseBody>, RequestError> {
         loop {
-            let mut connection = match idle.take(self.idle_limit) {
+            let mut connection = match idle.take(self.idle_limit, now) {
                 Some(connection) => connection,
                 None => Box::pin(in_time(self.connect(upstream, idle), due)).await?,
             };

@@ -19,6 +19,9 @@ const STREAMS: u64 = 100;
 /// The bytes that a stream may hold for a response that its client does not read, with its share of the connection.
 const A_STREAM: u64 = 100_000;
 
+/// The bytes that a connection in HTTP/1.1 may hold before its first request. Each has one stream at a time.
+const A_CONNECTION: u64 = 10_000;
+
 /// The bytes that a stream may hold for an upload that its upstream does not read: the window of 64 KiB, and all else. A
 /// smaller window would slow down uploads over long distances.
 const AN_UPLOAD: u64 = 130_000;
@@ -137,7 +140,7 @@ fn streams_that_are_not_read_hold_little() {
 fn http_1_connections_that_are_not_read_hold_little() {
     let (upstream, sent) = endless();
     let proxy = Proxy::before(&upstream, "timeouts: {idle: 600}");
-    each_stream_adds_less_than(A_STREAM, &proxy, |_| {
+    each_stream_adds_less_than(A_CONNECTION + A_STREAM, &proxy, |_| {
         let clients: Vec<_> = (0..STREAMS)
             .map(|_| {
                 let mut client = proxy.connect();

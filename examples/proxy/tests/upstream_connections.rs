@@ -78,7 +78,8 @@ fn one_serves_requests_of_several_clients_whatever_their_responses_are_like() {
             client.send(response);
         }
     });
-    let proxy = Proxy::before(&upstream, "");
+    // The proxy has one thread here, since each thread has idle connections of its own.
+    let proxy = Proxy::before(&upstream, "worker_threads: 1");
     for path in [
         "/", "/chunked", "/nothing", "/empty", "/early", "/large", "/",
     ] {

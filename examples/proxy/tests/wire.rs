@@ -283,7 +283,8 @@ fn a_request_is_sent_once_unless_an_idle_connection_died_under_it() {
             client.send(OK);
         }
     });
-    let proxy = Proxy::before(&upstream, "");
+    // The proxy has one thread here, since each thread has idle connections of its own.
+    let proxy = Proxy::before(&upstream, "worker_threads: 1");
     let times = |path: &str| heads.try_iter().filter(|head| head.contains(path)).count();
 
     assert_eq!(proxy.connect().get("/dies").0.status, 502);

@@ -1,7 +1,7 @@
 //! A circuit breaker. After several failures in a row it rejects requests for a while. Then it
 //! admits one request as a trial, and closes again if the trial succeeds.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +29,9 @@ pub struct Breaker(Arc<Inner>);
 struct Inner {
     settings: Settings,
     state: Mutex<State>,
+    /// Whether the breaker is closed and has counted no failure. Requests that succeed then need no
+    /// lock. Changed only under the lock of `state`.
+    is_calm: AtomicBool,
     opened: AtomicU64,
 }
 
@@ -37,6 +40,10 @@ enum State {
     Closed { failures: u32 },
     Open { until: Instant, pause: Duration },
     HalfOpen { on_trial: bool, pause: Duration },
+}
+
+impl State {
+    const CALM: Self = Self::Closed { failures: 0 };
 }
 
 /// The stage of a breaker, which decides about the next request.
@@ -66,8 +73,8 @@ pub struct Tripped {
 /// dropped without a result, another request may be the trial.
 #[derive(Debug)]
 #[must_use]
-pub struct Ticket {
-    breaker: Breaker,
+pub struct Ticket<'a> {
+    breaker: &'a Breaker,
     is_trial: bool,
 }
 
@@ -77,13 +84,17 @@ impl Breaker {
     pub fn new(settings: Settings) -> Self {
         Self(Arc::new(Inner {
             settings,
-            state: Mutex::new(State::Closed { failures: 0 }),
+            state: Mutex::new(State::CALM),
+            is_calm: AtomicBool::new(true),
             opened: AtomicU64::new(0),
         }))
     }
 
     /// Admits a request, or returns `None` if the breaker rejects it.
-    pub fn admit(&self) -> Option<Ticket> {
+    pub fn admit(&self) -> Option<Ticket<'_>> {
+        if self.is_calm() {
+            return Some(self.ticket(false));
+        }
         let mut state = self.state();
         let is_trial = match *state {
             State::Closed { .. } => false,
@@ -107,10 +118,25 @@ impl Breaker {
             State::Open { .. } | State::HalfOpen { .. } => return None,
         };
         drop(state);
-        Some(Ticket {
-            breaker: self.clone(),
+        Some(self.ticket(is_trial))
+    }
+
+    const fn ticket(&self, is_trial: bool) -> Ticket<'_> {
+        Ticket {
+            breaker: self,
             is_trial,
-        })
+        }
+    }
+
+    fn is_calm(&self) -> bool {
+        self.0.is_calm.load(Ordering::Relaxed)
+    }
+
+    /// Sets the state, whose lock is held.
+    fn set(&self, state: &mut State, new: State) {
+        *state = new;
+        let is_calm = matches!(new, State::Closed { failures: 0 });
+        self.0.is_calm.store(is_calm, Ordering::Relaxed);
     }
 
     /// Returns the current stage of the breaker.
@@ -162,10 +188,11 @@ impl Breaker {
         let pause = self.bounded(tripped.pause);
         let until = tripped.until.unwrap_or(SystemTime::UNIX_EPOCH);
         let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-        *self.state() = State::Open {
+        let open = State::Open {
             until: Instant::now() + left.min(pause),
             pause,
         };
+        self.set(&mut self.state(), open);
     }
 
     fn bounded(&self, pause: Duration) -> Duration {
@@ -186,12 +213,15 @@ impl Breaker {
     }
 }
 
-impl Ticket {
+impl Ticket<'_> {
     /// Records that the request has succeeded.
     pub fn succeeded(mut self) {
+        if self.breaker.is_calm() {
+            return;
+        }
         let mut state = self.breaker.state();
         if self.is_trial || matches!(*state, State::Closed { .. }) {
-            *state = State::Closed { failures: 0 };
+            self.breaker.set(&mut state, State::CALM);
         }
         drop(state);
         self.is_trial = false;
@@ -205,7 +235,7 @@ impl Ticket {
             open,
         } = self.breaker.0.settings;
         let mut state = self.breaker.state();
-        *state = match *state {
+        let next = match *state {
             State::HalfOpen { pause, .. } if self.is_trial => self.breaker.open(pause * 2),
             State::Closed { failures } if failures + 1 >= most => self.breaker.open(open),
             State::Closed { failures } => State::Closed {
@@ -213,12 +243,13 @@ impl Ticket {
             },
             unchanged => unchanged,
         };
+        self.breaker.set(&mut state, next);
         drop(state);
         self.is_trial = false;
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         if self.is_trial
             && let State::HalfOpen { on_trial, .. } = &mut *self.breaker.state()

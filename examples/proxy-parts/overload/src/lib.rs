@@ -23,6 +23,7 @@
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() {
 //! let counted = Counted {
+//!     runtimes: vec![tokio::runtime::Handle::current()],
 //!     connections: Box::new(|| Used { active: 7, peak: 9 }),
 //!     sessions: Box::new(Used::default),
 //! };

@@ -63,6 +63,8 @@ pub type Each<T> = [T; Resource::ALL.len()];
 
 /// Functions that return the use of the resources that other parts count.
 pub struct Counted {
+    /// The tokio runtimes whose tasks count.
+    pub runtimes: Vec<Handle>,
     /// A function that returns the number of client connections.
     pub connections: Box<dyn Fn() -> Used + Send + Sync>,
     /// A function that returns the number of client sessions.
@@ -268,7 +270,8 @@ impl fmt::Debug for Load {
 /// Measures the resources of this process. A value that cannot be measured is 0.
 #[must_use]
 pub fn measure(counted: &Counted) -> Each<Used> {
-    let tasks = Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks());
+    let tasks = |runtime: &Handle| runtime.metrics().num_alive_tasks();
+    let tasks: usize = counted.runtimes.iter().map(tasks).sum();
     // Uses the current number as the peak, since a peak between two measurements is not noticed.
     let seen = |active| Used {
         active,

@@ -13,7 +13,7 @@ use lifecycle_proxy_discovery::Goodbyes;
 use lifecycle_proxy_overload::load::Load;
 use lifecycle_proxy_systemd::Notifier;
 use lifecycle_runtime::{
-    BoxError, GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState,
+    BoxError, GracefulShutdown as _, Readiness, ShutdownHandle, ShutdownState, Workers,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +40,7 @@ pub struct Builder {
     goodbyes: Goodbyes,
     given: InheritedSockets,
     notifier: Option<Notifier>,
+    has_workers: bool,
 }
 
 impl Builder {
@@ -51,6 +52,7 @@ impl Builder {
             goodbyes: Goodbyes::default(),
             given: InheritedSockets::default(),
             notifier: None,
+            has_workers: false,
         }
     }
 
@@ -87,19 +89,35 @@ impl Builder {
         self
     }
 
+    /// Serves clients on [`Config::worker_threads`] threads, each with a runtime of its own. Without
+    /// it, clients are served on the runtime in which the server starts.
+    pub fn workers(mut self) -> Self {
+        self.has_workers = true;
+        self
+    }
+
     /// Binds the addresses and starts to serve.
     ///
     /// # Errors
     ///
-    /// When an address cannot be bound, or a file (the traffic tape, the saved state) cannot be
-    /// opened. Nothing is left running then.
+    /// When an address cannot be bound, a file (the traffic tape, the saved state) cannot be opened,
+    /// or a thread cannot be started. Nothing is left running then.
     pub async fn start(mut self) -> Result<ProxyServer, BoxError> {
         let config = self.config;
         let listening = Listening::default();
         let sockets = Sockets::open(&config, &listening, &mut self.given).await?;
         let (upstream, embedded) = upstream_of(&config, limits_of(&config.timeouts)).await?;
         let each = if embedded.is_some() { 3 } else { 2 };
-        let shared = Shared::new(config, self.handle, self.readiness, listening, each);
+        let threads = self.has_workers.then_some(config.worker_threads);
+        let workers = threads.map(Workers::start).transpose()?;
+        let runtimes: Vec<_> = workers.iter().flat_map(Workers::handles).cloned().collect();
+        let shared = Shared::new(
+            config,
+            self.handle,
+            self.readiness,
+            (listening, each),
+            runtimes,
+        );
 
         let token = CancellationToken::new();
         let recorder = shared.recorder().await?;
@@ -117,6 +135,7 @@ impl Builder {
             connections: &shared.connections,
             timeouts: &shared.config.timeouts,
             load: &shared.load,
+            runtimes: &shared.runtimes,
             stop: token.child_token(),
             left: shared.listening.left(),
         };
@@ -150,6 +169,7 @@ impl Builder {
             saved_state,
             admin: None,
             manager,
+            workers,
             audit: shared.config.audit.path.clone(),
             config: shared.config,
             sessions: shared.sessions,

@@ -74,7 +74,7 @@ struct Demo;
 impl Handler for Demo {
     type Body = DemoBody;
 
-    async fn handle(&self, request: Request<Upload>, _: Link) -> Response<DemoBody> {
+    async fn handle(self, request: Request<Upload>, _: Link) -> Response<DemoBody> {
         let query = request.uri().query();
         let path = request.uri().path();
         match path {

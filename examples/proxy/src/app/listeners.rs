@@ -8,6 +8,7 @@ use lifecycle_http::{HttpServer, StreamServer};
 use lifecycle_proxy_overload::load::Load;
 use lifecycle_proxy_passthrough::Passthrough;
 use lifecycle_runtime::{BoxError, Component, Connections, Context};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -29,6 +30,9 @@ pub(super) struct SharedOptions<'a> {
     pub(super) connections: &'a Connections,
     pub(super) timeouts: &'a Timeouts,
     pub(super) load: &'a Arc<Load>,
+    /// The runtimes that serve the connections. If there is none, the runtime in which the server
+    /// starts serves them.
+    pub(super) runtimes: &'a [Handle],
     /// The token that is cancelled when the shutdown begins.
     pub(super) stop: CancellationToken,
     /// The token that is cancelled when another process accepts connections instead.
@@ -55,7 +59,8 @@ impl SharedOptions<'_> {
         let builder = server::listen(listeners, server::limits_of(self.timeouts))
             .acceptor(self.connections.acceptor())
             .admit(self.admit())
-            .accept_until(self.end());
+            .accept_until(self.end())
+            .runtimes(self.runtimes);
         server::serve(builder, forward)
     }
 
@@ -65,6 +70,7 @@ impl SharedOptions<'_> {
             .acceptor(self.connections.acceptor())
             .admit(self.admit())
             .accept_until(self.end())
+            .runtimes(self.runtimes)
             .serve(move |stream, connection| passthrough.clone().serve(stream, connection))
     }
 }

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use lifecycle_proxy_feeds::events::Events;
 use lifecycle_proxy_records::tape::{Entry, TapeRecorder};
 use lifecycle_runtime::{BoxError, Connection};
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::forwarding::content::Content;
 use crate::inbound::link::Link;
+use crate::message::backlog::{Backlog, Piece};
 use crate::metrics::Metrics;
 
 /// The metrics and the tape in which exchanges are recorded.
@@ -75,11 +75,12 @@ impl Exchange {
         }
     }
 
-    /// Adds the response to the exchange. The exchange then ends when the response's body is
+    /// Adds the response to the exchange. `version` is that of the request. The exchange then ends when the response's body is
     /// dropped.
     pub fn answer(
         mut self,
         response: Response<Content>,
+        version: Version,
         connection: &Connection,
     ) -> Response<Download> {
         self.status = Some(response.status());
@@ -89,6 +90,8 @@ impl Exchange {
         response.map(|body| Download {
             body,
             events,
+            backlog: None,
+            is_h2: version == Version::HTTP_2,
             exchange: self,
         })
     }
@@ -119,22 +122,32 @@ impl Drop for Exchange {
 pub struct Download {
     body: Content,
     events: Option<Events>,
+    /// The bytes that the client has yet to take, over HTTP/1.1. `None` until there is more than one
+    /// piece.
+    backlog: Option<Backlog>,
+    /// Whether the client speaks HTTP/2, where hyper has a bound for the backlog of each stream.
+    is_h2: bool,
     exchange: Exchange,
 }
 
 impl Body for Download {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, BoxError>>> {
         let this = &mut *self;
         let end = this.events.as_mut().map(|events| events.poll_end(cx));
         let frame = match end {
             Some(Poll::Ready(words)) => words.map(|words| Ok(Frame::data(words))),
-            _ => ready!(Pin::new(&mut this.body).poll_frame(cx)),
+            _ => {
+                if let Some(backlog) = &this.backlog {
+                    ready!(backlog.poll_room(cx));
+                }
+                ready!(Pin::new(&mut this.body).poll_frame(cx))
+            }
         };
         match &frame {
             Some(Ok(frame)) => {
@@ -148,7 +161,13 @@ impl Body for Download {
             Some(Err(_)) => {}
             None => this.exchange.complete = true,
         }
-        Poll::Ready(frame)
+        let is_last = this.is_h2 || this.body.is_end_stream();
+        let backlog = &mut this.backlog;
+        let piece = |bytes| match is_last {
+            true => Piece::from(bytes),
+            false => backlog.get_or_insert_default().hold(bytes),
+        };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -21,7 +21,7 @@ use crate::forwarding::content::Content;
 use crate::forwarding::exchange::{Accounting, Download, Exchange};
 use crate::inbound::body::Upload;
 use crate::inbound::link::Link;
-use crate::inbound::server::Handler;
+use crate::inbound::server::{Handler, ask_to_close};
 use crate::inbound::sockets::Listening;
 use crate::message::fault::Fault;
 use crate::message::headers::{self, Origin};
@@ -67,7 +67,7 @@ pub struct Rules {
 type Passed = Response<Content>;
 
 /// A response, and the group member that sent it.
-type Answered = (Response<ResponseBody>, Arc<Member>);
+type Answered<'a> = (Response<ResponseBody>, &'a Arc<Member>);
 
 impl Forward {
     /// Creates a handler that sends requests along `routes`, refuses requests while `load` does not
@@ -94,26 +94,55 @@ impl Forward {
 impl Handler for Forward {
     type Body = Download;
 
-    async fn handle(&self, mut request: Request<Upload>, link: Link) -> Response<Download> {
+    /// Returns the future of the response. The future of an `async fn` would contain the request
+    /// twice.
+    fn handle(
+        self,
+        mut request: Request<Upload>,
+        link: Link,
+    ) -> impl Future<Output = Response<Download>> + Send {
         let exchange = Exchange::begin(&self.0.accounting, &request, &link);
-        let response = match judge(&mut request) {
-            Verdict::Pass(_) if !self.0.load.admits() => Err(Fault::Overloaded.into()),
-            Verdict::Pass(host) => self.0.pass(&mut request, host, &link).await,
-            Verdict::Answer(response) => Ok(response.map(Content::Own)),
-            Verdict::Refuse(fault) => Err(fault.into()),
-        };
-        let response = response.unwrap_or_else(|failure| self.0.fail(failure));
-        exchange.answer(response, link.connection.connection())
+        let version = request.version();
+        async move {
+            let answered = match self.0.check(&mut request) {
+                Checked::Pass(host) => self.0.pass(&mut request, host, &link).await,
+                Checked::Done(answered) => *answered,
+            };
+            let mut response = answered.unwrap_or_else(|failure| self.0.fail(failure));
+            if self.0.is_pressed() {
+                ask_to_close(version, &mut response);
+            }
+            exchange.answer(response, version, link.connection.connection())
+        }
     }
+}
 
-    fn is_pressed(&self) -> bool {
-        self.0.load.is_pressed() || self.0.rules.listening.is_parting()
-    }
+/// The result of the first look at a request.
+enum Checked {
+    /// The request may be passed on. The value is the authority that it names, if it names one.
+    Pass(Option<HeaderValue>),
+    /// The request is answered or refused.
+    Done(Box<Result<Passed, Failure>>),
 }
 
 /// Each function gets the request by reference. The request is moved only where it is sent: a
 /// future that owns a request is larger, and so is each future that awaits that one.
 impl Inner {
+    fn check(&self, request: &mut Request<Upload>) -> Checked {
+        Checked::Done(Box::new(match judge(request) {
+            Verdict::Pass(host) if self.load.admits() => return Checked::Pass(host),
+            Verdict::Pass(_) => Err(Fault::Overloaded.into()),
+            Verdict::Answer(response) => Ok(response.map(Content::Own)),
+            Verdict::Refuse(fault) => Err(fault.into()),
+        }))
+    }
+
+    /// Returns whether clients should connect again, because the proxy is overloaded or is being
+    /// replaced.
+    fn is_pressed(&self) -> bool {
+        self.load.is_pressed() || self.rules.listening.is_parting()
+    }
+
     async fn pass(
         &self,
         request: &mut Request<Upload>,
@@ -121,7 +150,10 @@ impl Inner {
         link: &Link,
     ) -> Result<Passed, Failure> {
         match self.routes.find(host.as_ref(), request.uri().path()) {
-            Some(Target::Http(group)) => self.proxy(request, host, link, group).await,
+            Some(Target::Http(group)) => {
+                let client = self.prepare(request, host, link);
+                self.proxy(request, client, link, group).await
+            }
             // Boxed, like other calls that are rare: a future is as large as the largest future
             // that it may await.
             Some(Target::Stdio(client)) => Box::pin(program::call(take(request), client)).await,
@@ -130,29 +162,43 @@ impl Inner {
         }
     }
 
-    async fn proxy(
+    /// Prepares a request for an upstream. Returns the client's side of the upgrade, if the request
+    /// asks for one.
+    fn prepare(
         &self,
         request: &mut Request<Upload>,
         host: Option<HeaderValue>,
         link: &Link,
-        group: &Group,
-    ) -> Result<Passed, Failure> {
-        let asks = headers::asks_for_websocket(request);
-        let client = asks
-            .then(|| Upgrade::take(&mut *request))
-            .and_then(Result::ok);
+    ) -> Option<Upgrade> {
+        let client = headers::asks_for_websocket(request).then(|| {
+            // `Link::take` has taken it out.
+            request.extensions_mut().insert(link.connection.clone());
+            Upgrade::take(&mut *request)
+        });
+        let client = client.and_then(Result::ok);
         request.extensions_mut().clear();
         self.rewrite(request, host, link);
         if client.is_some() {
             headers::upgrade_to_websocket(request.headers_mut());
         }
+        client
+    }
+
+    async fn proxy(
+        &self,
+        request: &mut Request<Upload>,
+        client: Option<Upgrade>,
+        link: &Link,
+        group: &Group,
+    ) -> Result<Passed, Failure> {
         let method = request.method().clone();
         let claim = match group.sticky() {
             Some(sticky) => Box::pin(sticky.claim(request.headers())).await,
             None => Claim::default(),
         };
         let wanted = claim.member();
-        let sent = self.send(request, &link.connection, (group, wanted)).await;
+        let to = (group, wanted.as_ref());
+        let sent = self.send(request, &link.connection, to).await;
         let (mut response, member) = sent?;
         let version = response.version();
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -161,7 +207,7 @@ impl Inner {
         *response.version_mut() = Version::HTTP_11;
         if let Some(sticky) = group.sticky() {
             let answer = (response.status(), response.headers_mut());
-            Box::pin(sticky.answered(claim, &member, &method, answer)).await;
+            Box::pin(sticky.answered(claim, member, &method, answer)).await;
         }
         match (client, upstream) {
             (_, None) => Ok(response.map(Content::Upstream)),

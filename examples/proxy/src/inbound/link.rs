@@ -17,10 +17,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// Returns the connection of a request, or `None` if no server of this proxy received it.
-    #[must_use]
-    pub fn of<B>(request: &Request<B>) -> Option<Self> {
-        let connection = request.extensions().get::<HttpConnection>()?.clone();
+    /// Takes the connection out of a request's extensions. Returns `None` if no server of this proxy
+    /// received the request.
+    pub fn take<B>(request: &mut Request<B>) -> Option<Self> {
+        let connection = request.extensions_mut().remove::<HttpConnection>()?;
         let &Peer::Addr(peer) = connection.peer() else {
             return None;
         };

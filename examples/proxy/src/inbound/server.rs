@@ -1,9 +1,11 @@
 //! The HTTP servers of this proxy: for clients, for the admin listener, and for the demo upstream.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::Either;
 use hyper::body::Body;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
@@ -51,16 +53,10 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
     /// Answers a request. A failure is also answered with a response.
     fn handle(
-        &self,
+        self,
         request: Request<Upload>,
         link: Link,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
-
-    /// Returns whether the server should close a connection after this request, because the proxy
-    /// is overloaded or is being replaced.
-    fn is_pressed(&self) -> bool {
-        false
-    }
 }
 
 /// Returns the limits of client connections. They come from the two times in `timeouts` that
@@ -107,26 +103,29 @@ pub fn serve<H: Handler>(builder: HttpBuilder, handler: H) -> HttpServer {
     builder.serve_hyper(service_fn(move |request| answer(handler.clone(), request)))
 }
 
-async fn answer<H: Handler>(
+/// Calls the handler at once and not in the future, which then contains the request only once.
+fn answer<H: Handler>(
     handler: H,
     mut request: Request<RequestBody>,
-) -> Result<Response<H::Body>, BoxError> {
-    let link = Link::of(&request).ok_or("the client is gone")?;
-    let version = request.version();
-    if request
-        .extensions_mut()
-        .remove::<AmbiguousLength>()
-        .is_some()
-    {
-        request.extensions_mut().insert(Ambiguous);
+) -> impl Future<Output = Result<Response<H::Body>, BoxError>> + Send {
+    let Some(link) = Link::take(&mut request) else {
+        return Either::Left(ready(Err("the client is gone".into())));
+    };
+    let extensions = request.extensions_mut();
+    if extensions.remove::<AmbiguousLength>().is_some() {
+        extensions.insert(Ambiguous);
     }
-    let mut response = handler.handle(request.map(Upload::new), link).await;
-    let upgrades = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if handler.is_pressed() && version < Version::HTTP_2 && !upgrades {
+    let answered = handler.handle(request.map(Upload::new), link);
+    Either::Right(answered.map(Ok))
+}
+
+/// Asks the client to close its connection after this response, because the proxy is overloaded or
+/// is being replaced. `version` is that of the request.
+pub fn ask_to_close<B>(version: Version, response: &mut Response<B>) {
+    if version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
-    Ok(response)
 }
 
 #[cfg(test)]

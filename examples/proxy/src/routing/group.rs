@@ -20,11 +20,11 @@ pub struct Group {
 
 /// A chosen member, with a ticket of its breaker for one request.
 #[derive(Debug)]
-pub struct Pick {
+pub struct Pick<'a> {
     /// The chosen member.
-    pub member: Arc<Member>,
+    pub member: &'a Arc<Member>,
     /// The breaker's ticket, with which the caller reports whether the request succeeded.
-    pub ticket: Ticket,
+    pub ticket: Ticket<'a>,
 }
 
 impl Group {
@@ -53,7 +53,7 @@ impl Group {
 
     /// Picks `member` if it is healthy and its breaker admits a request. Otherwise picks the next
     /// such member.
-    pub fn pick_or(&self, member: Option<Arc<Member>>) -> Option<Pick> {
+    pub fn pick_or<'a>(&'a self, member: Option<&'a Arc<Member>>) -> Option<Pick<'a>> {
         let wanted = member.filter(|member| member.is_healthy());
         let wanted = wanted.and_then(|member| {
             let ticket = member.breaker.admit()?;
@@ -63,28 +63,30 @@ impl Group {
     }
 
     /// Picks the next member that is healthy and whose breaker admits a request.
-    pub fn pick(&self) -> Option<Pick> {
-        // Relaxed, since the order of calls only affects how evenly members are chosen.
-        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.members.len().max(1);
+    pub fn pick(&self) -> Option<Pick<'_>> {
+        let first = match &self.members[..] {
+            // A turn is not counted here, since all threads would write to the counter for nothing.
+            [] | [_] => 0,
+            // Relaxed, since the order of calls only affects how evenly members are chosen.
+            members => self.next.fetch_add(1, Ordering::Relaxed) % members.len(),
+        };
         let (before, after) = self.members.split_at_checked(first)?;
         after.iter().chain(before).find_map(|member| {
             if !member.is_healthy() {
                 return None;
             }
-            member.breaker.admit().map(|ticket| Pick {
-                member: member.clone(),
-                ticket,
-            })
+            let ticket = member.breaker.admit()?;
+            Some(Pick { member, ticket })
         })
     }
 
     /// Returns the next healthy member after `member`, if the group has another healthy member.
     #[must_use]
-    pub fn next_after(&self, member: &Arc<Member>) -> Option<Arc<Member>> {
+    pub fn next_after(&self, member: &Arc<Member>) -> Option<&Arc<Member>> {
         let is_it = |other: &Arc<Member>| Arc::ptr_eq(other, member);
         let (before, from) = self.members.split_at(self.members.iter().position(is_it)?);
         let mut others = from[1..].iter().chain(before);
-        others.find(|other| other.is_healthy()).cloned()
+        others.find(|other| other.is_healthy())
     }
 
     /// Returns all members.
@@ -120,7 +122,7 @@ mod tests {
         Group::new(&upstreams, SETTINGS)
     }
 
-    fn name(pick: Pick) -> String {
+    fn name(pick: Pick<'_>) -> String {
         pick.ticket.succeeded();
         pick.member.upstream.to_string()
     }

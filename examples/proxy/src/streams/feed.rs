@@ -68,8 +68,9 @@ async fn ask(
         request = request.header(LAST_EVENT_ID, last);
     }
     let mut request = request.body(Upload::empty())?;
+    let to = (url.upstream(), idle);
     let response = client
-        .request(url.upstream(), idle, &mut request, || due)
+        .request(to, &mut request, Instant::now(), || due)
         .await?;
     response::check_framing(&response).map_err(|fault| fault.to_string())?;
     match response.status() {

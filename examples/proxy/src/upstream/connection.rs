@@ -14,6 +14,7 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::unconstrained;
@@ -64,10 +65,13 @@ impl Driver {
         cx: &mut Context<'_>,
         mut user: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        self.state.serve(cx.waker());
         for _ in 0..ROUNDS {
             self.advance();
             let polled = user(&mut Context::from_waker(&self.waker));
+            if polled.is_pending() {
+                // A wake before this is noticed by the end of the poll.
+                self.state.serve(cx.waker());
+            }
             let woken = self.state.end_poll();
             if polled.is_ready() || !woken {
                 return polled;
@@ -121,6 +125,37 @@ impl Driver {
     }
 }
 
+pin_project! {
+    /// The future of the response to a request. An `async fn` would contain `answer` twice.
+    struct Answer<'a, F, D> {
+        #[pin]
+        answer: F,
+        connection: &'a mut Connection,
+        due: D,
+    }
+}
+
+impl<F, D> Future for Answer<'_, F, D>
+where
+    F: Future<Output = Result<Response<Incoming>, TrySendError<Request<Outgoing>>>>,
+    D: Fn() -> Instant,
+{
+    type Output = Result<Response<Incoming>, SendError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Connection { driver, life, .. } = &mut **this.connection;
+        match driver.drive(cx, |cx| this.answer.as_mut().poll(cx)) {
+            Poll::Ready(Ok(response)) => {
+                life.set_served();
+                Poll::Ready(Ok(response))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(SendError::Failed(Box::new(error)))),
+            Poll::Pending => driver.poll_late(this.due).map(|()| Err(SendError::Late)),
+        }
+    }
+}
+
 impl Connection {
     /// Begins to speak HTTP/1.1 over `stream`. When the connection becomes idle, it moves to the
     /// list `home`. While the connection is idle, it notifies `keeper` when something happens to
@@ -164,34 +199,18 @@ impl Connection {
     /// # Cancel safety
     ///
     /// Not safe: if the future is dropped before the response, the connection cannot be used again.
-    pub(super) fn send(
+    pub(super) fn send<D: Fn() -> Instant>(
         &mut self,
         request: Request<Outgoing>,
-        due: &impl Fn() -> Instant,
+        due: D,
     ) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
-        // Called outside of the async function, whose future would otherwise contain the request
-        // twice.
         let answer = self.sender.try_send_request(request);
         self.driver.hurry(due());
-        self.answer(answer, due)
-    }
-
-    async fn answer(
-        &mut self,
-        answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Outgoing>>>>,
-        due: &impl Fn() -> Instant,
-    ) -> Result<Response<Incoming>, SendError> {
-        let mut answer = pin!(answer);
-        let driver = &mut self.driver;
-        let response = poll_fn(|cx| match driver.drive(cx, |cx| answer.as_mut().poll(cx)) {
-            Poll::Ready(answer) => {
-                Poll::Ready(answer.map_err(|error| SendError::Failed(Box::new(error))))
-            }
-            Poll::Pending => driver.poll_late(due).map(|()| Err(SendError::Late)),
-        });
-        let response = response.await?;
-        self.life.set_served();
-        Ok(response)
+        Answer {
+            answer,
+            connection: self,
+            due,
+        }
     }
 
     /// Polls `body`, which comes over this connection, and the connection itself.

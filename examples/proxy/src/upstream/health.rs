@@ -20,10 +20,9 @@ pub async fn watch(member: Arc<Member>, health: Health, client: Client) {
         ticks.tick().await;
         let answer = match question(&health) {
             Some(mut question) => {
-                let due = Instant::now() + pause;
-                client
-                    .request(&member.upstream, &member.idle, &mut question, || due)
-                    .await
+                let now = Instant::now();
+                let to = (&member.upstream, &member.idle);
+                client.request(to, &mut question, now, || now + pause).await
             }
             None => return,
         };

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use lifecycle_http::BodyError;
 
 use crate::inbound::body::Upload;
+use crate::message::backlog::{Backlog, Piece};
 
-/// A request's body that records when all of it was sent to hyper.
+/// A request's body that records when all of it was sent to hyper. It gives hyper only little before
+/// the upstream takes it.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     upload: Upload,
     progress: Progress,
+    /// `None` if the request has no body.
+    backlog: Option<Backlog>,
 }
 
 /// Whether hyper has taken all of a request's body. `None` if the request has no body.
@@ -39,6 +42,7 @@ impl Outgoing {
         Self {
             upload,
             progress: Progress(has_more.then(Arc::default)),
+            backlog: has_more.then(Backlog::default),
         }
     }
 
@@ -54,19 +58,26 @@ impl Outgoing {
 }
 
 impl Body for Outgoing {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, BodyError>>> {
+        if let Some(backlog) = &self.backlog {
+            ready!(backlog.poll_room(cx));
+        }
         let frame = ready!(Pin::new(&mut self.upload).poll_frame(cx));
         let is_last = frame.is_none() || self.upload.is_end_stream();
         if let Some(complete) = self.progress.0.as_ref().filter(|_| is_last) {
             complete.store(true, Ordering::Relaxed);
         }
-        Poll::Ready(frame)
+        let piece = |bytes| match &self.backlog {
+            Some(backlog) => backlog.hold(bytes),
+            None => Piece::from(bytes),
+        };
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -131,6 +131,7 @@ async fn it_measures_four_times_a_second_and_closes_after_two_good_measurements(
 async fn a_measurement_has_files_memory_tasks_and_the_numbers_of_other_parts() {
     let two = Used { active: 2, peak: 9 };
     let counted = Counted {
+        runtimes: vec![tokio::runtime::Handle::current()],
         connections: Box::new(move || two),
         sessions: Box::new(Used::default),
     };

@@ -5,6 +5,7 @@ use lifecycle_proxy_overload::descriptors;
 use lifecycle_proxy_overload::load::{Bounds, Counted, Each};
 use lifecycle_proxy_sessions::SessionCount;
 use lifecycle_runtime::Connections;
+use tokio::runtime::Handle;
 
 use crate::config;
 
@@ -30,10 +31,17 @@ pub(super) fn bounds_of(limits: &config::Limits) -> Each<Bounds> {
     ]
 }
 
-/// Returns the counters of connections and sessions, which the load reads from other parts.
-pub(super) fn counted(connections: &Connections, sessions: &SessionCount) -> Counted {
+/// Returns the counters that the load reads from other parts: of the tasks of this runtime and of
+/// `runtimes`, of connections and of sessions.
+pub(super) fn counted(
+    runtimes: &[Handle],
+    connections: &Connections,
+    sessions: &SessionCount,
+) -> Counted {
     let (acceptor, sessions) = (connections.acceptor(), sessions.clone());
+    let current = Handle::current();
     Counted {
+        runtimes: std::iter::once(&current).chain(runtimes).cloned().collect(),
         connections: Box::new(move || {
             let stats = acceptor.stats();
             Used {

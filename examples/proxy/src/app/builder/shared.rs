@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lifecycle_proxy_discovery::{Discovery, Goodbyes, Peer};
-use lifecycle_proxy_overload::descriptors;
+use lifecycle_proxy_overload::descriptors::{self, Need};
 use lifecycle_proxy_overload::load::{Load, measure};
 use lifecycle_proxy_passthrough::{Passthrough, Times};
 use lifecycle_proxy_records::tape::{TapeError, TapeRecorder};
@@ -15,6 +15,7 @@ use lifecycle_runtime::{
     Acceptor, ConnectionStats, Connections, Readiness, ShutdownHandle, TaskGroup,
 };
 use tokio::net::UdpSocket;
+use tokio::runtime::Handle;
 
 use super::load::{bounds_of, counted};
 use crate::config::Config;
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) background: TaskGroup,
     pub(super) sessions: SessionCount,
     pub(super) load: Arc<Load>,
+    /// The runtimes that serve clients, if they are not served on the current one.
+    pub(super) runtimes: Vec<Handle>,
 }
 
 /// The handlers of WebSocket connections and TLS connections.
@@ -52,15 +55,19 @@ impl Shared {
         config: Config,
         handle: ShutdownHandle,
         readiness: Readiness,
-        listening: Listening,
-        sockets: u64,
+        (listening, sockets): (Listening, u64),
+        runtimes: Vec<Handle>,
     ) -> Self {
-        let most = descriptors::connections(config.max_connections, sockets);
+        let need = Need {
+            each: sockets,
+            runtimes: runtimes.len(),
+        };
+        let most = descriptors::connections(config.max_connections, need);
         let idle = config.timeouts.idle.duration();
         let connections = Connections::with_idle_timeout(most, idle);
         let background = TaskGroup::new();
         let sessions = SessionCount::default();
-        let counted = counted(&connections, &sessions);
+        let counted = counted(&runtimes, &connections, &sessions);
         let measure_now = Box::new(move || measure(&counted));
         let load = Arc::new(Load::new(bounds_of(&config.limits), measure_now));
         spawn(&background, "load", load.clone().watch());
@@ -75,6 +82,7 @@ impl Shared {
             background,
             sessions,
             load,
+            runtimes,
         }
     }
 

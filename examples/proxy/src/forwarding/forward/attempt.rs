@@ -23,19 +23,19 @@ impl Inner {
     /// Sends a request, and once more if it may be repeated. An idle connection may end just when
     /// the request is sent. And if one upstream cannot be reached, another member of the group may
     /// be reachable.
-    pub(super) async fn send(
+    pub(super) async fn send<'a>(
         &self,
         request: &mut Request<Upload>,
         connection: &HttpConnection,
-        (group, wanted): (&Group, Option<Arc<Member>>),
-    ) -> Result<Answered, Failure> {
+        (group, wanted): (&'a Group, Option<&'a Arc<Member>>),
+    ) -> Result<Answered<'a>, Failure> {
         let again = may_repeat(request).then(|| copy_of(request));
-        let to = (group, wanted.clone());
+        let to = (group, wanted);
         let first = self.send_to_next(request, connection, to).await;
         match (first, again) {
             (Err(failure), Some(mut again)) if is_worth_another(failure.fault, group) => {
                 let next = if failure.fault.is_of_connecting() {
-                    wanted.and_then(|gone| group.next_after(&gone))
+                    wanted.and_then(|gone| group.next_after(gone))
                 } else {
                     wanted
                 };
@@ -45,17 +45,17 @@ impl Inner {
         }
     }
 
-    async fn send_to_next(
+    async fn send_to_next<'a>(
         &self,
         request: &mut Request<Upload>,
         connection: &HttpConnection,
-        (group, wanted): (&Group, Option<Arc<Member>>),
-    ) -> Result<Answered, Failure> {
+        (group, wanted): (&'a Group, Option<&'a Arc<Member>>),
+    ) -> Result<Answered<'a>, Failure> {
         let Some(Pick { member, ticket }) = group.pick_or(wanted) else {
             return Err(Failure::of(Fault::Unavailable, group));
         };
         interim::pass_on(request, connection);
-        match self.attempt(&member, request, connection).await {
+        match self.attempt(member, request, connection).await {
             Ok(response) => {
                 ticket.succeeded();
                 Ok((response, member))
@@ -89,9 +89,8 @@ impl Inner {
             };
             sent + limit
         };
-        let asked = self
-            .client
-            .request(&member.upstream, &member.idle, request, due);
+        let to = (&member.upstream, &member.idle);
+        let asked = self.client.request(to, request, start, due);
         let response = asked.await.map_err(|error| {
             let cause: &dyn std::error::Error = &error;
             debug!(cause, "the upstream did not answer");
