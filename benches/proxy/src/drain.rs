@@ -18,6 +18,10 @@ const GOALS: [(usize, f64); 4] = [(0, 5.0), (100, 10.0), (1_000, 50.0), (10_000,
 /// The number of file descriptors that the proxy needs for other things than connections.
 const RESERVE: u64 = 64;
 
+/// The time for which the connections are idle before the shutdown. It is longer than the time that a client has for one
+/// more request after its last response, since a connection is closed at once only after that.
+const IDLE: Duration = Duration::from_millis(400);
+
 /// The times of one shutdown, in milliseconds.
 struct Drain {
     /// The time from SIGTERM until the last client saw its connection closed.
@@ -72,6 +76,7 @@ fn once(proxy: &Path, upstream: &Upstream, connections: usize) -> Result<Drain> 
     let log = directory.path().join("log");
     let mut server = Server::start(&mut command, address, &log)?;
     let clients = Clients::start(address, connections)?;
+    std::thread::sleep(IDLE);
 
     let told = now();
     let orderly = server.stop()?;
