@@ -89,7 +89,10 @@ impl<S: Serve> AcceptLoop<S> {
                         let _on_runtime = runtime.enter();
                         admission.spawn(|connection| service.serve(raw, connection));
                     }
-                    Err(error) => warn!(%peer, %error, "cannot serve a connection on its runtime"),
+                    Err(error) if self.policy.failures.allows() => {
+                        warn!(%peer, %error, "cannot serve a connection on its runtime");
+                    }
+                    Err(_) => {}
                 }
             }
             Err(Refused::Full { limit }) => {

@@ -80,8 +80,8 @@ struct Inner {
 impl Client {
     /// Sends a request to `upstream` over an idle connection from `idle`, or over a new connection.
     /// Waits for the response until the time that `due` returns. Calls `due` again at that time,
-    /// since the time may have moved. `now` is the time of the call. Takes the request out of `request` once there is a
-    /// connection.
+    /// since the time may have moved. `now` is the time of the call. Takes the request out of
+    /// `request` once there is a connection.
     ///
     /// The upstream's settings decide between HTTP/1.1 and HTTP/2.
     /// # Errors

@@ -205,6 +205,36 @@ fn bodies_that_an_upstream_does_not_read_hold_little() {
     });
 }
 
+/// hyper would take 400 kB of an upload for an upstream that does not read it.
+#[test]
+fn http_1_uploads_that_are_not_read_hold_little() {
+    let upstream = Upstream::start(|_, client| {
+        set_socket_recv_buffer_size(&client.stream, BUFFER).unwrap();
+        client.head();
+        std::thread::park();
+    });
+    let proxy = Proxy::before(&upstream, "timeouts: {idle: 600}");
+    each_stream_adds_less_than(A_CONNECTION + AN_UPLOAD, &proxy, |_| {
+        let moved = Arc::new(AtomicU64::new(0));
+        let clients: Vec<_> = (0..STREAMS)
+            .map(|_| {
+                let mut client = proxy.connect();
+                set_socket_send_buffer_size(&client.stream, BUFFER).unwrap();
+                client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n");
+                let (mut stream, count) = (client.stream.try_clone().unwrap(), moved.clone());
+                std::thread::spawn(move || {
+                    while stream.write_all(&[b'x'; 65536]).is_ok() {
+                        count.fetch_add(65536, Ordering::Relaxed);
+                    }
+                });
+                client
+            })
+            .collect();
+        settle(&moved);
+        clients
+    });
+}
+
 /// The kernel takes few bytes of an upload before it can send them, although its buffer may have 4 MB.
 #[test]
 fn the_kernel_holds_little_of_an_upload_that_the_upstream_does_not_read() {
