@@ -405,7 +405,10 @@ fn a_client_that_resets_its_websocket_leaves_nothing_behind() {
         "metrics: {enabled: true, address: \"127.0.0.1:0\"}",
     );
     let clients: Vec<_> = (0..10).map(|_| websocket(&proxy)).collect();
-    assert!(proxy.metrics().contains("proxy_websockets_active 10\n"));
+    eventually("the count of all", || {
+        let text = proxy.metrics();
+        text.contains("proxy_websockets_active 10\n").then_some(())
+    });
     for client in clients {
         rustix::net::sockopt::set_socket_linger(&client.stream, Some(std::time::Duration::ZERO))
             .unwrap();
