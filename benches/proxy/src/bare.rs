@@ -78,8 +78,6 @@ pub(crate) fn onto(worker: &Handle, stream: TcpStream) -> Result<TcpStream> {
 async fn untracked(config: Config) -> Result<()> {
     let upstream = config.upstream.clone().ok_or("no upstream")?;
     let (_pool, forward) = forward(&config, upstream);
-    // Every request gets this same value for its connection. The value never gives a close signal.
-    let connection = HttpConnection::detached("everyone");
     let buffer = limits_of(&config.timeouts).max_head;
     let listener = TcpListener::bind(config.listen_addrs[0]).await?;
     let workers = workers()?;
@@ -89,7 +87,8 @@ async fn untracked(config: Config) -> Result<()> {
         let link = Link {
             peer,
             local: stream.local_addr()?,
-            connection: connection.clone(),
+            // It never gives a close signal.
+            connection: HttpConnection::detached(peer),
         };
         let stream = onto(worker, stream)?;
         worker.spawn(serve(stream, forward.clone(), link, buffer));
