@@ -1,8 +1,9 @@
 //! The state of one connection. By it, `drive.rs` decides when a limit is exceeded and how the connection is drained.
 
 mod description;
+mod requests;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use http::{Method, Uri};
 use tokio::time::Instant;
 
+use self::requests::Requests;
 use crate::Limits;
 use crate::interim::Interim;
 use crate::socket::SharedSocket;
@@ -28,21 +30,39 @@ const BULK: u64 = 64 * 1024;
 /// The clock and the counts of one connection. Its stream, its exchanges and its bodies update them, and its task reads
 /// them.
 ///
-/// Orderings are relaxed, because each value only serves a time limit or a choice of how to close. A value is changed
-/// before the connection's task is woken to read it.
+/// Times are nanoseconds since the connection was opened. Orderings are relaxed, because each value only serves a time
+/// limit or a choice of how to close. A value is changed before the connection's task is woken to read it.
+///
+/// The fields that every HTTP/1.1 request uses come first and in this order, so that they share few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Activity {
-    pub(crate) wire: SharedSocket,
-    opened: Instant,
     h2: AtomicBool,
+    /// Whether a request's body was not read to its end, so that the client may still send it.
+    unread: AtomicBool,
+    /// Whether a request was upgraded. The bytes inside an upgrade are not looked at.
+    tunnel: AtomicBool,
+    exchanges: AtomicU32,
+    /// The number of requests whose response has not begun.
+    unanswered: AtomicU32,
     /// The time at which the first byte of the request head arrived that is being read; 0 if no head is being read.
     head: AtomicU64,
-    /// The time at which the last exchange ended.
-    quiet: AtomicU64,
     /// The time at which the client last sent bytes.
     heard: AtomicU64,
     /// The time at which the kernel last took bytes for the client.
     wrote: AtomicU64,
+    /// The number of requests that have begun, over HTTP/1.1 only.
+    begun: AtomicU64,
+    /// The number of the first request whose length is ambiguous, counted from 0; `u64::MAX` if there is none.
+    ambiguous: AtomicU64,
+    opened: Instant,
+    /// The requests in flight, and over HTTP/1.1 also the last one that has ended.
+    requests: Requests,
+    pub(crate) wire: SharedSocket,
+    /// The interim responses that wait to be written to the client, over HTTP/1.1.
+    pub(crate) interim: Interim,
+    /// The time at which the last h2 exchange ended.
+    ended: AtomicU64,
     /// The number of bytes that the kernel took since `moved` was last set, over h2.
     taken: AtomicU64,
     /// The time at which bytes of an h2 body last moved.
@@ -51,11 +71,8 @@ pub(crate) struct Activity {
     bulk: AtomicU64,
     /// The number of bytes that an h2 client was sent since `bulk` was set.
     sent: AtomicU64,
-    exchanges: AtomicUsize,
     /// The number of h2 response bodies that wait for the client to take the bytes it was sent.
     owing: AtomicUsize,
-    /// The number of requests whose response has not begun.
-    unanswered: AtomicUsize,
     /// The number of h2 requests that the client gave up before their response began, less the responses that began
     /// since.
     abandoned: AtomicUsize,
@@ -63,27 +80,6 @@ pub(crate) struct Activity {
     given_up: AtomicUsize,
     /// The task of the connection, which is woken when the client has given up too many requests.
     task: Mutex<Option<Waker>>,
-    /// Whether a request's body was not read to its end, so that the client may still send it.
-    unread: AtomicBool,
-    /// Whether a request was upgraded. The bytes inside an upgrade are not looked at.
-    tunnel: AtomicBool,
-    /// The number of requests that have begun, over HTTP/1.1 only.
-    begun: AtomicU64,
-    /// The number of the first request whose length is ambiguous, counted from 0; `u64::MAX` if there is none.
-    ambiguous: AtomicU64,
-    requests: Mutex<Vec<Request>>,
-    /// The interim responses that wait to be written to the client, over HTTP/1.1.
-    pub(crate) interim: Interim,
-}
-
-#[derive(Debug)]
-struct Request {
-    method: Method,
-    path: Box<str>,
-    /// The number of the request on its connection.
-    number: usize,
-    /// The time at which the request's head was complete, since the connection was opened.
-    at: Duration,
 }
 
 /// A snapshot of an [`Activity`]. Times are since the connection was opened.
@@ -91,11 +87,12 @@ struct Request {
 pub(crate) struct Seen {
     pub(crate) now: Duration,
     pub(crate) head: Option<Duration>,
+    /// The time at which the last exchange ended. Over HTTP/1.1 this is when the last byte of its response was written.
     pub(crate) quiet: Duration,
     pub(crate) wrote: Duration,
     pub(crate) moved: Duration,
     pub(crate) bulk: Option<Duration>,
-    pub(crate) exchanges: usize,
+    pub(crate) exchanges: u32,
     pub(crate) owing: usize,
     pub(crate) tunnel: bool,
     /// The time at which the last byte passed, in either direction.
@@ -109,29 +106,29 @@ pub(crate) struct Seen {
 impl Activity {
     pub(crate) fn new(wire: SharedSocket) -> Self {
         Self {
-            wire,
-            opened: Instant::now(),
             h2: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
+            tunnel: AtomicBool::new(false),
+            exchanges: AtomicU32::new(0),
+            unanswered: AtomicU32::new(0),
             head: AtomicU64::new(0),
-            quiet: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             wrote: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            ambiguous: AtomicU64::new(u64::MAX),
+            opened: Instant::now(),
+            requests: Requests::default(),
+            wire,
+            interim: Interim::default(),
+            ended: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             bulk: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            exchanges: AtomicUsize::new(0),
             owing: AtomicUsize::new(0),
-            unanswered: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
             given_up: AtomicUsize::new(0),
             task: Mutex::default(),
-            unread: AtomicBool::new(false),
-            tunnel: AtomicBool::new(false),
-            begun: AtomicU64::new(0),
-            ambiguous: AtomicU64::new(u64::MAX),
-            requests: Mutex::default(),
-            interim: Interim::default(),
         }
     }
 
@@ -158,14 +155,19 @@ impl Activity {
         }
     }
 
-    /// Returns when the last byte passed, in either direction.
+    /// Returns when the last byte passed, in either direction. Returns the time of the call if no byte has passed.
     pub(crate) fn last_byte(&self) -> Instant {
-        self.opened + self.last()
+        let last = self.last();
+        if last.is_zero() {
+            Instant::now()
+        } else {
+            self.opened + last
+        }
     }
 
     fn last(&self) -> Duration {
         let heard = self.heard.load(Ordering::Relaxed);
-        Duration::from_millis(heard.max(self.wrote.load(Ordering::Relaxed)))
+        Duration::from_nanos(heard.max(self.wrote.load(Ordering::Relaxed)))
     }
 
     /// Records the number of the first request whose length is ambiguous, counted from 0.
@@ -173,9 +175,10 @@ impl Activity {
         self.ambiguous.store(number, Ordering::Relaxed);
     }
 
-    /// Counts a request, and returns whether its length or that of an earlier request is ambiguous.
+    /// Counts an HTTP/1.1 request, and returns whether its length or that of an earlier request is ambiguous.
     pub(crate) fn is_ambiguous(&self) -> bool {
-        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        let number = self.begun.load(Ordering::Relaxed);
+        self.begun.store(number + 1, Ordering::Relaxed);
         number >= self.ambiguous.load(Ordering::Relaxed)
     }
 
@@ -228,29 +231,18 @@ impl Activity {
 
     /// Records that a request's head is complete, and returns the request's number.
     pub(crate) fn begins(&self, method: &Method, uri: &Uri) -> usize {
-        self.exchanges.fetch_add(1, Ordering::Relaxed);
-        self.unanswered.fetch_add(1, Ordering::Relaxed);
-        self.head.store(0, Ordering::Relaxed);
-        let at = if self.is_h2() {
+        let number = if self.is_h2() {
             self.moved();
-            self.moved.load(Ordering::Relaxed)
+            let at = Duration::from_nanos(self.moved.load(Ordering::Relaxed));
+            self.requests.add(method, uri, at)
         } else {
             self.interim.clear();
-            // Over HTTP/1.1 a head is complete when its last byte arrives, or when the request before it has ended.
-            let quiet = self.quiet.load(Ordering::Relaxed);
-            self.heard.load(Ordering::Relaxed).max(quiet)
+            // Over HTTP/1.1 a head is complete when its last byte arrives, or when the response before it is written.
+            self.requests.replace(method, uri, self.last())
         };
-        let at = Duration::from_millis(at);
-        let mut requests = self.requests();
-        let number = requests
-            .last()
-            .map_or(0, |last| last.number.wrapping_add(1));
-        requests.push(Request {
-            method: method.clone(),
-            path: description::shown(uri),
-            number,
-            at,
-        });
+        self.increment(&self.exchanges);
+        self.increment(&self.unanswered);
+        self.head.store(0, Ordering::Relaxed);
         number
     }
 
@@ -277,7 +269,7 @@ impl Activity {
 
     /// Records that the response to a request begins.
     pub(crate) fn answers(&self) {
-        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        self.decrement(&self.unanswered);
         if self.is_h2() {
             let fewer = |abandoned: usize| abandoned.checked_sub(1);
             // The update fails if the count is 0, since there is nothing to take off then.
@@ -289,7 +281,7 @@ impl Activity {
 
     /// Records that a request will not be answered. Over h2, this means that the client gave the request up.
     pub(crate) fn abandons(&self) {
-        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        self.decrement(&self.unanswered);
         if !self.is_h2() {
             // Over HTTP/1.1 a client gives up a request by closing the connection, so there is nothing to count.
             return;
@@ -319,14 +311,14 @@ impl Activity {
     pub(crate) fn ends(&self, number: usize, upgraded: bool) {
         if upgraded {
             self.tunnel.store(true, Ordering::Relaxed);
-        } else {
-            let mut requests = self.requests();
-            if let Some(at) = requests.iter().position(|request| request.number == number) {
-                requests.remove(at);
-            }
         }
-        self.quiet.store(self.elapsed(), Ordering::Relaxed);
-        self.exchanges.fetch_sub(1, Ordering::Relaxed);
+        if self.is_h2() {
+            if !upgraded {
+                self.requests.remove(number);
+            }
+            self.ended.store(self.elapsed(), Ordering::Relaxed);
+        }
+        self.decrement(&self.exchanges);
     }
 
     /// Records that a response's body has begun to wait for the client to take bytes (`true`), or has stopped to wait
@@ -354,12 +346,16 @@ impl Activity {
     }
 
     pub(crate) fn seen(&self) -> Seen {
-        let at = |of: &AtomicU64| Duration::from_millis(of.load(Ordering::Relaxed));
+        let at = |of: &AtomicU64| Duration::from_nanos(of.load(Ordering::Relaxed));
         let if_ever = |of: &AtomicU64| Some(at(of)).filter(|at| !at.is_zero());
         Seen {
             now: self.opened.elapsed(),
             head: if_ever(&self.head),
-            quiet: at(&self.quiet),
+            quiet: if self.is_h2() {
+                at(&self.ended)
+            } else {
+                self.last()
+            },
             wrote: at(&self.wrote),
             moved: at(&self.moved),
             bulk: if_ever(&self.bulk),
@@ -373,12 +369,27 @@ impl Activity {
         }
     }
 
-    fn requests(&self) -> MutexGuard<'_, Vec<Request>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Adds one to `count`. Over HTTP/1.1 only the connection's task changes the counts, so it needs no atomic addition.
+    fn increment(&self, count: &AtomicU32) {
+        if self.is_h2() {
+            count.fetch_add(1, Ordering::Relaxed);
+        } else {
+            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
     }
 
+    /// Takes one off `count`, as [`increment`](Self::increment) adds it.
+    fn decrement(&self, count: &AtomicU32) {
+        if self.is_h2() {
+            count.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            count.store(count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the nanoseconds since the connection was opened.
     fn elapsed(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

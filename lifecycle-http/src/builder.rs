@@ -12,8 +12,9 @@ use lifecycle_runtime::{Acceptor, BoxError};
 use tokio::runtime::Handle;
 use tower_service::Service;
 
+use crate::app::{Each, Shared};
 use crate::entrance::{Entrance, Refusal};
-use crate::{Handshake, HttpServer, Limits, Listener, Plain, RequestBody, Room};
+use crate::{Handshake, HttpConnection, HttpServer, Limits, Listener, Plain, RequestBody, Room};
 
 /// The response to a client that is refused because the server is full or sheds load.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -289,7 +290,7 @@ impl<H: Handshake> HttpBuilder<H> {
             + 'static,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        HttpServer::start(self, TowerToHyperService::new(service))
+        HttpServer::start(self, Shared(TowerToHyperService::new(service)))
     }
 
     /// Begins to accept, and answers requests with a hyper service, such as `hyper::service::service_fn`.
@@ -310,6 +311,58 @@ impl<H: Handshake> HttpBuilder<H> {
             + 'static,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        HttpServer::start(self, Arc::new(service))
+        HttpServer::start(self, Shared(Arc::new(service)))
+    }
+
+    /// Begins to accept, and answers the requests of each connection with a hyper service of its own, which `make`
+    /// creates.
+    ///
+    /// `make` is called when a connection's first bytes of HTTP have arrived. Its service can keep the
+    /// [`HttpConnection`] and what belongs to it, which saves each request the search for them. So the extensions of its
+    /// requests do not contain the connection: insert a clone before [`upgrade_tracked`](crate::upgrade_tracked) or
+    /// [`Upgrade::take`](crate::Upgrade::take).
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use http::{Request, Response};
+    /// use hyper::service::service_fn;
+    /// use lifecycle_http::{HttpConnection, HttpServer, RequestBody};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let http = HttpServer::bind("127.0.0.1:0").await?.serve_each(|connection| {
+    ///     let client = connection.peer().to_string();
+    ///     Ok::<_, Infallible>(service_fn(move |_: Request<RequestBody>| {
+    ///         let text = format!("hello, {client}");
+    ///         async move { Ok::<_, Infallible>(Response::new(text)) }
+    ///     }))
+    /// });
+    /// # drop(http);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// An error of `make` ends the connection, is logged, and is counted in
+    /// [`ConnectionStats::failed`](lifecycle_runtime::ConnectionStats::failed).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn serve_each<F, S, E, B>(self, make: F) -> HttpServer
+    where
+        F: Fn(&HttpConnection) -> Result<S, E> + Send + Sync + 'static,
+        S: hyper::service::Service<
+                Request<RequestBody>,
+                Response = Response<B>,
+                Error: Into<BoxError>,
+                Future: Send,
+            > + Send
+            + 'static,
+        E: Into<BoxError>,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        HttpServer::start(self, Each(Arc::new(make)))
     }
 }

@@ -24,7 +24,7 @@ use tracing::debug;
 
 use crate::accept::Serve;
 use crate::activity::Activity;
-use crate::app::{App, AppBody};
+use crate::app::{AppBody, MakeApp};
 use crate::drive::{Drivable, End, Signal, Timer, drive};
 use crate::exchange::answer;
 use crate::link::{Common, Link};
@@ -36,23 +36,23 @@ use crate::{Handshake, HttpConnection, Limits, Protocol, RawStream};
 
 /// A guard that closes the socket when the task that serves the connection ends, even if an upgrade still holds the
 /// stream.
-struct CutOnDrop(Arc<Activity>);
+struct EndOnDrop(Arc<Link>);
 
-impl Drop for CutOnDrop {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        self.0.wire.cut();
+        self.0.activity.wire.cut();
     }
 }
 
 /// A server of accepted connections. It makes the handshake, and then answers HTTP requests with the service.
-pub(crate) struct Http<H, S, B> {
+pub(crate) struct Http<H, M, B> {
     pub(crate) handshake: H,
-    pub(crate) service: S,
+    pub(crate) service: M,
     pub(crate) common: Arc<Common>,
     pub(crate) body: PhantomData<fn() -> B>,
 }
 
-impl<H: Clone, S: Clone, B> Clone for Http<H, S, B> {
+impl<H: Clone, M: Clone, B> Clone for Http<H, M, B> {
     fn clone(&self) -> Self {
         Self {
             handshake: self.handshake.clone(),
@@ -63,7 +63,7 @@ impl<H: Clone, S: Clone, B> Clone for Http<H, S, B> {
     }
 }
 
-impl<H: Handshake, S: App<B>, B: AppBody> Serve for Http<H, S, B> {
+impl<H: Handshake, M: MakeApp<B>, B: AppBody> Serve for Http<H, M, B> {
     type Outcome = Result<(), BoxError>;
 
     fn serve(
@@ -109,49 +109,49 @@ impl<H: Handshake, S: App<B>, B: AppBody> Serve for Http<H, S, B> {
 }
 
 /// Serves a connection until it ends. An upgrade is part of the connection.
-async fn serve<H, S, B>(
+async fn serve<H, M, B>(
     raw: RawStream,
     connection: Connection,
     handshake: H,
-    service: S,
+    service: M,
     common: Arc<Common>,
     guest: Option<u64>,
 ) -> Result<(), BoxError>
 where
     H: Handshake,
-    S: App<B>,
+    M: MakeApp<B>,
     B: AppBody,
 {
-    let local = raw.local_addr();
-    let activity = Arc::new(Activity::new(SharedSocket::new(raw)));
-    let _cut = CutOnDrop(Arc::clone(&activity));
-    let told = Arc::clone(&activity);
-    let stages = common.stages;
-    connection.set_description(move || match stages {
-        Some(service) => told.doing(service),
-        None => told.names(),
-    });
-    let limits = common.limits;
     let link = Arc::new(Link {
-        connection: connection.clone(),
-        activity: Arc::clone(&activity),
-        common: Arc::clone(&common),
+        connection,
+        common,
+        local: raw.local_addr(),
+        activity: Activity::new(SharedSocket::new(raw)),
         guest,
-        local,
         upgrades: Upgrades::default(),
     });
-    let mut closing = pin!(connection.cancelled());
-    let mut signal = Signal {
-        closing: closing.as_mut(),
-        told: None,
-    };
-    let turn = || match connection.close_reason() {
-        Some(CloseReason::Drain) => common.turn(),
+    let _end = EndOnDrop(Arc::clone(&link));
+    let Link {
+        connection,
+        common,
+        activity,
+        ..
+    } = &*link;
+    // The link holds the connection, so the connection's description must not hold the link.
+    let described = Arc::downgrade(&link);
+    connection.set_description(move || {
+        described
+            .upgrade()
+            .map_or_else(String::new, |link| link.description())
+    });
+    // Boxed, so that what every poll looks at is close together.
+    let mut signal = Signal::new(connection, Box::pin(connection.cancelled()));
+    let turn = |reason| match reason {
+        CloseReason::Drain => common.turn(),
         _ => Duration::ZERO,
     };
 
-    let socket = Socket::new(Arc::clone(&activity), connection.clone(), limits);
-    let opening = open(socket, handshake, Arc::clone(&activity));
+    let opening = open(Socket::new(Arc::clone(&link)), handshake, Arc::clone(&link));
     let (stream, protocol) = match within_hello(opening, &link, &mut signal).await {
         Ok(Some(opened)) => opened,
         Ok(None) => return Ok(()),
@@ -164,7 +164,10 @@ where
         let link = HttpConnection {
             link: Arc::clone(&link),
         };
-        service_fn(move |request: Request<Incoming>| answer(&service, request, link.clone()))
+        let service = service.make(&link)?;
+        service_fn(move |request: Request<Incoming>| {
+            answer(&service, request, &link, M::SHOWS_CONNECTION)
+        })
     };
     let io = TokioIo::new(stream);
     let end = match protocol {
@@ -173,13 +176,15 @@ where
             connection.set_protocol("h2");
             activity.speaks_h2();
             // Boxed, because the task of an HTTP/1.1 connection would otherwise be as large as this.
-            let http = http2(&common, &connection).serve_connection(io, answers);
-            Box::pin(drive(http, &activity, &limits, signal, turn)).await
+            let http = http2(common, connection).serve_connection(io, answers);
+            Box::pin(drive(http, activity, &common.limits, signal, turn)).await
         }
         _ => {
             connection.set_protocol("h1");
-            let http = http1(&limits).serve_connection(io, answers).with_upgrades();
-            drive(http, &activity, &limits, signal, turn).await
+            let http = http1(&common.limits)
+                .serve_connection(io, answers)
+                .with_upgrades();
+            drive(http, activity, &common.limits, signal, turn).await
         }
     };
     match end {
@@ -250,10 +255,10 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Parts 
 async fn open<H: Handshake>(
     socket: Socket,
     handshake: H,
-    activity: Arc<Activity>,
+    link: Arc<Link>,
 ) -> io::Result<Option<(Sniffed<H::Stream>, Protocol)>> {
     let (stream, said) = handshake.handshake(socket).await?;
-    let mut stream = Sniffed::new(stream, activity);
+    let mut stream = Sniffed::new(stream, link);
     let protocol = stream.sniff(said).await?;
     Ok(protocol.map(|protocol| (stream, protocol)))
 }
@@ -273,7 +278,7 @@ async fn within_hello<T, F: Future<Output = CloseReason>>(
             return Poll::Ready(opened);
         }
         let mut deadline = opened + limits.header_read_timeout;
-        if let Some(told) = signal.poll(cx, &link.activity, || Duration::ZERO) {
+        if let Some(told) = signal.poll(cx, &link.activity, |_| Duration::ZERO) {
             let spoke = link.connection.bytes().0 > 0;
             let given = match told.reason {
                 _ if spoke => opened + told.at + limits.close_ack_timeout,

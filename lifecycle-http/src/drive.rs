@@ -1,11 +1,12 @@
 //! Drives a connection to its end: decides how long the connection may last, and when and how it is closed.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use lifecycle_runtime::CloseReason;
+use lifecycle_runtime::{CloseReason, Connection};
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::Limits;
@@ -52,28 +53,52 @@ enum Next {
     Cut,
 }
 
-/// The future that waits for the signal to close the connection, and the signal once it has come.
+/// The signal that a connection should close.
 pub(crate) struct Signal<'a, F> {
-    pub(crate) closing: Pin<&'a mut F>,
+    connection: &'a Connection,
+    /// The task that `closing` wakes.
+    waits: Option<Waker>,
+    /// The signal, once it has come.
     pub(crate) told: Option<Told>,
+    closing: Pin<Box<F>>,
 }
 
-impl<F: Future<Output = CloseReason>> Signal<'_, F> {
+impl<'a, F: Future<Output = CloseReason>> Signal<'a, F> {
+    /// Creates the signal of `connection`, which `closing` waits for.
+    pub(crate) fn new(connection: &'a Connection, closing: Pin<Box<F>>) -> Self {
+        Self {
+            connection,
+            waits: None,
+            told: None,
+            closing,
+        }
+    }
+
     /// Returns the signal to close the connection, if it has come. Otherwise the task is woken when it comes.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         activity: &Activity,
-        delay: impl FnOnce() -> Duration,
+        delay: impl FnOnce(CloseReason) -> Duration,
     ) -> Option<Told> {
-        if self.told.is_none() {
-            if let Poll::Ready(reason) = self.closing.as_mut().poll(cx) {
-                let at = activity.opened().elapsed();
-                let delay = delay();
-                self.told = Some(Told { at, reason, delay });
-            }
+        if self.told.is_some() || (self.would_wake(cx) && !self.connection.is_cancelled()) {
+            return self.told;
+        }
+        if let Poll::Ready(reason) = self.closing.as_mut().poll(cx) {
+            let at = activity.opened().elapsed();
+            let delay = delay(reason);
+            self.told = Some(Told { at, reason, delay });
+        } else {
+            self.waits = Some(cx.waker().clone());
         }
         self.told
+    }
+
+    /// Returns whether the signal wakes this task, so that `closing` needs no other poll before.
+    fn would_wake(&self, cx: &Context<'_>) -> bool {
+        self.waits
+            .as_ref()
+            .is_some_and(|it| it.will_wake(cx.waker()))
     }
 }
 
@@ -93,37 +118,76 @@ impl Timer {
     }
 }
 
-/// Serves a connection until it ends, is upgraded, or lasts longer than a limit allows.
-pub(crate) async fn drive<C: Drivable, F: Future<Output = CloseReason>>(
+pin_project! {
+    /// The future of [`drive`]. What every poll looks at comes first, next to what every poll of an HTTP/1.1 connection
+    /// looks at.
+    #[repr(C)]
+    struct Drive<'a, C, F, D> {
+        signal: Signal<'a, F>,
+        activity: &'a Activity,
+        // The time at which the graceful shutdown began.
+        parted: Option<Duration>,
+        #[pin]
+        http: C,
+        limits: &'a Limits,
+        delay: D,
+        timer: Timer,
+        // The task that `activity` wakes, over h2.
+        waits: Option<Waker>,
+    }
+}
+
+/// Serves a connection until it ends, is upgraded, or lasts longer than a limit allows. `delay` returns how long a
+/// connection waits before it closes for a reason.
+pub(crate) fn drive<'a, C: Drivable, F: Future<Output = CloseReason>>(
     http: C,
-    activity: &Activity,
-    limits: &Limits,
-    mut signal: Signal<'_, F>,
-    delay: impl Fn() -> Duration,
-) -> End {
-    let mut http = pin!(http);
-    let mut timer = Timer::default();
-    let mut parted = None;
-    let mut waits: Option<Waker> = None;
-    poll_fn(|cx| {
-        if activity.is_h2() && !waits.as_ref().is_some_and(|it| it.will_wake(cx.waker())) {
+    activity: &'a Activity,
+    limits: &'a Limits,
+    signal: Signal<'a, F>,
+    delay: impl Fn(CloseReason) -> Duration,
+) -> impl Future<Output = End> {
+    Drive {
+        signal,
+        activity,
+        parted: None,
+        http,
+        limits,
+        delay,
+        timer: Timer::default(),
+        waits: None,
+    }
+}
+
+impl<C, F, D> Future for Drive<'_, C, F, D>
+where
+    C: Drivable,
+    F: Future<Output = CloseReason>,
+    D: Fn(CloseReason) -> Duration,
+{
+    type Output = End;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        let mut this = self.project();
+        let activity = *this.activity;
+        let waits = |waker: &Waker| waker.will_wake(cx.waker());
+        if activity.is_h2() && !this.waits.as_ref().is_some_and(waits) {
             activity.wakes(cx.waker());
-            waits = Some(cx.waker().clone());
+            *this.waits = Some(cx.waker().clone());
         }
         loop {
-            let told = signal.poll(cx, activity, &delay);
+            let told = this.signal.poll(cx, activity, &*this.delay);
             // The graceful shutdown starts before hyper is polled: the request in flight may end in that poll, and
             // should be the last one on the connection.
-            if told.is_some() && parted.is_none() && activity.is_in_exchange() {
-                parted = Some(activity.opened().elapsed());
-                http.as_mut().start_graceful_shutdown();
+            if told.is_some() && this.parted.is_none() && activity.is_in_exchange() {
+                *this.parted = Some(activity.opened().elapsed());
+                this.http.as_mut().start_graceful_shutdown();
             }
             // hyper is polled before the connection is closed as idle, so that a request that has arrived is still
             // answered.
-            if let Poll::Ready(ended) = http.as_mut().poll(cx) {
+            if let Poll::Ready(ended) = this.http.as_mut().poll(cx) {
                 return Poll::Ready(ended.map_or_else(End::Broken, |()| End::Closed));
             }
-            if told.is_none() && parted.is_none() && activity.is_unlimited() {
+            if told.is_none() && this.parted.is_none() && activity.is_unlimited() {
                 return Poll::Pending;
             }
             let seen = activity.seen();
@@ -131,27 +195,26 @@ pub(crate) async fn drive<C: Drivable, F: Future<Output = CloseReason>>(
                 return Poll::Ready(End::Abusive);
             }
             let next = if activity.is_h2() {
-                next_h2(&seen, told, parted, limits)
+                next_h2(&seen, told, *this.parted, this.limits)
             } else {
-                next_h1(&seen, told, parted, limits)
+                next_h1(&seen, told, *this.parted, this.limits)
             };
             match next {
                 Next::Rest => return Poll::Pending,
                 Next::Cut => return Poll::Ready(End::Expired),
                 Next::Part => {
-                    parted = Some(seen.now);
-                    http.as_mut().start_graceful_shutdown();
+                    *this.parted = Some(seen.now);
+                    this.http.as_mut().start_graceful_shutdown();
                 }
                 Next::Wait(until) => {
                     // The decision counts whole milliseconds. A timer that fires too early would make this loop spin,
                     // so the timer is set one millisecond later.
                     let deadline = activity.opened() + until + Duration::from_millis(1);
-                    std::task::ready!(timer.poll(deadline, cx));
+                    std::task::ready!(this.timer.poll(deadline, cx));
                 }
             }
         }
-    })
-    .await
+    }
 }
 
 fn by(deadline: Duration, now: Duration, then: Next) -> Next {

@@ -14,9 +14,9 @@ use pin_project_lite::pin_project;
 
 use crate::activity::Activity;
 use crate::ending::{EndingBody, Messages};
-use crate::link::{Common, Link};
+use crate::link::Common;
 use crate::pace::Pace;
-use crate::response_body::ResponseBody;
+use crate::response_body::{BoxedBody, ResponseBody};
 use crate::{HttpConnection, RequestBody, SseBody};
 
 /// An exchange of a request and its response. It begins with the request's head. It ends when the response's body is
@@ -89,29 +89,37 @@ impl Drop for Exchange {
     }
 }
 
-/// Answers a request with the response of `service`.
+/// Answers a request with the response of `service`. `shows_connection` is whether the request's extensions contain the
+/// connection.
 ///
 /// The service is called at once and not in the future, which then contains no request. hyper moves the future.
 pub(crate) fn answer<S, B>(
     service: &S,
     request: Request<Incoming>,
-    link: HttpConnection,
+    connection: &HttpConnection,
+    shows_connection: bool,
 ) -> Answer<S::Future>
 where
     S: Service<Request<RequestBody>, Response = Response<B>>,
 {
-    let exchange = Exchange::begin(link, &request);
+    let exchange = Exchange::begin(connection.clone(), &request);
     let connects = request.method() == Method::CONNECT;
     let version = request.version();
     let ambiguous = !exchange.is_h2() && exchange.activity().is_ambiguous();
-    let called = if ambiguous && !exchange.common().passes_ambiguous {
-        None
-    } else {
-        let mark = ambiguous.then_some(AmbiguousLength(()));
-        Some(service.call(prepare(request, exchange.link.clone(), mark)))
-    };
+    if ambiguous && !exchange.common().passes_ambiguous {
+        return Answer {
+            called: None,
+            exchange: Some(exchange),
+            connects,
+            version,
+            ambiguous,
+        };
+    }
+    let mark = ambiguous.then_some(AmbiguousLength(()));
+    let shown = shows_connection.then(|| connection.clone());
+    let request = prepare(request, connection, shown, mark);
     Answer {
-        called,
+        called: Some(service.call(request)),
         exchange: Some(exchange),
         connects,
         version,
@@ -139,7 +147,7 @@ where
     B: Body,
     E: Into<BoxError>,
 {
-    type Output = Result<Response<ResponseBody<B>>, BoxError>;
+    type Output = Result<Response<BoxedBody<B>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -171,7 +179,7 @@ where
 }
 
 /// Adds the exchange to the response's body, with whose drop it ends.
-fn with_exchange<B: Body>(response: Response<B>, exchange: Exchange) -> Response<ResponseBody<B>> {
+fn with_exchange<B: Body>(response: Response<B>, exchange: Exchange) -> Response<BoxedBody<B>> {
     let common = exchange.common();
     if !common.ends_streams {
         return response.map(|body| ResponseBody::plain(body, exchange));
@@ -200,7 +208,7 @@ pub struct AmbiguousLength(());
 
 /// Refuses a request whose length is ambiguous (RFC 9112 §6.1, §11.2). Closes the connection, because it is uncertain
 /// where the next request begins.
-fn bad_request<B: Body>(exchange: Exchange) -> Response<ResponseBody<B>> {
+fn bad_request<B: Body>(exchange: Exchange) -> Response<BoxedBody<B>> {
     let mut response = Response::new(ResponseBody::empty(exchange));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     let close = HeaderValue::from_static("close");
@@ -210,19 +218,19 @@ fn bad_request<B: Body>(exchange: Exchange) -> Response<ResponseBody<B>> {
 
 fn prepare(
     request: Request<Incoming>,
-    link: HttpConnection,
+    link: &HttpConnection,
+    shown: Option<HttpConnection>,
     mark: Option<AmbiguousLength>,
 ) -> Request<RequestBody> {
     let (mut head, body) = request.into_parts();
-    let Link {
-        activity, common, ..
-    } = &**link.link();
-    let pace = || (!is_grpc(&head.headers)).then(|| Pace::new(&common.limits));
-    let body = RequestBody::new(body, activity, pace);
+    let pace = || (!is_grpc(&head.headers)).then(|| Pace::new(&link.link().common.limits));
+    let body = RequestBody::new(body, link.link(), pace);
     if let Some(mark) = mark {
         head.extensions.insert(mark);
     }
-    head.extensions.insert(link);
+    if let Some(shown) = shown {
+        head.extensions.insert(shown);
+    }
     Request::from_parts(head, body)
 }
 

@@ -34,14 +34,14 @@ pub struct RequestFraming {
     /// request after it.
     number: u64,
     ambiguous: Option<u64>,
-    head: Head,
-    /// The beginning of a line whose end has not arrived.
-    line: [u8; LINE],
     filled: usize,
     /// Whether the line is longer than the part of it that is kept in `line`.
     cut: bool,
     /// Whether the target in the request line has a fragment.
     fragment: bool,
+    head: Head,
+    /// The beginning of a line whose end has not arrived.
+    line: [u8; LINE],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +105,7 @@ impl RequestFraming {
                 State::Done => return,
                 State::Body(left) => bytes = self.skip(bytes, left, State::Body),
                 State::Chunk(left) => bytes = self.skip(bytes, left, State::Chunk),
+                State::Fields if self.filled == 0 => bytes = self.read_line(skip_fields(bytes)),
                 _ => bytes = self.read_line(bytes),
             }
         }
@@ -202,6 +203,20 @@ impl RequestFraming {
     }
 }
 
+/// Skips the whole lines at the beginning that are fields without a length.
+fn skip_fields(mut bytes: &[u8]) -> &[u8] {
+    while bytes
+        .first()
+        .is_some_and(|first| !Head::may_begin_length(*first))
+    {
+        match end_of_line(bytes) {
+            Some(end) => bytes = &bytes[end + 1..],
+            None => break,
+        }
+    }
+    bytes
+}
+
 /// Returns the position of the first line feed.
 fn end_of_line(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
@@ -211,12 +226,13 @@ fn end_of_line(bytes: &[u8]) -> Option<usize> {
 }
 
 impl Head {
+    /// Returns whether a line that begins with this byte may be a field with a length or a transfer coding, or the empty
+    /// line at the end of the head.
+    const fn may_begin_length(first: u8) -> bool {
+        first.is_ascii_whitespace() || matches!(first, b'c' | b'C' | b't' | b'T')
+    }
+
     fn field(&mut self, line: &[u8], cut: bool) {
-        // Most fields are neither of the two, as their first letter shows.
-        let begins = |first: &u8| first.is_ascii_whitespace() || b"cCtT".contains(first);
-        if !line.first().is_some_and(begins) {
-            return;
-        }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
             return;
         };

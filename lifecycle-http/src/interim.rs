@@ -17,7 +17,7 @@ const MOST: usize = 16 * 1024;
 /// The interim responses that wait for a client over HTTP/1.1.
 #[derive(Debug, Default)]
 pub(crate) struct Interim {
-    /// Whether `heads` is not empty. It is rare, so the lock is rarely taken.
+    /// Whether `heads` is not empty, which is rare.
     waits: AtomicBool,
     state: Mutex<State>,
 }
@@ -53,11 +53,13 @@ impl Interim {
         self.state().writer = Some(writer.clone());
     }
 
+    /// Returns whether interim responses wait.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
+    }
+
     /// Takes the interim responses that wait.
     pub(crate) fn take(&self) -> Bytes {
-        if !self.waits.load(Ordering::Relaxed) {
-            return Bytes::new();
-        }
         let mut state = self.state();
         self.waits.store(false, Ordering::Relaxed);
         std::mem::take(&mut state.heads).into()
@@ -65,7 +67,9 @@ impl Interim {
 
     /// Drops the interim responses that wait.
     pub(crate) fn clear(&self) {
-        drop(self.take());
+        if self.waits() {
+            drop(self.take());
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -71,6 +71,7 @@
 //! | probes that are answered whatever other clients do | [`Room`] |
 //! | a connection that closes after this response, over HTTP/1.1 | `connection: close` in the response |
 //! | interim responses, such as 103 | [`HttpConnection::send_interim`] |
+//! | a service of its own for each connection | [`HttpBuilder::serve_each`] |
 //! | an upgrade that depends on an upstream | [`Upgrade`], [`WebSocketRelay`] |
 //! | an upstream that stops in the middle of a response | [`Limits::silence`] |
 //! | streams and ambiguous requests that the service handles itself | [`HttpBuilder::end_streams`], [`HttpBuilder::pass_ambiguous`] |

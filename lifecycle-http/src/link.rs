@@ -84,7 +84,7 @@ impl HttpConnection {
         Self {
             link: Arc::new(Link {
                 connection: Connection::detached(peer),
-                activity: Arc::new(Activity::new(SharedSocket::default())),
+                activity: Activity::new(SharedSocket::default()),
                 common: Arc::new(common),
                 guest: None,
                 local: None,
@@ -98,8 +98,9 @@ impl HttpConnection {
         self.link.local
     }
 
-    /// Returns the time at which the last byte passed, in either direction, to the millisecond. While an HTTP/1.1
-    /// request is answered, that byte belongs to this request or to its response.
+    /// Returns the time at which the last byte passed, in either direction. While an HTTP/1.1 request is answered, that
+    /// byte belongs to this request or to its response. So a service that wants to know when a request arrived need not
+    /// read the clock. For a [detached](Self::detached) connection, returns the time of the call.
     pub fn last_byte(&self) -> Instant {
         self.link.activity.last_byte()
     }
@@ -145,10 +146,13 @@ impl fmt::Debug for HttpConnection {
 }
 
 /// The parts of a connection that its requests share.
+///
+/// The fields that every request uses come first and in this order, so that they share few cache lines.
+#[repr(C)]
 pub(crate) struct Link {
     pub(crate) connection: Connection,
-    pub(crate) activity: Arc<Activity>,
     pub(crate) common: Arc<Common>,
+    pub(crate) activity: Activity,
     /// The number of the connection in the server's room, if the server has a room.
     pub(crate) guest: Option<u64>,
     pub(crate) local: Option<SocketAddr>,
@@ -156,6 +160,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// Describes what the connection is doing, for the report and for dashboards.
+    pub(crate) fn description(&self) -> String {
+        match self.common.stages {
+            Some(service) => self.activity.doing(service),
+            None => self.activity.names(),
+        }
+    }
+
     /// Runs the upgrade of the request that is being answered.
     pub(crate) fn run_upgrade(
         self: &Arc<Self>,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::activity::Activity;
+use crate::link::Link;
 use crate::pace::Pace;
 
 /// The body of a request, as it arrives.
@@ -20,8 +20,8 @@ pub struct RequestBody(Option<Box<Arriving>>);
 /// A request's body that has not ended. It is boxed, since requests are moved often and most have no body.
 struct Arriving {
     body: Incoming,
-    /// The activity of the connection; `None` if another server than this crate's received the body.
-    activity: Option<Arc<Activity>>,
+    /// The connection; `None` if another server than this crate's received the body.
+    link: Option<Arc<Link>>,
     /// The limits on how long the body waits for its client; `None` if the client may be silent for as long as it
     /// likes.
     pace: Option<Pace>,
@@ -40,19 +40,19 @@ pub enum BodyError {
 impl RequestBody {
     pub(crate) fn new(
         body: Incoming,
-        activity: &Arc<Activity>,
+        link: &Arc<Link>,
         pace: impl FnOnce() -> Option<Pace>,
     ) -> Self {
         let ended = body.is_end_stream();
-        if !activity.is_h2() {
-            activity.unread(!ended);
+        if !link.activity.is_h2() {
+            link.activity.unread(!ended);
         }
         if ended {
             return Self::empty();
         }
         Self(Some(Box::new(Arriving {
             body,
-            activity: Some(Arc::clone(activity)),
+            link: Some(Arc::clone(link)),
             pace: pace(),
         })))
     }
@@ -63,9 +63,9 @@ impl RequestBody {
     }
 
     fn ends(&mut self) {
-        let activity = self.0.take().and_then(|it| it.activity);
-        if let Some(activity) = activity.filter(|it| !it.is_h2()) {
-            activity.unread(false);
+        let link = self.0.take().and_then(|it| it.link);
+        if let Some(link) = link.filter(|it| !it.activity.is_h2()) {
+            link.activity.unread(false);
         }
     }
 }
@@ -75,7 +75,7 @@ impl From<Incoming> for RequestBody {
     fn from(body: Incoming) -> Self {
         Self(Some(Box::new(Arriving {
             body,
-            activity: None,
+            link: None,
             pace: None,
         })))
     }
@@ -102,8 +102,8 @@ impl Body for RequestBody {
                 if let Some(pace) = &mut this.pace {
                     pace.moved(length);
                 }
-                if let Some(activity) = &this.activity {
-                    activity.moved();
+                if let Some(link) = &this.link {
+                    link.activity.moved();
                 }
                 // hyper does not ask a body of known length again after its last byte, so the end of the body is
                 // noticed here.

@@ -81,31 +81,34 @@ pin_project! {
     }
 }
 
+/// A response's body as hyper gets it. It is boxed, because hyper moves a response many times.
+pub(crate) type BoxedBody<B> = Pin<Box<ResponseBody<B>>>;
+
 impl<B: Body> ResponseBody<B> {
-    pub(crate) fn plain(body: B, exchange: Exchange) -> Self {
+    pub(crate) fn plain(body: B, exchange: Exchange) -> BoxedBody<B> {
         Self::new(Kind::Plain { body }, exchange)
     }
 
-    pub(crate) fn events(body: SseBody<B>, exchange: Exchange) -> Self {
+    pub(crate) fn events(body: SseBody<B>, exchange: Exchange) -> BoxedBody<B> {
         Self::new(Kind::Events { body }, exchange)
     }
 
-    pub(crate) fn ending(body: EndingBody<B>, exchange: Exchange) -> Self {
+    pub(crate) fn ending(body: EndingBody<B>, exchange: Exchange) -> BoxedBody<B> {
         Self::new(Kind::Ending { body }, exchange)
     }
 
-    pub(crate) fn empty(exchange: Exchange) -> Self {
+    pub(crate) fn empty(exchange: Exchange) -> BoxedBody<B> {
         Self::new(Kind::Empty, exchange)
     }
 
-    fn new(body: Kind<B>, mut exchange: Exchange) -> Self {
+    fn new(body: Kind<B>, mut exchange: Exchange) -> BoxedBody<B> {
         exchange.answers();
         exchange.owes(true);
-        Self {
+        Box::pin(Self {
             body,
             rest: None,
             exchange,
-        }
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use lifecycle_runtime::{
 };
 use tokio::net::{TcpListener, ToSocketAddrs};
 
-use crate::app::{App, AppBody};
+use crate::app::{AppBody, MakeApp};
 use crate::connection::Http;
 use crate::entrance::Accepting;
 use crate::link::Common;
@@ -29,7 +29,8 @@ use crate::{Handshake, HttpBuilder, Listener};
 /// connection to close, and waits for them. At the soft deadline it cuts the connections that are left, and the report
 /// names them. A dropped server cuts its connections at once.
 ///
-/// The extensions of a request contain the [`HttpConnection`](crate::HttpConnection) that received it.
+/// The extensions of a request contain the [`HttpConnection`](crate::HttpConnection) that received it, except with
+/// [`HttpBuilder::serve_each`].
 #[doc(alias("graceful", "shutdown", "drain", "with_graceful_shutdown"))]
 pub struct HttpServer {
     accepting: Accepting,
@@ -65,10 +66,10 @@ impl HttpServer {
         HttpBuilder::new(listeners.into_iter().collect())
     }
 
-    pub(crate) fn start<H, S, B>(builder: HttpBuilder<H>, service: S) -> Self
+    pub(crate) fn start<H, M, B>(builder: HttpBuilder<H>, service: M) -> Self
     where
         H: Handshake,
-        S: App<B>,
+        M: MakeApp<B>,
         B: AppBody,
     {
         let exchanges = Gate::new();

@@ -9,18 +9,17 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::activity::Activity;
+use crate::link::Link;
 use crate::{Protocol, RequestFraming};
 
 /// The bytes that an HTTP/2 client sends first, called the preface (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A stream whose first bytes were read to find its protocol, and are given to hyper afterwards. It tells the
-/// connection's [`Activity`] when bytes arrive, and writes interim responses between two final responses.
-#[derive(Debug)]
+/// connection's [`Activity`](crate::activity::Activity) when bytes arrive, and writes interim responses between two final responses.
 pub(crate) struct Sniffed<T> {
     stream: T,
-    activity: Arc<Activity>,
+    link: Arc<Link>,
     first: [u8; PREFACE.len()],
     filled: usize,
     taken: usize,
@@ -35,10 +34,10 @@ pub(crate) struct Sniffed<T> {
 }
 
 impl<T: AsyncRead + Unpin> Sniffed<T> {
-    pub(crate) fn new(stream: T, activity: Arc<Activity>) -> Self {
+    pub(crate) fn new(stream: T, link: Arc<Link>) -> Self {
         Self {
             stream,
-            activity,
+            link,
             first: [0; PREFACE.len()],
             filled: 0,
             taken: 0,
@@ -74,7 +73,7 @@ impl<T: AsyncRead + Unpin> Sniffed<T> {
         poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, &mut buffer)).await?;
         let read = buffer.filled().len();
         if read > 0 {
-            self.activity.bytes_arrived();
+            self.link.activity.bytes_arrived();
             self.framing
                 .pass(&self.first[self.filled..self.filled + read]);
         }
@@ -101,11 +100,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Sniffed<T> {
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
         let arrived = &buffer.filled()[before..];
         if !arrived.is_empty() {
-            this.activity.bytes_arrived();
-            if !this.activity.is_h2() && !this.activity.is_tunnel() {
+            this.link.activity.bytes_arrived();
+            if !this.link.activity.is_h2() && !this.link.activity.is_tunnel() {
                 this.framing.pass(arrived);
                 if let Some(number) = this.framing.first_ambiguous() {
-                    this.activity.found_ambiguous(number);
+                    this.link.activity.found_ambiguous(number);
                 }
             }
         }
@@ -116,16 +115,18 @@ impl<T: AsyncRead + Unpin> AsyncRead for Sniffed<T> {
 impl<T: AsyncWrite + Unpin> Sniffed<T> {
     /// Writes all interim responses that wait, once the stream is between two final responses.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.flushed && self.interim.is_empty() && self.activity.is_between() {
+        if self.flushed && self.interim.is_empty() && self.link.activity.is_between() {
             if !self
                 .writer
                 .as_ref()
                 .is_some_and(|it| it.will_wake(cx.waker()))
             {
-                self.activity.interim.wakes(cx.waker());
+                self.link.activity.interim.wakes(cx.waker());
                 self.writer = Some(cx.waker().clone());
             }
-            self.interim = self.activity.interim.take();
+            if self.link.activity.interim.waits() {
+                self.interim = self.link.activity.interim.take();
+            }
         }
         while !self.interim.is_empty() {
             let stream = Pin::new(&mut self.stream);
@@ -169,10 +170,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Sniffed<T> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes once it has handed over all the bytes that it has. In the middle of a response this does not
         // mean that the response is complete, so `flushed` stays false then.
-        if self.activity.takes_interim() {
+        if self.link.activity.takes_interim() {
             self.flushed = true;
             ready!(self.poll_interim(cx))?;
-        } else if !self.activity.is_answering() {
+        } else if !self.link.activity.is_answering() {
             self.flushed = true;
         }
         Pin::new(&mut self.stream).poll_flush(cx)

@@ -12,19 +12,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::activity::Activity;
+use crate::RawStream;
+use crate::link::Link;
 use crate::pace::Pace;
-use crate::{Limits, RawStream};
 
 /// An accepted socket, for a [`Handshake`](crate::Handshake) to build on.
 ///
-/// A write fails if the client takes no bytes for too long, see [`Limits::stall`].
+/// A write fails if the client takes no bytes for too long, see [`Limits::stall`](crate::Limits::stall).
 pub struct Socket {
-    activity: Arc<Activity>,
-    connection: Connection,
+    link: Arc<Link>,
     pace: Pace,
     linger: Option<Pin<Box<Sleep>>>,
-    limits: Limits,
 }
 
 /// The socket while it is open. The stream shares it with the task of the connection, so that the task can close the
@@ -124,23 +122,21 @@ fn was_cut() -> io::Error {
 }
 
 impl Socket {
-    pub(crate) fn new(activity: Arc<Activity>, connection: Connection, limits: Limits) -> Self {
+    pub(crate) fn new(link: Arc<Link>) -> Self {
         Self {
-            activity,
-            connection,
-            pace: Pace::new(&limits),
+            pace: Pace::new(&link.common.limits),
             linger: None,
-            limits,
+            link,
         }
     }
 
     /// Returns the connection that the socket belongs to.
     pub fn connection(&self) -> &Connection {
-        &self.connection
+        &self.link.connection
     }
 
     fn wire(&self) -> &SharedSocket {
-        &self.activity.wire
+        &self.link.activity.wire
     }
 
     fn wrote(
@@ -151,11 +147,11 @@ impl Socket {
         match polled {
             Poll::Ready(Ok(written)) => {
                 self.pace.moved(written);
-                self.activity.wrote(written);
-                if self.activity.is_h2() {
-                    self.connection.add_bytes(0, written as u64);
+                self.link.activity.wrote(written);
+                if self.link.activity.is_h2() {
+                    self.link.connection.add_bytes(0, written as u64);
                 } else {
-                    self.connection.sent(written as u64);
+                    self.link.connection.sent(written as u64);
                 }
                 Poll::Ready(Ok(written))
             }
@@ -174,18 +170,20 @@ impl Socket {
     ///
     /// The kernel resets a socket that is closed over unread bytes, and a reset can overtake the response that was just
     /// written (RFC 9112 §9.6). If the client is silent and the server has read its whole request, there is no wait:
-    /// see [`Activity::lingers`].
+    /// see [`Activity::lingers`](crate::activity::Activity::lingers).
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scrap = [0; 4096];
         loop {
             let mut buffer = ReadBuf::new(&mut scrap);
             let read = self.wire().poll_read(cx, &mut buffer);
             match read {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.activity.unread(true),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.link.activity.unread(true)
+                }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => {}
             }
-            let Some(limit) = self.activity.lingers(&self.limits) else {
+            let Some(limit) = self.link.activity.lingers(&self.link.common.limits) else {
                 return Poll::Ready(());
             };
             let timer = self
@@ -216,10 +214,10 @@ impl AsyncRead for Socket {
         let before = buffer.filled().len();
         ready!(self.wire().poll_read(cx, buffer))?;
         let read = (buffer.filled().len() - before) as u64;
-        if self.activity.is_h2() {
-            self.connection.add_bytes(read, 0);
+        if self.link.activity.is_h2() {
+            self.link.connection.add_bytes(read, 0);
         } else {
-            self.connection.received(read);
+            self.link.connection.received(read);
         }
         Poll::Ready(Ok(()))
     }
@@ -269,7 +267,7 @@ impl AsyncWrite for Socket {
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket")
-            .field("connection", &self.connection)
+            .field("connection", self.connection())
             .finish_non_exhaustive()
     }
 }

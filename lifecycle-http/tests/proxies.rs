@@ -1,26 +1,28 @@
-//! A service with the needs of a proxy: upgrades that depend on an upstream, interim responses, limits on client and
-//! service, and refusals with a response of its own.
+//! A service with the needs of a proxy: interim responses, limits on client and service, services of one connection, and
+//! refusals with a response of its own.
 
 mod support;
 
 use std::convert::Infallible;
 use std::future::{pending, ready};
 use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::service::service_fn;
 use lifecycle_http::{
-    AmbiguousLength, HttpBuilder, HttpConnection, HttpServer, Limits, RequestBody, Room, Upgrade,
+    AmbiguousLength, HttpBuilder, HttpConnection, HttpServer, Limits, RequestBody, Room,
 };
 use lifecycle_runtime::{BoxError, Component, Connections, Context, Reason};
 use support::{Client, GET, SocketFile, unix};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -120,86 +122,6 @@ async fn a_service_that_does_not_read_the_body_is_cut_after_the_silence() {
         .await;
     assert!(client.is_closed().await);
     assert!(server.stats().expired <= 1);
-}
-
-fn switch() -> Response<Body> {
-    let mut response = text("");
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(UPGRADE, HeaderValue::from_static("echo"));
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    response
-}
-
-const ASKS: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
-
-#[tokio::test]
-async fn an_upgrade_of_two_sides_begins_when_the_other_side_has_agreed() {
-    let (upstream, mut far) = tokio::io::duplex(1024);
-    let upstream = std::sync::Mutex::new(Some(upstream));
-    let server =
-        builder()
-            .await
-            .serve_hyper(service_fn(move |mut request: Request<RequestBody>| {
-                let upgrade = Upgrade::take(&mut request);
-                // The upstream refuses the first request, so the upgrade of that request is dropped.
-                let upstream = match request.headers().contains_key("refuse") {
-                    true => None,
-                    false => upstream.lock().unwrap().take(),
-                };
-                async move {
-                    let Some(mut upstream) = upstream else {
-                        return Ok::<_, Infallible>(text("refused"));
-                    };
-                    let relay = async move |mut client, _| {
-                        copy_bidirectional(&mut client, &mut upstream)
-                            .await
-                            .map(drop)
-                    };
-                    upgrade.unwrap().run(relay).unwrap();
-                    Ok(switch())
-                }
-            }));
-    let mut client = client(&server).await;
-    client
-        .says(&ASKS.replace("host", "refuse: 1\r\nhost"))
-        .await;
-    assert!(client.hears().await.ends_with("refused"));
-    client.says(ASKS).await;
-    let head = client.hears_until("\r\n\r\n").await;
-    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-
-    client.says("up!").await;
-    let mut heard = [0; 3];
-    far.read_exact(&mut heard).await.unwrap();
-    assert_eq!(&heard, b"up!");
-    far.write_all(b"down!").await.unwrap();
-    assert_eq!(client.hears_until("!").await, "down!");
-    assert_eq!(server.stats().active, 1);
-    drop(far);
-    drop(client);
-    stop(&server).await.unwrap();
-}
-
-#[tokio::test]
-async fn an_error_of_an_upgrade_is_one_of_its_connection() {
-    let server =
-        builder()
-            .await
-            .serve_hyper(service_fn(async |mut request: Request<RequestBody>| {
-                let upgrade = Upgrade::take(&mut request).unwrap();
-                let fails = async |_, _| Err::<(), BoxError>("the other side broke".into());
-                upgrade.run(fails).unwrap();
-                Ok::<_, Infallible>(switch())
-            }));
-    let mut client = client(&server).await;
-    client.says(ASKS).await;
-    client.hears_until("\r\n\r\n").await;
-    assert!(client.is_closed().await);
-    while server.stats().active > 0 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(server.stats().failed, 1);
 }
 
 fn hint(number: u16) -> HeaderMap {
@@ -350,7 +272,44 @@ async fn a_service_learns_of_both_addresses_and_the_last_byte() {
     let (peer, local) = (client.0.local_addr().unwrap(), server.addresses()[0]);
     let answer = client.hears().await;
     assert!(answer.ends_with(&format!("{peer} to {local}")), "{answer}");
-    assert_eq!(HttpConnection::detached(peer).peer(), &peer.into());
+    let detached = HttpConnection::detached(peer);
+    assert_eq!(detached.peer(), &peer.into());
+    let now = Instant::now();
+    assert!(detached.last_byte() >= now);
+}
+
+#[tokio::test]
+async fn each_connection_may_have_a_service_of_its_own() {
+    let made = AtomicUsize::new(0);
+    let server = builder().await.serve_each(move |connection| {
+        let number = made.fetch_add(1, Relaxed);
+        if number == 2 {
+            return Err("no third");
+        }
+        let connection = connection.clone();
+        Ok(service_fn(move |request: Request<RequestBody>| {
+            assert!(connection.connection().bytes().0 > 0);
+            let shown = request.extensions().get::<HttpConnection>().is_some();
+            ready(Ok::<_, Infallible>(text(format!("{number} {shown}!"))))
+        }))
+    });
+    let mut clients = [client(&server).await, client(&server).await];
+    for (number, client) in clients.iter_mut().enumerate() {
+        let expected = format!("\r\n{number} false!");
+        for _ in 0..2 {
+            client.says(GET).await;
+            let heard = client.hears_until("!").await;
+            assert!(heard.ends_with(&expected), "{heard}");
+        }
+    }
+    let mut third = client(&server).await;
+    third.says(GET).await;
+    assert!(third.is_closed().await);
+    while server.stats().active > 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.stats().failed, 1);
+    stop(&server).await.unwrap();
 }
 
 #[tokio::test]

@@ -23,24 +23,26 @@ pub struct Connection {
     state: Arc<State>,
 }
 
+/// The fields that every request uses come first and in this order, so that they share one or two cache lines.
+#[repr(C)]
 struct State {
+    received: AtomicU64,
+    sent: AtomicU64,
+    /// The number of [`Busy`] guards of this connection.
+    busy: AtomicUsize,
+    gate: Gate,
+    /// Whether the connection was touched since the set last checked for idle connections.
+    active: AtomicBool,
+    /// The [`CloseReason`] as a number, or 0 as long as the connection was not told to close.
+    reason: AtomicU8,
+    /// The milliseconds from `since` to the last idle check that found the connection active.
+    active_at: AtomicU64,
     peer: Peer,
     since: Instant,
     protocol: OnceLock<&'static str>,
-    received: AtomicU64,
-    sent: AtomicU64,
     /// The description of the connection's activity, from [`Connection::set_description`].
     about: OnceLock<Box<dyn Fn() -> String + Send + Sync>>,
-    /// Whether the connection was touched since the set last checked for idle connections.
-    active: AtomicBool,
-    /// The number of [`Busy`] guards of this connection.
-    busy: AtomicUsize,
-    /// The milliseconds from `since` to the last idle check that found the connection active.
-    active_at: AtomicU64,
-    /// The [`CloseReason`] as a number, or 0 as long as the connection was not told to close.
-    reason: AtomicU8,
     told: Notify,
-    gate: Gate,
     /// The pass that admits tasks that are parts of this connection. `None` before the connection's own task is
     /// admitted, and after that task is gone.
     parts: Mutex<Option<Parts>>,
@@ -96,18 +98,18 @@ impl Connection {
     pub(super) fn new(peer: Peer, gate: Gate) -> Self {
         Self {
             state: Arc::new(State {
+                received: AtomicU64::new(0),
+                sent: AtomicU64::new(0),
+                busy: AtomicUsize::new(0),
+                gate,
+                active: AtomicBool::new(false),
+                reason: AtomicU8::new(0),
+                active_at: AtomicU64::new(0),
                 peer,
                 since: Instant::now(),
                 protocol: OnceLock::new(),
-                received: AtomicU64::new(0),
-                sent: AtomicU64::new(0),
                 about: OnceLock::new(),
-                active: AtomicBool::new(false),
-                busy: AtomicUsize::new(0),
-                active_at: AtomicU64::new(0),
-                reason: AtomicU8::new(0),
                 told: Notify::new(),
-                gate,
                 parts: Mutex::default(),
             }),
         }

@@ -66,7 +66,7 @@ impl Exchange {
         });
         Self {
             accounting: accounting.clone(),
-            started: Instant::now(),
+            started: link.connection.last_byte(),
             is_head: request.method() == Method::HEAD,
             noted,
             status: None,

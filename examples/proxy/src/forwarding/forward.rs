@@ -171,7 +171,7 @@ impl Inner {
         link: &Link,
     ) -> Option<Upgrade> {
         let client = headers::asks_for_websocket(request).then(|| {
-            // `Link::take` has taken it out.
+            // The server puts it there only for services that are the same for all connections.
             request.extensions_mut().insert(link.connection.clone());
             Upgrade::take(&mut *request)
         });

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use hyper::Request;
 use lifecycle_http::{HttpConnection, Peer};
 
 /// The connection of a client.
@@ -17,18 +16,16 @@ pub struct Link {
 }
 
 impl Link {
-    /// Takes the connection out of a request's extensions. Returns `None` if no server of this proxy
-    /// received the request.
-    pub fn take<B>(request: &mut Request<B>) -> Option<Self> {
-        let connection = request.extensions_mut().remove::<HttpConnection>()?;
+    /// Returns the client's side of a connection. Returns `None` if the client is gone.
+    #[must_use]
+    pub fn of(connection: &HttpConnection) -> Option<Self> {
         let &Peer::Addr(peer) = connection.peer() else {
             return None;
         };
-        let local = connection.local_addr()?;
         Some(Self {
             peer,
-            local,
-            connection,
+            local: connection.local_addr()?,
+            connection: connection.clone(),
         })
     }
 }

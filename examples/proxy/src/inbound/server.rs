@@ -1,11 +1,11 @@
 //! The HTTP servers of this proxy: for clients, for the admin listener, and for the demo upstream.
 
-use std::future::{Future, ready};
+use std::convert::Infallible;
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use futures_util::future::Either;
 use hyper::body::Body;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
@@ -100,23 +100,26 @@ pub fn listen(listeners: impl IntoIterator<Item = Listener>, limits: Limits) -> 
 
 /// Starts to accept connections, whose requests `handler` answers.
 pub fn serve<H: Handler>(builder: HttpBuilder, handler: H) -> HttpServer {
-    builder.serve_hyper(service_fn(move |request| answer(handler.clone(), request)))
+    builder.serve_each(move |connection| {
+        let link = Link::of(connection).ok_or("the client is gone")?;
+        let handler = handler.clone();
+        let service = service_fn(move |request| answer(handler.clone(), request, link.clone()));
+        Ok::<_, &str>(service)
+    })
 }
 
 /// Calls the handler at once and not in the future, which then contains the request only once.
 fn answer<H: Handler>(
     handler: H,
     mut request: Request<RequestBody>,
-) -> impl Future<Output = Result<Response<H::Body>, BoxError>> + Send {
-    let Some(link) = Link::take(&mut request) else {
-        return Either::Left(ready(Err("the client is gone".into())));
-    };
+    link: Link,
+) -> impl Future<Output = Result<Response<H::Body>, Infallible>> + Send {
     let extensions = request.extensions_mut();
     if extensions.remove::<AmbiguousLength>().is_some() {
         extensions.insert(Ambiguous);
     }
     let answered = handler.handle(request.map(Upload::new), link);
-    Either::Right(answered.map(Ok))
+    answered.map(Ok)
 }
 
 /// Asks the client to close its connection after this response, because the proxy is overloaded or

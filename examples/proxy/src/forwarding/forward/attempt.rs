@@ -6,7 +6,6 @@ use std::sync::Arc;
 use hyper::body::Body as _;
 use hyper::{Request, Response};
 use lifecycle_http::HttpConnection;
-use tokio::time::Instant;
 use tracing::debug;
 
 use super::failure::Failure;
@@ -77,7 +76,7 @@ impl Inner {
         connection: &HttpConnection,
     ) -> Result<Response<ResponseBody>, Fault> {
         let limit = self.rules.response_limit;
-        let start = Instant::now();
+        let start = connection.last_byte();
         let is_whole = request.body().is_end_stream();
         // The limit counts from the last byte of the request, since a client may take long to send
         // the request.
