@@ -34,13 +34,14 @@ use crate::socket::{SharedSocket, Socket};
 use crate::upgrade::Upgrades;
 use crate::{Handshake, HttpConnection, Limits, Protocol, RawStream};
 
-/// A guard that closes the socket when the task that serves the connection ends, even if an upgrade still holds the
-/// stream.
+/// A guard for the task that serves a connection. When the task ends, the guard closes the socket, even if an upgrade
+/// still holds the stream, and drops the upgrade that was to run after the last response.
 struct EndOnDrop(Arc<Link>);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.0.activity.wire.cut();
+        self.0.upgrades.abandon();
     }
 }
 

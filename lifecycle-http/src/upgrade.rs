@@ -172,6 +172,14 @@ impl Upgrades {
         drop(before);
     }
 
+    /// Drops the upgrade that was to run after the last HTTP/1.1 response, because the connection's task has ended. The
+    /// upgrade holds the connection that holds it, so both would stay for ever.
+    pub(crate) fn abandon(&self) {
+        let next = self.state().next.take();
+        // The drop of `next` runs code of the service, so the lock is released first.
+        drop(next);
+    }
+
     /// Returns a guard. The connection does not end until the guard is dropped.
     pub(crate) fn hold(&self) -> Sender<()> {
         let mut state = self.state();

@@ -3,6 +3,7 @@
 mod support;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -111,4 +112,24 @@ async fn an_error_of_an_upgrade_is_one_of_its_connection() {
         tokio::task::yield_now().await;
     }
     assert_eq!(server.stats().failed, 1);
+}
+
+#[tokio::test]
+async fn an_upgrade_whose_connection_ends_before_it_begins_is_dropped() {
+    let held = Arc::new(());
+    let told = Arc::clone(&held);
+    let server = builder().await;
+    let server = server.serve_hyper(service_fn(move |mut request: Request<RequestBody>| {
+        let upgrade = Upgrade::take(&mut request).unwrap();
+        let held = Arc::clone(&held);
+        let runs = async move |_, _| drop(held);
+        upgrade.run(runs).unwrap();
+        std::future::ready(Err::<Response<Body>, _>("no answer after all"))
+    }));
+    let mut client = client(&server).await;
+    client.says(ASKS).await;
+    assert!(client.is_closed().await);
+    stop(&server).await.unwrap();
+    drop(server);
+    assert_eq!(Arc::strong_count(&told), 1);
 }
