@@ -1,5 +1,6 @@
 //! Serves one connection, from its accept to the end of its socket.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::marker::PhantomData;
@@ -258,7 +259,10 @@ async fn open<H: Handshake>(
     handshake: H,
     link: Arc<Link>,
 ) -> io::Result<Option<(Sniffed<H::Stream>, Protocol)>> {
-    let (stream, said) = handshake.handshake(socket).await?;
+    let (mut stream, said) = handshake.handshake(socket).await?;
+    if let Some(socket) = (&mut stream as &mut dyn Any).downcast_mut::<Socket>() {
+        socket.keep();
+    }
     let mut stream = Sniffed::new(stream, link);
     let protocol = stream.sniff(said).await?;
     Ok(protocol.map(|protocol| (stream, protocol)))

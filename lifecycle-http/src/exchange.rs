@@ -167,6 +167,10 @@ where
         })?;
         exchange.upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS
             || (*this.connects && response.status().is_success());
+        if exchange.upgraded && !exchange.is_h2() {
+            // hyper gives the socket away once it has written this response.
+            exchange.activity().wire.share();
+        }
         let last = *this.ambiguous || exchange.link.close_reason().is_some();
         if !exchange.upgraded && *this.version <= Version::HTTP_11 && last {
             // The header is set here, because hyper sets it only once the connection's graceful shutdown has begun,

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -21,14 +22,19 @@ use crate::pace::Pace;
 /// A write fails if the client takes no bytes for too long, see [`Limits::stall`](crate::Limits::stall).
 pub struct Socket {
     link: Arc<Link>,
+    /// The stream, while only this socket can reach it. Otherwise the [`SharedSocket`] has it.
+    own: Option<RawStream>,
     pace: Pace,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
-/// The socket while it is open. The stream shares it with the task of the connection, so that the task can close the
-/// socket while an upgrade holds the stream.
+/// The stream of a connection, if the connection's task must be able to close it while something else holds the
+/// [`Socket`]: a handshake that has not returned it, or an upgrade. As long as the task itself has the socket, the stream
+/// is in the socket, and reads and writes need no lock.
 #[derive(Debug, Default)]
 pub(crate) struct SharedSocket {
+    /// Whether the stream belongs into `slot`. The socket puts it there before its next read or write.
+    shared: AtomicBool,
     slot: Mutex<Slot>,
     closed: Notify,
 }
@@ -36,6 +42,7 @@ pub(crate) struct SharedSocket {
 #[derive(Debug, Default)]
 struct Slot {
     raw: Option<RawStream>,
+    cut: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -43,6 +50,7 @@ struct Slot {
 impl SharedSocket {
     pub(crate) fn new(raw: RawStream) -> Self {
         Self {
+            shared: AtomicBool::new(true),
             slot: Mutex::new(Slot {
                 raw: Some(raw),
                 ..Slot::default()
@@ -53,7 +61,11 @@ impl SharedSocket {
 
     /// Closes the socket, and wakes the tasks that wait to read from it or to write to it.
     pub(crate) fn cut(&self) {
-        let slot = std::mem::take(&mut *self.slot());
+        let cut = Slot {
+            cut: true,
+            ..Slot::default()
+        };
+        let slot = std::mem::replace(&mut *self.slot(), cut);
         drop(slot.raw);
         slot.reader
             .into_iter()
@@ -61,6 +73,20 @@ impl SharedSocket {
             .for_each(Waker::wake);
         // `notify_one` keeps a permit, so a call of `closed` that comes later returns, too.
         self.closed.notify_one();
+    }
+
+    /// Has the socket share its stream from its next read or write on, because something else than the connection's task
+    /// will hold the socket. The caller is the task that reads and writes next.
+    pub(crate) fn share(&self) {
+        self.shared.store(true, Ordering::Relaxed);
+    }
+
+    fn put(&self, raw: RawStream) {
+        let mut slot = self.slot();
+        // A stream that comes after the cut is closed.
+        if !slot.cut {
+            slot.raw = Some(raw);
+        }
     }
 
     /// Waits until the socket is closed. Only one task may wait, since `cut` wakes only one.
@@ -125,8 +151,48 @@ impl Socket {
     pub(crate) fn new(link: Arc<Link>) -> Self {
         Self {
             pace: Pace::new(&link.common.limits),
+            own: None,
             linger: None,
             link,
+        }
+    }
+
+    /// Takes the stream for this socket alone, which only the connection's task has from now on.
+    pub(crate) fn keep(&mut self) {
+        self.wire().shared.store(false, Ordering::Relaxed);
+        let raw = self.wire().slot().raw.take();
+        self.own = raw;
+    }
+
+    /// Returns the stream if this socket alone has it.
+    fn own(&mut self) -> Option<&mut RawStream> {
+        if self.wire().shared.load(Ordering::Relaxed) {
+            if let Some(raw) = self.own.take() {
+                self.wire().put(raw);
+            }
+        }
+        self.own.as_mut()
+    }
+
+    fn poll_read_raw(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.own() {
+            Some(raw) => Pin::new(raw).poll_read(cx, buffer),
+            None => self.wire().poll_read(cx, buffer),
+        }
+    }
+
+    fn poll_write_raw(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut RawStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match self.own() {
+            Some(raw) => write(Pin::new(raw), cx),
+            None => self.wire().poll_write(cx, write),
         }
     }
 
@@ -175,7 +241,7 @@ impl Socket {
         let mut scrap = [0; 4096];
         loop {
             let mut buffer = ReadBuf::new(&mut scrap);
-            let read = self.wire().poll_read(cx, &mut buffer);
+            let read = self.poll_read_raw(cx, &mut buffer);
             match read {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.link.activity.unread(true)
@@ -201,18 +267,20 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        // Closed before `cut` says so.
+        drop(self.own.take());
         self.wire().cut();
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(self.wire().poll_read(cx, buffer))?;
+        ready!(self.poll_read_raw(cx, buffer))?;
         let read = (buffer.filled().len() - before) as u64;
         if self.link.activity.is_h2() {
             self.link.connection.add_bytes(read, 0);
@@ -229,9 +297,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = self
-            .wire()
-            .poll_write(cx, |raw, cx| raw.poll_write(cx, bytes));
+        let polled = self.poll_write_raw(cx, |raw, cx| raw.poll_write(cx, bytes));
         self.wrote(polled, cx)
     }
 
@@ -240,9 +306,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = self
-            .wire()
-            .poll_write(cx, |raw, cx| raw.poll_write_vectored(cx, slices));
+        let polled = self.poll_write_raw(cx, |raw, cx| raw.poll_write_vectored(cx, slices));
         self.wrote(polled, cx)
     }
 
@@ -258,7 +322,10 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.linger.is_none() {
-            ready!(self.wire().poll_shutdown(cx))?;
+            ready!(match self.own() {
+                Some(raw) => Pin::new(raw).poll_shutdown(cx),
+                None => self.wire().poll_shutdown(cx),
+            })?;
         }
         self.poll_linger(cx).map(Ok)
     }

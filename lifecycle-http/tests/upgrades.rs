@@ -11,9 +11,10 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use lifecycle_http::{HttpBuilder, HttpServer, RequestBody, Upgrade};
 use lifecycle_runtime::{BoxError, Component, Context, Reason};
-use support::Client;
+use support::{Client, unix};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 
@@ -112,6 +113,31 @@ async fn an_error_of_an_upgrade_is_one_of_its_connection() {
         tokio::task::yield_now().await;
     }
     assert_eq!(server.stats().failed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_its_holder_never_touches_is_closed_with_its_connection() {
+    let (listener, place) = unix();
+    let (held, mut holder) = tokio::sync::mpsc::channel(1);
+    let server = HttpServer::from_listener(listener);
+    let server = server.serve_hyper(service_fn(move |mut request: Request<RequestBody>| {
+        let upgrade = hyper::upgrade::on(&mut request);
+        let held = held.clone();
+        // A task that the server does not know holds the stream, as in other libraries.
+        tokio::spawn(async move { held.send(upgrade.await.unwrap()).await });
+        std::future::ready(Ok::<_, Infallible>(switch()))
+    }));
+    let mut client = Client::of(&place).await;
+    client.says(ASKS).await;
+    client.hears_until("\r\n\r\n").await;
+    let stream = holder.recv().await.unwrap();
+    let cx = Context::new(Reason::Requested, Duration::from_secs(1));
+    assert!((&server).cleanup(&cx).await.is_err(), "it was cut");
+    let closed = tokio::time::timeout(Duration::from_secs(60), client.is_closed());
+    assert_eq!(closed.await, Ok(true));
+    let mut stream = TokioIo::new(stream);
+    let error = stream.write(b"late").await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted);
 }
 
 #[tokio::test]
