@@ -174,8 +174,7 @@ impl Link {
         upgrade: impl Future<Output = Result<(), BoxError>> + Send + 'static,
     ) -> Result<(), NotUpgradable> {
         if !self.activity.is_h2() {
-            self.upgrades.follow(upgrade);
-            return Ok(());
+            return self.upgrades.follow(upgrade);
         }
         let link = Arc::clone(self);
         let held = self.upgrades.hold();

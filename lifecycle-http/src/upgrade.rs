@@ -156,6 +156,8 @@ pub(crate) struct Upgrades(Mutex<State>);
 struct State {
     /// The upgrade that runs after the last response over HTTP/1.1.
     next: Option<Following>,
+    /// Whether the connection's task has ended, so that nothing would run another upgrade.
+    ended: bool,
     /// A channel that the first upgraded HTTP/2 stream creates. Each upgraded stream holds a sender, so the receiver
     /// learns when all have ended.
     streams: Option<(Sender<()>, Receiver<()>)>,
@@ -164,18 +166,32 @@ struct State {
 }
 
 impl Upgrades {
-    /// Keeps the upgrade that runs after the response to the current request, over HTTP/1.1.
-    pub(crate) fn follow(&self, next: impl Future<Output = Result<(), BoxError>> + Send + 'static) {
-        let before = self.state().next.replace(Box::pin(next));
+    /// Keeps the upgrade that runs after the response to the current request, over HTTP/1.1. Fails if the connection's
+    /// task has ended.
+    pub(crate) fn follow(
+        &self,
+        next: impl Future<Output = Result<(), BoxError>> + Send + 'static,
+    ) -> Result<(), NotUpgradable> {
+        let mut state = self.state();
+        if state.ended {
+            return Err(NotUpgradable);
+        }
+        let before = state.next.replace(Box::pin(next));
         // An earlier request left the upgrade in `before`: it was answered without an upgrade. The drop of `before`
         // runs code of the service, so the lock is released first.
+        drop(state);
         drop(before);
+        Ok(())
     }
 
     /// Drops the upgrade that was to run after the last HTTP/1.1 response, because the connection's task has ended. The
     /// upgrade holds the connection that holds it, so both would stay for ever.
     pub(crate) fn abandon(&self) {
-        let next = self.state().next.take();
+        let next = {
+            let mut state = self.state();
+            state.ended = true;
+            state.next.take()
+        };
         // The drop of `next` runs code of the service, so the lock is released first.
         drop(next);
     }

@@ -159,3 +159,22 @@ async fn an_upgrade_whose_connection_ends_before_it_begins_is_dropped() {
     drop(server);
     assert_eq!(Arc::strong_count(&told), 1);
 }
+
+#[tokio::test]
+async fn an_upgrade_that_comes_after_its_connection_is_refused_and_dropped() {
+    let (given, mut upgrades) = tokio::sync::mpsc::channel(1);
+    let server = builder().await;
+    let server = server.serve_hyper(service_fn(move |mut request: Request<RequestBody>| {
+        given.try_send(Upgrade::take(&mut request)).unwrap();
+        std::future::ready(Err::<Response<Body>, _>("no answer"))
+    }));
+    let mut client = client(&server).await;
+    client.says(ASKS).await;
+    assert!(client.is_closed().await);
+    stop(&server).await.unwrap();
+    let held = Arc::new(());
+    let kept = Arc::clone(&held);
+    let upgrade = upgrades.recv().await.unwrap().unwrap();
+    assert!(upgrade.run(async move |_, _| drop(kept)).is_err());
+    assert_eq!(Arc::strong_count(&held), 1);
+}
