@@ -56,11 +56,11 @@ pub(crate) struct Activity {
     /// The number of the first request whose length is ambiguous, counted from 0; `u64::MAX` if there is none.
     ambiguous: AtomicU64,
     opened: Instant,
-    /// The requests in flight, and over HTTP/1.1 also the last one that has ended.
-    requests: Requests,
     pub(crate) wire: SharedSocket,
     /// The interim responses that wait to be written to the client, over HTTP/1.1.
     pub(crate) interim: Interim,
+    /// The requests in flight, and over HTTP/1.1 also the last one that has ended.
+    requests: Requests,
     /// The time at which the last h2 exchange ended.
     ended: AtomicU64,
     /// The number of bytes that the kernel took since `moved` was last set, over h2.
@@ -117,9 +117,9 @@ impl Activity {
             begun: AtomicU64::new(0),
             ambiguous: AtomicU64::new(u64::MAX),
             opened: Instant::now(),
-            requests: Requests::default(),
             wire,
             interim: Interim::default(),
+            requests: Requests::default(),
             ended: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             moved: AtomicU64::new(0),
@@ -229,7 +229,8 @@ impl Activity {
         (unread || answered).then_some(limits.linger)
     }
 
-    /// Records that a request's head is complete, and returns the request's number.
+    /// Records that a request's head is complete, and returns the request's number. Over HTTP/1.1, where there is one
+    /// request at a time, the number is 0.
     pub(crate) fn begins(&self, method: &Method, uri: &Uri) -> usize {
         let number = if self.is_h2() {
             self.moved();
@@ -238,7 +239,8 @@ impl Activity {
         } else {
             self.interim.clear();
             // Over HTTP/1.1 a head is complete when its last byte arrives, or when the response before it is written.
-            self.requests.replace(method, uri, self.last())
+            self.requests.replace(method, uri, self.last());
+            0
         };
         self.increment(&self.exchanges);
         self.increment(&self.unanswered);

@@ -19,7 +19,8 @@ const MOST: usize = 16 * 1024;
 pub(crate) struct Interim {
     /// Whether `heads` is not empty, which is rare.
     waits: AtomicBool,
-    state: Mutex<State>,
+    /// Boxed, so that `waits`, which every request reads, is near the other fields of the connection that requests use.
+    state: Box<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]

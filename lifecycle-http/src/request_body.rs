@@ -73,6 +73,9 @@ impl RequestBody {
 /// Takes a body that another server than this crate's received. Nothing limits how long this body waits for its client.
 impl From<Incoming> for RequestBody {
     fn from(body: Incoming) -> Self {
+        if body.is_end_stream() {
+            return Self::empty();
+        }
         Self(Some(Box::new(Arriving {
             body,
             link: None,

@@ -113,20 +113,27 @@ impl<T: AsyncRead + Unpin> AsyncRead for Sniffed<T> {
 }
 
 impl<T: AsyncWrite + Unpin> Sniffed<T> {
+    /// Has the task woken when an interim response is added.
+    fn awaits_interim(&mut self, cx: &Context<'_>) {
+        let waits = |waker: &Waker| waker.will_wake(cx.waker());
+        if !self.writer.as_ref().is_some_and(waits) {
+            self.link.activity.interim.wakes(cx.waker());
+            self.writer = Some(cx.waker().clone());
+        }
+    }
+
     /// Writes all interim responses that wait, once the stream is between two final responses.
+    #[inline]
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.interim.is_empty() && !self.link.activity.interim.waits() {
+            return Poll::Ready(Ok(()));
+        }
+        self.write_interim(cx)
+    }
+
+    fn write_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.flushed && self.interim.is_empty() && self.link.activity.is_between() {
-            if !self
-                .writer
-                .as_ref()
-                .is_some_and(|it| it.will_wake(cx.waker()))
-            {
-                self.link.activity.interim.wakes(cx.waker());
-                self.writer = Some(cx.waker().clone());
-            }
-            if self.link.activity.interim.waits() {
-                self.interim = self.link.activity.interim.take();
-            }
+            self.interim = self.link.activity.interim.take();
         }
         while !self.interim.is_empty() {
             let stream = Pin::new(&mut self.stream);
@@ -172,6 +179,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Sniffed<T> {
         // mean that the response is complete, so `flushed` stays false then.
         if self.link.activity.takes_interim() {
             self.flushed = true;
+            self.awaits_interim(cx);
             ready!(self.poll_interim(cx))?;
         } else if !self.link.activity.is_answering() {
             self.flushed = true;

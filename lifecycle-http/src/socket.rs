@@ -33,8 +33,14 @@ pub struct Socket {
 /// is in the socket, and reads and writes need no lock.
 #[derive(Debug, Default)]
 pub(crate) struct SharedSocket {
-    /// Whether the stream belongs into `slot`. The socket puts it there before its next read or write.
+    /// Whether the stream belongs into the slot. The socket puts it there before its next read or write.
     shared: AtomicBool,
+    /// Boxed, so that `shared`, which every request reads, is near the other fields of the connection that requests use.
+    rare: Box<Rare>,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
     slot: Mutex<Slot>,
     closed: Notify,
 }
@@ -49,13 +55,14 @@ struct Slot {
 
 impl SharedSocket {
     pub(crate) fn new(raw: RawStream) -> Self {
+        let slot = Mutex::new(Slot {
+            raw: Some(raw),
+            ..Slot::default()
+        });
+        let closed = Notify::new();
         Self {
             shared: AtomicBool::new(true),
-            slot: Mutex::new(Slot {
-                raw: Some(raw),
-                ..Slot::default()
-            }),
-            closed: Notify::new(),
+            rare: Box::new(Rare { slot, closed }),
         }
     }
 
@@ -72,7 +79,7 @@ impl SharedSocket {
             .chain(slot.writer)
             .for_each(Waker::wake);
         // `notify_one` keeps a permit, so a call of `closed` that comes later returns, too.
-        self.closed.notify_one();
+        self.rare.closed.notify_one();
     }
 
     /// Has the socket share its stream from its next read or write on, because something else than the connection's task
@@ -91,11 +98,12 @@ impl SharedSocket {
 
     /// Waits until the socket is closed. Only one task may wait, since `cut` wakes only one.
     pub(crate) async fn closed(&self) {
-        self.closed.notified().await;
+        self.rare.closed.notified().await;
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+        let slot = self.rare.slot.lock();
+        slot.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -165,15 +173,22 @@ impl Socket {
     }
 
     /// Returns the stream if this socket alone has it.
+    #[inline]
     fn own(&mut self) -> Option<&mut RawStream> {
         if self.wire().shared.load(Ordering::Relaxed) {
-            if let Some(raw) = self.own.take() {
-                self.wire().put(raw);
-            }
+            self.hand_over();
         }
         self.own.as_mut()
     }
 
+    #[cold]
+    fn hand_over(&mut self) {
+        if let Some(raw) = self.own.take() {
+            self.wire().put(raw);
+        }
+    }
+
+    #[inline]
     fn poll_read_raw(
         &mut self,
         cx: &mut Context<'_>,

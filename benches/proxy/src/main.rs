@@ -54,7 +54,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
         load::beside_peers(if quick { 3 } else { 9 })?;
     }
     if wants("tracking") {
-        holds &= load::tracking(if quick { 4 } else { 32 })?;
+        holds &= load::tracking(if quick { 4 } else { 128 })?;
     }
     if holds {
         return Ok(ExitCode::SUCCESS);

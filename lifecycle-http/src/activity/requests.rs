@@ -15,7 +15,16 @@ const SHOWN: usize = 120;
 
 /// The requests of a connection that have begun and were not removed.
 #[derive(Debug, Default)]
-pub(super) struct Requests(Mutex<Vec<Request>>);
+pub(super) struct Requests(Mutex<Lists>);
+
+/// A connection uses one of the two.
+#[derive(Debug, Default)]
+struct Lists {
+    /// The last request over HTTP/1.1. It is kept here and not in `many`, so that a request reads one cache line less.
+    last: Option<Request>,
+    /// The requests over HTTP/2, the oldest first.
+    many: Vec<Request>,
+}
 
 #[derive(Debug)]
 struct Request {
@@ -27,15 +36,20 @@ struct Request {
     at: Duration,
 }
 
+impl Lists {
+    fn all(&self) -> impl Iterator<Item = &Request> {
+        self.last.iter().chain(&self.many)
+    }
+}
+
 impl Requests {
-    /// Adds a request whose head was complete at `at`, and returns its number.
+    /// Adds a request over HTTP/2 whose head was complete at `at`, and returns its number.
     pub(super) fn add(&self, method: &Method, uri: &Uri, at: Duration) -> usize {
-        let mut requests = self.lock();
-        let last = requests.last().map(|last| last.number);
-        let number = last.map_or(0, |last| last.wrapping_add(1));
+        let many = &mut self.lock().many;
+        let number = many.last().map_or(0, |last| last.number.wrapping_add(1));
         let mut path = String::new();
         show(uri, &mut path);
-        requests.push(Request {
+        many.push(Request {
             method: method.clone(),
             path,
             number,
@@ -44,51 +58,55 @@ impl Requests {
         number
     }
 
-    /// Adds a request in the place of the one before, which has ended, and uses its memory again.
-    pub(super) fn replace(&self, method: &Method, uri: &Uri, at: Duration) -> usize {
-        {
-            let mut requests = self.lock();
-            if let Some(request) = requests.last_mut() {
-                request.method.clone_from(method);
-                request.path.clear();
-                show(uri, &mut request.path);
-                request.number = request.number.wrapping_add(1);
-                request.at = at;
-                return request.number;
-            }
-        }
-        self.add(method, uri, at)
+    /// Sets the request over HTTP/1.1, in the place of the one before, which has ended, and uses its memory again.
+    pub(super) fn replace(&self, method: &Method, uri: &Uri, at: Duration) {
+        let mut lists = self.lock();
+        let last = lists.last.get_or_insert_with(|| Request {
+            method: Method::default(),
+            path: String::new(),
+            number: 0,
+            at,
+        });
+        last.method.clone_from(method);
+        last.path.clear();
+        show(uri, &mut last.path);
+        last.at = at;
     }
 
+    /// Removes a request over HTTP/2.
     pub(super) fn remove(&self, number: usize) {
-        let mut requests = self.lock();
-        if let Some(at) = requests.iter().position(|request| request.number == number) {
-            requests.remove(at);
+        let many = &mut self.lock().many;
+        if let Some(at) = many.iter().position(|request| request.number == number) {
+            many.remove(at);
         }
     }
 
     /// Returns the time at which the head of the newest request was complete.
     pub(super) fn newest(&self) -> Duration {
-        let requests = self.lock();
-        requests.last().map_or(Duration::ZERO, |request| request.at)
+        let lists = self.lock();
+        lists
+            .all()
+            .last()
+            .map_or(Duration::ZERO, |request| request.at)
     }
 
     /// Returns the names of the requests, such as `GET /slow, POST /upload and 3 more`.
     pub(super) fn names(&self) -> String {
-        let requests = self.lock();
+        let lists = self.lock();
         let mut text = String::new();
-        for request in requests.iter().take(NAMED) {
+        for request in lists.all().take(NAMED) {
             let lead = if text.is_empty() { "" } else { ", " };
             // The result is ignored, because writing to a `String` cannot fail.
             let _ = write!(text, "{lead}{} {}", request.method, request.path);
         }
-        if requests.len() > NAMED {
-            let _ = write!(text, " and {} more", requests.len() - NAMED);
+        let more = lists.all().skip(NAMED).count();
+        if more > 0 {
+            let _ = write!(text, " and {more} more");
         }
         text
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Request>> {
+    fn lock(&self) -> MutexGuard<'_, Lists> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
