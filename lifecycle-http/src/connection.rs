@@ -147,7 +147,7 @@ where
             .map_or_else(String::new, |link| link.description())
     });
     // Boxed, so that what every poll looks at is close together.
-    let mut signal = Signal::new(connection, Box::pin(connection.cancelled()));
+    let mut signal = Signal::new(connection.clone(), Box::pin(connection.cancelled()));
     let turn = |reason| match reason {
         CloseReason::Drain => common.turn(),
         _ => Duration::ZERO,
@@ -273,7 +273,7 @@ async fn open<H: Handshake>(
 async fn within_hello<T, F: Future<Output = CloseReason>>(
     opening: impl Future<Output = io::Result<Option<T>>>,
     link: &Link,
-    signal: &mut Signal<'_, F>,
+    signal: &mut Signal<F>,
 ) -> io::Result<Option<T>> {
     let (limits, opened) = (&link.common.limits, link.activity.opened());
     let mut opening = pin!(opening);

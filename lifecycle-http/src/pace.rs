@@ -16,6 +16,8 @@ pub(crate) struct Pace {
     slowest: u32,
     /// The time that all waits together may still take.
     credit: Duration,
+    /// The bound of the credit, so that many bytes at once do not allow for a day of silence afterwards.
+    most: Duration,
     waiting: Option<Instant>,
     /// The timer of the current wait. The first wait creates it.
     timer: Option<Pin<Box<Sleep>>>,
@@ -27,6 +29,7 @@ impl Pace {
             stall: limits.stall,
             slowest: limits.min_bytes_per_second,
             credit: limits.stall,
+            most: limits.stall.saturating_mul(4),
             waiting: None,
             timer: None,
         }
@@ -37,15 +40,15 @@ impl Pace {
         if let Some(since) = self.waiting.take() {
             self.credit = self.credit.saturating_sub(since.elapsed());
         }
-        // The credit is bounded, so that many bytes at once do not allow for a day of silence afterwards.
-        let most = self.stall.saturating_mul(4);
-        self.credit = match self.slowest {
-            0 => most,
-            slowest => {
-                let earned = Duration::from_secs_f64(bytes as f64 / f64::from(slowest));
-                (self.credit + earned).min(most)
-            }
-        };
+        if self.credit < self.most {
+            self.credit = match self.slowest {
+                0 => self.most,
+                slowest => {
+                    let earned = Duration::from_secs_f64(bytes as f64 / f64::from(slowest));
+                    (self.credit + earned).min(self.most)
+                }
+            };
+        }
     }
 
     /// Begins a wait, or goes on with it. Is ready once no byte has moved for too long.

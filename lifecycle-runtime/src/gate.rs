@@ -72,6 +72,8 @@ pub(crate) use self::labels::longest;
 #[derive(Clone)]
 #[doc(alias("drain", "semaphore", "wait_group"))]
 pub struct Gate {
+    /// The handle's core, kept here too, so that admission needs one memory access less.
+    core: &'static Core,
     handle: Arc<Handle>,
 }
 
@@ -115,11 +117,11 @@ pub struct Closed;
 impl Gate {
     /// Creates an open gate.
     pub fn new() -> Self {
+        let core = pool::take();
+        let labels = Arc::default();
         Self {
-            handle: Arc::new(Handle {
-                core: pool::take(),
-                labels: Arc::default(),
-            }),
+            core,
+            handle: Arc::new(Handle { core, labels }),
         }
     }
 
@@ -130,9 +132,11 @@ impl Gate {
     /// [`Closed`] once the gate is closed.
     #[inline]
     pub fn enter(&self) -> Result<Pass, Closed> {
-        let core = self.handle.core;
-        let shard = core.enter()?;
-        Ok(Pass { core, shard })
+        let shard = self.core.enter()?;
+        Ok(Pass {
+            core: self.core,
+            shard,
+        })
     }
 
     /// Admits a request with a name. When a shutdown waits for the request, the report shows the name and how long the
@@ -157,12 +161,12 @@ impl Gate {
     /// Closes the gate. After this method has returned, no pass is issued, and earlier passes stay valid. The method
     /// does not wait for those passes: see [`drained`](Self::drained).
     pub fn close(&self) {
-        self.handle.core.close();
+        self.core.close();
     }
 
     /// Returns whether the gate is closed.
     pub fn is_closed(&self) -> bool {
-        self.handle.core.is_closed()
+        self.core.is_closed()
     }
 
     /// Waits until the gate is closed.
@@ -171,7 +175,7 @@ impl Gate {
     ///
     /// Safe: dropping the future loses nothing.
     pub fn closed(&self) -> impl Future<Output = ()> + Send {
-        self.handle.core.closed()
+        self.core.closed()
     }
 
     /// Waits until the gate is closed and every pass has been dropped. Does not close the gate: call
@@ -181,18 +185,18 @@ impl Gate {
     ///
     /// Safe: dropping the future loses nothing.
     pub fn drained(&self) -> impl Future<Output = ()> + Send {
-        self.handle.core.drained()
+        self.core.drained()
     }
 
     /// Returns whether the gate is closed and every pass has been dropped.
     pub fn is_drained(&self) -> bool {
-        self.handle.core.is_drained()
+        self.core.is_drained()
     }
 
     /// Returns the number of passes that have not been dropped. The number is exact once the gate is closed and no
     /// thread tries to enter; before that it is a snapshot.
     pub fn in_flight(&self) -> usize {
-        self.handle.core.in_flight()
+        self.core.in_flight()
     }
 
     /// Waits until the gate is drained or `deadline` has passed, and returns whether the gate is drained. Creates a
