@@ -13,7 +13,7 @@ mod trace;
 pub use counted::Counted;
 #[cfg(target_os = "linux")]
 pub use family::{Family, eventually};
-pub use logs::{Event, Logs};
+pub use logs::{Event, Logs, listen_everywhere};
 pub use owners::{LeafOwner, LeafPart, Owner, Storage, TimedPart, TimedStorage, context};
 pub use probe::{Hold, Probe};
 pub use process::{Ended, Process};

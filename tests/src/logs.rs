@@ -47,7 +47,6 @@ impl Event {
 impl Logs {
     /// Captures the events that this thread logs until the returned guard is dropped.
     pub fn capture() -> (Self, DefaultGuard) {
-        listen_everywhere();
         let logs = Self::default();
         let guard = tracing::subscriber::set_default(logs.subscriber());
         (logs, guard)
@@ -63,6 +62,7 @@ impl Logs {
 
     /// Returns a subscriber that captures into these logs, for other threads of the test.
     pub fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
+        listen_everywhere();
         tracing_subscriber::registry().with(Capture(self.clone()))
     }
 
@@ -93,9 +93,9 @@ impl Logs {
     }
 }
 
-/// Sets a global subscriber. Without it, an event that is first logged on a thread without a subscriber would be disabled
-/// for all threads while only one subscriber exists.
-fn listen_everywhere() {
+/// Sets a global subscriber, for tests that set one for their thread. Without it, an event or a span that another thread
+/// reaches first, and without a subscriber, would be disabled for all threads while only one subscriber exists.
+pub fn listen_everywhere() {
     static LISTEN: Once = Once::new();
     LISTEN.call_once(|| {
         // Another test of the process may have set a global subscriber already.

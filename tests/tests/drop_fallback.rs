@@ -8,7 +8,7 @@ use lifecycle_runtime::{
     BoxError, Component, Context, GracefulShutdown, Reason, Runner, ShutdownHandle, ShutdownState,
     Stop,
 };
-use lifecycle_tests::{Event, Logs, Probe, Trace};
+use lifecycle_tests::{Event, Logs, Probe, Trace, listen_everywhere};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 use tokio_test::assert_pending;
@@ -211,6 +211,7 @@ fn a_subscriber_that_panics_is_contained() {
         }
     }
     use tracing_subscriber::layer::SubscriberExt as _;
+    listen_everywhere();
     let trace = Trace::new();
     let subscriber = tracing_subscriber::registry().with(Panics);
     tracing::subscriber::with_default(subscriber, || drop(server(&trace)));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use lifecycle_runtime::{
     BoxError, Component, Context, GracefulShutdown, Outcome, Report, ShutdownState,
 };
-use lifecycle_tests::{Probe, Trace, secs};
+use lifecycle_tests::{Probe, Trace, listen_everywhere, secs};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
@@ -100,6 +100,7 @@ async fn shut_down_with<T: Component>(odd: T) -> Report {
 
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_that_panics_at_an_event_is_contained() {
+    listen_everywhere();
     let trace = Trace::new();
     for event in [
         "shutdown_begin",
@@ -433,6 +434,7 @@ impl Subscriber for SpanPanics {
 
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_that_panics_at_a_use_of_a_span_is_contained() {
+    listen_everywhere();
     let trace = Trace::new();
     for what in ["made", "recorded", "entered", "left", "closed"] {
         let subscriber = Arc::new(SpanPanics(what, AtomicUsize::new(0)));

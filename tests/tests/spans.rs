@@ -6,7 +6,7 @@ use lifecycle_runtime::{
     BoxError, Component, Context, GracefulShutdown, Reason, Runner, ShutdownHandle, ShutdownState,
     Stop,
 };
-use lifecycle_tests::secs;
+use lifecycle_tests::{listen_everywhere, secs};
 use tokio::time::sleep;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -70,6 +70,7 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Seen {
 
 impl Seen {
     fn capture() -> (Self, DefaultGuard) {
+        listen_everywhere();
         let seen = Self::default();
         let subscriber = tracing_subscriber::registry().with(seen.clone());
         (seen, tracing::subscriber::set_default(subscriber))
