@@ -47,6 +47,7 @@ impl Event {
 impl Logs {
     /// Captures the events that this thread logs until the returned guard is dropped.
     pub fn capture() -> (Self, DefaultGuard) {
+        listen_everywhere();
         let logs = Self::default();
         let guard = tracing::subscriber::set_default(logs.subscriber());
         (logs, guard)
@@ -62,7 +63,6 @@ impl Logs {
 
     /// Returns a subscriber that captures into these logs, for other threads of the test.
     pub fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
-        listen_everywhere();
         tracing_subscriber::registry().with(Capture(self.clone()))
     }
 

@@ -93,6 +93,7 @@ fn an_owner_dropped_in_a_task_of_a_current_thread_runtime_releases_and_logs_once
 
 #[test]
 fn an_owner_dropped_in_a_worker_of_a_multi_thread_runtime_releases_and_logs_once() {
+    listen_everywhere();
     let (trace, logs) = (Trace::new(), Logs::default());
     let (server, to) = (server(&trace), logs.clone());
     multi_thread().block_on(async {
@@ -143,6 +144,7 @@ fn an_owner_dropped_after_its_runtime_releases_and_logs_once() {
 
 #[test]
 fn an_owner_dropped_in_a_blocking_task_releases_and_logs_once() {
+    listen_everywhere();
     let (trace, logs) = (Trace::new(), Logs::default());
     let (server, to) = (server(&trace), logs.clone());
     current_thread().block_on(async {
@@ -491,6 +493,7 @@ async fn an_awaited_shutdown_acts_on_a_shared_value_that_others_hold() {
 
 #[test]
 fn owners_dropped_on_many_threads_log_once_each() {
+    listen_everywhere();
     let logs = Logs::default();
     let threads: Vec<_> = (0..4)
         .map(|_| {
