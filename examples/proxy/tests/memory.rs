@@ -297,9 +297,15 @@ fn the_memory_of_closed_connections_serves_the_next_ones() {
         });
         resident(&proxy)
     };
+    // The first connection is not measured, since it also fills the process's pools.
+    stays();
     let first = stays();
     let later = [stays(), stays()];
     eprintln!("{first} bytes stay after the first connections, {later:?} after the next");
     let grown = later.iter().max().unwrap().saturating_sub(first);
-    assert!(grown < STREAMS * A_STREAM / 2, "{grown} bytes more stay");
+    // A sixth of what the streams of both connections may hold while they are open.
+    assert!(
+        grown < 2 * STREAMS * A_STREAM / 6,
+        "{grown} bytes more stay"
+    );
 }

@@ -126,8 +126,8 @@ fn answer<H: Handler>(
 }
 
 pin_project! {
-    /// A handler's future as that of a service that cannot fail. It has no state of its own, as `map(Ok)` would. So the
-    /// compiler writes the handler's future to where hyper wants it, and need not copy its 2 kB.
+    /// A handler's future as that of a service that cannot fail. `map(Ok)` would do the same, but it has a state of its own,
+    /// and the response would be copied twice more.
     struct Answered<F> {
         #[pin]
         response: F,
