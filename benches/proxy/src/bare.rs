@@ -2,12 +2,9 @@
 //! tracking, or a proxy of hyper alone.
 
 use std::convert::Infallible;
-use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::thread::available_parallelism;
 
 use futures_util::FutureExt as _;
@@ -32,9 +29,9 @@ use lifecycle_proxy::upstream::UpstreamPool;
 use lifecycle_proxy_overload::breaker;
 use lifecycle_proxy_overload::load::{Bounds, Load, Resource};
 use lifecycle_runtime::{ConnectionStats, Runner, ShutdownHandle, Workers};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
+use tokio_util::io::InspectReader;
 
 use crate::{Result, floor};
 
@@ -109,66 +106,19 @@ async fn serve(stream: TcpStream, forward: Forward, link: Link, buffer: usize) {
     });
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().header_read_timeout(None).max_buf_size(buffer);
-    let stream = TokioIo::new(Searched {
-        stream,
-        framing: RequestFraming::new(),
+    // Requests are searched for ambiguous lengths, as those of the proxy are.
+    let mut framing = RequestFraming::new();
+    let stream = InspectReader::new(stream, move |bytes| {
+        framing.pass(bytes);
+        assert_eq!(
+            framing.first_ambiguous(),
+            None,
+            "wrk sends no such requests"
+        );
     });
-    let served = http.serve_connection_with_upgrades(stream, service);
+    let served = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
     // A connection that fails is no error of the measurement.
     let _ = served.await;
-}
-
-/// A socket whose requests are searched for ambiguous lengths, as those of the proxy are. An ambiguous one ends the
-/// connection.
-struct Searched {
-    stream: TcpStream,
-    framing: RequestFraming,
-}
-
-impl AsyncRead for Searched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.framing.pass(&buffer.filled()[before..]);
-        Poll::Ready(match self.framing.first_ambiguous() {
-            None => Ok(()),
-            Some(_) => Err(io::ErrorKind::InvalidData.into()),
-        })
-    }
-}
-
-impl AsyncWrite for Searched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }
 
 /// Returns the proxy's own code that forwards requests, and its pool of connections to `upstream`. Requests are not
