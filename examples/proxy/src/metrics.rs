@@ -1,6 +1,7 @@
 //! Metrics of the traffic. They are served as OpenMetrics text, and saved to a file at the end.
 
 mod page;
+mod traffic;
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -13,7 +14,6 @@ use hyper::StatusCode;
 use lifecycle_proxy_overload::load::{Load, Resource};
 use lifecycle_proxy_records::tape::TapeRecorder;
 use lifecycle_runtime::{ConnectionStats, ShutdownHandle};
-use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
 use tracing::info;
 
@@ -22,10 +22,9 @@ use crate::routing::routes::{Routes, Target};
 use crate::streams::websocket;
 use lifecycle_proxy_passthrough as tls;
 
-pub use page::{CONTENT_TYPE, Page};
+use traffic::Traffic;
 
-/// The upper bounds of the buckets of request durations, in seconds.
-const DURATIONS: [f64; 10] = [0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
+pub use page::{CONTENT_TYPE, Page};
 
 /// Sources of the numbers that other parts count.
 pub struct Sources {
@@ -53,15 +52,9 @@ impl fmt::Debug for Sources {
 
 /// Counters of requests, and the sources of all other numbers.
 pub struct Metrics {
-    requests: AtomicU64,
-    unfinished: AtomicU64,
-    aborted: AtomicU64,
-    /// The numbers of responses, by the first digit of their status.
-    responses: [AtomicU64; 5],
-    response_bytes: AtomicU64,
+    traffic: Traffic,
     upstream_failures: AtomicU64,
     upstream_timeouts: AtomicU64,
-    durations: Histogram,
     sources: Sources,
     file: Option<PathBuf>,
 }
@@ -113,14 +106,9 @@ impl Metrics {
     #[must_use]
     pub fn new(sources: Sources, file: Option<PathBuf>) -> Self {
         Self {
-            requests: AtomicU64::new(0),
-            unfinished: AtomicU64::new(0),
-            aborted: AtomicU64::new(0),
-            responses: Default::default(),
-            response_bytes: AtomicU64::new(0),
+            traffic: Traffic::default(),
             upstream_failures: AtomicU64::new(0),
             upstream_timeouts: AtomicU64::new(0),
-            durations: Histogram::new(DURATIONS),
             sources,
             file,
         }
@@ -128,8 +116,7 @@ impl Metrics {
 
     /// Counts a request when its head has arrived.
     pub fn request_began(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.unfinished.fetch_add(1, Ordering::Relaxed);
+        self.traffic.began();
     }
 
     /// Counts a response when it was sent completely or was given up.
@@ -140,16 +127,7 @@ impl Metrics {
         complete: bool,
         duration: Duration,
     ) {
-        self.unfinished.fetch_sub(1, Ordering::Relaxed);
-        self.response_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.durations.observe(duration.as_secs_f64());
-        if !complete {
-            self.aborted.fetch_add(1, Ordering::Relaxed);
-        }
-        let class = status.map(|status| usize::from(status.as_u16() / 100));
-        if let Some(count) = class.and_then(|class| self.responses.get(class - 1)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        self.traffic.ended(status, bytes, complete, duration);
     }
 
     /// Counts a failure of an upstream. Returns the number of failures so far.
@@ -166,7 +144,8 @@ impl Metrics {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let sources = &self.sources;
         let connections = (sources.connections)();
-        let [r1, r2, r3, r4, r5] = &self.responses;
+        let traffic = self.traffic.sums();
+        let [r1, r2, r3, r4, r5] = traffic.responses;
         let tape = sources.recorder.as_ref().map(|recorder| recorder.counts());
         let (tape_written, tape_dropped) = tape.unwrap_or_default();
         let usage = sources.load.usage();
@@ -181,15 +160,15 @@ impl Metrics {
             connections_refused: connections.rejected,
             connections_expired: connections.expired,
             connections_cut: connections.forced,
-            requests: count(&self.requests),
-            requests_unfinished: count(&self.unfinished),
-            requests_aborted: count(&self.aborted),
-            responses_1xx: count(r1),
-            responses_2xx: count(r2),
-            responses_3xx: count(r3),
-            responses_4xx: count(r4),
-            responses_5xx: count(r5),
-            response_bytes: count(&self.response_bytes),
+            requests: traffic.began,
+            requests_unfinished: traffic.unfinished,
+            requests_aborted: traffic.aborted,
+            responses_1xx: r1,
+            responses_2xx: r2,
+            responses_3xx: r3,
+            responses_4xx: r4,
+            responses_5xx: r5,
+            response_bytes: traffic.response_bytes,
             upstream_failures: count(&self.upstream_failures),
             upstream_timeouts: count(&self.upstream_timeouts),
             tape_written,

@@ -96,7 +96,7 @@ impl MetricsCollector {
         ];
         to.counters("responses", "Responses, by the class of their status.", &classes)?;
         to.counter("response_bytes", "Bytes of response bodies.", now.response_bytes)?;
-        let durations = &self.0.durations;
+        let durations = &self.0.traffic.sums().durations;
         to.metric("request_duration_seconds", "Time from a request's head to the last byte of its response.", durations)?;
         to.counter("upstream_failures", "Requests that an upstream failed to answer.", now.upstream_failures)?;
         to.counter("upstream_timeouts", "Upstream failures that were timeouts.", now.upstream_timeouts)?;
