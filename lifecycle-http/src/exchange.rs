@@ -95,7 +95,7 @@ impl Drop for Exchange {
 /// The service is called at once and not in the future, which then contains no request. hyper moves the future.
 pub(crate) fn answer<S, B>(
     service: &S,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     connection: &HttpConnection,
     shows_connection: bool,
 ) -> Answer<S::Future>
@@ -115,11 +115,17 @@ where
             ambiguous,
         };
     }
-    let mark = ambiguous.then_some(AmbiguousLength(()));
-    let shown = shows_connection.then(|| connection.clone());
-    let request = prepare(request, connection, shown, mark);
+    if ambiguous {
+        request.extensions_mut().insert(AmbiguousLength(()));
+    }
+    if shows_connection {
+        request.extensions_mut().insert(connection.clone());
+    }
+    let link = connection.link();
+    let paced = !request.body().is_end_stream() && !is_grpc(request.headers());
+    let pace = || paced.then(|| Pace::new(&link.common.limits));
     Answer {
-        called: Some(service.call(request)),
+        called: Some(service.call(request.map(|body| RequestBody::new(body, link, pace)))),
         exchange: Some(exchange),
         connects,
         version,
@@ -151,20 +157,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let called = match this.called.as_pin_mut() {
-            Some(called) => Some(ready!(called.poll(cx))),
-            None => None,
+        let after = || BoxError::from("polled after the response");
+        let Some(called) = this.called.as_pin_mut() else {
+            return Poll::Ready(this.exchange.take().map(bad_request).ok_or_else(after));
         };
-        let Some(mut exchange) = this.exchange.take() else {
-            return Poll::Ready(Err("polled after the response".into()));
+        let answered = ready!(called.poll(cx));
+        let mut exchange = this.exchange.take().ok_or_else(after)?;
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(error) => {
+                exchange.answers();
+                return Poll::Ready(Err(error.into()));
+            }
         };
-        let Some(called) = called else {
-            return Poll::Ready(Ok(bad_request(exchange)));
-        };
-        let mut response = called.map_err(|error| {
-            exchange.answers();
-            error.into()
-        })?;
         exchange.upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS
             || (*this.connects && response.status().is_success());
         if exchange.upgraded && !exchange.is_h2() {
@@ -218,24 +223,6 @@ fn bad_request<B: Body>(exchange: Exchange) -> Response<BoxedBody<B>> {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
     response
-}
-
-fn prepare(
-    request: Request<Incoming>,
-    link: &HttpConnection,
-    shown: Option<HttpConnection>,
-    mark: Option<AmbiguousLength>,
-) -> Request<RequestBody> {
-    let (mut head, body) = request.into_parts();
-    let pace = || (!is_grpc(&head.headers)).then(|| Pace::new(&link.link().common.limits));
-    let body = RequestBody::new(body, link.link(), pace);
-    if let Some(mark) = mark {
-        head.extensions.insert(mark);
-    }
-    if let Some(shown) = shown {
-        head.extensions.insert(shown);
-    }
-    Request::from_parts(head, body)
 }
 
 /// Returns whether a request is a gRPC call, whose streams may be silent for as long as they like.
