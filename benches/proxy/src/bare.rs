@@ -15,11 +15,10 @@ use hyper_util::server::conn::auto;
 use lifecycle_http::{HttpConnection, RequestBody, RequestFraming};
 use lifecycle_proxy::app::ProxyServer;
 use lifecycle_proxy::config::{Config, PathPrefix, Upstream};
-use lifecycle_proxy::forwarding::exchange::Accounting;
-use lifecycle_proxy::forwarding::forward::{Forward, Rules};
+use lifecycle_proxy::forwarding::forward::{Accounting, Forward, Rules};
 use lifecycle_proxy::inbound::body::Upload;
 use lifecycle_proxy::inbound::link::Link;
-use lifecycle_proxy::inbound::server::{Handler as _, limits_of};
+use lifecycle_proxy::inbound::server::{Handler as _, Served, limits_of};
 use lifecycle_proxy::inbound::sockets::Listening;
 use lifecycle_proxy::metrics::{Metrics, Sources};
 use lifecycle_proxy::routing::group::Group;
@@ -92,16 +91,18 @@ async fn untracked(config: Config) -> Result<()> {
             connection: HttpConnection::detached(peer),
         };
         let stream = onto(worker, stream)?;
-        worker.spawn(serve(stream, forward.clone(), link, buffer));
+        let handler = forward.clone();
+        worker.spawn(serve(stream, Served { handler, link }, buffer));
     }
     Ok(())
 }
 
 /// Serves one connection, with buffers as large as those of the proxy.
-async fn serve(stream: TcpStream, forward: Forward, link: Link, buffer: usize) {
+async fn serve(stream: TcpStream, served: Served<Forward>, buffer: usize) {
+    let served = Arc::new(served);
     let service = service_fn(move |request: Request<_>| {
         let request = request.map(|body| Upload::new(RequestBody::from(body)));
-        let answered = forward.clone().handle(request, link.clone());
+        let answered = Forward::handle(served.clone(), request);
         answered.map(Ok::<_, Infallible>)
     });
     let mut http = auto::Builder::new(TokioExecutor::new());

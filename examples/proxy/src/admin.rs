@@ -25,7 +25,7 @@ use tracing::{info, warn};
 use crate::config::Admin;
 use crate::inbound::body::Upload;
 use crate::inbound::link::Link;
-use crate::inbound::server::{self, Handler};
+use crate::inbound::server::{self, Handler, Served};
 use crate::inbound::sockets::{Listener, Listening};
 use crate::message::fault::{options, plain};
 use crate::message::request;
@@ -140,11 +140,12 @@ struct Inner {
 impl Handler for AdminHandler {
     type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-    async fn handle(self, request: Request<Upload>, link: Link) -> Answer {
+    async fn handle(served: Arc<Served<Self>>, request: Request<Upload>) -> Answer {
+        let Served { handler, link } = &*served;
         let version = request.version();
-        let mut answer = self.answer(request, link).await;
+        let mut answer = handler.answer(request, link).await;
         // Once another process accepts connections, the clients' next requests should reach it.
-        if self.0.listening.left().is_cancelled() {
+        if handler.0.listening.left().is_cancelled() {
             server::ask_to_close(version, &mut answer);
         }
         answer
@@ -152,7 +153,7 @@ impl Handler for AdminHandler {
 }
 
 impl AdminHandler {
-    async fn answer(&self, request: Request<Upload>, link: Link) -> Answer {
+    async fn answer(&self, request: Request<Upload>, link: &Link) -> Answer {
         if let Err(fault) = request::check(&request) {
             return boxed(fault.response(None));
         }
@@ -171,8 +172,8 @@ impl AdminHandler {
             }
             (&Method::GET | &Method::HEAD, "/") => return boxed(page::response()),
             (&Method::GET | &Method::HEAD, "/status") => self.0.status(),
-            (&Method::GET | &Method::HEAD, "/events") => self.0.events(&link),
-            (&Method::POST, "/drain") => self.0.drain(&request, &link).await,
+            (&Method::GET | &Method::HEAD, "/events") => self.0.events(link),
+            (&Method::POST, "/drain") => self.0.drain(&request, link).await,
             (_, "/drain") => method_not_allowed("POST"),
             (&Method::GET | &Method::HEAD, _) => text(StatusCode::NOT_FOUND, PATHS),
             _ => method_not_allowed("GET, HEAD"),

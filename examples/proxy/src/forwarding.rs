@@ -1,5 +1,4 @@
 //! Passes a request on to its target, and the response back to the client.
 
 pub mod content;
-pub mod exchange;
 pub mod forward;

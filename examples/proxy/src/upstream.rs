@@ -124,9 +124,12 @@ impl Inner {
                 Some(connection) => connection,
                 None => Box::pin(in_time(self.connect(upstream, idle), due)).await?,
             };
-            let outgoing = take(request).map(Outgoing::new);
-            let progress = outgoing.body().progress();
-            let mut error = match connection.send(outgoing, due).await {
+            // A block, so that this future has no room for the request after it was moved.
+            let (progress, sent) = {
+                let outgoing = take(request).map(Outgoing::new);
+                (outgoing.body().progress(), connection.send(outgoing, due))
+            };
+            let mut error = match sent.await {
                 Ok(response) => return Ok(self.answer(response, connection, &progress)),
                 Err(SendError::Late) => return Err(RequestError::Late),
                 Err(SendError::Failed(error)) => error,

@@ -14,9 +14,8 @@ use lifecycle_http::{BodyError, HttpServer, Limits};
 use tokio::time::{Interval, interval};
 
 use crate::inbound::body::Upload;
-use crate::inbound::link::Link;
 use crate::inbound::listener::{self, BindError};
-use crate::inbound::server::{self, Handler};
+use crate::inbound::server::{self, Handler, Served};
 use crate::inbound::sockets::Listener;
 
 /// The help text, which lists the paths of the demo upstream.
@@ -74,7 +73,7 @@ struct Demo;
 impl Handler for Demo {
     type Body = DemoBody;
 
-    async fn handle(self, request: Request<Upload>, _: Link) -> Response<DemoBody> {
+    async fn handle(_: Arc<Served<Self>>, request: Request<Upload>) -> Response<DemoBody> {
         let query = request.uri().query();
         let path = request.uri().path();
         match path {

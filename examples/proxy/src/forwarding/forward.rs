@@ -3,6 +3,7 @@
 
 mod attempt;
 mod events;
+mod exchange;
 mod failure;
 mod program;
 
@@ -15,17 +16,18 @@ use hyper::{Request, Response, StatusCode, Version};
 use lifecycle_http::Upgrade;
 use lifecycle_proxy_common::Throttle;
 use lifecycle_proxy_overload::load::Load;
+use lifecycle_proxy_records::tape::TapeRecorder;
 use tracing::warn;
 
 use crate::forwarding::content::Content;
-use crate::forwarding::exchange::{Accounting, Download, Exchange};
 use crate::inbound::body::Upload;
 use crate::inbound::link::Link;
-use crate::inbound::server::{Handler, ask_to_close};
+use crate::inbound::server::{Handler, Served, ask_to_close};
 use crate::inbound::sockets::Listening;
 use crate::message::fault::Fault;
 use crate::message::headers::{self, Origin};
 use crate::message::request::{Verdict, judge};
+use crate::metrics::Metrics;
 use crate::routing::group::Group;
 use crate::routing::routes::{Routes, Target};
 use crate::routing::sticky::Claim;
@@ -33,6 +35,7 @@ use crate::streams::websocket::{self, WebSocketOptions};
 use crate::upstream::body::ResponseBody;
 use crate::upstream::member::Member;
 use crate::upstream::{Client, take};
+use exchange::{Download, Exchange};
 use failure::Failure;
 
 /// A handler that passes requests on to the upstreams. Clones are cheap.
@@ -45,7 +48,7 @@ struct Inner {
     routes: Arc<Routes>,
     load: Arc<Load>,
     rules: Rules,
-    accounting: Arc<Accounting>,
+    accounting: Accounting,
     complaints: Throttle,
 }
 
@@ -61,6 +64,15 @@ pub struct Rules {
     /// The listening sockets. They also tell whether clients should connect again, during a
     /// restart.
     pub listening: Listening,
+}
+
+/// The metrics and the tape in which exchanges are recorded.
+#[derive(Clone, Debug)]
+pub struct Accounting {
+    /// The metrics, in which every exchange is counted.
+    pub metrics: Arc<Metrics>,
+    /// The recorder of the traffic tape, if a tape is configured.
+    pub recorder: Option<Arc<TapeRecorder>>,
 }
 
 /// A response to a client, whose body comes from an upstream or from the proxy.
@@ -85,7 +97,7 @@ impl Forward {
             routes,
             load,
             rules,
-            accounting: Arc::new(accounting),
+            accounting,
             complaints: Throttle::default(),
         }))
     }
@@ -97,22 +109,22 @@ impl Handler for Forward {
     /// Returns the future of the response. The future of an `async fn` would contain the request
     /// twice.
     fn handle(
-        self,
+        served: Arc<Served<Self>>,
         mut request: Request<Upload>,
-        link: Link,
     ) -> impl Future<Output = Response<Download>> + Send {
-        let exchange = Exchange::begin(&self.0.accounting, &request, &link);
+        let exchange = Exchange::begin(served, &request);
         let version = request.version();
         async move {
-            let answered = match self.0.check(&mut request) {
-                Checked::Pass(host) => self.0.pass(&mut request, host, &link).await,
+            let Served { handler, link } = exchange.served();
+            let answered = match handler.0.check(&mut request) {
+                Checked::Pass(host) => handler.0.pass(&mut request, host, link).await,
                 Checked::Done(answered) => *answered,
             };
-            let mut response = answered.unwrap_or_else(|failure| self.0.fail(failure));
-            if self.0.is_pressed() {
+            let mut response = answered.unwrap_or_else(|failure| handler.0.fail(failure));
+            if handler.0.is_pressed() {
                 ask_to_close(version, &mut response);
             }
-            exchange.answer(response, version, link.connection.connection())
+            exchange.answer(response, version)
         }
     }
 }

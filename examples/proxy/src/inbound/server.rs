@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -48,16 +49,27 @@ const PING: Duration = Duration::from_secs(20);
 /// that is still sending can read the response then.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// A handler that answers requests.
+/// A client's connection, and the handler of its requests.
+///
+/// The requests of a connection share it in an `Arc` that no other connection has. A reference count
+/// that requests of different threads changed would slow all of them down.
+#[derive(Debug)]
+pub struct Served<H> {
+    /// The handler.
+    pub handler: H,
+    /// The connection.
+    pub link: Link,
+}
+
+/// A handler that answers requests. Each connection has a clone of it.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// The body of the handler's responses.
     type Body: Body<Data: Send, Error: Into<BoxError>> + Send + 'static;
 
     /// Answers a request. A failure is also answered with a response.
     fn handle(
-        self,
+        served: Arc<Served<Self>>,
         request: Request<Upload>,
-        link: Link,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
@@ -105,23 +117,23 @@ pub fn serve<H: Handler>(builder: HttpBuilder, handler: H) -> HttpServer {
     builder.serve_each(move |connection| {
         let link = Link::of(connection).ok_or("the client is gone")?;
         let handler = handler.clone();
-        let service = service_fn(move |request| answer(handler.clone(), request, link.clone()));
+        let served = Arc::new(Served { handler, link });
+        let service = service_fn(move |request| answer(served.clone(), request));
         Ok::<_, &str>(service)
     })
 }
 
 /// Calls the handler at once and not in the future, which then contains the request only once.
 fn answer<H: Handler>(
-    handler: H,
+    served: Arc<Served<H>>,
     mut request: Request<RequestBody>,
-    link: Link,
 ) -> impl Future<Output = Result<Response<H::Body>, Infallible>> + Send {
     let extensions = request.extensions_mut();
     if extensions.remove::<AmbiguousLength>().is_some() {
         extensions.insert(Ambiguous);
     }
     Answered {
-        response: handler.handle(request.map(Upload::new), link),
+        response: H::handle(served, request.map(Upload::new)),
     }
 }
 

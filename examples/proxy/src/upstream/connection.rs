@@ -242,6 +242,11 @@ impl Connection {
         &self.life
     }
 
+    /// Returns the lists of idle connections of the connection's upstream.
+    pub(super) fn home(&self) -> &IdleConnections {
+        &self.home
+    }
+
     /// Returns whether the next request may be sent over this connection. First polls the
     /// connection if it was woken, so that an end of the connection is noticed.
     pub(super) fn is_usable(&mut self) -> bool {
@@ -256,8 +261,7 @@ impl Connection {
     /// closes it.
     pub(super) fn give_back(mut self: Box<Self>) {
         if self.is_usable() {
-            let home = self.home.clone();
-            home.put(self);
+            IdleConnections::put(self);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The idle connections of one upstream, which wait for their next request.
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use thread_local::ThreadLocal;
@@ -19,7 +19,7 @@ const MOST: usize = 256;
 /// the thread whose runtime reads its socket, and its memory is in the cache of that processor.
 #[derive(Debug, Default)]
 pub struct IdleConnections {
-    lists: ThreadLocal<List>,
+    lists: ThreadLocal<Arc<List>>,
     /// Whether a client checks these lists regularly, see [`is_new`](Self::is_new).
     checked: AtomicBool,
     closed: AtomicBool,
@@ -38,13 +38,17 @@ impl IdleConnections {
         self.lists.get_or_default().take(limit, now)
     }
 
-    /// Keeps a connection for the next request. Closes it if the list is full or closed.
-    pub(super) fn put(&self, connection: Box<Connection>) {
+    /// Keeps a connection for the next request, in the list of its upstream. Closes it if the list is full or closed.
+    pub(super) fn put(connection: Box<Connection>) {
         let now = Instant::now();
-        let mut list = self.lists.get_or_default().lock();
+        let home = connection.home();
+        // The connection, which is moved into the list, has the reference to `home`. A clone of that reference would
+        // change a count that all threads share; the list's count is this thread's own.
+        let list = home.lists.get_or_default().clone();
+        let mut list = list.lock();
         // If `close` does not see this thread's list yet, this thread sees that the lists are closed.
         fence(Ordering::SeqCst);
-        if !self.closed.load(Ordering::Relaxed) && list.len() < MOST {
+        if !home.closed.load(Ordering::Relaxed) && list.len() < MOST {
             connection.set_idle();
             list.push((now, connection));
         }

@@ -19,8 +19,7 @@ use tokio::runtime::Handle;
 
 use super::load::{bounds_of, counted};
 use crate::config::Config;
-use crate::forwarding::exchange::Accounting;
-use crate::forwarding::forward::{Forward, Rules};
+use crate::forwarding::forward::{Accounting, Forward, Rules};
 use crate::inbound::sockets::{Listener, Listening};
 use crate::metrics::{Metrics, Sources};
 use crate::restart::saved_state::{SavedState, StateSaver};

@@ -11,28 +11,19 @@ use std::time::SystemTime;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use lifecycle_proxy_feeds::events::Events;
-use lifecycle_proxy_records::tape::{Entry, TapeRecorder};
-use lifecycle_runtime::{BoxError, Connection};
+use lifecycle_proxy_records::tape::Entry;
+use lifecycle_runtime::BoxError;
 use tokio::time::Instant;
 
+use super::{Accounting, Forward};
 use crate::forwarding::content::Content;
-use crate::inbound::link::Link;
+use crate::inbound::server::Served;
 use crate::message::backlog::{Backlog, Piece};
-use crate::metrics::Metrics;
-
-/// The metrics and the tape in which exchanges are recorded.
-#[derive(Clone, Debug)]
-pub struct Accounting {
-    /// The metrics, in which every exchange is counted.
-    pub metrics: Arc<Metrics>,
-    /// The recorder of the traffic tape, if a tape is configured.
-    pub recorder: Option<Arc<TapeRecorder>>,
-}
 
 /// A request that is being answered. Dropping it counts and records the exchange.
 #[derive(Debug)]
-pub struct Exchange {
-    accounting: Arc<Accounting>,
+pub(super) struct Exchange {
+    served: Arc<Served<Forward>>,
     started: Instant,
     is_head: bool,
     /// The values for the traffic tape, if there is one. They are boxed, since the exchange is
@@ -54,7 +45,9 @@ struct Noted {
 
 impl Exchange {
     /// Begins an exchange when the head of `request` has arrived.
-    pub fn begin<B>(accounting: &Arc<Accounting>, request: &Request<B>, link: &Link) -> Self {
+    pub(super) fn begin<B>(served: Arc<Served<Forward>>, request: &Request<B>) -> Self {
+        let Served { handler, link } = &*served;
+        let accounting = &handler.0.accounting;
         accounting.metrics.request_began();
         let noted = accounting.recorder.as_ref().map(|_| {
             Box::new(Noted {
@@ -65,28 +58,32 @@ impl Exchange {
             })
         });
         Self {
-            accounting: accounting.clone(),
             started: link.connection.last_byte(),
             is_head: request.method() == Method::HEAD,
             noted,
             status: None,
             bytes: 0,
             complete: false,
+            served,
         }
+    }
+
+    /// Returns the connection that the request came by, and the handler that answers it.
+    pub(super) fn served(&self) -> &Served<Forward> {
+        &self.served
     }
 
     /// Adds the response to the exchange. `version` is that of the request. The exchange then ends when the response's body is
     /// dropped.
-    pub fn answer(
+    pub(super) fn answer(
         mut self,
         response: Response<Content>,
         version: Version,
-        connection: &Connection,
     ) -> Response<Download> {
         self.status = Some(response.status());
         // The response to a HEAD request is complete at once, since it has no body.
         self.complete = self.is_head;
-        let events = Events::of(&response, connection);
+        let events = Events::of(&response, self.served.link.connection.connection());
         response.map(|body| Download {
             body,
             events,
@@ -99,7 +96,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let Accounting { metrics, recorder } = &*self.accounting;
+        let Accounting { metrics, recorder } = &self.served.handler.0.accounting;
         let duration = self.started.elapsed();
         metrics.request_ended(self.status, self.bytes, self.complete, duration);
         if let (Some(recorder), Some(noted)) = (recorder, &self.noted) {
