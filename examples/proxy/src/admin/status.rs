@@ -1,18 +1,18 @@
 //! A snapshot of the proxy's status, as JSON.
 
+mod shutdown;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use lifecycle_proxy_overload::breaker::Stage;
 use lifecycle_proxy_overload::load::{Load, Resource};
-use lifecycle_runtime::{
-    Acceptor, Connection, Outcome, Progress, Readiness, ResolvedPlan, ShutdownHandle, StepProgress,
-};
+use lifecycle_runtime::{Acceptor, Connection, Readiness, ResolvedPlan, ShutdownHandle};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use self::shutdown::Shutdown;
 use crate::VERSION;
 use crate::metrics::{self, Metrics};
 use crate::routing::routes::{Route, Routes, Target};
@@ -20,9 +20,6 @@ use crate::upstream::member::Member;
 
 /// The largest number of connections that a snapshot lists. All connections are counted.
 const MOST_ROWS: usize = 100;
-
-/// The largest number of inner steps that a snapshot lists for each step.
-const MOST_INNER: usize = 50;
 
 /// The sources of the values in a snapshot.
 #[derive(Debug)]
@@ -151,27 +148,6 @@ struct Used {
     peak: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct Shutdown {
-    reason: String,
-    elapsed_ms: u64,
-    remaining_ms: Option<u64>,
-    steps: Vec<StepRow>,
-}
-
-/// The current state of a shutdown step.
-#[derive(Debug, Serialize)]
-struct StepRow {
-    path: String,
-    state: &'static str,
-    started_ms: Option<u64>,
-    elapsed_ms: u64,
-    remaining_ms: Option<u64>,
-    /// A note about the step: the thing it waits for, or its error.
-    note: Option<String>,
-    steps: Vec<Self>,
-}
-
 impl Connections {
     fn of(acceptor: &Acceptor) -> Self {
         let row = |connection: Connection| ConnectionRow {
@@ -223,7 +199,7 @@ impl Status {
 
     fn snapshot(&self) -> Snapshot<'_> {
         let sources = &self.sources;
-        let shutdown = self.shutdown();
+        let shutdown = Shutdown::of(&sources.handle, sources.lame_duck);
         let progress = sources.handle.progress();
         let phase = match &shutdown {
             None => Phase::Serving,
@@ -251,80 +227,6 @@ impl Status {
             load: load(&sources.load),
             plan: &sources.plan,
             shutdown,
-        }
-    }
-
-    fn shutdown(&self) -> Option<Shutdown> {
-        let Sources {
-            handle, lame_duck, ..
-        } = &self.sources;
-        let reason = handle.requested().now_or_never()?;
-        let progress = handle.progress();
-        let elapsed = progress.elapsed().unwrap_or_default();
-        let mut steps: Vec<_> = progress.steps().iter().map(StepRow::of).collect();
-        if let Some(row) = lame_duck_row(*lame_duck, &progress, &steps) {
-            steps.insert(0, row);
-        }
-        Some(Shutdown {
-            reason: reason.to_string(),
-            elapsed_ms: millis(elapsed),
-            remaining_ms: progress.remaining().map(millis),
-            steps,
-        })
-    }
-}
-
-/// Returns a row for the lame duck, which comes before the steps of the plan.
-fn lame_duck_row(minimum: Duration, progress: &Progress, plan: &[StepRow]) -> Option<StepRow> {
-    // The elapsed time is zero until the shutdown has begun.
-    let elapsed = progress.elapsed().unwrap_or_default();
-    let (state, elapsed, remaining) = match plan.first() {
-        None if minimum.is_zero() => return None,
-        None => ("running", elapsed, Some(minimum.saturating_sub(elapsed))),
-        Some(first) => {
-            let took = Duration::from_millis(first.started_ms?);
-            if took.is_zero() {
-                return None;
-            }
-            ("done", took, None)
-        }
-    };
-    Some(StepRow {
-        path: "lame_duck".into(),
-        state,
-        started_ms: Some(0),
-        elapsed_ms: millis(elapsed),
-        remaining_ms: remaining.map(millis),
-        note: None,
-        steps: Vec::new(),
-    })
-}
-
-impl StepRow {
-    fn of(step: &StepProgress) -> Self {
-        let (state, fault) = match step.outcome() {
-            None if step.is_running() => ("running", None),
-            None => ("waiting", None),
-            Some(Outcome::Done) => ("done", None),
-            Some(Outcome::Failed(error)) => ("failed", Some(error.to_string())),
-            Some(Outcome::Panicked(message)) => ("panicked", Some(message.clone())),
-            Some(Outcome::TimedOut { waiting_for }) => ("timed_out", waiting_for.clone()),
-            Some(Outcome::Aborted) => ("aborted", None),
-            Some(Outcome::Skipped) if step.is_clean() => ("empty", None),
-            Some(Outcome::Skipped) => ("skipped", None),
-            Some(other) => ("failed", Some(other.to_string())),
-        };
-        let inner = step.steps().iter().take(MOST_INNER);
-        Self {
-            path: step.path().to_owned(),
-            state,
-            started_ms: step.started().map(millis),
-            elapsed_ms: millis(step.elapsed()),
-            remaining_ms: step.remaining().map(millis),
-            note: fault
-                .or_else(|| step.why().map(str::to_owned))
-                .or_else(|| step.waiting_for().map(str::to_owned)),
-            steps: inner.map(Self::of).collect(),
         }
     }
 }
