@@ -318,9 +318,10 @@ impl<H: Handshake> HttpBuilder<H> {
     /// creates.
     ///
     /// `make` is called when a connection's first bytes of HTTP have arrived. Its service can keep the
-    /// [`HttpConnection`] and what belongs to it, which saves each request the search for them. So the extensions of its
-    /// requests do not contain the connection: insert a clone before [`upgrade_tracked`](crate::upgrade_tracked) or
-    /// [`Upgrade::take`](crate::Upgrade::take).
+    /// [`HttpConnection`] and what belongs to it, which saves each request the search for them. State that its requests
+    /// share is best kept in an `Arc` for each connection: if the requests of several threads change one reference count,
+    /// each waits for the others. The extensions of its requests do not contain the connection: insert a clone before
+    /// [`upgrade_tracked`](crate::upgrade_tracked) or [`Upgrade::take`](crate::Upgrade::take).
     ///
     /// ```
     /// use std::convert::Infallible;
