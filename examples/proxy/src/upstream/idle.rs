@@ -105,3 +105,27 @@ impl List {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn kept(home: &Arc<IdleConnections>) -> usize {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let connection = Connection::begin(stream, home.clone(), Arc::default()).await;
+        IdleConnections::put(connection.unwrap());
+        home.lists.iter().map(|list| list.lock().len()).sum()
+    }
+
+    #[tokio::test]
+    async fn once_closed_no_connection_is_kept() {
+        let home = Arc::default();
+        assert_eq!(kept(&home).await, 1);
+        home.close();
+        assert_eq!(kept(&home).await, 0);
+    }
+}
